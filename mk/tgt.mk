@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# tgt as modified base.
+#
+#   make tgt         tgtd, tgtadm, tgt-admin in $(B)/bin
+#   make tgt-stock   tgtd, tgtadm with Debian's patches only, in $(B)/stock
+#                    (what the benchmarks compare with)
+#
+# Debian's source package is fetched once into $(TGT_DL), or TGT_SRC=DIR names a
+# tree at hand. $(B)/tgt-base holds it with Debian's patches, $(B)/tgt-src with
+# target/patches on top. tgt's own Makefile is not used: it decides by what is
+# installed, and our objects and archives have to go into the same program.
+
+TGT_DL ?= $(if $(SAN),build,$(B))/dl
+TGT_BASE := $(B)/tgt-base
+TGT_TREE := $(B)/tgt-src
+TGT_VERSION := 1.0.85
+
+TGT_CORE = tgtd mgmt target scsi log driver util work concat_buf parser \
+	spc sbc mmc osd scc smc ssc libssc libcrc32c bs bs_rdwr bs_ssc bs_null bs_sg
+TGT_ISCSI = $(addprefix iscsi/,conn param session iscsid target chap sha1 md5 \
+	transport isns)
+
+# iscsi/iscsi_tcp.c gives way to target/iscsi_stream.c, libcrc32c.c to isa-l.
+TGT_GLUE_SRC = $(wildcard $(TGT_GLUE))
+TGT_OURS = $(if $(wildcard target/iscsi_stream.c),,iscsi/iscsi_tcp)
+TGTD_UNITS = $(TGT_CORE) $(TGT_ISCSI) $(TGT_OURS)
+STOCK_UNITS = $(TGT_CORE) $(TGT_ISCSI) iscsi/iscsi_tcp bs_sheepdog
+
+TGT_CFLAGS = -std=gnu11 $(OPT) -g -fno-strict-aliasing -Wall -Wstrict-prototypes \
+	-Wno-stringop-truncation -Wno-format-truncation -Wno-address-of-packed-member \
+	-fstack-protector-strong -msse4.2 -mpclmul -D_GNU_SOURCE -DUSE_SIGNALFD -DUSE_TIMERFD \
+	-DTGT_VERSION='"$(TGT_VERSION)"' -DBSDIR='"/usr/lib/tgt/backing-store"'
+TGT_SAN = $(filter -fsanitize%,$(CFLAGS_ALL))
+
+tgt: $(B)/bin/tgtd $(B)/bin/tgtadm $(B)/bin/tgt-admin
+tgt-stock: $(B)/stock/tgtd $(B)/stock/tgtadm
+.PHONY: tgt-stock
+
+# A different TGT_SRC than last time means a different base.
+ifneq ($(strip $(TGT_SRC)),$(strip $(shell cat $(TGT_BASE)/.from 2>/dev/null)))
+$(shell rm -f $(TGT_BASE)/.stamp)
+endif
+
+$(TGT_BASE)/.stamp: scripts/fetch-tgt
+	scripts/fetch-tgt $(TGT_BASE) $(TGT_DL) $(TGT_SRC)
+	@echo "$(TGT_SRC)" > $(TGT_BASE)/.from
+	@touch $@
+
+$(TGT_TREE)/.stamp: $(TGT_BASE)/.stamp scripts/patch-tgt $(wildcard target/patches/*)
+	scripts/patch-tgt $(TGT_BASE) target/patches $(TGT_TREE)
+	@touch $@
+
+# Files of the trees come into being with the stamps.
+$(addprefix $(TGT_TREE)/usr/,$(addsuffix .c,$(TGTD_UNITS) tgtadm)): $(TGT_TREE)/.stamp ;
+$(addprefix $(TGT_BASE)/usr/,$(addsuffix .c,$(STOCK_UNITS) tgtadm)): $(TGT_BASE)/.stamp ;
+
+$(B)/obj/tgt/%.o: $(TGT_TREE)/usr/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TGT_CFLAGS) $(TGT_SAN) -I$(TGT_TREE)/usr -Itarget -MMD -MP -c -o $@ $<
+
+$(B)/obj/tgt-stock/%.o: $(TGT_BASE)/usr/%.c
+	@mkdir -p $(@D)
+	$(CC) $(TGT_CFLAGS) -I$(TGT_BASE)/usr -MMD -MP -c -o $@ $<
+
+# Our files that include tgt's headers: our flags, tgt's headers as system
+# headers (their warnings are not ours), rebuilt whenever the tree changes.
+TGT_GLUE_OBJ = $(patsubst %.c,$(B)/obj/%.o,$(TGT_GLUE_SRC))
+$(TGT_GLUE_OBJ): CFLAGS_ALL += -isystem $(TGT_TREE)/usr -isystem $(TGT_TREE)/usr/iscsi
+$(TGT_GLUE_OBJ): $(TGT_TREE)/.stamp
+
+tgt_obj = $(addprefix $(B)/obj/tgt/,$(addsuffix .o,$(1)))
+stock_obj = $(addprefix $(B)/obj/tgt-stock/,$(addsuffix .o,$(1)))
+
+$(B)/bin/tgtd: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(LIB_ALL)
+	@mkdir -p $(@D)
+	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) -ldl
+
+$(B)/bin/tgtadm: $(call tgt_obj,tgtadm concat_buf)
+	@mkdir -p $(@D)
+	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $^
+
+$(B)/bin/tgt-admin: $(TGT_TREE)/.stamp
+	@mkdir -p $(@D)
+	install -m 755 $(TGT_TREE)/scripts/tgt-admin $@
+
+$(B)/stock/tgtd: $(call stock_obj,$(STOCK_UNITS))
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^ -lpthread -ldl
+
+$(B)/stock/tgtadm: $(call stock_obj,tgtadm concat_buf)
+	@mkdir -p $(@D)
+	$(CC) -o $@ $^

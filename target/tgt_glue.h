@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The seam between tgt, as we modify it, and our code: what a backing-store
+ * module (bs_vmstore.c) may use beyond tgt's own headers, and what it must keep.
+ *
+ * One process, one event loop, one thread: every function here is called on the
+ * loop's thread only. tgt's own declarations come from "tgtd.h" (which see:
+ * struct scsi_lu, struct scsi_cmd, struct backingstore_template, tgt_event_add,
+ * sense_data_build, ua_sense_add_*); this file adds to them. Include "tgtd.h"
+ * (and "target.h" for struct it_nexus) first.
+ *
+ * ---- A command's life ----------------------------------------------------
+ * 1. tgt looks the LU up and calls lu->dev_type_template.ops[opcode].cmd_perform
+ *    (host_no, cmd). bs_init() may overwrite these entries: the table is the
+ *    LU's own copy. Do not touch lu->cmd_perform and lu->cmd_done.
+ * 2. The handler either
+ *    a) returns a SAM status: the command is complete. This is how a read from
+ *       cache, and every error found at the door, completes. Never call
+ *       target_cmd_io_done() for it; or
+ *    b) calls set_cmd_async(cmd), returns SAM_STAT_GOOD and calls
+ *       target_cmd_io_done(cmd, status) later, exactly once: from a
+ *       tgt_event_add() handler, a tgt_init_sched_event() handler or the
+ *       turn-end hook. NEVER from within a handler, bs_cmd_submit,
+ *       bs_cmd_abort or a core's step(). After that call cmd is gone.
+ * 3. cmd->bs_data belongs to the module; tgt sets it to NULL before (1).
+ *
+ * ---- Data from the initiator (WRITE ...) -----------------------------------
+ * scsi_get_out_buffer(cmd) holds scsi_get_out_length(cmd) bytes, page-aligned
+ * from 4 KiB on, complete when the handler is called, valid until
+ * target_cmd_io_done(). scsi_take_out_buf() makes it the module's own.
+ * It is NULL when the initiator announced no data (out_length 0): check the
+ * length against the CDB first. Report with scsi_set_out_resid_by_actual().
+ *
+ * ---- Data to the initiator (READ, INQUIRY ...) ------------------------------
+ * Stock handlers find a buffer of scsi_get_in_length(cmd) bytes, allocated
+ * before they run. A handler whose entry has ops[op].lazy_in = 1 gets none, and
+ * provides the data in one of two ways, before it returns or before
+ * target_cmd_io_done():
+ *    scsi_alloc_in_buf(): a buffer the transport frees, to copy into;
+ *    scsi_set_in_iov():   pieces of pinned memory, sent from where they are.
+ * For up to about 16 KiB a copy costs as much as pinning; use what is simpler.
+ * Always call scsi_set_in_resid_by_actual(cmd, bytes): bytes is what the CDB
+ * asks for; the transport sends the smaller of it and the expected length and
+ * reports the residual. A command that ends with another status than GOOD sends
+ * no data unless transfer_len says so: scsi_set_in_resid_by_actual(cmd, 0).
+ *
+ * ---- Abort -------------------------------------------------------------------
+ * backingstore_template.bs_cmd_abort(cmd), optional: the initiator (task
+ * management) or the transport (lost or reinstated connection) no longer wants
+ * the answer of an async command. It is a request to hurry, not an end: the
+ * module still owes target_cmd_io_done(), as soon as it knows that the command
+ * was applied (with its true status) or can never be applied any more (with
+ * SAM_STAT_TASK_ABORTED). The TMF's answer, the end of a reset, and the login
+ * that reinstates the session all wait for it. It may be called more than once
+ * for one command, and must not call target_cmd_io_done() itself.
+ */
+#ifndef VMS_TGT_GLUE_H
+#define VMS_TGT_GLUE_H
+
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct scsi_cmd;
+struct scsi_lu;
+struct it_nexus;
+struct mgmt_task;
+struct tgtadm_req;
+
+/* ---- data (usr/target.c, target/iscsi_stream.c) ------------------------- */
+
+/* Allocate the buffer of data to the initiator. len_bytes: 1.. 16 MiB; not
+ * zeroed; page-aligned from 4 KiB on. Sets cmd's in buffer; the transport frees
+ * it. Calling it again replaces the buffer. NULL: no memory, answer BUSY. */
+void *scsi_alloc_in_buf(struct scsi_cmd *cmd, uint32_t len_bytes);
+
+/* Send data to the initiator straight from the module's memory.
+ * iov[0..iovcnt): the array and the memory are borrowed until unpin(arg), which
+ * is called exactly once: when the last byte was handed to the kernel or the
+ * connection is gone; never inside this call or the handler that made it. It
+ * may run up to a slow initiator's patience later (bounded by T_nop once it
+ * stops answering). unpin must not call back into tgt. unpin may be NULL. */
+void scsi_set_in_iov(struct scsi_cmd *cmd, const struct iovec *iov, int iovcnt,
+		     void (*unpin)(void *arg), void *arg);
+
+/* Take the buffer of data from the initiator away from cmd: it stays valid after
+ * target_cmd_io_done() until tgt_buf_free(). NULL if there is none. */
+void *scsi_take_out_buf(struct scsi_cmd *cmd);
+
+/* Buffers as above without a command. tgt_buf_free(NULL) does nothing. */
+void *tgt_buf_alloc(uint32_t len_bytes);
+void tgt_buf_free(void *buf);
+
+/* ---- the loop (usr/tgtd.c) ------------------------------------------------
+ * One turn: epoll_wait; turn_begin; events of tgt_event_add_first(); all other
+ * events; scheduled events; turn_end; the transport sends all answers.
+ * tgt_event_del() of any descriptor is safe inside any handler. Never
+ * edge-triggered. Timers: a timerfd (CLOCK_BOOTTIME) in tgt_event_add(). */
+
+/* Right after epoll_wait, before anything is read: look at the clock and decide
+ * here whether the initiators' connections have to go (tgt_close_initiators). */
+extern void (*tgt_turn_begin_hook)(void);
+
+/* At the end of a turn: send what was batched, call target_cmd_io_done() for
+ * what has completed. Returns nonzero if it wants another turn at once. */
+extern int (*tgt_turn_end_hook)(void);
+
+/* CLOCK_BOOTTIME in ms, read once per turn after epoll_wait. */
+extern int64_t tgt_turn_now_ms;
+
+/* As tgt_event_add(), but handled before all others in a turn: node sockets come
+ * before initiator sockets. Returns 0 or a negative errno. */
+int tgt_event_add_first(int fd, int events, void (*handler)(int fd, int events, void *data),
+			void *data);
+
+/* ---- initiators (target/iscsi_stream.c, usr/iscsi/) --------------------- */
+
+/* Close every initiator connection without reading another byte from it; its
+ * commands get bs_cmd_abort(). For turn_begin, event handlers and timers; not
+ * inside a command's handler. why: for the log. */
+void tgt_close_initiators(const char *why);
+
+/* While off, connections are closed as soon as they are accepted. On at start. */
+void tgt_accept_logins(int on);
+
+/* iSCSI target portal group tag of this process, 1..65535 (default 1). */
+void tgt_set_portal_group(int tag);
+
+/* Times of the transport in ms: a ping every nop_interval_ms (0: none) on
+ * sessions in full feature phase; closed after t_nop_ms without a sign of life;
+ * a login has to be complete within login_ms. Defaults 500, 1500, 10000. */
+void tgt_set_timing(int nop_interval_ms, int t_nop_ms, int login_ms);
+
+/* A nexus (session) came (up=1: after its creation, before its first command)
+ * or goes (up=0: its commands are all done). struct it_nexus carries
+ * itn->initiator (name), itn->isid[6], itn->itn_id (as cmd->cmd_itn_id), and
+ * itn->bs_priv for the module. */
+extern void (*tgt_nexus_hook)(struct it_nexus *itn, int up);
+
+/* ---- management requests (usr/mgmt.c) ------------------------------------- */
+
+#define TGT_MGMT_LOCAL	 0  /* go on as stock tgt does */
+#define TGT_MGMT_PENDING (-1) /* parked until mtask_complete()/mtask_execute_now() */
+
+/* Asked for every request of mode logicalunit, op new or delete, before tgt
+ * acts. req: tid, lun, op, mode (see tgtadm.h). params: the text after
+ * the header ("path=...,bstype=...,bsopts=..."), NUL-terminated, or "";
+ * borrowed for the call, do not change it.
+ * Returns TGT_MGMT_LOCAL, TGT_MGMT_PENDING, or an enum tgtadm_errno > 0 to answer
+ * with now. tgt calls lu->bst->bs_init/bs_open (op new) or bs_close/bs_exit only
+ * in LOCAL handling or mtask_execute_now(). */
+extern int (*tgt_mgmt_hook)(struct mgmt_task *mtask, const struct tgtadm_req *req,
+			    const char *params);
+
+/* Exactly one of these per PENDING, later (not inside the hook), from the loop.
+ * The tgtadm that asked may be gone meanwhile: the request then still runs, its
+ * answer is dropped. mtask is gone after the call. adm_err 0: success.
+ * mtask_execute_now() lets tgt act on it without asking the hook again. */
+void mtask_complete(struct mgmt_task *mtask, int adm_err);
+void mtask_execute_now(struct mgmt_task *mtask);
+
+/* Say why, in words, to the tgtadm whose request is being handled: inside
+ * tgt_mgmt_hook, bs_init, bs_open, or just before mtask_complete(). Printed by
+ * tgtadm after its own message; also logged when nobody asked. One line, no
+ * newline at the end; the last call wins. */
+void tgt_adm_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* The LU of (tid, lun), or NULL. Borrowed until the next turn. */
+struct scsi_lu *tgt_lu_find(int tid, uint64_t lun);
+
+/* Set lu's size after it came online (resize): the next READ CAPACITY and mode
+ * block descriptor tell it. Raising the unit attention is the caller's part. */
+void tgt_lu_set_size(struct scsi_lu *lu, uint64_t size_bytes);
+
+/* ---- start and stop (usr/tgtd.c) -------------------------------------------- */
+
+/* Called once, after the process is a daemon and the loop exists, before the
+ * first turn: the place to open sockets and timers. NULL or returns 0; a
+ * negative value ends tgtd with exit status 1. */
+extern int (*tgt_start_hook)(void);
+
+/* SIGTERM, SIGINT or `tgtadm --mode system --op delete`: connections are closed,
+ * commands aborted, LUs deleted; then asked once per turn until it returns 0
+ * (nothing left to do) or 5 s (scaled by VMS_TIME_FACTOR) are over. NULL: 0. */
+extern int (*tgt_stop_hook)(void);
+
+#endif

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "utils/lib/log.h"
+#include "tests/unit/cunit.h"
+
+#include <string.h>
+
+struct seen {
+	unsigned n;
+	enum vms_log_level level;
+	char text[1200];
+};
+
+static void record(void *ctx, enum vms_log_level level, const char *text)
+{
+	struct seen *s = ctx;
+
+	s->n++;
+	s->level = level;
+	snprintf(s->text, sizeof(s->text), "%s", text);
+}
+
+static void only_enabled_levels_reach_the_sink(void)
+{
+	struct seen s = {0};
+
+	vms_log_set_sink(record, &s);
+	vms_log_set_level(VMS_LOG_WARN);
+	vms_info("not shown");
+	vms_debug("not shown");
+	CU_ASSERT_EQUAL(s.n, 0);
+	vms_warn("disk %d", 3);
+	CU_ASSERT_EQUAL(s.n, 1);
+	CU_ASSERT_EQUAL(s.level, VMS_LOG_WARN);
+	CU_ASSERT_STRING_EQUAL(s.text, "disk 3");
+	vms_log_set_level(VMS_LOG_DEBUG);
+	vms_debug("now");
+	CU_ASSERT_EQUAL(s.n, 2);
+	vms_log_set_sink(NULL, NULL);
+	vms_log_set_level(VMS_LOG_INFO);
+}
+
+static void overlong_text_is_cut_not_overrun(void)
+{
+	struct seen s = {0};
+	char big[3000];
+
+	memset(big, 'a', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	vms_log_set_sink(record, &s);
+	vms_error("%s", big);
+	CU_ASSERT_EQUAL(strlen(s.text), 1023);
+	vms_log_set_sink(NULL, NULL);
+}
+
+static void level_names_parse_back(void)
+{
+	struct vms_errmsg e;
+	enum vms_log_level l;
+
+	for (int i = VMS_LOG_ERROR; i <= VMS_LOG_DEBUG; i++) {
+		CU_ASSERT_EQUAL(vms_log_level_parse(vms_log_level_name(i), &l, &e), 0);
+		CU_ASSERT_EQUAL((int)l, i);
+	}
+	CU_ASSERT_EQUAL(vms_log_level_parse("loud", &l, &e), -1);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "'loud'"));
+}
+
+static void limit_passes_a_burst_and_counts_the_rest(void)
+{
+	struct vms_log_limit l = VMS_LOG_LIMIT_INIT(2, 1000);
+	uint32_t dropped;
+
+	CU_ASSERT(vms_log_limit_pass(&l, 5000, &dropped));
+	CU_ASSERT(vms_log_limit_pass(&l, 5001, &dropped));
+	CU_ASSERT_FALSE(vms_log_limit_pass(&l, 5002, &dropped));
+	CU_ASSERT_FALSE(vms_log_limit_pass(&l, 5999, &dropped));
+	CU_ASSERT(vms_log_limit_pass(&l, 6000, &dropped));
+	CU_ASSERT_EQUAL(dropped, 2);
+	CU_ASSERT(vms_log_limit_pass(&l, 6001, &dropped));
+	CU_ASSERT_EQUAL(dropped, 0);
+}
+
+static void ratelimited_macro_reports_what_it_dropped(void)
+{
+	struct seen s = {0};
+
+	vms_log_set_sink(record, &s);
+	for (int i = 0; i < 51; i++)
+		vms_log_ratelimited(i < 50 ? 20000u : 30000u, VMS_LOG_ERROR, "bad %d", i);
+	CU_ASSERT_EQUAL(s.n, 11);
+	CU_ASSERT_STRING_EQUAL(s.text, "bad 50 (40 like it not shown)");
+	vms_log_set_sink(NULL, NULL);
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(only_enabled_levels_reach_the_sink),
+	VMS_TEST(overlong_text_is_cut_not_overrun),
+	VMS_TEST(level_names_parse_back),
+	VMS_TEST(limit_passes_a_burst_and_counts_the_rest),
+	VMS_TEST(ratelimited_macro_reports_what_it_dropped),
+};
+VMS_TEST_MAIN("log", tests)

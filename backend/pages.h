@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Index pages: one per (branch, sub-extent, snap_gen), 128 addresses each. The
+ * stored pages (metadata store) plus the in-memory delta of drains that are not
+ * checkpointed yet. Stored pages never hold log addresses. Sans-I/O.
+ *
+ * Two deltas: `active` takes new changes, `frozen` is being committed. A lookup
+ * goes active, frozen, store. Keeps invariants 1, 27 (replay skips page changes
+ * already there: each page carries the seq of the last drain record applied).
+ */
+#ifndef VMS_PAGES_H
+#define VMS_PAGES_H
+
+#include "backend/meta.h"
+
+struct vms_page_key {
+	uint32_t partition;
+	uint64_t branch;
+	uint32_t subext; /* sub-extent number in the branch = extent * 8 + i */
+	uint64_t snap_gen;
+};
+
+struct vms_page {
+	struct vms_page_key key;
+	uint64_t drain_seq; /* partition seq of the last DRAIN/REMAP/TRIM record applied */
+	vms_addr entry[VMS_SUBEXT_CHUNKS];
+};
+
+#define VMS_PAGE_KEY_BYTES 23u /* 'I', u16 partition, u64 branch, u32 subext, u64 snap_gen */
+void vms_page_key_encode(uint8_t *out, const struct vms_page_key *k);
+int vms_page_key_decode(const uint8_t *p, uint32_t bytes, struct vms_page_key *k);
+/* Value: u8 version, u8 0, u16 0, u32 0, u64 drain_seq, 128 x u64 (+ CRC). */
+#define VMS_PAGE_VAL_BYTES (16u + 8u * VMS_SUBEXT_CHUNKS)
+void vms_page_val_encode(uint8_t *out, const struct vms_page *p);
+int vms_page_val_decode(const uint8_t *v, uint32_t bytes, struct vms_page *p);
+
+struct vms_pages;
+struct vms_pages *vms_pages_new(const struct vms_disk *disk);
+void vms_pages_free(struct vms_pages *ps);
+
+/* The page with the greatest snap_gen <= key->snap_gen of that branch and
+ * sub-extent, copied to *out (out->key tells which). VMS_E_NOENT: no page, all
+ * holes. VMS_E_CORRUPT: stored value damaged. */
+int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struct vms_page *out);
+
+/* Change one entry on behalf of the record `drain_seq` of the partition. The
+ * page (exactly this snap_gen) is made as a copy of the one lookup finds when
+ * it does not exist. Skipped (returns 1) when the page already has drain_seq or
+ * later. All changes of one record to one page carry the same drain_seq: give
+ * them in one call. if_equal != NULL: entry i changes only where it equals
+ * if_equal[i] (REMAP). changed[i], if not NULL, tells which did; old[i] what was there. */
+int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
+		    const uint16_t *index, const vms_addr *to, unsigned n,
+		    const vms_addr *if_equal, bool *changed, vms_addr *old);
+/* TRIM: remove entries >= first_chunk (of the branch) of all pages of the
+ * partition and branch. Works on store and deltas; pages that become empty are
+ * deleted. dropped(arg, addr) is told each address that went. */
+int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
+		   uint64_t first_chunk, uint64_t drain_seq,
+		   void (*dropped)(void *arg, vms_addr a), void *arg);
+
+/* Checkpoint: freeze moves active to frozen (must be empty) and adds its puts
+ * and deletes to the batch; thaw drops frozen after the commit has ended. */
+int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b);
+void vms_pages_thaw(struct vms_pages *ps);
+size_t vms_pages_delta_count(const struct vms_pages *ps); /* active + frozen pages */
+
+/* All pages of a partition, deltas merged, in key order; non-zero stops. Used
+ * by mark, fsck and volume statistics. resume: start at this key (may be NULL). */
+int vms_pages_each(struct vms_pages *ps, uint32_t partition, const struct vms_page_key *resume,
+		   int (*fn)(void *arg, const struct vms_page *p), void *arg);
+uint64_t vms_pages_lookups(const struct vms_pages *ps); /* store seeks done, for statistics */
+
+#endif

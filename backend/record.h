@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Log records: the unit of order, replication and replay of a partition.
+ * Authority: doc/disk-format.md "Records". The same bytes travel in REPLICATE
+ * and CATCHUP and lie in every replica's log.
+ */
+#ifndef VMS_RECORD_H
+#define VMS_RECORD_H
+
+#include "include/types.h"
+#include "include/wire.h"
+
+#define VMS_REC_HEADER_BYTES 120u
+#define VMS_REC_BYTES_MAX    (6u << 20)
+
+enum vms_rec_type {
+	VMS_REC_WRITE = 1,   /* meta: pieces (wire encoding); payload: their sectors */
+	VMS_REC_ZERO = 2,    /* meta: pieces; no payload */
+	VMS_REC_OUTCOME = 3, /* an op that changed nothing (miscompare): keeps its outcome */
+	VMS_REC_DRAIN = 4,   /* meta: what was drained to where */
+	VMS_REC_SWEEP = 5,   /* meta: container numbers that die */
+	VMS_REC_REMAP = 6,   /* meta: moved chunks, old address to new address */
+	VMS_REC_CTR_OPEN = 7,/* meta: u64 container number */
+	VMS_REC_CTR_SEAL = 8,/* meta: u64 container number, u64 length */
+	VMS_REC_VIEW = 9,    /* view change: voids what lies beyond first seq */
+	VMS_REC_CEILING = 10,/* meta: u64 log positions may be handed out below this */
+	VMS_REC_TRIM = 11,   /* branch, extent, aux = first chunk dropped */
+	VMS_REC_NODE_FLOOR = 12, /* partition NONE: floors of this node (branch or gateway) */
+	VMS_REC_MARK = 13,   /* reserved: collection round */
+	VMS_REC_FLOOR = 14,  /* reserved: floor in the partition's sequence */
+	VMS_REC_COPY = 15,   /* log internal: records copied forward, see wal.h */
+};
+
+enum vms_rec_flags {
+	VMS_RF_MEMORY = 1,   /* write_ack=memory: acknowledged before it was durable */
+	VMS_RF_INTERNAL = 2, /* may use reserved log space; durable before it counts */
+};
+
+struct vms_rec {
+	uint8_t type;
+	uint8_t flags;
+	uint32_t partition;
+	uint64_t epoch; /* epoch it was first ordered in */
+	uint64_t seq;	/* contiguous per partition, from 1 */
+	uint64_t branch;
+	uint64_t snap_gen;
+	uint32_t extent;
+	uint32_t aux;
+	uint64_t first_pos;   /* log position (chunks) of the first DATA piece */
+	struct vms_opid op;   /* gateway 0: none */
+	int32_t outcome;      /* status answered for op */
+	uint32_t outcome_aux; /* miscompare offset */
+	uint32_t meta_bytes;
+	uint32_t payload_bytes;
+	const uint8_t *meta;	/* decode: borrowed from the record's bytes */
+	const uint8_t *payload;
+};
+
+static inline uint32_t vms_rec_bytes(uint32_t meta_bytes, uint32_t payload_bytes)
+{
+	return (VMS_REC_HEADER_BYTES + meta_bytes + payload_bytes + 7u) & ~7u;
+}
+
+/* Encode header + meta + payload (gathered from iov, payload_bytes in all) into
+ * out, which has vms_rec_bytes() room; pads with zeros to 8. The header CRC
+ * covers header and meta; the payload is covered by the pieces' CRCs in meta. */
+void vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsigned n,
+		    uint8_t *out);
+/* Decode the record at p (at most len bytes). Returns its total bytes (with
+ * padding) or VMS_E_CORRUPT. check_payload: verify the pieces' CRCs of WRITE. */
+int64_t vms_rec_decode(const uint8_t *p, size_t len, struct vms_rec *r, bool check_payload);
+
+/* Meta of WRITE and ZERO: u32 n, u32 0, then n pieces in wire encoding. */
+unsigned vms_rec_pieces_bytes(unsigned n);
+void vms_rec_pieces_encode(uint8_t *out, const struct vms_piece *p, unsigned n);
+int vms_rec_pieces_decode(const struct vms_rec *r, struct vms_piece *p, unsigned room);
+
+/* Meta of DRAIN and REMAP: u32 n, u32 0, then n entries of 48 bytes. One
+ * record concerns one container; entries ascend by to address. */
+struct vms_move {
+	uint64_t branch;
+	uint64_t snap_gen;
+	uint32_t extent;
+	uint16_t chunk;	   /* in the extent */
+	uint8_t valid;	   /* sector mask; 0xff unless a base was unreadable */
+	uint8_t flags;	   /* 0 */
+	uint32_t crc;	   /* CRC32C of the 4096 bytes at `to`; 0 for a hole */
+	uint64_t from_seq; /* DRAIN: newest seq merged in. REMAP: old address */
+	vms_addr to;	   /* new address, or VMS_ADDR_HOLE */
+};
+#define VMS_MOVE_BYTES 48u
+unsigned vms_rec_moves_bytes(unsigned n);
+void vms_rec_moves_encode(uint8_t *out, const struct vms_move *m, unsigned n);
+int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned room);
+
+#endif

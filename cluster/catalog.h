@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The catalog: small strongly consistent metadata behind ten calls. Never
+ * anything per chunk or per write. Engines: embedded (catalog_lmdb.c behind
+ * cat_server.c, reached through cat_client.c over the node protocol) and, later,
+ * etcd. Sans-I/O: requests are queued, answers come by callback from the
+ * owner's loop, never from inside the requesting call.
+ *
+ * Semantics: linearizable gets and ranges; one 64-bit revision for all keys,
+ * raised by each transaction that changes something; transactions compare the
+ * mod revision (0: key must not exist); outcome of a transaction may be unknown
+ * (VMS_E_TIMEOUT, VMS_E_DISCONNECTED): read back before deciding. Watches
+ * deliver every change with a revision above the given one at least once and in
+ * order; after a gap or reconnect the client resumes from the last revision
+ * seen; VMS_E_GONE means: reload by range, watch again.
+ *
+ * Keys are text, values JSON text (at most 64 KiB). Key table:
+ * doc/architecture.md "Catalog keys".
+ */
+#ifndef VMS_CATALOG_H
+#define VMS_CATALOG_H
+
+#include "include/err.h"
+#include "include/types.h"
+
+#define VMS_CAT_KEY_BYTES_MAX 200u
+#define VMS_CAT_VAL_BYTES_MAX 65536u
+#define VMS_CAT_TXN_OPS_MAX   128u
+
+struct vms_cat_kv {
+	const char *key;     /* NUL-terminated */
+	const char *val;     /* NUL-terminated JSON; NULL: deleted (watch events) */
+	uint32_t val_bytes;
+	uint64_t mod_revision;
+	uint64_t create_revision;
+};
+
+struct vms_cat_reply {
+	int status;	   /* 0, VMS_E_CONFLICT (a compare failed), VMS_E_TIMEOUT, ... */
+	uint64_t revision; /* of the catalog when answered */
+	const struct vms_cat_kv *kv; /* get: 0 or 1; range, watch event: any */
+	unsigned nkv;
+	bool more;	   /* range: continue behind the last key */
+	uint64_t session;  /* session_open */
+};
+/* r and what it points to live until the callback returns. */
+typedef void (*vms_cat_done_fn)(void *arg, const struct vms_cat_reply *r);
+
+struct vms_cat_cmp {
+	const char *key;
+	uint64_t mod_revision; /* must equal; 0: must not exist */
+};
+struct vms_cat_op {
+	const char *key;
+	const char *val;  /* NULL: delete */
+	uint64_t session; /* != 0: the key goes when this session ends */
+};
+
+struct vms_catalog;
+struct vms_catalog_ops {
+	uint32_t struct_bytes;
+	void (*get)(struct vms_catalog *c, const char *key, vms_cat_done_fn done, void *arg);
+	/* Keys with this prefix, behind `after` (NULL: from the start). */
+	void (*range)(struct vms_catalog *c, const char *prefix, const char *after,
+		      vms_cat_done_fn done, void *arg);
+	void (*txn)(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned ncmp,
+		    const struct vms_cat_op *op, unsigned nop, vms_cat_done_fn done, void *arg);
+	/* Every later change under prefix with revision > from, until unwatch.
+	 * Returns a watch id (> 0). */
+	uint64_t (*watch)(struct vms_catalog *c, const char *prefix, uint64_t from_revision,
+			  vms_cat_done_fn event, void *arg);
+	void (*unwatch)(struct vms_catalog *c, uint64_t watch);
+	void (*session_open)(struct vms_catalog *c, uint32_t ttl_ms, vms_cat_done_fn done,
+			     void *arg);
+	void (*session_renew)(struct vms_catalog *c, uint64_t session, vms_cat_done_fn done,
+			      void *arg);
+	void (*session_close)(struct vms_catalog *c, uint64_t session, vms_cat_done_fn done,
+			      void *arg);
+	void (*status)(struct vms_catalog *c, vms_cat_done_fn done, void *arg);
+	/* Drop all callbacks with this arg: the owner goes away. */
+	void (*forget)(struct vms_catalog *c, void *arg);
+};
+struct vms_catalog {
+	const struct vms_catalog_ops *ops;
+};
+
+/* ---- Typed records (cluster/cat_records.c): JSON text <-> struct. Decoders
+ * return VMS_E_CORRUPT with a message naming key and field. ---- */
+
+/* "cluster" */
+struct vms_cat_cluster {
+	uint8_t uuid[16];
+	uint32_t part_bits;
+	uint32_t copies;
+	uint32_t min_copies;
+	double timing_factor;
+	uint64_t next_branch;	/* ids never used twice */
+	uint32_t next_node, next_gateway;
+	bool has_data;		/* a volume has existed: membership is fixed */
+};
+/* "node/<id>" */
+struct vms_cat_node {
+	uint32_t id;
+	char name[64], address[64], zone[64];
+	uint32_t weight; /* 100 = normal */
+	uint64_t incarnation;
+};
+/* "part/<number>": struct vms_part_conf */
+/* "gateway/<id>" */
+struct vms_cat_gateway {
+	uint32_t id;
+	char name[64];
+	uint64_t incarnation;
+	char portal[128];
+};
+/* "volume/<name>" */
+struct vms_cat_volume {
+	char name[128];
+	uint8_t uuid[16];
+	uint64_t branch, lineage;
+	uint64_t size_bytes;
+	uint64_t snap_gen, lun_fence;
+	uint8_t write_ack;  /* enum vms_write_ack */
+	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking */
+	uint64_t created_s; /* wall clock, for people */
+};
+/* "open/<branch>/<gateway id>" */
+struct vms_cat_open {
+	uint64_t branch;
+	uint32_t gateway;
+	uint64_t incarnation;
+};
+/* "loss/<branch>": number of times unflushed writes may have been lost;
+ * "lossack/<branch>/<initiator port>": the number that port has been told. */
+
+int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *out, struct vms_errmsg *msg);
+int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out, struct vms_errmsg *msg);
+int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition, struct vms_part_conf *out, struct vms_errmsg *msg);
+int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out, struct vms_errmsg *msg);
+int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *out, struct vms_errmsg *msg);
+int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out, struct vms_errmsg *msg);
+/* Encoders return malloc'ed JSON text (caller frees). */
+char *vms_cat_cluster_encode(const struct vms_cat_cluster *in);
+char *vms_cat_node_encode(const struct vms_cat_node *in);
+char *vms_cat_part_encode(const struct vms_part_conf *in);
+char *vms_cat_gateway_encode(const struct vms_cat_gateway *in);
+char *vms_cat_volume_encode(const struct vms_cat_volume *in);
+char *vms_cat_open_encode(const struct vms_cat_open *in);
+/* Key texts; out has VMS_CAT_KEY_BYTES_MAX. Numbers are zero-padded hex so that
+ * ranges come in order. Volume names: 1..100 of [A-Za-z0-9._-], not starting
+ * with '-' or '.'; "pool/name" is allowed once. */
+void vms_cat_key_node(char *out, uint32_t id);
+void vms_cat_key_part(char *out, uint32_t partition);
+void vms_cat_key_gateway(char *out, uint32_t id);
+int vms_cat_key_volume(char *out, const char *name, struct vms_errmsg *msg);
+void vms_cat_key_open(char *out, uint64_t branch, uint32_t gateway);
+void vms_cat_key_loss(char *out, uint64_t branch);
+int vms_cat_volume_name_check(const char *name, struct vms_errmsg *msg);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Connections of a process: framing over a transport seam, on one epoll loop.
+ * The one place with sockets (net_posix.c). Plain TCP now; TLS 1.3 fits in as
+ * another vms_transport without touching the callers.
+ *
+ * Used by vmstored (node and catalog), the tools, and the gateway, whose epoll
+ * is tgt's: vms_net_fd() is then watched there and vms_net_poll(net, 0) called
+ * when it is ready (an epoll fd inside an epoll).
+ *
+ * Frames are queued per connection and written at vms_net_flush() with one
+ * writev per connection; received frames of one read are handed out one by one.
+ * The out-queue is bounded: beyond it send answers VMS_E_FULL and the
+ * connection is closed. Owner: one thread.
+ */
+#ifndef VMS_NET_H
+#define VMS_NET_H
+
+#include "include/wire.h"
+
+struct vms_net;
+typedef uint64_t vms_net_conn; /* never reused; 0: none */
+
+struct vms_net_handler {
+	void *ctx;
+	void (*accepted)(void *ctx, vms_net_conn c, const char *peer);
+	void (*connected)(void *ctx, vms_net_conn c); /* outgoing connection is up */
+	/* err: why (VMS_E_DISCONNECTED, VMS_E_PROTO, ...); also after a failed connect. */
+	void (*closed)(void *ctx, vms_net_conn c, int err, const char *why);
+	void (*frame)(void *ctx, vms_net_conn c, const struct vms_msg *m);
+};
+
+/* queue_bytes_max: bound of each connection's out-queue (0: 64 MiB). */
+struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_max);
+void vms_net_free(struct vms_net *n);
+/* "host:port", "[v6]:port" or "unix:/path". VMS_E_EXIST: address in use. */
+int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg);
+vms_net_conn vms_net_connect(struct vms_net *n, const char *address);
+/* Copies. Frames for closed connections are dropped (VMS_E_DISCONNECTED). */
+int vms_net_send(struct vms_net *n, vms_net_conn c, const struct vms_msg *m);
+void vms_net_close(struct vms_net *n, vms_net_conn c);
+void vms_net_flush(struct vms_net *n); /* end of a turn */
+int vms_net_fd(const struct vms_net *n);
+/* Wait up to timeout_ms (-1: for ever) and handle what is ready; the handler
+ * runs from here only. Also watches extra fds given by vms_net_watch_fd. */
+int vms_net_poll(struct vms_net *n, int timeout_ms);
+int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *arg);
+
+/* ms of the boot clock (runs through suspend), us of the same. */
+uint64_t vms_clock_ms(void);
+uint64_t vms_clock_us(void);
+
+#endif

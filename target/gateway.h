@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Gateway core: LBA ranges to chunks, page and chunk cache, sessions with the
+ * storage nodes, op ids, retries, coherence. Sans-I/O: used by the tgt adapter
+ * (bs_vmstore.c, gw_posix.c) and by the simulator.
+ *
+ * Owner: tgt's event loop. Keeps invariants 1-4, 8-12, 15, 17-19, 30.
+ *
+ * Turn: vms_gw_turn_begin() before initiator commands of a loop turn are read
+ * (after the node sockets have been handled), vms_gw_turn_end() after them:
+ * it sends what was merged.
+ */
+#ifndef VMS_GATEWAY_H
+#define VMS_GATEWAY_H
+
+#include "cluster/catalog.h"
+#include "include/wire.h"
+
+struct vms_gw;
+struct vms_gw_vol;
+
+struct vms_gw_conf {
+	char name[64];	   /* unique in the cluster; catalog key of the gateway */
+	char portal[128];
+	struct vms_timing timing; /* factor is taken from the catalog at start */
+	uint64_t chunk_cache_bytes; /* 0: 256 MiB */
+	uint64_t page_cache_bytes;  /* 0: 64 MiB */
+	uint32_t slots;		    /* ops in flight; 0: 1024 */
+	uint64_t outstanding_bytes_max; /* of writes in flight; 0: 64 MiB */
+	uint32_t readahead_chunks;  /* 0: default */
+	uint64_t seed;
+	uint32_t mutant;
+};
+
+enum vms_gw_op {
+	VMS_GW_READ = 1,
+	VMS_GW_WRITE,
+	VMS_GW_ZERO,	/* UNMAP, WRITE SAME of zeros; blocks need not be chunk-aligned */
+	VMS_GW_WRITE_SAME, /* data: one logical block, repeated */
+	VMS_GW_CAW,	/* data: verify blocks then write blocks; within one extent */
+	VMS_GW_ORWRITE,
+	VMS_GW_VERIFY,	/* data != NULL: compare; else read and check */
+	VMS_GW_FLUSH,	/* SYNCHRONIZE CACHE; always the whole volume */
+	VMS_GW_PREFETCH,/* fill the cache; completes at once */
+	VMS_GW_LBA_STATUS, /* mapped or hole, from lba on; see result */
+};
+enum vms_gw_flags { VMS_GW_FUA = 1, VMS_GW_DPO = 2 };
+
+#define VMS_GW_IOV_MAX 260 /* 1 MiB + 2 unaligned ends, or more by continuation */
+
+struct vms_gw_lba_range {
+	uint64_t lba;
+	uint32_t nblocks;
+	bool mapped;
+};
+
+/* One SCSI command's I/O. Owned by the caller, must stay valid until done. */
+struct vms_gw_cmd {
+	/* in */
+	enum vms_gw_op op;
+	uint32_t flags;
+	struct vms_gw_vol *vol;
+	uint64_t lba;
+	uint32_t nblocks; /* 0 only for FLUSH and PREFETCH (to the end) */
+	const struct vms_iov *data; /* out data, borrowed until done */
+	unsigned ndata;
+	uint64_t data_bytes;
+	const char *initiator_port; /* for loss notices (FLUSH, FUA); borrowed until done */
+	void *cookie;		    /* the caller's */
+	/* READ destination: when dest != NULL data is copied there (dest_bytes long);
+	 * when NULL the result is riov[] into pinned cache memory, which stays valid
+	 * until vms_gw_unpin(). */
+	uint8_t *dest;
+	/* out */
+	int status;		/* 0 or VMS_E_*; target/sense.c maps it */
+	uint64_t info_lba;	/* first bad or miscomparing block; valid with CORRUPT, BAD_SECTORS */
+	uint32_t miscompare_bytes; /* offset of the first difference (CAW, VERIFY) */
+	struct vms_iov *riov;	/* READ without dest; from an internal pool */
+	unsigned nriov;
+	struct vms_gw_lba_range *ranges; /* LBA_STATUS: caller's array ... */
+	unsigned nranges;	/* in: its room; out: used */
+	/* private */
+	void *priv;
+};
+
+enum { VMS_GW_DONE = 0, VMS_GW_PENDING = 1 };
+
+struct vms_gw_update {
+	void *ctx;
+	/* Queue a frame to a node (by id) or drop it when not connected: replies
+	 * then never come and the core's own time-outs act. Copies. */
+	int (*send)(void *ctx, uint32_t node, const struct vms_msg *m);
+	void (*connect)(void *ctx, uint32_t node, const char *address);
+	void (*disconnect)(void *ctx, uint32_t node);
+	/* A pending command has ended; called only from vms_gw_step/turn_*(). The
+	 * sink must only queue it. */
+	void (*complete)(void *ctx, struct vms_gw_cmd *cmd);
+	/* Ticks stopped or the clock jumped: close all initiator connections now,
+	 * unread bytes included, before another command is read. */
+	void (*drop_initiators)(void *ctx, const char *why);
+	/* vms_gw_vol_open() has ended. */
+	void (*vol_opened)(void *ctx, struct vms_gw_vol *vol, void *arg, int status,
+			   const char *text);
+	/* Something about an open volume changed (size, other openers, state). */
+	void (*vol_changed)(void *ctx, struct vms_gw_vol *vol);
+	void (*deadline)(void *ctx, uint64_t at_ms);
+	void (*fatal)(void *ctx, int err, const char *text); /* e.g. a newer incarnation runs */
+	void (*log)(void *ctx, int level, const char *text);
+};
+
+enum vms_gw_event_type { VMS_GEV_CONN_UP = 1, VMS_GEV_CONN_DOWN, VMS_GEV_MSG, VMS_GEV_TIMER };
+struct vms_gw_event {
+	enum vms_gw_event_type type;
+	uint64_t now_ms;
+	uint32_t node;
+	const struct vms_msg *msg;
+};
+
+int vms_gw_new(struct vms_gw **gw, const struct vms_gw_conf *conf, struct vms_catalog *cat,
+	       const struct vms_gw_update *up, uint64_t now_ms);
+void vms_gw_free(struct vms_gw *gw);
+void vms_gw_step(struct vms_gw *gw, const struct vms_gw_event *ev);
+void vms_gw_turn_begin(struct vms_gw *gw, uint64_t now_ms);
+void vms_gw_turn_end(struct vms_gw *gw, uint64_t now_ms);
+
+/* True once the catalog is read, the incarnation taken and every reachable node
+ * has logged it: only then may initiators log in (rules E7). */
+bool vms_gw_ready(const struct vms_gw *gw);
+
+/* Open a volume: registers it in the catalog, then opens it at the nodes.
+ * Ends with up->vol_opened(arg). create_bytes != 0: create it thin when it does
+ * not exist (write_ack for that case). The handle is usable only after success. */
+struct vms_gw_vol_info {
+	char name[128];
+	uint8_t uuid[16];
+	uint64_t size_bytes;
+	uint8_t write_ack;
+	unsigned openers; /* gateways that have it open, this one included */
+	bool read_only;
+};
+int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes,
+		    uint8_t write_ack, void *arg, struct vms_gw_vol **vol,
+		    struct vms_errmsg *msg);
+/* All commands on it must have ended. Withdraws the registration. */
+void vms_gw_vol_close(struct vms_gw *gw, struct vms_gw_vol *vol);
+void vms_gw_vol_info(const struct vms_gw_vol *vol, struct vms_gw_vol_info *out);
+
+/* VMS_GW_DONE: ended, result in cmd (cached reads, errors found at the door).
+ * VMS_GW_PENDING: up->complete follows. Never recurses into complete. */
+int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+/* Release riov and pins of a finished READ (no effect with dest). */
+void vms_gw_unpin(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+/* Try to end the command early: pieces not yet sent are dropped, sent ones get
+ * CANCEL. It still ends through up->complete, with VMS_E_CANCELLED if nothing
+ * was or can be applied, else with its real outcome; never before each piece is
+ * known applied or impossible. */
+void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+
+struct json_t;
+struct json_t *vms_gw_json(struct vms_gw *gw, const char *what); /* "status", "stats", "volumes" */
+
+/* Trace of a volume's commands ("time_us R|W|F|D offset length" lines): fn is
+ * called for each submitted command; NULL switches it off. */
+typedef void (*vms_gw_trace_fn)(void *arg, char op, uint64_t offset_bytes, uint64_t len_bytes);
+void vms_gw_vol_trace(struct vms_gw_vol *vol, vms_gw_trace_fn fn, void *arg);
+
+#endif

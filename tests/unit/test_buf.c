@@ -66,12 +66,12 @@ static void random_stream_comes_out_as_it_went_in(void)
 
 		if (p) {
 			for (size_t k = 0; k < n; k++)
-				p[k] = (uint8_t)vms_mix64(in++);
+				p[k] = (uint8_t)vms_splitmix64(in++);
 			vms_buf_commit(&b, n);
 		}
 		n = vms_rng_below(&r, vms_buf_len(&b) + 1);
 		for (size_t k = 0; k < n; k++)
-			bad += vms_buf_data(&b)[k] != (uint8_t)vms_mix64(out++);
+			bad += vms_buf_data(&b)[k] != (uint8_t)vms_splitmix64(out++);
 		vms_buf_consume(&b, n);
 	}
 	CU_ASSERT_EQUAL(bad, 0);

@@ -52,7 +52,7 @@ static int parse(const char *text)
 
 static bool rejects(const char *text, const char *part)
 {
-	bool ok = parse(text) == -1 && strstr(e.text, part);
+	bool ok = parse(text) == VMS_E_CONFIG && strstr(e.text, part);
 
 	if (!ok)
 		printf("\n  text <%s>\n  gave <%s>\n  expected <%s>\n", text, e.text, part);
@@ -157,7 +157,7 @@ static void files_load_and_missing_ones_are_named(void)
 	CU_ASSERT_FATAL(fd >= 0);
 	CU_ASSERT_EQUAL(write(fd, "[node]\ndir=/d\0x\n", 16), 16);
 	memset(&c, 0, sizeof(c));
-	CU_ASSERT_EQUAL(vms_conf_load(keys, foreign, path, &c, &e), -1);
+	CU_ASSERT_EQUAL(vms_conf_load(keys, foreign, path, &c, &e), VMS_E_CONFIG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "zero byte"));
 	vms_conf_free(keys, &c);
 	CU_ASSERT_EQUAL(ftruncate(fd, 13), 0);
@@ -168,7 +168,7 @@ static void files_load_and_missing_ones_are_named(void)
 	close(fd);
 	unlink(path);
 	memset(&c, 0, sizeof(c));
-	CU_ASSERT_EQUAL(vms_conf_load(keys, foreign, path, &c, &e), -1);
+	CU_ASSERT_EQUAL(vms_conf_load(keys, foreign, path, &c, &e), VMS_E_CONFIG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, path));
 	CU_ASSERT_EQUAL(vms_conf_load(keys, foreign, NULL, &c, &e), 0);
 	CU_ASSERT_EQUAL(c.tick_ms, 250);
@@ -182,9 +182,9 @@ static void options_set_single_keys(void)
 	CU_ASSERT_EQUAL(c.tick_ms, 1000);
 	CU_ASSERT_EQUAL(vms_conf_set(keys, "node", "dir", "/x", &c, &e), 0);
 	CU_ASSERT_STRING_EQUAL(c.dir, "/x");
-	CU_ASSERT_EQUAL(vms_conf_set(keys, "node", "tick", "1", &c, &e), -1);
+	CU_ASSERT_EQUAL(vms_conf_set(keys, "node", "tick", "1", &c, &e), VMS_E_CONFIG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "tick in [node]"));
-	CU_ASSERT_EQUAL(vms_conf_set(keys, "node", "none", "1", &c, &e), -1);
+	CU_ASSERT_EQUAL(vms_conf_set(keys, "node", "none", "1", &c, &e), VMS_E_CONFIG);
 	CU_ASSERT_EQUAL(c.tick_ms, 1000);
 	vms_conf_free(keys, &c);
 }
@@ -224,10 +224,10 @@ static void addresses_format_back(void)
 	CU_ASSERT_STRING_EQUAL(vms_conf_addr_format(&a, t), "[fe80::1%eth0]:7");
 	CU_ASSERT_EQUAL(vms_conf_addr_parse("host", 3260, &a, &e), 0);
 	CU_ASSERT_STRING_EQUAL(vms_conf_addr_format(&a, t), "host:3260");
-	CU_ASSERT_EQUAL(vms_conf_addr_parse("ho st:1", 0, &a, &e), -1);
-	CU_ASSERT_EQUAL(vms_conf_addr_parse("[::1]x:1", 0, &a, &e), -1);
-	CU_ASSERT_EQUAL(vms_conf_addr_parse("[::1", 0, &a, &e), -1);
-	CU_ASSERT_EQUAL(vms_conf_addr_parse("", 5, &a, &e), -1);
+	CU_ASSERT_EQUAL(vms_conf_addr_parse("ho st:1", 0, &a, &e), VMS_E_CONFIG);
+	CU_ASSERT_EQUAL(vms_conf_addr_parse("[::1]x:1", 0, &a, &e), VMS_E_CONFIG);
+	CU_ASSERT_EQUAL(vms_conf_addr_parse("[::1", 0, &a, &e), VMS_E_CONFIG);
+	CU_ASSERT_EQUAL(vms_conf_addr_parse("", 5, &a, &e), VMS_E_CONFIG);
 }
 
 static const struct vms_test tests[] = {

@@ -61,7 +61,7 @@ static void level_names_parse_back(void)
 		CU_ASSERT_EQUAL(vms_log_level_parse(vms_log_level_name(i), &l, &e), 0);
 		CU_ASSERT_EQUAL((int)l, i);
 	}
-	CU_ASSERT_EQUAL(vms_log_level_parse("loud", &l, &e), -1);
+	CU_ASSERT_EQUAL(vms_log_level_parse("loud", &l, &e), VMS_E_INVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "'loud'"));
 }
 

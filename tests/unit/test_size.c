@@ -34,7 +34,7 @@ static void bad_sizes_are_named(void)
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		e.text[0] = 0;
-		CU_ASSERT_EQUAL(vms_size_parse(bad[i], &v, &e), -1);
+		CU_ASSERT_EQUAL(vms_size_parse(bad[i], &v, &e), VMS_E_INVAL);
 		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, bad[i]));
 	}
 }
@@ -50,11 +50,11 @@ static void durations_parse_and_need_a_unit(void)
 	CU_ASSERT(!vms_duration_parse("10min", &ms, NULL) && ms == 600000);
 	CU_ASSERT(!vms_duration_parse("1h", &ms, NULL) && ms == 3600000);
 	CU_ASSERT(!vms_duration_parse("0", &ms, NULL) && ms == 0);
-	CU_ASSERT(vms_duration_parse("5", &ms, &e) == -1);
+	CU_ASSERT(vms_duration_parse("5", &ms, &e) == VMS_E_INVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "250ms"));
-	CU_ASSERT(vms_duration_parse("1m", &ms, NULL) == -1);
-	CU_ASSERT(vms_duration_parse("0.5ms", &ms, NULL) == -1);
-	CU_ASSERT(vms_duration_parse("-1s", &ms, NULL) == -1);
+	CU_ASSERT(vms_duration_parse("1m", &ms, NULL) == VMS_E_INVAL);
+	CU_ASSERT(vms_duration_parse("0.5ms", &ms, NULL) == VMS_E_INVAL);
+	CU_ASSERT(vms_duration_parse("-1s", &ms, NULL) == VMS_E_INVAL);
 }
 
 static void numbers_are_whole(void)
@@ -62,9 +62,9 @@ static void numbers_are_whole(void)
 	uint64_t v;
 
 	CU_ASSERT(!vms_u64_parse("1024", &v, NULL) && v == 1024);
-	CU_ASSERT(vms_u64_parse("1.0", &v, NULL) == -1);
-	CU_ASSERT(vms_u64_parse("12a", &v, NULL) == -1);
-	CU_ASSERT(vms_u64_parse("", &v, NULL) == -1);
+	CU_ASSERT(vms_u64_parse("1.0", &v, NULL) == VMS_E_INVAL);
+	CU_ASSERT(vms_u64_parse("12a", &v, NULL) == VMS_E_INVAL);
+	CU_ASSERT(vms_u64_parse("", &v, NULL) == VMS_E_INVAL);
 }
 
 static void formats_parse_back(void)

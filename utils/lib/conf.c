@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <ini.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -87,7 +88,7 @@ int vms_conf_addr_parse(const char *text, uint16_t def_port, struct vms_conf_add
 	a->port = (uint16_t)n;
 	return 0;
 bad:
-	return vms_err_set(e,
+	return vms_fail(e, VMS_E_CONFIG,
 			   "'%.80s' is not an address: expected HOST:PORT, such as "
 			   "127.0.0.1:7600 or [::1]:7600",
 			   text);
@@ -112,7 +113,7 @@ static int parse_bool(const char *v, bool *out, struct vms_errmsg *e)
 			return 0;
 		}
 	}
-	return vms_err_set(e, "'%.60s' is neither yes nor no", v);
+	return vms_fail(e, VMS_E_CONFIG, "'%.60s' is neither yes nor no", v);
 }
 
 static int parse_enum(const struct vms_conf_key *k, const char *v, int *out,
@@ -128,7 +129,7 @@ static int parse_enum(const struct vms_conf_key *k, const char *v, int *out,
 		snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s",
 			 i ? ", " : "", k->choices[i]);
 	}
-	return vms_err_set(e, "'%.60s' is not one of: %s", v, words);
+	return vms_fail(e, VMS_E_CONFIG, "'%.60s' is not one of: %s", v, words);
 }
 
 static int parse_addrs(const char *v, struct vms_conf_addrs *out, struct vms_errmsg *e)
@@ -144,19 +145,19 @@ static int parse_addrs(const char *v, struct vms_conf_addrs *out, struct vms_err
 			break;
 		n = strcspn(v, " \t");
 		if (n >= sizeof(word))
-			return vms_err_set(e, "address longer than %zu characters",
+			return vms_fail(e, VMS_E_CONFIG, "address longer than %zu characters",
 					   sizeof(word) - 1);
 		if (list.n == VMS_CONF_ADDRS_MAX)
-			return vms_err_set(e, "more than %d addresses", VMS_CONF_ADDRS_MAX);
+			return vms_fail(e, VMS_E_CONFIG, "more than %d addresses", VMS_CONF_ADDRS_MAX);
 		memcpy(word, v, n);
 		word[n] = 0;
 		if (vms_conf_addr_parse(word, 0, &list.a[list.n], e))
-			return -1;
+			return VMS_E_CONFIG;
 		list.n++;
 		v += n;
 	}
 	if (!list.n)
-		return vms_err_set(e, "expected one or more HOST:PORT separated by blanks");
+		return vms_fail(e, VMS_E_CONFIG, "expected one or more HOST:PORT separated by blanks");
 	*out = list;
 	return 0;
 }
@@ -187,16 +188,16 @@ static int parse_number(const struct vms_conf_key *k, const char *v, uint64_t *o
 	else
 		r = vms_u64_parse(v, &n, e);
 	if (r)
-		return -1;
+		return VMS_E_CONFIG;
 	if (n < k->min || (k->max && n > k->max)) {
 		if (k->max)
-			return vms_err_set(e, "%.40s is out of range: allowed is %s to %s", v,
+			return vms_fail(e, VMS_E_CONFIG, "%.40s is out of range: allowed is %s to %s", v,
 					   number_text(k, k->min, a), number_text(k, k->max, b));
-		return vms_err_set(e, "%.40s is too small: at least %s", v,
+		return vms_fail(e, VMS_E_CONFIG, "%.40s is too small: at least %s", v,
 				   number_text(k, k->min, a));
 	}
 	if (k->multiple && n % k->multiple)
-		return vms_err_set(e, "%.40s is not a multiple of %s", v,
+		return vms_fail(e, VMS_E_CONFIG, "%.40s is not a multiple of %s", v,
 				   number_text(k, k->multiple, a));
 	*out = n;
 	return 0;
@@ -212,7 +213,7 @@ static int set_value(const struct vms_conf_key *k, const char *v, void *conf,
 		char *s;
 
 		if (!*v)
-			return vms_err_set(e, "the value is empty");
+			return vms_fail(e, VMS_E_CONFIG, "the value is empty");
 		s = strdup(v);
 		vms_assert(s);
 		free(*(char **)f);
@@ -231,7 +232,7 @@ static int set_value(const struct vms_conf_key *k, const char *v, void *conf,
 		struct vms_conf_addr a;
 
 		if (vms_conf_addr_parse(v, 0, &a, e))
-			return -1;
+			return VMS_E_CONFIG;
 		*(struct vms_conf_addr *)f = a;
 		return 0;
 	}
@@ -291,7 +292,7 @@ __attribute__((format(printf, 2, 3))) static int fail(struct parse *p, const cha
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	vms_err_set(p->e, "%.100s:%d: %s", p->name, p->line, text);
+	vms_fail(p->e, VMS_E_CONFIG, "%.100s:%d: %s", p->name, p->line, text);
 	return 0;
 }
 
@@ -478,12 +479,12 @@ static int finish(struct parse *p)
 	for (const struct vms_conf_key *k = p->keys; k->section && !p->failed; k++) {
 		if (k->required && !p->seen.d[k - p->keys]) {
 			p->failed = true;
-			vms_err_set(p->e, "%.120s: key '%s' in [%s] is missing", p->name, k->key,
+			vms_fail(p->e, VMS_E_CONFIG, "%.120s: key '%s' in [%s] is missing", p->name, k->key,
 				    k->section);
 		}
 	}
 	VMS_VEC_FREE(&p->seen);
-	return p->failed ? -1 : 0;
+	return p->failed ? VMS_E_CONFIG : 0;
 }
 
 static int run(struct parse *p)
@@ -524,11 +525,11 @@ int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign,
 	}
 	p.f = fopen(path, "re");
 	if (!p.f)
-		return vms_err_set(e, "cannot open configuration file %.150s: %s", path,
+		return vms_fail(e, VMS_E_CONFIG, "cannot open configuration file %.150s: %s", path,
 				   strerror(errno));
 	r = run(&p);
 	if (!r && ferror(p.f))
-		r = vms_err_set(e, "cannot read configuration file %.150s: %s", path,
+		r = vms_fail(e, VMS_E_CONFIG, "cannot read configuration file %.150s: %s", path,
 				strerror(errno));
 	fclose(p.f);
 	return r;
@@ -541,9 +542,9 @@ int vms_conf_set(const struct vms_conf_key *keys, const char *section, const cha
 	struct vms_errmsg why;
 
 	if (!k)
-		return vms_err_set(e, "unknown key '%.40s' in [%.40s]", key, section);
+		return vms_fail(e, VMS_E_CONFIG, "unknown key '%.40s' in [%.40s]", key, section);
 	if (set_value(k, value, conf, &why))
-		return vms_err_set(e, "%s in [%s]: %.180s", key, section, why.text);
+		return vms_fail(e, VMS_E_CONFIG, "%s in [%s]: %.180s", key, section, why.text);
 	return 0;
 }
 

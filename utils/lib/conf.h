@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "utils/lib/errmsg.h"
+#include "err.h"
 
 enum vms_conf_type {
 	VMS_CONF_STRING,    /* char *, malloc'd; NULL when unset without default */
@@ -82,7 +82,7 @@ void vms_conf_defaults(const struct vms_conf_key *keys, void *conf);
  * of the table was given.
  * path: the file, or NULL for defaults only. foreign: NULL-terminated names of
  * sections that belong to other programs and are skipped (may be NULL).
- * 0, or -1 with e filled; conf must be released by vms_conf_free() in both cases. */
+ * 0, or VMS_E_CONFIG with e filled; conf must be released by vms_conf_free() in both cases. */
 int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign,
 		  const char *path, void *conf, struct vms_errmsg *e);
 

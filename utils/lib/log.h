@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "utils/lib/errmsg.h"
+#include "err.h"
 
 enum vms_log_level {
 	VMS_LOG_ERROR, /* something was lost or refused; an operator must act */
@@ -35,7 +35,7 @@ void vms_log_set_level(enum vms_log_level level);
 enum vms_log_level vms_log_get_level(void);
 
 const char *vms_log_level_name(enum vms_log_level level);
-/* 0 and *out, or -1 and a message naming the allowed words. */
+/* 0 and *out, or VMS_E_INVAL and a message naming the allowed words. */
 int vms_log_level_parse(const char *word, enum vms_log_level *out, struct vms_errmsg *e);
 
 __attribute__((format(printf, 2, 3))) void vms_log(enum vms_log_level level, const char *fmt,

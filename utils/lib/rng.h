@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Mixes 64 bits: a bijection with good avalanche, usable as an integer hash. */
-static inline uint64_t vms_mix64(uint64_t z)
+/* One step of splitmix64: a bijection of 64 bits with good avalanche. */
+static inline uint64_t vms_splitmix64(uint64_t z)
 {
 	z += UINT64_C(0x9e3779b97f4a7c15);
 	z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
@@ -25,7 +25,7 @@ struct vms_rng {
 static inline void vms_rng_init(struct vms_rng *r, uint64_t seed)
 {
 	for (int i = 0; i < 4; i++) {
-		r->s[i] = vms_mix64(seed);
+		r->s[i] = vms_splitmix64(seed);
 		seed += UINT64_C(0x9e3779b97f4a7c15);
 	}
 }

@@ -72,11 +72,11 @@ int vms_size_parse(const char *text, uint64_t *bytes, struct vms_errmsg *e)
 		}
 	}
 	if (!scale_up(v, sc, mult, bytes))
-		return vms_err_set(e, "size '%.60s' is not a whole number of bytes below 16E",
+		return vms_fail(e, VMS_E_INVAL, "size '%.60s' is not a whole number of bytes below 16E",
 				   text);
 	return 0;
 bad:
-	return vms_err_set(e,
+	return vms_fail(e, VMS_E_INVAL,
 			   "'%.60s' is not a size: expected a number with K, M, G or T, such as 20G",
 			   text);
 }
@@ -104,13 +104,13 @@ int vms_duration_parse(const char *text, uint64_t *ms, struct vms_errmsg *e)
 		if (strcmp(rest, time_units[i].name))
 			continue;
 		if (!scale_up(v, sc, time_units[i].ms, ms))
-			return vms_err_set(e, "duration '%.60s' is not a whole number of ms",
+			return vms_fail(e, VMS_E_INVAL, "duration '%.60s' is not a whole number of ms",
 					   text);
 		return 0;
 	}
 bad:
-	return vms_err_set(
-		e, "'%.60s' is not a duration: expected a number with ms, s, min or h, such as 250ms",
+	return vms_fail(
+		e, VMS_E_INVAL, "'%.60s' is not a duration: expected a number with ms, s, min or h, such as 250ms",
 		text);
 }
 
@@ -120,7 +120,7 @@ int vms_u64_parse(const char *text, uint64_t *value, struct vms_errmsg *e)
 	const char *rest;
 
 	if (!read_decimal(text, &v, &sc, &rest) || *rest || strchr(text, '.'))
-		return vms_err_set(e, "'%.60s' is not a whole number", text);
+		return vms_fail(e, VMS_E_INVAL, "'%.60s' is not a whole number", text);
 	*value = v;
 	return 0;
 }

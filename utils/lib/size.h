@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "utils/lib/errmsg.h"
+#include "err.h"
 
 /* "4096", "512K", "20G", "1.5T", "20GiB", "20GB" (also 1024), lower case too.
- * 0 and *bytes, or -1 and what was wrong. A fraction must come out as whole bytes. */
+ * 0 and *bytes, or VMS_E_INVAL and what was wrong. A fraction must come out as whole bytes. */
 int vms_size_parse(const char *text, uint64_t *bytes, struct vms_errmsg *e);
 
 /* "250ms", "2s", "1.5s", "10min", "1h"; "0" needs no unit, anything else does. */

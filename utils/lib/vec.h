@@ -108,6 +108,6 @@ static inline void *vms_vec_grow_(void *d, size_t *cap, size_t need, size_t elem
 	} while (0)
 
 #define VMS_VEC_FOREACH(v, it)                                                            \
-	for (__typeof__((v)->d) it = (v)->d; it && it < (v)->d + (v)->n; it++)
+	for (__typeof__(*(v)->d) *it = (v)->d; it && it < (v)->d + (v)->n; it++)
 
 #endif

@@ -1,0 +1,538 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The verification model; model.h states the rules.
+ *
+ * Stamp of one 512-byte block, little-endian:
+ *   OFFSET SIZE FIELD
+ *        0    8 magic "VMSTAMP1"
+ *        8    8 run id
+ *       16    8 seq, the version
+ *       24    8 LBA of this block
+ *       32    8 first LBA of the write
+ *       40    4 blocks of the write
+ *       44    4 writer
+ *       48    8 byte address of the chunk this block lies in
+ *       56  452 random bytes derived from run id, seq and LBA
+ *      508    4 CRC32C of bytes 0..507
+ */
+#include "utils/bench/model.h"
+#include "utils/bench/bench.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <isa-l/crc.h>
+
+#define STAMP_MAGIC 0x31504d4154534d56ull
+#define SEQ_INITIAL 0ull
+
+struct version {
+	uint64_t seq;
+	uint64_t start;	   /* of the write */
+	uint64_t f;	   /* earliest end of an operation on it; NEVER: not known to have occurred */
+	uint64_t s;	   /* latest start of an operation on it */
+	uint64_t deadline; /* NEVER while outstanding and for acknowledged ones */
+};
+
+struct block {
+	struct version *v; /* NULL: never written, only the initial content */
+	uint32_t n, cap;
+	uint32_t reading;     /* reads in flight */
+	uint64_t read_since; /* lower bound of their starts, while there are any */
+};
+
+struct vms_model {
+	struct vms_model_opts o;
+	struct block *b;
+	vms_model_observe_fn observe;
+	void *observe_arg;
+};
+
+struct stamp {
+	uint64_t seq, lba, wlba;
+	uint32_t wn, writer;
+};
+
+static void put32(unsigned char *p, uint32_t v)
+{
+	for (int i = 0; i < 4; i++)
+		p[i] = (unsigned char)(v >> (8 * i));
+}
+
+static void put64(unsigned char *p, uint64_t v)
+{
+	put32(p, (uint32_t)v);
+	put32(p + 4, (uint32_t)(v >> 32));
+}
+
+static uint32_t get32(const unsigned char *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static uint64_t get64(const unsigned char *p)
+{
+	return get32(p) | (uint64_t)get32(p + 4) << 32;
+}
+
+static uint32_t stamp_crc(const unsigned char *p)
+{
+	unsigned char copy[508];
+
+	memcpy(copy, p, sizeof(copy));
+	return ~crc32_iscsi(copy, sizeof(copy), 0xffffffffu);
+}
+
+void vms_model_stamp(const struct vms_model *m, void *data, uint64_t seq, uint32_t writer,
+		     uint64_t lba, uint32_t n)
+{
+	unsigned char *p = data;
+
+	for (uint32_t i = 0; i < n; i++, p += VMS_MODEL_BLOCK_BYTES) {
+		uint64_t at = lba + i;
+		struct vms_bench_gen g = {.kind = VMS_BENCH_UNIQUE,
+					  .state = m->o.run_id ^ seq * 0xd1342543de82ef95ull ^
+						   at * 0x9e3779b97f4a7c15ull};
+
+		put64(p, STAMP_MAGIC);
+		put64(p + 8, m->o.run_id);
+		put64(p + 16, seq);
+		put64(p + 24, at);
+		put64(p + 32, lba);
+		put32(p + 40, n);
+		put32(p + 44, writer);
+		put64(p + 48, at * VMS_MODEL_BLOCK_BYTES & ~(uint64_t)4095);
+		vms_bench_fill(&g, p + 56, 508 - 56);
+		put32(p + 508, stamp_crc(p));
+	}
+}
+
+/* 1: a stamp of this run; 0: something else. */
+static int stamp_read(const struct vms_model *m, const unsigned char *p, struct stamp *st)
+{
+	if (get64(p) != STAMP_MAGIC || get64(p + 8) != m->o.run_id ||
+	    get32(p + 508) != stamp_crc(p))
+		return 0;
+	st->seq = get64(p + 16);
+	st->lba = get64(p + 24);
+	st->wlba = get64(p + 32);
+	st->wn = get32(p + 40);
+	st->writer = get32(p + 44);
+	return 1;
+}
+
+static bool is_zero(const unsigned char *p)
+{
+	return !p[0] && !memcmp(p, p + 1, VMS_MODEL_BLOCK_BYTES - 1);
+}
+
+struct vms_model *vms_model_new(const struct vms_model_opts *o)
+{
+	struct vms_model *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	m->o = *o;
+	m->b = calloc(o->blocks, sizeof(*m->b));
+	if (!m->b) {
+		free(m);
+		return NULL;
+	}
+	return m;
+}
+
+void vms_model_free(struct vms_model *m)
+{
+	if (!m)
+		return;
+	for (uint64_t i = 0; i < m->o.blocks; i++)
+		free(m->b[i].v);
+	free(m->b);
+	free(m);
+}
+
+const struct vms_model_opts *vms_model_opts(const struct vms_model *m)
+{
+	return &m->o;
+}
+
+void vms_model_set_observer(struct vms_model *m, vms_model_observe_fn fn, void *arg)
+{
+	m->observe = fn;
+	m->observe_arg = arg;
+}
+
+static struct block *block_at(struct vms_model *m, uint64_t lba)
+{
+	if (lba < m->o.first_lba || lba - m->o.first_lba >= m->o.blocks)
+		abort();
+	return &m->b[lba - m->o.first_lba];
+}
+
+static struct version *add(struct block *b, uint64_t seq, uint64_t start)
+{
+	struct version *v;
+
+	if (b->n == b->cap) {
+		uint32_t cap = b->cap ? b->cap * 2 : 2;
+
+		v = realloc(b->v, cap * sizeof(*v));
+		if (!v)
+			abort();
+		b->v = v;
+		b->cap = cap;
+	}
+	v = &b->v[b->n++];
+	*v = (struct version){.seq = seq,
+			      .start = start,
+			      .f = VMS_MODEL_NEVER,
+			      .s = start,
+			      .deadline = VMS_MODEL_NEVER};
+	return v;
+}
+
+/* The first write to a block makes its initial content a version like others. */
+static void materialise(struct block *b)
+{
+	if (!b->n) {
+		struct version *v = add(b, SEQ_INITIAL, 0);
+
+		v->f = 0;
+	}
+}
+
+static struct version *find(struct block *b, uint64_t seq)
+{
+	for (uint32_t i = 0; i < b->n; i++)
+		if (b->v[i].seq == seq)
+			return &b->v[i];
+	return NULL;
+}
+
+static uint64_t end_of(const struct version *v)
+{
+	return v->f < v->deadline ? v->f : v->deadline;
+}
+
+/* Drop what no read still running or yet to start may return: versions that
+ * surely ended before an operation on another, completed version started. */
+static void purge(struct block *b, uint64_t now)
+{
+	uint64_t from = b->reading ? b->read_since : now;
+	uint64_t s_max = 0, s_second = 0;
+	uint32_t k = 0, top = UINT32_MAX;
+
+	if (b->n < 2)
+		return;
+	for (uint32_t i = 0; i < b->n; i++) {
+		if (b->v[i].f >= from)
+			continue;
+		if (top == UINT32_MAX || b->v[i].s > s_max) {
+			s_second = s_max;
+			s_max = b->v[i].s;
+			top = i;
+		} else if (b->v[i].s > s_second) {
+			s_second = b->v[i].s;
+		}
+	}
+	for (uint32_t i = 0; i < b->n; i++)
+		if (end_of(&b->v[i]) >= (i == top ? s_second : s_max))
+			b->v[k++] = b->v[i];
+	b->n = k;
+}
+
+void vms_model_write_begin(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n,
+			   uint64_t now)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+
+		materialise(b);
+		add(b, seq, now);
+	}
+}
+
+void vms_model_write_done(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t now)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+		struct version *v = find(b, seq);
+
+		if (v && now < v->f)
+			v->f = now;
+		purge(b, now + 1);
+	}
+}
+
+void vms_model_write_lost(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n,
+			  uint64_t deadline)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct version *v = find(block_at(m, lba + i), seq);
+
+		if (v)
+			v->deadline = deadline;
+	}
+}
+
+unsigned vms_model_write_refused(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n)
+{
+	unsigned seen = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+		struct version *v = find(b, seq);
+
+		if (!v)
+			continue;
+		seen += v->f != VMS_MODEL_NEVER;
+		*v = b->v[--b->n];
+	}
+	return seen;
+}
+
+void vms_model_read_begin(struct vms_model *m, uint64_t lba, uint32_t n, uint64_t now)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+
+		if (!b->reading++)
+			b->read_since = now;
+	}
+}
+
+void vms_model_read_cancel(struct vms_model *m, uint64_t lba, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		block_at(m, lba + i)->reading--;
+}
+
+static void complain(FILE *err, unsigned *bad, const struct block *b, uint64_t lba,
+		     const struct stamp *st, const unsigned char *p, uint64_t start, uint64_t now,
+		     const char *what)
+{
+	if ((*bad)++ >= 8 || !err)
+		return;
+	fprintf(err, "WRONG: LBA %" PRIu64 " (chunk at byte %" PRIu64 "): %s; ", lba,
+		lba * VMS_MODEL_BLOCK_BYTES & ~(uint64_t)4095, what);
+	if (st)
+		fprintf(err,
+			"read seq %" PRIu64 " writer %u LBA %" PRIu64 " (write of %u blocks at %" PRIu64
+			")",
+			st->seq, st->writer, st->lba, st->wn, st->wlba);
+	else if (is_zero(p))
+		fprintf(err, "read zeros");
+	else
+		fprintf(err, "read %02x%02x%02x%02x%02x%02x%02x%02x...", p[0], p[1], p[2], p[3],
+			p[4], p[5], p[6], p[7]);
+	fprintf(err, "; read [%" PRIu64 ", %" PRIu64 "]; allowed:", start, now);
+	if (!b->n)
+		fprintf(err, " initial content");
+	for (uint32_t i = 0; i < b->n && i < 6; i++)
+		fprintf(err, " seq %" PRIu64 " (start %" PRIu64 " end %" PRIu64 " last %" PRIu64 ")",
+			b->v[i].seq, b->v[i].start, end_of(&b->v[i]), b->v[i].s);
+	fputc('\n', err);
+}
+
+static bool covers(const struct stamp *st, uint64_t lba)
+{
+	return lba >= st->wlba && lba - st->wlba < st->wn;
+}
+
+/* One read saw st[] (has[] false: the initial content) in consecutive blocks of
+ * one chunk: no two writes may each look newer than the other, and no write may
+ * be there in part. */
+static bool torn(const struct stamp *st, const bool *has, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		if (!has[i])
+			continue;
+		for (uint32_t j = 0; j < n; j++) {
+			uint64_t lba_j = st[i].lba + j - i;
+
+			if (i == j || (has[j] && st[i].seq == st[j].seq) || !covers(&st[i], lba_j))
+				continue;
+			if (!has[j] || covers(&st[j], st[i].lba))
+				return true;
+		}
+	}
+	return false;
+}
+
+struct seen_run {
+	uint64_t lba, seq, f, s;
+	uint32_t n;
+};
+
+static void seen_flush(struct vms_model *m, struct seen_run *r)
+{
+	if (r->n && m->observe)
+		m->observe(m->observe_arg, r->lba, r->n, r->seq, r->f, r->s);
+	r->n = 0;
+}
+
+unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const void *data,
+			    uint64_t start, uint64_t now, FILE *err)
+{
+	const unsigned char *p = data;
+	struct stamp st[VMS_MODEL_CHUNK_BLOCKS];
+	bool has[VMS_MODEL_CHUNK_BLOCKS];
+	struct seen_run run = {0};
+	unsigned bad = 0;
+	uint32_t in_chunk = 0;
+
+	vms_model_read_cancel(m, lba, n);
+	for (uint32_t i = 0; i < n; i++, p += VMS_MODEL_BLOCK_BYTES) {
+		uint64_t at = lba + i;
+		struct block *b = block_at(m, at);
+		struct stamp *x = &st[in_chunk];
+		struct version *v, *w;
+		bool one = b->n < 2;
+		uint64_t f_before;
+
+		has[in_chunk] = stamp_read(m, p, x);
+		if (has[in_chunk] && x->lba != at) {
+			complain(err, &bad, b, at, x, p, start, now, "data of another address");
+			has[in_chunk] = false;
+			goto next;
+		}
+		if (!b->n) {
+			if (has[in_chunk])
+				complain(err, &bad, b, at, x, p, start, now,
+					 "stamp in a block never written");
+			else if (m->o.initial == VMS_MODEL_ZERO && !is_zero(p))
+				complain(err, &bad, b, at, NULL, p, start, now,
+					 "unwritten block is not zero");
+			goto next;
+		}
+		v = find(b, has[in_chunk] ? x->seq : SEQ_INITIAL);
+		if (!v) {
+			complain(err, &bad, b, at, has[in_chunk] ? x : NULL, p, start, now,
+				 has[in_chunk] ? "stale, or applied although refused"
+				 : is_zero(p)  ? "acknowledged data lost (zeros)"
+					       : "torn block or foreign data");
+			goto next;
+		}
+		if (!has[in_chunk] && m->o.initial == VMS_MODEL_ZERO && !is_zero(p)) {
+			complain(err, &bad, b, at, NULL, p, start, now, "torn block or foreign data");
+			goto next;
+		}
+		f_before = v->f;
+		if (end_of(v) < v->f)
+			v->f = end_of(v);
+		if (now < v->f)
+			v->f = now;
+		if (start > v->s)
+			v->s = start;
+		for (uint32_t k = 0; k < b->n; k++) {
+			w = &b->v[k];
+			if (w == v || w->f == VMS_MODEL_NEVER)
+				continue;
+			if (v->f < w->s && w->f < v->s) {
+				complain(err, &bad, b, at, has[in_chunk] ? x : NULL, p, start, now,
+					 "stale: a newer version was already settled");
+				break;
+			}
+		}
+		if (!one || f_before == VMS_MODEL_NEVER) {
+			if (run.n && run.seq == v->seq && run.f == v->f && run.s == v->s &&
+			    run.lba + run.n == at) {
+				run.n++;
+			} else {
+				seen_flush(m, &run);
+				run = (struct seen_run){
+					.lba = at, .seq = v->seq, .f = v->f, .s = v->s, .n = 1};
+			}
+		}
+		purge(b, now + 1);
+next:
+		in_chunk++;
+		if ((at + 1) % VMS_MODEL_CHUNK_BLOCKS == 0 || i + 1 == n) {
+			if (m->o.chunk_atomic && torn(st, has, in_chunk))
+				complain(err, &bad, b, at, has[in_chunk - 1] ? x : NULL, p, start,
+					 now, "torn chunk: two writes each partly newer");
+			in_chunk = 0;
+		}
+	}
+	seen_flush(m, &run);
+	return bad;
+}
+
+void vms_model_restore(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start,
+		       uint64_t f, uint64_t s, uint64_t deadline)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+		struct version *v = find(b, seq);
+
+		if (!v)
+			v = add(b, seq, start);
+		v->f = f;
+		v->s = s;
+		v->deadline = deadline;
+	}
+}
+
+void vms_model_observed(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t f,
+			uint64_t s)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = block_at(m, lba + i);
+		struct version *v = find(b, seq);
+
+		if (!v)
+			continue;
+		if (f < v->f)
+			v->f = f;
+		if (s > v->s)
+			v->s = s;
+		purge(b, (f > s ? f : s) + 1);
+	}
+}
+
+int vms_model_dump(const struct vms_model *m, vms_model_dump_fn fn, void *arg)
+{
+	uint64_t i = 0;
+
+	while (i < m->o.blocks) {
+		const struct block *a = &m->b[i];
+		uint64_t k = i + 1;
+		int rc;
+
+		if (!a->n) {
+			i++;
+			continue;
+		}
+		while (k < m->o.blocks && m->b[k].n == a->n && k - i < (1u << 20) &&
+		       !memcmp(m->b[k].v, a->v, a->n * sizeof(*a->v)))
+			k++;
+		for (uint32_t j = 0; j < a->n; j++) {
+			const struct version *v = &a->v[j];
+
+			rc = fn(arg, v->seq, m->o.first_lba + i, (uint32_t)(k - i), v->start, v->f,
+				v->s, v->deadline);
+			if (rc)
+				return rc;
+		}
+		i = k;
+	}
+	return 0;
+}
+
+uint64_t vms_model_written(const struct vms_model *m)
+{
+	uint64_t c = 0;
+
+	for (uint64_t i = 0; i < m->o.blocks; i++)
+		c += m->b[i].n > 0;
+	return c;
+}
+
+uint64_t vms_model_candidates(const struct vms_model *m)
+{
+	uint64_t c = 0;
+
+	for (uint64_t i = 0; i < m->o.blocks; i++)
+		c += m->b[i].n;
+	return c;
+}

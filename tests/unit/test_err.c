@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "err.h"
+#include "include/err.h"
 #include "tests/unit/cunit.h"
 
 #include <string.h>

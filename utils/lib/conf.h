@@ -26,7 +26,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "err.h"
+#include "include/err.h"
 
 enum vms_conf_type {
 	VMS_CONF_STRING,    /* char *, malloc'd; NULL when unset without default */

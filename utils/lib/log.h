@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "include/err.h"
 
 enum vms_log_level {
 	VMS_LOG_ERROR, /* something was lost or refused; an operator must act */

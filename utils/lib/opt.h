@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "err.h"
+#include "include/err.h"
 
 enum vms_opt_type {
 	VMS_OPT_FLAG,	  /* bool *: set to true */

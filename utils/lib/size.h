@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "err.h"
+#include "include/err.h"
 
 /* "4096", "512K", "20G", "1.5T", "20GiB", "20GB" (also 1024), lower case too.
  * 0 and *bytes, or VMS_E_INVAL and what was wrong. A fraction must come out as whole bytes. */

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "utils/lib/settings.h"
+
+#include <ctype.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OFF(f) offsetof(struct vms_settings, f)
+#define KIB    (UINT64_C(1) << 10)
+#define MIB    (UINT64_C(1) << 20)
+#define GIB    (UINT64_C(1) << 30)
+#define TIB    (UINT64_C(1) << 40)
+
+static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const io_engines[] = {"auto", "io_uring", "threads", NULL};
+
+const struct vms_conf_key vms_settings_keys[] = {
+	{.section = "cluster",
+	 .key = "catalog",
+	 .type = VMS_CONF_ADDR_LIST,
+	 .offset = OFF(cluster.catalog),
+	 .def = "127.0.0.1:7600",
+	 .help = "Where the catalog answers. All programs of a cluster need the same."},
+	{.section = "cluster",
+	 .key = "catalog_timeout",
+	 .type = VMS_CONF_DURATION,
+	 .offset = OFF(cluster.catalog_timeout_ms),
+	 .def = "5s",
+	 .min = 100,
+	 .max = 600000,
+	 .help = "How long one request to the catalog may take before it is given up."},
+	{.section = "cluster",
+	 .key = "run_dir",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.run_dir),
+	 .def = "/run/vmstore",
+	 .help = "Folder of the local sockets, NAME.sock for each process; `vmstore stats` "
+		 "looks here."},
+	{.section = "cluster",
+	 .key = "log_level",
+	 .type = VMS_CONF_ENUM,
+	 .offset = OFF(cluster.log_level),
+	 .def = "info",
+	 .choices = log_levels,
+	 .help = "The least important messages to print."},
+
+	{.section = "node",
+	 .key = "name",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(node.name),
+	 .help = "Name of the storage node, unique in the cluster; the host's name if unset.\n"
+		 "Letters, digits, '-', '_' and '.'; at most 63."},
+	{.section = "node",
+	 .key = "dir",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(node.dir),
+	 .def = "/var/lib/vmstore/node",
+	 .help = "Folder that holds everything the node stores: log, index, containers.\n"
+		 "One file system, one node."},
+	{.section = "node",
+	 .key = "listen",
+	 .type = VMS_CONF_ADDR,
+	 .offset = OFF(node.listen),
+	 .def = "127.0.0.1:7601",
+	 .help = "Where the node accepts gateways, other nodes and tools."},
+	{.section = "node",
+	 .key = "address",
+	 .type = VMS_CONF_ADDR,
+	 .offset = OFF(node.address),
+	 .help = "Address told to the others when it differs from listen (NAT, 0.0.0.0)."},
+	{.section = "node",
+	 .key = "zone",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(node.zone),
+	 .help = "What fails together with this node: a rack, a room. Copies are kept in\n"
+		 "different zones while there are enough. Unset: a zone of its own.\n"
+		 "Takes effect when the node joins."},
+	{.section = "node",
+	 .key = "weight",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(node.weight),
+	 .def = "100",
+	 .min = 1,
+	 .max = 1000000,
+	 .help = "Share of the data in proportion to the other nodes; 100 is normal.\n"
+		 "Takes effect when the node joins."},
+	{.section = "node",
+	 .key = "log_size",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(node.log_bytes),
+	 .def = "1G",
+	 .min = 8 * MIB,
+	 .max = TIB,
+	 .multiple = MIB,
+	 .help = "Size of the write-ahead log. Written once when the node is formatted, and\n"
+		 "held in memory as well. Takes effect at format time."},
+	{.section = "node",
+	 .key = "generation_size",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(node.generation_bytes),
+	 .def = "256M",
+	 .min = MIB,
+	 .max = TIB,
+	 .help = "The log is drained into containers in pieces of this size, but at most a\n"
+		 "quarter of the log."},
+	{.section = "node",
+	 .key = "generation_age",
+	 .type = VMS_CONF_DURATION,
+	 .offset = OFF(node.generation_age_ms),
+	 .def = "10min",
+	 .min = 100,
+	 .max = 86400000,
+	 .help = "A piece of the log is drained after this time even if it is not full."},
+	{.section = "node",
+	 .key = "container_size",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(node.container_bytes),
+	 .def = "64M",
+	 .min = MIB,
+	 .max = GIB,
+	 .multiple = 4 * KIB,
+	 .help = "A container file is sealed at this size."},
+	{.section = "node",
+	 .key = "index_size",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(node.index_bytes),
+	 .def = "64G",
+	 .min = 16 * MIB,
+	 .max = 16 * TIB,
+	 .multiple = 4 * KIB,
+	 .help = "Upper limit of the LMDB index: address space, not disk space. When it is\n"
+		 "reached the node takes no more writes until it is raised."},
+	{.section = "node",
+	 .key = "gc_target",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(node.gc_target_percent),
+	 .def = "200",
+	 .min = 110,
+	 .max = 1000,
+	 .help = "Dead space is collected while containers take more than this many percent\n"
+		 "of the live data."},
+	{.section = "node",
+	 .key = "io_engine",
+	 .type = VMS_CONF_ENUM,
+	 .offset = OFF(node.io_engine),
+	 .def = "auto",
+	 .choices = io_engines,
+	 .help = "How the log is written; auto takes io_uring where the kernel allows it."},
+
+	{.section = "catalog",
+	 .key = "dir",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(catalog.dir),
+	 .def = "/var/lib/vmstore/catalog",
+	 .help = "Folder of the embedded catalog (vmstored --catalog)."},
+	{.section = "catalog",
+	 .key = "listen",
+	 .type = VMS_CONF_ADDR,
+	 .offset = OFF(catalog.listen),
+	 .def = "127.0.0.1:7600",
+	 .help = "Where the catalog answers."},
+	{.section = "catalog",
+	 .key = "index_size",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(catalog.index_bytes),
+	 .def = "1G",
+	 .min = 16 * MIB,
+	 .max = TIB,
+	 .multiple = 4 * KIB,
+	 .help = "Upper limit of its LMDB file: address space, not disk space."},
+
+	{.section = "gateway",
+	 .key = "name",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(gateway.name),
+	 .help = "Name of the gateway (one tgtd process), unique in the cluster; the host's\n"
+		 "name if unset. Letters, digits, '-', '_' and '.'; at most 63."},
+	{.section = "gateway",
+	 .key = "chunk_cache",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(gateway.chunk_cache_bytes),
+	 .def = "256M",
+	 .min = 4 * MIB,
+	 .max = 16 * TIB,
+	 .help = "Memory for cached chunks, shared by all LUNs."},
+	{.section = "gateway",
+	 .key = "page_cache",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(gateway.page_cache_bytes),
+	 .def = "64M",
+	 .min = MIB,
+	 .max = TIB,
+	 .help = "Memory for cached index pages; 1 KiB maps 512 KiB of a volume."},
+	{.section = "gateway",
+	 .key = "slots",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(gateway.slots),
+	 .def = "1024",
+	 .min = 16,
+	 .max = 65536,
+	 .help = "Operations in flight to the nodes; what comes beyond waits."},
+	{.section = "gateway",
+	 .key = "outstanding",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(gateway.outstanding_bytes),
+	 .def = "64M",
+	 .min = 4 * MIB,
+	 .max = 64 * GIB,
+	 .help = "Bytes of writes in flight; initiators are answered TASK SET FULL beyond."},
+	{.section = "gateway",
+	 .key = "readahead",
+	 .type = VMS_CONF_SIZE,
+	 .offset = OFF(gateway.readahead_bytes),
+	 .def = "512K",
+	 .min = 0,
+	 .max = 64 * MIB,
+	 .multiple = 4 * KIB,
+	 .help = "How far a sequential reader is read ahead; 0 switches it off."},
+	VMS_CONF_END,
+};
+
+static int check_name(const char *section, const char *name, const char *path,
+		      struct vms_errmsg *e)
+{
+	size_t n = name ? strlen(name) : 1;
+
+	for (size_t i = 0; name && i < n; i++)
+		if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
+			n = 64;
+	if (n > 63 || (name && *name == '.'))
+		return vms_fail(e, VMS_E_CONFIG,
+				"%.100s: name in [%s]: '%.64s' must be 1 to 63 letters, digits, "
+				"'-', '_' or '.', not beginning with '.'",
+				path, section, name);
+	return 0;
+}
+
+int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errmsg *e)
+{
+	int r;
+
+	memset(s, 0, sizeof(*s));
+	r = vms_conf_load(vms_settings_keys, NULL, path, s, e);
+	if (!r)
+		r = check_name("node", s->node.name, path, e);
+	if (!r)
+		r = check_name("gateway", s->gateway.name, path, e);
+	if (r)
+		return r;
+	if (!s->node.address.host[0])
+		s->node.address = s->node.listen;
+	if (!strcmp(s->node.address.host, "0.0.0.0") || !strcmp(s->node.address.host, "::"))
+		return vms_fail(e, VMS_E_CONFIG,
+				"%.150s: [node] listens on all addresses: set address to the one "
+				"that others reach",
+				path);
+	return 0;
+}
+
+void vms_settings_close(struct vms_settings *s)
+{
+	vms_conf_free(vms_settings_keys, s);
+}
+
+void vms_settings_name(const char *name, char out[64])
+{
+	char host[256] = "";
+
+	if (!name) {
+		gethostname(host, sizeof(host) - 1);
+		host[strcspn(host, ".")] = 0;
+		name = *host ? host : "localhost";
+	}
+	memset(out, 0, 64);
+	memcpy(out, name, strnlen(name, 63));
+}

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Tests.
+#
+#   make check          install what tests need, build, run all, within minutes
+#   make check GROUPS='unit docs' TESTS='ring*'   some groups, some tests
+#   make check-long     the full counts (hours)
+#   make check-asan     unit and simulator tests in a sanitizer build
+#   make check-deps     who includes what
+#   make check-scsi, check-kill, check-image, check-guest   one real-process test
+#   make sim SEEDS=1..10000
+#   make lint, make format
+check:
+	B=$(B) scripts/check $(if $(GROUPS),--groups '$(GROUPS)') $(if $(TESTS),--tests '$(TESTS)')
+check-long:
+	B=$(B) scripts/check --long
+check-deps:
+	scripts/check-deps
+
+ASAN_SEEDS ?= 1..50
+check-asan:
+	$(MAKE) SAN=asan unit $(if $(wildcard tests/sim/vmstore-sim.c),build-asan/bin/vmstore-sim)
+	B=build-asan scripts/check --no-build --groups 'unit sim' --seeds $(ASAN_SEEDS)
+
+check-scsi check-kill check-image check-guest: check-%:
+	B=$(B) tests/it/$*.sh
+
+SEEDS ?= 1..500
+sim: $(B)/bin/vmstore-sim
+	$(B)/bin/vmstore-sim --seeds $(SEEDS)
+
+# Man pages
+MAN = $(patsubst doc/man/%.scd,$(B)/man/%,$(wildcard doc/man/*.scd))
+$(B)/man/%: doc/man/%.scd
+	@mkdir -p $(@D)
+	scdoc < $< > $@
+man: $(MAN)
+
+# Formatting is advice: it covers the lines changed since main.
+lint:
+	scripts/lint
+format:
+	clang-format -i $(shell git diff --name-only --diff-filter=d main -- '*.c' '*.h')
+
+.PHONY: check check-long check-deps check-asan check-scsi check-kill check-image \
+	check-guest sim man lint format

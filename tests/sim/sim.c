@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The simulated world: clock, event queue, fault planner. See sim.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_int.h"
+#include "utils/lib/assert.h"
+
+#define FAULT_PERIOD_US 20000u
+#define SETTLE_US_MAX	60000000ull
+#define RUN_US_MAX	1800000000ull
+
+static bool ev_less(const struct ev *a, const struct ev *b)
+{
+	return a->at_us != b->at_us ? a->at_us < b->at_us : a->seq < b->seq;
+}
+void sim_at(struct sim *s, uint64_t delay_us, enum ev_type type, uint64_t a, uint64_t b, uint64_t c,
+	    void *p)
+{
+	if (s->nheap == s->heap_room) {
+		s->heap_room = s->heap_room ? 2 * s->heap_room : 1024;
+		s->heap = realloc(s->heap, s->heap_room * sizeof(*s->heap));
+	}
+	size_t i = s->nheap++;
+	struct ev e = {s->now_us + delay_us, ++s->ev_seq, type, a, b, c, p};
+	while (i && ev_less(&e, &s->heap[(i - 1) / 2])) {
+		s->heap[i] = s->heap[(i - 1) / 2];
+		i = (i - 1) / 2;
+	}
+	s->heap[i] = e;
+}
+static struct ev pop(struct sim *s)
+{
+	struct ev top = s->heap[0], e = s->heap[--s->nheap];
+	size_t i = 0;
+	for (;;) {
+		size_t k = 2 * i + 1;
+		if (k >= s->nheap)
+			break;
+		if (k + 1 < s->nheap && ev_less(&s->heap[k + 1], &s->heap[k]))
+			k++;
+		if (!ev_less(&s->heap[k], &e))
+			break;
+		s->heap[i] = s->heap[k];
+		i = k;
+	}
+	if (s->nheap)
+		s->heap[i] = e;
+	return top;
+}
+
+void sim_mix(struct sim *s, uint64_t v)
+{
+	s->hash = vms_mix64(s->hash * 0x9e3779b97f4a7c15ull + v + s->now_us);
+}
+void sim_fail(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+	if (s->failed)
+		return;
+	s->failed = true;
+	va_start(ap, fmt);
+	vsnprintf(s->r->why, sizeof(s->r->why), fmt, ap);
+	va_end(ap);
+	sim_note(s, "FAILED: %s", s->r->why);
+}
+void sim_note(struct sim *s, const char *fmt, ...)
+{
+	va_list ap;
+	if (!s->conf.verbose)
+		return;
+	printf("%12.6f ", (double)s->now_us / 1e6);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+}
+uint64_t sim_now_ms(const struct proc *p)
+{
+	return p->clock_base_ms + (uint64_t)((double)p->s->now_us * (1.0 + p->drift) / 1000.0);
+}
+void sim_wake(struct proc *p, uint64_t delay_us)
+{
+	uint64_t at = p->s->now_us + (delay_us ? delay_us : 1);
+	if (!p->up || (p->turn_at > p->s->now_us && p->turn_at <= at))
+		return;
+	p->turn_at = at;
+	sim_at(p->s, at - p->s->now_us, EV_TURN, (uint64_t)(p - p->s->p), p->life, ++p->turn_seq, NULL);
+}
+
+static void draw_plan(struct sim *s)
+{
+	struct vms_rng *r = &s->rng;
+	struct sim_plan *p = &s->plan;
+#define PICK(...) \
+	((const uint64_t[]){__VA_ARGS__})[vms_rng_below(r, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)]
+	p->nodes = (unsigned)PICK(3, 3, 3, 4, 5);
+	p->gateways = 2;
+	p->clients = (unsigned)PICK(2, 3, 4);
+	p->copies = (unsigned)PICK(2, 2, 2, 3);
+	p->depth = (unsigned)PICK(1, 2, 4, 8);
+	p->part_bits = (unsigned)PICK(1, 2, 3, 4);
+	p->ack = vms_rng_chance(r, 0.3) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
+	p->log_bytes = PICK(1, 2, 2, 4) << 20;
+	p->gen_bytes = (uint32_t)(p->log_bytes / PICK(4, 8, 16));
+	p->ops = 1100;
+	p->net_us_min = (uint32_t)PICK(20, 100);
+	p->net_us_max = (uint32_t)PICK(200, 1000, 5000);
+	p->net_slow = (double)PICK(0, 1, 5) / 100;
+	bool calm = vms_rng_chance(r, 0.05);
+	double f = calm ? 0 : 1;
+	p->crash_node = f * (double)PICK(0, 2, 10, 30) / 100;
+	p->crash_gw = f * (double)PICK(0, 2, 10) / 100;
+	p->crash_cat = f * (double)PICK(0, 0, 5) / 100;
+	p->pause_node = f * (double)PICK(0, 2, 10) / 100;
+	p->pause_gw = f * (double)PICK(0, 2, 20) / 100;
+	p->cut = f * (double)PICK(0, 5, 20) / 100;
+	p->brk = f * (double)PICK(0, 10, 100) / 100;
+	p->abort = f * (double)PICK(0, 0, 1, 5) / 100;
+	p->power = (double)PICK(0, 50, 100) / 100;
+	p->read_percent = (unsigned)PICK(30, 50, 60);
+	p->zero_percent = (unsigned)PICK(0, 3, 8);
+	p->caw_percent = (unsigned)PICK(0, 2, 5);
+	p->or_percent = (unsigned)PICK(0, 2);
+	p->flush_percent = (unsigned)PICK(1, 3);
+	p->part_chunk_percent = (unsigned)PICK(0, 10, 40);
+	p->disk_us_max = (uint32_t)PICK(200, 1000, 10000);
+	p->hot_chunks = (unsigned)PICK(8, 32, 64);
+	p->vol_bytes = (uint64_t)PICK(8, 12, 32) << 20;
+#undef PICK
+	if (s->conf.ops)
+		p->ops = s->conf.ops;
+	if (s->conf.no_faults)
+		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
+			p->brk = p->abort = 0;
+	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
+	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
+	for (unsigned i = 0; i < p->hot_chunks; i++) {
+		/* Near borders of extents and in runs, where mistakes live. */
+		uint64_t c = i % 4 == 3 ? s->hot[i - 1] + 1
+			     : i % 4 == 2
+				     ? (1 + vms_rng_below(r, chunks / VMS_EXTENT_CHUNKS - 1)) *
+						       VMS_EXTENT_CHUNKS -
+					       1 - vms_rng_below(r, 3)
+				     : vms_rng_below(r, chunks);
+		s->hot[i] = c % chunks;
+	}
+}
+
+static void put(struct sim *s, const char *key, char *val)
+{
+	struct vms_cat_engine *e = &s->p[0].engine;
+	struct vms_cat_op op = {.key = key, .val = val};
+	vms_assert(e->ops->apply(e->ctx, e->ops->revision(e->ctx) + 1, &op, 1) == 0);
+	free(val);
+}
+static void make_catalog(struct sim *s)
+{
+	const struct sim_plan *pl = &s->plan;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cluster cl = {.part_bits = pl->part_bits,
+				     .copies = pl->copies,
+				     .min_copies = pl->copies > 2 ? 2 : 1,
+				     .timing_factor = 1.0,
+				     .next_branch = 1,
+				     .next_node = pl->nodes + 1,
+				     .next_gateway = 1};
+	memcpy(cl.uuid, s->uuid, 16);
+	vms_assert(vms_cat_engine_mem_open(&s->p[0].engine) == 0);
+	put(s, "cluster", vms_cat_cluster_encode(&cl));
+	for (unsigned i = 1; i <= pl->nodes; i++) {
+		struct vms_cat_node n = {.id = i, .weight = 100};
+		snprintf(n.name, sizeof(n.name), "n%u", i - 1);
+		snprintf(n.address, sizeof(n.address), "%s", s->p[i].address);
+		vms_cat_key_node(key, i);
+		put(s, key, vms_cat_node_encode(&n));
+	}
+	for (uint32_t k = 0; k < 1u << pl->part_bits; k++) {
+		struct vms_part_conf pc = {.epoch = 1, .nmembers = pl->copies};
+		for (unsigned i = 0; i < pl->copies; i++)
+			pc.member[i].node = 1 + (k + i) % pl->nodes;
+		pc.primary = pc.member[0].node;
+		vms_cat_key_part(key, k);
+		put(s, key, vms_cat_part_encode(&pc));
+	}
+}
+
+static void do_faults(struct sim *s)
+{
+	const struct sim_plan *pl = &s->plan;
+	double per = FAULT_PERIOD_US / 1e6;
+	unsigned down = 0;
+	for (unsigned i = 1; i <= pl->nodes; i++)
+		down += !s->p[i].up;
+	if (down)
+		s->nodes_stable_us = 0;
+	else if (!s->nodes_stable_us)
+		s->nodes_stable_us = s->now_us ? s->now_us : 1;
+	if (s->faults) {
+		/* In memory mode one member must keep its memory: crashes one at a time,
+		 * the next when all have long been in sync again. */
+		bool may = pl->ack == VMS_ACK_DISK ||
+			   (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000);
+		for (unsigned i = 0; i < s->nprocs; i++) {
+			struct proc *p = &s->p[i];
+			double crash = p->kind == SIM_NODE ? pl->crash_node
+				       : p->kind == SIM_GATEWAY ? pl->crash_gw : pl->crash_cat;
+			double pause = p->kind == SIM_NODE ? pl->pause_node
+				       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
+			if (!p->up)
+				continue;
+			if (vms_rng_chance(&s->rng, crash * per) && (p->kind != SIM_NODE || may)) {
+				sim_at(s, vms_rng_below(&s->rng, FAULT_PERIOD_US), EV_CRASH, i, p->life, 0,
+				       NULL);
+				if (p->kind == SIM_NODE && pl->ack == VMS_ACK_MEMORY)
+					may = false;
+			} else if (!p->paused && vms_rng_chance(&s->rng, pause * per)) {
+				p->paused = true;
+				s->r->pauses++;
+				uint64_t d = vms_rng_chance(&s->rng, 0.5)
+						     ? vms_rng_below(&s->rng, 1500000)
+						     : vms_rng_below(&s->rng, 12000000);
+				sim_note(s, "process %u pauses for %.3f s", i, (double)d / 1e6);
+				sim_at(s, d, EV_RESUME, i, p->life, 0, NULL);
+			}
+		}
+		if (vms_rng_chance(&s->rng, pl->brk * per))
+			sim_break_some(s);
+		if (vms_rng_chance(&s->rng, pl->cut * per)) {
+			unsigned a = (unsigned)vms_rng_below(&s->rng, s->nprocs);
+			unsigned b = (unsigned)vms_rng_below(&s->rng, s->nprocs);
+			uint64_t until = s->now_us + vms_rng_below(&s->rng, 4000000);
+			bool both = vms_rng_chance(&s->rng, 0.5);
+			if (a != b) {
+				s->blocked_until[a][b] = until;
+				if (both)
+					s->blocked_until[b][a] = until;
+				s->r->cuts++;
+				sim_note(s, "link %u->%u cut%s", a, b, both ? " both ways" : "");
+			}
+		}
+	}
+	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
+}
+
+static void handle(struct sim *s, struct ev *e)
+{
+	struct proc *p = e->a < s->nprocs ? &s->p[e->a] : NULL;
+	switch (e->type) {
+	case EV_DELIVER:
+	case EV_CLOSED:
+	case EV_CONNECTED:
+		sim_net_event(s, e);
+		break;
+	case EV_DISK: {
+		struct input in = {.type = IN_DISK};
+		if (p->life == e->b && p->up && sim_disk_finish(p->disk, e->c, &in.disk))
+			sim_proc_input(p, in);
+		break;
+	}
+	case EV_TURN:
+		if (!p->up || p->life != e->b || p->turn_seq != e->c)
+			break;
+		if (p->paused)
+			break;
+		p->turn_at = 0;
+		sim_mix(s, e->a);
+		sim_proc_turn(s, p);
+		break;
+	case EV_CRASH:
+		if (!p->up || p->life != e->b)
+			break;
+		{
+			bool power = p->kind == SIM_NODE && vms_rng_chance(&s->rng, s->plan.power);
+			uint64_t d = 50000 + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.3) ? 8000000 : 800000);
+			sim_note(s, "process %llu crashes%s, back in %.3f s", (unsigned long long)e->a,
+				 power ? " (power)" : "", (double)d / 1e6);
+			sim_proc_crash(s, p, power);
+			if (p->kind == SIM_NODE)
+				s->nodes_stable_us = 0;
+			s->r->crashes++;
+			sim_at(s, d, EV_START, e->a, p->life, 0, NULL);
+		}
+		break;
+	case EV_START:
+		if (!p->up && p->life == e->b) {
+			sim_note(s, "process %llu starts", (unsigned long long)e->a);
+			sim_proc_start(s, p);
+		}
+		break;
+	case EV_RESUME:
+		if (p->up && p->life == e->b && p->paused) {
+			p->paused = false;
+			p->turn_at = 0;
+			sim_wake(p, 1);
+			sim_note(s, "process %llu goes on", (unsigned long long)e->a);
+		}
+		break;
+	case EV_FAULTS:
+		do_faults(s);
+		break;
+	case EV_CMD: {
+		struct sim_cmd *m = e->p;
+		if (!p->up || s->cl[m->client].session != m->session) {
+			free(m->buf);
+			free(m);
+			break;
+		}
+		*p->cmdq_tail = m;
+		p->cmdq_tail = &m->next;
+		m->next = NULL;
+		sim_wake(p, 5);
+		break;
+	}
+	case EV_ANSWER: {
+		struct sim_cmd *m = e->p;
+		sim_client_answer(s, &s->cl[e->a], m);
+		free(m->buf);
+		free(m);
+		break;
+	}
+	case EV_CLIENT:
+		if (!s->final)
+			sim_client_step(s, &s->cl[e->a]);
+		break;
+	}
+}
+
+static void one_event(struct sim *s)
+{
+	struct ev e = pop(s);
+	vms_assert(e.at_us >= s->now_us);
+	s->now_us = e.at_us;
+	handle(s, &e);
+}
+
+void sim_run_until_idle(struct sim *s, struct client *c)
+{
+	uint64_t end = s->now_us + SETTLE_US_MAX;
+	while (!s->failed && sim_client_pending(c)) {
+		one_event(s);
+		if (s->now_us > end)
+			sim_fail(s, "final read at lba %llu not answered within 60 s",
+				 (unsigned long long)c->op[0].lba);
+	}
+}
+
+static bool all_ready(struct sim *s)
+{
+	for (unsigned i = 0; i < s->nprocs; i++)
+		if (!s->p[i].up || s->p[i].paused ||
+		    (s->p[i].kind == SIM_GATEWAY && !s->p[i].vol_ready))
+			return false;
+	return true;
+}
+
+/* Faults have stopped: everything must come back and settle. */
+static void settle(struct sim *s)
+{
+	uint64_t end;
+	s->faults = false;
+	s->stopping = true;
+	memset(s->blocked_until, 0, sizeof(s->blocked_until));
+	for (unsigned i = 0; i < s->nprocs; i++) {
+		struct proc *p = &s->p[i];
+		if (!p->up)
+			sim_proc_start(s, p);
+		if (p->paused) {
+			p->paused = false;
+			p->turn_at = 0;
+			sim_wake(p, 1);
+		}
+	}
+	end = s->now_us + SETTLE_US_MAX;
+	for (;;) {
+		bool idle = all_ready(s);
+		for (unsigned i = 0; i < s->plan.clients; i++)
+			idle = idle && !sim_client_pending(&s->cl[i]) && !s->cl[i].nmaybe;
+		for (unsigned i = 0; i < s->nprocs; i++)
+			idle = idle && !s->p[i].live;
+		if (idle || s->failed)
+			return;
+		if (s->now_us > end) {
+			for (unsigned i = 0; i < s->plan.clients; i++)
+				for (unsigned k = 0; k < SIM_DEPTH_MAX; k++)
+					if (s->cl[i].op[k].used)
+						sim_fail(s, "60 s after the last fault client %u op %d at lba %llu is still pending", i, s->cl[i].op[k].op, (unsigned long long)s->cl[i].op[k].lba);
+			sim_fail(s, "60 s after the last fault the cluster has not settled");
+			return;
+		}
+		one_event(s);
+	}
+}
+
+void sim_run(const struct sim_conf *conf, struct sim_result *r)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+	memset(r, 0, sizeof(*r));
+	s->conf = *conf;
+	s->r = r;
+	vms_rng_init(&s->rng, conf->seed);
+	vms_rng_fill(&s->rng, s->uuid, 16);
+	draw_plan(s);
+	s->nprocs = 1 + s->plan.nodes + s->plan.gateways;
+	for (unsigned i = 0; i < s->nprocs; i++) {
+		struct proc *p = &s->p[i];
+		p->s = s;
+		p->kind = i == 0 ? SIM_CATALOG : i <= s->plan.nodes ? SIM_NODE : SIM_GATEWAY;
+		p->idx = i == 0 ? 0 : i <= s->plan.nodes ? i - 1 : i - 1 - s->plan.nodes;
+		p->clock_base_ms = 1000 + vms_rng_below(&s->rng, 1u << 30);
+		p->drift = ((double)vms_rng_below(&s->rng, 2001) - 1000) / 100000;
+		p->cmdq_tail = &p->cmdq;
+		snprintf(p->address, sizeof(p->address), "proc%u:7000", i);
+	}
+	make_catalog(s);
+	s->check = sim_check_new(s->plan.vol_bytes / VMS_LB_BYTES);
+	for (unsigned i = 0; i < s->nprocs && !s->failed; i++)
+		sim_proc_start(s, &s->p[i]);
+	for (unsigned i = 0; i < s->plan.clients; i++) {
+		struct client *c = &s->cl[i];
+		c->idx = (int)i;
+		c->gw = -1;
+		snprintf(c->port, sizeof(c->port), "iqn.2011-06.org.vmstore:sim%u,i,0x%012x", i, i + 1);
+		sim_at(s, 1000 * (i + 1), EV_CLIENT, i, 0, 0, NULL);
+	}
+	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
+	while (!s->failed && r->acked < s->plan.ops) {
+		one_event(s);
+		/* Start-up itself is fault-free, so that every seed does real work. */
+		if (!s->faults && r->acked > 20)
+			s->faults = true;
+		if (s->now_us > RUN_US_MAX || (!s->faults && s->now_us > SETTLE_US_MAX))
+			sim_fail(s, "only %llu operations acknowledged in %llu s",
+				 (unsigned long long)r->acked, (unsigned long long)(s->now_us / 1000000));
+	}
+	if (!s->failed)
+		settle(s);
+	if (!s->failed)
+		sim_clients_final(s);
+	if (!s->failed) {
+		char why[sizeof(r->why)];
+		if (!sim_check_verify(s->check, why, sizeof(why)))
+			sim_fail(s, "%s", why);
+	}
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].disk)
+			r->drains += sim_disk_container_bytes(s->p[i].disk);
+	r->ok = !s->failed;
+	r->trace_hash = s->hash;
+	r->virtual_ms = s->now_us / 1000;
+	for (size_t i = 0; i < s->nheap; i++) {
+		if (s->heap[i].type == EV_DELIVER)
+			free(s->heap[i].p);
+		if (s->heap[i].type == EV_CMD || s->heap[i].type == EV_ANSWER) {
+			free(((struct sim_cmd *)s->heap[i].p)->buf);
+			free(s->heap[i].p);
+		}
+	}
+	for (unsigned i = 0; i < s->nprocs; i++)
+		sim_proc_free(&s->p[i]);
+	for (unsigned i = 0; i < s->plan.clients; i++)
+		free(s->cl[i].maybe);
+	while (s->conns) {
+		struct conn *c = s->conns;
+		s->conns = c->next;
+		free(c);
+	}
+	sim_check_free(s->check);
+	free(s->hot);
+	free(s->heap);
+	free(s);
+}

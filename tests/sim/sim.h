@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The whole cluster in one deterministic process: storage nodes, gateways,
+ * catalog and initiators over a virtual clock, network and disk. Same seed and
+ * build, same trace hash.
+ *
+ * Network model: connections are ordered byte streams with random delay; a
+ * break may lose or still deliver what is in flight, and each end learns of it
+ * at its own time; links can be cut one way or both ways for a while (what is
+ * sent waits, then arrives late). Processes crash at any event (with or without
+ * power loss), pause and come back. Clocks have random bases and drift by up to
+ * 1 %. An initiator that lost a command repeats it only after the published
+ * failover delay.
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/node.h"
+#include "cluster/cat_client.h"
+#include "cluster/cat_server.h"
+#include "target/gateway.h"
+#include "tests/sim/sim_disk.h"
+#include "utils/lib/rng.h"
+
+#define SIM_NODES_MAX 7
+#define SIM_GWS_MAX   3
+#define SIM_PROCS_MAX (SIM_NODES_MAX + SIM_GWS_MAX + 1)
+#define SIM_CLIENTS_MAX 4
+
+enum sim_kind { SIM_CATALOG, SIM_NODE, SIM_GATEWAY };
+
+/* What the seed drew (swarm). Probabilities are per second of virtual time. */
+struct sim_plan {
+	unsigned nodes, gateways, clients, copies, depth;
+	unsigned part_bits;
+	enum vms_write_ack ack;
+	uint64_t log_bytes;
+	uint32_t gen_bytes;
+	unsigned ops;		    /* acknowledged ops wanted */
+	uint32_t net_us_min, net_us_max;
+	double net_slow;	    /* share of messages with 20x delay */
+	double crash_node, crash_gw, crash_cat, pause_node, pause_gw, cut, brk, abort;
+	double power;		    /* share of node crashes that lose unsynced data */
+	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
+	uint32_t disk_us_max;
+	uint32_t hot_chunks;
+	uint64_t vol_bytes;
+};
+
+struct sim_conf {
+	uint64_t seed;
+	unsigned ops;	   /* 0: plan's */
+	bool verbose;
+	unsigned node_mutant, gw_mutant;
+	bool no_faults;
+};
+
+struct sim_result {
+	bool ok;
+	char why[512];
+	uint64_t trace_hash;
+	uint64_t acked, issued, unknown, busy;
+	uint64_t virtual_ms;
+	unsigned crashes, cuts, pauses;
+	uint64_t drains; /* bytes in containers at the end */
+};
+
+void sim_run(const struct sim_conf *conf, struct sim_result *r);
+
+/* ---- checker (sim_check.c): one register per logical block ---- */
+struct sim_check;
+struct sim_check *sim_check_new(uint64_t nblocks);
+void sim_check_free(struct sim_check *c);
+/* A write (value > 0; 0 = zeros) or read of n blocks from lba. Returns its id. */
+uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n,
+			  uint64_t value, uint64_t now_us);
+/* Write: it was applied / surely not / may take effect until now_us. */
+enum sim_outcome { SIM_APPLIED, SIM_NEVER, SIM_MAYBE };
+void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome o, uint64_t now_us);
+/* Read: the value of block i. */
+void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t value);
+void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us);
+/* COMPARE AND WRITE that succeeded: it read `old` in block lba, atomically. */
+void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t new_value);
+/* Whole history legal? else why[]. memory: losses reported are excused. */
+bool sim_check_verify(struct sim_check *c, char *why, size_t room);
+
+/* Block contents for a value: fills 512 bytes; parse: value or UINT64_MAX (torn,
+ * foreign). or_mask: OR WRITE pattern bits. */
+void sim_block_fill(uint8_t *b, uint64_t lba, uint64_t value);
+uint64_t sim_block_parse(const uint8_t *b, uint64_t lba);
+
+#endif

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Linearizability of each logical block over all gateways. Written values are
+ * unique, so a history is a set of clusters (one write and the reads that
+ * returned it), and the test is near-linear.
+ *
+ * Checks, per block: a read returns a value whose write had been invoked and was
+ * not reported as never applied; zones of different values do not conflict.
+ * Zeros are not unique (UNMAP, initial state): for them only staleness and
+ * origin are checked. Does not check: order between different blocks (SCSI
+ * promises none).
+ * Source: Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 26(4).
+ */
+#include "tests/sim/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "utils/lib/assert.h"
+
+struct rec { /* one op on one block */
+	uint64_t inv, resp; /* resp UINT64_MAX: may take effect until ever */
+	uint64_t value;
+	bool write;
+	bool must; /* write: surely applied */
+	bool dead; /* write surely not applied, or read that failed */
+};
+struct block {
+	struct rec *r;
+	uint32_t n, room;
+};
+struct opref {
+	uint64_t lba;
+	uint32_t n;
+	uint32_t *idx; /* index into each block's list */
+	bool write;
+};
+struct caw {
+	uint64_t lba, old_value, new_value;
+};
+struct sim_check {
+	uint64_t nblocks;
+	struct block *b;
+	struct opref *ops;
+	uint32_t nops, room;
+	struct caw *caw;
+	uint32_t ncaw, caw_room;
+};
+
+struct sim_check *sim_check_new(uint64_t nblocks)
+{
+	struct sim_check *c = calloc(1, sizeof(*c));
+	c->nblocks = nblocks;
+	c->b = calloc(nblocks, sizeof(*c->b));
+	return c;
+}
+void sim_check_free(struct sim_check *c)
+{
+	for (uint64_t i = 0; i < c->nblocks; i++)
+		free(c->b[i].r);
+	for (uint32_t i = 0; i < c->nops; i++)
+		free(c->ops[i].idx);
+	free(c->ops);
+	free(c->b);
+	free(c->caw);
+	free(c);
+}
+uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n,
+			  uint64_t value, uint64_t now_us)
+{
+	if (c->nops == c->room) {
+		c->room = c->room ? c->room * 2 : 256;
+		c->ops = realloc(c->ops, sizeof(*c->ops) * c->room);
+	}
+	struct opref *o = &c->ops[c->nops];
+	*o = (struct opref){lba, n, malloc(sizeof(uint32_t) * n), write};
+	vms_assert(lba + n <= c->nblocks);
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = &c->b[lba + i];
+		if (b->n == b->room) {
+			b->room = b->room ? b->room * 2 : 8;
+			b->r = realloc(b->r, sizeof(*b->r) * b->room);
+		}
+		o->idx[i] = b->n;
+		b->r[b->n++] = (struct rec){now_us, UINT64_MAX, value, write, false, !write};
+	}
+	return c->nops++;
+}
+void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome oc, uint64_t now_us)
+{
+	struct opref *o = &c->ops[id];
+	for (uint32_t i = 0; i < o->n; i++) {
+		struct rec *r = &c->b[o->lba + i].r[o->idx[i]];
+		r->resp = now_us;
+		r->must = oc == SIM_APPLIED;
+		r->dead = oc == SIM_NEVER;
+	}
+}
+void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t value)
+{
+	struct opref *o = &c->ops[id];
+	c->b[o->lba + i].r[o->idx[i]].value = value;
+}
+void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us)
+{
+	struct opref *o = &c->ops[id];
+	for (uint32_t i = 0; i < o->n; i++) {
+		struct rec *r = &c->b[o->lba + i].r[o->idx[i]];
+		r->resp = now_us;
+		r->dead = !ok;
+	}
+}
+void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t new_value)
+{
+	if (c->ncaw == c->caw_room) {
+		c->caw_room = c->caw_room ? c->caw_room * 2 : 64;
+		c->caw = realloc(c->caw, sizeof(*c->caw) * c->caw_room);
+	}
+	c->caw[c->ncaw++] = (struct caw){lba, old_value, new_value};
+}
+
+struct zone { /* of one value in one block */
+	uint64_t value;
+	uint64_t f; /* earliest response of any op of the cluster */
+	uint64_t s; /* latest invocation */
+	uint64_t inv; /* of the write */
+	uint64_t wresp;
+	bool written, dead, must, read;
+};
+static int zone_cmp(const void *a, const void *b)
+{
+	const struct zone *x = a, *y = b;
+	return (x->value > y->value) - (x->value < y->value);
+}
+static int zone_start_cmp(const void *a, const void *b)
+{
+	const struct zone *x = a, *y = b;
+	uint64_t p = x->f < x->s ? x->f : x->s, q = y->f < y->s ? y->f : y->s;
+	return (p > q) - (p < q);
+}
+
+static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t room)
+{
+	struct zone *z = calloc(b->n + 1, sizeof(*z));
+	uint32_t nz = 0;
+	bool ok = false;
+
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct rec *r = &b->r[i];
+		if (r->write && r->value)
+			z[nz++] = (struct zone){r->value, r->resp, r->inv, r->inv, r->resp, true,
+						r->dead, r->must, false};
+	}
+	qsort(z, nz, sizeof(*z), zone_cmp);
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct rec *r = &b->r[i];
+		if (r->write || r->dead)
+			continue;
+		if (r->value == UINT64_MAX) {
+			snprintf(why, room, "lba %llu: read at %llu..%llu us returned a torn or foreign block",
+				 (unsigned long long)lba, (unsigned long long)r->inv,
+				 (unsigned long long)r->resp);
+			goto out;
+		}
+		if (r->value == 0) {
+			/* Some zero write (or the start) must be allowed as its origin: no
+			 * surely applied value may lie wholly between the two. */
+			bool found = false;
+			for (uint32_t k = 0; k <= b->n && !found; k++) {
+				struct rec zero = {0, 0, 0, true, true, false};
+				const struct rec *o = k == b->n ? &zero : &b->r[k];
+				if (!o->write || o->value || o->dead || o->inv > r->resp)
+					continue;
+				uint64_t oresp = o->resp;
+				bool stale = false;
+				for (uint32_t j = 0; j < b->n && !stale; j++) {
+					const struct rec *w = &b->r[j];
+					stale = w->write && w->must && w->value && oresp < w->inv &&
+						w->resp < r->inv;
+				}
+				found = !stale;
+			}
+			if (!found) {
+				snprintf(why, room,
+					 "lba %llu: read at %llu..%llu us returned zeros, but a later "
+					 "acknowledged write was lost",
+					 (unsigned long long)lba, (unsigned long long)r->inv,
+					 (unsigned long long)r->resp);
+				goto out;
+			}
+			continue;
+		}
+		struct zone key = {.value = r->value};
+		struct zone *c = bsearch(&key, z, nz, sizeof(*z), zone_cmp);
+		if (!c) {
+			snprintf(why, room, "lba %llu: read returned value %llu never written here",
+				 (unsigned long long)lba, (unsigned long long)r->value);
+			goto out;
+		}
+		if (c->dead) {
+			snprintf(why, room,
+				 "lba %llu: read at %llu..%llu us returned value %llu whose write "
+				 "(%llu..%llu us) was reported as never applied",
+				 (unsigned long long)lba, (unsigned long long)r->inv,
+				 (unsigned long long)r->resp, (unsigned long long)r->value,
+				 (unsigned long long)c->inv, (unsigned long long)c->wresp);
+			goto out;
+		}
+		if (r->resp < c->inv) {
+			snprintf(why, room, "lba %llu: value %llu read before it was written",
+				 (unsigned long long)lba, (unsigned long long)r->value);
+			goto out;
+		}
+		c->read = true;
+		if (r->resp < c->f)
+			c->f = r->resp;
+		if (r->inv > c->s)
+			c->s = r->inv;
+	}
+	/* Keep clusters that certainly took effect; a maybe-write nobody read may be
+	 * placed nowhere. Surely applied zero writes kill every older value. */
+	uint32_t m = 0;
+	for (uint32_t i = 0; i < nz; i++)
+		if (!z[i].dead && (z[i].must || z[i].read))
+			z[m++] = z[i];
+	nz = m;
+	for (uint32_t i = 0; i < nz; i++) {
+		if (z[i].f >= z[i].s)
+			continue; /* backward zone */
+		for (uint32_t k = 0; k < b->n; k++) {
+			const struct rec *o = &b->r[k];
+			/* A surely applied zeroing wholly inside a forward zone of another
+			 * value: between first response and last invocation. */
+			if (o->write && !o->value && o->must && o->inv > z[i].f && o->resp < z[i].s) {
+				snprintf(why, room,
+					 "lba %llu: value %llu read after it had been zeroed at "
+					 "%llu..%llu us",
+					 (unsigned long long)lba, (unsigned long long)z[i].value,
+					 (unsigned long long)o->inv, (unsigned long long)o->resp);
+				goto out;
+			}
+		}
+	}
+	qsort(z, nz, sizeof(*z), zone_start_cmp);
+	uint64_t end = 0;
+	uint32_t who = 0;
+	bool have = false;
+	for (uint32_t i = 0; i < nz; i++) { /* forward zones must not overlap */
+		if (z[i].f >= z[i].s)
+			continue;
+		if (have && z[i].f < end) {
+			snprintf(why, room,
+				 "lba %llu: values %llu (seen until %llu us) and %llu (written "
+				 "%llu..%llu, seen %llu..%llu us) overlap: stale read or lost write",
+				 (unsigned long long)lba, (unsigned long long)z[who].value,
+				 (unsigned long long)z[who].s, (unsigned long long)z[i].value,
+				 (unsigned long long)z[i].inv, (unsigned long long)z[i].wresp,
+				 (unsigned long long)z[i].f, (unsigned long long)z[i].s);
+			goto out;
+		}
+		end = z[i].s;
+		who = i;
+		have = true;
+	}
+	for (uint32_t i = 0; i < nz; i++) { /* no backward zone inside a forward one */
+		if (z[i].f < z[i].s)
+			continue;
+		for (uint32_t k = 0; k < nz; k++)
+			if (z[k].f < z[k].s && z[k].f < z[i].s && z[i].f < z[k].s) {
+				snprintf(why, room,
+					 "lba %llu: value %llu was read until %llu us although value "
+					 "%llu was written wholly in between (%llu..%llu us)",
+					 (unsigned long long)lba, (unsigned long long)z[k].value,
+					 (unsigned long long)z[k].s, (unsigned long long)z[i].value,
+					 (unsigned long long)z[i].s, (unsigned long long)z[i].f);
+				goto out;
+			}
+	}
+	ok = true;
+out:
+	free(z);
+	return ok;
+}
+
+static int caw_cmp(const void *a, const void *b)
+{
+	const struct caw *x = a, *y = b;
+	if (x->lba != y->lba)
+		return x->lba < y->lba ? -1 : 1;
+	return (x->old_value > y->old_value) - (x->old_value < y->old_value);
+}
+
+bool sim_check_verify(struct sim_check *c, char *why, size_t room)
+{
+	for (uint64_t i = 0; i < c->nblocks; i++)
+		if (c->b[i].n && !block_verify(&c->b[i], i, why, room))
+			return false;
+	qsort(c->caw, c->ncaw, sizeof(*c->caw), caw_cmp);
+	for (uint32_t i = 1; i < c->ncaw; i++)
+		if (c->caw[i].old_value && !caw_cmp(&c->caw[i - 1], &c->caw[i])) {
+			snprintf(why, room,
+				 "lba %llu: two COMPARE AND WRITE succeeded on value %llu",
+				 (unsigned long long)c->caw[i].lba,
+				 (unsigned long long)c->caw[i].old_value);
+			return false;
+		}
+	return true;
+}
+
+void sim_block_fill(uint8_t *b, uint64_t lba, uint64_t value)
+{
+	if (!value) {
+		memset(b, 0, VMS_LB_BYTES);
+		return;
+	}
+	for (unsigned i = 0; i < VMS_LB_BYTES; i += 16) {
+		uint64_t k = vms_mix64(value * 64 + i);
+		memcpy(b + i, &value, 8);
+		k ^= lba;
+		memcpy(b + i + 8, &k, 8);
+	}
+}
+uint64_t sim_block_parse(const uint8_t *b, uint64_t lba)
+{
+	uint64_t value;
+	uint8_t want[VMS_LB_BYTES];
+	memcpy(&value, b, 8);
+	sim_block_fill(want, lba, value);
+	return memcmp(want, b, VMS_LB_BYTES) ? UINT64_MAX : value;
+}

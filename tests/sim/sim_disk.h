@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A storage node's disk in memory: implements struct vms_disk_ops with virtual
+ * latency, and loses or tears at a crash what was not synced.
+ *
+ * Model: a log_write in flight, or ended without sync and not followed by one,
+ * is at a crash kept, dropped or torn at 512-byte sectors, each 4 KiB block for
+ * itself. Container blocks not covered by an ended ctr_sync likewise. A commit
+ * in flight has happened or not, as a whole. Ended unlinks stay done; one in
+ * flight may or may not have happened.
+ */
+#ifndef SIM_DISK_H
+#define SIM_DISK_H
+
+#include "include/disk.h"
+#include "include/err.h"
+#include "utils/lib/rng.h"
+
+struct sim_disk;
+
+struct sim_disk_conf {
+	uint64_t log_bytes;
+	uint32_t latency_us_min, latency_us_max; /* of writes and reads */
+	uint32_t sync_us_min, sync_us_max;
+	uint32_t read_now_percent; /* ctr_read_now succeeds */
+	uint64_t space_bytes;	   /* capacity for containers */
+	/* Called (from the enqueueing call) when an operation will end at now +
+	 * delay_us; the owner then calls sim_disk_finish(id). */
+	void (*schedule)(void *ctx, uint64_t delay_us, uint64_t id);
+	void *ctx;
+};
+
+struct sim_disk *sim_disk_new(const struct sim_disk_conf *conf, uint64_t seed);
+void sim_disk_free(struct sim_disk *d);
+struct vms_disk sim_disk_ops(struct sim_disk *d);
+/* End operation id: fills ev (give it to the core). False: it died in a crash. */
+bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev);
+/* The process died (lose_unsynced false: only the process, the machine and its
+ * page cache live on) or power was cut (true). Pending operations die. */
+void sim_disk_crash(struct sim_disk *d, bool lose_unsynced);
+uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes not */
+
+#endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Private to tests/sim: the world's state, shared by its three files. */
+#ifndef SIM_INT_H
+#define SIM_INT_H
+
+#include "tests/sim/sim.h"
+
+struct sim;
+struct proc;
+
+enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, EV_START,
+	       EV_RESUME, EV_FAULTS, EV_CMD, EV_ANSWER, EV_CLIENT };
+struct ev {
+	uint64_t at_us, seq;
+	enum ev_type type;
+	uint64_t a, b, c;
+	void *p;
+};
+
+struct frame {
+	size_t len;
+	uint8_t data[];
+};
+struct input {
+	enum { IN_MSG, IN_UP, IN_ACCEPT, IN_DOWN, IN_DISK } type;
+	uint64_t conn;
+	struct frame *frame;
+	struct vms_disk_event disk;
+};
+
+/* side 0: who connected, side 1: who accepted */
+struct conn {
+	uint64_t id;
+	int proc[2];
+	uint32_t life[2];
+	bool open[2];
+	bool up; /* established */
+	uint64_t last_us[2]; /* latest arrival scheduled towards side i */
+	struct conn *next;
+};
+
+struct sim_cmd { /* a command inside a gateway */
+	struct vms_gw_cmd cmd;
+	struct vms_iov iov;
+	uint8_t *buf;
+	int client;
+	uint32_t session;
+	uint32_t slot; /* client's slot */
+	bool submitted, aborting;
+	struct sim_cmd *next; /* in proc->cmdq or proc->live */
+};
+
+struct proc {
+	enum sim_kind kind;
+	unsigned idx;
+	bool up, paused;
+	uint32_t life;
+	uint64_t clock_base_ms;
+	double drift;
+	struct input *in;
+	size_t nin, in_room;
+	uint64_t turn_at, turn_seq;
+	uint64_t up_since_us;
+	uint64_t deadline_ms;
+	char address[64];
+	/* catalog connection of nodes and gateways */
+	struct vms_cat_client *cc;
+	uint64_t cat_conn;
+	bool cat_hello;
+	uint64_t cat_try_us;
+	/* node */
+	struct sim_disk *disk;
+	struct vms_disk disk_ops;
+	struct vms_node *node;
+	struct vms_node_update nup;
+	/* gateway */
+	struct vms_gw *gw;
+	struct vms_gw_update gup;
+	struct vms_gw_vol *vol;
+	bool vol_ready, vol_asked, dropped;
+	uint64_t gconn[SIM_NODES_MAX + 1]; /* by node id */
+	struct sim_cmd *cmdq, **cmdq_tail;
+	struct sim_cmd *live;
+	struct sim_cmd *ended;
+	/* catalog */
+	struct vms_cat_engine engine;
+	struct vms_cat_server *server;
+	struct sim *s;
+};
+
+struct client_op {
+	bool used;
+	enum vms_gw_op op;
+	uint64_t lba;
+	uint32_t nblocks;
+	uint64_t value, old_value;
+	uint32_t check_id;
+	uint64_t start_us;
+};
+#define SIM_DEPTH_MAX 8
+struct client {
+	int idx;
+	int gw; /* -1: no session */
+	uint32_t session;
+	uint64_t ready_us; /* may log in again at */
+	uint64_t silent_us; /* gateway silent since */
+	struct client_op op[SIM_DEPTH_MAX];
+	uint64_t last[64]; /* values seen lately, by hot place: for COMPARE AND WRITE */
+	char port[64];
+	/* ops of unknown outcome whose window is still open */
+	uint32_t *maybe;
+	unsigned nmaybe, maybe_room;
+};
+
+struct sim {
+	struct sim_conf conf;
+	struct sim_plan plan;
+	struct sim_result *r;
+	struct vms_rng rng;
+	uint64_t now_us, ev_seq;
+	struct ev *heap;
+	size_t nheap, heap_room;
+	struct proc p[SIM_PROCS_MAX];
+	unsigned nprocs;
+	struct conn *conns;
+	uint64_t next_conn;
+	uint64_t blocked_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
+	struct client cl[SIM_CLIENTS_MAX];
+	struct sim_check *check;
+	uint64_t next_value;
+	bool faults, stopping, failed, final;
+	uint64_t hash;
+	uint64_t *hot; /* chunk numbers of the volume that are used */
+	uint64_t nodes_stable_us; /* all nodes up since */
+	uint8_t uuid[16];
+};
+
+void sim_at(struct sim *s, uint64_t delay_us, enum ev_type type, uint64_t a, uint64_t b,
+	    uint64_t c, void *p);
+void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_note(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_mix(struct sim *s, uint64_t v);
+uint64_t sim_now_ms(const struct proc *p);
+void sim_wake(struct proc *p, uint64_t delay_us);
+
+/* sim.c: run events until the client has nothing pending */
+void sim_run_until_idle(struct sim *s, struct client *c);
+
+/* sim_net.c */
+uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to);
+int sim_send(struct sim *s, struct proc *from, uint64_t conn, const struct vms_msg *m);
+void sim_close(struct sim *s, struct proc *from, uint64_t conn);
+void sim_conns_die(struct sim *s, struct proc *p); /* crash */
+void sim_break_some(struct sim *s);
+struct conn *sim_conn(struct sim *s, uint64_t id);
+void sim_net_event(struct sim *s, struct ev *e);
+
+/* sim_proc.c */
+void sim_proc_start(struct sim *s, struct proc *p);
+void sim_proc_crash(struct sim *s, struct proc *p, bool power);
+void sim_proc_turn(struct sim *s, struct proc *p);
+void sim_proc_input(struct proc *p, struct input in);
+void sim_proc_free(struct proc *p);
+
+/* sim_client.c */
+void sim_client_step(struct sim *s, struct client *c);
+void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *cmd);
+void sim_client_lost(struct sim *s, struct client *c, const char *why);
+void sim_clients_final(struct sim *s);
+unsigned sim_client_pending(const struct client *c);
+
+static inline struct proc *sim_node_proc(struct sim *s, uint32_t node_id)
+{
+	return node_id >= 1 && node_id <= s->plan.nodes ? &s->p[node_id] : 0;
+}
+
+#endif

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* vmstore-sim: run seeds of the deterministic cluster simulator. */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/sim/sim.h"
+
+static const char usage[] =
+	"usage: vmstore-sim [options]\n"
+	"Runs the whole cluster (nodes, gateways, catalog, initiators) in one process over a\n"
+	"virtual clock, network and disk, with faults drawn from the seed, and checks every\n"
+	"block for linearizability and loss.\n\n"
+	"  --seeds FROM..TO     seeds to run (default 1..100); one number runs one seed\n"
+	"  --ops N              acknowledged operations per seed (default drawn, >= 1000)\n"
+	"  --jobs N             processes (default: number of processors)\n"
+	"  --no-faults          no crashes, pauses, cuts\n"
+	"  --node-mutant N, --gateway-mutant N\n"
+	"                       switch a deliberate defect on (see doc/testing.md)\n"
+	"  --keep-going         do not stop at the first failing seed\n"
+	"  --twice              run each seed twice and compare the trace hashes\n"
+	"  -v, --verbose        print what happens (one seed)\n"
+	"  -h, --help\n"
+	"Exit status: 0 all seeds passed, 1 a seed failed, 2 usage.\n";
+
+struct totals {
+	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
+};
+
+static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
+		      bool keep, bool twice, struct totals *t)
+{
+	for (uint64_t seed = from; seed <= to; seed += step) {
+		struct sim_conf c = *base;
+		struct sim_result r, r2;
+		c.seed = seed;
+		sim_run(&c, &r);
+		if (twice && r.ok) {
+			sim_run(&c, &r2);
+			if (r2.trace_hash != r.trace_hash) {
+				r.ok = false;
+				snprintf(r.why, sizeof(r.why), "two runs differ: %016llx and %016llx",
+					 (unsigned long long)r.trace_hash,
+					 (unsigned long long)r2.trace_hash);
+			}
+		}
+		t->seeds++;
+		t->acked += r.acked;
+		t->unknown += r.unknown;
+		t->busy += r.busy;
+		t->virtual_ms += r.virtual_ms;
+		if (c.verbose)
+			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u crashes, "
+			       "%u pauses, %u cuts, %.1f s virtual, %llu container bytes, trace %016llx\n",
+			       (unsigned long long)seed, r.ok ? "ok" : "FAILED",
+			       (unsigned long long)r.acked, (unsigned long long)r.unknown,
+			       (unsigned long long)r.busy, r.crashes, r.pauses, r.cuts,
+			       (double)r.virtual_ms / 1000, (unsigned long long)r.drains,
+			       (unsigned long long)r.trace_hash);
+		if (!r.ok) {
+			t->failed++;
+			printf("seed %llu FAILED: %s\n  repeat with: build/bin/vmstore-sim --seeds %llu -v",
+			       (unsigned long long)seed, r.why, (unsigned long long)seed);
+			if (c.ops)
+				printf(" --ops %u", c.ops);
+			if (c.node_mutant)
+				printf(" --node-mutant %u", c.node_mutant);
+			if (c.gw_mutant)
+				printf(" --gateway-mutant %u", c.gw_mutant);
+			printf("\n");
+			fflush(stdout);
+			if (!keep)
+				return;
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE };
+	static const struct option opts[] = {
+		{"seeds", 1, NULL, O_SEEDS},	  {"ops", 1, NULL, O_OPS},
+		{"jobs", 1, NULL, O_JOBS},	  {"no-faults", 0, NULL, O_NOFAULTS},
+		{"node-mutant", 1, NULL, O_NM},	  {"gateway-mutant", 1, NULL, O_GM},
+		{"keep-going", 0, NULL, O_KEEP},  {"twice", 0, NULL, O_TWICE},
+		{"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
+		{NULL, 0, NULL, 0}};
+	struct sim_conf conf = {0};
+	unsigned long long from = 1, to = 100;
+	long jobs = sysconf(_SC_NPROCESSORS_ONLN);
+	bool keep = false, twice = false;
+	int o;
+	while ((o = getopt_long(argc, argv, "vh", opts, NULL)) != -1) {
+		switch (o) {
+		case O_SEEDS: {
+			int n = sscanf(optarg, "%llu..%llu", &from, &to);
+			if (n == 1)
+				to = from;
+			if (n < 1 || to < from) {
+				fprintf(stderr, "vmstore-sim: --seeds wants FROM..TO, not '%s'\n", optarg);
+				return 2;
+			}
+			break;
+		}
+		case O_OPS:
+			conf.ops = (unsigned)atoi(optarg);
+			break;
+		case O_JOBS:
+			jobs = atoi(optarg);
+			break;
+		case O_NOFAULTS:
+			conf.no_faults = true;
+			break;
+		case O_NM:
+			conf.node_mutant = (unsigned)atoi(optarg);
+			break;
+		case O_GM:
+			conf.gw_mutant = (unsigned)atoi(optarg);
+			break;
+		case O_KEEP:
+			keep = true;
+			break;
+		case O_TWICE:
+			twice = true;
+			break;
+		case 'v':
+			conf.verbose = true;
+			break;
+		case 'h':
+			fputs(usage, stdout);
+			return 0;
+		default:
+			fputs(usage, stderr);
+			return 2;
+		}
+	}
+	if (from == to)
+		jobs = 1;
+	if (jobs < 1)
+		jobs = 1;
+	if (jobs > 64)
+		jobs = 64;
+	struct timespec t0, t1;
+	struct totals sum = {0};
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	int pipes[64][2];
+	pid_t pids[64];
+	fflush(stdout);
+	for (long j = 0; j < jobs; j++) {
+		struct totals t = {0};
+		if (jobs == 1) {
+			run_range(from, to, 1, &conf, keep, twice, &sum);
+			break;
+		}
+		if (pipe(pipes[j])) {
+			perror("vmstore-sim: pipe");
+			return 1;
+		}
+		pids[j] = fork();
+		if (pids[j] < 0) {
+			perror("vmstore-sim: fork");
+			return 1;
+		}
+		if (pids[j] == 0) {
+			run_range(from + (uint64_t)j, to, (unsigned)jobs, &conf, keep, twice, &t);
+			fflush(stdout);
+			if (write(pipes[j][1], &t, sizeof(t)) != (ssize_t)sizeof(t))
+				_exit(3);
+			_exit(0);
+		}
+		close(pipes[j][1]);
+	}
+	bool died = false;
+	for (long j = 0; jobs > 1 && j < jobs; j++) {
+		struct totals t;
+		int st = 0;
+		ssize_t n = read(pipes[j][0], &t, sizeof(t));
+		waitpid(pids[j], &st, 0);
+		if (n != (ssize_t)sizeof(t)) {
+			died = true;
+			printf("job %ld of %ld died (status %d): run its seeds %llu, +%ld, ... with --jobs 1\n",
+			       j, jobs, st, from + (unsigned long long)j, jobs);
+			continue;
+		}
+		sum.seeds += t.seeds;
+		sum.failed += t.failed;
+		sum.acked += t.acked;
+		sum.unknown += t.unknown;
+		sum.busy += t.busy;
+		sum.virtual_ms += t.virtual_ms;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
+	       "%.0f s virtual in %.1f s\n",
+	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,
+	       (unsigned long long)sum.acked, (unsigned long long)sum.unknown,
+	       (unsigned long long)sum.busy, (double)sum.virtual_ms / 1000,
+	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
+	return sum.failed || died ? 1 : 0;
+}

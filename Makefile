@@ -33,7 +33,8 @@ LIBS = -llmdb -ljansson -linih -lcrypto -lisal -luring -lpthread -lm
 
 # Sources. Every *.c of a folder belongs to that folder's archive, except the
 # files with a main() (MAINS) and those that include tgt's headers (TGT_GLUE).
-MAINS    = backend/vmstored.c $(wildcard utils/vmstore*.c) tests/sim/vmstore-sim.c
+SIM_MAIN = tests/sim/vmstore-sim.c
+MAINS    = backend/vmstored.c $(wildcard utils/vmstore*.c) $(SIM_MAIN)
 TGT_GLUE = target/bs_vmstore.c target/iscsi_stream.c $(wildcard target/tgt_*.c)
 src = $(filter-out $(MAINS) $(TGT_GLUE),$(wildcard $(1)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -59,7 +60,8 @@ endef
 $(foreach d,$(LIB_DIRS),$(eval $(call libtmpl,$(d))))
 
 # Programs: one main file each, linked against the archives.
-PROGRAMS = $(foreach m,$(wildcard $(MAINS)),$(B)/bin/$(notdir $(basename $(m))))
+have_cores = $(and $(wildcard backend/node.c),$(wildcard target/gateway.c))
+PROGRAMS = $(foreach m,$(filter-out $(if $(have_cores),,$(SIM_MAIN)),$(wildcard $(MAINS))),$(B)/bin/$(notdir $(basename $(m))))
 programs: $(PROGRAMS)
 define progtmpl
 $(B)/bin/$(notdir $(basename $(1))): $(call obj,$(1)) $(LIB_ALL)

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Common functions of the tests with real processes. Sourced by each of them.
+#
+# The tests reach the cluster only through the functions below, so that they run
+# against either of:
+#   IT_BACKEND=cluster  scripts/cluster: three vmstored, the catalog, two tgtd
+#   IT_BACKEND=tgt      one plain tgtd with a file in RAM, which is both gateways
+#                       (for working on the tests; IT_TGT_DIR: where it lies)
+#
+# IT_PORT     first port of a range of 30 (13300)
+# IT_CONTROL  first tgtd control port of a range of 10 (30)
+# IT_KEEP=1   keep the test's folder
+
+set -u
+IT_ROOT=$(cd "$(dirname "$0")/../.." && pwd)
+B=${B:-build}
+case $B in /*) ;; *) B=$IT_ROOT/$B ;; esac
+IT_NAME=$(basename "$0" .sh)
+IT_PORT=${IT_PORT:-13300}
+IT_CONTROL=${IT_CONTROL:-30}
+IT_IQN=iqn.2011-06.org.vmstore:$IT_NAME
+IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
+IT_PIDS=""
+BENCH=$B/bin/vmstore-bench
+# ext4 tools live here for other users than root
+PATH=$PATH:/usr/sbin:/sbin
+export PATH
+
+if [ -z "${IT_BACKEND:-}" ]; then
+	IT_BACKEND=tgt
+	[ ! -x "$IT_ROOT/scripts/cluster" ] || IT_BACKEND=cluster
+fi
+
+say() {
+	printf '%s %s: %s\n' "$(date +%H:%M:%S)" "$IT_NAME" "$*"
+}
+
+fail() {
+	say "FAILED: $*"
+	exit 1
+}
+
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+
+# need COMMAND PACKAGE
+need() {
+	command -v "$1" > /dev/null || skip "$1 not found (Debian package $2)"
+}
+
+# background COMMAND...: start it, remember it for cleanup; its pid is in $!
+background() {
+	"$@" &
+	IT_PIDS="$IT_PIDS $!"
+}
+
+alive() {
+	[ -n "$1" ] && kill -0 "$1" 2> /dev/null
+}
+
+wait_for() { # SECONDS COMMAND...
+	wf_n=$(($1 * 10))
+	shift
+	while ! "$@" > /dev/null 2>&1; do
+		wf_n=$((wf_n - 1))
+		[ $wf_n -gt 0 ] || return 1
+		sleep 0.1
+	done
+}
+
+random_below() { # N: 0..N-1
+	rb=$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+	echo $((rb % $1))
+}
+
+it_cleanup() {
+	it_rc=$?
+	trap '' EXIT INT TERM HUP
+	for it_p in $IT_PIDS; do
+		kill "$it_p" 2> /dev/null
+	done
+	if [ $it_rc -ne 0 ] && [ $it_rc -ne 77 ] && [ -d "$IT_DIR/c" ]; then
+		echo "--- end of the processes' logs:"
+		find "$IT_DIR" -name '*.log' -size +0 | sort | while read -r it_f; do
+			echo "--- ${it_f#"$IT_DIR"/}"
+			tail -n 6 "$it_f" | cut -c1-300
+		done
+	fi
+	cluster_stop > /dev/null 2>&1
+	for it_p in $IT_PIDS; do
+		kill -9 "$it_p" 2> /dev/null
+	done
+	if [ "${IT_KEEP:-0}" = 1 ]; then
+		echo "kept: $IT_DIR"
+	else
+		rm -rf "$IT_DIR"
+	fi
+	exit $it_rc
+}
+
+IT_DIR=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-it-$IT_NAME.XXXXXX") || exit 1
+trap it_cleanup EXIT
+trap 'exit 1' INT TERM HUP
+
+# ---- the cluster ----
+# cluster_start              start what is not running (fresh, or with its data)
+# cluster_stop               stop cleanly
+# proc_names                 names of its processes
+# proc_pid NAME              pid, empty when it does not run
+# proc_kill NAME             kill -9
+# cluster_kill               kill -9 of every process
+# lun_create NAME MIB LUN    volume NAME as LUN number LUN on every gateway
+# gw_url N [LUN]             iscsi:// URL through gateway N (1, 2)
+# gw_ready N [LUN]           does it serve the LUN?
+
+if [ "$IT_BACKEND" = tgt ]; then
+	IT_TGT_DIR=${IT_TGT_DIR:-}
+	if [ -z "$IT_TGT_DIR" ]; then
+		for it_d in "$B/stock" "$B/bin" /usr/sbin; do
+			[ -x "$it_d/tgtd" ] && IT_TGT_DIR=$it_d && break
+		done
+	fi
+	[ -n "$IT_TGT_DIR" ] || skip "no tgtd: build it (make tgt-stock) or set IT_TGT_DIR"
+
+	it_adm() {
+		TGT_IPC_SOCKET=$IT_DIR/tgt "$IT_TGT_DIR/tgtadm" -C "$IT_CONTROL" --lld iscsi "$@"
+	}
+
+	it_export() {
+		it_adm --op new --mode target --tid 1 -T "$IT_IQN" || return 1
+		it_adm --op bind --mode target --tid 1 -I ALL || return 1
+		[ ! -f "$IT_DIR/luns" ] || while read -r it_lun it_file; do
+			it_adm --op new --mode logicalunit --tid 1 --lun "$it_lun" -b "$it_file" || return 1
+		done < "$IT_DIR/luns"
+	}
+
+	cluster_start() {
+		alive "$(proc_pid gw1)" && return 0
+		mkdir -p "$IT_DIR/c"
+		(
+			cd "$IT_DIR/c" || exit 1
+			export TGT_IPC_SOCKET="$IT_DIR/tgt"
+			exec "$IT_TGT_DIR/tgtd" -f -C "$IT_CONTROL" \
+				--iscsi "portal=127.0.2.1:$IT_PORT" >> tgtd.log 2>&1
+		) &
+		echo $! > "$IT_DIR/c/gw1.pid"
+		wait_for 5 it_adm --op show --mode target || fail "tgtd does not answer: $(tail -n 3 "$IT_DIR/c/tgtd.log")"
+		it_export
+	}
+
+	proc_names() { echo gw1; }
+	proc_pid() { cat "$IT_DIR/c/$1.pid" 2> /dev/null; }
+	proc_kill() {
+		it_p=$(proc_pid "$1")
+		kill -9 "$it_p" 2> /dev/null
+		wait "$it_p" 2> /dev/null
+		rm -f "$IT_DIR/c/$1.pid"
+	}
+	cluster_kill() { proc_kill gw1; }
+	cluster_stop() { # stock tgtd ignores SIGTERM
+		cluster_kill
+		[ ! -f "$IT_DIR/luns" ] || while read -r it_lun it_file; do
+			rm -f "$it_file"
+		done < "$IT_DIR/luns"
+	}
+	lun_create() {
+		it_file=/dev/shm/$(basename "$IT_DIR")-$1
+		truncate -s "${2}M" "$it_file" || return 1
+		echo "$3 $it_file" >> "$IT_DIR/luns"
+		it_adm --op new --mode logicalunit --tid 1 --lun "$3" -b "$it_file"
+	}
+	gw_url() { echo "iscsi://127.0.2.1:$IT_PORT/$IT_IQN/${2:-1}"; }
+else
+	# scripts/cluster keeps everything of this cluster under one folder.
+	VMS_PORT=$IT_PORT
+	VMS_CONTROL=$IT_CONTROL
+	export B VMS_PORT VMS_CONTROL
+	IT_CLUSTER=$IT_ROOT/scripts/cluster
+
+	cluster_start() {
+		"$IT_CLUSTER" start "$IT_DIR/c" || fail "scripts/cluster start"
+	}
+	cluster_stop() {
+		[ ! -d "$IT_DIR/c" ] || "$IT_CLUSTER" stop "$IT_DIR/c"
+	}
+	proc_names() { "$IT_CLUSTER" names "$IT_DIR/c"; }
+	proc_pid() { "$IT_CLUSTER" pid "$IT_DIR/c" "$1"; }
+	proc_kill() { "$IT_CLUSTER" kill "$IT_DIR/c" "$1"; }
+	cluster_kill() { "$IT_CLUSTER" kill "$IT_DIR/c"; }
+	lun_create() { "$IT_CLUSTER" lun "$IT_DIR/c" "$IT_IQN" "$1" "${2}M" "$3"; }
+	gw_url() { echo "iscsi://$("$IT_CLUSTER" portal "$IT_DIR/c" "$1")/$IT_IQN/${2:-1}"; }
+fi
+
+gw_ready() {
+	"$BENCH" run --idle 0 --warmup 0 --ops 1 --depth 1 "$(gw_url "$1" "${2:-1}")" > /dev/null 2>&1
+}
+
+gw_wait() { # both gateways serve LUN $1 within 30 s
+	wait_for 30 gw_ready 1 "${1:-1}" || fail "gateway 1 does not serve LUN ${1:-1}"
+	wait_for 30 gw_ready 2 "${1:-1}" || fail "gateway 2 does not serve LUN ${1:-1}"
+}
+
+[ -x "$BENCH" ] || skip "$BENCH is not built"

@@ -47,5 +47,8 @@ void vms_cat_server_down(struct vms_cat_server *s, uint64_t conn);
 void vms_cat_server_msg(struct vms_cat_server *s, uint64_t conn, const struct vms_msg *m,
 			uint64_t now_ms);
 void vms_cat_server_timer(struct vms_cat_server *s, uint64_t now_ms); /* sessions */
+/* 0, or the engine's error after a commit that may or may not have happened: all
+ * requests are refused (VMS_E_POISONED); the process must exit and start anew. */
+int vms_cat_server_poisoned(const struct vms_cat_server *s);
 
 #endif

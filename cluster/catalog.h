@@ -65,8 +65,9 @@ struct vms_catalog_ops {
 		      vms_cat_done_fn done, void *arg);
 	void (*txn)(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned ncmp,
 		    const struct vms_cat_op *op, unsigned nop, vms_cat_done_fn done, void *arg);
-	/* Every later change under prefix with revision > from, until unwatch.
-	 * Returns a watch id (> 0). */
+	/* Every later change under prefix with revision > from, until unwatch; one
+	 * event per revision. Returns a watch id (> 0). An event with a status
+	 * (VMS_E_GONE: revision too old; VMS_E_FULL) ends the watch. */
 	uint64_t (*watch)(struct vms_catalog *c, const char *prefix, uint64_t from_revision,
 			  vms_cat_done_fn event, void *arg);
 	void (*unwatch)(struct vms_catalog *c, uint64_t watch);

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "cluster/catalog.h"
+#include "tests/unit/cunit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct vms_cat_kv kv_of(const char *key, const char *val)
+{
+	return (struct vms_cat_kv){.key = key, .val = val,
+				   .val_bytes = val ? (uint32_t)strlen(val) : 0};
+}
+
+static void cluster_round_trips(void)
+{
+	struct vms_cat_cluster c = {.part_bits = 10, .copies = 2, .min_copies = 1,
+				    .timing_factor = 2.5, .next_branch = 1ull << 40,
+				    .next_node = 4, .next_gateway = 3, .has_data = true},
+			       g;
+	struct vms_cat_kv kv;
+	char *t;
+
+	for (unsigned i = 0; i < 16; i++)
+		c.uuid[i] = (uint8_t)(i * 16 + i);
+	t = vms_cat_cluster_encode(&c);
+	CU_ASSERT_PTR_NOT_NULL(strstr(t, "00112233-4455-6677-8899-aabbccddeeff"));
+	kv = kv_of("cluster", t);
+	CU_ASSERT_EQUAL(vms_cat_cluster_decode(&kv, &g, NULL), 0);
+	CU_ASSERT(!memcmp(c.uuid, g.uuid, 16) && g.part_bits == 10 && g.copies == 2 &&
+		  g.min_copies == 1 && g.timing_factor == 2.5 &&
+		  g.next_branch == c.next_branch && g.next_node == 4 && g.next_gateway == 3 &&
+		  g.has_data);
+	free(t);
+}
+
+static void node_round_trips(void)
+{
+	struct vms_cat_node n = {.id = 300, .name = "n\"1", .address = "[::1]:7000",
+				 .zone = "", .weight = 150, .incarnation = 7},
+			    g;
+	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_node_encode(&n);
+	struct vms_cat_kv kv;
+
+	vms_cat_key_node(key, n.id);
+	CU_ASSERT_STRING_EQUAL(key, "node/0000012c");
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_node_decode(&kv, &g, NULL), 0);
+	CU_ASSERT(g.id == 300 && !strcmp(g.name, n.name) && !strcmp(g.address, n.address) &&
+		  !g.zone[0] && g.weight == 150 && g.incarnation == 7);
+	free(t);
+}
+
+static void part_round_trips(void)
+{
+	struct vms_part_conf p = {.epoch = 9, .primary = 2, .nmembers = 3, .loss_epoch = 1,
+				  .member = {{2, 11}, {5, 12}, {1, 0}}},
+			     g;
+	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_part_encode(&p);
+	struct vms_cat_kv kv;
+	uint32_t num;
+
+	vms_cat_key_part(key, 1023);
+	CU_ASSERT_STRING_EQUAL(key, "part/03ff");
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &g, NULL), 0);
+	CU_ASSERT(num == 1023 && g.epoch == 9 && g.primary == 2 && g.nmembers == 3 &&
+		  g.loss_epoch == 1 && g.member[1].node == 5 && g.member[1].incarnation == 12 &&
+		  g.member[2].incarnation == 0);
+	free(t);
+}
+
+static void gateway_volume_and_open_round_trip(void)
+{
+	struct vms_cat_gateway gw = {.id = 2, .name = "gw2", .incarnation = 5,
+				     .portal = "127.0.0.3:3260"},
+			       ggw;
+	struct vms_cat_volume v = {.name = "pool/demo", .branch = 3, .lineage = 3,
+				   .size_bytes = 10ull << 30, .snap_gen = 1, .lun_fence = 4,
+				   .write_ack = VMS_ACK_MEMORY, .state = 2, .created_s = 1700000000},
+			      gv;
+	struct vms_cat_open o = {.branch = 3, .gateway = 2, .incarnation = 5}, go;
+	char key[VMS_CAT_KEY_BYTES_MAX], *t;
+	struct vms_cat_kv kv;
+
+	vms_cat_key_gateway(key, 2);
+	t = vms_cat_gateway_encode(&gw);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_gateway_decode(&kv, &ggw, NULL), 0);
+	CU_ASSERT(ggw.id == 2 && ggw.incarnation == 5 && !strcmp(ggw.portal, gw.portal));
+	free(t);
+
+	memset(v.uuid, 0xab, 16);
+	CU_ASSERT_EQUAL(vms_cat_key_volume(key, v.name, NULL), 0);
+	t = vms_cat_volume_encode(&v);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_volume_decode(&kv, &gv, NULL), 0);
+	CU_ASSERT(!strcmp(v.name, gv.name) && !memcmp(v.uuid, gv.uuid, 16) && gv.branch == 3 &&
+		  gv.lineage == 3 && gv.size_bytes == v.size_bytes && gv.snap_gen == 1 &&
+		  gv.lun_fence == 4 && gv.write_ack == VMS_ACK_MEMORY && gv.state == 2 &&
+		  gv.created_s == v.created_s);
+	free(t);
+
+	vms_cat_key_open(key, 3, 2);
+	CU_ASSERT_STRING_EQUAL(key, "open/0000000000000003/00000002");
+	t = vms_cat_open_encode(&o);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_open_decode(&kv, &go, NULL), 0);
+	CU_ASSERT(go.branch == 3 && go.gateway == 2 && go.incarnation == 5);
+	free(t);
+}
+
+static void damage_is_named(void)
+{
+	static const struct {
+		const char *key, *val, *says;
+	} bad[] = {
+		{"node/00000001", "{", "node/00000001"},
+		{"node/00000001", "[]", "JSON object"},
+		{"node/00000001", "{\"id\":2}", "\"id\""},
+		{"node/1", "{\"id\":1}", "node/<8 hex digits>"},
+		{"node/0000000G", "{\"id\":1}", "node/<8 hex digits>"},
+		{"node/00000001", "{\"id\":1}", "\"name\""},
+		{"node/00000001", "{\"id\":-1}", "\"id\""},
+		{"node/00000001", "{\"id\":1,\"id\":1}", "duplicate"},
+		{"node/00000001",
+		 "{\"id\":1,\"name\":\"n\",\"address\":\"a\",\"zone\":\"\",\"weight\":\"100\"}",
+		 "\"weight\""},
+	};
+	struct vms_cat_node n;
+	struct vms_part_conf p;
+	struct vms_cat_volume v;
+	struct vms_errmsg e;
+	struct vms_cat_kv kv;
+	uint32_t num;
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		kv = kv_of(bad[i].key, bad[i].val);
+		CU_ASSERT_EQUAL(vms_cat_node_decode(&kv, &n, &e), VMS_E_CORRUPT);
+		if (!strstr(e.text, bad[i].says))
+			printf("\n\"%s\" lacks \"%s\"", e.text, bad[i].says);
+		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, bad[i].says));
+	}
+	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[],\"loss_epoch\":0}");
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
+	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[[1,0],[2,0],[3,0],[4,0],"
+				"[5,0],[6,0]],\"loss_epoch\":0}");
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
+	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[[1]],\"loss_epoch\":0}");
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
+	kv = kv_of("volume/x", "{\"name\":\"y\"}");
+	CU_ASSERT_EQUAL(vms_cat_volume_decode(&kv, &v, &e), VMS_E_CORRUPT);
+	kv = kv_of("volume/x", NULL);
+	CU_ASSERT_EQUAL(vms_cat_volume_decode(&kv, &v, &e), VMS_E_NOENT);
+}
+
+static void volume_names_are_checked(void)
+{
+	static const char *const ok[] = {"a", "demo", "pool/demo", "A.b_c-9", "0"};
+	static const char *const bad[] = {"", "-a", ".a", "a b", "a/", "/a", "a/b/c", "a//b",
+					  "a/-b", "a/.b", "\xc3\xa4", "a,b", "a@b",
+					  "0123456789012345678901234567890123456789012345678901234567"
+					  "8901234567890123456789012345678901234567890"};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_errmsg e;
+
+	for (size_t i = 0; i < sizeof(ok) / sizeof(ok[0]); i++)
+		CU_ASSERT_EQUAL(vms_cat_volume_name_check(ok[i], &e), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		e.text[0] = 0;
+		CU_ASSERT_EQUAL(vms_cat_volume_name_check(bad[i], &e), VMS_E_INVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "volume name"));
+		CU_ASSERT_EQUAL(vms_cat_key_volume(key, bad[i], &e), VMS_E_INVAL);
+	}
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(cluster_round_trips),
+	VMS_TEST(node_round_trips),
+	VMS_TEST(part_round_trips),
+	VMS_TEST(gateway_volume_and_open_round_trip),
+	VMS_TEST(damage_is_named),
+	VMS_TEST(volume_names_are_checked),
+};
+
+VMS_TEST_MAIN("cluster/cat_records", tests)

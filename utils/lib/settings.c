@@ -223,12 +223,14 @@ const struct vms_conf_key vms_settings_keys[] = {
 static int check_name(const char *section, const char *name, const char *path,
 		      struct vms_errmsg *e)
 {
-	size_t n = name ? strlen(name) : 1;
+	bool ok;
 
-	for (size_t i = 0; name && i < n; i++)
-		if (!isalnum((unsigned char)name[i]) && !strchr("-_.", name[i]))
-			n = 64;
-	if (n > 63 || (name && *name == '.'))
+	if (!name)
+		return 0;
+	ok = strlen(name) <= 63 && *name != '.';
+	for (const char *c = name; *c; c++)
+		ok = ok && (isalnum((unsigned char)*c) || strchr("-_.", *c));
+	if (!ok)
 		return vms_fail(e, VMS_E_CONFIG,
 				"%.100s: name in [%s]: '%.64s' must be 1 to 63 letters, digits, "
 				"'-', '_' or '.', not beginning with '.'",

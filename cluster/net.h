@@ -18,6 +18,24 @@
 
 #include "include/wire.h"
 
+/* What carries the bytes. Results: bytes moved, 0 (read: end of stream),
+ * VMS_E_AGAIN (wait for the fd), VMS_E_DISCONNECTED. handshake: 0 done, VMS_E_AGAIN
+ * with *want_write set to what it waits for, or an error. */
+struct vms_transport {
+	uint32_t struct_bytes; /* sizeof(struct vms_transport), append-only */
+	void *(*open)(int fd, bool outgoing);
+	int (*handshake)(void *t, bool *want_write);
+	int64_t (*read)(void *t, void *buf, size_t room_bytes);
+	int64_t (*writev)(void *t, const struct vms_iov *iov, unsigned niov);
+	void (*close)(void *t); /* closes the fd too */
+};
+
+struct vms_net_counters {
+	uint64_t frames_in, frames_out, bytes_in, bytes_out;
+	uint64_t reads, writes; /* system calls */
+	uint64_t connections;	/* now */
+};
+
 struct vms_net;
 typedef uint64_t vms_net_conn; /* never reused; 0: none */
 
@@ -25,7 +43,8 @@ struct vms_net_handler {
 	void *ctx;
 	void (*accepted)(void *ctx, vms_net_conn c, const char *peer);
 	void (*connected)(void *ctx, vms_net_conn c); /* outgoing connection is up */
-	/* err: why (VMS_E_DISCONNECTED, VMS_E_PROTO, ...); also after a failed connect. */
+	/* err: why (VMS_E_DISCONNECTED, VMS_E_PROTO, ...; 0: by vms_net_close); also
+	 * after a failed connect. Each connection is closed once, from vms_net_poll. */
 	void (*closed)(void *ctx, vms_net_conn c, int err, const char *why);
 	void (*frame)(void *ctx, vms_net_conn c, const struct vms_msg *m);
 };
@@ -33,18 +52,24 @@ struct vms_net_handler {
 /* queue_bytes_max: bound of each connection's out-queue (0: 64 MiB). */
 struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_max);
 void vms_net_free(struct vms_net *n);
-/* "host:port", "[v6]:port" or "unix:/path". VMS_E_EXIST: address in use. */
+/* "host:port", "[v6]:port" or "unix:/path". VMS_E_EXIST: address in use. A host
+ * that is not numeric is looked up (blocking). */
 int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg);
+/* Never fails at once: connected or closed follows (within 5 s). */
 vms_net_conn vms_net_connect(struct vms_net *n, const char *address);
 /* Copies. Frames for closed connections are dropped (VMS_E_DISCONNECTED). */
 int vms_net_send(struct vms_net *n, vms_net_conn c, const struct vms_msg *m);
+/* Sends what is queued as far as the socket takes it, then closes. No frame of c is
+ * handed out after this. */
 void vms_net_close(struct vms_net *n, vms_net_conn c);
 void vms_net_flush(struct vms_net *n); /* end of a turn */
 int vms_net_fd(const struct vms_net *n);
 /* Wait up to timeout_ms (-1: for ever) and handle what is ready; the handler
  * runs from here only. Also watches extra fds given by vms_net_watch_fd. */
 int vms_net_poll(struct vms_net *n, int timeout_ms);
+/* ready NULL: watch it no more. */
 int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *arg);
+const struct vms_net_counters *vms_net_counters(const struct vms_net *n);
 
 /* ms of the boot clock (runs through suspend), us of the same. */
 uint64_t vms_clock_ms(void);

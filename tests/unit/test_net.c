@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Connections between two vms_net of one process, over unix sockets and TCP. */
+#include "cluster/net.h"
+#include "tests/unit/cunit.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+
+struct side {
+	struct vms_net *net;
+	vms_net_conn conn; /* last accepted or connected */
+	unsigned accepted, connected, closed, frames;
+	int err;
+	char why[128];
+	uint64_t bytes;
+	uint64_t next_req; /* frames must come in this order */
+	uint32_t crc_bad;
+	bool echo;
+	uint64_t close_at; /* close the connection at this frame */
+};
+
+static struct side a, b;
+static char path[64], address[80];
+
+static void on_accepted(void *ctx, vms_net_conn c, const char *peer)
+{
+	struct side *s = ctx;
+
+	s->accepted++;
+	s->conn = c;
+	CU_ASSERT(peer && *peer);
+}
+
+static void on_connected(void *ctx, vms_net_conn c)
+{
+	struct side *s = ctx;
+
+	s->connected++;
+	s->conn = c;
+}
+
+static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
+{
+	struct side *s = ctx;
+
+	s->closed++;
+	s->err = err;
+	snprintf(s->why, sizeof(s->why), "%s", why);
+}
+
+static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
+{
+	struct side *s = ctx;
+
+	s->frames++;
+	s->bytes += m->payload_bytes;
+	if (m->req_id != s->next_req++)
+		s->crc_bad++;
+	if (m->payload_bytes &&
+	    vms_crc32c(0, m->payload[0].base, m->payload[0].len) != (uint32_t)m->aux)
+		s->crc_bad++;
+	if (s->echo) {
+		struct vms_msg re;
+
+		vms_msg_reply_init(&re, m, 0);
+		re.aux = m->aux;
+		re.payload = m->payload;
+		re.npayload = m->npayload;
+		re.payload_bytes = m->payload_bytes;
+		vms_net_send(s->net, c, &re);
+	}
+	if (s->close_at && s->frames == s->close_at)
+		vms_net_close(s->net, c);
+}
+
+static void begin(size_t queue_bytes_max)
+{
+	struct vms_net_handler h = {NULL, on_accepted, on_connected, on_closed, on_frame};
+
+	memset(&a, 0, sizeof(a));
+	memset(&b, 0, sizeof(b));
+	h.ctx = &a;
+	a.net = vms_net_new(&h, queue_bytes_max);
+	h.ctx = &b;
+	b.net = vms_net_new(&h, queue_bytes_max);
+	snprintf(path, sizeof(path), "/tmp/vms-test-net-%d.sock", (int)getpid());
+	snprintf(address, sizeof(address), "unix:%s", path);
+}
+
+static void end(void)
+{
+	vms_net_free(a.net);
+	vms_net_free(b.net);
+}
+
+static void turn(void)
+{
+	vms_net_flush(a.net);
+	vms_net_flush(b.net);
+	vms_net_poll(a.net, 1);
+	vms_net_poll(b.net, 1);
+}
+
+#define UNTIL(cond)                                                                       \
+	do {                                                                              \
+		for (unsigned i_ = 0; i_ < 20000 && !(cond); i_++)                        \
+			turn();                                                           \
+		CU_ASSERT(cond);                                                          \
+	} while (0)
+
+static void join(const char *addr)
+{
+	struct vms_errmsg e;
+
+	CU_ASSERT_EQUAL_FATAL(vms_net_listen(b.net, addr, &e), 0);
+	CU_ASSERT(vms_net_connect(a.net, addr) != 0);
+	UNTIL(a.connected == 1 && b.accepted == 1);
+}
+
+static uint8_t *noise(size_t n)
+{
+	uint8_t *p = malloc(n);
+	uint32_t x = 12345;
+
+	for (size_t i = 0; i < n; i++)
+		p[i] = (uint8_t)((x = x * 1664525 + 1013904223) >> 24);
+	return p;
+}
+
+static void send_one(struct side *s, uint64_t req, const uint8_t *data, size_t len)
+{
+	struct vms_iov iov[2] = {{data, len / 3}, {data + len / 3, len - len / 3}};
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .req_id = req,
+			    .aux = vms_crc32c(0, data, len), .payload = iov, .npayload = 2,
+			    .payload_bytes = len};
+
+	CU_ASSERT_EQUAL(vms_net_send(s->net, s->conn, &m), 0);
+}
+
+static void frames_of_all_sizes_echo(const char *addr)
+{
+	static const size_t size[] = {0, 1, 100, 4096, 65536 - 128, 65536, 70000, 262144,
+				      524288, 4u << 20, 3, 512};
+	uint8_t *data = noise(4u << 20);
+	uint64_t total = 0;
+
+	begin(0);
+	b.echo = true;
+	join(addr);
+	for (unsigned i = 0; i < 60; i++) {
+		size_t n = size[i % 12];
+
+		send_one(&a, i, data, n);
+		total += n;
+		if (i % 5 == 0)
+			turn();
+	}
+	UNTIL(a.frames == 60);
+	CU_ASSERT(a.bytes == total && b.bytes == total);
+	CU_ASSERT(a.crc_bad == 0 && b.crc_bad == 0);
+	CU_ASSERT(a.closed == 0 && b.closed == 0);
+	end();
+	free(data);
+}
+
+static void unix_sockets_carry_frames(void)
+{
+	begin(0);
+	end();
+	frames_of_all_sizes_echo(address);
+	CU_ASSERT(access(path, F_OK) != 0);
+}
+
+static void tcp_carries_frames(void)
+{
+	frames_of_all_sizes_echo("127.0.3.1:13401");
+}
+
+static void small_frames_share_system_calls(void)
+{
+	uint8_t *data = noise(512);
+
+	begin(0);
+	join("127.0.3.1:13402");
+	for (unsigned i = 0; i < 500; i++)
+		send_one(&a, i, data, 512);
+	UNTIL(b.frames == 500);
+	CU_ASSERT(vms_net_counters(a.net)->writes <= 10);
+	CU_ASSERT(vms_net_counters(b.net)->reads <= 20);
+	CU_ASSERT_EQUAL(vms_net_counters(b.net)->frames_in, 500);
+	CU_ASSERT_EQUAL(b.crc_bad, 0);
+	end();
+	free(data);
+}
+
+static void refused_and_bad_addresses_close(void)
+{
+	begin(0);
+	vms_net_connect(a.net, "127.0.3.1:13449");
+	UNTIL(a.closed == 1);
+	CU_ASSERT_EQUAL(a.err, VMS_E_DISCONNECTED);
+	vms_net_connect(a.net, "no port");
+	UNTIL(a.closed == 2);
+	CU_ASSERT_EQUAL(a.err, VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(a.why, "HOST:PORT"));
+	vms_net_connect(a.net, "unix:/nonexistent/x");
+	UNTIL(a.closed == 3);
+	CU_ASSERT_EQUAL(a.connected, 0);
+	end();
+}
+
+static void taken_addresses_are_named(void)
+{
+	struct vms_errmsg e;
+	int fd;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	begin(0);
+	CU_ASSERT_EQUAL(vms_net_listen(a.net, "127.0.3.1:13403", &e), 0);
+	CU_ASSERT_EQUAL(vms_net_listen(b.net, "127.0.3.1:13403", &e), VMS_E_EXIST);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "127.0.3.1:13403"));
+	CU_ASSERT_EQUAL(vms_net_listen(a.net, address, &e), 0);
+	CU_ASSERT_EQUAL(vms_net_listen(b.net, address, &e), VMS_E_EXIST);
+	CU_ASSERT(vms_net_listen(b.net, "203.0.113.7:1", &e) < 0);
+	end();
+	/* one left behind by a killed process is taken over */
+	begin(0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	CU_ASSERT_EQUAL(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	close(fd);
+	CU_ASSERT_EQUAL(vms_net_listen(b.net, address, &e), 0);
+	end();
+}
+
+static void close_is_told_once_on_both_sides(void)
+{
+	uint8_t *data = noise(512);
+
+	begin(0);
+	b.close_at = 3;
+	join(address);
+	for (unsigned i = 0; i < 10; i++)
+		send_one(&a, i, data, 512);
+	UNTIL(a.closed == 1 && b.closed == 1);
+	CU_ASSERT_EQUAL(b.frames, 3); /* none after the close */
+	CU_ASSERT(b.err == 0 && a.err == VMS_E_DISCONNECTED);
+	{
+		struct vms_msg m = {.type = VMS_MSG_TICK};
+
+		CU_ASSERT_EQUAL(vms_net_send(b.net, b.conn, &m), VMS_E_DISCONNECTED);
+	}
+	vms_net_close(b.net, b.conn);
+	turn();
+	CU_ASSERT(a.closed == 1 && b.closed == 1);
+	end();
+	free(data);
+}
+
+static void last_words_arrive(void)
+{
+	uint8_t *data = noise(512);
+
+	begin(0);
+	join(address);
+	send_one(&a, 0, data, 512);
+	vms_net_close(a.net, a.conn);
+	UNTIL(b.closed == 1);
+	CU_ASSERT_EQUAL(b.frames, 1);
+	end();
+	free(data);
+}
+
+static void full_queue_ends_the_connection(void)
+{
+	uint8_t *data = noise(65536);
+	struct vms_iov iov = {data, 65536};
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .payload = &iov, .npayload = 1,
+			    .payload_bytes = 65536};
+	unsigned sent = 0;
+
+	begin(1u << 20);
+	join(address);
+	while (sent < 1000 && !vms_net_send(a.net, a.conn, &m)) {
+		sent++;
+		vms_net_flush(a.net);
+	}
+	CU_ASSERT(sent >= 15 && sent < 1000);
+	UNTIL(a.closed == 1);
+	CU_ASSERT_EQUAL(a.err, VMS_E_FULL);
+	end();
+	free(data);
+}
+
+/* Bytes that are no frames, whole frames with a wrong bit, half frames. */
+static void raw(const uint8_t *p, size_t n, int want)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct vms_errmsg e;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	begin(0);
+	CU_ASSERT_EQUAL_FATAL(vms_net_listen(b.net, address, &e), 0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	CU_ASSERT_EQUAL(write(fd, p, n), (ssize_t)n);
+	UNTIL(b.accepted == 1);
+	if (want == VMS_E_DISCONNECTED)
+		close(fd);
+	UNTIL(b.closed == 1);
+	CU_ASSERT_EQUAL(b.err, want);
+	CU_ASSERT_EQUAL(b.frames, 0);
+	if (want != VMS_E_DISCONNECTED)
+		close(fd);
+	end();
+}
+
+static void garbage_ends_the_connection(void)
+{
+	struct vms_msg m = {.type = VMS_MSG_TICK};
+	uint8_t h[VMS_FRAME_HEADER_BYTES];
+
+	memset(h, 'x', sizeof(h));
+	raw(h, sizeof(h), VMS_E_PROTO);
+	vms_msg_encode_header(&m, h);
+	h[40] ^= 1;
+	raw(h, sizeof(h), VMS_E_CORRUPT);
+	h[40] ^= 1;
+	raw(h, sizeof(h) - 1, VMS_E_DISCONNECTED);
+}
+
+/* A frame that arrives byte by byte is one frame. */
+static void crumbs_make_a_frame(void)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct vms_msg m = {.type = VMS_MSG_STATS, .body = (const uint8_t *)"{}", .body_bytes = 2};
+	uint8_t f[VMS_FRAME_HEADER_BYTES + 2];
+	struct vms_errmsg e;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	vms_msg_encode_header(&m, f);
+	memcpy(f + VMS_FRAME_HEADER_BYTES, "{}", 2);
+	begin(0);
+	CU_ASSERT_EQUAL_FATAL(vms_net_listen(b.net, address, &e), 0);
+	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
+	CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	for (size_t i = 0; i < sizeof(f); i++) {
+		CU_ASSERT_EQUAL(write(fd, f + i, 1), 1);
+		vms_net_poll(b.net, 1);
+	}
+	UNTIL(b.frames == 1);
+	close(fd);
+	end();
+}
+
+static int pipe_fd[2];
+static unsigned pipe_ready;
+
+static void on_pipe(void *arg)
+{
+	char c;
+
+	CU_ASSERT_EQUAL(read(pipe_fd[0], &c, 1), 1);
+	pipe_ready++;
+}
+
+static void other_fds_are_watched(void)
+{
+	begin(0);
+	CU_ASSERT_EQUAL_FATAL(pipe(pipe_fd), 0);
+	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], on_pipe, NULL), 0);
+	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], on_pipe, NULL), VMS_E_EXIST);
+	CU_ASSERT_EQUAL(write(pipe_fd[1], "x", 1), 1);
+	CU_ASSERT_EQUAL(vms_net_poll(a.net, 1000), 1);
+	CU_ASSERT_EQUAL(pipe_ready, 1);
+	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], NULL, NULL), 0);
+	CU_ASSERT_EQUAL(write(pipe_fd[1], "x", 1), 1);
+	CU_ASSERT_EQUAL(vms_net_poll(a.net, 10), 0);
+	close(pipe_fd[0]);
+	close(pipe_fd[1]);
+	end();
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(unix_sockets_carry_frames),
+	VMS_TEST(tcp_carries_frames),
+	VMS_TEST(small_frames_share_system_calls),
+	VMS_TEST(refused_and_bad_addresses_close),
+	VMS_TEST(taken_addresses_are_named),
+	VMS_TEST(close_is_told_once_on_both_sides),
+	VMS_TEST(last_words_arrive),
+	VMS_TEST(full_queue_ends_the_connection),
+	VMS_TEST(garbage_ends_the_connection),
+	VMS_TEST(crumbs_make_a_frame),
+	VMS_TEST(other_fds_are_watched),
+};
+
+VMS_TEST_MAIN("cluster/net", tests)

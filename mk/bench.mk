@@ -9,7 +9,7 @@ LIB_ALL += $(call lib,utils/bench)
 
 BENCH_SECONDS ?= 3
 BENCH_ROUNDS ?= 3
-bench: all
+bench: all tgt-stock
 	B=$(B) scripts/bench --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
 		--json $(B)/bench.json $(BENCH_ARGS)
 .PHONY: bench

@@ -87,6 +87,8 @@ void vms_bench_fill(struct vms_bench_gen *g, void *buf, size_t len_bytes);
 int vms_bench_parse_size(const char *text, uint64_t *bytes);
 /* "unique", "zero" or "dup:PERCENT". Returns 0 or -1. */
 int vms_bench_parse_data(const char *text, struct vms_bench_gen *g);
+/* "read", "write" or "mix:PERCENT" to a share of writes. Returns 0 or -1. */
+int vms_bench_parse_rw(const char *text, double *write_percent);
 /* Print a message that starts with the program's name and "error: ". */
 void vms_bench_err(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

@@ -27,6 +27,10 @@ static const char help[] =
 	"  --peer URL        same as --lun peer=URL; ratios are against it\n"
 	"  --lun NAME=URL    a further LUN\n"
 	"  --pid NAME=PID    server process of that LUN, for CPU accounting; repeat\n"
+	"  --rw-of NAME=WHAT read, write or mix:PERCENT for that LUN alone\n"
+	"  --want EXPR       a figure that should hold, FIELD:A/B>=X or FIELD:A<=X with\n"
+	"                    LUN names A and B; FIELD is iops, mb_s, p50_us, p99_us,\n"
+	"                    cmds_per_machine_cpu_s or cmds_per_server_cpu_s; repeat\n"
 	"  --rounds N        rounds (5)\n"
 	"  --title TEXT      heading of the table\n";
 
@@ -34,9 +38,21 @@ struct lun {
 	char *name;
 	char *url;
 	struct vms_bench_pids pids;
+	int write_percent; /* -1: as the load says */
 	unsigned n;
 	struct vms_bench_result *res; /* one per round */
 };
+
+/* field of a (over b) at least or at most limit */
+struct want {
+	const char *text;
+	int field;
+	const struct lun *a, *b;
+	bool at_least;
+	double limit, value;
+	bool met;
+};
+#define WANTS_MAX 8
 
 enum { F_IOPS, F_MBS, F_P50, F_P99, F_CPU, F_SRV, F_COUNT };
 static const char *const field_name[F_COUNT] = {
@@ -107,6 +123,7 @@ static int add(struct lun *t, unsigned *n, const char *name, size_t len, const c
 		return -1;
 	}
 	memset(&t[*n], 0, sizeof(t[*n]));
+	t[*n].write_percent = -1;
 	t[*n].name = strndup(name, len);
 	t[*n].url = strdup(url);
 	(*n)++;
@@ -116,6 +133,46 @@ static int add(struct lun *t, unsigned *n, const char *name, size_t len, const c
 static double ratio(double a, double b)
 {
 	return b > 0 ? a / b : 0;
+}
+
+/* "FIELD:A[/B]>=X" or "<=". Returns 0, or -1 with a message printed. */
+static int want_parse(struct want *w, const char *text, struct lun *t, unsigned n)
+{
+	const char *colon = strchr(text, ':'), *op = strpbrk(text, "<>"), *slash, *end_a;
+	char *end;
+
+	memset(w, 0, sizeof(*w));
+	w->text = text;
+	if (!colon || !op || op < colon || op[1] != '=')
+		goto bad;
+	for (w->field = 0; w->field < F_COUNT; w->field++)
+		if (strlen(field_name[w->field]) == (size_t)(colon - text) &&
+		    !strncmp(field_name[w->field], text, (size_t)(colon - text)))
+			break;
+	if (w->field == F_COUNT)
+		goto bad;
+	slash = memchr(colon, '/', (size_t)(op - colon));
+	end_a = slash ? slash : op;
+	w->a = find(t, n, colon + 1, (size_t)(end_a - colon - 1));
+	if (slash)
+		w->b = find(t, n, slash + 1, (size_t)(op - slash - 1));
+	w->at_least = *op == '>';
+	w->limit = strtod(op + 2, &end);
+	if (!w->a || (slash && !w->b) || end == op + 2 || *end)
+		goto bad;
+	return 0;
+bad:
+	vms_bench_err("compare: --want '%s': want FIELD:A/B>=X with LUNs given before it", text);
+	return -1;
+}
+
+static void want_check(struct want *w)
+{
+	w->value = stat_of(w->a, w->field).median;
+	if (w->b)
+		w->value = ratio(w->value, stat_of(w->b, w->field).median);
+	w->met = w->at_least ? w->value >= w->limit : w->value <= w->limit;
+	printf("  want %s: %.2f, %s\n", w->text, w->value, w->met ? "met" : "not met");
 }
 
 static void table(const char *title, const struct lun *t, unsigned n, const struct lun *peer)
@@ -146,9 +203,15 @@ static void table(const char *title, const struct lun *t, unsigned n, const stru
 }
 
 static json_t *as_json(const char *title, const struct vms_bench_load *l, const struct lun *t,
-		       unsigned n, const struct lun *peer)
+		       unsigned n, const struct lun *peer, const struct want *want,
+		       unsigned n_want)
 {
-	json_t *luns = json_object(), *ratios = json_object();
+	json_t *luns = json_object(), *ratios = json_object(), *wants = json_array();
+
+	for (unsigned i = 0; i < n_want; i++)
+		json_array_append_new(wants, json_pack("{s:s,s:f,s:f,s:b}", "want", want[i].text,
+						       "limit", want[i].limit, "value",
+						       want[i].value, "met", (int)want[i].met));
 
 	for (unsigned i = 0; i < n; i++) {
 		json_t *o = json_object(), *runs = json_array();
@@ -175,17 +238,20 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 			json_object_set_new(ratios, t[i].name, q);
 		}
 	}
-	return json_pack("{s:s,s:s,s:o,s:o}", "title", title, "peer", peer ? peer->name : "",
-			 "luns", luns, "ratios", ratios);
+	return json_pack("{s:s,s:s,s:o,s:o,s:o}", "title", title, "peer", peer ? peer->name : "",
+			 "luns", luns, "ratios", ratios, "wants", wants);
 }
 
 int vms_bench_cmd_compare(int argc, char **argv)
 {
-	struct option opts[VMS_BENCH_LOAD_OPTIONS + 8] = {
+	struct option opts[VMS_BENCH_LOAD_OPTIONS + 10] = {
 		{"json", 1, NULL, 'j'}, {"help", 0, NULL, 'h'},	 {"ours", 1, NULL, 'o'},
 		{"peer", 1, NULL, 'p'}, {"lun", 1, NULL, 'l'},	 {"pid", 1, NULL, 'i'},
 		{"rounds", 1, NULL, 'r'}, {"title", 1, NULL, 't'},
+		{"want", 1, NULL, 'w'},	  {"rw-of", 1, NULL, 'W'},
 	};
+	struct want want[WANTS_MAX];
+	unsigned n_want = 0;
 	struct lun t[LUNS_MAX];
 	unsigned n = 0, rounds = 5;
 	struct vms_bench_load l;
@@ -194,7 +260,7 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	struct lun *peer;
 
 	vms_bench_load_defaults(&l);
-	memcpy(opts + 8, vms_bench_load_options, sizeof(vms_bench_load_options));
+	memcpy(opts + 10, vms_bench_load_options, sizeof(vms_bench_load_options));
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		const char *eq = optarg ? strchr(optarg, '=') : NULL;
 
@@ -233,6 +299,23 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			if (add(t, &n, optarg, (size_t)(eq - optarg), eq + 1))
 				goto out;
 			break;
+		case 'w':
+			if (n_want == WANTS_MAX || want_parse(&want[n_want++], optarg, t, n))
+				goto out;
+			break;
+		case 'W': {
+			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
+			double d = 0;
+
+			if (!x || vms_bench_parse_rw(eq + 1, &d)) {
+				vms_bench_err("compare: --rw-of wants NAME=read, write or mix:PERCENT "
+					      "after that LUN, not '%s'",
+					      optarg);
+				goto out;
+			}
+			x->write_percent = (int)d;
+			break;
+		}
 		case 'i': {
 			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
 
@@ -274,6 +357,8 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			struct vms_bench_load one = l;
 
 			one.pids = x->pids;
+			if (x->write_percent >= 0)
+				one.write_percent = (unsigned)x->write_percent;
 			one.prefill = l.prefill && r == 0;
 			one.seed = l.seed + r;
 			if (vms_bench_load_run(&one, &x->url, 1, &x->res[x->n]))
@@ -284,8 +369,10 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	rc = VMS_BENCH_OK;
 	if (!json_file || strcmp(json_file, "-"))
 		table(title, t, n, peer);
+	for (unsigned i = 0; i < n_want; i++)
+		want_check(&want[i]);
 	if (json_file) {
-		json_t *j = as_json(title, &l, t, n, peer);
+		json_t *j = as_json(title, &l, t, n, peer, want, n_want);
 
 		if (vms_bench_json_write(j, json_file))
 			rc = VMS_BENCH_FAILED;

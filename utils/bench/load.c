@@ -82,12 +82,14 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 			   task->sense.key == SCSI_SENSE_UNIT_ATTENTION) {
 			run->r->busy++;
 		} else {
-			if (!run->r->errors++ && status == SCSI_STATUS_CHECK_CONDITION && task)
-				vms_bench_err("%s: %s at byte %llu: sense key %s, ascq %s",
+			bool cc = status == SCSI_STATUS_CHECK_CONDITION && task;
+
+			if (!run->r->errors++ && status != SCSI_STATUS_CANCELLED)
+				vms_bench_err("%s: %s at byte %llu: status %#x, sense key %s, ascq %s",
 					      s->sess->url, s->write ? "WRITE" : "READ",
-					      (unsigned long long)s->offset_bytes,
-					      scsi_sense_key_str(task->sense.key),
-					      scsi_sense_ascq_str(task->sense.ascq));
+					      (unsigned long long)s->offset_bytes, (unsigned)status,
+					      cc ? scsi_sense_key_str(task->sense.key) : "-",
+					      cc ? scsi_sense_ascq_str(task->sense.ascq) : "-");
 			run->failed = run->stopping = true;
 		}
 	} else if (run->measuring) {
@@ -424,6 +426,14 @@ static int number(const char *arg, double min, double max, double *out)
 	return (end == arg || *end || *out < min || *out > max) ? -1 : 0;
 }
 
+int vms_bench_parse_rw(const char *arg, double *write_percent)
+{
+	*write_percent = !strcmp(arg, "write") ? 100 : 0;
+	if (!strcmp(arg, "read") || !strcmp(arg, "write"))
+		return 0;
+	return strncmp(arg, "mix:", 4) ? -1 : number(arg + 4, 0, 100, write_percent);
+}
+
 int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg)
 {
 	double d = 0;
@@ -451,15 +461,9 @@ int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg)
 		l->random = arg[0] == 'r';
 		return 1;
 	case O_RW:
-		if (!strcmp(arg, "read")) {
-			l->write_percent = 0;
-		} else if (!strcmp(arg, "write")) {
-			l->write_percent = 100;
-		} else if (!strncmp(arg, "mix:", 4) && !number(arg + 4, 0, 100, &d)) {
-			l->write_percent = (unsigned)d;
-		} else {
+		if (vms_bench_parse_rw(arg, &d))
 			return -1;
-		}
+		l->write_percent = (unsigned)d;
 		return 1;
 	case O_FUA:
 		l->fua = true;

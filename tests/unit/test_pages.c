@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "backend/pages.h"
+#include "tests/unit/cunit.h"
+#include "tests/unit/mem_disk.h"
+#include "utils/lib/rng.h"
+
+static struct mem_disk mem;
+static struct vms_pages *ps;
+
+static void setup(void)
+{
+	mem_disk_init(&mem, 0);
+	ps = vms_pages_new(&mem.disk);
+}
+
+static void teardown(void)
+{
+	vms_pages_free(ps);
+	mem_disk_free(&mem);
+}
+
+static void checkpoint(void)
+{
+	struct vms_meta_batch b = {0};
+	struct vms_disk_event ev;
+
+	CU_ASSERT_EQUAL(vms_pages_freeze(ps, &b), 0);
+	mem.disk.ops->meta_commit(&mem, &b, 1);
+	mem_disk_pop(&mem, &ev);
+	vms_pages_thaw(ps);
+	vms_meta_batch_free(&b);
+}
+
+static int put1(const struct vms_page_key *k, uint64_t seq, uint16_t i, vms_addr to)
+{
+	return vms_pages_apply(ps, k, seq, &i, &to, 1, NULL, NULL, NULL);
+}
+
+static vms_addr get1(const struct vms_page_key *k, uint16_t i, int *err)
+{
+	struct vms_page p;
+
+	*err = vms_pages_lookup(ps, k, &p);
+	return *err ? 0 : p.entry[i];
+}
+
+static void key_order_is_byte_order(void)
+{
+	struct vms_page_key a = {1, 2, 3, 255}, b = {1, 2, 3, 256}, d;
+	uint8_t ka[VMS_PAGE_KEY_BYTES], kb[VMS_PAGE_KEY_BYTES];
+
+	vms_page_key_encode(ka, &a);
+	vms_page_key_encode(kb, &b);
+	CU_ASSERT_TRUE(memcmp(ka, kb, sizeof(ka)) < 0);
+	CU_ASSERT_EQUAL(vms_page_key_decode(kb, sizeof(kb), &d), 0);
+	CU_ASSERT_EQUAL(d.snap_gen, 256);
+	CU_ASSERT_EQUAL(d.subext, 3);
+	CU_ASSERT_EQUAL(vms_page_key_decode(kb, sizeof(kb) - 1, &d), VMS_E_CORRUPT);
+}
+
+static void one_seek_per_lookup_none_in_the_delta(void)
+{
+	struct vms_page_key k = {1, 2, 3, 1};
+	uint64_t before;
+	int err;
+
+	setup();
+	put1(&k, 5, 9, 4096);
+	before = vms_pages_lookups(ps);
+	CU_ASSERT_EQUAL(get1(&k, 9, &err), 4096);
+	CU_ASSERT_EQUAL(vms_pages_lookups(ps), before);
+	checkpoint();
+	CU_ASSERT_EQUAL(vms_pages_delta_count(ps), 0);
+	mem.seeks = 0;
+	CU_ASSERT_EQUAL(get1(&k, 9, &err), 4096);
+	CU_ASSERT_EQUAL(mem.seeks, 1);
+	k.subext = 4;
+	get1(&k, 9, &err);
+	CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+	CU_ASSERT_EQUAL(mem.seeks, 2);
+	teardown();
+}
+
+static void newer_snap_gen_starts_as_a_copy(void)
+{
+	struct vms_page_key old = {1, 2, 3, 4}, new = {1, 2, 3, 9}, mid = {1, 2, 3, 8};
+	struct vms_page_key before = {1, 2, 3, 3};
+	int err;
+
+	setup();
+	for (int stored = 0; stored < 2; stored++) {
+		put1(&old, 5, 1, 4096);
+		put1(&old, 6, 2, 8192);
+		if (stored)
+			checkpoint();
+		put1(&new, 7, 1, 12288);
+		CU_ASSERT_EQUAL(get1(&new, 1, &err), 12288);
+		CU_ASSERT_EQUAL(get1(&new, 2, &err), 8192);
+		CU_ASSERT_EQUAL(get1(&mid, 1, &err), 4096);
+		get1(&before, 1, &err);
+		CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+		teardown();
+		setup();
+	}
+	teardown();
+}
+
+static void replay_skips_what_is_there(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4};
+	int err;
+
+	setup();
+	CU_ASSERT_EQUAL(put1(&k, 10, 1, 4096), 0);
+	CU_ASSERT_EQUAL(put1(&k, 10, 1, 8192), 1);
+	CU_ASSERT_EQUAL(put1(&k, 9, 1, 8192), 1);
+	checkpoint();
+	CU_ASSERT_EQUAL(put1(&k, 10, 1, 8192), 1);
+	CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096);
+	CU_ASSERT_EQUAL(put1(&k, 11, 1, 8192), 0);
+	CU_ASSERT_EQUAL(get1(&k, 1, &err), 8192);
+	teardown();
+}
+
+static void remap_changes_only_what_is_equal(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4}, none = {1, 2, 9, 4}, newer = {1, 2, 3, 7};
+	uint16_t index[2] = {1, 2};
+	vms_addr to[2] = {4096 * 10, 4096 * 11}, from[2] = {4096, 4096}, old[2];
+	bool changed[2];
+	int err;
+
+	setup();
+	put1(&k, 5, 1, 4096);
+	put1(&k, 6, 2, 8192);
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &k, 7, index, to, 2, from, changed, old), 0);
+	CU_ASSERT_TRUE(changed[0]);
+	CU_ASSERT_FALSE(changed[1]);
+	CU_ASSERT_EQUAL(old[0], 4096);
+	CU_ASSERT_EQUAL(old[1], 8192);
+	CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096 * 10);
+	CU_ASSERT_EQUAL(get1(&k, 2, &err), 8192);
+	/* no page comes into being by a compare */
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &none, 7, index, to, 2, from, changed, NULL), 0);
+	CU_ASSERT_FALSE(changed[0]);
+	from[1] = 8192;
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &newer, 8, index, to, 2, from, changed, NULL), 0);
+	CU_ASSERT_FALSE(changed[1]);
+	CU_ASSERT_EQUAL(vms_pages_delta_count(ps), 1);
+	teardown();
+}
+
+static unsigned ndropped;
+static void drop(void *arg, vms_addr a)
+{
+	ndropped++;
+}
+
+static void trim_cuts_pages_and_drops_whole_ones(void)
+{
+	struct vms_page_key a = {1, 2, 3, 4}, b = {1, 2, 4, 4}, b2 = {1, 2, 4, 6};
+	struct vms_page_key other = {1, 3, 4, 4}, left = {1, 2, 2, 4};
+	int err;
+
+	for (int stored = 0; stored < 3; stored++) {
+		setup();
+		ndropped = 0;
+		put1(&left, 5, 0, 4096);
+		put1(&a, 5, 10, 4096 * 2);
+		put1(&a, 6, 11, 4096 * 3);
+		put1(&b, 5, 0, 4096 * 4);
+		if (stored == 2)
+			checkpoint();
+		put1(&b2, 7, 1, 4096 * 5);
+		put1(&other, 5, 0, 4096 * 6);
+		if (stored)
+			checkpoint();
+		CU_ASSERT_EQUAL(vms_pages_trim(ps, 1, 2, 3 * 128 + 11, 20, drop, NULL), 0);
+		CU_ASSERT_EQUAL(ndropped, 4); /* a[11], b[0], b2[0] (copied), b2[1] */
+		for (int again = 0; again < 2; again++) {
+			CU_ASSERT_EQUAL(get1(&a, 10, &err), 4096 * 2);
+			CU_ASSERT_EQUAL(get1(&a, 11, &err), 0);
+			CU_ASSERT_EQUAL(err, 0);
+			get1(&b, 0, &err);
+			CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+			get1(&b2, 0, &err);
+			CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+			CU_ASSERT_EQUAL(get1(&left, 0, &err), 4096);
+			CU_ASSERT_EQUAL(get1(&other, 0, &err), 4096 * 6);
+			checkpoint();
+		}
+		CU_ASSERT_EQUAL(mem.kv.n, 3);
+		/* a trimmed place can be written again */
+		put1(&b, 21, 7, 4096 * 9);
+		CU_ASSERT_EQUAL(get1(&b2, 7, &err), 4096 * 9);
+		CU_ASSERT_EQUAL(get1(&b2, 0, &err), 0);
+		teardown();
+	}
+}
+
+static void damaged_page_is_corrupt_not_a_hole(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4};
+	int err;
+
+	setup();
+	put1(&k, 5, 1, 4096);
+	checkpoint();
+	mem.kv.d[0].val[100] ^= 1;
+	get1(&k, 1, &err);
+	CU_ASSERT_EQUAL(err, VMS_E_CORRUPT);
+	CU_ASSERT_EQUAL(put1(&k, 6, 1, 8192), VMS_E_CORRUPT);
+	teardown();
+}
+
+/* Random changes, checkpoints, freezes and trims against a plain array. */
+#define SUBEXTS 6
+#define GENS	5
+static struct model_page {
+	bool there;
+	vms_addr e[VMS_SUBEXT_CHUNKS];
+} model[2][SUBEXTS][GENS];
+
+static const struct model_page *model_le(unsigned b, unsigned s, unsigned g)
+{
+	for (int i = (int)g; i >= 0; i--)
+		if (model[b][s][i].there)
+			return &model[b][s][i];
+	return NULL;
+}
+
+struct walk {
+	struct vms_page_key last;
+	unsigned n, wrong;
+};
+
+static int walk_fn(void *arg, const struct vms_page *p)
+{
+	struct walk *w = arg;
+	const struct model_page *m =
+		&model[p->key.branch - 1][p->key.subext][p->key.snap_gen];
+
+	if (w->n && p->key.branch == w->last.branch && p->key.subext == w->last.subext &&
+	    p->key.snap_gen <= w->last.snap_gen)
+		w->wrong++;
+	if (!m->there || memcmp(m->e, p->entry, sizeof(m->e)))
+		w->wrong++;
+	w->last = p->key;
+	w->n++;
+	return 0;
+}
+
+static void random_ops_match_a_model(void)
+{
+	unsigned wrong = 0, frozen = 0;
+	struct vms_meta_batch b = {0};
+	struct vms_disk_event ev;
+	struct vms_rng rng;
+
+	vms_rng_init(&rng, 7);
+	setup();
+	memset(model, 0, sizeof(model));
+	for (uint64_t seq = 1; seq < 20000; seq++) {
+		struct vms_page_key k = {9, 1 + vms_rng_below(&rng, 2),
+					 (uint32_t)vms_rng_below(&rng, SUBEXTS),
+					 vms_rng_below(&rng, GENS)};
+		struct model_page *m = &model[k.branch - 1][k.subext][k.snap_gen];
+		uint16_t i = (uint16_t)vms_rng_below(&rng, VMS_SUBEXT_CHUNKS);
+		unsigned what = (unsigned)vms_rng_below(&rng, 1000);
+		struct vms_page p;
+		int err;
+
+		if (what < 10) {
+			uint64_t cut = vms_rng_below(&rng, SUBEXTS * VMS_SUBEXT_CHUNKS);
+
+			wrong += vms_pages_trim(ps, 9, k.branch, cut, seq, NULL, NULL) != 0;
+			for (unsigned s = 0; s < SUBEXTS; s++)
+				for (unsigned g = 0; g < GENS; g++) {
+					struct model_page *t = &model[k.branch - 1][s][g];
+
+					for (unsigned e = 0; e < VMS_SUBEXT_CHUNKS; e++)
+						if (s * VMS_SUBEXT_CHUNKS + e >= cut)
+							t->e[e] = 0;
+					if (s * VMS_SUBEXT_CHUNKS >= cut)
+						t->there = false;
+				}
+		} else if (what < 30) {
+			if (frozen) {
+				while (mem_disk_pop(&mem, &ev))
+					;
+				vms_pages_thaw(ps);
+				vms_meta_batch_reset(&b);
+			} else {
+				wrong += vms_pages_freeze(ps, &b) != 0;
+				mem.disk.ops->meta_commit(&mem, &b, 1);
+			}
+			frozen = !frozen;
+		} else if (what < 500) {
+			const struct model_page *le = model_le(
+				(unsigned)k.branch - 1, k.subext, (unsigned)k.snap_gen);
+
+			err = vms_pages_lookup(ps, &k, &p);
+			if (err)
+				wrong += err != VMS_E_NOENT || le != NULL;
+			else
+				wrong += !le || memcmp(le->e, p.entry, sizeof(le->e));
+		} else {
+			if (!m->there) {
+				const struct model_page *le = model_le(
+					(unsigned)k.branch - 1, k.subext,
+					(unsigned)k.snap_gen);
+
+				if (le)
+					memcpy(m->e, le->e, sizeof(m->e));
+				else
+					memset(m->e, 0, sizeof(m->e));
+				m->there = true;
+			}
+			m->e[i] = seq * 4096;
+			wrong += put1(&k, seq, i, seq * 4096) != 0;
+		}
+		if (what == 999) {
+			struct walk w = {0};
+			unsigned n = 0;
+
+			wrong += vms_pages_each(ps, 9, NULL, walk_fn, &w) != 0;
+			for (unsigned x = 0; x < 2 * SUBEXTS * GENS; x++)
+				n += (&model[0][0][0])[x].there;
+			wrong += w.wrong + (w.n != n);
+		}
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	while (mem_disk_pop(&mem, &ev))
+		;
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
+static int stop_at_second(void *arg, const struct vms_page *p)
+{
+	unsigned *n = arg;
+
+	return ++*n == 2 ? (int)p->key.subext : 0;
+}
+
+static void each_stops_and_resumes(void)
+{
+	struct vms_page_key k = {1, 2, 0, 0}, resume = {1, 2, 3, 0};
+	unsigned n = 0;
+
+	setup();
+	for (k.subext = 1; k.subext < 6; k.subext++) {
+		put1(&k, 5, 1, 4096);
+		if (k.subext == 2)
+			checkpoint();
+	}
+	CU_ASSERT_EQUAL(vms_pages_each(ps, 1, NULL, stop_at_second, &n), 2);
+	n = 0;
+	CU_ASSERT_EQUAL(vms_pages_each(ps, 1, &resume, stop_at_second, &n), 4);
+	n = 0;
+	CU_ASSERT_EQUAL(vms_pages_each(ps, 2, NULL, stop_at_second, &n), 0);
+	CU_ASSERT_EQUAL(n, 0);
+	teardown();
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(key_order_is_byte_order),
+	VMS_TEST(one_seek_per_lookup_none_in_the_delta),
+	VMS_TEST(newer_snap_gen_starts_as_a_copy),
+	VMS_TEST(replay_skips_what_is_there),
+	VMS_TEST(remap_changes_only_what_is_equal),
+	VMS_TEST(trim_cuts_pages_and_drops_whole_ones),
+	VMS_TEST(damaged_page_is_corrupt_not_a_hole),
+	VMS_TEST(random_ops_match_a_model),
+	VMS_TEST(each_stops_and_resumes),
+};
+VMS_TEST_MAIN("pages", tests)

@@ -24,6 +24,13 @@ check-asan:
 check-scsi check-kill check-image check-guest: check-%:
 	B=$(B) tests/it/$*.sh
 
+# Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
+FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(LIB_ALL)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
+unit: $(FUZZ)
+
 SEEDS ?= 1..500
 sim: $(B)/bin/vmstore-sim
 	$(B)/bin/vmstore-sim --seeds $(SEEDS)

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "cluster/cat_conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
+
+#define RETRY_MS_MIN 250u
+#define RETRY_MS_MAX 4000u
+
+struct vms_cat_conn {
+	struct vms_net *net;
+	struct vms_cat_client *client;
+	struct vms_cat_conn_conf conf;
+	char *address[VMS_CAT_CONN_ADDRESSES_MAX];
+	unsigned next; /* address to try */
+	vms_net_conn conn;
+	bool up, refused, told; /* told: the present outage was logged */
+	uint64_t retry_at_ms;
+	uint32_t retry_ms;
+	uint8_t uuid[16];
+	char why[192];
+};
+
+static const uint8_t no_uuid[16];
+
+static int sink_send(void *ctx, const struct vms_msg *m)
+{
+	struct vms_cat_conn *c = ctx;
+
+	return vms_net_send(c->net, c->conn, m);
+}
+
+static void try_connect(struct vms_cat_conn *c)
+{
+	c->conn = vms_net_connect(c->net, c->address[c->next % c->conf.naddresses]);
+}
+
+struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_conn_conf *conf,
+				      uint64_t now_ms)
+{
+	struct vms_cat_conn *c = calloc(1, sizeof(*c));
+	struct vms_cat_client_sink sink = {c, sink_send};
+
+	vms_assert(c && conf->naddresses && conf->naddresses <= VMS_CAT_CONN_ADDRESSES_MAX);
+	c->net = net;
+	c->conf = *conf;
+	for (unsigned i = 0; i < conf->naddresses; i++) {
+		c->address[i] = strdup(conf->address[i]);
+		vms_assert(c->address[i]);
+	}
+	c->client = vms_cat_client_new(&sink, conf->timeout_ms ? conf->timeout_ms : 5000);
+	vms_assert(c->client);
+	c->retry_ms = RETRY_MS_MIN;
+	snprintf(c->why, sizeof(c->why), "not connected yet");
+	try_connect(c);
+	return c;
+}
+
+void vms_cat_conn_free(struct vms_cat_conn *c)
+{
+	if (!c)
+		return;
+	vms_net_close(c->net, c->conn);
+	vms_cat_client_free(c->client);
+	for (unsigned i = 0; i < c->conf.naddresses; i++)
+		free(c->address[i]);
+	free(c);
+}
+
+struct vms_catalog *vms_cat_conn_catalog(struct vms_cat_conn *c)
+{
+	return vms_cat_client_catalog(c->client);
+}
+
+bool vms_cat_conn_connected(struct vms_cat_conn *c, vms_net_conn conn)
+{
+	struct vms_hello h = {.role = c->conf.role,
+			      .version_min = VMS_WIRE_VERSION,
+			      .version_max = VMS_WIRE_VERSION};
+	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
+	struct vms_msg m = {.type = VMS_MSG_HELLO,
+			    .req_id = 1,
+			    .partition = VMS_PART_NONE,
+			    .body = body};
+
+	if (!conn || conn != c->conn)
+		return false;
+	memcpy(h.cluster_uuid, c->conf.cluster_uuid, 16);
+	snprintf(h.name, sizeof(h.name), "%s", c->conf.name);
+	snprintf(h.address, sizeof(h.address), "%s", c->conf.listen);
+	m.body_bytes = vms_hello_encode(body, &h);
+	(void)vms_net_send(c->net, c->conn, &m);
+	return true;
+}
+
+bool vms_cat_conn_closed(struct vms_cat_conn *c, vms_net_conn conn, int err, const char *why,
+			 uint64_t now_ms)
+{
+	if (!conn || conn != c->conn)
+		return false;
+	if (!c->refused)
+		snprintf(c->why, sizeof(c->why), "catalog at %s: %s",
+			 c->address[c->next % c->conf.naddresses], why);
+	if (!c->told)
+		vms_warn("%s; trying again", c->why);
+	c->told = true;
+	c->conn = 0;
+	if (c->up)
+		c->retry_ms = RETRY_MS_MIN;
+	c->up = false;
+	vms_cat_client_down(c->client);
+	c->next++;
+	c->retry_at_ms = now_ms + c->retry_ms;
+	if (c->retry_ms < RETRY_MS_MAX)
+		c->retry_ms *= 2;
+	return true;
+}
+
+static void on_hello(struct vms_cat_conn *c, const struct vms_msg *m, uint64_t now_ms)
+{
+	const char *address = c->address[c->next % c->conf.naddresses];
+	struct vms_hello h;
+
+	c->refused = false;
+	if (m->status || vms_hello_decode(m, &h) || h.role != VMS_ROLE_CATALOG) {
+		c->refused = true;
+		if (m->status == VMS_E_PERM)
+			snprintf(c->why, sizeof(c->why),
+				 "the catalog at %s belongs to another cluster", address);
+		else if (m->status == VMS_E_VERSION)
+			snprintf(c->why, sizeof(c->why),
+				 "the catalog at %s speaks no protocol version of ours", address);
+		else
+			snprintf(c->why, sizeof(c->why), "what answers at %s is no catalog",
+				 address);
+		vms_net_close(c->net, c->conn);
+		return;
+	}
+	if (memcmp(c->conf.cluster_uuid, no_uuid, 16) && memcmp(h.cluster_uuid, no_uuid, 16) &&
+	    memcmp(c->conf.cluster_uuid, h.cluster_uuid, 16)) {
+		c->refused = true;
+		snprintf(c->why, sizeof(c->why), "the catalog at %s belongs to another cluster",
+			 address);
+		vms_net_close(c->net, c->conn);
+		return;
+	}
+	memcpy(c->uuid, h.cluster_uuid, 16);
+	if (c->told)
+		vms_info("catalog at %s is back", address);
+	c->told = false;
+	c->why[0] = 0;
+	c->up = true;
+	c->retry_ms = RETRY_MS_MIN;
+	vms_cat_client_up(c->client, now_ms);
+}
+
+bool vms_cat_conn_frame(struct vms_cat_conn *c, vms_net_conn conn, const struct vms_msg *m,
+			uint64_t now_ms)
+{
+	if (!conn || conn != c->conn)
+		return false;
+	if (m->type == VMS_MSG_HELLO && !c->up)
+		on_hello(c, m, now_ms);
+	else if (c->up)
+		(void)vms_cat_client_msg(c->client, m, now_ms);
+	return true;
+}
+
+void vms_cat_conn_timer(struct vms_cat_conn *c, uint64_t now_ms)
+{
+	if (!c->conn && now_ms >= c->retry_at_ms)
+		try_connect(c);
+	vms_cat_client_timer(c->client, now_ms);
+}
+
+bool vms_cat_conn_is_up(const struct vms_cat_conn *c)
+{
+	return c->up;
+}
+
+const char *vms_cat_conn_why(const struct vms_cat_conn *c, bool *refused)
+{
+	if (refused)
+		*refused = c->refused;
+	return c->why;
+}
+
+bool vms_cat_conn_uuid(const struct vms_cat_conn *c, uint8_t uuid[16])
+{
+	memcpy(uuid, c->uuid, 16);
+	return memcmp(c->uuid, no_uuid, 16) != 0;
+}

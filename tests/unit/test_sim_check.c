@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The simulator's checker must accept what is legal and find what is not. */
+#include "tests/sim/sim.h"
+#include "tests/unit/cunit.h"
+
+static struct sim_check *c;
+static char why[256];
+
+static uint32_t w(uint64_t value, uint64_t inv, enum sim_outcome o, uint64_t resp)
+{
+	uint32_t id = sim_check_invoke(c, true, 3, 1, value, inv);
+	sim_check_write_end(c, id, o, resp);
+	return id;
+}
+static void r(uint64_t value, uint64_t inv, uint64_t resp)
+{
+	uint32_t id = sim_check_invoke(c, false, 3, 1, 0, inv);
+	sim_check_read_value(c, id, 0, value);
+	sim_check_read_end(c, id, true, resp);
+}
+static void begin(void)
+{
+	c = sim_check_new(8);
+}
+static bool end(void)
+{
+	bool ok = sim_check_verify(c, why, sizeof(why));
+	sim_check_free(c);
+	return ok;
+}
+
+static void test_plain_sequence_is_legal(void)
+{
+	begin();
+	r(0, 1, 2);
+	w(1, 10, SIM_APPLIED, 20);
+	r(1, 30, 40);
+	w(2, 50, SIM_APPLIED, 60);
+	r(2, 70, 80);
+	CU_ASSERT_TRUE(end());
+}
+static void test_concurrent_writes_either_order(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 50);
+	w(2, 20, SIM_APPLIED, 40);
+	r(1, 60, 70);
+	r(1, 80, 90);
+	CU_ASSERT_TRUE(end());
+}
+static void test_read_during_write_may_be_old_or_new(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(2, 30, SIM_APPLIED, 90);
+	r(1, 40, 50);
+	r(2, 60, 70);
+	CU_ASSERT_TRUE(end());
+}
+static void test_new_then_old_is_found(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(2, 30, SIM_APPLIED, 90);
+	r(2, 40, 50);
+	r(1, 60, 70);
+	CU_ASSERT_FALSE(end());
+}
+static void test_lost_write_is_found(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(2, 30, SIM_APPLIED, 40);
+	r(1, 50, 60);
+	CU_ASSERT_FALSE(end());
+}
+static void test_lost_first_write_is_found(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	r(0, 50, 60);
+	CU_ASSERT_FALSE(end());
+}
+static void test_unknown_may_apply_within_its_window(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(2, 30, SIM_MAYBE, 100);
+	r(1, 40, 50);
+	r(2, 60, 70);
+	CU_ASSERT_TRUE(end());
+}
+static void test_ghost_write_is_found(void)
+{
+	begin();
+	w(2, 30, SIM_MAYBE, 100); /* window over at 100 */
+	w(3, 110, SIM_APPLIED, 120);
+	r(3, 130, 140);
+	r(2, 150, 160); /* the old one landed later */
+	CU_ASSERT_FALSE(end());
+}
+static void test_cancelled_write_must_not_be_read(void)
+{
+	begin();
+	w(2, 30, SIM_NEVER, 40);
+	r(2, 50, 60);
+	CU_ASSERT_FALSE(end());
+}
+static void test_torn_and_foreign_are_found(void)
+{
+	uint8_t b[VMS_LB_BYTES];
+	begin();
+	r(UINT64_MAX, 1, 2);
+	CU_ASSERT_FALSE(end());
+	begin();
+	r(77, 1, 2);
+	CU_ASSERT_FALSE(end());
+	sim_block_fill(b, 9, 5);
+	CU_ASSERT_EQUAL(sim_block_parse(b, 9), 5);
+	CU_ASSERT_EQUAL(sim_block_parse(b, 10), UINT64_MAX);
+	b[300] ^= 1;
+	CU_ASSERT_EQUAL(sim_block_parse(b, 9), UINT64_MAX);
+}
+static void test_zeroing(void)
+{
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(0, 30, SIM_APPLIED, 40);
+	r(0, 50, 60);
+	CU_ASSERT_TRUE(end());
+	begin();
+	w(1, 10, SIM_APPLIED, 20);
+	w(0, 30, SIM_APPLIED, 40);
+	r(1, 50, 60);
+	CU_ASSERT_FALSE(end());
+}
+static void test_two_caw_on_one_value(void)
+{
+	begin();
+	sim_check_caw(c, 3, 9, 10);
+	sim_check_caw(c, 3, 9, 11);
+	CU_ASSERT_FALSE(end());
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(test_plain_sequence_is_legal),
+	VMS_TEST(test_concurrent_writes_either_order),
+	VMS_TEST(test_read_during_write_may_be_old_or_new),
+	VMS_TEST(test_new_then_old_is_found),
+	VMS_TEST(test_lost_write_is_found),
+	VMS_TEST(test_lost_first_write_is_found),
+	VMS_TEST(test_unknown_may_apply_within_its_window),
+	VMS_TEST(test_ghost_write_is_found),
+	VMS_TEST(test_cancelled_write_must_not_be_read),
+	VMS_TEST(test_torn_and_foreign_are_found),
+	VMS_TEST(test_zeroing),
+	VMS_TEST(test_two_caw_on_one_value),
+};
+VMS_TEST_MAIN("sim_check", tests)

@@ -16,15 +16,15 @@ TGT_TREE := $(B)/tgt-src
 TGT_VERSION := 1.0.85
 
 TGT_CORE = tgtd mgmt target scsi log driver util work concat_buf parser \
-	spc sbc mmc osd scc smc ssc libssc libcrc32c bs bs_rdwr bs_ssc bs_null bs_sg
+	spc sbc mmc osd scc smc ssc libssc bs bs_rdwr bs_ssc bs_null bs_sg
 TGT_ISCSI = $(addprefix iscsi/,conn param session iscsid target chap sha1 md5 \
 	transport isns)
 
-# iscsi/iscsi_tcp.c gives way to target/iscsi_stream.c, libcrc32c.c to isa-l.
+# iscsi/iscsi_tcp.c gives way to target/iscsi_stream.c, libcrc32c.c to
+# target/tgt_crc.c.
 TGT_GLUE_SRC = $(wildcard $(TGT_GLUE))
-TGT_OURS = $(if $(wildcard target/iscsi_stream.c),,iscsi/iscsi_tcp)
-TGTD_UNITS = $(TGT_CORE) $(TGT_ISCSI) $(TGT_OURS)
-STOCK_UNITS = $(TGT_CORE) $(TGT_ISCSI) iscsi/iscsi_tcp bs_sheepdog
+TGTD_UNITS = $(TGT_CORE) $(TGT_ISCSI)
+STOCK_UNITS = $(TGT_CORE) $(TGT_ISCSI) iscsi/iscsi_tcp libcrc32c bs_sheepdog
 
 TGT_CFLAGS = -std=gnu11 $(OPT) -g -fno-strict-aliasing -Wall -Wstrict-prototypes \
 	-Wno-stringop-truncation -Wno-format-truncation -Wno-address-of-packed-member \

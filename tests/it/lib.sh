@@ -18,7 +18,7 @@ case $B in /*) ;; *) B=$IT_ROOT/$B ;; esac
 IT_NAME=$(basename "$0" .sh)
 IT_PORT=${IT_PORT:-13300}
 IT_CONTROL=${IT_CONTROL:-30}
-IT_IQN=iqn.2011-06.org.vmstore:$IT_NAME
+IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
 IT_PIDS=""
 BENCH=$B/bin/vmstore-bench
@@ -192,6 +192,19 @@ else
 	lun_create() { "$IT_CLUSTER" lun "$IT_DIR/c" "$IT_IQN" "$1" "${2}M" "$3"; }
 	gw_url() { echo "iscsi://$("$IT_CLUSTER" portal "$IT_DIR/c" "$1")/$IT_IQN/${2:-1}"; }
 fi
+
+# trace_start VOLUME FILE, trace_stop: record the requests of a volume.
+trace_start() {
+	"$IT_CLUSTER" trace "$IT_DIR/c" "$1" > "$2" 2> "$IT_DIR/trace.log" &
+	IT_TRACE=$!
+	IT_PIDS="$IT_PIDS $IT_TRACE"
+	sleep 1
+	alive $IT_TRACE
+}
+trace_stop() {
+	kill "$IT_TRACE" 2> /dev/null
+	wait "$IT_TRACE" 2> /dev/null
+}
 
 gw_ready() {
 	"$BENCH" run --idle 0 --warmup 0 --ops 1 --depth 1 "$(gw_url "$1" "${2:-1}")" > /dev/null 2>&1

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The logical unit's own commands; see lu.h. */
+#include "target/lu.h"
+
+#include <string.h>
+
+#include "target/opcodes.h"
+#include "utils/lib/bytes.h"
+
+/* Answers are built here and cut to the allocation length; one loop, one thread. */
+static uint8_t scratch[VMS_PR_IN_BYTES_MAX];
+_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_OPCODES_REPORT_BYTES_MAX, "scratch");
+_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_INQUIRY_BYTES_MAX, "scratch");
+_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_MODE_BYTES_MAX, "scratch");
+
+void vms_lu_init(struct vms_lu *lu)
+{
+	memset(lu, 0, sizeof(*lu));
+	vms_pr_init(&lu->pr);
+}
+
+void vms_lu_free(struct vms_lu *lu)
+{
+	vms_pr_free(&lu->pr);
+}
+
+void vms_lu_reserve_end(struct vms_lu *lu, uint64_t session)
+{
+	if (!session || lu->reserve_nexus == session)
+		lu->reserve_nexus = 0;
+}
+
+/* Is the command shut out by a reservation? */
+static bool reserved(const struct vms_lu *lu, const struct vms_lu_req *r,
+		     const struct vms_opcode *op)
+{
+	enum vms_access access = op->access;
+
+	if (lu->reserve_nexus && lu->reserve_nexus != r->session) {
+		/* PREVENT ALLOW with PREVENT 0 is let through */
+		if (!(op->flags & VMS_OPF_LEGACY_ANY) &&
+		    !(op->opcode == 0x1e && !(r->cdb[4] & 3)))
+			return true;
+	}
+	if (!lu->pr.type)
+		return false;
+	if (op->opcode == 0x1e && !(r->cdb[4] & 3))
+		return false;
+	if (op->opcode == 0x1b && (r->cdb[4] & 0xf1) == 0x01)
+		return false; /* START STOP UNIT: start */
+	return vms_pr_conflict(&lu->pr, r->nexus, access);
+}
+
+/* Answer with len bytes of scratch, cut to the allocation length. */
+static enum vms_lu_answer give(struct vms_lu_req *r, int len, uint64_t alloc)
+{
+	if (len < 0)
+		return VMS_LU_END; /* sense is set */
+	r->in = scratch;
+	r->in_bytes = (uint64_t)len < alloc ? (uint32_t)len : (uint32_t)alloc;
+	return VMS_LU_END;
+}
+
+static enum vms_lu_answer request_sense(struct vms_lu *lu, struct vms_lu_req *r)
+{
+	struct vms_sense none = {.status = VMS_SAM_GOOD};
+
+	if (r->cdb[1] & 0xfe) {
+		vms_sense_bad_cdb(&r->sense, 1);
+		return VMS_LU_END;
+	}
+	if (!lu->ready && !r->no_lu) {
+		none.key = VMS_SK_NOT_READY;
+		none.asc = VMS_ASC_BECOMING_READY;
+	}
+	if (r->no_lu) {
+		none.key = VMS_SK_ILLEGAL_REQUEST;
+		none.asc = VMS_ASC_LU_NOT_SUPPORTED;
+	}
+	return give(r, (int)vms_sense_encode(&none, r->cdb[1] & 1, scratch), r->cdb[4]);
+}
+
+/* No defects are listed: the medium has none that an initiator could avoid. */
+static enum vms_lu_answer defect_data(struct vms_lu_req *r)
+{
+	uint8_t req = r->cdb[0] == 0x37 ? r->cdb[2] : r->cdb[1];
+
+	memset(scratch, 0, 8);
+	scratch[1] = req & 0x1f; /* the lists and the format that were asked for */
+	if (r->cdb[0] == 0x37)
+		return give(r, 4, vms_get_be16(r->cdb + 7));
+	return give(r, 8, vms_get_be32(r->cdb + 6));
+}
+
+static enum vms_lu_answer maintenance_in(struct vms_lu *lu, struct vms_lu_req *r)
+{
+	int len;
+
+	if ((r->cdb[1] & 0x1f) == 0x0c) {
+		len = vms_opcodes_report(r->cdb, lu->shared, scratch, sizeof(scratch));
+		if (len < 0)
+			vms_sense_bad_cdb(&r->sense, (unsigned)(-1 - len));
+		return give(r, len, vms_get_be32(r->cdb + 6));
+	}
+	/* REPORT SUPPORTED TASK MANAGEMENT FUNCTIONS: ABORT TASK, ABORT TASK SET,
+	 * CLEAR TASK SET, LOGICAL UNIT RESET. Timeouts (REPD) are not told. */
+	memset(scratch, 0, 16);
+	scratch[0] = 0xd8;
+	len = 4;
+	if (r->cdb[2] & 0x80) {
+		scratch[3] = 12;
+		len = 16;
+	}
+	return give(r, len, vms_get_be32(r->cdb + 6));
+}
+
+static enum vms_lu_answer start_stop(struct vms_lu_req *r)
+{
+	/* No power conditions and nothing to eject; stopping a unit that other hosts
+	 * use would only harm them, so START 0 changes nothing. */
+	if (r->cdb[4] & 0xf0)
+		vms_sense_bad_cdb(&r->sense, 4);
+	else if (r->cdb[4] & 0x02)
+		vms_sense_bad_cdb(&r->sense, 4);
+	return VMS_LU_END;
+}
+
+static enum vms_lu_answer send_diagnostic(struct vms_lu_req *r)
+{
+	/* Only the default self-test: all that can be tested from here works if the
+	 * command arrives. */
+	if ((r->cdb[1] & 0xe4) != 0x04)
+		vms_sense_bad_cdb(&r->sense, 1);
+	else if (vms_get_be16(r->cdb + 3))
+		vms_sense_bad_cdb(&r->sense, 3);
+	return VMS_LU_END;
+}
+
+static enum vms_lu_answer reserve_release(struct vms_lu *lu, struct vms_lu_req *r)
+{
+	bool reserve = r->cdb[0] == 0x16 || r->cdb[0] == 0x56;
+
+	/* Third-party, extent and long-id forms are obsolete. */
+	if (r->cdb[1] & 0x1f) {
+		vms_sense_bad_cdb(&r->sense, 1);
+		return VMS_LU_END;
+	}
+	/* CRH is 0: with registrants there is only the persistent kind. */
+	if (vms_pr_any(&lu->pr)) {
+		r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
+		return VMS_LU_END;
+	}
+	if (reserve)
+		lu->reserve_nexus = r->session;
+	else
+		vms_lu_reserve_end(lu, r->session);
+	return VMS_LU_END;
+}
+
+static enum vms_lu_answer mode_select(struct vms_lu *lu, struct vms_lu_req *r,
+				      const struct vms_lu_sink *sink)
+{
+	uint32_t want = r->cdb[0] == 0x55 ? vms_get_be16(r->cdb + 7) : r->cdb[4];
+	int changed;
+
+	if (r->out_bytes < want) {
+		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_PARAMETER_LIST_LENGTH);
+		return VMS_LU_END;
+	}
+	changed = vms_vpd_mode_select(&lu->ident, &lu->mode, r->cdb, r->out, want, &r->sense);
+	if (changed > 0)
+		sink->attention_others(sink->pr.ctx, r->session, VMS_ASC_MODE_PARAMETERS_CHANGED);
+	return VMS_LU_END;
+}
+
+static enum vms_lu_answer medium(struct vms_lu *lu, struct vms_lu_req *r)
+{
+	struct vms_sense *s = &r->sense;
+
+	if (!lu->ready) {
+		vms_sense_fail(s, VMS_SK_NOT_READY, VMS_ASC_BECOMING_READY);
+		return VMS_LU_END;
+	}
+	if (vms_cdb_parse(r->cdb, r->cdb_bytes, lu->ident.nblocks, &r->io, s))
+		return VMS_LU_END;
+	if (r->io.write && lu->mode.swp) {
+		vms_sense_fail(s, VMS_SK_DATA_PROTECT, VMS_ASC_SOFTWARE_WRITE_PROTECTED);
+		return VMS_LU_END;
+	}
+	if (r->io.write && lu->ident.write_protect) {
+		vms_sense_fail(s, VMS_SK_DATA_PROTECT, VMS_ASC_WRITE_PROTECTED);
+		return VMS_LU_END;
+	}
+	if (r->io.nothing)
+		return VMS_LU_END;
+	/* Less data than the CDB calls for: refused as a whole, nothing is written. */
+	if (r->out_bytes < r->io.out_bytes) {
+		vms_sense_fail(s, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_FIELD_IN_COMMAND_IU);
+		return VMS_LU_END;
+	}
+	return VMS_LU_IO;
+}
+
+enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
+			       const struct vms_lu_sink *sink)
+{
+	const struct vms_opcode *op = NULL;
+	const uint8_t *cdb = r->cdb;
+	unsigned sa;
+
+	r->sense = (struct vms_sense){.status = VMS_SAM_GOOD};
+	r->in = NULL;
+	r->in_bytes = 0;
+	if (r->cdb_bytes >= 6) {
+		sa = cdb[1] & 0x1f;
+		op = vms_opcode_find(cdb[0], sa);
+		if (!op && vms_opcode_kind(cdb[0]) == 2 && !(lu->shared && cdb[0] == 0x5f)) {
+			vms_sense_bad_cdb(&r->sense, 1);
+			return VMS_LU_END;
+		}
+	}
+	if (!op || r->cdb_bytes < op->cdb_bytes ||
+	    (lu->shared && (op->flags & VMS_OPF_RESERVATION))) {
+		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
+		return VMS_LU_END;
+	}
+	if (r->no_lu && op->opcode != 0x12 && op->opcode != 0x03) {
+		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_LU_NOT_SUPPORTED);
+		return VMS_LU_END;
+	}
+	if (!r->no_lu && reserved(lu, r, op)) {
+		r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
+		return VMS_LU_END;
+	}
+	if (vms_cdb_is_io(cdb, r->cdb_bytes))
+		return medium(lu, r);
+
+	switch (cdb[0]) {
+	case 0x00:
+		if (!lu->ready)
+			vms_sense_fail(&r->sense, VMS_SK_NOT_READY, VMS_ASC_BECOMING_READY);
+		return VMS_LU_END;
+	case 0x03:
+		return request_sense(lu, r);
+	case 0x12:
+		return give(r, vms_vpd_inquiry(&lu->ident, cdb, r->no_lu, scratch, &r->sense),
+			    vms_get_be16(cdb + 3));
+	case 0x15:
+	case 0x55:
+		return mode_select(lu, r, sink);
+	case 0x16:
+	case 0x17:
+	case 0x56:
+	case 0x57:
+		return reserve_release(lu, r);
+	case 0x1a:
+		return give(r,
+			    vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
+			    cdb[4]);
+	case 0x5a:
+		return give(r,
+			    vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
+			    vms_get_be16(cdb + 7));
+	case 0x1b:
+		return start_stop(r);
+	case 0x1d:
+		return send_diagnostic(r);
+	case 0x1e: /* not removable: nothing to prevent */
+		return VMS_LU_END;
+	case 0x25:
+		return give(r, vms_vpd_read_capacity10(&lu->ident, cdb, scratch, &r->sense), 8);
+	case 0x9e:
+		return give(r, vms_vpd_read_capacity16(&lu->ident, cdb, scratch, &r->sense),
+			    vms_get_be32(cdb + 10));
+	case 0x37:
+	case 0xb7:
+		return defect_data(r);
+	case 0x5e:
+		return give(r, vms_pr_in(&lu->pr, cdb, scratch, &r->sense),
+			    vms_get_be16(cdb + 7));
+	case 0x5f:
+		if (lu->reserve_nexus) {
+			r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
+			return VMS_LU_END;
+		}
+		vms_pr_out(&lu->pr, r->nexus, cdb, r->out,
+			   r->out_bytes < UINT32_MAX ? (uint32_t)r->out_bytes : UINT32_MAX,
+			   &sink->pr, &r->sense);
+		return VMS_LU_END;
+	case 0xa3:
+		return maintenance_in(lu, r);
+	default: /* in the table for the report only (REPORT LUNS) */
+		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
+		return VMS_LU_END;
+	}
+}

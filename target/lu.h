@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A SCSI logical unit without its medium: everything a command needs before or
+ * instead of the gateway core. The tgt adapter gives it CDBs and executes what it
+ * answers. Pure; owner: tgt's loop.
+ *
+ * Order of the checks, as SAM demands: opcode known, reservation, CDB fields,
+ * write protection. Unit attentions are tgt's (before this is asked).
+ */
+#ifndef VMS_LU_H
+#define VMS_LU_H
+
+#include "target/cdb.h"
+#include "target/pr.h"
+#include "target/vpd.h"
+
+struct vms_lu {
+	struct vms_lu_ident ident;
+	struct vms_mode mode;
+	struct vms_pr pr;
+	bool shared;	/* other gateways have the volume open */
+	bool ready;	/* the volume can be used now */
+	uint64_t reserve_nexus; /* RESERVE(6/10): id of the session, 0: none */
+};
+
+void vms_lu_init(struct vms_lu *lu);
+void vms_lu_free(struct vms_lu *lu);
+
+/* What other nexuses must be told; see vms_pr_sink. */
+struct vms_lu_sink {
+	struct vms_pr_sink pr;
+	/* A unit attention for every session but the one that asked. */
+	void (*attention_others)(void *ctx, uint64_t session, uint16_t asc);
+};
+
+struct vms_lu_req {
+	/* in */
+	const uint8_t *cdb;
+	unsigned cdb_bytes;
+	const struct vms_pr_nexus *nexus;
+	uint64_t session;   /* id of the I_T nexus' session, not 0 */
+	const uint8_t *out; /* data that came with it; NULL with out_bytes 0 */
+	uint64_t out_bytes;
+	bool no_lu;	    /* the LUN does not exist: INQUIRY only */
+	/* out */
+	struct vms_sense sense; /* how it ends, with VMS_LU_END */
+	const uint8_t *in;      /* data for the initiator; valid until the next call */
+	uint32_t in_bytes;      /* cut to the allocation length */
+	struct vms_cdb io;      /* with VMS_LU_IO */
+};
+
+enum vms_lu_answer {
+	VMS_LU_END, /* done; sense.status and in/in_bytes */
+	VMS_LU_IO,  /* checked: submit io to the core */
+};
+enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *req,
+			       const struct vms_lu_sink *sink);
+
+/* LOGICAL UNIT RESET, or the loss of a session: ends RESERVE (session 0: whoever
+ * holds it). */
+void vms_lu_reserve_end(struct vms_lu *lu, uint64_t session);
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fuzz target of the SCSI layer: LLVMFuzzerTestOneInput, so that it links with
+ * libFuzzer (-DVMS_LIBFUZZER); without it a main() that replays the files named
+ * by its arguments.
+ *
+ * Input: commands one after the other for one logical unit with two nexuses:
+ * u8 flags (bit 0 nexus, bit 1 shared, bit 2 read-only, bit 3 no such LUN),
+ * u8 CDB length, the CDB, u16 data length, the data.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "target/lu.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void on_ua(void *ctx, const struct vms_pr_nexus *n, uint16_t asc)
+{
+	vms_assert(asc && memchr(n->initiator, 0, sizeof(n->initiator)));
+}
+static void on_abort(void *ctx, const struct vms_pr_nexus *n)
+{
+	vms_assert(memchr(n->initiator, 0, sizeof(n->initiator)));
+}
+static void on_others(void *ctx, uint64_t session, uint16_t asc)
+{
+	vms_assert(session && asc);
+}
+
+static void check_io(const struct vms_lu *lu, const struct vms_lu_req *r)
+{
+	const struct vms_cdb *c = &r->io;
+	struct vms_range range[VMS_UNMAP_DESCS_MAX];
+	struct vms_sense s;
+	int n;
+
+	vms_assert(c->lba <= lu->ident.nblocks && c->nblocks <= lu->ident.nblocks - c->lba);
+	vms_assert(!c->write || !lu->ident.write_protect);
+	vms_assert(c->out_bytes <= r->out_bytes);
+	if (!c->unmap_list)
+		return;
+	n = vms_cdb_unmap_list(r->out, (uint32_t)c->out_bytes, lu->ident.nblocks, range, &s);
+	for (int i = 0; i < n; i++)
+		vms_assert(range[i].nblocks && range[i].lba < lu->ident.nblocks &&
+			   range[i].nblocks <= lu->ident.nblocks - range[i].lba);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct vms_lu_sink sink = {{NULL, on_ua, on_abort}, on_others};
+	struct vms_pr_nexus nexus[2] = {{.initiator = "iqn.a", .target_port = 1},
+					{.initiator = "iqn.b", .target_port = 1}};
+	uint8_t sense[VMS_SENSE_BYTES_MAX], *cdb, *out;
+	struct vms_lu lu;
+	struct vms_rd rd;
+
+	vms_lu_init(&lu);
+	lu.ready = true;
+	lu.ident.nblocks = UINT64_C(1) << 33;
+	snprintf(lu.ident.target_name, sizeof(lu.ident.target_name), "iqn.t");
+	vms_rd_init(&rd, data, size);
+	while (vms_rd_left(&rd)) {
+		uint8_t flags = vms_rd_u8(&rd), n = vms_rd_u8(&rd) & 31;
+		struct vms_lu_req r = {.nexus = &nexus[flags & 1], .session = 1u + (flags & 1)};
+		uint16_t len;
+		unsigned l;
+
+		/* of its own and exactly as long as told, so that ASan sees every overrun */
+		cdb = malloc(n ? n : 1);
+		vms_rd_bytes(&rd, cdb, n);
+		len = vms_rd_u16(&rd);
+		if (len > vms_rd_left(&rd))
+			len = (uint16_t)vms_rd_left(&rd);
+		out = malloc(len ? len : 1);
+		vms_rd_bytes(&rd, out, len);
+		lu.shared = flags & 2;
+		lu.ident.write_protect = flags & 4;
+		r.no_lu = flags & 8;
+		r.cdb = cdb;
+		r.cdb_bytes = n;
+		r.out = len ? out : NULL;
+		r.out_bytes = len;
+		if (vms_lu_exec(&lu, &r, &sink) == VMS_LU_IO) {
+			check_io(&lu, &r);
+		} else {
+			vms_assert(!r.in_bytes || r.in);
+			l = vms_sense_encode(&r.sense, flags & 16, sense);
+			vms_assert(l <= sizeof(sense) && (!(flags & 16) || l == 8u + sense[7]));
+		}
+		free(cdb);
+		free(out);
+	}
+	vms_lu_free(&lu);
+	return 0;
+}
+
+#ifndef VMS_LIBFUZZER
+int main(int argc, char **argv)
+{
+	static uint8_t buf[1 << 16];
+
+	for (int i = 1; i < argc; i++) {
+		FILE *f = fopen(argv[i], "rb");
+		size_t n;
+
+		if (!f) {
+			perror(argv[i]);
+			return 1;
+		}
+		n = fread(buf, 1, sizeof(buf), f);
+		fclose(f);
+		LLVMFuzzerTestOneInput(buf, n);
+	}
+	printf("%d inputs replayed\n", argc - 1);
+	return argc > 1 ? 0 : 1;
+}
+#endif

@@ -442,6 +442,15 @@ static int log_read(void *ctx, uint64_t off, void *buf, size_t len)
 	return rc;
 }
 
+static int log_write_now(void *ctx, uint64_t off, const void *buf, size_t len)
+{
+	struct vms_disk_posix *d = ctx;
+	struct req r = {.kind = K_LOG_WRITE, .fd = d->logfd, .off = off, .sync = true, .niov = 1};
+	r.one[0] = (struct iovec){(void *)buf, len};
+	r.iov = r.one;
+	return rw_rest(&r, true);
+}
+
 static struct io_uring_sqe *sqe(struct vms_disk_posix *d, struct req *r)
 {
 	struct io_uring_sqe *s = io_uring_get_sqe(&d->ring);
@@ -714,6 +723,7 @@ static const struct vms_disk_ops disk_ops = {
 	.meta_range = meta_range,
 	.meta_commit = meta_commit,
 	.space = space,
+	.log_write_now = log_write_now,
 };
 
 static void req_end(struct vms_disk_posix *d, struct req *r,
@@ -936,6 +946,12 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 		d->logfd = openat(d->dirfd, "log", O_RDWR | O_CLOEXEC);
 	if (d->logfd < 0 || fstat(d->logfd, &st)) {
 		rc = vms_fail(msg, map_errno(errno), "%s/log: %s", c->dir, strerror(errno));
+		goto out;
+	}
+	/* An earlier process may have left bytes in the page cache or in the drive's
+	 * cache; log_read hands out nothing that is not durable. */
+	if (fdatasync(d->logfd)) {
+		rc = vms_fail(msg, map_errno(errno), "%s/log: fdatasync: %s", c->dir, strerror(errno));
 		goto out;
 	}
 	d->log_bytes = (uint64_t)st.st_size;

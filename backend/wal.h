@@ -9,9 +9,9 @@
  *
  * Position: a byte counter that only grows (log_pos); file offset = superblock
  * area + log_pos % ring size. A *frame* is what one disk write carries: header
- * (magic, generation, frame seq, length, CRC, time) and records, padded to 4096;
- * neither a frame nor a record wraps around the end of the ring. Recycled bytes
- * are told from new ones by the frame seq, which never repeats.
+ * (generation, frame seq, its predecessor's, position, CRC) and records, padded
+ * to 4096; neither a frame nor a record wraps around the end of the ring. Recycled
+ * bytes are told from new ones by the frame seq, which never repeats.
  *
  * Generations cut the stream (size_max, a quarter of the log, age, or asked).
  * Oldest first they are freed, once the owner says that everything in them is
@@ -48,12 +48,14 @@ int vms_wal_format(const struct vms_disk *disk, const struct vms_wal_conf *conf)
 
 /* Open: allocate the ring, read the log from `tail` (0,0 on a fresh log; else
  * as stored by the last checkpoint) and hand each intact record, in log order,
- * to replay(); stops at the first frame that is not the next one. A torn last
- * frame is dropped. VMS_E_CORRUPT when the superblock is damaged or foreign, or
- * when the frame at the tail itself is damaged although later frames exist. */
+ * to replay() (its first error ends the open); stops at the first frame that is
+ * not the next one. What was torn or lost without having been durable is
+ * dropped. VMS_E_CORRUPT when both superblocks are damaged or foreign, or when a
+ * frame is damaged that a later one knows to have been durable. All that was
+ * replayed is durable; appends go to a new generation. */
 struct vms_wal_tail {
 	uint64_t log_pos;
-	uint64_t frame_seq;
+	uint64_t frame_seq; /* of the last frame before log_pos */
 	uint64_t generation;
 };
 typedef int (*vms_wal_replay_fn)(void *arg, const struct vms_rec *r, struct vms_rec_ref ref,
@@ -64,8 +66,8 @@ int vms_wal_open(struct vms_wal **w, const struct vms_disk *disk,
 void vms_wal_close(struct vms_wal *w);
 
 /* Append one record to the open frame (in memory only). internal: may use the
- * reserve. Returns 0, VMS_E_FULL (no room: free generations first) or
- * VMS_E_POISONED. The record's bytes stay valid at vms_wal_ptr() until its
+ * reserve. Returns 0, VMS_E_FULL (no room: free generations first),
+ * VMS_E_INVAL (larger than vms_wal_record_bytes_max()) or VMS_E_POISONED. The record's bytes stay valid at vms_wal_ptr() until its
  * generation is freed. */
 int vms_wal_append(struct vms_wal *w, const struct vms_rec *r, const struct vms_iov *payload,
 		   unsigned n, bool internal, struct vms_rec_ref *ref);
@@ -102,5 +104,6 @@ void vms_wal_gen_free(struct vms_wal *w, uint64_t generation);
 uint64_t vms_wal_used_bytes(const struct vms_wal *w);
 uint64_t vms_wal_room_bytes(const struct vms_wal *w); /* for client records */
 uint64_t vms_wal_size_bytes(const struct vms_wal *w);
+uint32_t vms_wal_record_bytes_max(const struct vms_wal *w); /* larger ones: VMS_E_INVAL */
 
 #endif

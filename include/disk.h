@@ -46,7 +46,9 @@ struct vms_disk_ops {
 
 	/* Log: a preallocated file, offsets multiple of 4096, data 4096-aligned. */
 	uint64_t (*log_size_bytes)(void *ctx);
-	int (*log_read)(void *ctx, uint64_t off, void *buf, size_t len); /* start-up only */
+	/* Start-up only. What it returns is durable: an engine that may still have
+	 * unsynced bytes of an earlier process syncs them when it opens the log. */
+	int (*log_read)(void *ctx, uint64_t off, void *buf, size_t len);
 	void (*log_write)(void *ctx, uint64_t off, const void *buf, size_t len, bool sync,
 			  uint64_t token);
 	void (*log_sync)(void *ctx, uint64_t token);
@@ -83,6 +85,9 @@ struct vms_disk_ops {
 	/* Free and total bytes for containers; used fraction of the map in 1/1000. */
 	int (*space)(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes,
 		     uint32_t *meta_used_permille);
+
+	/* Format only: written and durable when it returns. buf 4096-aligned. */
+	int (*log_write_now)(void *ctx, uint64_t off, const void *buf, size_t len);
 };
 
 struct vms_disk {

@@ -204,6 +204,15 @@ static int log_read(void *ctx, uint64_t off, void *buf, size_t len)
 	memcpy(buf, d->log + off, len);
 	return 0;
 }
+static int log_write_now(void *ctx, uint64_t off, const void *buf, size_t len)
+{
+	struct sim_disk *d = ctx;
+	if (off + len > d->conf.log_bytes)
+		return VMS_E_INVAL;
+	memcpy(d->log + off, buf, len);
+	memcpy(d->log_durable + off, buf, len);
+	return 0;
+}
 static void log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool sync,
 		      uint64_t token)
 {
@@ -660,6 +669,7 @@ static const struct vms_disk_ops ops = {
 	.meta_range = meta_range,
 	.meta_commit = meta_commit,
 	.space = space,
+	.log_write_now = log_write_now,
 };
 
 struct vms_disk sim_disk_ops(struct sim_disk *d)

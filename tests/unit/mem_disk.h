@@ -142,6 +142,15 @@ static inline int mem_log_read(void *ctx, uint64_t off, void *buf, size_t len)
 	return 0;
 }
 
+static inline int mem_log_write_now(void *ctx, uint64_t off, const void *buf, size_t len)
+{
+	struct mem_disk *m = ctx;
+
+	vms_assert(off % 4096 == 0 && len % 4096 == 0 && off + len <= m->log_bytes);
+	memcpy(m->log + off, buf, len);
+	return 0;
+}
+
 static inline void mem_log_write(void *ctx, uint64_t off, const void *buf, size_t len,
 				 bool sync, uint64_t token)
 {
@@ -352,6 +361,7 @@ static inline void mem_disk_init(struct mem_disk *m, uint64_t log_bytes)
 		.meta_range = mem_meta_range,
 		.meta_commit = mem_meta_commit,
 		.space = mem_space,
+		.log_write_now = mem_log_write_now,
 	};
 
 	*m = (struct mem_disk){.log_bytes = log_bytes};

@@ -31,10 +31,6 @@ $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(LIB_ALL)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
 unit: $(FUZZ)
 
-SEEDS ?= 1..500
-sim: $(B)/bin/vmstore-sim
-	$(B)/bin/vmstore-sim --seeds $(SEEDS)
-
 # Man pages
 MAN = $(patsubst doc/man/%.scd,$(B)/man/%,$(wildcard doc/man/*.scd))
 $(B)/man/%: doc/man/%.scd
@@ -49,4 +45,4 @@ format:
 	clang-format -i $(shell git diff --name-only --diff-filter=d main -- '*.c' '*.h')
 
 .PHONY: check check-long check-deps check-asan check-scsi check-kill check-image \
-	check-guest sim man lint format
+	check-guest man lint format

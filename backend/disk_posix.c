@@ -52,6 +52,7 @@ struct req {
 	struct file *file;
 	uint64_t ctr, off, len, done;
 	bool sync;
+	bool flush; /* LOG_WRITE: the file's earlier writes have to be durable too */
 	struct iovec *iov;
 	unsigned niov;
 	struct iovec one[4];
@@ -79,6 +80,7 @@ struct vms_disk_posix {
 	char *dir;
 	int dirfd, lockfd, logfd, efd;
 	bool direct, uring;
+	bool log_unsynced; /* a log_write without sync since the last log_sync */
 	uint64_t log_bytes;
 	char text[64];
 	struct vms_meta_lmdb *meta;
@@ -240,7 +242,7 @@ static int rw_rest(struct req *r, bool write_)
 		v->iov_len -= skip;
 	}
 	while (n) {
-		int flags = r->kind == K_LOG_WRITE && r->sync ? RWF_DSYNC : 0;
+		int flags = r->kind == K_LOG_WRITE && r->sync && !r->flush ? RWF_DSYNC : 0;
 		ssize_t k = write_ ? pwritev2(r->fd, v, (int)n, (off_t)(r->off + r->done), flags)
 				   : preadv(r->fd, v, (int)n, (off_t)(r->off + r->done));
 		if (k < 0 && errno == EINTR)
@@ -287,6 +289,10 @@ static void run(struct vms_disk_posix *d, struct req *r)
 	char path[32];
 	switch (r->kind) {
 	case K_LOG_WRITE:
+		r->status = rw_rest(r, true);
+		if (!r->status && r->flush && fdatasync(r->fd))
+			r->status = map_errno(errno);
+		break;
 	case K_CTR_WRITE:
 		r->status = rw_rest(r, true);
 		break;
@@ -455,8 +461,7 @@ static struct io_uring_sqe *sqe(struct vms_disk_posix *d, struct req *r)
 {
 	struct io_uring_sqe *s = io_uring_get_sqe(&d->ring);
 	if (!s) {
-		io_uring_submit(&d->ring);
-		d->to_submit = 0;
+		vms_disk_posix_flush(d);
 		s = io_uring_get_sqe(&d->ring);
 	}
 	if (s) {
@@ -482,7 +487,7 @@ static void start(struct vms_disk_posix *d, struct req *r)
 		queue_put(&d->commits, r);
 		return;
 	}
-	if (!d->uring || r->kind == K_CTR_SYNC || r->kind == K_UNLINK || r->kind == K_PUNCH ||
+	if (!d->uring || r->flush || r->kind == K_CTR_SYNC || r->kind == K_UNLINK || r->kind == K_PUNCH ||
 	    !(s = sqe(d, r))) {
 		queue_put(&d->work, r);
 		return;
@@ -514,6 +519,10 @@ static void log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool
 	r->off = off;
 	r->len = len;
 	r->sync = sync;
+	/* RWF_DSYNC covers its own range only, as a forced-unit-access write does in
+	 * the drive: earlier unsynced writes need a real flush behind this one. */
+	r->flush = sync && d->log_unsynced;
+	d->log_unsynced = !sync;
 	r->one[0] = (struct iovec){(void *)buf, len};
 	r->iov = r->one;
 	r->niov = 1;
@@ -524,6 +533,7 @@ static void log_sync(void *ctx, uint64_t token)
 	struct vms_disk_posix *d = ctx;
 	struct req *r = req_get(d, K_LOG_SYNC, token);
 	r->fd = d->logfd;
+	d->log_unsynced = false;
 	start(d, r);
 }
 static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_iov *iov, unsigned niov,
@@ -798,8 +808,10 @@ int vms_disk_posix_reap(struct vms_disk_posix *d, void (*fn)(void *arg, const st
 void vms_disk_posix_flush(struct vms_disk_posix *d)
 {
 	if (d->uring && d->to_submit) {
-		io_uring_submit(&d->ring);
-		d->to_submit = 0;
+		/* what the kernel refuses now (EAGAIN, EBUSY) stays queued */
+		int n = io_uring_submit(&d->ring);
+		if (n > 0)
+			d->to_submit -= (unsigned)n < d->to_submit ? (unsigned)n : d->to_submit;
 	}
 }
 int vms_disk_posix_fd(const struct vms_disk_posix *d)
@@ -936,7 +948,11 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 		goto out;
 	}
 	d->lockfd = openat(d->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (d->lockfd < 0 || flock(d->lockfd, LOCK_EX | LOCK_NB)) {
+	if (d->lockfd < 0) {
+		rc = vms_fail(msg, map_errno(errno), "%s/lock: %s", c->dir, strerror(errno));
+		goto out;
+	}
+	if (flock(d->lockfd, LOCK_EX | LOCK_NB)) {
 		rc = vms_fail(msg, VMS_E_BUSY, "%s is in use by another vmstored", c->dir);
 		goto out;
 	}

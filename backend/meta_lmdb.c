@@ -12,6 +12,7 @@ struct vms_meta_lmdb {
 	MDB_dbi dbi;
 	MDB_txn *rd; /* reset between calls */
 	MDB_cursor *cur;
+	_Atomic uint32_t used_permille;
 };
 
 static int map_err(int rc)
@@ -36,6 +37,35 @@ static int map_err(int rc)
 	default:
 		return VMS_E_IO;
 	}
+}
+
+/* Pages in use, without those freed and waiting to be used again: what deletes
+ * give back must count, or a full index could never be emptied. */
+static void count_used(struct vms_meta_lmdb *m)
+{
+	uint64_t nfree = 0, used;
+	MDB_cursor *cur = NULL;
+	MDB_txn *txn = NULL;
+	MDB_envinfo info;
+	MDB_val k, v;
+	MDB_stat st;
+	size_t n;
+
+	if (mdb_env_info(m->env, &info) || mdb_env_stat(m->env, &st) || !info.me_mapsize ||
+	    mdb_txn_begin(m->env, NULL, MDB_RDONLY, &txn))
+		return;
+	/* database 0 is LMDB's list of free pages: a count, then page numbers */
+	if (!mdb_cursor_open(txn, 0, &cur))
+		while (!mdb_cursor_get(cur, &k, &v, MDB_NEXT)) {
+			memcpy(&n, v.mv_data, sizeof(n));
+			nfree += n;
+		}
+	if (cur)
+		mdb_cursor_close(cur);
+	mdb_txn_abort(txn);
+	used = info.me_last_pgno + 1;
+	used -= nfree < used ? nfree : used;
+	m->used_permille = (uint32_t)(used * st.ms_psize * 1000 / info.me_mapsize);
 }
 
 int vms_meta_lmdb_open(struct vms_meta_lmdb **out, const char *dir, uint64_t map_bytes,
@@ -72,6 +102,7 @@ int vms_meta_lmdb_open(struct vms_meta_lmdb **out, const char *dir, uint64_t map
 		return err == VMS_E_NOENT ? VMS_E_IO : err;
 	}
 	mdb_txn_reset(m->rd);
+	count_used(m);
 	*out = m;
 	return 0;
 }
@@ -193,16 +224,13 @@ int vms_meta_lmdb_commit(struct vms_meta_lmdb *m, const struct vms_meta_batch *b
 		mdb_txn_abort(txn);
 		return map_err(rc);
 	}
-	return map_err(mdb_txn_commit(txn));
+	rc = mdb_txn_commit(txn);
+	if (!rc)
+		count_used(m);
+	return map_err(rc);
 }
 
 uint32_t vms_meta_lmdb_used_permille(struct vms_meta_lmdb *m)
 {
-	MDB_envinfo info;
-	MDB_stat st;
-
-	if (mdb_env_info(m->env, &info) || mdb_env_stat(m->env, &st) || !info.me_mapsize)
-		return 0;
-	/* Pages ever used; freed ones are used again, so this is the high-water mark. */
-	return (uint32_t)((info.me_last_pgno + 1) * st.ms_psize * 1000 / info.me_mapsize);
+	return m->used_permille;
 }

@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Each case runs over io_uring (where the kernel has it) and over threads. */
+#include "backend/disk_posix.h"
+
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "backend/meta.h"
+#include "backend/wal.h"
+#include "tests/unit/cunit.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/settings.h"
+
+#define LOG_BYTES (4u << 20)
+
+static char dir[64];
+static struct vms_disk_posix_conf conf;
+static struct vms_disk_posix *d;
+static struct vms_disk disk;
+static struct vms_errmsg msg;
+static int engine = VMS_IO_AUTO;
+static uint8_t *buf, *buf2; /* 1 MiB, aligned */
+
+static int rm_fn(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	return remove(path);
+}
+
+static int reopen(void)
+{
+	int rc;
+
+	vms_disk_posix_close(d);
+	d = NULL;
+	rc = vms_disk_posix_open(&d, &conf, &msg);
+	if (!rc)
+		disk = vms_disk_posix_disk(d);
+	return rc;
+}
+
+static void setup_at(const char *base)
+{
+	snprintf(dir, sizeof(dir), "%s/vms-disk-XXXXXX", base);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	conf = (struct vms_disk_posix_conf){
+		.dir = dir, .log_bytes = LOG_BYTES, .index_bytes = 16 << 20, .engine = engine};
+	d = NULL;
+	CU_ASSERT_EQUAL_FATAL(vms_disk_posix_format(&conf, &msg), 0);
+	CU_ASSERT_EQUAL_FATAL(reopen(), 0);
+}
+
+static void setup(void)
+{
+	setup_at("/tmp");
+}
+
+static void teardown(void)
+{
+	vms_disk_posix_close(d);
+	d = NULL;
+	unsetenv("VMS_DISK_FAULT");
+	nftw(dir, rm_fn, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct vms_disk_event last;
+static unsigned nevents;
+static void on_event(void *arg, const struct vms_disk_event *ev)
+{
+	last = *ev;
+	nevents++;
+}
+
+/* Wait for n events; the status of the last one. */
+static int wait_events(unsigned n)
+{
+	nevents = 0;
+	vms_disk_posix_flush(d);
+	while (nevents < n) {
+		struct pollfd p = {vms_disk_posix_fd(d), POLLIN, 0};
+
+		if (poll(&p, 1, 10000) != 1)
+			return 1; /* nothing came: no status is 1 */
+		vms_disk_posix_reap(d, on_event, NULL);
+		vms_disk_posix_flush(d);
+	}
+	return last.status;
+}
+
+static int ctr_write(uint64_t ctr, uint64_t off, const void *p, size_t len)
+{
+	struct vms_iov iov = {p, len};
+
+	disk.ops->ctr_write(disk.ctx, ctr, off, &iov, 1, 5);
+	return wait_events(1);
+}
+
+static int ctr_read(uint64_t ctr, uint64_t off, void *p, size_t len)
+{
+	disk.ops->ctr_read(disk.ctx, ctr, off, p, len, 6);
+	return wait_events(1);
+}
+
+static int ctr_sync(void)
+{
+	disk.ops->ctr_sync(disk.ctx, 7);
+	return wait_events(1);
+}
+
+static void formatted_once_opened_once(void)
+{
+	struct vms_disk_posix *other = NULL;
+
+	setup();
+	CU_ASSERT_EQUAL(disk.ops->log_size_bytes(disk.ctx), LOG_BYTES);
+	CU_ASSERT_EQUAL(vms_disk_posix_format(&conf, &msg), VMS_E_EXIST);
+	CU_ASSERT_PTR_NOT_NULL(strstr(msg.text, dir));
+	CU_ASSERT_EQUAL(vms_disk_posix_open(&other, &conf, &msg), VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(msg.text, "in use"));
+	CU_ASSERT_EQUAL(reopen(), 0);
+	teardown();
+	CU_ASSERT_EQUAL(vms_disk_posix_open(&other, &conf, &msg), VMS_E_NOENT);
+	conf.log_bytes = 12345;
+	CU_ASSERT_EQUAL(vms_disk_posix_format(&conf, &msg), VMS_E_INVAL);
+}
+
+static void half_formatted_folder_is_not_opened(void)
+{
+	char a[96], b[96];
+
+	setup();
+	vms_disk_posix_close(d);
+	d = NULL;
+	snprintf(a, sizeof(a), "%s/log", dir);
+	snprintf(b, sizeof(b), "%s/log.new", dir);
+	CU_ASSERT_EQUAL(rename(a, b), 0);
+	CU_ASSERT_EQUAL(reopen(), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(vms_disk_posix_format(&conf, &msg), 0);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	teardown();
+}
+
+static void log_writes_come_back(void)
+{
+	setup();
+	memset(buf, 7, 65536);
+	disk.ops->log_write(disk.ctx, 8192, buf, 65536, true, 1);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(last.token, 1);
+	/* unsynced, then synced: the flush path; then a plain sync */
+	memset(buf2, 8, 4096);
+	disk.ops->log_write(disk.ctx, 81920, buf2, 4096, false, 2);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	disk.ops->log_write(disk.ctx, 86016, buf2, 4096, true, 3);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	disk.ops->log_write(disk.ctx, 90112, buf2, 4096, false, 4);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	disk.ops->log_sync(disk.ctx, 5);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	memset(buf2, 0, 131072);
+	CU_ASSERT_EQUAL(disk.ops->log_read(disk.ctx, 0, buf2, 131072), 0);
+	CU_ASSERT_EQUAL(buf2[8191], 0);
+	CU_ASSERT_EQUAL(buf2[8192], 7);
+	CU_ASSERT_EQUAL(buf2[8192 + 65535], 7);
+	CU_ASSERT_EQUAL(buf2[81919], 0);
+	CU_ASSERT_EQUAL(buf2[81920], 8);
+	CU_ASSERT_EQUAL(buf2[94207], 8);
+	CU_ASSERT_EQUAL(buf2[94208], 0);
+	/* unaligned memory is served too, at start-up */
+	CU_ASSERT_EQUAL(disk.ops->log_read(disk.ctx, 8192, buf + 8, 4096), 0);
+	CU_ASSERT_EQUAL(buf[8], 7);
+	teardown();
+}
+
+static uint64_t listed, listed_bytes, listed_sum;
+static int list_fn(void *arg, uint64_t ctr, uint64_t size_bytes)
+{
+	listed++;
+	listed_sum += ctr;
+	listed_bytes += size_bytes;
+	return 0;
+}
+
+static void container_life(void)
+{
+	uint64_t big = 0x1fffffffeull;
+	struct vms_iov iov[6];
+
+	setup();
+	for (unsigned i = 0; i < 6; i++) {
+		memset(buf + i * 4096, (int)i + 1, 4096);
+		iov[i] = (struct vms_iov){buf + i * 4096, 4096};
+	}
+	CU_ASSERT_EQUAL(disk.ops->ctr_read_now(disk.ctx, big, 0, buf2, 4096), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(ctr_read(big, 0, buf2, 4096), VMS_E_NOENT);
+	disk.ops->ctr_write(disk.ctx, big, 8192, iov, 6, 9);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(ctr_write(3, 0, buf, 4096), 0);
+	/* just written: in the page cache, so there without waiting */
+	CU_ASSERT_EQUAL(disk.ops->ctr_read_now(disk.ctx, big, 8192 + 5 * 4096, buf2, 4096), 0);
+	CU_ASSERT_EQUAL(buf2[0], 6);
+	/* the gap reads as zeros, beyond the end is no such thing */
+	CU_ASSERT_EQUAL(ctr_read(big, 0, buf2, 4096), 0);
+	CU_ASSERT_EQUAL(buf2[0], 0);
+	CU_ASSERT_EQUAL(ctr_read(big, 8192 + 6 * 4096, buf2, 4096), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(disk.ops->ctr_read_now(disk.ctx, big, 1 << 20, buf2, 4096), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	CU_ASSERT_EQUAL(ctr_read(big, 8192, buf2, 6 * 4096), 0);
+	CU_ASSERT_EQUAL(memcmp(buf, buf2, 6 * 4096), 0);
+	listed = listed_bytes = listed_sum = 0;
+	CU_ASSERT_EQUAL(disk.ops->ctr_list(disk.ctx, list_fn, NULL), 0);
+	CU_ASSERT_EQUAL(listed, 2);
+	CU_ASSERT_EQUAL(listed_sum, big + 3);
+	CU_ASSERT_EQUAL(listed_bytes, 9 * 4096);
+	disk.ops->ctr_punch(disk.ctx, big, 8192, 4096, 1);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(ctr_read(big, 8192, buf2, 8192), 0);
+	CU_ASSERT_EQUAL(buf2[0], 0);
+	CU_ASSERT_EQUAL(buf2[4096], 2);
+	for (int twice = 0; twice < 2; twice++) {
+		disk.ops->ctr_unlink(disk.ctx, big, 1);
+		CU_ASSERT_EQUAL(wait_events(1), 0);
+	}
+	CU_ASSERT_EQUAL(ctr_read(big, 8192, buf2, 4096), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	teardown();
+}
+
+/* More containers than descriptors are kept: each is still there, and a sync
+ * covers also those whose descriptor was closed. */
+static void more_containers_than_descriptors(void)
+{
+	unsigned wrong = 0;
+
+	setup();
+	for (uint64_t c = 1; c <= 2200; c++) {
+		memset(buf, (int)c, 4096);
+		memcpy(buf, &c, 8);
+		wrong += ctr_write(c, 0, buf, 4096) != 0;
+	}
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	for (uint64_t c = 1; c <= 2200; c += 7) {
+		wrong += ctr_read(c, 0, buf2, 4096) != 0;
+		wrong += memcmp(buf2, &c, 8) != 0;
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	teardown();
+}
+
+static void commits_and_reads(void)
+{
+	struct vms_meta_batch b = {0};
+	uint64_t total, freeb;
+	uint32_t permille;
+	char out[16];
+
+	setup();
+	vms_meta_batch_put(&b, "Ka", 2, "value", 5);
+	disk.ops->meta_commit(disk.ctx, &b, 3);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(vms_meta_get(&disk, "Ka", 2, out, 16), 5);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	CU_ASSERT_EQUAL(vms_meta_get(&disk, "Ka", 2, out, 16), 5);
+	CU_ASSERT_EQUAL(disk.ops->space(disk.ctx, &freeb, &total, &permille), 0);
+	CU_ASSERT_TRUE(total > 0 && freeb <= total);
+	CU_ASSERT_TRUE(permille < 100);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
+/* Everything at once, for the thread sanitizer and for lost completions. */
+static void all_calls_at_once(void)
+{
+	struct vms_meta_batch b = {0};
+	unsigned wrong = 0, n = 0;
+	struct vms_rng rng;
+	struct vms_iov iov = {buf, 65536};
+
+	setup();
+	vms_rng_init(&rng, 5);
+	vms_rng_fill(&rng, buf, 65536);
+	vms_meta_batch_put(&b, "Kz", 2, "value", 5);
+	for (unsigned round = 0; round < 40; round++) {
+		n = 0;
+		disk.ops->log_write(disk.ctx, 8192 + 65536 * (round % 8), buf, 65536, round & 1, n++);
+		for (uint64_t c = 1; c < 20; c++, n++)
+			disk.ops->ctr_write(disk.ctx, c, 65536 * round, &iov, 1, n);
+		if (round)
+			for (uint64_t c = 1; c < 20; c++, n++)
+				disk.ops->ctr_read(disk.ctx, c, 65536 * (round - 1),
+						   buf2 + 32768 * c, 32768, n);
+		disk.ops->ctr_sync(disk.ctx, n++);
+		disk.ops->meta_commit(disk.ctx, &b, n++);
+		disk.ops->ctr_unlink(disk.ctx, 1000 + round, n++);
+		for (unsigned i = 0; i < 50; i++) {
+			char out[16];
+			int rc = vms_meta_get(&disk, "Kz", 2, out, 16);
+
+			wrong += rc != 5 && rc != VMS_E_NOENT;
+		}
+		wrong += wait_events(n) != 0 || nevents != n;
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(ctr_read(7, 65536 * 39, buf2, 65536), 0);
+	CU_ASSERT_EQUAL(memcmp(buf, buf2, 65536), 0);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
+static void close_waits_for_what_is_in_flight(void)
+{
+	struct vms_iov iov = {buf, 65536};
+
+	setup();
+	memset(buf, 9, 65536);
+	for (uint64_t c = 1; c < 30; c++)
+		disk.ops->ctr_write(disk.ctx, c, 0, &iov, 1, c);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	CU_ASSERT_EQUAL(ctr_read(29, 0, buf2, 65536), 0);
+	CU_ASSERT_EQUAL(buf2[65535], 9);
+	teardown();
+}
+
+static void faults_hit_the_named_call(void)
+{
+	struct vms_meta_batch b = {0};
+
+	setup();
+	setenv("VMS_DISK_FAULT", "log_write:2:eio,ctr_sync:1:enospc,commit:1+:eio", 1);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	for (int i = 1; i <= 3; i++) {
+		disk.ops->log_write(disk.ctx, 8192, buf, 4096, true, 1);
+		CU_ASSERT_EQUAL(wait_events(1), i == 2 ? VMS_E_IO : 0);
+	}
+	CU_ASSERT_EQUAL(ctr_write(1, 0, buf, 4096), 0);
+	CU_ASSERT_EQUAL(ctr_sync(), VMS_E_NOSPC);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	vms_meta_batch_put(&b, "Ka", 2, "value", 5);
+	for (int i = 0; i < 2; i++) {
+		disk.ops->meta_commit(disk.ctx, &b, 3);
+		CU_ASSERT_EQUAL(wait_events(1), VMS_E_IO);
+	}
+	vms_meta_batch_free(&b);
+	setenv("VMS_DISK_FAULT", "log_wrote:2:eio", 1);
+	CU_ASSERT_EQUAL(reopen(), VMS_E_CONFIG);
+	setenv("VMS_DISK_FAULT", "log_write:x:eio", 1);
+	CU_ASSERT_EQUAL(reopen(), VMS_E_CONFIG);
+	teardown();
+}
+
+static void crash_fault_ends_the_process(void)
+{
+	int status = 0;
+
+	setup();
+	vms_disk_posix_close(d);
+	d = NULL;
+	setenv("VMS_DISK_FAULT", "ctr_write:1:crash", 1);
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		if (reopen())
+			_exit(1);
+		ctr_write(1, 0, buf, 4096);
+		_exit(2);
+	}
+	CU_ASSERT_EQUAL(waitpid(pid, &status, 0), pid);
+	CU_ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 77);
+	unsetenv("VMS_DISK_FAULT");
+	CU_ASSERT_EQUAL(reopen(), 0);
+	teardown();
+}
+
+/* A folder without O_DIRECT (tmpfs of older kernels) still works, and says so. */
+static void memory_file_system(void)
+{
+	if (access("/dev/shm", W_OK)) {
+		printf("[no /dev/shm: skipped] ");
+		CU_ASSERT_TRUE(true);
+		return;
+	}
+	setup_at("/dev/shm");
+	CU_ASSERT_PTR_NOT_NULL(strstr(vms_disk_posix_describe(d), "log"));
+	memset(buf, 3, 4096);
+	disk.ops->log_write(disk.ctx, 8192, buf, 4096, true, 1);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	CU_ASSERT_EQUAL(ctr_write(1, 0, buf, 4096), 0);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	CU_ASSERT_EQUAL(disk.ops->log_read(disk.ctx, 8192, buf2, 4096), 0);
+	CU_ASSERT_EQUAL(buf2[0], 3);
+	teardown();
+}
+
+static unsigned nreplayed;
+static int replay_fn(void *arg, const struct vms_rec *r, struct vms_rec_ref ref, uint64_t gen)
+{
+	nreplayed++;
+	return 0;
+}
+
+static void log_over_the_real_disk(void)
+{
+	struct vms_wal_conf wc = {.node_id = 1};
+	struct vms_wal_tail tail = {0};
+	struct vms_rec r = {.type = VMS_REC_SWEEP, .payload_bytes = 4096};
+	struct vms_iov iov = {buf, 4096};
+	struct vms_wal *w;
+	uint64_t n;
+
+	setup();
+	CU_ASSERT_EQUAL_FATAL(vms_wal_format(&disk, &wc), 0);
+	CU_ASSERT_EQUAL_FATAL(vms_wal_open(&w, &disk, &wc, &tail, replay_fn, NULL, &msg), 0);
+	for (n = 1; n <= 100; n++) {
+		r.seq = n;
+		CU_ASSERT_EQUAL(vms_wal_append(w, &r, &iov, 1, false, NULL), 0);
+		vms_wal_submit(w, n % 3 == 0, 1000);
+		CU_ASSERT_EQUAL(wait_events(1), 0);
+		CU_ASSERT_TRUE(vms_wal_event(w, &last, 1000));
+	}
+	vms_wal_close(w);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	CU_ASSERT_EQUAL_FATAL(vms_wal_open(&w, &disk, &wc, &tail, replay_fn, NULL, &msg), 0);
+	CU_ASSERT_EQUAL(nreplayed, 100);
+	nreplayed = 0;
+	vms_wal_close(w);
+	teardown();
+}
+
+#define CASES(X)                                                                          \
+	X(formatted_once_opened_once)                                                     \
+	X(half_formatted_folder_is_not_opened)                                            \
+	X(log_writes_come_back)                                                           \
+	X(container_life)                                                                 \
+	X(more_containers_than_descriptors)                                               \
+	X(commits_and_reads)                                                              \
+	X(all_calls_at_once)                                                              \
+	X(close_waits_for_what_is_in_flight)                                              \
+	X(faults_hit_the_named_call)                                                      \
+	X(crash_fault_ends_the_process)                                                   \
+	X(memory_file_system)                                                             \
+	X(log_over_the_real_disk)
+
+#define X(fn)                                                                             \
+	static void fn##_threads(void)                                                    \
+	{                                                                                 \
+		engine = VMS_IO_THREADS;                                                  \
+		fn();                                                                     \
+		engine = VMS_IO_AUTO;                                                     \
+	}
+CASES(X)
+#undef X
+
+static const struct vms_test tests[] = {
+#define X(fn) VMS_TEST(fn), VMS_TEST(fn##_threads),
+	CASES(X)
+#undef X
+};
+
+int main(void)
+{
+	int rc;
+
+	buf = aligned_alloc(4096, 1 << 20);
+	buf2 = aligned_alloc(4096, 1 << 20);
+	memset(buf, 1, 1 << 20);
+	memset(buf2, 2, 1 << 20);
+	rc = vms_test_main_("disk_posix", tests, sizeof(tests) / sizeof(tests[0]));
+	free(buf);
+	free(buf2);
+	return rc;
+}

@@ -91,7 +91,8 @@ struct vsess {
 	uint64_t next_try;
 	uint64_t heard;	  /* last answer */
 	uint64_t pinged;
-	bool dead; /* to be torn down by the loop, never inside a callback */
+	const char *why; /* dead by this program's decision; NULL: libiscsi's */
+	bool dead;	 /* to be torn down by the loop, never inside a callback */
 };
 
 struct ver {
@@ -162,14 +163,16 @@ static void sess_down(struct vsess *s)
 {
 	struct ver *v = s->v;
 
-	if (s->ctx)
-		iscsi_destroy_context(s->ctx); /* ends every command: CANCELLED */
-	s->ctx = NULL;
 	if (s->state == S_UP) {
 		v->lost++;
 		if (!v->quiet)
-			printf("session %u: lost its connection to %s\n", s->index, v->url[s->url]);
+			printf("session %u: lost its connection to %s: %s\n", s->index,
+			       v->url[s->url], s->why ? s->why : iscsi_get_error(s->ctx));
 	}
+	if (s->ctx)
+		iscsi_destroy_context(s->ctx); /* ends every command: CANCELLED */
+	s->ctx = NULL;
+	s->why = NULL;
 	s->dead = false;
 	s->state = S_DOWN;
 	s->since = vms_bench_now();
@@ -250,6 +253,7 @@ static void sess_timers(struct vsess *s, uint64_t now)
 	case S_UP:
 		if (now > s->heard && now - s->heard > ns_of(v, 4 * v->ping_ms)) {
 			s->dead = true;
+			s->why = "no answer to pings";
 		} else if (now > s->heard && now - s->heard > ns_of(v, v->ping_ms) &&
 			   now - s->pinged > ns_of(v, v->ping_ms)) {
 			s->pinged = now;
@@ -588,6 +592,7 @@ static void drop_slow_commands(struct ver *v)
 					o->sess->index, kind_name(o->kind), o->n, o->lba,
 					(double)(now - o->start) / 1e9);
 			o->sess->dead = true;
+			o->sess->why = "a command was not answered in time";
 		}
 	}
 }

@@ -280,23 +280,6 @@ static void dump_and_restore(void)
 	vms_model_free(c);
 }
 
-static void histogram_percentiles(void)
-{
-	struct vms_bench_hist *h = calloc(1, sizeof(*h));
-
-	CU_ASSERT_EQUAL(vms_bench_hist_quantile(h, 0.5), 0);
-	for (uint64_t i = 1; i <= 100000; i++)
-		vms_bench_hist_add(h, i * 1000);
-	CU_ASSERT_EQUAL(h->count, 100000);
-	for (unsigned q = 1; q <= 99; q++) {
-		double want = q * 1e6, got = (double)vms_bench_hist_quantile(h, q / 100.0);
-
-		CU_ASSERT(got >= want * 0.999 && got <= want * 1.017);
-	}
-	CU_ASSERT_EQUAL(vms_bench_hist_quantile(h, 1.0), 100000000);
-	free(h);
-}
-
 static void sizes(void)
 {
 	uint64_t v;
@@ -332,7 +315,6 @@ int main(void)
 	CU_ADD_TEST(s, torn_block_and_misplaced);
 	CU_ADD_TEST(s, candidates_stay_few);
 	CU_ADD_TEST(s, dump_and_restore);
-	CU_ADD_TEST(s, histogram_percentiles);
 	CU_ADD_TEST(s, sizes);
 	CU_basic_set_mode(CU_BRM_NORMAL);
 	CU_basic_run_tests();

@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <jansson.h>
 
+#include "utils/lib/hist.h"
+
 struct iscsi_context;
 
 #define VMS_BENCH_LBA_BYTES 512u
@@ -29,25 +31,10 @@ enum {
 	VMS_BENCH_STATE = 4,  /* state or trace file unusable */
 };
 
-/* ---- histogram: 64 linear steps per power of two, error below 1.6 % ---- */
+/* ---- latencies: utils/lib/hist.h, in nanoseconds ---- */
 
-#define VMS_BENCH_HIST_SUB 64u
-#define VMS_BENCH_HIST_SLOTS (VMS_BENCH_HIST_SUB * 48u)
-
-struct vms_bench_hist {
-	uint64_t count;
-	uint64_t max_ns;
-	uint64_t sum_ns;
-	uint64_t slot[VMS_BENCH_HIST_SLOTS];
-};
-
-void vms_bench_hist_add(struct vms_bench_hist *h, uint64_t ns);
-void vms_bench_hist_merge(struct vms_bench_hist *to, const struct vms_bench_hist *from);
-/* Smallest recorded value (its step's upper end) that at least q (0..1) of all
- * values do not exceed; 0 when empty. */
-uint64_t vms_bench_hist_quantile(const struct vms_bench_hist *h, double q);
 /* {"count","mean_us","p50_us","p90_us","p99_us","p999_us","max_us"}; new reference. */
-json_t *vms_bench_hist_json(const struct vms_bench_hist *h);
+json_t *vms_bench_hist_json(const struct vms_hist *h);
 
 /* ---- CPU accounting ---- */
 
@@ -151,7 +138,7 @@ struct vms_bench_result {
 	double others_s;      /* machine - client - baseline */
 	double cmds_per_server_cpu_s;
 	double cmds_per_machine_cpu_s;
-	struct vms_bench_hist lat;
+	struct vms_hist lat;
 };
 
 /* Run one load. url: n_urls strings, borrowed. Returns 0 or -1 (message printed). */

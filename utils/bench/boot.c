@@ -71,7 +71,7 @@ struct boot {
 	bool fast;
 	double speed;
 	struct vms_bench_gen gen;
-	struct vms_bench_hist lat;
+	struct vms_hist lat;
 	uint64_t reads, writes, others, bytes_read, bytes_written, errors;
 	bool failed;
 };
@@ -145,7 +145,7 @@ static void io_cb(struct iscsi_context *ctx, int status, void *command_data, voi
 	(void)ctx;
 	io->c->in_flight--;
 	if (status == SCSI_STATUS_GOOD) {
-		vms_bench_hist_add(&b->lat, vms_bench_now() - io->sent_ns);
+		vms_hist_add(&b->lat, vms_bench_now() - io->sent_ns);
 		if (io->kind == 'R') {
 			b->reads++;
 			b->bytes_read += io->len_bytes;
@@ -329,7 +329,7 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		{"help", 0, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	struct boot *b = calloc(1, sizeof(*b));
-	struct vms_bench_hist *boots = calloc(1, sizeof(*boots));
+	struct vms_hist *boots = calloc(1, sizeof(*boots));
 	struct pollfd *pfd = NULL;
 	const char *trace = NULL, *json_file = NULL;
 	double stagger_ms = 0;
@@ -428,7 +428,7 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	if (replay(b, pfd, (uint64_t)(stagger_ms * 1e6)))
 		goto out;
 	for (unsigned i = 0; i < b->n_clone; i++) {
-		vms_bench_hist_add(boots, b->clone[i].end_ns - b->clone[i].start_ns);
+		vms_hist_add(boots, b->clone[i].end_ns - b->clone[i].start_ns);
 		if (b->clone[i].start_ns < first)
 			first = b->clone[i].start_ns;
 		if (b->clone[i].end_ns > last)
@@ -443,13 +443,13 @@ int vms_bench_cmd_boot(int argc, char **argv)
 			printf("boot: %u clones in %.2f s, %.1f boots per minute\n", b->n_clone, total_s,
 			       per_min);
 			printf("  one boot   p50 %.2f s  p99 %.2f s  max %.2f s\n",
-			       (double)vms_bench_hist_quantile(boots, 0.5) / 1e9,
-			       (double)vms_bench_hist_quantile(boots, 0.99) / 1e9,
-			       (double)boots->max_ns / 1e9);
+			       (double)vms_hist_percentile(boots, 50) / 1e9,
+			       (double)vms_hist_percentile(boots, 99) / 1e9,
+			       (double)boots->max / 1e9);
 			printf("  one command us p50 %.0f  p99 %.0f  max %.0f\n",
-			       (double)vms_bench_hist_quantile(&b->lat, 0.5) / 1e3,
-			       (double)vms_bench_hist_quantile(&b->lat, 0.99) / 1e3,
-			       (double)b->lat.max_ns / 1e3);
+			       (double)vms_hist_percentile(&b->lat, 50) / 1e3,
+			       (double)vms_hist_percentile(&b->lat, 99) / 1e3,
+			       (double)b->lat.max / 1e3);
 			printf("  %" PRIu64 " reads (%.1f MB), %" PRIu64 " writes (%.1f MB), %" PRIu64
 			       " others\n",
 			       b->reads, (double)b->bytes_read / 1e6, b->writes,

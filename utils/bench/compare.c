@@ -67,9 +67,9 @@ static double field(const struct vms_bench_result *r, int f)
 	case F_MBS:
 		return r->mb_s;
 	case F_P50:
-		return (double)vms_bench_hist_quantile(&r->lat, 0.5) / 1e3;
+		return (double)vms_hist_percentile(&r->lat, 50) / 1e3;
 	case F_P99:
-		return (double)vms_bench_hist_quantile(&r->lat, 0.99) / 1e3;
+		return (double)vms_hist_percentile(&r->lat, 99) / 1e3;
 	case F_CPU:
 		return r->cmds_per_machine_cpu_s;
 	default:

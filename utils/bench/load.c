@@ -93,7 +93,7 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 			run->failed = run->stopping = true;
 		}
 	} else if (run->measuring) {
-		vms_bench_hist_add(&run->r->lat, now - s->sent_ns);
+		vms_hist_add(&run->r->lat, now - s->sent_ns);
 		run->r->ops++;
 		if (now >= run->t_to || (run->l->ops && run->r->ops >= run->l->ops))
 			end_window(run);

@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "utils/lib/size.h"
+
 uint64_t vms_bench_now(void)
 {
 	struct timespec ts;
@@ -143,42 +145,9 @@ void vms_bench_fill(struct vms_bench_gen *g, void *buf, size_t len_bytes)
 
 int vms_bench_parse_size(const char *text, uint64_t *bytes)
 {
-	char *end;
-	unsigned long long v;
-	unsigned shift = 0;
+	struct vms_errmsg e;
 
-	errno = 0;
-	v = strtoull(text, &end, 10);
-	if (errno || end == text || *text == '-')
-		return -1;
-	switch (*end) {
-	case 'k':
-	case 'K':
-		shift = 10;
-		break;
-	case 'm':
-	case 'M':
-		shift = 20;
-		break;
-	case 'g':
-	case 'G':
-		shift = 30;
-		break;
-	case 't':
-	case 'T':
-		shift = 40;
-		break;
-	case '\0':
-		break;
-	default:
-		return -1;
-	}
-	if (shift && end[1] != '\0' && strcmp(end + 1, "iB") != 0)
-		return -1;
-	if (shift && v > (UINT64_MAX >> shift))
-		return -1;
-	*bytes = (uint64_t)v << shift;
-	return 0;
+	return vms_size_parse(text, bytes, &e) ? -1 : 0;
 }
 
 int vms_bench_parse_data(const char *text, struct vms_bench_gen *g)

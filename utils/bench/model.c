@@ -21,7 +21,9 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <isa-l/crc.h>
+
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 
 #define STAMP_MAGIC 0x31504d4154534d56ull
 #define SEQ_INITIAL 0ull
@@ -53,34 +55,9 @@ struct stamp {
 	uint32_t wn, writer;
 };
 
-static void put32(unsigned char *p, uint32_t v)
-{
-	for (int i = 0; i < 4; i++)
-		p[i] = (unsigned char)(v >> (8 * i));
-}
-
-static void put64(unsigned char *p, uint64_t v)
-{
-	put32(p, (uint32_t)v);
-	put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t get32(const unsigned char *p)
-{
-	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get64(const unsigned char *p)
-{
-	return get32(p) | (uint64_t)get32(p + 4) << 32;
-}
-
 static uint32_t stamp_crc(const unsigned char *p)
 {
-	unsigned char copy[508];
-
-	memcpy(copy, p, sizeof(copy));
-	return ~crc32_iscsi(copy, sizeof(copy), 0xffffffffu);
+	return vms_crc32c(0, p, 508);
 }
 
 void vms_model_stamp(const struct vms_model *m, void *data, uint64_t seq, uint32_t writer,
@@ -94,30 +71,30 @@ void vms_model_stamp(const struct vms_model *m, void *data, uint64_t seq, uint32
 					  .state = m->o.run_id ^ seq * 0xd1342543de82ef95ull ^
 						   at * 0x9e3779b97f4a7c15ull};
 
-		put64(p, STAMP_MAGIC);
-		put64(p + 8, m->o.run_id);
-		put64(p + 16, seq);
-		put64(p + 24, at);
-		put64(p + 32, lba);
-		put32(p + 40, n);
-		put32(p + 44, writer);
-		put64(p + 48, at * VMS_MODEL_BLOCK_BYTES & ~(uint64_t)4095);
+		vms_put_le64(p, STAMP_MAGIC);
+		vms_put_le64(p + 8, m->o.run_id);
+		vms_put_le64(p + 16, seq);
+		vms_put_le64(p + 24, at);
+		vms_put_le64(p + 32, lba);
+		vms_put_le32(p + 40, n);
+		vms_put_le32(p + 44, writer);
+		vms_put_le64(p + 48, at * VMS_MODEL_BLOCK_BYTES & ~(uint64_t)4095);
 		vms_bench_fill(&g, p + 56, 508 - 56);
-		put32(p + 508, stamp_crc(p));
+		vms_put_le32(p + 508, stamp_crc(p));
 	}
 }
 
 /* 1: a stamp of this run; 0: something else. */
 static int stamp_read(const struct vms_model *m, const unsigned char *p, struct stamp *st)
 {
-	if (get64(p) != STAMP_MAGIC || get64(p + 8) != m->o.run_id ||
-	    get32(p + 508) != stamp_crc(p))
+	if (vms_get_le64(p) != STAMP_MAGIC || vms_get_le64(p + 8) != m->o.run_id ||
+	    vms_get_le32(p + 508) != stamp_crc(p))
 		return 0;
-	st->seq = get64(p + 16);
-	st->lba = get64(p + 24);
-	st->wlba = get64(p + 32);
-	st->wn = get32(p + 40);
-	st->writer = get32(p + 44);
+	st->seq = vms_get_le64(p + 16);
+	st->lba = vms_get_le64(p + 24);
+	st->wlba = vms_get_le64(p + 32);
+	st->wn = vms_get_le32(p + 40);
+	st->writer = vms_get_le32(p + 44);
 	return 1;
 }
 

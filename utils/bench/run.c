@@ -47,10 +47,10 @@ void vms_bench_result_print(const struct vms_bench_result *r)
 	printf("  IOPS       %.0f\n", r->iops);
 	printf("  MB/s       %.1f\n", r->mb_s);
 	printf("  latency us p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f\n",
-	       (double)vms_bench_hist_quantile(&r->lat, 0.5) / 1e3,
-	       (double)vms_bench_hist_quantile(&r->lat, 0.9) / 1e3,
-	       (double)vms_bench_hist_quantile(&r->lat, 0.99) / 1e3,
-	       (double)vms_bench_hist_quantile(&r->lat, 0.999) / 1e3, (double)r->lat.max_ns / 1e3);
+	       (double)vms_hist_percentile(&r->lat, 50) / 1e3,
+	       (double)vms_hist_percentile(&r->lat, 90) / 1e3,
+	       (double)vms_hist_percentile(&r->lat, 99) / 1e3,
+	       (double)vms_hist_percentile(&r->lat, 99.9) / 1e3, (double)r->lat.max / 1e3);
 	printf("  CPU s      machine %.2f  client %.2f  idle baseline %.2f  rest %.2f\n",
 	       r->machine_s, r->client_s, r->idle_busy_per_s * r->seconds, r->others_s);
 	printf("  commands per CPU-second  %.0f (machine minus client minus idle)\n",

@@ -130,7 +130,7 @@ struct ver {
 
 	/* figures */
 	uint64_t reads, writes, flushes, busy, attention, lost, unknown, errors, wrong, logins;
-	struct vms_bench_hist lat;
+	struct vms_hist lat;
 };
 
 static volatile sig_atomic_t interrupted;
@@ -352,7 +352,7 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 	case SCSI_STATUS_GOOD:
 		s->heard = v->last_done = wall;
 		now = now_of(v);
-		vms_bench_hist_add(&v->lat, now - o->start);
+		vms_hist_add(&v->lat, now - o->start);
 		o->state = OP_IDLE;
 		if (o->kind == OP_WRITE) {
 			v->writes++;
@@ -1028,8 +1028,8 @@ int vms_bench_cmd_verify(int argc, char **argv)
 	       " unit attentions, %" PRIu64 " errors; latency ms p50 %.1f p99 %.1f max %.0f; %" PRIu64
 	       " wrong\n",
 	       v->reads, v->writes, v->flushes, v->lost, v->unknown, v->busy, v->attention, v->errors,
-	       (double)vms_bench_hist_quantile(&v->lat, 0.5) / 1e6,
-	       (double)vms_bench_hist_quantile(&v->lat, 0.99) / 1e6, (double)v->lat.max_ns / 1e6,
+	       (double)vms_hist_percentile(&v->lat, 50) / 1e6,
+	       (double)vms_hist_percentile(&v->lat, 99) / 1e6, (double)v->lat.max / 1e6,
 	       v->wrong);
 	rc = v->wrong				   ? VMS_BENCH_WRONG
 	     : failed || (v->errors && !v->errors_ok) ? VMS_BENCH_FAILED

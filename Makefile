@@ -60,8 +60,9 @@ endef
 $(foreach d,$(LIB_DIRS),$(eval $(call libtmpl,$(d))))
 
 # Programs: one main file each, linked against the archives.
+have_node = $(wildcard backend/node.c)
 have_cores = $(and $(wildcard backend/node.c),$(wildcard target/gateway.c))
-PROGRAMS = $(foreach m,$(filter-out $(if $(have_cores),,$(SIM_MAIN)),$(wildcard $(MAINS))),$(B)/bin/$(notdir $(basename $(m))))
+PROGRAMS = $(foreach m,$(filter-out $(if $(have_node),,backend/vmstored.c) $(if $(have_cores),,$(SIM_MAIN)),$(wildcard $(MAINS))),$(B)/bin/$(notdir $(basename $(m))))
 programs: $(PROGRAMS)
 define progtmpl
 $(B)/bin/$(notdir $(basename $(1))): $(call obj,$(1)) $(LIB_ALL)

@@ -27,7 +27,9 @@ struct vms_cat_engine {
 	void *ctx;
 };
 /* cluster/catalog_lmdb.c (includes lmdb.h) and cluster/catalog_mem.c */
-int vms_cat_engine_lmdb_open(struct vms_cat_engine *e, const char *dir, struct vms_errmsg *msg);
+/* map_bytes: upper limit of the file; 0: 1 GiB. */
+int vms_cat_engine_lmdb_open(struct vms_cat_engine *e, const char *dir, uint64_t map_bytes,
+			     struct vms_errmsg *msg);
 void vms_cat_engine_lmdb_close(struct vms_cat_engine *e);
 int vms_cat_engine_mem_open(struct vms_cat_engine *e);
 void vms_cat_engine_mem_close(struct vms_cat_engine *e);

@@ -214,7 +214,8 @@ static const struct vms_cat_engine_ops lmdb_ops = {
 	.apply = lmdb_apply,
 };
 
-int vms_cat_engine_lmdb_open(struct vms_cat_engine *e, const char *dir, struct vms_errmsg *msg)
+int vms_cat_engine_lmdb_open(struct vms_cat_engine *e, const char *dir, uint64_t map_bytes,
+			     struct vms_errmsg *msg)
 {
 	struct lmdb *l = calloc(1, sizeof(*l));
 	struct vms_cat_kv kv;
@@ -251,7 +252,7 @@ int vms_cat_engine_lmdb_open(struct vms_cat_engine *e, const char *dir, struct v
 	}
 	rc = mdb_env_create(&l->env);
 	if (!rc)
-		rc = mdb_env_set_mapsize(l->env, MAP_BYTES);
+		rc = mdb_env_set_mapsize(l->env, map_bytes ? map_bytes : MAP_BYTES);
 	if (!rc)
 		rc = mdb_env_open(l->env, dir, 0, 0640);
 	if (!rc)

@@ -642,8 +642,8 @@ static void lmdb_survives_restarts(void)
 	uint64_t rev;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, &e), 0);
-	CU_ASSERT_EQUAL(vms_cat_engine_lmdb_open(&second, dir, &e), VMS_E_BUSY);
+	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, 0, &e), 0);
+	CU_ASSERT_EQUAL(vms_cat_engine_lmdb_open(&second, dir, 0, &e), VMS_E_BUSY);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, dir));
 	begin_on_engine();
 	w.cat->ops->session_open(w.cat, 1000, hear, &s);
@@ -657,7 +657,7 @@ static void lmdb_survives_restarts(void)
 	end_but_engine();
 	vms_cat_engine_lmdb_close(&w.eng);
 
-	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, &e), 0);
+	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, 0, &e), 0);
 	begin_on_engine();
 	CU_ASSERT_EQUAL(get("a").revision, rev);
 	w.cat->ops->range(w.cat, "", NULL, hear, &h);

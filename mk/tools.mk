@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# What vmstore and vmstore-ring share lies in an archive of its own.
+LIB_DIRS += utils/tool
+LIB_ALL += $(call lib,utils/tool)

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "utils/tool/view.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "utils/lib/assert.h"
+
+static int load_cluster(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_get(t, "cluster", &kv, msg);
+
+	if (!rc && !kv.n)
+		rc = vms_fail(msg, VMS_E_NOENT,
+			      "the catalog is empty: create the cluster with vmstore-ring init");
+	if (!rc) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
+
+		v->cluster_revision = c.mod_revision;
+		rc = vms_cat_cluster_decode(&c, &v->cluster, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+static int load_nodes(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "node/", &kv, msg);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct view_node *n = VMS_VEC_ADD(&v->nodes);
+
+		n->mod_revision = c.mod_revision;
+		rc = vms_cat_node_decode(&c, &n->n, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+static int load_parts(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "part/", &kv, msg);
+
+	v->nparts = 1u << v->cluster.part_bits;
+	v->part = calloc(v->nparts, sizeof(*v->part));
+	vms_assert(v->part);
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct vms_part_conf pc;
+		uint32_t number;
+
+		rc = vms_cat_part_decode(&c, &number, &pc, msg);
+		if (!rc && number >= v->nparts)
+			rc = vms_fail(msg, VMS_E_CORRUPT,
+				      "the catalog has %s, but the cluster has %u partitions",
+				      c.key, v->nparts);
+		if (!rc) {
+			v->part[number].conf = pc;
+			v->part[number].mod_revision = c.mod_revision;
+		}
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+static int load_gateways(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "gateway/", &kv, msg);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+
+		rc = vms_cat_gateway_decode(&c, VMS_VEC_ADD(&v->gateways), msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+static int load_volumes(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "volume/", &kv, msg);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+
+		rc = vms_cat_volume_decode(&c, VMS_VEC_ADD(&v->volumes), msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+int view_load(struct tool *t, struct view *v, struct vms_errmsg *msg)
+{
+	int rc;
+
+	memset(v, 0, sizeof(*v));
+	rc = load_cluster(t, v, msg);
+	if (!rc)
+		rc = load_nodes(t, v, msg);
+	if (!rc)
+		rc = load_parts(t, v, msg);
+	if (!rc)
+		rc = load_gateways(t, v, msg);
+	if (!rc)
+		rc = load_volumes(t, v, msg);
+	for (uint32_t p = 0; !rc && p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+
+		for (uint32_t i = 0; c->epoch && i < c->nmembers; i++) {
+			struct view_node *n = view_node(v, c->member[i].node);
+
+			if (!n)
+				continue;
+			n->replicas++;
+			n->primaries += c->member[i].node == c->primary;
+		}
+	}
+	return rc;
+}
+
+void view_free(struct view *v)
+{
+	VMS_VEC_FOREACH(&v->nodes, n)
+		json_decref(n->status);
+	VMS_VEC_FREE(&v->nodes);
+	VMS_VEC_FREE(&v->gateways);
+	VMS_VEC_FREE(&v->volumes);
+	free(v->part);
+	v->part = NULL;
+}
+
+struct view_node *view_node(struct view *v, uint32_t id)
+{
+	VMS_VEC_FOREACH(&v->nodes, n)
+		if (n->n.id == id)
+			return n;
+	return NULL;
+}
+
+void view_ask_nodes(struct tool *t, struct view *v)
+{
+	VMS_VEC_FOREACH(&v->nodes, n) {
+		struct vms_errmsg why = {""};
+		const char *state;
+
+		n->asked = true;
+		if (tool_call(t, n->n.address, "status", NULL, 3000, &n->status, &why)) {
+			n->status = NULL;
+			snprintf(n->why, sizeof(n->why), "%.159s", why.text);
+			continue;
+		}
+		state = json_string_value(json_object_get(n->status, "state"));
+		n->up = state && !strcmp(state, "running");
+		if (!n->up)
+			snprintf(n->why, sizeof(n->why), "%.100s", state ? state : "unknown state");
+	}
+}
+
+bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total)
+{
+	json_t *s = json_object_get(n->status, "space");
+	json_t *tot = json_object_get(s, "total_bytes"), *fre = json_object_get(s, "free_bytes");
+
+	if (!json_is_integer(tot) || !json_is_integer(fre))
+		return false;
+	*total = (uint64_t)json_integer_value(tot);
+	*used = *total - (uint64_t)json_integer_value(fre);
+	return true;
+}
+
+void view_health(struct view *v, struct view_health *h)
+{
+	memset(h, 0, sizeof(*h));
+	for (uint32_t p = 0; p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+		bool all = true, primary = false;
+
+		if (!c->epoch)
+			continue;
+		h->placed++;
+		h->loss_epochs += c->loss_epoch;
+		for (uint32_t i = 0; i < c->nmembers; i++) {
+			struct view_node *n = view_node(v, c->member[i].node);
+
+			all &= n && n->up;
+			primary |= n && n->up && c->member[i].node == c->primary;
+		}
+		if (!primary)
+			h->down++;
+		else if (!all)
+			h->degraded++;
+		else if (c->nmembers < v->cluster.copies)
+			h->missing_copies++;
+		else
+			h->complete++;
+	}
+	VMS_VEC_FOREACH(&v->nodes, n) {
+		uint64_t used, total;
+
+		h->nodes_up += n->up;
+		if (view_node_space(n, &used, &total)) {
+			h->used_bytes += used;
+			h->total_bytes += total;
+		}
+	}
+}
+
+const char *view_health_word(const struct view *v, const struct view_health *h)
+{
+	if (!h->placed)
+		return "empty";
+	if (h->down)
+		return "down";
+	if (h->complete < v->nparts || h->nodes_up < v->nodes.n)
+		return "degraded";
+	return "ok";
+}
+
+static json_t *node_json(const struct view_node *n)
+{
+	json_t *o = json_pack("{sI ss ss ss sI sI sI sI}", "id", (json_int_t)n->n.id, "name",
+			      n->n.name, "address", n->n.address, "zone", n->n.zone, "weight",
+			      (json_int_t)n->n.weight, "incarnation",
+			      (json_int_t)n->n.incarnation, "replicas", (json_int_t)n->replicas,
+			      "primaries", (json_int_t)n->primaries);
+	uint64_t used, total;
+
+	if (n->asked) {
+		json_object_set_new(o, "up", json_boolean(n->up));
+		if (!n->up)
+			json_object_set_new(o, "why", json_string(n->why));
+		if (n->status)
+			json_object_set(o, "status", n->status);
+		if (view_node_space(n, &used, &total)) {
+			json_object_set_new(o, "used_bytes", json_integer((json_int_t)used));
+			json_object_set_new(o, "total_bytes", json_integer((json_int_t)total));
+		}
+	}
+	return o;
+}
+
+json_t *view_json(struct view *v)
+{
+	json_t *nodes = json_array(), *parts = json_array(), *gws = json_array();
+	struct view_health h;
+	char uuid[37];
+
+	view_health(v, &h);
+	tool_uuid_text(v->cluster.uuid, uuid);
+	VMS_VEC_FOREACH(&v->nodes, n)
+		json_array_append_new(nodes, node_json(n));
+	for (uint32_t p = 0; p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+		json_t *m = json_array();
+
+		for (uint32_t i = 0; c->epoch && i < c->nmembers; i++)
+			json_array_append_new(m, json_integer(c->member[i].node));
+		json_array_append_new(parts,
+				      json_pack("{sI sI sI so sI}", "partition", (json_int_t)p,
+						"epoch", (json_int_t)c->epoch, "primary",
+						(json_int_t)c->primary, "members", m,
+						"loss_epoch", (json_int_t)c->loss_epoch));
+	}
+	VMS_VEC_FOREACH(&v->gateways, g)
+		json_array_append_new(gws, json_pack("{sI ss ss sI}", "id", (json_int_t)g->id,
+						     "name", g->name, "portal", g->portal,
+						     "incarnation", (json_int_t)g->incarnation));
+	return json_pack(
+		"{ss ss sI sI sI sf sb sI s{sI sI sI sI sI} sI sI sI so so so}", "health",
+		view_health_word(v, &h), "cluster", uuid, "partitions", (json_int_t)v->nparts,
+		"copies", (json_int_t)v->cluster.copies, "min_copies",
+		(json_int_t)v->cluster.min_copies, "timing_factor", v->cluster.timing_factor,
+		"has_data", (int)v->cluster.has_data, "volumes", (json_int_t)v->volumes.n,
+		"partition_states", "complete", (json_int_t)h.complete, "missing_copies",
+		(json_int_t)h.missing_copies, "degraded", (json_int_t)h.degraded, "down",
+		(json_int_t)h.down, "not_placed", (json_int_t)(v->nparts - h.placed),
+		"loss_epochs", (json_int_t)h.loss_epochs, "used_bytes", (json_int_t)h.used_bytes,
+		"total_bytes", (json_int_t)h.total_bytes, "nodes", nodes, "gateways", gws,
+		"table", parts);
+}
+
+int view_table(const struct view *v, struct vms_ring_table *table)
+{
+	const struct vms_ring_params rp = {v->cluster.part_bits, v->cluster.copies};
+	int rc = vms_ring_table_init(table, &rp);
+
+	for (uint32_t p = 0; !rc && p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+		struct vms_ring_row *row = &table->row[p];
+
+		if (!c->epoch)
+			continue;
+		/* primary first */
+		row->node[row->n++] = c->primary;
+		for (uint32_t i = 0; i < c->nmembers && row->n < VMS_COPIES_MAX; i++)
+			if (c->member[i].node != c->primary)
+				row->node[row->n++] = c->member[i].node;
+	}
+	return rc;
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The cluster as the catalog and its nodes show it: what `vmstore-ring status`,
+ * `vmstore status` and everything that walks over nodes works on.
+ */
+#ifndef VMS_TOOL_VIEW_H
+#define VMS_TOOL_VIEW_H
+
+#include "cluster/ring.h"
+#include "utils/tool/tool.h"
+
+struct view_node {
+	struct vms_cat_node n;
+	uint64_t mod_revision;
+	/* by view_ask_nodes() */
+	bool asked, up; /* up: answers and its core runs */
+	char why[160];	/* it is not */
+	json_t *status; /* ADMIN status, NULL when it does not answer */
+	uint32_t replicas, primaries;
+};
+
+struct view_part {
+	struct vms_part_conf conf; /* epoch 0: not placed */
+	uint64_t mod_revision;
+};
+
+struct view {
+	struct vms_cat_cluster cluster;
+	uint64_t cluster_revision;
+	VMS_VEC(struct view_node) nodes; /* by id */
+	struct view_part *part;		 /* 2^part_bits */
+	uint32_t nparts;
+	VMS_VEC(struct vms_cat_gateway) gateways;
+	VMS_VEC(struct vms_cat_volume) volumes;
+};
+
+/* Reads the catalog. VMS_E_NOENT: there is no cluster yet. Free in any case. */
+int view_load(struct tool *t, struct view *v, struct vms_errmsg *msg);
+void view_free(struct view *v);
+/* Asks each node for its status. */
+void view_ask_nodes(struct tool *t, struct view *v);
+struct view_node *view_node(struct view *v, uint32_t id);
+
+struct view_health {
+	uint32_t placed;   /* partitions with a configuration */
+	uint32_t complete; /* ... with all copies, on nodes that are up */
+	uint32_t missing_copies; /* fewer members than copies */
+	uint32_t degraded; /* a member is down: reads work, new writes wait */
+	uint32_t down;	   /* the primary is down */
+	uint32_t nodes_up;
+	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
+	uint64_t used_bytes, total_bytes;
+};
+void view_health(struct view *v, struct view_health *h);
+/* "ok", "degraded", "down", "empty" (no partition placed). */
+const char *view_health_word(const struct view *v, const struct view_health *h);
+/* One JSON object of everything. */
+json_t *view_json(struct view *v);
+/* Used and total bytes of a node that answered; false if it did not tell. */
+bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);
+
+/* The table in force as the planner takes it; close it. */
+int view_table(const struct view *v, struct vms_ring_table *table);
+
+#endif

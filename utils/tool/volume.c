@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "utils/tool/volume.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "utils/lib/size.h"
+
+#define NODE_MS_MAX 600000u /* one TRIM of a large volume */
+
+const char *volume_state_word(uint8_t state)
+{
+	switch (state) {
+	case VOLUME_READY:
+		return "ready";
+	case VOLUME_DELETING:
+		return "deleting";
+	case VOLUME_SHRINKING:
+		return "shrinking";
+	default:
+		return "unknown";
+	}
+}
+
+const char *volume_ack_word(uint8_t write_ack)
+{
+	return write_ack == VMS_ACK_MEMORY ? "memory" : "disk";
+}
+
+static int load_openers(struct tool *t, struct volume_view *out, struct vms_errmsg *msg)
+{
+	char prefix[64], key[VMS_CAT_KEY_BYTES_MAX];
+	struct tool_kvs kv, gw;
+	int rc;
+
+	snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", out->v.branch);
+	VMS_VEC_CLEAR(&out->openers);
+	rc = tool_range(t, prefix, &kv, msg);
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct volume_opener *o = VMS_VEC_ADD(&out->openers);
+		struct vms_cat_gateway g;
+
+		rc = vms_cat_open_decode(&c, &o->o, msg);
+		if (rc)
+			break;
+		vms_cat_key_gateway(key, o->o.gateway);
+		rc = tool_get(t, key, &gw, msg);
+		if (!rc && gw.n) {
+			c = tool_cat_kv(&gw.d[0]);
+			if (!vms_cat_gateway_decode(&c, &g, NULL))
+				snprintf(o->gateway, sizeof(o->gateway), "%s", g.name);
+		}
+		tool_kvs_free(&gw);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+int volume_load(struct tool *t, const char *name, struct volume_view *out, struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct tool_kvs kv = VMS_VEC_INIT;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = vms_cat_key_volume(key, name, msg);
+	if (rc)
+		return rc;
+	rc = tool_get(t, key, &kv, msg);
+	if (!rc && !kv.n)
+		rc = vms_fail(msg, VMS_E_NOENT, "there is no volume '%s'", name);
+	if (!rc) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
+
+		out->mod_revision = c.mod_revision;
+		rc = vms_cat_volume_decode(&c, &out->v, msg);
+	}
+	tool_kvs_free(&kv);
+	if (rc)
+		return rc;
+	vms_cat_key_loss(key, out->v.branch);
+	rc = tool_get(t, key, &kv, msg);
+	if (!rc && kv.n)
+		out->losses = strtoull(kv.d[0].val, NULL, 10);
+	tool_kvs_free(&kv);
+	return rc ? rc : load_openers(t, out, msg);
+}
+
+void volume_free(struct volume_view *v)
+{
+	VMS_VEC_FREE(&v->openers);
+}
+
+json_t *volume_json(const struct volume_view *v)
+{
+	json_t *open = json_array();
+	char uuid[37];
+
+	tool_uuid_text(v->v.uuid, uuid);
+	for (size_t i = 0; i < v->openers.n; i++)
+		json_array_append_new(open, json_pack("{sI ss}", "gateway",
+						      (json_int_t)v->openers.d[i].o.gateway, "name",
+						      v->openers.d[i].gateway));
+	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so}", "name", v->v.name, "uuid", uuid,
+			 "size_bytes", (json_int_t)v->v.size_bytes, "write_ack",
+			 volume_ack_word(v->v.write_ack), "state", volume_state_word(v->v.state),
+			 "branch", (json_int_t)v->v.branch, "lineage", (json_int_t)v->v.lineage,
+			 "snap_gen", (json_int_t)v->v.snap_gen, "lun_fence",
+			 (json_int_t)v->v.lun_fence, "created_s", (json_int_t)v->v.created_s,
+			 "losses", (json_int_t)v->losses, "open", open);
+}
+
+/* ---- create ---- */
+
+static int check_ring(struct view *v, struct vms_errmsg *msg)
+{
+	uint32_t short_of = 0, empty = 0;
+
+	for (uint32_t p = 0; p < v->nparts; p++) {
+		if (!v->part[p].conf.epoch)
+			empty++;
+		else if (v->part[p].conf.nmembers < v->cluster.copies)
+			short_of++;
+	}
+	if (empty)
+		return vms_fail(msg, VMS_E_AGAIN,
+				"%u of %u partitions have no node yet: take nodes in with vmstore-ring join",
+				empty, v->nparts);
+	if (short_of)
+		return vms_fail(msg, VMS_E_AGAIN,
+				"the ring has %zu nodes, %u copies need %u: take more in with vmstore-ring join",
+				v->nodes.n, v->cluster.copies, v->cluster.copies);
+	return 0;
+}
+
+int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
+		  struct vms_cat_volume *out, struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	int rc = vms_cat_key_volume(key, name, msg);
+
+	if (rc)
+		return rc;
+	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
+		return vms_fail(msg, VMS_E_INVAL,
+				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
+				size_bytes);
+	memset(out, 0, sizeof(*out));
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	tool_uuid_new(out->uuid);
+	out->size_bytes = size_bytes;
+	out->snap_gen = 1;
+	out->lun_fence = 1;
+	out->write_ack = write_ack;
+	out->state = VOLUME_READY;
+	out->created_s = (uint64_t)time(NULL);
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		struct vms_cat_cmp cmp[2] = {{"cluster", 0}, {key, 0}};
+		struct vms_cat_op op[2] = {{"cluster", NULL, 0}, {key, NULL, 0}};
+		struct volume_view have;
+		struct view v;
+
+		/* There already? Ours, when the answer to an earlier try was lost. */
+		rc = volume_load(t, name, &have, msg);
+		volume_free(&have);
+		if (!rc && !memcmp(have.v.uuid, out->uuid, 16)) {
+			*out = have.v;
+			return 0;
+		}
+		if (!rc)
+			return vms_fail(msg, VMS_E_EXIST, "volume '%s' exists already%s", name,
+					have.v.state == VOLUME_DELETING
+						? " (it is being deleted: vmstore volume rm completes that)"
+						: "");
+		if (rc != VMS_E_NOENT)
+			return rc;
+		rc = view_load(t, &v, msg);
+		if (!rc)
+			rc = check_ring(&v, msg);
+		if (rc) {
+			view_free(&v);
+			return rc;
+		}
+		cmp[0].mod_revision = v.cluster_revision;
+		out->branch = out->lineage = v.cluster.next_branch++;
+		v.cluster.has_data = true;
+		op[0].val = vms_cat_cluster_encode(&v.cluster);
+		op[1].val = vms_cat_volume_encode(out);
+		rc = tool_txn(t, cmp, 2, op, 2, msg);
+		free((char *)op[0].val);
+		free((char *)op[1].val);
+		view_free(&v);
+		if (!tool_txn_again(rc))
+			return rc;
+	}
+	return rc;
+}
+
+/* ---- steps that delete and shrink share ---- */
+
+static int store(struct tool *t, const struct volume_view *v, const struct vms_cat_volume *next,
+		 struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp = {key, v->mod_revision};
+	struct vms_cat_op op = {key, NULL, 0};
+	int rc = vms_cat_key_volume(key, next->name, msg);
+
+	if (rc)
+		return rc;
+	op.val = vms_cat_volume_encode(next);
+	rc = tool_txn(t, &cmp, 1, &op, 1, msg);
+	free((char *)op.val);
+	return rc;
+}
+
+static int refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
+{
+	char names[160] = "";
+	size_t at = 0;
+
+	if (!v->openers.n)
+		return 0;
+	for (size_t i = 0; i < v->openers.n && at < sizeof(names) - 1; i++) {
+		int n = snprintf(names + at, sizeof(names) - at, "%s%s", i ? ", " : "",
+				 v->openers.d[i].gateway[0] ? v->openers.d[i].gateway : "unnamed");
+
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return vms_fail(msg, VMS_E_OPEN,
+			"volume '%.60s' cannot be %s: open on gateway %.80s; delete its LUN there first (tgtadm)",
+			v->v.name, what, names);
+}
+
+struct saying {
+	struct tool *t;
+	const char *what, *node;
+	bool said;
+};
+
+static void still_waiting(void *arg, uint64_t waited_ms)
+{
+	struct saying *s = arg;
+
+	if (waited_ms < 2000 || s->t->json)
+		return;
+	s->said = true;
+	fprintf(stderr, "\r%s: node %s has been working for %" PRIu64 " s ", s->what, s->node,
+		waited_ms / 1000);
+	fflush(stderr);
+}
+
+/* FLOOR and TRIM at every node. */
+static int fence_and_trim(struct tool *t, const struct vms_cat_volume *vol, uint64_t from_bytes,
+			  const char *what, struct vms_errmsg *msg)
+{
+	struct view v;
+	int rc = view_load(t, &v, msg);
+
+	for (unsigned step = 0; !rc && step < 2; step++)
+		VMS_VEC_FOREACH(&v.nodes, n) {
+			struct vms_msg m = {.type = step ? VMS_MSG_TRIM : VMS_MSG_FLOOR,
+					    .partition = VMS_PART_NONE,
+					    .branch = vol->branch,
+					    .snap_gen = vol->snap_gen,
+					    .lun_fence = vol->lun_fence,
+					    .extent = (uint32_t)(from_bytes / VMS_EXTENT_BYTES),
+					    .aux = (uint32_t)(from_bytes % VMS_EXTENT_BYTES /
+							      VMS_CHUNK_BYTES)};
+			struct saying s = {t, what, n->n.name, false};
+			struct vms_errmsg why = {""};
+
+			if (!step)
+				m.extent = m.aux = 0;
+			rc = tool_request(t, n->n.address, &m, NODE_MS_MAX, still_waiting, &s, &why);
+			if (s.said)
+				fputc('\n', stderr);
+			if (rc) {
+				rc = vms_fail(msg, rc,
+					      "volume '%.60s' is %s, but not done: node %.30s: %.100s. Run the same command again when the node is up",
+					      vol->name, what, n->n.name, why.text);
+				break;
+			}
+		}
+	view_free(&v);
+	return rc;
+}
+
+int volume_delete(struct tool *t, const char *name, struct vms_errmsg *msg)
+{
+	struct volume_view v;
+	struct vms_cat_volume next;
+	bool began = false;
+	int rc = 0;
+
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		rc = volume_load(t, name, &v, msg);
+		if (rc == VMS_E_NOENT && began)
+			return 0;
+		if (!rc && v.v.state != VOLUME_DELETING)
+			rc = refuse_open(&v, "deleted", msg);
+		if (rc)
+			break;
+		if (v.v.state == VOLUME_DELETING)
+			break;
+		next = v.v;
+		next.state = VOLUME_DELETING;
+		next.lun_fence++;
+		rc = store(t, &v, &next, msg);
+		volume_free(&v);
+		if (rc && !tool_txn_again(rc))
+			return rc;
+		began = true;
+	}
+	if (!rc && v.v.state == VOLUME_DELETING && v.openers.n) {
+		/* A gateway was faster: it had registered before the state changed. */
+		next = v.v;
+		next.state = VOLUME_READY;
+		rc = store(t, &v, &next, msg);
+		if (!rc)
+			rc = refuse_open(&v, "deleted", msg);
+	}
+	if (!rc)
+		rc = fence_and_trim(t, &v.v, 0, "being deleted", msg);
+	for (unsigned i = 0; !rc && i < TOOL_TRIES; i++) {
+		char key[VMS_CAT_KEY_BYTES_MAX], loss[VMS_CAT_KEY_BYTES_MAX], acks[64];
+		struct vms_cat_cmp cmp = {key, v.mod_revision};
+		struct vms_cat_op op[2] = {{key, NULL, 0}, {loss, NULL, 0}};
+		struct tool_kvs kv;
+
+		vms_cat_key_volume(key, name, NULL);
+		vms_cat_key_loss(loss, v.v.branch);
+		snprintf(acks, sizeof(acks), "lossack/%016" PRIx64 "/", v.v.branch);
+		rc = tool_range(t, acks, &kv, msg);
+		for (size_t k = 0; !rc && k < kv.n; k++) {
+			struct vms_cat_op del = {kv.d[k].key, NULL, 0};
+
+			rc = tool_txn(t, NULL, 0, &del, 1, msg);
+		}
+		tool_kvs_free(&kv);
+		if (!rc)
+			rc = tool_txn(t, &cmp, 1, op, 2, msg);
+		if (!tool_txn_again(rc))
+			break;
+		volume_free(&v);
+		rc = volume_load(t, name, &v, msg);
+		if (rc == VMS_E_NOENT)
+			return 0;
+	}
+	volume_free(&v);
+	return rc;
+}
+
+int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
+		  uint64_t *old_bytes, struct vms_errmsg *msg)
+{
+	struct volume_view v;
+	struct vms_cat_volume next;
+	uint64_t first = 0;
+	int rc = 0;
+
+	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
+		return vms_fail(msg, VMS_E_INVAL,
+				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
+				size_bytes);
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		char a[VMS_SIZE_TEXT_MAX], b[VMS_SIZE_TEXT_MAX];
+
+		rc = volume_load(t, name, &v, msg);
+		if (!rc && v.v.state == VOLUME_DELETING)
+			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is being deleted", name);
+		if (!rc)
+			rc = refuse_open(&v, "resized", msg);
+		if (rc)
+			goto out;
+		if (!first)
+			first = v.v.size_bytes;
+		*old_bytes = first;
+		if (v.v.state == VOLUME_SHRINKING) {
+			/* Its tail must be gone before anything else. */
+			rc = fence_and_trim(t, &v.v, v.v.size_bytes, "shrinking", msg);
+			if (rc)
+				goto out;
+			next = v.v;
+			next.state = VOLUME_READY;
+		} else if (v.v.size_bytes == size_bytes) {
+			goto out;
+		} else {
+			next = v.v;
+			next.size_bytes = size_bytes;
+			if (size_bytes < v.v.size_bytes) {
+				if (!allow_shrink) {
+					rc = vms_fail(msg, VMS_E_INVAL,
+						      "volume '%s' has %s; %s would cut off its end: say --allow-shrink if the data there is not needed",
+						      name, vms_size_format(v.v.size_bytes, a),
+						      vms_size_format(size_bytes, b));
+					goto out;
+				}
+				next.state = VOLUME_SHRINKING;
+				next.lun_fence++;
+			}
+		}
+		rc = store(t, &v, &next, msg);
+		volume_free(&v);
+		if (rc && !tool_txn_again(rc))
+			return rc;
+	}
+	return rc ? rc : vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time", name);
+out:
+	volume_free(&v);
+	return rc;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What is done with volumes, each step repeatable: a tool that dies half-way
+ * leaves a state from which the same command goes on.
+ *
+ * Delete:  state "deleting" and lun_fence + 1 by compare -> FLOOR at every node
+ *          -> TRIM at every node -> the key goes.
+ * Shrink:  state "shrinking", new size and lun_fence + 1 -> FLOOR -> TRIM behind
+ *          the new end -> state "ready".
+ */
+#ifndef VMS_TOOL_VOLUME_H
+#define VMS_TOOL_VOLUME_H
+
+#include "utils/tool/view.h"
+
+enum { VOLUME_READY = 1, VOLUME_DELETING = 2, VOLUME_SHRINKING = 3 };
+
+struct volume_opener {
+	struct vms_cat_open o;
+	char gateway[64];
+};
+struct volume_view {
+	struct vms_cat_volume v;
+	uint64_t mod_revision;
+	uint64_t losses;
+	VMS_VEC(struct volume_opener) openers;
+};
+/* VMS_E_NOENT and a message when it does not exist. Free in any case. */
+int volume_load(struct tool *t, const char *name, struct volume_view *out, struct vms_errmsg *msg);
+void volume_free(struct volume_view *v);
+json_t *volume_json(const struct volume_view *v);
+const char *volume_state_word(uint8_t state);
+const char *volume_ack_word(uint8_t write_ack);
+
+int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
+		  struct vms_cat_volume *out, struct vms_errmsg *msg);
+/* VMS_E_OPEN: a gateway has it open. */
+int volume_delete(struct tool *t, const char *name, struct vms_errmsg *msg);
+/* *old_bytes: the size before. */
+int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
+		  uint64_t *old_bytes, struct vms_errmsg *msg);
+
+#endif

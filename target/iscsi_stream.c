@@ -796,7 +796,11 @@ static void stream_tick(int fd, int events, void *data)
 				eprintf("%s: no sign of life for %d ms, closing\n",
 					conn->initiator, silence);
 				stream_doom(sc);
-			} else if (!sc->ping_out && tgt_turn_now_ms - sc->ping_ms >= interval) {
+			} else if (!sc->ping_out && tgt_turn_now_ms - sc->ping_ms >= interval &&
+				   tgt_turn_now_ms - sc->alive_ms >= interval) {
+				/* Only silent ones: traffic is a sign of life itself, and
+				 * libiscsi up to 1.19 (QEMU) gives a connection up when
+				 * its answer to a ping queues behind its own Data-Out. */
 				send_ping(sc);
 			}
 		} else if (conn->state == STATE_FULL) {

@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Overlay of undrained writes; see overlay.h. Invariants 1, 3, 27.
+ *
+ * Pieces hang newest first under their chunk. Nothing here knows commits but as
+ * a number given by the caller, so replay, backup and primary share the code.
+ */
+#include "backend/overlay.h"
+
+#include <string.h>
+
+#define SLAB_ITEMS 1024
+
+struct slab {
+	struct slab *next;
+};
+
+static void *pool_get(struct vms_ovl *o, void **head, size_t bytes)
+{
+	void *p;
+
+	if (!*head) {
+		struct slab *s = malloc(sizeof(*s) + SLAB_ITEMS * bytes);
+		char *at = (char *)(s + 1);
+
+		vms_assert(s);
+		s->next = o->slabs;
+		o->slabs = s;
+		for (int i = 0; i < SLAB_ITEMS; i++, at += bytes) {
+			*(void **)at = *head;
+			*head = at;
+		}
+	}
+	p = *head;
+	*head = *(void **)p;
+	return p;
+}
+
+static void pool_put(void **head, void *p)
+{
+	*(void **)p = *head;
+	*head = p;
+}
+
+void vms_ovl_init(struct vms_ovl *o)
+{
+	memset(o, 0, sizeof(*o));
+	vms_htab_init(&o->ext, 1024);
+	vms_htab_init(&o->chunk, 1u << 14);
+	vms_htab_init(&o->addr, 1u << 14);
+	vms_htab_init(&o->stub, 1u << 10);
+	o->next_ext = 1;
+}
+
+void vms_ovl_close(struct vms_ovl *o)
+{
+	struct slab *s = o->slabs, *next;
+
+	for (uint32_t i = 0; o->ext.bucket && i <= o->ext.mask; i++) {
+		struct vms_hlink *l = o->ext.bucket[i], *nl;
+
+		for (; l; l = nl) {
+			struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link);
+
+			nl = l->next;
+			free(e->range);
+			free(e);
+		}
+	}
+	vms_htab_free(&o->ext);
+	vms_htab_free(&o->chunk);
+	vms_htab_free(&o->addr);
+	vms_htab_free(&o->stub);
+	for (; s; s = next) {
+		next = s->next;
+		free(s);
+	}
+	o->slabs = NULL;
+}
+
+static uint64_t ext_key(uint32_t partition, uint64_t branch, uint32_t extent, uint64_t gen)
+{
+	return vms_mix64(branch * 0x9e3779b97f4a7c15ull + extent) ^
+	       vms_mix64(gen + ((uint64_t)partition << 40));
+}
+
+struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
+				    uint32_t partition, uint64_t branch, uint32_t extent,
+				    uint64_t snap_gen, bool create)
+{
+	uint64_t key = ext_key(partition, branch, extent, snap_gen);
+	struct vms_hlink *l;
+	struct vms_ovl_ext *e;
+
+	for (l = vms_htab_find(&o->ext, key); l; l = vms_htab_next(l)) {
+		e = vms_hlink_entry(l, struct vms_ovl_ext, link);
+		if (e->branch == branch && e->extent == extent && e->snap_gen == snap_gen &&
+		    e->partition == partition)
+			return e;
+	}
+	if (!create)
+		return NULL;
+	e = calloc(1, sizeof(*e));
+	vms_assert(e);
+	e->branch = branch;
+	e->extent = extent;
+	e->snap_gen = snap_gen;
+	e->partition = partition;
+	e->id = o->next_ext++;
+	e->part = p;
+	e->next = p->exts;
+	if (p->exts)
+		p->exts->prev = e;
+	p->exts = e;
+	vms_htab_add(&o->ext, &e->link, key);
+	return e;
+}
+
+void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e)
+{
+	if (e->chunks || e->nranges)
+		return;
+	if (e->prev)
+		e->prev->next = e->next;
+	else
+		e->part->exts = e->next;
+	if (e->next)
+		e->next->prev = e->prev;
+	vms_htab_del(&o->ext, &e->link);
+	free(e->range);
+	free(e);
+}
+
+struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
+					bool create)
+{
+	uint64_t key = e->id << 10 | chunk;
+	struct vms_hlink *l = vms_htab_find(&o->chunk, key);
+	struct vms_ovl_chunk *c;
+
+	if (l)
+		return vms_hlink_entry(l, struct vms_ovl_chunk, link);
+	if (!create)
+		return NULL;
+	c = pool_get(o, &o->free_chunks, sizeof(*c));
+	memset(c, 0, sizeof(*c));
+	c->ext = e;
+	c->chunk = chunk;
+	c->next = e->chunks;
+	if (e->chunks)
+		e->chunks->prev = c;
+	e->chunks = c;
+	e->nchunks++;
+	o->nchunks++;
+	vms_htab_add(&o->chunk, &c->link, key);
+	return c;
+}
+
+void vms_ovl_chunk_tidy(struct vms_ovl *o, struct vms_ovl_chunk *c)
+{
+	struct vms_ovl_ext *e = c->ext;
+
+	if (c->newest || c->stub || c->pins)
+		return;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		e->chunks = c->next;
+	if (c->next)
+		c->next->prev = c->prev;
+	e->nchunks--;
+	o->nchunks--;
+	vms_htab_del(&o->chunk, &c->link);
+	pool_put(&o->free_chunks, c);
+}
+
+static void piece_free(struct vms_ovl *o, struct vms_ovl_piece *p)
+{
+	if (p->addr)
+		vms_htab_del(&o->addr, &p->by_addr);
+	p->c->ext->part->npieces--;
+	o->npieces--;
+	pool_put(&o->free_pieces, p);
+}
+
+void vms_ovl_piece_add(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t seq, uint8_t mask,
+		       bool zero, uint64_t data_pos, vms_addr addr, uint32_t crc)
+{
+	struct vms_ovl_piece **at = &c->newest, *p;
+
+	while (*at && (*at)->seq > seq)
+		at = &(*at)->older;
+	if (*at && (*at)->seq == seq) {
+		(*at)->data_pos = data_pos;
+		return;
+	}
+	p = pool_get(o, &o->free_pieces, sizeof(*p));
+	p->c = c;
+	p->seq = seq;
+	p->mask = mask;
+	p->zero = zero;
+	p->data_pos = data_pos;
+	p->addr = addr;
+	p->crc = crc;
+	p->older = *at;
+	*at = p;
+	c->ext->part->npieces++;
+	o->npieces++;
+	if (addr)
+		vms_htab_add(&o->addr, &p->by_addr, addr);
+}
+
+void vms_ovl_range_add(struct vms_ovl *o, struct vms_ovl_ext *e, uint64_t seq, uint64_t rec_pos,
+		       uint16_t first, uint16_t count)
+{
+	uint32_t i = e->nranges;
+
+	for (uint32_t k = 0; k < e->nranges; k++)
+		if (e->range[k].seq == seq && e->range[k].first == first) {
+			e->range[k].rec_pos = rec_pos; /* copied forward */
+			return;
+		}
+	if (e->nranges == e->range_room) {
+		e->range_room = e->range_room ? e->range_room * 2 : 4;
+		e->range = realloc(e->range, e->range_room * sizeof(*e->range));
+		vms_assert(e->range);
+	}
+	for (; i && e->range[i - 1].seq > seq; i--)
+		e->range[i] = e->range[i - 1];
+	e->range[i] = (struct vms_ovl_range){seq, rec_pos, first, count, 0};
+	e->nranges++;
+	e->part->nranges++;
+}
+
+/* Seq of the newest committed range over the chunk; 0: none. *newer: an
+ * uncommitted one lies over it. *pos: where the range's record lies. */
+static uint64_t range_over(const struct vms_ovl_ext *e, uint16_t chunk, uint64_t committed,
+			   bool *newer, uint64_t *pos)
+{
+	*newer = false;
+	for (uint32_t i = e->nranges; i-- > 0;) {
+		const struct vms_ovl_range *r = &e->range[i];
+
+		if (chunk < r->first || chunk >= r->first + r->count)
+			continue;
+		if (r->seq > committed) {
+			*newer = true;
+			continue;
+		}
+		*pos = r->rec_pos;
+		return r->seq;
+	}
+	return 0;
+}
+
+void vms_ovl_commit(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t committed)
+{
+	struct vms_ovl_piece *p, *cut = NULL;
+	bool newer;
+	uint64_t pos, rseq;
+	uint8_t have = 0;
+
+	if (c->stub && c->newest)
+		for (p = c->newest; p; p = p->older)
+			if (p->seq <= committed && p->seq > c->stub_seq) {
+				vms_ovl_stub_drop(o, c);
+				break;
+			}
+	if (c->pins)
+		return;
+	rseq = range_over(c->ext, c->chunk, committed, &newer, &pos);
+	for (p = c->newest; p; p = p->older) {
+		if (p->seq > committed)
+			continue;
+		if (p->seq < rseq)
+			break;
+		have |= p->mask;
+		if (have == VMS_MASK_FULL) {
+			cut = p;
+			break;
+		}
+	}
+	/* p: first piece that is wholly covered, or the one that completes the cover */
+	if (!p)
+		return;
+	if (cut) {
+		/* a partial piece that completes the cover still shows sectors: keep it */
+		p = cut->older;
+		cut->older = NULL;
+	} else {
+		struct vms_ovl_piece **at = &c->newest;
+
+		while (*at != p)
+			at = &(*at)->older;
+		*at = NULL;
+	}
+	while (p) {
+		struct vms_ovl_piece *next = p->older;
+
+		piece_free(o, p);
+		p = next;
+	}
+}
+
+void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
+			  uint16_t count, uint64_t committed)
+{
+	struct vms_ovl_chunk *c, *next;
+
+	for (c = e->chunks; c; c = next) {
+		next = c->next;
+		if (c->chunk < first || c->chunk >= first + count)
+			continue;
+		if (c->stub)
+			vms_ovl_stub_drop(o, c);
+		vms_ovl_commit(o, c, committed);
+		vms_ovl_chunk_tidy(o, c);
+	}
+}
+
+void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto)
+{
+	struct vms_ovl_piece **at = &c->newest, *p;
+
+	while (*at && (*at)->seq > upto)
+		at = &(*at)->older;
+	p = *at;
+	*at = NULL;
+	while (p) {
+		struct vms_ovl_piece *next = p->older;
+
+		piece_free(o, p);
+		p = next;
+	}
+}
+
+void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first, uint64_t seq)
+{
+	for (uint32_t i = 0; i < e->nranges; i++)
+		if (e->range[i].seq == seq && e->range[i].first == first) {
+			memmove(&e->range[i], &e->range[i + 1],
+				(e->nranges - i - 1) * sizeof(*e->range));
+			e->nranges--;
+			e->part->nranges--;
+			return;
+		}
+}
+
+void vms_ovl_void(struct vms_ovl *o, struct vms_ovl_part *part, uint64_t from)
+{
+	struct vms_ovl_ext *e, *en;
+
+	for (e = part->exts; e; e = en) {
+		struct vms_ovl_chunk *c, *cn;
+		uint32_t k = 0;
+
+		en = e->next;
+		for (c = e->chunks; c; c = cn) {
+			cn = c->next;
+			while (c->newest && c->newest->seq >= from) {
+				struct vms_ovl_piece *p = c->newest;
+
+				c->newest = p->older;
+				piece_free(o, p);
+			}
+			vms_ovl_chunk_tidy(o, c);
+		}
+		for (uint32_t i = 0; i < e->nranges; i++)
+			if (e->range[i].seq < from)
+				e->range[k++] = e->range[i];
+		part->nranges -= e->nranges - k;
+		e->nranges = k;
+		vms_ovl_ext_tidy(o, e);
+	}
+}
+
+void vms_ovl_trim(struct vms_ovl *o, struct vms_ovl_part *part, uint64_t branch,
+		  uint64_t first_chunk, uint64_t below)
+{
+	struct vms_ovl_ext *e, *en;
+
+	for (e = part->exts; e; e = en) {
+		uint64_t base = (uint64_t)e->extent * VMS_EXTENT_CHUNKS;
+		struct vms_ovl_chunk *c, *cn;
+		uint32_t k = 0;
+
+		en = e->next;
+		if (e->branch != branch || base + VMS_EXTENT_CHUNKS <= first_chunk)
+			continue;
+		for (c = e->chunks; c; c = cn) {
+			cn = c->next;
+			if (base + c->chunk < first_chunk)
+				continue;
+			if (c->stub && c->stub_seq < below)
+				vms_ovl_stub_drop(o, c);
+			vms_ovl_drained(o, c, below - 1);
+			vms_ovl_chunk_tidy(o, c);
+		}
+		for (uint32_t i = 0; i < e->nranges; i++)
+			if (e->range[i].seq >= below || base + e->range[i].first < first_chunk)
+				e->range[k++] = e->range[i];
+		part->nranges -= e->nranges - k;
+		e->nranges = k;
+		vms_ovl_ext_tidy(o, e);
+	}
+}
+
+void vms_ovl_part_drop(struct vms_ovl *o, struct vms_ovl_part *part)
+{
+	struct vms_ovl_ext *e, *en;
+
+	for (e = part->exts; e; e = en) {
+		struct vms_ovl_chunk *c, *cn;
+
+		en = e->next;
+		for (c = e->chunks; c; c = cn) {
+			cn = c->next;
+			if (c->stub)
+				vms_ovl_stub_drop(o, c);
+			c->pins = 0;
+			vms_ovl_drained(o, c, UINT64_MAX);
+			vms_ovl_chunk_tidy(o, c);
+		}
+		part->nranges -= e->nranges;
+		e->nranges = 0;
+		vms_ovl_ext_tidy(o, e);
+	}
+}
+
+void vms_ovl_stub_drop(struct vms_ovl *o, struct vms_ovl_chunk *c)
+{
+	if (!c->stub)
+		return;
+	vms_htab_del(&o->stub, &c->by_stub);
+	c->stub = false;
+	c->ext->part->nstubs--;
+}
+
+void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr handed, vms_addr to,
+		      uint64_t seq)
+{
+	vms_ovl_stub_drop(o, c);
+	c->stub = true;
+	c->stub_handed = handed;
+	c->stub_to = to;
+	c->stub_seq = seq;
+	c->ext->part->nstubs++;
+	vms_htab_add(&o->stub, &c->by_stub, handed);
+}
+
+void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
+		  uint64_t committed, struct vms_ovl_view *v)
+{
+	uint64_t rseq, rpos = 0;
+	bool newer;
+
+	memset(v, 0, sizeof(*v));
+	v->min_pos = UINT64_MAX;
+	if (!e)
+		return;
+	v->c = vms_ovl_chunk_get((struct vms_ovl *)o, (struct vms_ovl_ext *)e, chunk, false);
+	rseq = range_over(e, chunk, committed, &newer, &rpos);
+	v->uncommitted = newer;
+	for (struct vms_ovl_piece *p = v->c ? v->c->newest : NULL; p; p = p->older) {
+		uint8_t m;
+
+		if (p->seq > committed) {
+			v->uncommitted = true;
+			continue;
+		}
+		if (p->seq < rseq)
+			break;
+		if (!v->newest_seq) {
+			v->newest_seq = p->seq;
+			v->addr = p->addr;
+		}
+		m = p->mask & (uint8_t) ~(v->have | v->zero);
+		if (!m)
+			continue;
+		if (p->data_pos < v->min_pos)
+			v->min_pos = p->data_pos;
+		if (p->zero) {
+			v->zero |= m;
+		} else {
+			for (int i = 0; i < 8; i++)
+				if (m >> i & 1)
+					v->src[i] = p;
+			v->have |= m;
+		}
+		if ((v->have | v->zero) == VMS_MASK_FULL)
+			break;
+	}
+	if (rseq && (v->have | v->zero) != VMS_MASK_FULL) {
+		v->zero |= (uint8_t)~v->have;
+		if (rpos < v->min_pos)
+			v->min_pos = rpos;
+		if (!v->newest_seq) {
+			v->newest_seq = rseq;
+			v->addr = VMS_ADDR_HOLE;
+		}
+	}
+	if (!v->newest_seq && v->c && v->c->stub) {
+		v->stub = true;
+		v->addr = v->c->stub_handed;
+	}
+}
+
+struct vms_ovl_piece *vms_ovl_by_addr(const struct vms_ovl *o, vms_addr a)
+{
+	struct vms_hlink *l = vms_htab_find(&o->addr, a);
+
+	return l ? vms_hlink_entry(l, struct vms_ovl_piece, by_addr) : NULL;
+}
+
+struct vms_ovl_chunk *vms_ovl_by_stub(const struct vms_ovl *o, vms_addr a)
+{
+	struct vms_hlink *l = vms_htab_find(&o->stub, a);
+
+	return l ? vms_hlink_entry(l, struct vms_ovl_chunk, by_stub) : NULL;
+}

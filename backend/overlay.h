@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Overlay: what the log holds and the containers do not yet. Keyed (branch,
+ * extent, snap_gen, chunk); each write leaves a piece (sector mask, place of its
+ * bytes in the log), each long ZERO a range of its extent.
+ *
+ * A piece is dropped when a later committed piece or range of the same snap_gen
+ * covers it and no drain names it (pins), or by the drain that names it; so a
+ * drain record always finds the bytes it copies. Ranges are drained before any
+ * later piece of their extent.
+ *
+ * A drained chunk leaves a stub: until the checkpoint that holds its new address
+ * is durable on all members, pages still name the old one ("handed").
+ *
+ * Pure memory, no I/O. Owner: the node thread. Keeps invariants 1, 3, 27
+ * (rules A1, A2, A4, A7).
+ */
+#ifndef VMS_OVERLAY_H
+#define VMS_OVERLAY_H
+
+#include "backend/htab.h"
+#include "include/wire.h"
+
+struct vms_ovl_chunk;
+struct vms_ovl_ext;
+
+struct vms_ovl_piece {
+	struct vms_hlink by_addr; /* key: log address; in the table when addr != 0 */
+	struct vms_ovl_piece *older;
+	struct vms_ovl_chunk *c;
+	uint64_t seq;
+	uint64_t data_pos; /* log position of its bytes (zero: of its record) */
+	vms_addr addr;	   /* log address of the chunk as of this piece; 0: whole zero */
+	uint32_t crc;	   /* of its bytes */
+	uint8_t mask;
+	bool zero;
+};
+
+struct vms_ovl_chunk {
+	struct vms_hlink link; /* key: extent id << 10 | chunk */
+	struct vms_hlink by_stub;
+	struct vms_ovl_ext *ext;
+	struct vms_ovl_chunk *prev, *next; /* of the extent */
+	struct vms_ovl_piece *newest;
+	uint16_t chunk;
+	uint16_t pins; /* drain records not applied yet that name it */
+	bool stub;
+	vms_addr stub_handed, stub_to;
+	uint64_t stub_seq; /* the record that moved it */
+};
+
+struct vms_ovl_range {
+	uint64_t seq;
+	uint64_t rec_pos;
+	uint16_t first, count;
+	uint16_t pins;
+};
+
+struct vms_ovl_part { /* embedded in the partition */
+	struct vms_ovl_ext *exts;
+	uint64_t npieces, nranges, nstubs;
+};
+
+struct vms_ovl_ext {
+	struct vms_hlink link; /* key: hash of what follows */
+	uint64_t branch, snap_gen;
+	uint32_t extent, partition;
+	uint64_t id;
+	struct vms_ovl_part *part;
+	struct vms_ovl_ext *prev, *next;
+	struct vms_ovl_chunk *chunks;
+	uint32_t nchunks;
+	struct vms_ovl_range *range; /* ascending seq */
+	uint32_t nranges, range_room;
+};
+
+struct vms_ovl {
+	struct vms_htab ext, chunk, addr, stub;
+	uint64_t next_ext;
+	void *free_pieces, *free_chunks; /* pools */
+	void *slabs;
+	uint64_t npieces, nchunks;
+};
+
+void vms_ovl_init(struct vms_ovl *o);
+void vms_ovl_close(struct vms_ovl *o); /* parts need no cleaning first */
+void vms_ovl_part_drop(struct vms_ovl *o, struct vms_ovl_part *p);
+
+/* NULL when there is nothing (create false). */
+struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
+				    uint32_t partition, uint64_t branch, uint32_t extent,
+				    uint64_t snap_gen, bool create);
+struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
+					bool create);
+/* Frees the chunk and its extent when nothing is left in them. */
+void vms_ovl_chunk_tidy(struct vms_ovl *o, struct vms_ovl_chunk *c);
+void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e);
+
+/* Add a piece in its place by seq. A piece of that seq is replaced (a record
+ * copied forward). addr 0 only for whole zero chunks. */
+void vms_ovl_piece_add(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t seq, uint8_t mask,
+		       bool zero, uint64_t data_pos, vms_addr addr, uint32_t crc);
+void vms_ovl_range_add(struct vms_ovl *o, struct vms_ovl_ext *e, uint64_t seq, uint64_t rec_pos,
+		       uint16_t first, uint16_t count);
+/* The record `seq` is committed: what it covers in this chunk (or, for ranges,
+ * in [first, first + count)) is dropped. */
+void vms_ovl_commit(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t committed);
+void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
+			  uint16_t count, uint64_t committed);
+/* Drop pieces with seq <= upto (a drain) and below; the caller tidies. */
+void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto);
+void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
+			   uint64_t seq);
+/* Drop everything with seq >= from (void records). */
+void vms_ovl_void(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t from);
+/* Drop everything of a branch from first_chunk on, with seq < below. */
+void vms_ovl_trim(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t branch,
+		  uint64_t first_chunk, uint64_t below);
+
+void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr handed, vms_addr to,
+		      uint64_t seq);
+void vms_ovl_stub_drop(struct vms_ovl *o, struct vms_ovl_chunk *c);
+
+/* What a chunk is made of as of `committed`. */
+struct vms_ovl_view {
+	struct vms_ovl_chunk *c;     /* or NULL */
+	struct vms_ovl_piece *src[8];/* per sector; NULL: zero (bit in zero) or base */
+	uint8_t have;		     /* sectors that come from pieces */
+	uint8_t zero;		     /* sectors that are zero */
+	bool uncommitted;	     /* something newer is ordered */
+	uint64_t newest_seq;	     /* newest committed seq in it; 0: none */
+	uint64_t min_pos;	     /* lowest log position it needs; UINT64_MAX: none */
+	vms_addr addr;		     /* address to hand out; valid when newest_seq or stub */
+	bool stub;
+};
+void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
+		  uint64_t committed, struct vms_ovl_view *v);
+
+/* Who has this log address: a piece, or a stub's chunk; NULL: nobody. */
+struct vms_ovl_piece *vms_ovl_by_addr(const struct vms_ovl *o, vms_addr a);
+struct vms_ovl_chunk *vms_ovl_by_stub(const struct vms_ovl *o, vms_addr a);
+
+#endif

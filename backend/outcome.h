@@ -10,6 +10,7 @@
 
 #include "backend/htab.h"
 #include "backend/meta.h"
+#include "include/err.h"
 
 struct vms_outcome {
 	struct vms_hlink link;

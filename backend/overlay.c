@@ -455,7 +455,7 @@ void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t
 	bool newer;
 
 	memset(v, 0, sizeof(*v));
-	v->min_pos = UINT64_MAX;
+	v->min_pos = v->min_seq = UINT64_MAX;
 	if (!e)
 		return;
 	v->c = vms_ovl_chunk_get((struct vms_ovl *)o, (struct vms_ovl_ext *)e, chunk, false);
@@ -479,6 +479,8 @@ void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t
 			continue;
 		if (p->data_pos < v->min_pos)
 			v->min_pos = p->data_pos;
+		if (p->seq < v->min_seq)
+			v->min_seq = p->seq;
 		if (p->zero) {
 			v->zero |= m;
 		} else {
@@ -494,6 +496,8 @@ void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t
 		v->zero |= (uint8_t)~v->have;
 		if (rpos < v->min_pos)
 			v->min_pos = rpos;
+		if (rseq < v->min_seq)
+			v->min_seq = rseq;
 		if (!v->newest_seq) {
 			v->newest_seq = rseq;
 			v->addr = VMS_ADDR_HOLE;

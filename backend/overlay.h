@@ -130,6 +130,7 @@ struct vms_ovl_view {
 	bool uncommitted;	     /* something newer is ordered */
 	uint64_t newest_seq;	     /* newest committed seq in it; 0: none */
 	uint64_t min_pos;	     /* lowest log position it needs; UINT64_MAX: none */
+	uint64_t min_seq;	     /* lowest seq it needs; UINT64_MAX: none */
 	vms_addr addr;		     /* address to hand out; valid when newest_seq or stub */
 	bool stub;
 };

@@ -1,0 +1,652 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The apply lane: committed records take effect on pages and containers, in seq
+ * order, on every replica alike. A drain or remap copies its chunks from the own
+ * overlay, log and containers into the places the record names (one write per
+ * segment), checks the checksums in the record, and changes the pages when that
+ * write has ended. Replay repeats the same bytes at the same addresses.
+ * Keeps invariants 1, 27 (rules A1, A7, B1, B5).
+ */
+#include "backend/node_int.h"
+
+enum job_state { JOB_BASE, JOB_PEER, JOB_WRITE, JOB_RETRY };
+
+struct apply_job {
+	struct dio d;
+	struct vms_node *n;
+	struct part *p;
+	enum job_state state;
+	bool dead, io;
+	uint8_t type;
+	uint64_t seq;
+	unsigned nm;
+	struct vms_move m[VMS_SEG_ENTRIES_MAX];
+	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by */
+	uint8_t patched[VMS_SEG_ENTRIES_MAX];
+	uint8_t *buf;	/* segment header, then the chunks */
+	uint8_t *patch; /* chunks' overlay sectors */
+	unsigned nchunks;
+	unsigned place[VMS_SEG_ENTRIES_MAX]; /* move -> chunk in buf */
+	uint64_t ctr;
+	uint32_t seg_off;
+	size_t write_bytes;
+	uint64_t write_off;
+	uint64_t peer_req;
+	uint64_t retry_ms;
+};
+
+static void job_free(struct apply_job *j)
+{
+	free(j->buf);
+	free(j->patch);
+	free(j);
+}
+
+static void job_end(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	p->applied = j->seq;
+	p->apply = NULL;
+	p->state_dirty = true;
+	n->applies--;
+	job_free(j);
+}
+
+void apply_abort(struct vms_node *n, struct part *p)
+{
+	struct apply_job *j = p->apply;
+
+	if (!j)
+		return;
+	p->apply = NULL;
+	n->applies--;
+	j->p = NULL;
+	if (j->io)
+		j->dead = true; /* freed when its I/O ends */
+	else
+		job_free(j);
+}
+
+static void job_write(struct vms_node *n, struct apply_job *j);
+static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j);
+
+static void job_written(struct vms_node *n, struct dio *d, int status)
+{
+	struct apply_job *j = (struct apply_job *)((char *)d - offsetof(struct apply_job, d));
+	struct part *p = j->p;
+
+	j->io = false;
+	if (j->dead) {
+		job_free(j);
+		return;
+	}
+	if (status == VMS_E_NOSPC) {
+		/* nothing refers to these bytes yet: the same write is tried again */
+		n->nospc = true;
+		n->space_ms = n->now_ms + 500;
+		j->state = JOB_RETRY;
+		j->retry_ms = n->now_ms + 500;
+		return;
+	}
+	if (status == VMS_E_STOPPING)
+		return; /* closing: apply_abort() frees it */
+	if (status) {
+		node_fatal(n, status, "writing container %09llx failed (%s): stopping, nothing more "
+			   "is acknowledged; check the disk, then start again",
+			   (unsigned long long)j->ctr, vms_err_text(status));
+		return;
+	}
+	if (j->type == VMS_REC_DRAIN || j->type == VMS_REC_REMAP)
+		moves_finish(n, p, j);
+	else
+		job_end(n, p, j);
+	apply_run(n, p);
+}
+
+static void job_write(struct vms_node *n, struct apply_job *j)
+{
+	struct vms_iov iov = {j->buf, j->write_bytes};
+
+	j->state = JOB_WRITE;
+	j->io = true;
+	j->d.fn = job_written;
+	n->disk.ops->ctr_write(n->disk.ctx, j->ctr, j->write_off, &iov, 1, dio_token(n, &j->d));
+}
+
+static struct apply_job *job_new(struct vms_node *n, struct part *p, const struct vms_rec *r,
+				 unsigned blocks)
+{
+	struct apply_job *j = calloc(1, sizeof(*j));
+
+	vms_assert(j && !p->apply);
+	j->n = n;
+	j->p = p;
+	j->type = r->type;
+	j->seq = r->seq;
+	j->buf = calloc(blocks, VMS_CHUNK_BYTES);
+	vms_assert(j->buf);
+	j->write_bytes = (size_t)blocks * VMS_CHUNK_BYTES;
+	p->apply = j;
+	n->applies++;
+	return j;
+}
+
+/* ---- DRAIN and REMAP ---- */
+
+static bool same_page(const struct vms_move *a, const struct vms_move *b)
+{
+	return a->branch == b->branch && a->extent == b->extent && a->snap_gen == b->snap_gen;
+}
+
+static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j,
+			 const struct vms_move *g, unsigned sub, bool *changed)
+{
+	struct vms_page_key key = {p->number, g->branch, g->extent * VMS_EXTENT_SUBEXTS + sub,
+				   g->snap_gen};
+	uint16_t index[VMS_SUBEXT_CHUNKS];
+	int16_t move_of[VMS_SUBEXT_CHUNKS];
+	vms_addr to[VMS_SUBEXT_CHUNKS], eq[VMS_SUBEXT_CHUNKS], old[VMS_SUBEXT_CHUNKS];
+	bool ch[VMS_SUBEXT_CHUNKS], hit[VMS_SUBEXT_CHUNKS] = {false};
+	vms_addr val[VMS_SUBEXT_CHUNKS], cmp[VMS_SUBEXT_CHUNKS];
+	uint16_t lo = (uint16_t)(sub * VMS_SUBEXT_CHUNKS);
+	bool data = false;
+	struct vms_page page;
+	unsigned k = 0;
+	int rc;
+
+	for (unsigned pass = 0; pass < 2; pass++) /* ranges first, chunks over them */
+		for (unsigned i = 0; i < j->nm; i++) {
+			const struct vms_move *m = &j->m[i];
+			bool range = m->flags & MOVE_RANGE;
+			unsigned count = range ? m->crc : 1;
+
+			if (range != (pass == 0) || !same_page(m, g))
+				continue;
+			for (unsigned c = m->chunk; c < m->chunk + count; c++) {
+				if (c < lo || c >= lo + VMS_SUBEXT_CHUNKS)
+					continue;
+				hit[c - lo] = true;
+				val[c - lo] = m->to;
+				cmp[c - lo] = m->from_seq;
+				move_of[c - lo] = range ? -1 : (int16_t)i;
+				data |= m->to != VMS_ADDR_HOLE;
+			}
+		}
+	for (unsigned c = 0; c < VMS_SUBEXT_CHUNKS; c++)
+		if (hit[c]) {
+			index[k] = (uint16_t)c;
+			to[k] = val[c];
+			eq[k] = cmp[c];
+			old[k] = VMS_ADDR_HOLE;
+			ch[k] = false;
+			k++;
+		}
+	if (!k)
+		return;
+	if (!data && vms_pages_lookup(n->pages, &key, &page) == VMS_E_NOENT)
+		return; /* holes over nothing */
+	rc = vms_pages_apply(n->pages, &key, n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index,
+			     to, k, j->type == VMS_REC_REMAP ? eq : NULL, ch, old);
+	if (rc < 0) {
+		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
+			   vms_err_text(rc));
+		return;
+	}
+	for (unsigned i = 0; i < k && rc == 0; i++) {
+		if (!ch[i])
+			continue;
+		gc_moved(n, p, old[i], to[i], j->seq);
+		if (move_of[index[i]] >= 0)
+			changed[move_of[index[i]]] = true;
+	}
+}
+
+static void stub_make(struct vms_node *n, struct part *p, struct vms_ovl_ext *e, uint16_t chunk,
+		      vms_addr handed, vms_addr to, uint64_t seq)
+{
+	struct vms_ovl_chunk *c = vms_ovl_chunk_get(&n->ovl, e, chunk, true);
+
+	if (c->stub) {
+		/* moved again before the first move was safe: still known by its old name */
+		handed = c->stub_handed;
+	}
+	vms_ovl_stub_set(&n->ovl, c, handed, to, seq);
+	VMS_VEC_PUSH(&p->stubs, ((struct stub_ref){seq, e->branch, e->snap_gen, e->extent, chunk}));
+}
+
+/* The bytes are in their places: change pages, take the chunks from the overlay. */
+static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	bool changed[VMS_SEG_ENTRIES_MAX] = {false}, seen[VMS_SEG_ENTRIES_MAX] = {false};
+	struct ctr *ct = j->nchunks ? part_ctr_add(p, j->ctr) : NULL;
+
+	if (ct) {
+		uint32_t seg = (j->seg_off / VMS_CHUNK_BYTES - 1) / 65;
+
+		if (!ct->state)
+			ct->state = 1;
+		if (ct->segs < seg + 1)
+			ct->segs = seg + 1;
+		ct->chunks += j->nchunks;
+		ct->dirty = true;
+	}
+	for (unsigned i = 0; i < j->nm; i++) {
+		if (seen[i])
+			continue;
+		for (unsigned k = i; k < j->nm; k++)
+			seen[k] |= same_page(&j->m[i], &j->m[k]);
+		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
+			page_changes(n, p, j, &j->m[i], s, changed);
+	}
+	for (unsigned i = 0; i < j->nm; i++) {
+		struct vms_move *m = &j->m[i];
+		struct vms_ovl_ext *e =
+			vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
+					m->snap_gen, p->primary);
+		struct vms_ovl_chunk *c;
+		struct vms_ovl_view v;
+
+		if (!e)
+			continue;
+		if (m->flags & MOVE_RANGE) {
+			vms_ovl_range_drained(&n->ovl, e, m->chunk, m->from_seq);
+			vms_ovl_ext_tidy(&n->ovl, e);
+			continue;
+		}
+		c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
+		if (j->type == VMS_REC_DRAIN && c) {
+			if (c->pins)
+				c->pins--;
+			vms_ovl_drained(&n->ovl, c, m->from_seq);
+			vms_ovl_commit(&n->ovl, c, p->committed);
+		}
+		vms_ovl_view(&n->ovl, e, m->chunk, p->committed, &v);
+		if (p->primary && !v.newest_seq && n->mut != MUT_EARLY_ADDR) {
+			if (j->type == VMS_REC_DRAIN && j->handed[i] && j->handed[i] != m->to)
+				stub_make(n, p, e, m->chunk, j->handed[i], m->to, j->seq);
+			else if (j->type == VMS_REC_REMAP && changed[i])
+				stub_make(n, p, e, m->chunk, m->from_seq, m->to, j->seq);
+		}
+		c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
+		if (c)
+			vms_ovl_chunk_tidy(&n->ovl, c);
+		vms_ovl_ext_tidy(&n->ovl, e);
+	}
+	vms_assert(p->moves_ordered > 0);
+	p->moves_ordered--;
+	p->drain_applied = j->seq;
+	if (j->type == VMS_REC_DRAIN) {
+		n->st.drains++;
+		n->st.drained_chunks += j->nchunks;
+		n->st.holes += j->nm - j->nchunks;
+	} else {
+		n->st.remapped += j->nchunks;
+	}
+	job_end(n, p, j);
+}
+
+static void moves_write(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	struct vms_seg sg = {.ctr = j->ctr, .offset_bytes = j->seg_off, .seq = j->seq};
+
+	if (!j->nchunks) {
+		moves_finish(n, p, j);
+		return;
+	}
+	for (unsigned i = 0; i < j->nm; i++)
+		if (j->m[i].to != VMS_ADDR_HOLE) {
+			sg.e[sg.n].addr = j->m[i].to;
+			sg.e[sg.n].crc = j->m[i].crc;
+			sg.e[sg.n].valid = j->m[i].valid;
+			sg.n++;
+		}
+	vms_seg_encode(j->buf, &sg);
+	segs_put(n, &sg);
+	job_write(n, j);
+}
+
+/* Bytes differ from the record's checksum: the own base was unreadable or rotten.
+ * The primary has the merged chunk under the address gateways know. */
+static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	struct vms_msg q = {.type = VMS_MSG_READ_ADDR, .partition = p->number};
+	uint8_t body[8 * VMS_SEG_ENTRIES_MAX];
+	struct peer *pe = NULL;
+	unsigned k = 0;
+
+	j->state = JOB_PEER;
+	j->retry_ms = n->now_ms + n->tm.lease_ms;
+	for (unsigned i = 0; i < p->nm && !pe; i++)
+		if (i != p->self && p->m[i].peer && p->m[i].peer->conn &&
+		    (p->primary || p->m[i].node == p->conf.primary))
+			pe = p->m[i].peer;
+	if (!pe)
+		return;
+	for (unsigned i = 0; i < j->nm; i++)
+		if (j->m[i].to != VMS_ADDR_HOLE) {
+			/* the new address serves when the primary has written it already */
+			vms_put_le64(body + 8 * k++, j->m[i].to);
+		}
+	j->peer_req = n->next_req++;
+	q.req_id = j->peer_req;
+	q.epoch = p->conf.epoch;
+	q.body = body;
+	q.body_bytes = 8 * k;
+	node_send(n, pe->conn, &q);
+}
+
+static bool chunk_ok(struct apply_job *j, unsigned i)
+{
+	uint8_t *b = j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES;
+
+	for (unsigned s = 0; s < 8; s++)
+		if (!(j->m[i].valid >> s & 1))
+			memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
+	return vms_crc32c(0, b, VMS_CHUNK_BYTES) == j->m[i].crc;
+}
+
+static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	for (unsigned i = 0; i < j->nm; i++)
+		if (j->m[i].to != VMS_ADDR_HOLE && !chunk_ok(j, i)) {
+			n->st.corrupt++;
+			node_log(n, VMS_LOG_WARN,
+				 "partition %u: own copy of a chunk does not match record %llu: "
+				 "asking another replica",
+				 p->number, (unsigned long long)j->seq);
+			peer_ask(n, p, j);
+			return;
+		}
+	moves_write(n, p, j);
+}
+
+void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
+{
+	struct part *p = node_part(n, m->partition);
+	struct apply_job *j = p ? p->apply : NULL;
+	const uint8_t *pay = m->npayload ? m->payload[0].base : NULL;
+	size_t left = m->npayload ? m->payload[0].len : 0;
+	unsigned k = 0;
+
+	if (!j || j->state != JOB_PEER || j->peer_req != m->req_id || m->status)
+		return;
+	for (unsigned i = 0; i < j->nm; i++) {
+		const uint8_t *b;
+		int16_t st;
+
+		if (j->m[i].to == VMS_ADDR_HOLE)
+			continue;
+		if (16 * (k + 1) > m->body_bytes)
+			return;
+		b = m->body + 16 * k++;
+		st = (int16_t)vms_get_le16(b + 12);
+		if (st && st != VMS_E_BAD_SECTORS)
+			continue;
+		if (left < VMS_CHUNK_BYTES)
+			return;
+		memcpy(j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES, pay, VMS_CHUNK_BYTES);
+		pay += VMS_CHUNK_BYTES;
+		left -= VMS_CHUNK_BYTES;
+	}
+	for (unsigned i = 0; i < j->nm; i++)
+		if (j->m[i].to != VMS_ADDR_HOLE && !chunk_ok(j, i))
+			return; /* the timer asks again */
+	moves_write(n, p, j);
+	apply_run(n, p);
+}
+
+static void bases_done(struct vms_node *n, struct fetch *f)
+{
+	struct apply_job *j = f->arg;
+	struct part *p = j->p;
+	bool again = false;
+
+	j->io = false;
+	if (j->dead) {
+		job_free(j);
+		fetch_free(f);
+		return;
+	}
+	for (unsigned i = 0; i < j->nm; i++) {
+		if (j->m[i].to == VMS_ADDR_HOLE)
+			continue;
+		again |= f->e[i].status == VMS_E_STOPPING;
+		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
+			memset(f->e[i].buf, 0, VMS_CHUNK_BYTES);
+		chunk_merge(f->e[i].buf, j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES,
+			    j->patched[i]);
+	}
+	fetch_free(f);
+	if (!again)
+		moves_check(n, p, j);
+	/* when all was at hand this runs inside apply_run(), which goes on itself */
+}
+
+static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	struct apply_job *j;
+	struct fetch *f;
+	int k;
+
+	j = job_new(n, p, r, 1 + VMS_SEG_ENTRIES_MAX);
+	k = vms_rec_moves_decode(r, j->m, VMS_SEG_ENTRIES_MAX);
+	if (k < 0) {
+		node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu cannot be decoded",
+			   p->number, (unsigned long long)r->seq);
+		return;
+	}
+	j->nm = (unsigned)k;
+	j->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
+	vms_assert(j->patch);
+	f = fetch_new(n, j->nm);
+	f->arg = j;
+	f->done = bases_done;
+	for (unsigned i = 0; i < j->nm; i++) {
+		struct vms_move *m = &j->m[i];
+		struct vms_ovl_ext *e;
+		struct vms_ovl_view v;
+		struct vms_page page;
+
+		f->e[i].skip = true;
+		if (m->flags & MOVE_RANGE)
+			continue;
+		if (r->type == VMS_REC_DRAIN) {
+			e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
+					    m->snap_gen, false);
+			vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
+			j->handed[i] = v.newest_seq ? v.addr : 0;
+		} else {
+			memset(&v, 0, sizeof(v));
+		}
+		if (m->to == VMS_ADDR_HOLE)
+			continue;
+		j->ctr = vms_addr_container(m->to);
+		j->seg_off = vms_seg_header_offset(vms_addr_offset_bytes(m->to));
+		j->place[i] = vms_seg_index(vms_addr_offset_bytes(m->to));
+		if (j->place[i] >= VMS_SEG_ENTRIES_MAX) {
+			node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu names a bad address",
+				   p->number, (unsigned long long)r->seq);
+			fetch_free(f);
+			return;
+		}
+		f->e[i].buf = j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES;
+		j->nchunks++;
+		if (r->type == VMS_REC_REMAP) {
+			f->e[i].addr = m->from_seq;
+			f->e[i].skip = false;
+			continue;
+		}
+		if ((v.have | v.zero) != VMS_MASK_FULL) {
+			if (part_page(n, p, m->branch, m->extent, m->chunk / VMS_SUBEXT_CHUNKS,
+				      m->snap_gen, &page))
+				memset(page.entry, 0, sizeof(page.entry));
+			f->e[i].skip = false;
+		} else {
+			memset(page.entry, 0, sizeof(page.entry));
+		}
+		chunk_resolve(n, p, &v, &page, m->chunk,
+			      j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES, &j->patched[i],
+			      &f->e[i].addr);
+	}
+	j->write_off = j->seg_off;
+	j->write_bytes = (size_t)(1 + j->nchunks) * VMS_CHUNK_BYTES;
+	j->state = JOB_BASE;
+	j->io = true;
+	fetch_start(n, f);
+}
+
+/* ---- the other types ---- */
+
+static void ctr_open_start(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	uint64_t number = vms_get_le64(r->meta);
+	struct vms_ctr_header h = {.ctr = number,
+				   .partition = p->number,
+				   .epoch = r->epoch,
+				   .incarnation = vms_get_le64(r->meta + 8)};
+	struct ctr *c = part_ctr_add(p, number);
+	struct apply_job *j;
+
+	if (c->state) { /* replayed: the index has it */
+		p->applied = r->seq;
+		return;
+	}
+	c->state = 1;
+	c->epoch = r->epoch;
+	c->incarnation = h.incarnation;
+	c->dirty = true;
+	if (p->open_ordered == number) {
+		p->open_ordered = 0;
+		p->open_ctr = number;
+		p->open_seg = 0;
+		p->open_chunks = 0;
+	}
+	memcpy(h.cluster_uuid, n->conf.cluster_uuid, 16);
+	j = job_new(n, p, r, 1);
+	j->ctr = number;
+	j->write_off = 0;
+	vms_ctr_header_encode(j->buf, &h);
+	job_write(n, j);
+}
+
+static void ctr_seal_start(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	uint64_t number = vms_get_le64(r->meta), length = vms_get_le64(r->meta + 8);
+	struct ctr *c = part_ctr(p, number);
+	struct vms_ctr_footer f = {.ctr = number, .length_bytes = length};
+	struct apply_job *j;
+
+	if (!c || c->state != 1) {
+		p->applied = r->seq;
+		return;
+	}
+	c->state = 2;
+	c->dirty = true;
+	f.nchunks = c->chunks;
+	j = job_new(n, p, r, 1);
+	j->ctr = number;
+	j->write_off = length;
+	vms_ctr_footer_encode(j->buf, &f);
+	job_write(n, j);
+}
+
+static void trim_dropped(void *arg, vms_addr a)
+{
+	struct part *p = arg;
+
+	gc_moved(p->node, p, a, VMS_ADDR_HOLE, p->applied + 1);
+}
+
+static void trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	uint64_t first = (uint64_t)r->extent * VMS_EXTENT_CHUNKS + r->aux;
+	int rc;
+
+	p->node = n;
+	vms_ovl_trim(&n->ovl, &p->ovl, r->branch, first, r->seq);
+	rc = vms_pages_trim(n->pages, p->number, r->branch, first, r->seq, trim_dropped, p);
+	if (rc)
+		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
+			   vms_err_text(rc));
+	if (p->trims_ordered)
+		p->trims_ordered--;
+	p->drain_applied = r->seq;
+}
+
+static void sweep(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	for (uint32_t i = 0; i + 8 <= r->meta_bytes; i += 8) {
+		struct ctr *c = part_ctr(p, vms_get_le64(r->meta + i));
+
+		if (!c)
+			continue;
+		c->state = 3;
+		c->dirty = true;
+		n->st.swept++;
+	}
+}
+
+void apply_run(struct vms_node *n, struct part *p)
+{
+	while (!p->apply && p->applied < p->committed && !n->poisoned) {
+		uint64_t s = p->applied + 1;
+		struct prec *pr = part_rec(p, s);
+		struct vms_rec r;
+
+		if (!pr || pr->type == VMS_REC_WRITE || pr->type == VMS_REC_ZERO ||
+		    pr->type == VMS_REC_OUTCOME || pr->type == VMS_REC_VIEW ||
+		    pr->type == VMS_REC_CEILING) {
+			p->applied = s;
+			continue;
+		}
+		if (vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) < 0 ||
+		    ((r.type == VMS_REC_CTR_OPEN || r.type == VMS_REC_CTR_SEAL) &&
+		     r.meta_bytes < 16)) {
+			node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu is damaged",
+				   p->number, (unsigned long long)s);
+			return;
+		}
+		p->state_dirty = true;
+		switch (r.type) {
+		case VMS_REC_DRAIN:
+		case VMS_REC_REMAP:
+			moves_start(n, p, &r);
+			break;
+		case VMS_REC_CTR_OPEN:
+			ctr_open_start(n, p, &r);
+			break;
+		case VMS_REC_CTR_SEAL:
+			ctr_seal_start(n, p, &r);
+			break;
+		case VMS_REC_TRIM:
+			trim(n, p, &r);
+			p->applied = s;
+			break;
+		case VMS_REC_SWEEP:
+			sweep(n, p, &r);
+			p->applied = s;
+			break;
+		default:
+			p->applied = s;
+			break;
+		}
+	}
+	drain_applied(n, p);
+}
+
+/* Segment writes that met a full disk, chunks asked from another replica. */
+void apply_timer(struct vms_node *n)
+{
+	if (!n->applies)
+		return;
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+		struct apply_job *j = p ? p->apply : NULL;
+
+		if (!j || n->now_ms < j->retry_ms)
+			continue;
+		if (j->state == JOB_RETRY)
+			job_write(n, j);
+		else if (j->state == JOB_PEER)
+			peer_ask(n, p, j);
+	}
+}

@@ -1,0 +1,676 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Draining: the primary names, for each chunk of its sealed log generations, the
+ * newest committed seq and a new place in the partition's open container (DRAIN
+ * records, one segment each); every replica copies the bytes itself (apply.c).
+ *
+ * Overwritten chunks have dropped out, zero chunks become holes. Ranges of an
+ * extent are drained before its later chunks. New addresses are handed out only
+ * when the checkpoint that holds them is durable on all members (stubs, safe_seq);
+ * then gateways are told old and new. Keeps invariants 1, 3, 27
+ * (rules A1, A2, A4, A8, B1).
+ */
+#include "backend/node_int.h"
+
+#define JOBS_MAX  8u  /* partitions drained at once */
+#define AHEAD_MAX 4u  /* DRAIN records of one partition on their way */
+
+struct item {
+	uint64_t branch, snap_gen;
+	uint32_t extent;
+	uint16_t chunk, count; /* count > 1: a range */
+	uint64_t seq;	       /* range: its seq */
+	bool range;
+};
+
+struct batch_ent {
+	struct vms_move m;
+	uint8_t patched;
+};
+
+struct drain_job {
+	VMS_VEC(struct item) items;
+	size_t at;
+	bool busy, dead; /* a base read is in flight */
+	/* the batch in work */
+	unsigned n;
+	struct batch_ent e[VMS_SEG_ENTRIES_MAX];
+	uint8_t *data, *patch;
+};
+
+static int item_cmp(const void *a, const void *b)
+{
+	const struct item *x = a, *y = b;
+
+	if (x->branch != y->branch)
+		return x->branch < y->branch ? -1 : 1;
+	if (x->extent != y->extent)
+		return x->extent < y->extent ? -1 : 1;
+	if (x->snap_gen != y->snap_gen)
+		return x->snap_gen < y->snap_gen ? -1 : 1;
+	if (x->range != y->range)
+		return x->range ? -1 : 1;
+	if (x->range && x->seq != y->seq)
+		return x->seq < y->seq ? -1 : 1;
+	return (int)x->chunk - (int)y->chunk;
+}
+
+static void job_free(struct drain_job *d)
+{
+	VMS_VEC_FREE(&d->items);
+	free(d->data);
+	free(d->patch);
+	free(d);
+}
+
+/* What of the partition must go for the log below limit (or the seqs up to req)
+ * to be freed. items NULL: only look. Returns how much there is, committed or
+ * not, drained but not applied included. */
+static size_t scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t req,
+		   struct drain_job *d)
+{
+	size_t due = 0;
+
+	for (struct vms_ovl_ext *e = p->ovl.exts; e; e = e->next) {
+		size_t here = 0;
+		struct vms_ovl_chunk *c;
+
+		for (uint32_t i = 0; i < e->nranges; i++)
+			here += e->range[i].rec_pos < limit || e->range[i].seq <= req;
+		for (c = e->chunks; c; c = c->next) {
+			struct vms_ovl_view v;
+			bool blocked = false;
+
+			if (!c->newest)
+				continue;
+			for (struct vms_ovl_piece *pc = c->newest; pc; pc = pc->older)
+				blocked |= (pc->seq > p->committed || c->pins) &&
+					   pc->data_pos < limit;
+			vms_ovl_view(&n->ovl, e, c->chunk, p->committed, &v);
+			if (v.min_pos >= limit && v.min_seq > req) {
+				due += blocked;
+				continue;
+			}
+			here++;
+			if (!d || c->pins || !v.newest_seq)
+				continue;
+			*VMS_VEC_ADD(&d->items) = (struct item){
+				e->branch, e->snap_gen, e->extent, c->chunk, 1, 0, false};
+		}
+		due += here;
+		for (uint32_t i = 0; d && here && i < e->nranges; i++)
+			if (e->range[i].seq <= p->committed && !e->range[i].pins)
+				*VMS_VEC_ADD(&d->items) =
+					(struct item){e->branch,	 e->snap_gen,
+						      e->extent,	 e->range[i].first,
+						      e->range[i].count, e->range[i].seq,
+						      true};
+	}
+	return due;
+}
+
+void drain_abort(struct vms_node *n, struct part *p)
+{
+	struct drain_job *d = p->drain;
+
+	p->open_ctr = p->open_ordered = 0;
+	if (!d)
+		return;
+	p->drain = NULL;
+	n->drain_jobs--;
+	if (d->busy)
+		d->dead = true;
+	else
+		job_free(d);
+}
+
+static void job_done(struct vms_node *n, struct part *p)
+{
+	struct drain_job *d = p->drain;
+
+	p->drain = NULL;
+	n->drain_jobs--;
+	p->scan_due = true;
+	job_free(d);
+	node_wake_at(n, n->now_ms + 1);
+}
+
+static uint64_t seal_chunks(const struct vms_node *n, const struct part *p)
+{
+	uint64_t c = p->live_chunks / 4;
+
+	if (c < 256)
+		c = 256;
+	if (c > n->conf.container_bytes_max / VMS_CHUNK_BYTES)
+		c = n->conf.container_bytes_max / VMS_CHUNK_BYTES;
+	return c;
+}
+
+static int seal_order(struct vms_node *n, struct part *p, uint64_t number, uint32_t segs)
+{
+	struct vms_rec r = {.type = VMS_REC_CTR_SEAL, .flags = VMS_RF_INTERNAL};
+	uint8_t meta[16];
+
+	vms_put_le64(meta, number);
+	vms_put_le64(meta + 8, vms_seg_offset(segs));
+	r.meta = meta;
+	r.meta_bytes = sizeof(meta);
+	return part_order(n, p, &r, NULL, 0);
+}
+
+/* A free segment for `want` chunks. VMS_E_AGAIN: a container is being opened. */
+int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr, uint32_t *seg)
+{
+	struct vms_rec r = {.type = VMS_REC_CTR_OPEN, .flags = VMS_RF_INTERNAL};
+	uint64_t first = vms_ctr_first(p->number, n->conf.part_bits);
+	uint8_t meta[16];
+	int rc;
+
+	if (p->open_ctr && (p->open_chunks + want > seal_chunks(n, p) || p->open_seg > 7000) &&
+	    p->open_chunks) {
+		rc = seal_order(n, p, p->open_ctr, p->open_seg);
+		if (rc)
+			return rc;
+		p->open_ctr = 0;
+	}
+	if (p->open_ctr) {
+		*ctr = p->open_ctr;
+		*seg = p->open_seg;
+		return 0;
+	}
+	if (p->open_ordered)
+		return VMS_E_AGAIN;
+	if (p->next_ctr - first >= vms_ctr_count(n->conf.part_bits))
+		return VMS_E_NOSPC; /* out of numbers */
+	vms_put_le64(meta, p->next_ctr);
+	vms_put_le64(meta + 8, n->incarnation);
+	r.meta = meta;
+	r.meta_bytes = sizeof(meta);
+	p->open_ordered = p->next_ctr;
+	rc = part_order(n, p, &r, NULL, 0);
+	if (rc) {
+		p->open_ordered = 0;
+		return rc;
+	}
+	return VMS_E_AGAIN;
+}
+
+/* The collector: nothing in the open container is live. */
+void drain_seal_open(struct vms_node *n, struct part *p)
+{
+	if (p->open_ctr && seal_order(n, p, p->open_ctr, p->open_seg) == 0)
+		p->open_ctr = 0;
+}
+
+static bool is_zero(const uint8_t *b)
+{
+	return b[0] == 0 && !memcmp(b, b + 1, VMS_CHUNK_BYTES - 1);
+}
+
+/* All content is there: name places, order the record. */
+static void batch_order(struct vms_node *n, struct part *p)
+{
+	struct drain_job *d = p->drain;
+	struct vms_rec r = {.type = VMS_REC_DRAIN, .flags = VMS_RF_INTERNAL};
+	struct vms_move out[VMS_SEG_ENTRIES_MAX];
+	uint8_t meta[8 + VMS_MOVE_BYTES * VMS_SEG_ENTRIES_MAX];
+	unsigned k = 0, data = 0;
+	uint64_t ctr = 0;
+	uint32_t seg = 0;
+
+	/* what is still as it was read; holes first, they take no place */
+	for (int pass = 0; pass < 2; pass++)
+		for (unsigned i = 0; i < d->n; i++) {
+			struct vms_move *m = &d->e[i].m;
+			struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number,
+								m->branch, m->extent, m->snap_gen,
+								false);
+			struct vms_ovl_chunk *c;
+			struct vms_ovl_piece *pc;
+
+			if ((m->to == VMS_ADDR_HOLE) != (pass == 0) || !e)
+				continue;
+			if (m->flags & MOVE_RANGE) {
+				bool there = false;
+
+				for (uint32_t x = 0; x < e->nranges; x++)
+					there |= e->range[x].seq == m->from_seq &&
+						 e->range[x].first == m->chunk &&
+						 !e->range[x].pins;
+				if (there)
+					out[k++] = *m;
+				continue;
+			}
+			c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
+			pc = c ? c->newest : NULL;
+			while (pc && pc->seq != m->from_seq)
+				pc = pc->older;
+			if (!pc || c->pins)
+				continue; /* overwritten meanwhile: it drops out */
+			out[k++] = *m;
+			data += m->to != VMS_ADDR_HOLE;
+		}
+	if (!k) {
+		d->n = 0;
+		return;
+	}
+	if (data) {
+		int rc = drain_place(n, p, data, &ctr, &seg);
+		unsigned place = 0;
+
+		if (rc)
+			return; /* tried again when the container is open, or by the timer */
+		for (unsigned i = 0; i < k; i++)
+			if (out[i].to != VMS_ADDR_HOLE)
+				out[i].to = vms_addr_make(
+					ctr, (uint32_t)vms_seg_chunk_offset(seg, place++));
+	}
+	vms_rec_moves_encode(meta, out, k);
+	r.meta = meta;
+	r.meta_bytes = vms_rec_moves_bytes(k);
+	if (part_order(n, p, &r, NULL, 0))
+		return; /* no log space: later */
+	if (data) {
+		p->open_seg++;
+		p->open_chunks += data;
+	}
+	d->n = 0;
+}
+
+static void batch_read(struct vms_node *n, struct fetch *f);
+static void drain_go(struct vms_node *n, struct part *p);
+
+struct batch_arg {
+	struct drain_job *d;
+	struct part *p;
+	bool sync;
+};
+
+static void batch_content(struct drain_job *d, struct fetch *f)
+{
+	for (unsigned i = 0; i < d->n; i++) {
+		struct batch_ent *be = &d->e[i];
+		struct fetch_ent *e = &f->e[i];
+		uint8_t *b = d->data + (size_t)i * VMS_CHUNK_BYTES;
+
+		if ((be->m.flags & MOVE_RANGE) || be->m.to == VMS_ADDR_HOLE)
+			continue;
+		be->m.valid = VMS_MASK_FULL;
+		if (!e->skip && e->status) {
+			/* an unreadable base never blocks the log */
+			be->m.valid = e->status == VMS_E_BAD_SECTORS ? e->valid : 0;
+			be->m.valid |= be->patched;
+			if (e->status != VMS_E_BAD_SECTORS)
+				memset(b, 0, VMS_CHUNK_BYTES);
+		}
+		chunk_merge(b, d->patch + (size_t)i * VMS_CHUNK_BYTES, be->patched);
+		for (unsigned s = 0; s < 8; s++)
+			if (!(be->m.valid >> s & 1))
+				memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
+		if (be->m.valid == VMS_MASK_FULL && is_zero(b)) {
+			be->m.to = VMS_ADDR_HOLE;
+			be->m.crc = 0;
+		} else {
+			be->m.crc = vms_crc32c(0, b, VMS_CHUNK_BYTES);
+		}
+	}
+}
+
+static void batch_read(struct vms_node *n, struct fetch *f)
+{
+	struct batch_arg *a = f->arg;
+	struct drain_job *d = a->d;
+	struct part *p = a->p;
+	bool stop = false;
+
+	d->busy = false;
+	for (unsigned i = 0; i < f->nent; i++) {
+		stop |= f->e[i].status == VMS_E_STOPPING;
+		/* collected between look-up and read: looked up again */
+		stop |= f->e[i].status == VMS_E_GONE || f->e[i].status == VMS_E_UNKNOWN;
+	}
+	if (d->dead) {
+		job_free(d);
+	} else if (stop) {
+		d->n = 0;
+		d->at = d->items.n; /* the next scan finds them again */
+	} else {
+		batch_content(d, f);
+		batch_order(n, p);
+		if (!a->sync)
+			drain_go(n, p);
+	}
+	free(a);
+	fetch_free(f);
+}
+
+static void batch_start(struct vms_node *n, struct part *p)
+{
+	struct drain_job *d = p->drain;
+	struct batch_arg *a = calloc(1, sizeof(*a));
+	struct fetch *f = fetch_new(n, VMS_SEG_ENTRIES_MAX);
+
+	vms_assert(a);
+	if (!d->data) {
+		d->data = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
+		d->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
+		vms_assert(d->data && d->patch);
+	}
+	a->d = d;
+	a->p = p;
+	a->sync = true;
+	f->arg = a;
+	f->done = batch_read;
+	d->n = 0;
+	while (d->n < VMS_SEG_ENTRIES_MAX && d->at < d->items.n) {
+		struct item *it = &d->items.d[d->at++];
+		struct batch_ent *be = &d->e[d->n];
+		struct fetch_ent *fe = &f->e[d->n];
+		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, it->branch,
+							it->extent, it->snap_gen, false);
+		struct vms_ovl_view v;
+		struct vms_page page;
+
+		if (!e)
+			continue;
+		memset(be, 0, sizeof(*be));
+		be->m.branch = it->branch;
+		be->m.snap_gen = it->snap_gen;
+		be->m.extent = it->extent;
+		be->m.chunk = it->chunk;
+		be->m.valid = VMS_MASK_FULL;
+		fe->skip = true;
+		if (it->range) {
+			be->m.flags = MOVE_RANGE;
+			be->m.crc = it->count;
+			be->m.from_seq = it->seq;
+			d->n++;
+			continue;
+		}
+		vms_ovl_view(&n->ovl, e, it->chunk, p->committed, &v);
+		if (!v.newest_seq || !v.c || v.c->pins || !v.c->newest)
+			continue;
+		if (!(v.have | v.zero))
+			continue;
+		{
+			struct vms_ovl_piece *pc = v.c->newest;
+
+			while (pc && pc->seq > p->committed)
+				pc = pc->older;
+			if (!pc || pc->seq != v.newest_seq)
+				continue; /* only the range shows: it is drained as such */
+		}
+		be->m.from_seq = v.newest_seq;
+		be->m.to = VMS_ADDR_ASK; /* a place follows */
+		memset(page.entry, 0, sizeof(page.entry));
+		if ((v.have | v.zero) != VMS_MASK_FULL) {
+			fe->skip = false;
+			if (part_page(n, p, it->branch, it->extent, it->chunk / VMS_SUBEXT_CHUNKS,
+				      it->snap_gen, &page)) {
+				fe->skip = true; /* page lost: only the patch is valid */
+				fe->status = VMS_E_CORRUPT;
+			}
+		}
+		fe->buf = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
+		chunk_resolve(n, p, &v, &page, it->chunk,
+			      d->patch + (size_t)d->n * VMS_CHUNK_BYTES, &be->patched, &fe->addr);
+		d->n++;
+	}
+	f->nent = d->n;
+	if (!d->n) {
+		free(a);
+		fetch_free(f);
+		return;
+	}
+	d->busy = true;
+	fetch_start(n, f);
+	if (p->drain == d && d->busy)
+		a->sync = false;
+}
+
+/* Go on with a partition's job as far as records on their way allow. */
+static void drain_go(struct vms_node *n, struct part *p)
+{
+	struct drain_job *d;
+
+	while ((d = p->drain) && !d->busy) {
+		unsigned before = d->n;
+
+		if (!part_serving(p) || !part_members_ready(p) || n->stopping) {
+			job_done(n, p);
+			return;
+		}
+		if (p->moves_ordered >= AHEAD_MAX || p->trims_ordered)
+			return;
+		if (d->n) {
+			batch_order(n, p); /* waited for a container or for log space */
+			if (d->n == before)
+				return;
+			continue;
+		}
+		if (d->at >= d->items.n) {
+			job_done(n, p);
+			return;
+		}
+		batch_start(n, p);
+		if (d == p->drain && d->n && !d->busy)
+			return; /* waits for a container */
+	}
+}
+
+/* A record of the partition was applied. */
+void drain_applied(struct vms_node *n, struct part *p)
+{
+	if (p->drain)
+		drain_go(n, p);
+}
+
+/* The newest record whose place in the log is below pos. */
+static uint64_t seq_below(struct part *p, uint64_t pos)
+{
+	uint64_t s = p->recs_first;
+
+	for (size_t i = p->recs_head; i < p->recs.n && p->recs.d[i].log_pos < pos; i++)
+		s = p->recs_first + (i - p->recs_head);
+	return s;
+}
+
+static void ask_primary(struct vms_node *n, struct part *p, uint8_t *body, unsigned *k)
+{
+	vms_put_le32(body + 16 * *k, p->number);
+	vms_put_le32(body + 16 * *k + 4, 0);
+	vms_put_le64(body + 16 * *k + 8, seq_below(p, n->drain_limit));
+	(*k)++;
+}
+
+void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct vms_rd r;
+
+	(void)c;
+	vms_rd_init(&r, m->body, m->body_bytes);
+	while (vms_rd_left(&r) >= 16) {
+		struct part *p = node_part(n, vms_rd_u32(&r));
+		uint64_t seq;
+
+		vms_rd_skip(&r, 4);
+		seq = vms_rd_u64(&r);
+		if (p && p->primary && seq > p->drain_req) {
+			p->drain_req = seq;
+			p->scan_due = true;
+		}
+	}
+}
+
+/* Containers that an earlier process or epoch left open are sealed at their end. */
+static void seal_left(struct vms_node *n, struct part *p)
+{
+	if (p->moves_ordered || p->applied != p->committed || p->committed != p->seq_last)
+		return;
+	VMS_VEC_FOREACH(&p->ctrs, c)
+		if (c->state == 1 && c->number != p->open_ctr && c->number != p->open_ordered &&
+		    !c->sealing && seal_order(n, p, c->number, c->segs) == 0)
+			c->sealing = true;
+}
+
+void drain_timer(struct vms_node *n)
+{
+	uint64_t open = vms_wal_gen_open(n->wal), used = vms_wal_used_bytes(n->wal);
+	uint64_t size = vms_wal_size_bytes(n->wal);
+	bool again = n->now_ms >= n->drain_ms;
+	uint64_t limit;
+
+	if (vms_wal_gen_oldest(n->wal) == open && used > size * 3 / 10 &&
+	    n->now_ms - n->gen_seal_ms > 50) {
+		vms_wal_gen_seal(n->wal);
+		n->gen_seal_ms = n->now_ms;
+	}
+	limit = vms_wal_gen_oldest(n->wal) < open ? vms_wal_gen_start_pos(n->wal, open) : 0;
+	if (limit > n->drain_limit) {
+		n->drain_limit = limit;
+		again = true;
+	}
+	if (again)
+		n->drain_ms = n->now_ms + n->tm.tick_ms;
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p || !p->known)
+			continue;
+		if (part_serving(p) && again)
+			seal_left(n, p);
+		if (p->drain) {
+			drain_go(n, p);
+			continue;
+		}
+		if (p->clean_pos >= n->drain_limit && !p->scan_due)
+			continue;
+		if (!p->ovl.exts) {
+			p->clean_pos = n->drain_limit;
+			p->scan_due = false;
+			continue;
+		}
+		if (!again && !p->scan_due)
+			continue;
+		if (!part_serving(p) || !part_members_ready(p) || n->stopping) {
+			p->scan_due = false;
+			if (scan(n, p, n->drain_limit, 0, NULL) == 0)
+				p->clean_pos = n->drain_limit;
+			continue;
+		}
+		if (n->drain_jobs >= JOBS_MAX)
+			continue;
+		p->scan_due = false;
+		p->drain = calloc(1, sizeof(*p->drain));
+		vms_assert(p->drain);
+		if (scan(n, p, n->drain_limit, p->drain_req, p->drain) == 0 &&
+		    p->clean_pos < n->drain_limit)
+			p->clean_pos = n->drain_limit;
+		if (!p->drain->items.n) {
+			job_free(p->drain);
+			p->drain = NULL;
+			continue;
+		}
+		qsort(p->drain->items.d, p->drain->items.n, sizeof(struct item), item_cmp);
+		n->drain_jobs++;
+		drain_go(n, p);
+	}
+	if (again) {
+		uint8_t *body = malloc(16 * (size_t)n->nparts);
+
+		vms_assert(body);
+		for (unsigned x = 0; x < n->npeers && limit; x++) {
+			struct peer *pe = n->peer[x];
+			struct vms_msg m = {.type = VMS_MSG_DRAIN, .partition = VMS_PART_NONE};
+			unsigned k = 0;
+
+			for (uint32_t i = 0; pe->conn && i < n->nparts && k < 4096; i++) {
+				struct part *p = n->part[i];
+
+				if (p && p->known && !p->primary && p->conf.primary == pe->id &&
+				    p->clean_pos < n->drain_limit)
+					ask_primary(n, p, body, &k);
+			}
+			if (!k)
+				continue;
+			m.body = body;
+			m.body_bytes = 16 * k;
+			node_send(n, pe->conn, &m);
+		}
+		free(body);
+	}
+	if (n->drain_jobs)
+		node_wake_at(n, n->now_ms + 2);
+}
+
+/* ---- new addresses become safe ---- */
+
+struct upd {
+	uint64_t branch;
+	uint32_t extent;
+	unsigned n;
+	uint8_t subs;
+	uint8_t body[24 * 256];
+};
+
+static void upd_send(struct vms_node *n, struct part *p, struct upd *u)
+{
+	struct vms_holder *h = u->n ? vms_holder_find(&n->holders, u->branch, u->extent) : NULL;
+
+	for (uint32_t i = 0; h && i < h->n; i++) {
+		struct session *s = session_get(n, h->gw[i].gateway);
+		struct vms_msg m = {.type = VMS_MSG_PAGE_UPDATE, .partition = p->number};
+
+		if (!s || !s->conn || !(h->gw[i].subexts & u->subs))
+			continue;
+		m.epoch = p->conf.epoch;
+		m.branch = u->branch;
+		m.extent = u->extent;
+		m.body = u->body;
+		m.body_bytes = 24 * u->n;
+		n->st.page_updates++;
+		node_send(n, s->conn, &m);
+	}
+	u->n = 0;
+	u->subs = 0;
+}
+
+void drain_safe(struct vms_node *n, struct part *p)
+{
+	uint64_t safe = p->drain_ckpt;
+	struct upd u = {.n = 0};
+
+	for (unsigned i = 0; i < p->nm; i++)
+		if (i != p->self && p->m[i].ckpt_seq < safe)
+			safe = p->m[i].ckpt_seq;
+	if (!p->primary || safe <= p->safe_seq)
+		return;
+	p->safe_seq = safe;
+	while (p->stubs_head < p->stubs.n && p->stubs.d[p->stubs_head].seq <= safe) {
+		struct stub_ref r = p->stubs.d[p->stubs_head++];
+		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch,
+							r.extent, r.snap_gen, false);
+		struct vms_ovl_chunk *c =
+			e ? vms_ovl_chunk_get(&n->ovl, e, r.chunk, false) : NULL;
+
+		if (!c || !c->stub || c->stub_seq != r.seq)
+			continue;
+		if (u.n && (u.branch != r.branch || u.extent != r.extent || u.n == 256))
+			upd_send(n, p, &u);
+		u.branch = r.branch;
+		u.extent = r.extent;
+		u.subs |= (uint8_t)(1u << r.chunk / VMS_SUBEXT_CHUNKS);
+		vms_put_le16(u.body + 24 * u.n, r.chunk);
+		vms_put_le16(u.body + 24 * u.n + 2, 0);
+		vms_put_le32(u.body + 24 * u.n + 4, 0);
+		vms_put_le64(u.body + 24 * u.n + 8, c->stub_handed);
+		vms_put_le64(u.body + 24 * u.n + 16, c->stub_to);
+		u.n++;
+		vms_ovl_stub_drop(&n->ovl, c);
+		vms_ovl_chunk_tidy(&n->ovl, c);
+		vms_ovl_ext_tidy(&n->ovl, e);
+	}
+	upd_send(n, p, &u);
+	if (p->stubs_head == p->stubs.n)
+		p->stubs_head = p->stubs.n = 0;
+}

@@ -1,0 +1,645 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The node and the catalog: a new incarnation by compare, the lists of nodes,
+ * gateways, volumes and partitions, their watches, raising the epoch of each
+ * partition that lists an earlier process of this node, loss notices.
+ *
+ * Every decision is a compare on a revision; an unknown outcome is resolved by
+ * reading again (rules E2, E7, D7). While the catalog is away everything else
+ * goes on (E6). Keeps invariants 5, 15.
+ */
+#include "backend/node_int.h"
+
+static const char *const prefixes[5] = {"node/", "gateway/", "volume/", "part/", "loss/"};
+#define RETRY_MS(n) ((n)->tm.tick_ms)
+
+static void phase_go(struct vms_node *n);
+
+static void retry_later(struct vms_node *n)
+{
+	n->cat_busy = false;
+	n->retry_ms = n->now_ms + RETRY_MS(n);
+	node_wake_at(n, n->retry_ms);
+}
+
+static bool reply_ok(struct vms_node *n, const struct vms_cat_reply *r, const char *what)
+{
+	if (r->status == 0)
+		return true;
+	node_log(n, VMS_LOG_DEBUG, "catalog: %s: %s", what, vms_err_text(r->status));
+	return false;
+}
+
+/* ---- handlers of keys, for the first load and for watches ---- */
+
+static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_node cn;
+	struct vms_errmsg e;
+	struct peer *pe;
+
+	if (!kv->val)
+		return;
+	if (vms_cat_node_decode(kv, &cn, &e)) {
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+		return;
+	}
+	if (!n->id && !strcmp(cn.name, n->conf.name))
+		n->id = cn.id;
+	if (cn.id == n->id) {
+		if (n->phase > SP_SELF && cn.incarnation > n->incarnation)
+			node_fatal(n, VMS_E_INCARNATION,
+				   "a newer process runs as node %u (incarnation %llu, this one is "
+				   "%llu): stop one of them",
+				   cn.id, (unsigned long long)cn.incarnation,
+				   (unsigned long long)n->incarnation);
+		return;
+	}
+	pe = node_peer(n, cn.id, true);
+	if (!pe)
+		return;
+	pe->known = true;
+	snprintf(pe->address, sizeof(pe->address), "%s", cn.address);
+	if (cn.incarnation > pe->cat_incarnation)
+		pe->cat_incarnation = cn.incarnation;
+}
+
+static void on_gateway(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_gateway g;
+	struct vms_errmsg e;
+	uint64_t pos;
+
+	if (!kv->val)
+		return;
+	if (vms_cat_gateway_decode(kv, &g, &e)) {
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+		return;
+	}
+	/* A full log leaves the floor in memory; the catalog has it anyway. */
+	(void)floor_gateway(n, g.id, g.incarnation, &pos);
+}
+
+static void on_volume(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_volume v;
+	struct vms_errmsg e;
+	struct branch *b;
+
+	if (!kv->val)
+		return;
+	if (vms_cat_volume_decode(kv, &v, &e)) {
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+		return;
+	}
+	b = node_branch(n, v.branch, true);
+	b->known = true;
+	b->write_ack = v.write_ack;
+	b->state = v.state;
+	snprintf(b->name, sizeof(b->name), "%s", v.name);
+}
+
+static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_part_conf pc;
+	struct vms_errmsg e;
+	uint32_t number;
+
+	if (!kv->val)
+		return;
+	if (vms_cat_part_decode(kv, &number, &pc, &e)) {
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+		return;
+	}
+	if (number >= n->nparts) {
+		node_fatal(n, VMS_E_CONFIG, "the catalog has partition %u, but this node was set up "
+			   "for %u partitions", number, n->nparts);
+		return;
+	}
+	part_conf_update(n, number, &pc, kv->mod_revision);
+}
+
+static void on_loss(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	uint64_t count = kv->val ? strtoull(kv->val, NULL, 10) : 0;
+	struct branch *b = node_branch(n, strtoull(kv->key + 5, NULL, 16), true);
+
+	if (count > b->loss)
+		b->loss = count;
+}
+
+typedef void (*kv_fn)(struct vms_node *n, const struct vms_cat_kv *kv);
+static const kv_fn handlers[5] = {on_node, on_gateway, on_volume, on_part, on_loss};
+
+/* ---- watches ---- */
+
+static void watch_event(struct vms_node *n, unsigned w, const struct vms_cat_reply *r)
+{
+	if (r->status) {
+		/* too old or broken: load again */
+		n->cat->ops->unwatch(n->cat, n->watch[w]);
+		n->watch[w] = 0;
+		n->reload_ms[w] = n->now_ms + RETRY_MS(n);
+		node_wake_at(n, n->reload_ms[w]);
+		return;
+	}
+	for (unsigned i = 0; i < r->nkv && !n->poisoned; i++)
+		handlers[w](n, &r->kv[i]);
+	if (w == 3 || w == 0)
+		cat_raise_check(n);
+}
+#define WATCH_FN(i)                                                                       \
+	static void watch_##i(void *arg, const struct vms_cat_reply *r)                   \
+	{                                                                                 \
+		watch_event(arg, i, r);                                                   \
+	}
+WATCH_FN(0)
+WATCH_FN(1)
+WATCH_FN(2)
+WATCH_FN(3)
+WATCH_FN(4)
+static const vms_cat_done_fn watch_fns[5] = {watch_0, watch_1, watch_2, watch_3, watch_4};
+
+/* ---- first load and reload of one prefix, page by page ---- */
+
+static void load_page(struct vms_node *n);
+
+static void load_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	unsigned w = n->cat_prefix_loading;
+
+	if (!reply_ok(n, r, prefixes[w])) {
+		n->cat_after[0] = 0;
+		retry_later(n);
+		return;
+	}
+	if (!n->cat_after[0])
+		n->load_rev = r->revision;
+	for (unsigned i = 0; i < r->nkv && !n->poisoned; i++)
+		handlers[w](n, &r->kv[i]);
+	if (r->more && r->nkv) {
+		snprintf(n->cat_after, sizeof(n->cat_after), "%s", r->kv[r->nkv - 1].key);
+		load_page(n);
+		return;
+	}
+	n->cat_after[0] = 0;
+	n->cat_busy = false;
+	n->reload_ms[w] = 0;
+	n->loss_loaded |= w == 4;
+	if (!n->watch[w])
+		n->watch[w] = n->cat->ops->watch(n->cat, prefixes[w], n->load_rev, watch_fns[w], n);
+	if (n->phase == SP_NODES && w == 0)
+		n->phase = SP_SELF;
+	else if (n->phase == SP_GATEWAYS && w == 1)
+		n->phase = SP_VOLUMES;
+	else if (n->phase == SP_VOLUMES && w == 2)
+		n->phase = SP_PARTS;
+	else if (n->phase == SP_PARTS && w == 3) {
+		n->phase = SP_RUN;
+		node_log(n, VMS_LOG_INFO, "node %llu runs, incarnation %llu",
+			 (unsigned long long)n->id, (unsigned long long)n->incarnation);
+	}
+	cat_raise_check(n);
+	phase_go(n);
+}
+
+static void load_page(struct vms_node *n)
+{
+	n->cat->ops->range(n->cat, prefixes[n->cat_prefix_loading],
+			   n->cat_after[0] ? n->cat_after : NULL, load_done, n);
+}
+
+static void load(struct vms_node *n, unsigned w)
+{
+	n->cat_prefix_loading = w;
+	n->cat_busy = true;
+	n->cat_after[0] = 0;
+	load_page(n);
+}
+
+/* ---- cluster record and own incarnation ---- */
+
+static void cluster_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct vms_errmsg e;
+
+	if (!reply_ok(n, r, "cluster") || r->nkv == 0) {
+		retry_later(n);
+		return;
+	}
+	n->cat_busy = false;
+	if (vms_cat_cluster_decode(&r->kv[0], &n->cluster, &e)) {
+		node_fatal(n, VMS_E_CORRUPT, "%s", e.text);
+		return;
+	}
+	if (n->cluster.part_bits != n->conf.part_bits ||
+	    memcmp(n->cluster.uuid, n->conf.cluster_uuid, 16)) {
+		node_fatal(n, VMS_E_CONFIG,
+			   "the disk of this node belongs to another cluster (uuid or number of "
+			   "partitions differ from the catalog's)");
+		return;
+	}
+	if (n->cluster.timing_factor > 0) {
+		n->tm = vms_timing_default(n->cluster.timing_factor);
+		if (n->mut != MUT_NO_LEASE_WAIT)
+			n->serve_from_ms =
+				n->start_ms + n->tm.lease_ms + n->tm.lease_ms / 50 + 2;
+	}
+	n->phase = SP_NODES;
+	phase_go(n);
+}
+
+static void self_set_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+
+	n->self_busy = false;
+	if (r->status) {
+		/* conflict or unknown: read it again and go above whatever is there */
+		n->incarnation = 0;
+		retry_later(n);
+		return;
+	}
+	n->cat_busy = false;
+	n->phase = SP_GATEWAYS;
+	phase_go(n);
+}
+
+static void self_get_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct vms_cat_node cn;
+	struct vms_errmsg e;
+	struct vms_cat_cmp cmp;
+	struct vms_cat_op op;
+	char key[VMS_CAT_KEY_BYTES_MAX], *val;
+
+	if (!reply_ok(n, r, "own record") || r->nkv == 0) {
+		retry_later(n);
+		return;
+	}
+	if (vms_cat_node_decode(&r->kv[0], &cn, &e)) {
+		node_fatal(n, VMS_E_CORRUPT, "%s", e.text);
+		return;
+	}
+	/* never below what this disk has served under */
+	if (cn.incarnation < n->last_incarnation)
+		cn.incarnation = n->last_incarnation;
+	cn.incarnation++;
+	if (n->conf.address[0])
+		snprintf(cn.address, sizeof(cn.address), "%s", n->conf.address);
+	n->incarnation = cn.incarnation;
+	vms_cat_key_node(key, (uint32_t)n->id);
+	val = vms_cat_node_encode(&cn);
+	vms_assert(val);
+	cmp = (struct vms_cat_cmp){key, r->kv[0].mod_revision};
+	op = (struct vms_cat_op){key, val, 0};
+	n->self_busy = true;
+	n->cat->ops->txn(n->cat, &cmp, 1, &op, 1, self_set_done, n);
+	free(val);
+}
+
+static void log_synced(struct vms_node *n, struct dio *d, int status);
+
+struct clean_io {
+	struct dio d;
+};
+
+static void clean_done(struct vms_node *n, struct dio *d, int status)
+{
+	free(d);
+	if (status == VMS_E_STOPPING)
+		return;
+	if (status) {
+		node_fatal(n, status, "cannot write the index at start: %s", vms_err_text(status));
+		return;
+	}
+	n->phase = SP_CLUSTER;
+	n->cat_busy = false;
+	phase_go(n);
+}
+
+/* The clean mark goes before anything can be acknowledged. */
+static void log_synced(struct vms_node *n, struct dio *d, int status)
+{
+	if (status) {
+		free(d);
+		if (status != VMS_E_STOPPING)
+			node_fatal(n, status, "cannot sync the log at start: %s",
+				   vms_err_text(status));
+		return;
+	}
+	d->fn = clean_done;
+	vms_meta_batch_reset(&n->batch);
+	if (ckpt_put_ident(n, &n->batch, false)) {
+		free(d);
+		node_fatal(n, VMS_E_NOMEM, "out of memory at start");
+		return;
+	}
+	n->disk.ops->meta_commit(n->disk.ctx, &n->batch, dio_token(n, d));
+}
+
+static void phase_go(struct vms_node *n)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct clean_io *io;
+
+	if (n->poisoned || n->cat_busy || n->now_ms < n->retry_ms)
+		return;
+	switch (n->phase) {
+	case SP_CLEAN:
+		/* What the log was read from must be durable before it counts as such. */
+		io = calloc(1, sizeof(*io));
+		vms_assert(io);
+		io->d.fn = log_synced;
+		n->cat_busy = true;
+		n->disk.ops->log_sync(n->disk.ctx, dio_token(n, &io->d));
+		break;
+	case SP_CLUSTER:
+		n->cat_busy = true;
+		n->cat->ops->get(n->cat, "cluster", cluster_done, n);
+		break;
+	case SP_NODES:
+		load(n, 0);
+		break;
+	case SP_SELF:
+		if (!n->id) {
+			/* not joined yet: the watch tells */
+			n->retry_ms = n->now_ms + RETRY_MS(n);
+			node_wake_at(n, n->retry_ms);
+			break;
+		}
+		n->cat_busy = true;
+		vms_cat_key_node(key, (uint32_t)n->id);
+		n->cat->ops->get(n->cat, key, self_get_done, n);
+		break;
+	case SP_GATEWAYS:
+		load(n, 1);
+		break;
+	case SP_VOLUMES:
+		load(n, 2);
+		break;
+	case SP_PARTS:
+		load(n, 3);
+		break;
+	case SP_RUN:
+		for (unsigned w = 0; w < 5; w++)
+			if (!n->watch[w] && n->now_ms >= n->reload_ms[w]) {
+				load(n, w);
+				break;
+			}
+		break;
+	}
+}
+
+void cat_start(struct vms_node *n)
+{
+	n->phase = SP_CLEAN;
+	n->cat_busy = false;
+	phase_go(n);
+}
+
+void cat_timer(struct vms_node *n)
+{
+	phase_go(n);
+	if (n->phase == SP_RUN && n->now_ms >= n->raise_retry_ms)
+		cat_raise_check(n);
+}
+
+/* ---- epochs ---- */
+
+static void raise_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+
+	n->raise_busy = false;
+	for (unsigned i = 0; i < n->nraise; i++) {
+		struct part *p = node_part(n, n->raise_part[i]);
+
+		if (p)
+			p->raising = false;
+	}
+	n->nraise = 0;
+	if (r->status) {
+		/* conflict: another member raised; unknown: the watch tells. Read part/
+		 * again, compare, try again. */
+		n->raise_retry_ms = n->now_ms + RETRY_MS(n) / 4 + 1 +
+				    vms_rng_below(&n->rng, RETRY_MS(n));
+		node_wake_at(n, n->raise_retry_ms);
+		if (!n->cat_busy && n->phase == SP_RUN)
+			load(n, 3);
+		return;
+	}
+	cat_raise_check(n);
+}
+
+/* Partitions that list an earlier process of this node: one epoch higher, with
+ * this one. Also those that lost memory-mode writes (cat_loss_start). */
+void cat_raise_check(struct vms_node *n)
+{
+	struct vms_cat_cmp cmp[NODE_RAISE_BATCH];
+	struct vms_cat_op op[NODE_RAISE_BATCH];
+	char(*keys)[VMS_CAT_KEY_BYTES_MAX];
+	unsigned k = 0;
+
+	if (n->phase != SP_RUN || n->raise_busy || n->loss_busy || n->poisoned || n->stopping ||
+	    n->now_ms < n->raise_retry_ms)
+		return;
+	keys = NULL;
+	for (uint32_t i = 0; i < n->nparts && k < NODE_RAISE_BATCH; i++) {
+		struct part *p = n->part[i];
+		struct vms_part_conf pc;
+		bool mine = false;
+
+		if (!p || !p->known || p->conf.epoch == 0)
+			continue;
+		pc = p->conf;
+		for (unsigned j = 0; j < pc.nmembers; j++)
+			if (pc.member[j].node == n->id &&
+			    pc.member[j].incarnation != n->incarnation) {
+				pc.member[j].incarnation = n->incarnation;
+				mine = true;
+			}
+		if (!mine)
+			continue;
+		pc.epoch++;
+		if (!keys) {
+			keys = malloc(NODE_RAISE_BATCH * sizeof(*keys));
+			vms_assert(keys);
+		}
+		vms_cat_key_part(keys[k], i);
+		cmp[k] = (struct vms_cat_cmp){keys[k], p->conf_rev};
+		op[k] = (struct vms_cat_op){keys[k], vms_cat_part_encode(&pc), 0};
+		n->raise_part[k] = i;
+		p->raising = true;
+		k++;
+	}
+	if (!k)
+		return;
+	n->nraise = k;
+	n->raise_busy = true;
+	n->cat->ops->txn(n->cat, cmp, k, op, k, raise_done, n);
+	for (unsigned i = 0; i < k; i++)
+		free((char *)op[i].val);
+	free(keys);
+}
+
+/* ---- loss of memory-mode writes (rules D7, D8) ---- */
+
+struct loss_job {
+	struct vms_node *n;
+	struct part *p;
+	uint64_t *branch, *rev, *count;
+	unsigned nb, at, written, batch;
+	bool part_done;
+};
+static struct loss_job *loss_job_of(struct vms_node *n);
+
+static void loss_end(struct loss_job *j, bool ok)
+{
+	struct vms_node *n = j->n;
+	struct part *p = j->p;
+
+	n->loss_busy = false;
+	for (unsigned i = 0; ok && i < j->nb; i++) {
+		struct branch *b = node_branch(n, j->branch[i], true);
+
+		if (j->count[i] + 1 > b->loss)
+			b->loss = j->count[i] + 1;
+	}
+	free(j->branch);
+	free(j->rev);
+	free(j->count);
+	j->branch = NULL;
+	if (ok)
+		part_loss_done(n, p);
+	else
+		p->state = PS_WAIT; /* the timer tries the whole view again */
+}
+
+static void loss_write(struct loss_job *j);
+
+static void loss_txn_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct loss_job *j = loss_job_of(n);
+
+	if (r->status) {
+		node_log(n, VMS_LOG_DEBUG, "loss notice: %s", vms_err_text(r->status));
+		loss_end(j, false);
+		return;
+	}
+	j->written += j->batch;
+	if (j->part_done)
+		loss_end(j, true);
+	else
+		loss_write(j);
+}
+
+/* The notices of all volumes come before the partition's: a crash in between
+ * tells a volume twice rather than never. */
+static void loss_write(struct loss_job *j)
+{
+	enum { BATCH = 100 };
+	struct vms_node *n = j->n;
+	struct vms_part_conf pc = j->p->conf;
+	struct vms_cat_cmp cmp[BATCH];
+	struct vms_cat_op op[BATCH];
+	char(*keys)[VMS_CAT_KEY_BYTES_MAX] = calloc(BATCH, sizeof(*keys));
+	char vals[BATCH][24], *pv = NULL;
+	unsigned k = 0;
+
+	vms_assert(keys);
+	for (; k < BATCH && j->written + k < j->nb; k++) {
+		unsigned i = j->written + k;
+
+		vms_cat_key_loss(keys[k], j->branch[i]);
+		snprintf(vals[k], sizeof(vals[k]), "%llu", (unsigned long long)j->count[i] + 1);
+		cmp[k] = (struct vms_cat_cmp){keys[k], j->rev[i]};
+		op[k] = (struct vms_cat_op){keys[k], vals[k], 0};
+	}
+	j->batch = k;
+	if (j->written + k == j->nb && k < BATCH) {
+		pc.loss_epoch++;
+		pv = vms_cat_part_encode(&pc);
+		vms_assert(pv);
+		vms_cat_key_part(keys[k], j->p->number);
+		cmp[k] = (struct vms_cat_cmp){keys[k], j->p->conf_rev};
+		op[k] = (struct vms_cat_op){keys[k], pv, 0};
+		j->part_done = true;
+		k++;
+	}
+	n->cat->ops->txn(n->cat, cmp, k, op, k, loss_txn_done, n);
+	free(pv);
+	free(keys);
+}
+
+static void loss_get_next(struct loss_job *j);
+
+static void loss_get_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct loss_job *j = loss_job_of(n);
+
+	if (r->status) {
+		loss_end(j, false);
+		return;
+	}
+	if (r->nkv) {
+		j->rev[j->at] = r->kv[0].mod_revision;
+		j->count[j->at] = strtoull(r->kv[0].val, NULL, 10);
+	}
+	j->at++;
+	loss_get_next(j);
+}
+
+static void loss_get_next(struct loss_job *j)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	if (j->at == j->nb) {
+		loss_write(j);
+		return;
+	}
+	vms_cat_key_loss(key, j->branch[j->at]);
+	j->n->cat->ops->get(j->n->cat, key, loss_get_done, j->n);
+}
+
+static struct loss_job *loss_job_of(struct vms_node *n)
+{
+	return (struct loss_job *)n->loss_job;
+}
+
+void cat_loss_start(struct vms_node *n, struct part *p)
+{
+	struct loss_job *j;
+	unsigned room = n->branches.n + 1;
+
+	if (n->loss_busy || n->raise_busy) {
+		p->state = PS_WAIT;
+		return;
+	}
+	if (!n->loss_job)
+		n->loss_job = calloc(1, sizeof(*j));
+	j = n->loss_job;
+	vms_assert(j);
+	memset(j, 0, sizeof(*j));
+	j->n = n;
+	j->p = p;
+	j->branch = calloc(room, 8);
+	j->rev = calloc(room, 8);
+	j->count = calloc(room, 8);
+	vms_assert(j->branch && j->rev && j->count);
+	for (uint32_t i = 0; i <= n->branches.mask; i++)
+		for (struct vms_hlink *l = n->branches.bucket[i]; l; l = l->next) {
+			struct branch *b = vms_hlink_entry(l, struct branch, link);
+
+			if (b->known && b->write_ack == VMS_ACK_MEMORY)
+				j->branch[j->nb++] = l->key;
+		}
+	n->loss_busy = true;
+	n->st.losses++;
+	loss_get_next(j);
+}

@@ -1,0 +1,646 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Private to backend/node*.c, drain.c, checkpoint.c, replay.c, collect.c,
+ * apply.c: the state of a storage node. One thread owns all of it.
+ *
+ * Lanes of a partition's sequence, each in seq order:
+ *   ordered    (seq_last)   appended to the own log, sent to the other members
+ *   committed  all members hold it (durable where it must be) and no gateway holds
+ *              an older page: visible, answered
+ *   applied    its effect on pages and containers is done (drains copy bytes)
+ */
+#ifndef VMS_NODE_INT_H
+#define VMS_NODE_INT_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/holders.h"
+#include "backend/node.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
+
+/* One defect each, for the tests that prove they would be found. */
+enum node_mutant {
+	MUT_NONE,
+	MUT_SKIP_AGE = 1,	 /* old ops are ordered */
+	MUT_SKIP_DUP = 2,	 /* retries apply again */
+	MUT_ACK_EARLY = 3,	 /* committed before the backups have it */
+	MUT_READ_UNCOMMITTED = 4,/* reads show ordered writes */
+	MUT_NO_INVAL_WAIT = 5,	 /* committed while a gateway holds an older page */
+	MUT_NO_INC_FLOOR = 6,	 /* older gateway incarnations are served */
+	MUT_NO_CTR_SYNC = 7,	 /* index commit before the container bytes are durable */
+	MUT_REDRAIN = 8,	 /* replay applies page changes that are there already */
+	MUT_NO_LEASE_WAIT = 9,	 /* a restarted primary serves at once */
+	MUT_EARLY_ADDR = 10,	 /* container addresses leave before they are durable */
+	MUT_FREE_EARLY = 11,	 /* log freed before the index commit ended */
+	MUT_NO_CEILING = 12,	 /* log positions start again after a restart */
+	MUT_SWEEP_LIVE = 13,	 /* the collector misses pages that change while it marks */
+	MUT_SKIP_CANCEL = 14,	 /* tombstones are ignored */
+	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
+	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
+	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
+};
+
+#define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
+#define NODE_WAIT_OPS_MAX   8192u
+#define NODE_TICKS_KEPT	    64u
+#define NODE_PEER_WINDOW    (16u << 20) /* record bytes in flight to one peer */
+#define NODE_WRITE_BYTES_MAX (2u << 20)
+#define NODE_CEILING_STEP   (1ull << 20)
+#define NODE_SLOT_MAX	    65536u
+#define NODE_READS_MAX	    4096u
+#define NODE_READ_BYTES_MAX (256u << 20)
+#define NODE_SEGS_MAX	    16384u /* segment headers cached */
+#define NODE_FLUSHES_MAX    256u
+#define NODE_RAISE_BATCH    60u
+
+/* vms_move.flags of a DRAIN: the entry stands for `crc` chunks from `chunk` on,
+ * which a ZERO range makes holes. */
+#define MOVE_RANGE 1u
+
+struct vms_node;
+struct part;
+struct op;
+
+/* ---- disk I/O in flight ---- */
+struct dio {
+	void (*fn)(struct vms_node *n, struct dio *d, int status);
+	uint32_t slot;
+};
+
+/* ---- one record of a partition that lies in the log ---- */
+struct prec {
+	uint64_t log_pos; /* 0: not in the log any more */
+	uint64_t epoch;
+	uint32_t bytes;
+	uint8_t type, flags;
+};
+
+struct ctr {
+	uint64_t number;
+	uint64_t epoch, incarnation; /* that opened it */
+	uint32_t segs;	  /* grid segments used by applied records */
+	uint32_t chunks;  /* written */
+	uint64_t live;	  /* estimate between marks */
+	uint64_t mark;	  /* counted by the running mark */
+	uint64_t moved_seq; /* last record that moved a chunk out */
+	uint8_t state;	  /* 1 open, 2 sealed, 3 dead */
+	bool dirty;	  /* changed since the last checkpoint */
+	bool marked;	  /* was sealed when the running mark began */
+	bool sweeping;	  /* a SWEEP names it */
+	bool sealing;	  /* a CTR_SEAL names it */
+	bool victim;	  /* being emptied */
+};
+
+enum part_state {
+	PS_NONE,    /* not a member */
+	PS_BACKUP,  /* member, not primary */
+	PS_WAIT,    /* primary: members not all connected under their incarnation */
+	PS_QUERY,   /* VIEW_STATE asked */
+	PS_FETCH,   /* CATCHUP from the member with the longest log */
+	PS_LOSS,    /* loss_epoch and loss notices on their way to the catalog */
+	PS_VIEW,    /* VIEW record on its way */
+	PS_LEASE,   /* pages of the former process may still be in use */
+	PS_ACTIVE,
+};
+
+struct member {
+	uint32_t node;
+	uint64_t incarnation;
+	struct peer *peer; /* NULL: self */
+	bool streaming;	   /* VIEW_STATE answered on the present connection */
+	bool asked;
+	uint64_t sent, held, durable, ckpt_seq, told;
+	uint64_t progress_ms; /* last time held or durable rose, or a record was sent */
+	bool in_out;
+	/* its VIEW_STATE answer */
+	uint64_t vs_view, vs_last, vs_intact, vs_pos, vs_ctr;
+	bool vs_lost;
+};
+
+struct stub_ref {
+	uint64_t seq;
+	uint64_t branch, snap_gen;
+	uint32_t extent;
+	uint16_t chunk;
+};
+
+struct part {
+	uint32_t number;
+	bool known;
+	struct vms_part_conf conf;
+	uint64_t conf_rev;
+	bool primary;
+	enum part_state state;
+	uint64_t epoch; /* promised: nothing lower is accepted */
+	struct member m[VMS_COPIES_MAX];
+	unsigned nm, self;
+	bool raising; /* a txn to raise its epoch is out */
+
+	/* sequence */
+	uint64_t view_epoch, view_first, intact_view;
+	/* memory-mode writes announced since the view began: in the own log, ordered
+	 * by this primary, durable on all members */
+	bool mem_flag, mem_ordered, mem_ok;
+	uint64_t mem_last;	    /* seq of the last memory-mode record */
+	VMS_VEC(struct prec) recs;
+	size_t recs_head;
+	uint64_t recs_first; /* seq of recs.d[recs_head] */
+	uint64_t seq_last, committed, applied, own_durable, all_durable;
+	uint64_t view_seq; /* seq of the VIEW record of the view being formed */
+	uint64_t last_internal;
+	bool was_active; /* this process has served as primary: its reads go on */
+	uint64_t fetch_last;
+	uint64_t replay_applied, swept_below;
+	uint64_t ck_view_epoch, ck_view_first; /* of the last committed view */
+	/* backup */
+	vms_conn_id repl_conn;
+	uint64_t ack_held, ack_durable;
+	bool in_ack;
+	uint64_t told_commit, told_all_durable;
+
+	uint64_t next_pos, ceiling, ceiling_ordered;
+	uint64_t next_ctr;
+
+	struct vms_ovl_part ovl;
+	VMS_VEC(struct ctr) ctrs; /* ascending */
+	struct op *pend_head, *pend_tail; /* ordered, by seq */
+	struct op *wait_head, *wait_tail; /* to be ordered */
+	struct op *locks;		  /* COMPARE AND WRITE, ORWRITE in work */
+	unsigned nwait;
+	bool in_dirty, in_retry;
+
+	/* drain, apply, checkpoint */
+	struct apply_job *apply;
+	struct drain_job *drain;
+	uint64_t open_ctr;	/* committed open; 0: none */
+	uint64_t open_ordered;	/* CTR_OPEN on its way */
+	uint32_t open_seg;	/* next free grid segment, ordered drains included */
+	uint32_t open_chunks;	/* chunks ordered into it */
+	uint64_t drain_req;	/* a member asks to drain what is at or below this seq */
+	struct vms_node *node;
+	bool scan_due;
+	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
+	unsigned trims_ordered;
+	uint64_t drain_applied;	/* seq of the last DRAIN/REMAP/TRIM applied */
+	uint64_t drain_ckpt;	/* the same in the durable index */
+	uint64_t safe_seq;	/* the same on all members */
+	uint64_t frozen_drain;	/* in the checkpoint being written */
+	VMS_VEC(struct stub_ref) stubs;
+	size_t stubs_head;
+	uint64_t clean_pos;  /* no needed piece below this log position */
+	bool state_dirty;
+	bool ckpt_told;
+
+	/* collector */
+	uint64_t live_chunks, dead_hint;
+	struct gc_job *gc;
+	uint64_t gc_at_ms;
+};
+
+/* ---- connections ---- */
+struct conn {
+	struct vms_hlink link;
+	vms_conn_id id;
+	bool hello, closing, outgoing;
+	uint8_t role;
+	uint32_t peer_id;
+	uint64_t incarnation;
+	struct session *sess;
+	struct peer *peer;
+	/* HELLO waits until this log position is durable */
+	uint64_t hello_pos;
+	struct vms_msg hello_req;
+	bool hello_wait;
+	struct conn *prev, *next;
+};
+
+struct peer {
+	uint32_t id;
+	bool known; /* in the catalog */
+	char address[64];
+	uint64_t cat_incarnation, incarnation;
+	vms_conn_id conn; /* 0: not connected (HELLO done) */
+	uint64_t next_connect_ms;
+	uint64_t tick, tick_sent_ms;
+	bool tick_wait;
+	VMS_VEC(uint32_t) out; /* partitions with something to send */
+	VMS_VEC(uint32_t) ack; /* partitions to acknowledge */
+	uint64_t unacked_bytes;	/* received and not acknowledged as held */
+	uint64_t inflight_bytes;
+	bool want_fua, held_wanted;
+	bool out_blocked;
+	bool ckpt_dirty;
+	uint64_t drain_asked_pos;
+	uint32_t log_permille; /* how full its log is */
+};
+
+struct inval {
+	struct vms_hlink link; /* key: req_id */
+	struct inval *prev, *next; /* of the session */
+	struct session *sess;
+	struct op *op; /* NULL: only to make room */
+	uint64_t sent_ms;
+};
+
+struct tomb {
+	uint64_t sequence, until_ms;
+};
+
+struct session {
+	struct session *next;
+	uint32_t gateway;
+	uint64_t incarnation;
+	vms_conn_id conn;
+	bool live; /* pages may be in use */
+	uint64_t tick;		/* last issued */
+	uint64_t tick_ms[NODE_TICKS_KEPT];
+	uint64_t tick_base;	/* first number of this incarnation's ticks */
+	bool tick_wait;
+	uint64_t lease_from_ms;
+	struct inval *invals;
+	VMS_VEC(struct tomb) tomb; /* by slot */
+};
+
+struct gwfloor {
+	struct vms_hlink link; /* key: gateway */
+	uint64_t incarnation;
+	uint64_t log_pos; /* durable when the log is beyond; 0: durable */
+};
+struct branch {
+	struct vms_hlink link; /* key: branch */
+	uint64_t snap_gen, lun_fence; /* floors */
+	bool floor_dirty;
+	bool known; /* a volume in the catalog */
+	uint8_t write_ack, state;
+	uint64_t loss; /* notices of lost memory-mode writes */
+	char name[128];
+};
+
+/* ---- ops ---- */
+enum op_state { OP_WAIT, OP_LOCK, OP_READ, OP_ORDERED };
+struct op {
+	struct op *next;      /* pend, wait, lock list; free list */
+	struct part *part;
+	enum op_state state;
+	vms_conn_id conn;
+	struct vms_msg req; /* header only */
+	uint8_t kind;
+	unsigned np;
+	struct vms_piece *pieces; /* own copy while it waits */
+	uint8_t *payload;
+	uint64_t payload_bytes;
+	uint64_t seq, first_pos;
+	unsigned inval_left;
+	uint64_t arrived_ms;
+	uint64_t waited_ms;
+	bool read_busy, dead;
+	struct fetch *fetch;
+};
+
+/* ---- chunk reads from containers ---- */
+struct fetch_ent {
+	vms_addr addr; /* in; HOLE: zeros */
+	uint8_t *buf;  /* in: 4096 bytes */
+	uint32_t crc;  /* out */
+	uint8_t valid; /* out: sector mask */
+	int status;    /* out */
+	bool skip;     /* in: nothing to read */
+};
+struct fetch {
+	struct vms_node *n;
+	void (*done)(struct vms_node *n, struct fetch *f);
+	void *arg;
+	unsigned nent;
+	unsigned pending;
+	bool issuing;
+	bool no_verify_cache;
+	struct fetch_ent *e;
+};
+
+struct seg_cache {
+	struct vms_hlink link; /* key: address of the header */
+	struct seg_cache *older, *newer;
+	uint32_t n;
+	uint32_t crc[VMS_SEG_ENTRIES_MAX];
+	uint8_t valid[VMS_SEG_ENTRIES_MAX];
+	uint64_t present;
+};
+
+struct flush {
+	struct flush *next;
+	vms_conn_id conn;
+	struct vms_msg req;
+	uint64_t arrived_ms;
+	bool memory;
+	VMS_VEC(struct {
+		uint32_t part;
+		uint64_t seq;
+	}) want;
+	uint64_t log_pos; /* other waits (FLOOR): own log durable up to here */
+	bool armed;
+};
+
+struct dur {
+	uint64_t end_pos;
+	uint32_t part;
+	uint64_t seq;
+};
+
+enum start_phase { SP_CLEAN, SP_CLUSTER, SP_NODES, SP_SELF, SP_GATEWAYS, SP_VOLUMES, SP_PARTS, SP_RUN };
+
+struct node_stats {
+	uint64_t writes, write_bytes, reads, read_chunks, pages, invalidations, flushes;
+	uint64_t busy, too_old, dups, stale;
+	uint64_t recs_sent, frames_sent, recs_recv, acks;
+	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
+	uint64_t swept, remapped, page_updates, views, losses, corrupt, nospc;
+};
+
+struct vms_node {
+	struct vms_node_conf conf;
+	struct vms_timing tm;
+	struct vms_disk disk;
+	struct vms_catalog *cat;
+	struct vms_node_update up;
+	uint64_t now_ms, start_ms;
+	struct vms_rng rng;
+	unsigned mut;
+
+	struct vms_wal *wal;
+	struct vms_pages *pages;
+	struct vms_ovl ovl;
+	struct vms_outcomes outcomes;
+	struct vms_holders holders;
+
+	uint64_t id, incarnation;
+	enum start_phase phase;
+	uint64_t retry_ms;
+	bool cat_busy;
+	bool clean_start; /* the last process ended cleanly */
+	uint64_t last_incarnation;
+	uint64_t serve_from_ms, part_ms;
+	bool poisoned, stopping, stopped, fatal_said;
+	unsigned cat_prefix_loading;
+	char cat_after[VMS_CAT_KEY_BYTES_MAX];
+	uint64_t load_rev;
+	uint64_t watch[5];
+	uint64_t reload_ms[5];
+	bool loss_loaded;
+	struct vms_cat_cluster cluster;
+	uint32_t raise_part[NODE_RAISE_BATCH];
+	unsigned nraise;
+	bool raise_busy, loss_busy, self_busy;
+	void *loss_job;
+	struct out_frame *out_frame;
+	uint32_t loss_part;
+	uint64_t raise_retry_ms;
+
+	struct part **part; /* 1 << part_bits, NULL: not a member and never was */
+	uint32_t nparts;
+	VMS_VEC(uint32_t) dirty;	/* partitions whose commit may advance */
+	VMS_VEC(uint32_t) retry;	/* partitions whose waiting ops shall be tried again */
+	struct vms_htab conns;
+	struct conn *conn_list;
+	struct peer *peer[VMS_NODES_MAX];
+	unsigned npeers;
+	struct session *sessions;
+	unsigned nsessions;
+	struct vms_htab invals;
+	uint64_t next_req;
+	struct vms_htab gwfloors, branches;
+
+	struct op *free_ops;
+	uint64_t wait_bytes;
+	unsigned nwait, npend, nreads, nflushes;
+	uint64_t read_bytes;
+	struct flush *flushes;
+	struct { /* records not durable in the own log */
+		struct dur *d;
+		size_t head, n, room; /* ring */
+	} dur;
+	bool want_sync;
+	uint64_t mem_sync_ms;
+	bool floors_dirty;
+
+	VMS_VEC(struct dio *) dios;
+	VMS_VEC(uint32_t) dio_free;
+	unsigned dio_busy;
+	struct vms_htab segs;
+	struct seg_cache *seg_oldest, *seg_newest;
+	unsigned nsegs;
+
+	/* admission */
+	uint64_t pace_ms, pace_bytes;
+	bool nospc;
+	uint64_t space_ms, space_free, space_total;
+	uint32_t meta_permille;
+	uint64_t stall_ctr_ms;
+
+	/* drain and checkpoint */
+	uint64_t drain_limit; /* log position up to which is being drained */
+	uint64_t drain_ms;
+	uint32_t drain_next;  /* partition to look at next */
+	unsigned drain_jobs;
+	struct ckpt *ckpt;
+	struct vms_meta_batch batch;
+	uint64_t ckpt_ms, gen_seal_ms;
+	uint64_t copy_ms;
+	VMS_VEC(uint64_t) unlink; /* dead containers, durable: files to remove */
+	VMS_VEC(uint64_t) unlink_next; /* dead, in the checkpoint being written */
+	unsigned unlinks;
+	bool stop_said, stop_closed;
+	unsigned applies;	  /* apply jobs running */
+
+	/* collector */
+	uint32_t gc_next;
+	unsigned gc_jobs;
+
+	uint64_t deadline_ms;
+	struct node_stats st;
+	struct vms_piece piece_buf[VMS_WRITE_PIECES_MAX];
+	struct vms_piece piece_buf2[VMS_WRITE_PIECES_MAX];
+	uint8_t meta_buf[8 + VMS_PIECE_BYTES * VMS_WRITE_PIECES_MAX];
+	uint8_t addr_buf[8 * VMS_WRITE_PIECES_MAX];
+};
+
+/* ---- node.c ---- */
+void node_log(struct vms_node *n, int level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void node_fatal(struct vms_node *n, int err, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+uint64_t dio_token(struct vms_node *n, struct dio *d);
+struct part *node_part(struct vms_node *n, uint32_t number); /* NULL: none */
+struct part *node_part_make(struct vms_node *n, uint32_t number);
+void part_mark_dirty(struct vms_node *n, struct part *p);
+void part_mark_retry(struct vms_node *n, struct part *p);
+struct branch *node_branch(struct vms_node *n, uint64_t branch, bool create);
+struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create);
+void node_wake_at(struct vms_node *n, uint64_t at_ms);
+static inline bool part_serving(const struct part *p)
+{
+	return p && p->primary && p->state == PS_ACTIVE;
+}
+/* Reads need only the primary, as long as this process has been serving. */
+static inline bool part_readable(const struct part *p)
+{
+	return p && p->primary && (p->state == PS_ACTIVE || p->was_active);
+}
+
+/* ---- node_cat.c ---- */
+void cat_start(struct vms_node *n);
+void cat_timer(struct vms_node *n);
+void cat_raise_check(struct vms_node *n);
+void cat_loss_start(struct vms_node *n, struct part *p);
+
+/* ---- node_conn.c ---- */
+struct conn *conn_get(struct vms_node *n, vms_conn_id id);
+void conn_event(struct vms_node *n, const struct vms_node_event *ev);
+void conn_timer(struct vms_node *n);
+void conn_durable(struct vms_node *n); /* the log's durable end has moved */
+int node_send(struct vms_node *n, vms_conn_id conn, struct vms_msg *m);
+void node_reply(struct vms_node *n, vms_conn_id conn, const struct vms_msg *req, int status);
+struct peer *node_peer(struct vms_node *n, uint32_t id, bool create);
+void peer_lost(struct vms_node *n, struct peer *pe);
+void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+
+/* ---- node_session.c ---- */
+struct session *session_get(struct vms_node *n, uint32_t gateway);
+void session_hello(struct vms_node *n, struct conn *c);
+void session_conn_down(struct vms_node *n, struct session *s);
+void session_void(struct vms_node *n, struct session *s);
+void session_tick(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void session_timer(struct vms_node *n);
+int session_age_check(struct vms_node *n, const struct vms_msg *m);
+uint64_t session_op_deadline(struct vms_node *n, const struct vms_msg *m);
+unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
+			    uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
+			    struct op *op);
+void session_inval_done(struct vms_node *n, struct inval *iv);
+void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+bool session_tomb(struct vms_node *n, const struct vms_opid *op);
+void session_cancel(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+int floor_gateway(struct vms_node *n, uint32_t gateway, uint64_t incarnation, uint64_t *pos);
+int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_t fence,
+		 uint64_t *pos);
+void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+
+/* ---- node_part.c ---- */
+void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part_conf *conf,
+		      uint64_t rev);
+void part_step(struct vms_node *n, struct part *p); /* primary: try to go on */
+void part_peer_change(struct vms_node *n, struct peer *pe);
+void part_view_state(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void part_catchup(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void part_view_committed(struct vms_node *n, struct part *p);
+void part_loss_done(struct vms_node *n, struct part *p);
+void part_timer(struct vms_node *n);
+bool part_members_ready(const struct part *p);
+struct member *part_member(struct part *p, const struct peer *pe);
+
+/* ---- node_repl.c ---- */
+struct prec *part_rec(struct part *p, uint64_t seq); /* NULL: not there */
+/* Order a record at the primary: appended, ingested, on its way. */
+int part_order(struct vms_node *n, struct part *p, struct vms_rec *r, const struct vms_iov *iov,
+	       unsigned niov);
+void part_rec_put(struct vms_node *n, struct part *p, const struct vms_rec *r,
+		  struct vms_rec_ref ref, bool live);
+void part_truncate(struct vms_node *n, struct part *p, uint64_t from);
+void part_recs_pop(struct part *p, uint64_t below_pos);
+int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
+		    const uint8_t *raw, uint32_t bytes);
+void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void repl_advance(struct vms_node *n, struct part *p);
+void repl_durable(struct vms_node *n);
+void repl_flush_out(struct vms_node *n); /* end of a turn */
+void repl_want(struct vms_node *n, struct part *p);
+void repl_ack_want(struct vms_node *n, struct part *p);
+void part_order_ceiling(struct vms_node *n, struct part *p);
+void part_fua(struct vms_node *n, struct part *p);
+
+/* ---- node_write.c ---- */
+struct op *op_new(struct vms_node *n);
+void op_free(struct vms_node *n, struct op *o);
+void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void write_retry(struct vms_node *n, struct part *p);
+void write_timer(struct vms_node *n, struct part *p);
+void write_committed(struct vms_node *n, struct part *p, struct op *o, const struct vms_rec *r,
+		     const struct vms_piece *pieces, unsigned np);
+void write_conn_void(struct vms_node *n, vms_conn_id conn);
+bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op);
+void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void flush_check(struct vms_node *n);
+void flush_wait_log(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos);
+void flush_conn_void(struct vms_node *n, vms_conn_id conn);
+void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void admission_timer(struct vms_node *n);
+
+/* ---- node_read.c ---- */
+void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void fetch_start(struct vms_node *n, struct fetch *f);
+struct fetch *fetch_new(struct vms_node *n, unsigned nent);
+void fetch_free(struct fetch *f);
+void segs_close(struct vms_node *n);
+void segs_put(struct vms_node *n, const struct vms_seg *s);
+/* Content of a chunk as of `committed`: patch[] gets the sectors of the overlay
+ * (mask in *patched), *base the address below (HOLE when nothing of it shows). */
+int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
+		  const struct vms_page *page, uint16_t chunk, uint8_t *patch, uint8_t *patched,
+		  vms_addr *base);
+void chunk_merge(uint8_t *base, const uint8_t *patch, uint8_t patched);
+int part_page(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+	      unsigned sub, uint64_t snap_gen, struct vms_page *out);
+struct ctr *part_ctr(struct part *p, uint64_t number);
+struct ctr *part_ctr_add(struct part *p, uint64_t number);
+int part_addr_check(struct vms_node *n, struct part *p, vms_addr a);
+
+/* ---- apply.c ---- */
+void apply_run(struct vms_node *n, struct part *p);
+void apply_abort(struct vms_node *n, struct part *p);
+void apply_timer(struct vms_node *n);
+void apply_peer_reply(struct vms_node *n, const struct vms_msg *m);
+
+/* ---- drain.c ---- */
+void drain_timer(struct vms_node *n);
+void drain_applied(struct vms_node *n, struct part *p);
+void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void drain_abort(struct vms_node *n, struct part *p);
+void drain_safe(struct vms_node *n, struct part *p);
+int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr, uint32_t *seg);
+void drain_seal_open(struct vms_node *n, struct part *p);
+
+/* ---- checkpoint.c ---- */
+void ckpt_timer(struct vms_node *n);
+void ckpt_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void ckpt_peer_up(struct vms_node *n, struct peer *pe);
+int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean);
+void stop_step(struct vms_node *n);
+
+/* ---- node_json.c ---- */
+void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+
+/* ---- replay.c ---- */
+int replay_open(struct vms_node *n, struct vms_errmsg *msg);
+
+/* ---- collect.c ---- */
+void gc_timer(struct vms_node *n);
+void gc_abort(struct vms_node *n, struct part *p);
+/* An entry of a page changed from a to b (either may be a hole). */
+void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, uint64_t seq);
+
+#endif

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Status and statistics of a node as JSON, for the tools (ADMIN, STATS). */
+#include <jansson.h>
+
+#include "backend/node_int.h"
+
+static const char *state_name(const struct part *p)
+{
+	static const char *const names[] = {"none",  "backup", "waiting", "query", "fetch",
+					    "loss", "view",   "lease",   "active"};
+
+	return names[p->state];
+}
+
+static json_t *partitions(struct vms_node *n)
+{
+	json_t *a = json_array();
+
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p || !p->known)
+			continue;
+		json_array_append_new(
+			a, json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
+				     (int)i, "state", state_name(p), "epoch",
+				     (json_int_t)p->conf.epoch, "seq", (json_int_t)p->seq_last,
+				     "committed", (json_int_t)p->committed, "applied",
+				     (json_int_t)p->applied, "undrained",
+				     (json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
+				     (json_int_t)p->ctrs.n, "live_chunks",
+				     (json_int_t)p->live_chunks, "members_ready",
+				     p->primary && part_members_ready(p)));
+	}
+	return a;
+}
+
+static json_t *space(struct vms_node *n)
+{
+	uint64_t chunks = 0, live = 0, ctrs = 0;
+
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i])
+			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
+				ctrs++;
+				chunks += c->chunks;
+				live += c->live;
+			}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "total_bytes",
+			 (json_int_t)n->space_total, "free_bytes", (json_int_t)n->space_free,
+			 "index_used_permille", (json_int_t)n->meta_permille, "log_bytes",
+			 (json_int_t)vms_wal_size_bytes(n->wal), "log_used_bytes",
+			 (json_int_t)vms_wal_used_bytes(n->wal), "containers", (json_int_t)ctrs,
+			 "container_chunks", (json_int_t)chunks, "live_chunks", (json_int_t)live,
+			 "low", n->nospc);
+}
+
+static json_t *stats(struct vms_node *n)
+{
+	const struct node_stats *s = &n->st;
+	json_t *o = json_object();
+
+#define S(name) json_object_set_new(o, "node." #name, json_integer((json_int_t)s->name))
+	S(writes);
+	S(write_bytes);
+	S(reads);
+	S(read_chunks);
+	S(pages);
+	S(invalidations);
+	S(flushes);
+	S(busy);
+	S(too_old);
+	S(dups);
+	S(stale);
+	S(recs_sent);
+	S(frames_sent);
+	S(recs_recv);
+	S(acks);
+	S(drains);
+	S(drained_chunks);
+	S(holes);
+	S(checkpoints);
+	S(copied);
+	S(swept);
+	S(remapped);
+	S(page_updates);
+	S(views);
+	S(losses);
+	S(corrupt);
+	S(nospc);
+#undef S
+	return o;
+}
+
+static json_t *status(struct vms_node *n)
+{
+	unsigned led = 0, active = 0, backup = 0, waiting = 0;
+	json_t *peers = json_array();
+
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p || !p->known)
+			continue;
+		if (!p->primary) {
+			backup++;
+			continue;
+		}
+		led++;
+		active += p->state == PS_ACTIVE;
+		waiting += p->state == PS_ACTIVE && !part_members_ready(p);
+	}
+	for (unsigned i = 0; i < n->npeers; i++)
+		json_array_append_new(peers, json_pack("{s:i, s:s, s:b, s:I}", "id",
+						       (int)n->peer[i]->id, "address",
+						       n->peer[i]->address, "connected",
+						       n->peer[i]->conn != 0, "incarnation",
+						       (json_int_t)n->peer[i]->incarnation));
+	return json_pack("{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "node", (int)n->id,
+			 "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
+			 n->poisoned	       ? "failed" :
+			 n->stopping	       ? "stopping" :
+			 n->phase == SP_RUN ? "running" :
+						 "starting",
+			 "partitions_led", (int)led, "partitions_active", (int)active,
+			 "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
+			 "gateways", (int)n->nsessions, "peers", peers, "space", space(n));
+}
+
+struct json_t *vms_node_json(struct vms_node *n, const char *what)
+{
+	if (!strcmp(what, "partitions"))
+		return partitions(n);
+	if (!strcmp(what, "space"))
+		return space(n);
+	if (!strcmp(what, "stats"))
+		return stats(n);
+	return status(n);
+}
+
+/* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats"}. */
+void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	json_t *q = json_loadb((const char *)m->body, m->body_bytes, 0, NULL), *a;
+	const char *what = q ? json_string_value(json_object_get(q, "what")) : NULL;
+	struct vms_msg re;
+	struct vms_iov iov;
+	char *text;
+
+	a = vms_node_json(n, what ? what : m->type == VMS_MSG_STATS ? "stats" : "status");
+	text = a ? json_dumps(a, JSON_COMPACT) : NULL;
+	json_decref(a);
+	json_decref(q);
+	if (!text) {
+		node_reply(n, c->id, m, VMS_E_NOMEM);
+		return;
+	}
+	vms_msg_reply_init(&re, m, 0);
+	if (strlen(text) <= VMS_FRAME_BODY_BYTES_MAX) {
+		re.body = (const uint8_t *)text;
+		re.body_bytes = (uint32_t)strlen(text);
+	} else {
+		iov = (struct vms_iov){text, strlen(text)};
+		re.flags |= VMS_F_PAYLOAD_CRC;
+		re.payload = &iov;
+		re.npayload = 1;
+		re.payload_bytes = iov.len;
+	}
+	node_send(n, c->id, &re);
+	free(text);
+}

@@ -1,0 +1,740 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Reads: index pages, chunks by address, chunks by place; and the engine that
+ * fetches chunks from containers, checked against their segment headers.
+ *
+ * Pages and log addresses come only from the primary, merged with its committed
+ * overlay; a chunk with an ordered, uncommitted write is ASK in pages and has its
+ * last committed content by LBA. A dead address answers GONE, one this replica
+ * does not know UNKNOWN; neither ever reads as zeros.
+ * Keeps invariants 2, 3, 19, 27 (rules A4, A5, A7, A11, B5).
+ */
+#include "backend/node_int.h"
+
+/* ---- containers of a partition ---- */
+
+struct ctr *part_ctr(struct part *p, uint64_t number)
+{
+	size_t lo = 0, hi = p->ctrs.n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (p->ctrs.d[mid].number < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < p->ctrs.n && p->ctrs.d[lo].number == number ? &p->ctrs.d[lo] : NULL;
+}
+
+struct ctr *part_ctr_add(struct part *p, uint64_t number)
+{
+	struct ctr *c = part_ctr(p, number);
+	size_t i = p->ctrs.n;
+
+	if (c)
+		return c;
+	(void)VMS_VEC_ADD(&p->ctrs);
+	for (; i && p->ctrs.d[i - 1].number > number; i--)
+		p->ctrs.d[i] = p->ctrs.d[i - 1];
+	memset(&p->ctrs.d[i], 0, sizeof(p->ctrs.d[i]));
+	p->ctrs.d[i].number = number;
+	return &p->ctrs.d[i];
+}
+
+/* 0: may be read; GONE: swept; UNKNOWN: not (yet) known here. */
+int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
+{
+	uint64_t number = vms_addr_container(a);
+	struct ctr *c = part_ctr(p, number);
+	uint32_t off = vms_addr_offset_bytes(a);
+
+	if (off % VMS_CHUNK_BYTES || off < 2 * VMS_CHUNK_BYTES ||
+	    vms_seg_header_offset(off) == off)
+		return VMS_E_UNKNOWN;
+	if (c)
+		return c->state == 3 ? VMS_E_GONE : 0;
+	return part_readable(p) && number < p->next_ctr ? VMS_E_GONE : VMS_E_UNKNOWN;
+	(void)n;
+}
+
+/* ---- segment headers ---- */
+
+static void seg_unlink(struct vms_node *n, struct seg_cache *s)
+{
+	if (s->older)
+		s->older->newer = s->newer;
+	else
+		n->seg_oldest = s->newer;
+	if (s->newer)
+		s->newer->older = s->older;
+	else
+		n->seg_newest = s->older;
+}
+
+static void seg_newest(struct vms_node *n, struct seg_cache *s)
+{
+	s->newer = NULL;
+	s->older = n->seg_newest;
+	if (n->seg_newest)
+		n->seg_newest->newer = s;
+	else
+		n->seg_oldest = s;
+	n->seg_newest = s;
+}
+
+static struct seg_cache *seg_get(struct vms_node *n, vms_addr header)
+{
+	struct vms_hlink *l = vms_htab_find(&n->segs, header);
+	struct seg_cache *s = l ? vms_hlink_entry(l, struct seg_cache, link) : NULL;
+
+	if (s && n->seg_newest != s) {
+		seg_unlink(n, s);
+		seg_newest(n, s);
+	}
+	return s;
+}
+
+void segs_put(struct vms_node *n, const struct vms_seg *sg)
+{
+	vms_addr key = vms_addr_make(sg->ctr, sg->offset_bytes);
+	struct seg_cache *s = seg_get(n, key);
+
+	if (!s) {
+		if (n->nsegs >= NODE_SEGS_MAX) {
+			s = n->seg_oldest;
+			seg_unlink(n, s);
+			vms_htab_del(&n->segs, &s->link);
+		} else {
+			s = malloc(sizeof(*s));
+			vms_assert(s);
+			n->nsegs++;
+		}
+		vms_htab_add(&n->segs, &s->link, key);
+		seg_newest(n, s);
+	}
+	s->n = sg->n;
+	s->present = 0;
+	for (uint32_t i = 0; i < sg->n; i++) {
+		unsigned k = vms_seg_index(vms_addr_offset_bytes(sg->e[i].addr));
+
+		if (vms_addr_container(sg->e[i].addr) != sg->ctr || k >= VMS_SEG_ENTRIES_MAX ||
+		    vms_seg_header_offset(vms_addr_offset_bytes(sg->e[i].addr)) !=
+			    sg->offset_bytes)
+			continue;
+		s->present |= 1ull << k;
+		s->crc[k] = sg->e[i].crc;
+		s->valid[k] = sg->e[i].valid;
+	}
+}
+
+void segs_close(struct vms_node *n)
+{
+	while (n->seg_oldest) {
+		struct seg_cache *s = n->seg_oldest;
+
+		n->seg_oldest = s->newer;
+		free(s);
+	}
+	vms_htab_free(&n->segs);
+}
+
+/* ---- fetch ---- */
+
+struct fetch *fetch_new(struct vms_node *n, unsigned nent)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	vms_assert(f);
+	f->n = n;
+	f->nent = nent;
+	f->e = calloc(nent ? nent : 1, sizeof(*f->e));
+	vms_assert(f->e);
+	return f;
+}
+
+void fetch_free(struct fetch *f)
+{
+	free(f->e);
+	free(f);
+}
+
+/* A run of chunks that follow each other in one segment. */
+struct run {
+	struct dio d;
+	struct fetch *f;
+	unsigned first, count;
+	bool data; /* the read in flight is the data's, else the header's */
+	uint8_t *hdr;
+};
+
+static uint32_t zero_crc(void)
+{
+	static const uint8_t zero[VMS_CHUNK_BYTES];
+	static uint32_t crc;
+
+	if (!crc)
+		crc = vms_crc32c(0, zero, sizeof(zero));
+	return crc;
+}
+
+static void run_end(struct vms_node *n, struct run *r, int status)
+{
+	struct fetch *f = r->f;
+	vms_addr first = f->e[r->first].addr;
+	uint32_t off = vms_addr_offset_bytes(first);
+	struct seg_cache *s;
+
+	s = seg_get(n, vms_addr_make(vms_addr_container(first), vms_seg_header_offset(off)));
+	for (unsigned i = 0; i < r->count; i++) {
+		struct fetch_ent *e = &f->e[r->first + i];
+		unsigned k = vms_seg_index(vms_addr_offset_bytes(e->addr));
+
+		e->status = status;
+		if (status == VMS_E_NOENT) {
+			struct part *p = node_part(
+				n, vms_addr_partition(e->addr, n->conf.part_bits));
+			int rc = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
+
+			e->status = rc ? rc : VMS_E_UNKNOWN;
+		}
+		if (e->status)
+			continue;
+		if (!s || !(s->present >> k & 1)) {
+			e->status = VMS_E_CORRUPT;
+		} else {
+			e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
+			e->valid = s->valid[k];
+			if (e->crc != s->crc[k])
+				e->status = VMS_E_CORRUPT;
+			else if (e->valid != VMS_MASK_FULL)
+				e->status = VMS_E_BAD_SECTORS;
+		}
+		if (e->status == VMS_E_CORRUPT) {
+			n->st.corrupt++;
+			node_log(n, VMS_LOG_ERROR,
+				 "container %09llx offset %u: chunk does not match its checksum",
+				 (unsigned long long)vms_addr_container(e->addr),
+				 vms_addr_offset_bytes(e->addr));
+		}
+	}
+	free(r->hdr);
+	free(r);
+	f->pending--;
+	if (!f->pending && !f->issuing)
+		f->done(n, f);
+}
+
+static int header_use(struct vms_node *n, struct run *r)
+{
+	vms_addr a = r->f->e[r->first].addr;
+	struct vms_seg sg;
+	int rc = vms_seg_decode(r->hdr, vms_addr_container(a),
+				vms_seg_header_offset(vms_addr_offset_bytes(a)), &sg);
+
+	if (!rc)
+		segs_put(n, &sg);
+	return rc;
+}
+
+static void run_event(struct vms_node *n, struct dio *d, int status);
+
+static void run_go(struct vms_node *n, struct run *r)
+{
+	vms_addr a = r->f->e[r->first].addr;
+	uint64_t c = vms_addr_container(a);
+	uint32_t off = vms_addr_offset_bytes(a), hoff = vms_seg_header_offset(off);
+	int rc;
+
+	if (!r->data) {
+		if (!seg_get(n, vms_addr_make(c, hoff))) {
+			r->hdr = malloc(VMS_CHUNK_BYTES);
+			vms_assert(r->hdr);
+			rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, hoff, r->hdr,
+						       VMS_CHUNK_BYTES);
+			if (rc == VMS_E_AGAIN) {
+				n->disk.ops->ctr_read(n->disk.ctx, c, hoff, r->hdr,
+						      VMS_CHUNK_BYTES, dio_token(n, &r->d));
+				return;
+			}
+			if (!rc)
+				rc = header_use(n, r);
+			if (rc) {
+				run_end(n, r, rc);
+				return;
+			}
+		}
+		r->data = true;
+	}
+	rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, off, r->f->e[r->first].buf,
+				       (size_t)r->count * VMS_CHUNK_BYTES);
+	if (rc == VMS_E_AGAIN) {
+		n->disk.ops->ctr_read(n->disk.ctx, c, off, r->f->e[r->first].buf,
+				      (size_t)r->count * VMS_CHUNK_BYTES, dio_token(n, &r->d));
+		return;
+	}
+	run_end(n, r, rc);
+}
+
+static void run_event(struct vms_node *n, struct dio *d, int status)
+{
+	struct run *r = (struct run *)((char *)d - offsetof(struct run, d));
+
+	if (!status && !r->data) {
+		status = header_use(n, r);
+		if (!status) {
+			r->data = true;
+			run_go(n, r);
+			return;
+		}
+	}
+	run_end(n, r, status);
+}
+
+/* Reads all entries; calls done() when all are there, maybe before it returns.
+ * The fetch and its buffers stay the caller's. */
+void fetch_start(struct vms_node *n, struct fetch *f)
+{
+	f->issuing = true;
+	for (unsigned i = 0; i < f->nent;) {
+		struct fetch_ent *e = &f->e[i];
+		struct run *r;
+		struct part *p;
+		unsigned k;
+
+		if (e->skip) {
+			i++;
+			continue;
+		}
+		if (e->addr == VMS_ADDR_HOLE) {
+			memset(e->buf, 0, VMS_CHUNK_BYTES);
+			e->crc = zero_crc();
+			e->valid = VMS_MASK_FULL;
+			e->status = 0;
+			i++;
+			continue;
+		}
+		p = node_part(n, vms_addr_partition(e->addr, n->conf.part_bits));
+		e->status = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
+		if (e->status) {
+			i++;
+			continue;
+		}
+		for (k = i + 1; k < f->nent; k++)
+			if (f->e[k].skip || f->e[k].addr != e->addr + (k - i) * VMS_CHUNK_BYTES ||
+			    f->e[k].buf != e->buf + (k - i) * VMS_CHUNK_BYTES ||
+			    vms_seg_header_offset(vms_addr_offset_bytes(f->e[k].addr)) !=
+				    vms_seg_header_offset(vms_addr_offset_bytes(e->addr)) ||
+			    vms_addr_container(f->e[k].addr) != vms_addr_container(e->addr) ||
+			    part_addr_check(n, p, f->e[k].addr))
+				break;
+		r = calloc(1, sizeof(*r));
+		vms_assert(r);
+		r->d.fn = run_event;
+		r->f = f;
+		r->first = i;
+		r->count = k - i;
+		f->pending++;
+		run_go(n, r);
+		i = k;
+	}
+	f->issuing = false;
+	if (!f->pending)
+		f->done(n, f);
+}
+
+/* ---- content of a chunk ---- */
+
+int part_page(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+	      unsigned sub, uint64_t snap_gen, struct vms_page *out)
+{
+	struct vms_page_key k = {p->number, branch, extent * VMS_EXTENT_SUBEXTS + sub, snap_gen};
+	int rc = vms_pages_lookup(n->pages, &k, out);
+
+	if (rc == VMS_E_NOENT) {
+		memset(out, 0, sizeof(*out));
+		out->key = k;
+		return 0;
+	}
+	if (rc)
+		node_log(n, VMS_LOG_ERROR, "partition %u: index page of branch %llu, sub-extent %u: "
+			 "%s", p->number, (unsigned long long)branch, k.subext, vms_err_text(rc));
+	return rc;
+}
+
+int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
+		  const struct vms_page *page, uint16_t chunk, uint8_t *patch, uint8_t *patched,
+		  vms_addr *base)
+{
+	for (unsigned s = 0; s < 8; s++) {
+		uint8_t *to = patch + s * VMS_LB_BYTES;
+
+		if (v->zero >> s & 1) {
+			memset(to, 0, VMS_LB_BYTES);
+		} else if (v->have >> s & 1) {
+			const struct vms_ovl_piece *pc = v->src[s];
+			unsigned before = vms_mask_sectors((uint8_t)(pc->mask & ((1u << s) - 1)));
+
+			memcpy(to, vms_wal_ptr(n->wal, pc->data_pos) + before * VMS_LB_BYTES,
+			       VMS_LB_BYTES);
+		}
+	}
+	*patched = v->have | v->zero;
+	*base = *patched == VMS_MASK_FULL ? VMS_ADDR_HOLE :
+					    page->entry[chunk % VMS_SUBEXT_CHUNKS];
+	(void)p;
+	return 0;
+}
+
+void chunk_merge(uint8_t *base, const uint8_t *patch, uint8_t patched)
+{
+	for (unsigned s = 0; s < 8; s++)
+		if (patched >> s & 1)
+			memcpy(base + s * VMS_LB_BYTES, patch + s * VMS_LB_BYTES, VMS_LB_BYTES);
+}
+
+/* ---- READ_ADDR, READ_LBA ---- */
+
+struct rop {
+	vms_conn_id conn;
+	struct vms_msg req;
+	unsigned n;
+	uint8_t *data;	  /* n chunks */
+	uint8_t *patch;	  /* n chunks, allocated with the first */
+	uint8_t *patched; /* n */
+	vms_addr *addr;	  /* to answer */
+	uint64_t bytes;
+};
+
+static void rop_done(struct vms_node *n, struct fetch *f)
+{
+	struct rop *o = f->arg;
+	struct vms_msg re;
+	uint8_t *body = malloc(16 * (size_t)o->n + 1);
+	struct vms_iov *iov = malloc((o->n + 1) * sizeof(*iov));
+	struct part *p = node_part(n, o->req.partition);
+	uint64_t bytes = 0;
+	unsigned k = 0;
+
+	vms_assert(body && iov);
+	vms_msg_reply_init(&re, &o->req, 0);
+	if (p && p->known)
+		re.epoch = p->conf.epoch;
+	for (unsigned i = 0; i < o->n; i++) {
+		struct fetch_ent *e = &f->e[i];
+		uint8_t *b = body + 16 * i;
+
+		if (o->patched[i]) {
+			uint8_t full = o->patched[i];
+
+			if (e->skip) { /* wholly from the overlay */
+				e->valid = full;
+				e->status = 0;
+			} else if (e->status && e->status != VMS_E_BAD_SECTORS) {
+				e->valid = full;
+				e->status = e->status == VMS_E_CORRUPT ? VMS_E_BAD_SECTORS :
+									 e->status;
+			} else {
+				e->valid |= full;
+			}
+			if (!e->skip)
+				chunk_merge(e->buf, o->patch + (size_t)i * VMS_CHUNK_BYTES, full);
+			if (e->status == 0 || e->status == VMS_E_BAD_SECTORS) {
+				e->status = e->valid == VMS_MASK_FULL ? 0 : VMS_E_BAD_SECTORS;
+				e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
+			}
+		}
+		vms_put_le64(b, o->addr[i]);
+		vms_put_le32(b + 8, e->crc);
+		vms_put_le16(b + 12, (uint16_t)(int16_t)e->status);
+		b[14] = e->valid;
+		b[15] = 0;
+		if ((e->status == 0 || e->status == VMS_E_BAD_SECTORS) &&
+		    o->addr[i] != VMS_ADDR_HOLE) {
+			if (k && (const uint8_t *)iov[k - 1].base + iov[k - 1].len == e->buf)
+				iov[k - 1].len += VMS_CHUNK_BYTES;
+			else
+				iov[k++] = (struct vms_iov){e->buf, VMS_CHUNK_BYTES};
+			bytes += VMS_CHUNK_BYTES;
+		}
+	}
+	re.body = body;
+	re.body_bytes = 16 * o->n;
+	re.payload = iov;
+	re.npayload = k;
+	re.payload_bytes = bytes;
+	n->st.read_chunks += o->n;
+	n->nreads--;
+	n->read_bytes -= o->bytes;
+	node_send(n, o->conn, &re);
+	free(body);
+	free(iov);
+	free(o->data);
+	free(o->patch);
+	free(o->patched);
+	free(o->addr);
+	free(o);
+	fetch_free(f);
+}
+
+static struct fetch *rop_new(struct vms_node *n, struct conn *c, const struct vms_msg *m,
+			     unsigned count)
+{
+	struct rop *o;
+	struct fetch *f;
+
+	if (n->nreads >= NODE_READS_MAX || n->read_bytes > NODE_READ_BYTES_MAX) {
+		node_reply(n, c->id, m, VMS_E_BUSY);
+		return NULL;
+	}
+	o = calloc(1, sizeof(*o));
+	vms_assert(o);
+	o->conn = c->id;
+	o->req = *m;
+	o->req.body = NULL;
+	o->req.payload = NULL;
+	o->req.npayload = 0;
+	o->n = count;
+	o->bytes = (uint64_t)count * VMS_CHUNK_BYTES;
+	o->data = malloc(o->bytes);
+	o->patched = calloc(count, 1);
+	o->addr = calloc(count, sizeof(*o->addr));
+	vms_assert(o->data && o->patched && o->addr);
+	f = fetch_new(n, count);
+	f->arg = o;
+	f->done = rop_done;
+	for (unsigned i = 0; i < count; i++)
+		f->e[i].buf = o->data + (size_t)i * VMS_CHUNK_BYTES;
+	n->nreads++;
+	n->read_bytes += o->bytes;
+	n->st.reads++;
+	return f;
+}
+
+/* Chunk i of the op is what the view shows. */
+static void rop_view(struct vms_node *n, struct part *p, struct fetch *f, unsigned i,
+		     const struct vms_ovl_view *v, const struct vms_page *page, uint16_t chunk)
+{
+	struct rop *o = f->arg;
+	uint8_t *patch;
+
+	if (!(v->have | v->zero)) {
+		f->e[i].addr = page->entry[chunk % VMS_SUBEXT_CHUNKS];
+		return;
+	}
+	if ((v->have | v->zero) == VMS_MASK_FULL) {
+		patch = f->e[i].buf;
+		f->e[i].skip = true;
+	} else {
+		if (!o->patch) {
+			o->patch = malloc((size_t)o->n * VMS_CHUNK_BYTES);
+			vms_assert(o->patch);
+		}
+		patch = o->patch + (size_t)i * VMS_CHUNK_BYTES;
+	}
+	chunk_resolve(n, p, v, page, chunk, patch, &o->patched[i], &f->e[i].addr);
+}
+
+static uint64_t read_point(const struct vms_node *n, const struct part *p)
+{
+	return n->mut == MUT_READ_UNCOMMITTED ? p->seq_last : p->committed;
+}
+
+static int read_check(struct part *p, const struct vms_msg *m)
+{
+	if (!p || !p->known || !p->primary)
+		return VMS_E_NOT_PRIMARY;
+	if (!part_readable(p) || m->epoch > p->conf.epoch)
+		return VMS_E_AGAIN;
+	if (m->epoch < p->conf.epoch)
+		return VMS_E_EPOCH;
+	return 0;
+}
+
+void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct part *p = node_part(n, m->partition);
+	unsigned count = m->body_bytes / 2, sub = UINT32_MAX;
+	struct vms_ovl_ext *e;
+	struct vms_page page;
+	struct fetch *f;
+	struct rop *o;
+	int rc = read_check(p, m);
+
+	if (!rc && (!count || count > VMS_EXTENT_CHUNKS || m->body_bytes % 2))
+		rc = VMS_E_PROTO;
+	for (unsigned i = 0; !rc && i < count; i++)
+		if (vms_get_le16(m->body + 2 * i) >= VMS_EXTENT_CHUNKS)
+			rc = VMS_E_PROTO;
+	if (rc) {
+		node_reply(n, c->id, m, rc);
+		return;
+	}
+	f = rop_new(n, c, m, count);
+	if (!f)
+		return;
+	o = f->arg;
+	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t ch = vms_get_le16(m->body + 2 * i);
+		struct vms_ovl_view v;
+
+		if (ch / VMS_SUBEXT_CHUNKS != sub) {
+			sub = ch / VMS_SUBEXT_CHUNKS;
+			rc = part_page(n, p, m->branch, m->extent, sub, m->snap_gen, &page);
+		}
+		vms_ovl_view(&n->ovl, e, ch, read_point(n, p), &v);
+		o->addr[i] = v.newest_seq || v.stub ? v.addr :
+						      page.entry[ch % VMS_SUBEXT_CHUNKS];
+		if (v.uncommitted)
+			o->addr[i] = VMS_ADDR_ASK;
+		if (rc && (v.have | v.zero) != VMS_MASK_FULL) {
+			f->e[i].skip = true;
+			f->e[i].status = VMS_E_CORRUPT;
+			o->addr[i] = VMS_ADDR_ASK;
+			continue;
+		}
+		rop_view(n, p, f, i, &v, &page, ch);
+	}
+	fetch_start(n, f);
+}
+
+/* A log address: the merged chunk as of that position, while it is the newest. */
+static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_addr a)
+{
+	struct vms_ovl_piece *pc = vms_ovl_by_addr(&n->ovl, a);
+	struct vms_ovl_chunk *c = pc ? pc->c : vms_ovl_by_stub(&n->ovl, a);
+	struct part *p = node_part(n, vms_addr_partition(a, n->conf.part_bits));
+	struct vms_ovl_view v;
+	struct vms_page page;
+
+	f->e[i].skip = true;
+	f->e[i].status = VMS_E_UNKNOWN;
+	if (!part_readable(p))
+		return;
+	f->e[i].status = VMS_E_GONE;
+	if (!c)
+		return;
+	vms_ovl_view(&n->ovl, c->ext, c->chunk, p->committed, &v);
+	if (v.addr != a)
+		return;
+	if (part_page(n, p, c->ext->branch, c->ext->extent, c->chunk / VMS_SUBEXT_CHUNKS,
+		      c->ext->snap_gen, &page)) {
+		f->e[i].status = VMS_E_CORRUPT;
+		return;
+	}
+	f->e[i].skip = false;
+	f->e[i].status = 0;
+	if (v.stub)
+		f->e[i].addr = c->stub_to;
+	else
+		rop_view(n, p, f, i, &v, &page, c->chunk);
+}
+
+void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	unsigned count = m->body_bytes / 8;
+	struct part *p = node_part(n, m->partition);
+	struct fetch *f;
+	struct rop *o;
+
+	if (!count || count > VMS_EXTENT_CHUNKS || m->body_bytes % 8) {
+		node_reply(n, c->id, m, VMS_E_PROTO);
+		return;
+	}
+	if (!p || !p->known) {
+		node_reply(n, c->id, m, VMS_E_UNKNOWN);
+		return;
+	}
+	f = rop_new(n, c, m, count);
+	if (!f)
+		return;
+	o = f->arg;
+	for (unsigned i = 0; i < count; i++) {
+		vms_addr a = vms_get_le64(m->body + 8 * i);
+
+		o->addr[i] = a;
+		f->e[i].addr = a;
+		if (a == VMS_ADDR_HOLE || a == VMS_ADDR_ASK ||
+		    vms_addr_partition(a, n->conf.part_bits) != p->number) {
+			f->e[i].skip = true;
+			f->e[i].status = VMS_E_UNKNOWN;
+		} else if (vms_addr_is_log(a, n->conf.part_bits)) {
+			read_log_addr(n, f, i, a);
+		}
+	}
+	fetch_start(n, f);
+}
+
+/* ---- GET_PAGES ---- */
+
+void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct part *p = node_part(n, m->partition);
+	uint8_t body[4 + VMS_EXTENT_SUBEXTS * (12 + 8 * VMS_SUBEXT_CHUNKS)];
+	uint64_t point;
+	struct vms_ovl_ext *e;
+	struct vms_msg re;
+	uint32_t count = 0;
+	unsigned at = 4;
+	int rc = read_check(p, m);
+
+	if (!rc && (m->aux & 0xff) == 0)
+		rc = VMS_E_PROTO;
+	if (rc) {
+		node_reply(n, c->id, m, rc);
+		return;
+	}
+	point = read_point(n, p);
+	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
+	for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++) {
+		struct vms_page page;
+		bool any = false;
+
+		if (!(m->aux >> s & 1))
+			continue;
+		rc = part_page(n, p, m->branch, m->extent, s, m->snap_gen, &page);
+		if (rc) {
+			/* damaged: every chunk by LBA, where the valid sectors are told */
+			for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++)
+				page.entry[k] = VMS_ADDR_ASK;
+		}
+		for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++) {
+			struct vms_ovl_view v;
+
+			if (e) {
+				vms_ovl_view(&n->ovl, e, (uint16_t)(s * VMS_SUBEXT_CHUNKS + k),
+					     point, &v);
+				if (v.uncommitted && n->mut != MUT_ASK_SKIPPED)
+					page.entry[k] = VMS_ADDR_ASK;
+				else if (v.newest_seq || v.stub)
+					page.entry[k] = v.addr;
+			}
+			any |= page.entry[k] != VMS_ADDR_HOLE;
+		}
+		body[at] = (uint8_t)s;
+		body[at + 1] = any ? 0 : 1;
+		vms_put_le16(body + at + 2, 0);
+		vms_put_le64(body + at + 4, p->committed);
+		at += 12;
+		for (unsigned k = 0; any && k < VMS_SUBEXT_CHUNKS; k++, at += 8)
+			vms_put_le64(body + at, page.entry[k]);
+		count++;
+	}
+	vms_put_le32(body, count);
+	vms_holder_add(&n->holders, p->number, m->branch, m->extent, c->sess->gateway,
+		       (uint8_t)m->aux);
+	while (n->holders.n > n->holders.max) {
+		struct vms_holder *h = n->holders.oldest;
+		struct part *hp = node_part(n, h->partition);
+
+		session_invalidate(n, hp, h->branch, h->extent, 0xff, 0, 0, NULL);
+	}
+	n->st.pages += count;
+	vms_msg_reply_init(&re, m, 0);
+	re.epoch = p->conf.epoch;
+	re.body = body;
+	re.body_bytes = at;
+	node_send(n, c->id, &re);
+}

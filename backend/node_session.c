@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Gateway sessions: ticks (stop-and-wait, node time), the session lease, the age
+ * of ops, incarnation and branch floors, invalidations under way, cancels.
+ *
+ * The node's end of the lease counts from receipt of the last tick's answer, the
+ * gateway's from sending that answer, so the node's ends later. When it runs out
+ * the connection is closed: the gateway starts over and drops its pages.
+ * Keeps invariants 3, 8, 9, 10 (rules A5, C2, C4, C6-C8, E7).
+ */
+#include "backend/node_int.h"
+
+struct session *session_get(struct vms_node *n, uint32_t gateway)
+{
+	struct session *s = n->sessions;
+
+	while (s && s->gateway != gateway)
+		s = s->next;
+	return s;
+}
+
+static uint64_t lease_end(const struct vms_node *n, const struct session *s)
+{
+	/* 1 % for drifting clocks */
+	return s->lease_from_ms + n->tm.lease_ms + n->tm.lease_ms / 100 + 2;
+}
+
+/* All pages of the session are void: the gateway has dropped them, or their
+ * lease has run out. */
+void session_void(struct vms_node *n, struct session *s)
+{
+	s->live = false;
+	vms_holders_drop_gateway(&n->holders, s->gateway);
+	while (s->invals)
+		session_inval_done(n, s->invals);
+}
+
+void session_hello(struct vms_node *n, struct conn *c)
+{
+	struct session *s = session_get(n, c->peer_id);
+
+	if (!s) {
+		s = calloc(1, sizeof(*s));
+		vms_assert(s);
+		s->gateway = c->peer_id;
+		s->next = n->sessions;
+		n->sessions = s;
+		n->nsessions++;
+	}
+	if (s->conn && s->conn != c->id) {
+		struct conn *old = conn_get(n, s->conn);
+
+		write_conn_void(n, s->conn);
+		flush_conn_void(n, s->conn);
+		if (old) {
+			old->sess = NULL;
+			if (!old->closing) {
+				old->closing = true;
+				n->up.close(n->up.ctx, old->id);
+			}
+		}
+	}
+	session_void(n, s);
+	if (c->incarnation != s->incarnation) {
+		s->incarnation = c->incarnation;
+		s->tick_base = s->tick + 1; /* earlier ticks are another process's */
+		VMS_VEC_FREE(&s->tomb);
+	}
+	s->conn = c->id;
+	s->live = true;
+	s->tick_wait = false;
+	s->lease_from_ms = n->now_ms;
+	c->sess = s;
+	node_wake_at(n, n->now_ms);
+}
+
+void session_conn_down(struct vms_node *n, struct session *s)
+{
+	(void)n;
+	s->conn = 0; /* pages stay valid until the lease ends */
+	s->tick_wait = false;
+}
+
+static void tick_send(struct vms_node *n, struct session *s)
+{
+	struct vms_msg m = {.type = VMS_MSG_TICK, .partition = VMS_PART_NONE};
+	uint8_t body[10 + 8 * VMS_NODES_MAX];
+	unsigned k = 0;
+
+	s->tick++;
+	s->tick_ms[s->tick % NODE_TICKS_KEPT] = n->now_ms;
+	s->tick_wait = true;
+	m.req_id = n->next_req++;
+	m.tick = s->tick;
+	m.tick_incarnation = n->incarnation;
+	vms_put_le64(body, n->now_ms);
+	/* sets are fixed: no member proposes itself, peer leases cannot run out */
+	for (unsigned i = 0; i < n->npeers; i++, k++) {
+		vms_put_le32(body + 10 + 8 * k, n->peer[i]->id);
+		vms_put_le32(body + 14 + 8 * k, 0xffffffffu);
+	}
+	vms_put_le16(body + 8, (uint16_t)k);
+	m.body = body;
+	m.body_bytes = 10 + 8 * k;
+	node_send(n, s->conn, &m);
+}
+
+void session_tick(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct session *s = c->sess;
+
+	if (!s->tick_wait || m->tick != s->tick)
+		return;
+	s->tick_wait = false;
+	s->lease_from_ms = n->now_ms;
+}
+
+void session_timer(struct vms_node *n)
+{
+	for (struct session *s = n->sessions; s; s = s->next) {
+		struct conn *c = s->conn ? conn_get(n, s->conn) : NULL;
+
+		if (s->live && n->now_ms > lease_end(n, s)) {
+			session_void(n, s);
+			if (c) {
+				s->conn = 0;
+				c->sess = NULL;
+				write_conn_void(n, c->id);
+				flush_conn_void(n, c->id);
+				if (!c->closing) {
+					c->closing = true;
+					n->up.close(n->up.ctx, c->id);
+				}
+			}
+			continue;
+		}
+		if (c && !s->tick_wait && !n->stopping &&
+		    (s->tick < s->tick_base ||
+		     n->now_ms - s->tick_ms[s->tick % NODE_TICKS_KEPT] >= n->tm.tick_ms))
+			tick_send(n, s);
+	}
+}
+
+/* Time at which the op becomes too old; 0: it is too old or its tick is not one
+ * that this process issued to that session. */
+uint64_t session_op_deadline(struct vms_node *n, const struct vms_msg *m)
+{
+	struct session *s = session_get(n, m->sender);
+
+	if (!s || s->incarnation != m->incarnation || m->tick_incarnation != n->incarnation ||
+	    m->tick < s->tick_base || m->tick == 0 || m->tick > s->tick ||
+	    s->tick - m->tick >= NODE_TICKS_KEPT)
+		return 0;
+	return s->tick_ms[m->tick % NODE_TICKS_KEPT] + n->tm.t_op_ms;
+}
+
+int session_age_check(struct vms_node *n, const struct vms_msg *m)
+{
+	if (n->mut == MUT_SKIP_AGE)
+		return 0;
+	return n->now_ms > session_op_deadline(n, m) ? VMS_E_TOO_OLD : 0;
+}
+
+/* ---- invalidation ---- */
+
+static struct inval *inval_send(struct vms_node *n, struct session *s, struct part *p,
+				uint64_t branch, uint32_t extent, uint8_t subexts, uint64_t seq,
+				struct op *op)
+{
+	struct vms_msg m = {.type = VMS_MSG_INVALIDATE, .partition = p->number};
+	struct inval *iv = calloc(1, sizeof(*iv));
+
+	vms_assert(iv);
+	iv->sess = s;
+	iv->op = op;
+	iv->sent_ms = n->now_ms;
+	iv->next = s->invals;
+	if (s->invals)
+		s->invals->prev = iv;
+	s->invals = iv;
+	m.req_id = n->next_req++;
+	vms_htab_add(&n->invals, &iv->link, m.req_id);
+	m.epoch = p->conf.epoch;
+	m.branch = branch;
+	m.extent = extent;
+	m.aux = subexts;
+	m.sequence = seq;
+	n->st.invalidations++;
+	if (s->conn)
+		node_send(n, s->conn, &m);
+	return iv;
+}
+
+void session_inval_done(struct vms_node *n, struct inval *iv)
+{
+	struct op *o = iv->op;
+
+	vms_htab_del(&n->invals, &iv->link);
+	if (iv->prev)
+		iv->prev->next = iv->next;
+	else
+		iv->sess->invals = iv->next;
+	if (iv->next)
+		iv->next->prev = iv->prev;
+	free(iv);
+	if (o) {
+		vms_assert(o->inval_left > 0);
+		if (--o->inval_left == 0)
+			part_mark_dirty(n, o->part);
+	}
+}
+
+void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct vms_hlink *l = vms_htab_find(&n->invals, m->req_id);
+	struct inval *iv = l ? vms_hlink_entry(l, struct inval, link) : NULL;
+
+	if (iv && iv->sess == c->sess)
+		session_inval_done(n, iv);
+}
+
+/* Tell every other gateway that holds one of these pages. A session whose
+ * connection is down is waited for until its lease has run out. */
+unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
+			    uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
+			    struct op *op)
+{
+	struct vms_holder *e = vms_holder_find(&n->holders, branch, extent);
+	unsigned count = 0;
+
+	for (uint32_t i = 0; e && i < e->n;) {
+		struct vms_holder_gw g = e->gw[i];
+		struct session *s;
+
+		if (g.gateway == except || !(g.subexts & subexts)) {
+			i++;
+			continue;
+		}
+		s = session_get(n, g.gateway);
+		if (s && s->live) {
+			inval_send(n, s, p, branch, extent, g.subexts & subexts, seq,
+				   n->mut == MUT_NO_INVAL_WAIT ? NULL : op);
+			count++;
+		}
+		if (vms_holder_clear(&n->holders, e, g.gateway, subexts))
+			break;
+		if (i < e->n && e->gw[i].gateway == g.gateway)
+			i++;
+	}
+	return n->mut == MUT_NO_INVAL_WAIT ? 0 : count;
+}
+
+/* ---- floors ---- */
+
+static int floor_record(struct vms_node *n, struct vms_rec *r, uint64_t *pos)
+{
+	struct vms_rec_ref ref;
+	int rc;
+
+	r->type = VMS_REC_NODE_FLOOR;
+	r->flags = VMS_RF_INTERNAL;
+	r->partition = VMS_PART_NONE;
+	rc = vms_wal_append(n->wal, r, NULL, 0, true, &ref);
+	if (rc)
+		return rc;
+	n->want_sync = true;
+	n->floors_dirty = true;
+	*pos = ref.log_pos + ref.bytes;
+	return 0;
+}
+
+/* Raise the incarnation floor of a gateway; *pos: durable when the log is beyond
+ * it. VMS_E_INCARNATION: a higher one is known. */
+int floor_gateway(struct vms_node *n, uint32_t gateway, uint64_t incarnation, uint64_t *pos)
+{
+	struct gwfloor *g = node_gwfloor(n, gateway, true);
+	struct vms_rec r = {.op = {.gateway = gateway, .incarnation = incarnation}};
+	int rc;
+
+	*pos = g->log_pos;
+	if (incarnation < g->incarnation)
+		return n->mut == MUT_NO_INC_FLOOR ? 0 : VMS_E_INCARNATION;
+	if (incarnation == g->incarnation)
+		return 0;
+	rc = floor_record(n, &r, pos);
+	if (rc)
+		return rc == VMS_E_FULL ? VMS_E_AGAIN : rc;
+	g->incarnation = incarnation;
+	g->log_pos = *pos;
+	return 0;
+}
+
+int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_t fence,
+		 uint64_t *pos)
+{
+	struct branch *b = node_branch(n, branch, true);
+	struct vms_rec r = {.branch = branch};
+	uint8_t meta[8];
+	int rc;
+
+	*pos = vms_wal_appended_pos(n->wal);
+	if (snap_gen <= b->snap_gen && fence <= b->lun_fence)
+		return 0;
+	r.snap_gen = snap_gen > b->snap_gen ? snap_gen : b->snap_gen;
+	vms_put_le64(meta, fence > b->lun_fence ? fence : b->lun_fence);
+	r.meta = meta;
+	r.meta_bytes = sizeof(meta);
+	rc = floor_record(n, &r, pos);
+	if (rc)
+		return rc == VMS_E_FULL ? VMS_E_AGAIN : rc;
+	b->snap_gen = r.snap_gen;
+	b->lun_fence = vms_get_le64(meta);
+	b->floor_dirty = true;
+	return 0;
+}
+
+void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	uint64_t pos = 0;
+	int rc;
+
+	if (m->branch)
+		rc = floor_branch(n, m->branch, m->snap_gen, m->lun_fence, &pos);
+	else
+		rc = floor_gateway(n, m->aux, m->incarnation, &pos);
+	if (rc == VMS_E_INCARNATION)
+		rc = 0; /* already above */
+	if (rc) {
+		node_reply(n, c->id, m, rc);
+		return;
+	}
+	if (!m->branch) {
+		struct session *s = session_get(n, m->aux);
+
+		/* the fenced process may hold pages: they run out with its session */
+		if (s && s->incarnation < m->incarnation && s->conn) {
+			struct conn *old = conn_get(n, s->conn);
+
+			if (old && !old->closing && old != c) {
+				old->closing = true;
+				n->up.close(n->up.ctx, old->id);
+			}
+		}
+	}
+	flush_wait_log(n, c, m, pos);
+}
+
+/* ---- cancel ---- */
+
+bool session_tomb(struct vms_node *n, const struct vms_opid *op)
+{
+	struct session *s = session_get(n, op->gateway);
+
+	return n->mut != MUT_SKIP_CANCEL && s && s->incarnation == op->incarnation &&
+	       op->slot < s->tomb.n && s->tomb.d[op->slot].sequence >= op->sequence &&
+	       n->now_ms < s->tomb.d[op->slot].until_ms;
+}
+
+void session_cancel(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct vms_opid op = {m->sender, m->slot, m->incarnation, m->sequence};
+	struct part *p = node_part(n, m->partition);
+	struct session *s = c->sess;
+	struct vms_outcome *o = NULL;
+	struct vms_msg re;
+
+	if (!p || m->sender != s->gateway || m->incarnation != s->incarnation ||
+	    m->slot >= NODE_SLOT_MAX) {
+		node_reply(n, c->id, m, VMS_E_INVAL);
+		return;
+	}
+	if (!p->primary) {
+		node_reply(n, c->id, m, VMS_E_NOT_PRIMARY);
+		return;
+	}
+	if (!part_serving(p)) {
+		/* what the log holds of it is not known before the view is formed */
+		node_reply(n, c->id, m, VMS_E_AGAIN);
+		return;
+	}
+	o = vms_outcome_find(&n->outcomes, p->number, &op);
+	if (o && o->op.sequence == op.sequence) {
+		vms_msg_reply_init(&re, m, o->pending ? VMS_E_BUSY : VMS_E_EXIST);
+		re.epoch = p->conf.epoch;
+		re.aux = (uint32_t)o->status;
+		node_send(n, c->id, &re);
+		return;
+	}
+	write_cancel(n, p, &op);
+	while (s->tomb.n <= m->slot)
+		(void)VMS_VEC_ADD(&s->tomb);
+	if (s->tomb.d[m->slot].sequence <= m->sequence) {
+		s->tomb.d[m->slot].sequence = m->sequence;
+		s->tomb.d[m->slot].until_ms = n->now_ms + 2ull * n->tm.t_op_ms + 1;
+	}
+	node_reply(n, c->id, m, 0);
+}

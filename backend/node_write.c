@@ -1,0 +1,1004 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * WRITE in all its kinds, from the frame to the ordered record and its answer.
+ *
+ * All checks of "Nothing late" are made in the step that orders: duplicate,
+ * epoch, floors, age, cancel. An op that cannot be ordered now waits in a bounded
+ * queue and is checked from the start when it leaves; at the end of its age it is
+ * answered BUSY (surely not ordered). COMPARE AND WRITE and ORWRITE lock their
+ * chunks at arrival, wait until all earlier writes to them are committed, read,
+ * and are then ordered as a plain WRITE of the resulting bytes.
+ * Keeps invariants 2, 3, 4, 8, 9, 10 (rules "Nothing late", A9, C3, C5, C6, C11).
+ */
+#include "backend/node_int.h"
+
+struct op *op_new(struct vms_node *n)
+{
+	struct op *o = n->free_ops;
+
+	if (o)
+		n->free_ops = o->next;
+	else
+		o = malloc(sizeof(*o));
+	vms_assert(o);
+	memset(o, 0, sizeof(*o));
+	return o;
+}
+
+void op_free(struct vms_node *n, struct op *o)
+{
+	free(o->pieces);
+	free(o->payload);
+	o->next = n->free_ops;
+	n->free_ops = o;
+}
+
+/* One WRITE, borrowed from a frame or from a waiting op. */
+struct wreq {
+	const struct vms_msg *m;
+	vms_conn_id conn;
+	uint8_t kind;
+	unsigned np;
+	const struct vms_piece *pieces;
+	const uint8_t *payload;
+	uint64_t payload_bytes;
+};
+enum { W_ORDERED, W_ANSWERED, W_WAIT };
+
+static void answer(struct vms_node *n, const struct wreq *w, int status)
+{
+	if (status == VMS_E_BUSY)
+		n->st.busy++;
+	else if (status == VMS_E_TOO_OLD)
+		n->st.too_old++;
+	node_reply(n, w->conn, w->m, status);
+}
+
+static struct vms_opid opid_of(const struct vms_msg *m)
+{
+	return (struct vms_opid){m->sender, m->slot, m->incarnation, m->sequence};
+}
+
+/* An op that was ordered before: its old answer. Addresses are not repeated (a
+ * later write may have replaced them): ASK. */
+static void answer_again(struct vms_node *n, const struct wreq *w, struct part *p,
+			 const struct vms_outcome *oc)
+{
+	struct vms_msg re;
+
+	n->st.dups++;
+	vms_msg_reply_init(&re, w->m, oc->status);
+	re.epoch = p->conf.epoch;
+	re.sequence = oc->seq;
+	re.aux = oc->aux;
+	if (oc->status == 0) {
+		for (unsigned i = 0; i < w->np; i++)
+			vms_put_le64(n->addr_buf + 8 * i, VMS_ADDR_ASK);
+		re.body = n->addr_buf;
+		re.body_bytes = 8 * w->np;
+	}
+	node_send(n, w->conn, &re);
+}
+
+/* The checks, in their order. 0: may be ordered; 1: answered; 2: must wait. */
+static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool waited)
+{
+	const struct vms_msg *m = w->m;
+	struct vms_opid op = opid_of(m);
+	struct vms_outcome *oc;
+	struct gwfloor *g;
+	struct branch *b;
+	int rc = 0;
+
+	if (!p || !p->known || !p->primary) {
+		answer(n, w, VMS_E_NOT_PRIMARY);
+		return W_ANSWERED;
+	}
+	oc = n->mut == MUT_SKIP_DUP ? NULL : vms_outcome_find(&n->outcomes, p->number, &op);
+	if (oc && oc->op.sequence == op.sequence && oc->pending) {
+		struct op *o = oc->pending;
+
+		o->conn = w->conn; /* the answer goes to the newest asker */
+		o->req.req_id = m->req_id;
+		return W_ANSWERED;
+	}
+	if (!part_serving(p)) {
+		/* outcomes that the log brought are not known to be committed yet */
+		if (n->now_ms <= session_op_deadline(n, m))
+			return W_WAIT;
+		answer(n, w, (m->flags & VMS_F_RETRY) ? VMS_E_AGAIN :
+			     waited		      ? VMS_E_BUSY :
+							VMS_E_TOO_OLD);
+		return W_ANSWERED;
+	}
+	if (oc && oc->op.sequence == op.sequence) {
+		answer_again(n, w, p, oc);
+		return W_ANSWERED;
+	}
+	g = node_gwfloor(n, op.gateway, false);
+	b = node_branch(n, m->branch, false);
+	if (oc && oc->op.sequence > op.sequence)
+		rc = VMS_E_STALE_SEQ;
+	else if (m->epoch < p->conf.epoch)
+		rc = VMS_E_EPOCH;
+	else if (m->epoch > p->conf.epoch)
+		return W_WAIT; /* the own watch brings that epoch soon */
+	else if (g && op.incarnation < g->incarnation && n->mut != MUT_NO_INC_FLOOR)
+		rc = VMS_E_INCARNATION;
+	else if (b && m->snap_gen < b->snap_gen)
+		rc = VMS_E_SNAP_GEN;
+	else if (b && m->lun_fence < b->lun_fence)
+		rc = VMS_E_LUN_FENCE;
+	else if (session_age_check(n, m))
+		rc = waited ? VMS_E_BUSY : VMS_E_TOO_OLD;
+	else if (session_tomb(n, &op))
+		rc = VMS_E_CANCELLED;
+	else if (n->nospc && w->kind != VMS_WRITE_ZERO)
+		rc = VMS_E_NOSPC;
+	else if (n->stopping)
+		rc = VMS_E_STOPPING;
+	if (!rc)
+		return 0;
+	if (rc == VMS_E_NOSPC)
+		n->st.nospc++;
+	if (rc == VMS_E_STALE_SEQ)
+		n->st.stale++;
+	answer(n, w, rc);
+	return W_ANSWERED;
+}
+
+/* How full is the log that this write would go to, own or a member's? */
+static uint32_t fill_permille(const struct vms_node *n, const struct part *p)
+{
+	uint64_t size = vms_wal_size_bytes(n->wal), client = size - size / 8;
+	uint64_t room = vms_wal_room_bytes(n->wal);
+	uint32_t f = room >= client ? 0 : (uint32_t)(1000 - room * 1000 / client);
+
+	for (unsigned i = 0; i < p->nm; i++)
+		if (i != p->self && p->m[i].peer && p->m[i].peer->log_permille > f)
+			f = p->m[i].peer->log_permille;
+	return f;
+}
+
+/* Above half full, writers are admitted at a rate that falls smoothly. */
+static bool admit(struct vms_node *n, const struct part *p, uint64_t bytes)
+{
+	uint32_t f = fill_permille(n, p);
+	uint64_t rate, ms;
+
+	if (f <= 500)
+		return true;
+	f = f > 1000 ? 1000 : f;
+	rate = (256ull << 10) * (1000 - f) * (1000 - f) / 250000 + 2048; /* per ms */
+	ms = n->now_ms - n->pace_ms;
+	n->pace_ms = n->now_ms;
+	n->pace_bytes += rate * (ms > 100 ? 100 : ms);
+	if (n->pace_bytes > rate * 100)
+		n->pace_bytes = rate * 100;
+	if (n->pace_bytes < bytes && n->pace_bytes < rate * 50)
+		return false;
+	n->pace_bytes -= bytes < n->pace_bytes ? bytes : n->pace_bytes;
+	return true;
+}
+
+static bool overlaps(const struct op *l, const struct wreq *w)
+{
+	if (l->req.branch != w->m->branch || l->req.extent != w->m->extent)
+		return false;
+	for (unsigned i = 0; i < l->np; i++)
+		for (unsigned k = 0; k < w->np; k++)
+			if (l->pieces[i].chunk < w->pieces[k].chunk + w->pieces[k].count &&
+			    w->pieces[k].chunk < l->pieces[i].chunk + l->pieces[i].count)
+				return true;
+	return false;
+}
+
+/* Can anything be ordered in this partition now? */
+static bool can_order(struct vms_node *n, struct part *p, const struct wreq *w)
+{
+	if (!part_members_ready(p))
+		return false;
+	if (p->next_pos + w->np + NODE_CEILING_STEP / 2 > p->ceiling_ordered)
+		part_order_ceiling(n, p);
+	if (p->next_pos + w->np > p->ceiling)
+		return false;
+	if ((w->m->flags & VMS_F_MEMORY) && !(w->m->flags & VMS_F_FUA) && !p->mem_ok) {
+		if (!p->mem_ordered) {
+			p->mem_ordered = true;
+			part_order_ceiling(n, p);
+		}
+		return false;
+	}
+	return true;
+}
+
+static int order(struct vms_node *n, struct part *p, const struct wreq *w, int outcome,
+		 uint32_t outcome_aux)
+{
+	const struct vms_msg *m = w->m;
+	struct vms_rec r = {
+		.type = outcome			    ? VMS_REC_OUTCOME :
+			w->kind == VMS_WRITE_ZERO ? VMS_REC_ZERO :
+						    VMS_REC_WRITE,
+		.branch = m->branch,
+		.snap_gen = m->snap_gen,
+		.extent = m->extent,
+		.first_pos = p->next_pos,
+		.op = opid_of(m),
+		.outcome = outcome,
+		.outcome_aux = outcome_aux,
+	};
+	struct vms_iov iov = {w->payload, w->payload_bytes};
+	struct vms_outcome *oc;
+	uint8_t subs = 0;
+	struct op *o;
+	int rc;
+
+	if ((m->flags & VMS_F_MEMORY) && !(m->flags & VMS_F_FUA))
+		r.flags |= VMS_RF_MEMORY;
+	if (!outcome) {
+		vms_rec_pieces_encode(n->meta_buf, w->pieces, w->np);
+		r.meta = n->meta_buf;
+		r.meta_bytes = vms_rec_pieces_bytes(w->np);
+		r.payload_bytes = (uint32_t)w->payload_bytes;
+	}
+	rc = part_order(n, p, &r, &iov, !outcome && w->payload_bytes ? 1 : 0);
+	if (rc == VMS_E_FULL)
+		return W_WAIT;
+	if (rc) {
+		answer(n, w, rc);
+		return W_ANSWERED;
+	}
+	o = op_new(n);
+	o->part = p;
+	o->state = OP_ORDERED;
+	o->conn = w->conn;
+	o->req = *m;
+	o->req.body = NULL;
+	o->req.payload = NULL;
+	o->req.npayload = 0;
+	o->kind = w->kind;
+	o->np = w->np;
+	o->seq = r.seq;
+	o->arrived_ms = n->now_ms;
+	if (p->pend_tail)
+		p->pend_tail->next = o;
+	else
+		p->pend_head = o;
+	p->pend_tail = o;
+	n->npend++;
+	oc = vms_outcome_put(&n->outcomes, p->number, &r.op, outcome, outcome_aux, r.seq,
+			     part_rec(p, r.seq)->log_pos, n->now_ms);
+	oc->pending = o;
+	n->st.write_bytes += w->payload_bytes;
+	if (outcome)
+		return W_ORDERED;
+	for (unsigned i = 0; i < w->np; i++)
+		for (unsigned s = w->pieces[i].chunk / VMS_SUBEXT_CHUNKS;
+		     s <= (w->pieces[i].chunk + w->pieces[i].count - 1u) / VMS_SUBEXT_CHUNKS; s++)
+			subs |= (uint8_t)(1u << s);
+	o->inval_left =
+		session_invalidate(n, p, m->branch, m->extent, subs, r.seq, m->sender, o);
+	return W_ORDERED;
+}
+
+static struct op *op_copy(struct vms_node *n, struct part *p, const struct wreq *w)
+{
+	struct op *o = op_new(n);
+
+	o->part = p;
+	o->conn = w->conn;
+	o->req = *w->m;
+	o->req.body = NULL;
+	o->req.payload = NULL;
+	o->req.npayload = 0;
+	o->kind = w->kind;
+	o->np = w->np;
+	o->pieces = malloc(w->np * sizeof(*o->pieces));
+	vms_assert(o->pieces);
+	memcpy(o->pieces, w->pieces, w->np * sizeof(*o->pieces));
+	o->payload_bytes = w->payload_bytes;
+	if (w->payload_bytes) {
+		o->payload = malloc(w->payload_bytes);
+		vms_assert(o->payload);
+		memcpy(o->payload, w->payload, w->payload_bytes);
+	}
+	o->arrived_ms = n->now_ms;
+	n->nwait++;
+	n->wait_bytes += w->payload_bytes;
+	return o;
+}
+
+static struct wreq wreq_of(const struct op *o)
+{
+	return (struct wreq){&o->req,	 o->conn,    o->kind,	     o->np,
+			     o->pieces, o->payload, o->payload_bytes};
+}
+
+static void wait_drop(struct vms_node *n, struct op *o)
+{
+	n->nwait--;
+	n->wait_bytes -= o->payload_bytes;
+	op_free(n, o);
+}
+
+static bool is_locking(const struct wreq *w)
+{
+	return w->kind == VMS_WRITE_CAW || w->kind == VMS_WRITE_ORWRITE;
+}
+
+/* Order it now if that is possible. locked: the op holds the lock itself. */
+static int try_order(struct vms_node *n, struct part *p, const struct wreq *w, bool waited)
+{
+	int rc = check(n, p, w, waited);
+
+	if (rc)
+		return rc;
+	for (struct op *l = p->locks; l; l = l->next)
+		if (overlaps(l, w))
+			return W_WAIT;
+	if (!can_order(n, p, w) || !admit(n, p, w->payload_bytes + 512))
+		return W_WAIT;
+	if (is_locking(w))
+		return W_WAIT; /* the caller makes it a lock */
+	return order(n, p, w, 0, 0);
+}
+
+static void lock_step(struct vms_node *n, struct part *p);
+
+static void lock_add(struct vms_node *n, struct part *p, struct op *o)
+{
+	struct op **at = &p->locks;
+
+	while (*at)
+		at = &(*at)->next;
+	o->next = NULL;
+	o->state = OP_LOCK;
+	*at = o;
+	part_mark_retry(n, p);
+}
+
+static void wait_add(struct vms_node *n, struct part *p, const struct wreq *w)
+{
+	struct op *o;
+
+	if (n->nwait >= NODE_WAIT_OPS_MAX ||
+	    n->wait_bytes + w->payload_bytes > NODE_WAIT_BYTES_MAX) {
+		answer(n, w, !part_serving(p) && (w->m->flags & VMS_F_RETRY) ? VMS_E_AGAIN :
+									       VMS_E_BUSY);
+		return;
+	}
+	o = op_copy(n, p, w);
+	o->state = OP_WAIT;
+	if (p->wait_tail)
+		p->wait_tail->next = o;
+	else
+		p->wait_head = o;
+	p->wait_tail = o;
+	p->nwait++;
+	node_wake_at(n, n->now_ms + 1);
+}
+
+void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct part *p = node_part(n, m->partition);
+	struct wreq w = {.m = m, .conn = c->id, .pieces = n->piece_buf};
+	uint64_t at = 0;
+	int np, rc;
+
+	n->st.writes++;
+	np = vms_write_body_decode(m, &w.kind, n->piece_buf);
+	if (np <= 0 || m->slot >= NODE_SLOT_MAX || m->sender != c->sess->gateway ||
+	    m->incarnation != c->sess->incarnation || m->sequence == 0) {
+		answer(n, &w, VMS_E_PROTO);
+		return;
+	}
+	if (m->payload_bytes > NODE_WRITE_BYTES_MAX) {
+		answer(n, &w, VMS_E_INVAL);
+		return;
+	}
+	w.np = (unsigned)np;
+	w.payload = m->npayload ? m->payload[0].base : NULL;
+	w.payload_bytes = m->payload_bytes;
+	if (w.kind == VMS_WRITE_CAW)
+		at = w.payload_bytes / 2;
+	for (int i = 0; i < np && w.kind != VMS_WRITE_ZERO; i++) {
+		size_t len = vms_mask_sectors(n->piece_buf[i].mask) * VMS_LB_BYTES;
+
+		if (vms_crc32c(0, w.payload + at, len) != n->piece_buf[i].crc) {
+			answer(n, &w, VMS_E_CORRUPT);
+			return;
+		}
+		at += len;
+	}
+	if (p && p->wait_head && p->primary && part_serving(p)) {
+		rc = check(n, p, &w, false); /* keep the order of arrival */
+		if (!rc)
+			rc = W_WAIT;
+	} else {
+		rc = try_order(n, p, &w, false);
+	}
+	if (rc == W_WAIT)
+		wait_add(n, p, &w);
+	if (p && rc == W_WAIT && is_locking(&w))
+		part_mark_retry(n, p);
+}
+
+/* ---- COMPARE AND WRITE, ORWRITE ---- */
+
+struct lock_read {
+	struct op *o;
+	struct part *p;
+	uint8_t *data;  /* np chunks */
+	uint8_t *patch; /* the same, with masks */
+	uint8_t *patched;
+};
+
+static void lock_unlink(struct part *p, struct op *o)
+{
+	struct op **at = &p->locks;
+
+	while (*at != o)
+		at = &(*at)->next;
+	*at = o->next;
+}
+
+static void lock_end(struct vms_node *n, struct part *p, struct op *o)
+{
+	lock_unlink(p, o);
+	wait_drop(n, o);
+	part_mark_retry(n, p);
+}
+
+/* All bytes are there: compare or merge, then order in this same step. */
+static void lock_ready(struct vms_node *n, struct part *p, struct op *o, const uint8_t *data)
+{
+	struct wreq w = wreq_of(o);
+	uint8_t *in = o->payload;
+	uint64_t half = o->payload_bytes / 2, off = 0, diff = 0;
+	bool same = true;
+	int rc = o->dead ? W_ANSWERED : check(n, p, &w, true);
+
+	if (!rc && !can_order(n, p, &w))
+		rc = W_WAIT;
+	if (rc == W_WAIT) {
+		o->state = OP_LOCK; /* everything again, reading included */
+		node_wake_at(n, n->now_ms + 1);
+		return;
+	}
+	if (rc) {
+		lock_end(n, p, o);
+		return;
+	}
+	for (unsigned i = 0; i < o->np; i++)
+		for (unsigned s = 0; s < 8; s++) {
+			const uint8_t *old = data + i * VMS_CHUNK_BYTES + s * VMS_LB_BYTES;
+
+			if (!(o->pieces[i].mask >> s & 1))
+				continue;
+			if (o->kind == VMS_WRITE_CAW) {
+				for (unsigned k = 0; same && k < VMS_LB_BYTES; k++)
+					if (in[off + k] != old[k]) {
+						same = false;
+						diff = off + k;
+					}
+			} else {
+				for (unsigned k = 0; k < VMS_LB_BYTES; k++)
+					in[off + k] |= old[k];
+			}
+			off += VMS_LB_BYTES;
+		}
+	if (o->kind == VMS_WRITE_CAW) {
+		w.payload = o->payload + half;
+		w.payload_bytes = half;
+	} else {
+		off = 0;
+		for (unsigned i = 0; i < o->np; i++) {
+			size_t len = vms_mask_sectors(o->pieces[i].mask) * VMS_LB_BYTES;
+
+			o->pieces[i].crc = vms_crc32c(0, o->payload + off, len);
+			off += len;
+		}
+	}
+	rc = same ? order(n, p, &w, 0, 0) : order(n, p, &w, VMS_E_MISCOMPARE, (uint32_t)diff);
+	if (rc == W_WAIT) {
+		/* the log is full; ORWRITE's bytes are merged already, which does not
+		 * change what merging them again gives */
+		o->state = OP_LOCK;
+		node_wake_at(n, n->now_ms + 1);
+		return;
+	}
+	lock_end(n, p, o);
+}
+
+static void lock_read_done(struct vms_node *n, struct fetch *f)
+{
+	struct lock_read *lr = f->arg;
+	struct op *o = lr->o;
+	struct part *p = lr->p;
+	int bad = 0;
+
+	o->read_busy = false;
+	o->fetch = NULL;
+	for (unsigned i = 0; i < o->np; i++) {
+		struct fetch_ent *e = &f->e[i];
+		uint8_t need = o->pieces[i].mask & (uint8_t)~lr->patched[i];
+
+		if (need && (e->status || (need & ~e->valid)))
+			bad = e->status && e->status != VMS_E_BAD_SECTORS ? e->status :
+									  VMS_E_BAD_SECTORS;
+		chunk_merge(e->buf, lr->patch + i * VMS_CHUNK_BYTES, lr->patched[i]);
+	}
+	if (bad == VMS_E_GONE || bad == VMS_E_UNKNOWN || bad == VMS_E_AGAIN ||
+	    bad == VMS_E_STOPPING) {
+		o->state = OP_LOCK; /* moved meanwhile: look again */
+		if (bad != VMS_E_STOPPING)
+			part_mark_retry(n, p);
+	} else if (bad) {
+		struct wreq w = wreq_of(o);
+
+		answer(n, &w, bad);
+		lock_end(n, p, o);
+	} else {
+		lock_ready(n, p, o, lr->data);
+	}
+	free(lr->data);
+	free(lr->patch);
+	free(lr->patched);
+	free(lr);
+	fetch_free(f);
+}
+
+static void lock_read(struct vms_node *n, struct part *p, struct op *o)
+{
+	struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, o->req.branch,
+						o->req.extent, o->req.snap_gen, false);
+	struct lock_read *lr;
+	struct vms_page page;
+	unsigned sub = UINT32_MAX;
+	struct fetch *f;
+
+	for (unsigned i = 0; i < o->np; i++) {
+		struct vms_ovl_view v;
+
+		vms_ovl_view(&n->ovl, e, o->pieces[i].chunk, p->committed, &v);
+		if (v.uncommitted)
+			return; /* a commit wakes us */
+	}
+	lr = calloc(1, sizeof(*lr));
+	f = fetch_new(n, o->np);
+	vms_assert(lr && f);
+	lr->o = o;
+	lr->p = p;
+	lr->data = calloc(o->np, VMS_CHUNK_BYTES);
+	lr->patch = calloc(o->np, VMS_CHUNK_BYTES);
+	lr->patched = calloc(o->np, 1);
+	vms_assert(lr->data && lr->patch && lr->patched);
+	f->done = lock_read_done;
+	f->arg = lr;
+	for (unsigned i = 0; i < o->np; i++) {
+		unsigned ch = o->pieces[i].chunk;
+		struct vms_ovl_view v;
+
+		if (ch / VMS_SUBEXT_CHUNKS != sub) {
+			sub = ch / VMS_SUBEXT_CHUNKS;
+			part_page(n, p, o->req.branch, o->req.extent, sub, o->req.snap_gen, &page);
+		}
+		vms_ovl_view(&n->ovl, e, (uint16_t)ch, p->committed, &v);
+		chunk_resolve(n, p, &v, &page, (uint16_t)ch, lr->patch + i * VMS_CHUNK_BYTES,
+			      &lr->patched[i], &f->e[i].addr);
+		f->e[i].buf = lr->data + i * VMS_CHUNK_BYTES;
+	}
+	o->state = OP_READ;
+	o->read_busy = true;
+	o->fetch = f;
+	fetch_start(n, f);
+}
+
+static void lock_step(struct vms_node *n, struct part *p)
+{
+	struct op *o, *next;
+
+	for (o = p->locks; o; o = next) {
+		next = o->next;
+		if (o->state != OP_LOCK || o->read_busy)
+			continue;
+		if (o->dead) {
+			lock_end(n, p, o);
+			continue;
+		}
+		if (part_serving(p))
+			lock_read(n, p, o);
+	}
+}
+
+/* ---- the waiting queue ---- */
+
+void write_retry(struct vms_node *n, struct part *p)
+{
+	struct op *o;
+
+	if (p->locks)
+		lock_step(n, p);
+	while ((o = p->wait_head)) {
+		struct wreq w = wreq_of(o);
+		bool lock = false;
+		int rc;
+
+		if (o->dead) {
+			rc = W_ANSWERED;
+		} else if (is_locking(&w)) {
+			rc = check(n, p, &w, true);
+			if (!rc) {
+				for (struct op *l = p->locks; l; l = l->next)
+					if (overlaps(l, &w))
+						rc = W_WAIT;
+				if (!rc && can_order(n, p, &w) && admit(n, p, w.payload_bytes))
+					lock = true;
+				else
+					rc = W_WAIT;
+			}
+		} else {
+			rc = try_order(n, p, &w, true);
+		}
+		if (rc == W_WAIT)
+			break;
+		p->wait_head = o->next;
+		if (!p->wait_head)
+			p->wait_tail = NULL;
+		p->nwait--;
+		if (lock)
+			lock_add(n, p, o);
+		else
+			wait_drop(n, o);
+	}
+}
+
+/* Ops whose age has ended. */
+void write_timer(struct vms_node *n, struct part *p)
+{
+	struct op **at = &p->wait_head, *o;
+
+	p->wait_tail = NULL;
+	while ((o = *at)) {
+		struct wreq w = wreq_of(o);
+
+		if (!o->dead && n->now_ms <= session_op_deadline(n, &o->req)) {
+			p->wait_tail = o;
+			at = &o->next;
+			continue;
+		}
+		if (!o->dead)
+			answer(n, &w, !part_serving(p) && (o->req.flags & VMS_F_RETRY) ?
+					      VMS_E_AGAIN :
+					      VMS_E_BUSY);
+		*at = o->next;
+		p->nwait--;
+		wait_drop(n, o);
+	}
+	for (o = p->locks; o;) {
+		struct op *next = o->next;
+
+		if (o->state == OP_LOCK && !o->read_busy &&
+		    (o->dead || n->now_ms > session_op_deadline(n, &o->req))) {
+			struct wreq w = wreq_of(o);
+
+			if (!o->dead)
+				answer(n, &w, !part_serving(p) && (o->req.flags & VMS_F_RETRY) ?
+						      VMS_E_AGAIN :
+						      VMS_E_BUSY);
+			lock_end(n, p, o);
+		}
+		o = next;
+	}
+	part_mark_retry(n, p);
+}
+
+/* A connection ended or was replaced: its ops that are not ordered never will
+ * be; ordered ones lose their route until they are asked for again. */
+void write_conn_void(struct vms_node *n, vms_conn_id conn)
+{
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p)
+			continue;
+		for (struct op *o = p->wait_head; o; o = o->next)
+			if (o->conn == conn)
+				o->dead = true;
+		for (struct op *o = p->locks; o; o = o->next)
+			if (o->conn == conn)
+				o->dead = true;
+		for (struct op *o = p->pend_head; o; o = o->next)
+			if (o->conn == conn)
+				o->conn = 0;
+	}
+}
+
+/* CANCEL: drop the op if it waits. */
+bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op)
+{
+	bool found = false;
+
+	for (int k = 0; k < 2; k++)
+		for (struct op *o = k ? p->locks : p->wait_head; o; o = o->next)
+			if (o->req.sender == op->gateway && o->req.incarnation == op->incarnation &&
+			    o->req.slot == op->slot && o->req.sequence <= op->sequence) {
+				struct wreq w = wreq_of(o);
+
+				if (!o->dead)
+					answer(n, &w, VMS_E_CANCELLED);
+				o->dead = true;
+				found = true;
+			}
+	if (found)
+		part_mark_retry(n, p);
+	return found;
+}
+
+/* The op's record is committed: keep its outcome, answer. */
+void write_committed(struct vms_node *n, struct part *p, struct op *o, const struct vms_rec *r,
+		     const struct vms_piece *pieces, unsigned np)
+{
+	struct vms_opid op = opid_of(&o->req);
+	struct vms_outcome *oc = vms_outcome_find(&n->outcomes, p->number, &op);
+	struct vms_ovl_ext *e;
+	struct vms_msg re;
+
+	if (oc && oc->pending == o)
+		oc->pending = NULL;
+	if (o->conn) {
+		vms_msg_reply_init(&re, &o->req, r->outcome);
+		re.epoch = p->conf.epoch;
+		re.sequence = r->seq;
+		re.aux = r->outcome_aux;
+		e = np ? vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent,
+					 r->snap_gen, false) :
+			 NULL;
+		for (unsigned i = 0; i < np; i++) {
+			vms_addr a = VMS_ADDR_ASK;
+			struct vms_ovl_view v;
+			unsigned k;
+
+			/* the address only while nothing newer is ordered there (a page
+			 * given out meanwhile says ASK and must go on saying so) */
+			for (k = 0; k < pieces[i].count; k++) {
+				vms_ovl_view(&n->ovl, e, (uint16_t)(pieces[i].chunk + k), r->seq, &v);
+				if (v.uncommitted || v.newest_seq != r->seq)
+					break;
+				a = v.addr;
+			}
+			if (k < pieces[i].count)
+				a = VMS_ADDR_ASK;
+			vms_put_le64(n->addr_buf + 8 * i, a);
+		}
+		re.body = n->addr_buf;
+		re.body_bytes = 8 * np;
+		node_send(n, o->conn, &re);
+	}
+	op_free(n, o);
+}
+
+/* ---- FLUSH, TRIM, and other waits ---- */
+
+static struct flush *flush_new(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct flush *f;
+
+	if (n->nflushes >= NODE_FLUSHES_MAX) {
+		node_reply(n, c->id, m, VMS_E_BUSY);
+		return NULL;
+	}
+	f = calloc(1, sizeof(*f));
+	vms_assert(f);
+	f->conn = c->id;
+	f->req = *m;
+	f->req.body = NULL;
+	f->req.body_bytes = 0;
+	f->req.payload = NULL;
+	f->req.npayload = 0;
+	f->arrived_ms = n->now_ms;
+	f->next = n->flushes;
+	n->flushes = f;
+	n->nflushes++;
+	return f;
+}
+
+void flush_wait_log(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos)
+{
+	struct flush *f = flush_new(n, c, m);
+
+	if (!f)
+		return;
+	f->log_pos = pos;
+	f->armed = true;
+	n->want_sync = true;
+}
+
+void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct branch *b = node_branch(n, m->branch, false);
+	struct flush *f;
+
+	n->st.flushes++;
+	if (b && b->known && b->write_ack == VMS_ACK_DISK) {
+		node_reply(n, c->id, m, 0); /* whatever was answered is durable */
+		return;
+	}
+	f = flush_new(n, c, m);
+	if (f)
+		f->memory = true;
+}
+
+/* What the flush waits for: fixed once every led partition serves, because only
+ * then a loss is known. */
+static void flush_arm(struct vms_node *n, struct flush *f)
+{
+	if (n->phase != SP_RUN || !n->loss_loaded)
+		return;
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (p && p->known && p->primary && p->state != PS_ACTIVE)
+			return;
+	}
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p || !p->known || !p->primary || p->mem_last <= p->all_durable)
+			continue;
+		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
+		f->want.d[f->want.n].part = i;
+		f->want.d[f->want.n++].seq = p->mem_last;
+		part_fua(n, p);
+	}
+	f->armed = true;
+}
+
+/* FLUSH tells the loss notices this node knows of the branch. */
+static void flush_answer(struct vms_node *n, struct flush *f, int rc)
+{
+	struct branch *b = node_branch(n, f->req.branch, false);
+	struct vms_msg re;
+
+	if (!f->conn || !f->req.req_id)
+		return;
+	vms_msg_reply_init(&re, &f->req, rc);
+	if (f->req.type == VMS_MSG_FLUSH && b)
+		re.aux = (uint32_t)b->loss;
+	node_send(n, f->conn, &re);
+}
+
+void flush_check(struct vms_node *n)
+{
+	struct flush **at = &n->flushes, *f;
+
+	while ((f = *at)) {
+		int rc = 1;
+
+		if (!f->armed)
+			flush_arm(n, f);
+		if (f->armed) {
+			while (f->want.n) {
+				struct part *p = node_part(n, VMS_VEC_LAST(&f->want).part);
+
+				if (p->all_durable < VMS_VEC_LAST(&f->want).seq ||
+				    p->committed < VMS_VEC_LAST(&f->want).seq)
+					break;
+				f->want.n--;
+			}
+			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos)
+				rc = 0;
+		} else if (n->now_ms - f->arrived_ms > n->tm.t_op_ms) {
+			rc = VMS_E_BUSY;
+		}
+		if (rc == 1) {
+			at = &f->next;
+			continue;
+		}
+		flush_answer(n, f, rc);
+		*at = f->next;
+		n->nflushes--;
+		VMS_VEC_FREE(&f->want);
+		free(f);
+	}
+}
+
+void flush_conn_void(struct vms_node *n, vms_conn_id conn)
+{
+	struct flush **at = &n->flushes, *f;
+
+	while ((f = *at)) {
+		if (f->conn != conn) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		n->nflushes--;
+		VMS_VEC_FREE(&f->want);
+		free(f);
+	}
+}
+
+void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
+{
+	struct flush *f;
+
+	if (m->branch == 0 || m->aux >= VMS_EXTENT_CHUNKS) {
+		node_reply(n, c->id, m, VMS_E_INVAL);
+		return;
+	}
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (p && p->known && p->primary && (!part_serving(p) || !part_members_ready(p))) {
+			node_reply(n, c->id, m, VMS_E_AGAIN);
+			return;
+		}
+	}
+	f = flush_new(n, c, m);
+	if (!f)
+		return;
+	f->armed = true;
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+		struct vms_rec r = {.type = VMS_REC_TRIM,
+				    .flags = VMS_RF_INTERNAL,
+				    .branch = m->branch,
+				    .extent = m->extent,
+				    .aux = m->aux};
+
+		if (!p || !p->known || !p->primary)
+			continue;
+		if (part_order(n, p, &r, NULL, 0)) {
+			/* TRIM is idempotent: the tool repeats it */
+			node_reply(n, c->id, m, VMS_E_BUSY);
+			flush_conn_void(n, c->id);
+			return;
+		}
+		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
+		f->want.d[f->want.n].part = i;
+		f->want.d[f->want.n++].seq = r.seq;
+	}
+	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
+		struct part *p = node_part(n, h->partition);
+
+		next = h->newer;
+		if (h->branch == m->branch && p)
+			session_invalidate(n, p, h->branch, h->extent, 0xff, p->seq_last, 0, NULL);
+	}
+}
+
+/* Paced writers, unsynced memory-mode records, free space. */
+void admission_timer(struct vms_node *n)
+{
+	if (n->nwait) {
+		for (uint32_t i = 0; i < n->nparts; i++)
+			if (n->part[i] && (n->part[i]->wait_head || n->part[i]->locks))
+				part_mark_retry(n, n->part[i]);
+		node_wake_at(n, n->now_ms + 1);
+	}
+	if (n->dur.n && n->now_ms - n->mem_sync_ms >= 1000) {
+		n->mem_sync_ms = n->now_ms;
+		n->want_sync = true;
+	}
+	if (n->now_ms >= n->space_ms) {
+		uint64_t need = vms_wal_used_bytes(n->wal) + n->conf.container_bytes_max;
+		bool before = n->nospc;
+
+		n->space_ms = n->now_ms + 500;
+		if (n->disk.ops->space(n->disk.ctx, &n->space_free, &n->space_total,
+				       &n->meta_permille))
+			return;
+		/* what the log holds must still fit, with room to collect in */
+		if (need > n->space_total / 8)
+			need = n->space_total / 8;
+		need += n->space_total / 32;
+		n->nospc = n->space_free < (before ? need + n->space_total / 64 : need) ||
+			   n->meta_permille > (before ? 780 : 800);
+		if (n->nospc != before)
+			node_log(n, VMS_LOG_WARN, n->nospc ?
+					 "space is low: new writes are refused, reads go on" :
+					 "space is there again: writes are taken");
+	}
+}

@@ -225,10 +225,14 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 		m[i].valid = vms_rd_u8(&rd);
 		m[i].flags = vms_rd_u8(&rd);
 		m[i].crc = vms_rd_u32(&rd);
-		if (vms_rd_u32(&rd) != 0 || m[i].flags || m[i].chunk >= VMS_EXTENT_CHUNKS)
+		if (vms_rd_u32(&rd) != 0 || m[i].flags > 1 || m[i].chunk >= VMS_EXTENT_CHUNKS)
 			return VMS_E_CORRUPT;
 		m[i].from_seq = vms_rd_u64(&rd);
 		m[i].to = vms_rd_u64(&rd);
+		/* flag 1: a range of crc chunks that becomes holes */
+		if (m[i].flags && (m[i].to != VMS_ADDR_HOLE || m[i].crc == 0 ||
+				   m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
+			return VMS_E_CORRUPT;
 		if (m[i].to == VMS_ADDR_HOLE)
 			continue;
 		if (m[i].to % VMS_CHUNK_BYTES || vms_addr_offset_bytes(m[i].to) == 0 ||

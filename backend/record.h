@@ -83,7 +83,7 @@ struct vms_move {
 	uint32_t extent;
 	uint16_t chunk;	   /* in the extent */
 	uint8_t valid;	   /* sector mask; 0xff unless a base was unreadable */
-	uint8_t flags;	   /* 0 */
+	uint8_t flags;	   /* 1: a ZERO range of `crc` chunks, `to` is a hole; else 0 */
 	uint32_t crc;	   /* CRC32C of the 4096 bytes at `to`; 0 for a hole */
 	uint64_t from_seq; /* DRAIN: newest seq merged in. REMAP: old address */
 	vms_addr to;	   /* new address, or VMS_ADDR_HOLE */

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The demo cluster on this machine, and installation.
+#
+#   make up            install packages, build, start the demo, show how to use it
+#   make down          stop it; its data stays
+#   make clean-data    remove its data (asks; FORCE=1 does not)
+#   make install       PREFIX=/usr/local DESTDIR=
+export VMSTORE_DEMO_DIR VMSTORE_DEMO_PORTALS VMSTORE_DEMO_PORT VMSTORE_DEMO_CONTROL FORCE
+
+up:
+	@scripts/install-deps build
+	@$(MAKE) --no-print-directory all
+	@B=$(B) scripts/demo up
+down:
+	@B=$(B) scripts/demo down
+clean-data:
+	@B=$(B) scripts/demo clean-data
+.PHONY: up down clean-data install
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+BIN_FILES = vmstore vmstore-bench
+SBIN_FILES = vmstored vmstore-ring tgtd tgtadm tgt-admin
+CONF_FILES = $(notdir $(wildcard conf/*.conf))
+
+install: all man
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR) \
+		$(DESTDIR)$(SYSCONFDIR)/vmstore $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
+	install -m 755 $(addprefix $(B)/bin/,$(BIN_FILES)) $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(addprefix $(B)/bin/,$(SBIN_FILES)) $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 $(addprefix conf/,$(CONF_FILES)) $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
+	for f in catalog vmstored gateway; do \
+		[ -e $(DESTDIR)$(SYSCONFDIR)/vmstore/$$f.conf ] || \
+		install -m 644 conf/$$f.conf $(DESTDIR)$(SYSCONFDIR)/vmstore/$$f.conf || exit 1; \
+	done
+	for f in conf/systemd/*.service; do \
+		sed 's|@PREFIX@|$(PREFIX)|g; s|@SYSCONFDIR@|$(SYSCONFDIR)|g' $$f \
+		> $(DESTDIR)$(UNITDIR)/$$(basename $$f) || exit 1; \
+	done
+	for f in $(MAN); do \
+		s=$${f##*.}; \
+		install -D -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$$s/$$(basename $$f) || exit 1; \
+	done
+
+# One sample per process, cut out of conf/vmstore.conf.
+#   make conf-split
+conf-split:
+	@for f in catalog:catalog:'the catalog: vmstored --catalog -c catalog.conf' \
+		vmstored:node:'a storage node: vmstored -c vmstored.conf' \
+		gateway:gateway:'a gateway: VMSTORE_CONF=gateway.conf tgtd'; do \
+		IFS=: read -r file section what text <<< "$$f"; \
+		{ echo '# SPDX-License-Identifier: GPL-2.0-only'; \
+		echo "# VMStore, for $$what$${text:+:$$text}"; \
+		echo '# Every key with its default; see vmstore.conf(5).'; echo; \
+		awk -v s="[$$section]" '/^\[/ { on = $$0 == s || $$0 == "[cluster]" } on' conf/vmstore.conf; } \
+		> conf/$$file.conf; done
+.PHONY: conf-split

@@ -50,7 +50,10 @@ $(TGT_TREE)/.stamp: $(TGT_BASE)/.stamp scripts/patch-tgt $(wildcard target/patch
 	scripts/patch-tgt $(TGT_BASE) target/patches $(TGT_TREE)
 	@touch $@
 
-# Files of the trees come into being with the stamps.
+# Files of the trees come into being with the stamps, headers too (those that are
+# there already: the first build compiles everything).
+$(wildcard $(TGT_TREE)/usr/*.h $(TGT_TREE)/usr/iscsi/*.h): $(TGT_TREE)/.stamp ;
+$(wildcard $(TGT_BASE)/usr/*.h $(TGT_BASE)/usr/iscsi/*.h): $(TGT_BASE)/.stamp ;
 $(addprefix $(TGT_TREE)/usr/,$(addsuffix .c,$(TGTD_UNITS) tgtadm)): $(TGT_TREE)/.stamp ;
 $(addprefix $(TGT_BASE)/usr/,$(addsuffix .c,$(STOCK_UNITS) tgtadm)): $(TGT_BASE)/.stamp ;
 
@@ -91,3 +94,9 @@ $(B)/stock/tgtd: $(call stock_obj,$(STOCK_UNITS))
 $(B)/stock/tgtadm: $(call stock_obj,tgtadm concat_buf)
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^
+
+# A raw initiator for tests/it/tgt_base.sh.
+$(B)/tests/iscsi_raw: tests/it/iscsi_raw.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -lisal
+tgt: $(B)/tests/iscsi_raw

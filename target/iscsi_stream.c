@@ -652,9 +652,11 @@ static void handle_bytes(struct stream_conn *sc)
 		if (conn->state != STATE_SCSI) {
 			if (sc->want_tx && !conn->login_parked)
 				login_answer(sc);
-			if (conn->login_parked && rx.direct + rx.len) {
+			if (conn->login_parked) {
 				/* nothing may follow before the answer */
-				conn->state = STATE_CLOSE;
+				if (rx.direct + rx.len)
+					conn->state = STATE_CLOSE;
+				break;
 			}
 		}
 		if (conn->state == STATE_CLOSE)

@@ -1,0 +1,862 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A raw iSCSI initiator: what libiscsi, which behaves, cannot be made to send.
+ *
+ *   iscsi_raw HOST PORT TARGET LUN [SCENARIO]...
+ *
+ * Runs the scenarios (default: all) against a running tgtd whose LUN may be
+ * overwritten; one line each; exit status 1 if one failed. Each scenario ends with
+ * proof that the target still serves a new session.
+ * Source: RFC 7143 (the sections are named at the scenarios).
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <isa-l/crc.h>
+
+#define BHS 48
+#define RESERVED 0xffffffffU
+#define BLOCK 512
+
+static const char *host, *port, *target;
+static unsigned int lun_nr;
+static char why[256];
+
+/* How the scenarios use the wire. */
+struct ini {
+	int fd;
+	uint32_t cmd_sn, exp_stat_sn, itt;
+	uint16_t isid;
+	bool digests;
+	uint8_t hdr[BHS]; /* last PDU received */
+	uint8_t *data;
+	uint32_t len;
+	uint32_t max_cmd_sn, exp_cmd_sn;
+};
+
+static int fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int fail(const char *fmt, ...)
+{
+	char text[sizeof(why)]; /* why may be among the arguments */
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	memcpy(why, text, sizeof(why));
+	return -1;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void put32(uint8_t *p, uint32_t v)
+{
+	p[0] = v >> 24, p[1] = v >> 16, p[2] = v >> 8, p[3] = v;
+}
+
+static uint32_t get32(const uint8_t *p)
+{
+	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
+}
+
+static int ini_connect(struct ini *s, uint16_t isid)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
+	int ret = -1;
+
+	memset(s, 0, sizeof(*s));
+	s->fd = -1;
+	s->isid = isid;
+	s->cmd_sn = 1;
+	s->itt = 100;
+	if (getaddrinfo(host, port, &hints, &ai))
+		return fail("bad address %s:%s", host, port);
+	s->fd = socket(ai->ai_family, SOCK_STREAM, 0);
+	if (s->fd >= 0)
+		ret = connect(s->fd, ai->ai_addr, ai->ai_addrlen);
+	freeaddrinfo(ai);
+	return ret ? fail("connect: %s", strerror(errno)) : 0;
+}
+
+static void ini_close(struct ini *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->data);
+	s->data = NULL;
+	s->fd = -1;
+}
+
+static int send_all(struct ini *s, const void *buf, size_t len)
+{
+	const uint8_t *p = buf;
+
+	while (len) {
+		ssize_t n = send(s->fd, p, len, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return fail("send: %s", strerror(errno));
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+/* 0; -1 with why set: time-out or closed */
+static int recv_all(struct ini *s, void *buf, size_t len, int64_t deadline)
+{
+	uint8_t *p = buf;
+
+	while (len) {
+		struct pollfd pfd = {.fd = s->fd, .events = POLLIN};
+		int64_t left = deadline - now_ms();
+		ssize_t n;
+
+		if (left <= 0 || poll(&pfd, 1, left) <= 0)
+			return fail("no answer in time");
+		n = recv(s->fd, p, len, 0);
+		if (n <= 0)
+			return fail("connection closed by the target");
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static void hdr_init(struct ini *s, uint8_t *h, int op, int flags)
+{
+	memset(h, 0, BHS);
+	h[0] = op;
+	h[1] = flags;
+	h[9] = lun_nr;
+	put32(h + 16, s->itt);
+	put32(h + 20, RESERVED);
+	put32(h + 28, s->exp_stat_sn);
+}
+
+static int send_pdu(struct ini *s, uint8_t *h, const void *data, uint32_t len)
+{
+	static const uint8_t zero[4];
+	uint32_t crc;
+
+	h[5] = len >> 16, h[6] = len >> 8, h[7] = len;
+	if (send_all(s, h, BHS))
+		return -1;
+	if (s->digests) {
+		crc = ~crc32_iscsi(h, BHS, ~0U);
+		if (send_all(s, &crc, 4))
+			return -1;
+	}
+	if (len && (send_all(s, data, len) || send_all(s, zero, -len & 3)))
+		return -1;
+	if (len && s->digests) {
+		crc = crc32_iscsi((uint8_t *)data, len, ~0U);
+		crc = ~crc32_iscsi((uint8_t *)zero, -len & 3, crc);
+		return send_all(s, &crc, 4);
+	}
+	return 0;
+}
+
+static int recv_pdu(struct ini *s, int ms)
+{
+	int64_t deadline = now_ms() + ms;
+	uint32_t crc, pad;
+
+	if (recv_all(s, s->hdr, BHS, deadline))
+		return -1;
+	if (s->digests) {
+		if (recv_all(s, &crc, 4, deadline))
+			return -1;
+		if (crc != ~crc32_iscsi(s->hdr, BHS, ~0U))
+			return fail("header digest of opcode %x is wrong", s->hdr[0]);
+	}
+	s->len = s->hdr[5] << 16 | s->hdr[6] << 8 | s->hdr[7];
+	pad = (s->len + 3) & ~3U;
+	free(s->data);
+	s->data = malloc(pad + 1);
+	if (pad && recv_all(s, s->data, pad, deadline))
+		return -1;
+	if (pad && s->digests) {
+		if (recv_all(s, &crc, 4, deadline))
+			return -1;
+		if (crc != ~crc32_iscsi(s->data, pad, ~0U))
+			return fail("data digest of opcode %x is wrong", s->hdr[0]);
+	}
+	switch (s->hdr[0] & 0x3f) {
+	case 0x31: /* R2T and pings do not count */
+		break;
+	case 0x20:
+		if (get32(s->hdr + 16) == RESERVED)
+			break;
+		/* fall through */
+	default:
+		if ((s->hdr[0] & 0x3f) != 0x25 || (s->hdr[1] & 1))
+			s->exp_stat_sn = get32(s->hdr + 24) + 1;
+	}
+	s->exp_cmd_sn = get32(s->hdr + 28);
+	s->max_cmd_sn = get32(s->hdr + 32);
+	return 0;
+}
+
+/* The next PDU that is not a ping; pings are answered on the way. */
+static int next_pdu(struct ini *s, int ms)
+{
+	uint8_t h[BHS];
+
+	for (;;) {
+		if (recv_pdu(s, ms))
+			return -1;
+		if ((s->hdr[0] & 0x3f) != 0x20 || get32(s->hdr + 16) != RESERVED)
+			return 0;
+		hdr_init(s, h, 0x40, 0x80);
+		put32(h + 16, RESERVED);
+		memcpy(h + 20, s->hdr + 20, 4);
+		put32(h + 24, s->cmd_sn);
+		if (send_pdu(s, h, NULL, 0))
+			return -1;
+	}
+}
+
+static int login_send(struct ini *s, const char *extra, size_t extra_len, int flags)
+{
+	char text[1024];
+	uint8_t h[BHS];
+	int n;
+
+	n = snprintf(text, sizeof(text),
+		     "InitiatorName=iqn.2011-06.org.vmstore:raw%cTargetName=%s%cSessionType=Normal%c",
+		     0, target, 0, 0);
+	if (extra_len)
+		memcpy(text + n, extra, extra_len);
+	hdr_init(s, h, 0x43, flags);
+	memset(h + 8, 0, 8);
+	h[8] = 0x80;
+	h[12] = s->isid >> 8, h[13] = s->isid;
+	put32(h + 24, s->cmd_sn);
+	put32(h + 28, 0);
+	put32(h + 20, 0);
+	return send_pdu(s, h, text, n + extra_len);
+}
+
+#define OPER_TO_FFP 0x87
+
+static int login_extra(struct ini *s, uint16_t isid, const char *extra, size_t extra_len)
+{
+	if (ini_connect(s, isid) || login_send(s, extra, extra_len, OPER_TO_FFP) ||
+	    recv_pdu(s, 5000))
+		return -1;
+	/* the target may have keys of its own to settle */
+	while ((s->hdr[0] & 0x3f) == 0x23 && !s->hdr[36] && !(s->hdr[1] & 0x80)) {
+		uint8_t h[BHS];
+
+		hdr_init(s, h, 0x43, OPER_TO_FFP);
+		memcpy(h + 8, s->hdr + 8, 8);
+		put32(h + 20, 0);
+		put32(h + 24, s->cmd_sn);
+		if (send_pdu(s, h, NULL, 0) || recv_pdu(s, 5000))
+			return -1;
+	}
+	if ((s->hdr[0] & 0x3f) != 0x23 || s->hdr[36])
+		return fail("login refused: opcode %x status %02x%02x", s->hdr[0], s->hdr[36],
+			    s->hdr[37]);
+	return 0;
+}
+
+/* unsolicited: whether writes may send their data unasked */
+static int login(struct ini *s, uint16_t isid, bool unsolicited)
+{
+	static const char yes[] = "InitialR2T=No\0ImmediateData=Yes\0MaxRecvDataSegmentLength=262144\0"
+				  "FirstBurstLength=262144\0MaxBurstLength=1048576";
+	static const char no[] = "InitialR2T=Yes\0ImmediateData=No\0MaxRecvDataSegmentLength=262144\0"
+				 "MaxBurstLength=1048576";
+
+	return unsolicited ? login_extra(s, isid, yes, sizeof(yes)) :
+			     login_extra(s, isid, no, sizeof(no));
+}
+
+/* A SCSI command; data: immediate data. Returns its tag. */
+static uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl,
+			const void *data, uint32_t len)
+{
+	uint8_t h[BHS];
+	uint32_t itt = s->itt++;
+
+	hdr_init(s, h, 0x01, flags | 1);
+	put32(h + 16, itt);
+	put32(h + 20, edtl);
+	put32(h + 24, s->cmd_sn++);
+	memcpy(h + 32, cdb, 16);
+	send_pdu(s, h, data, len);
+	return itt;
+}
+
+static uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *data,
+		     uint32_t len)
+{
+	uint8_t cdb[16] = {op};
+
+	put32(cdb + 2, lba);
+	cdb[7] = blocks >> 8, cdb[8] = blocks;
+	return command(s, cdb, op == 0x28 ? 0xc0 : 0xa0, blocks * BLOCK, data, len);
+}
+
+static int data_out(struct ini *s, uint32_t itt, uint32_t ttt, uint32_t sn, uint32_t off,
+		    const void *data, uint32_t len, bool final)
+{
+	uint8_t h[BHS];
+
+	hdr_init(s, h, 0x05, final ? 0x80 : 0);
+	put32(h + 16, itt);
+	put32(h + 20, ttt);
+	put32(h + 36, sn);
+	put32(h + 40, off);
+	return send_pdu(s, h, data, len);
+}
+
+static int tmf(struct ini *s, int fn, uint32_t rtt)
+{
+	uint8_t h[BHS];
+
+	hdr_init(s, h, 0x42, 0x80 | fn);
+	put32(h + 16, s->itt++);
+	put32(h + 20, rtt);
+	put32(h + 24, s->cmd_sn);
+	put32(h + 32, s->cmd_sn - 1);
+	return send_pdu(s, h, NULL, 0);
+}
+
+/* Status of the command with this tag: skips pings; collects data of a read. */
+static int status_of(struct ini *s, uint32_t itt, uint8_t *into, int ms)
+{
+	for (;;) {
+		if (next_pdu(s, ms))
+			return -1;
+		if (get32(s->hdr + 16) != itt)
+			return fail("an answer to tag %u instead of %u", get32(s->hdr + 16), itt);
+		switch (s->hdr[0] & 0x3f) {
+		case 0x25:
+			if (into)
+				memcpy(into + get32(s->hdr + 40), s->data, s->len);
+			if (s->hdr[1] & 1)
+				return s->hdr[3];
+			break;
+		case 0x21:
+			return s->hdr[3];
+		default:
+			return fail("opcode %x instead of a status", s->hdr[0] & 0x3f);
+		}
+	}
+}
+
+/* Get rid of the unit attentions of a new session. */
+static int settle(struct ini *s)
+{
+	static const uint8_t tur[16];
+	int i, st;
+
+	for (i = 0; i < 8; i++) {
+		st = status_of(s, command(s, tur, 0x80, 0, NULL, 0), NULL, 3000);
+		if (st <= 0)
+			return st;
+	}
+	return fail("the LUN stays not ready");
+}
+
+static int login_ready(struct ini *s, uint16_t isid, bool unsolicited)
+{
+	return login(s, isid, unsolicited) || settle(s);
+}
+
+static int read_block(struct ini *s, uint32_t lba, uint8_t *buf)
+{
+	int st = status_of(s, rw10(s, 0x28, lba, 1, NULL, 0), buf, 3000);
+
+	return st > 0 ? fail("read ends with status %x", st) : st;
+}
+
+static int write_block(struct ini *s, uint32_t lba, int byte)
+{
+	uint8_t buf[BLOCK];
+	uint32_t itt;
+	int st;
+
+	memset(buf, byte, sizeof(buf));
+	itt = rw10(s, 0x2a, lba, 1, buf, sizeof(buf));
+	st = status_of(s, itt, NULL, 3000);
+	return st > 0 ? fail("write ends with status %x", st) : st;
+}
+
+static int expect_closed(struct ini *s, int ms)
+{
+	int64_t deadline = now_ms() + ms;
+
+	while (now_ms() < deadline)
+		if (recv_pdu(s, deadline - now_ms()))
+			return strstr(why, "closed") ? 0 : fail("still open after %d ms", ms);
+	return fail("still open after %d ms", ms);
+}
+
+static int still_serving(void)
+{
+	struct ini s;
+	uint8_t buf[BLOCK];
+	int ret = login_ready(&s, 0x7777, true) || read_block(&s, 0, buf) ? -1 : 0;
+
+	ini_close(&s);
+	return ret;
+}
+
+/* ---- scenarios -------------------------------------------------------------- */
+
+/* A write by R2T whose Data-Out points elsewhere ends with an error, the LUN is
+ * unchanged, and the session goes on (11.4.7.2, 11.7). */
+static int t_data_out_abuse(void)
+{
+	static const struct {
+		const char *what;
+		uint32_t off, len, sn, ttt_xor;
+	} bad[] = {
+		{"offset beyond the buffer", 1 << 20, 512, 0, 0},
+		{"offset wraps", 0xfffffe00, 512, 0, 0},
+		{"longer than asked for", 0, 8192, 0, 0},
+		{"DataSN 5", 0, 512, 5, 0},
+	};
+	static uint8_t junk[8192];
+	uint8_t buf[BLOCK];
+	struct ini s, w;
+	unsigned int i;
+
+	memset(junk, 0xee, sizeof(junk));
+	if (login_ready(&w, 2, true) || write_block(&w, 8, 0x11) || write_block(&w, 9, 0x11))
+		return -1;
+	ini_close(&w);
+	if (login_ready(&s, 1, false))
+		return -1;
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint32_t itt = rw10(&s, 0x2a, 8, 2, NULL, 0), ttt;
+
+		if (next_pdu(&s, 3000))
+			return -1;
+		if ((s.hdr[0] & 0x3f) != 0x31)
+			return fail("%s: no R2T", bad[i].what);
+		ttt = get32(s.hdr + 20);
+		if (data_out(&s, itt, ttt, bad[i].sn, bad[i].off, junk, bad[i].len, true))
+			return -1;
+		if (status_of(&s, itt, NULL, 3000) != 2)
+			return fail("%s: no CHECK CONDITION (%s)", bad[i].what, why);
+	}
+	/* a wrong transfer tag is dropped, the right one still counts */
+	{
+		uint32_t itt = rw10(&s, 0x2a, 8, 1, NULL, 0), ttt;
+
+		if (next_pdu(&s, 3000))
+			return -1;
+		ttt = get32(s.hdr + 20);
+		if (data_out(&s, itt, ttt ^ 1, 0, 0, junk, 512, true) ||
+		    data_out(&s, itt, ttt, 0, 0, memset(buf, 0x11, BLOCK), 512, true) ||
+		    status_of(&s, itt, NULL, 3000) != 0)
+			return -1;
+	}
+	for (i = 8; i < 10; i++)
+		if (read_block(&s, i, buf) || buf[0] != 0x11 || buf[BLOCK - 1] != 0x11)
+			return fail("block %u was changed", i);
+	ini_close(&s);
+	return 0;
+}
+
+/* Segments nobody has a place for end the connection, nothing else (11.2.1). */
+static int t_bad_headers(void)
+{
+	static uint8_t big[300000];
+	uint8_t h[BHS];
+	struct ini s;
+	int i;
+
+	for (i = 0; i < 6; i++) {
+		if (login_ready(&s, 3, true))
+			return -1;
+		hdr_init(&s, h, 0x40, 0x80);
+		put32(h + 24, s.cmd_sn);
+		switch (i) {
+		case 0: /* TMF with data */
+			h[0] = 0x42, h[1] = 0x81;
+			send_pdu(&s, h, big, 4096);
+			break;
+		case 1: /* NOP-Out with an additional header */
+			h[4] = 200;
+			send_pdu(&s, h, big, 4096);
+			break;
+		case 2: /* longer than declared */
+			send_pdu(&s, h, big, sizeof(big));
+			break;
+		case 3: /* immediate data beyond the expected length */
+			h[0] = 0x01, h[1] = 0xa1, h[32] = 0x2a;
+			put32(h + 20, 512);
+			send_pdu(&s, h, big, 65536);
+			break;
+		case 4: /* an extended CDB of length 0 */
+			h[0] = 0x01, h[1] = 0x81, h[4] = 2;
+			put32(h + 20, 0);
+			send_all(&s, h, BHS);
+			memset(big, 0, 8);
+			big[2] = 1;
+			send_all(&s, big, 8);
+			break;
+		case 5: /* an opcode that does not exist */
+			h[0] = 0x0b;
+			send_pdu(&s, h, NULL, 0);
+			break;
+		}
+		if (expect_closed(&s, 3000))
+			return fail("case %d: not closed", i);
+		ini_close(&s);
+	}
+	return 0;
+}
+
+/* 4 GiB announced: refused without asking for it, and without the memory. */
+static int t_giant_length(void)
+{
+	uint8_t cdb[16] = {0x8a};
+	struct ini s;
+	int i, st;
+
+	if (login_ready(&s, 4, false))
+		return -1;
+	put32(cdb + 10, 1 << 22);
+	for (i = 0; i < 40; i++) {
+		st = status_of(&s, command(&s, cdb, 0xa0, 0xfffffe00, NULL, 0), NULL, 3000);
+		if (st != 2)
+			return fail("a write of 4 GiB ends with %d (%s)", st, why);
+	}
+	cdb[0] = 0x88;
+	st = status_of(&s, command(&s, cdb, 0xc0, 0xfffffe00, NULL, 0), NULL, 3000);
+	if (st != 2)
+		return fail("a read of 4 GiB ends with %d (%s)", st, why);
+	ini_close(&s);
+	return 0;
+}
+
+/* Beyond MaxCmdSN: ignored, and the window itself moves on (4.2.2.1). */
+static int t_window(void)
+{
+	static const uint8_t tur[16];
+	uint32_t room, itt = 0, i;
+	struct ini s;
+
+	if (login_ready(&s, 5, false))
+		return -1;
+	room = s.max_cmd_sn - s.cmd_sn + 1;
+	if (room < 16 || room > 1024)
+		return fail("a window of %u commands", room);
+	/* writes that wait for their data fill it */
+	for (i = 0; i < room; i++)
+		itt = rw10(&s, 0x2a, 16, 1, NULL, 0);
+	for (i = 0; i < room; i++) {
+		if (next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x31)
+			return fail("R2T %u of %u did not come (%s)", i, room, why);
+	}
+	if (s.max_cmd_sn != s.exp_cmd_sn - 1)
+		return fail("the window is open by %d with %u commands outstanding",
+			    (int)(s.max_cmd_sn - s.exp_cmd_sn + 1), room);
+	command(&s, tur, 0x80, 0, NULL, 0);
+	if (!next_pdu(&s, 400))
+		return fail("a command beyond the window was answered (opcode %x)", s.hdr[0]);
+	s.cmd_sn--;
+	if (tmf(&s, 1, itt) || next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x22 || s.hdr[2])
+		return fail("abort of a waiting command: opcode %x response %u", s.hdr[0], s.hdr[2]);
+	itt = command(&s, tur, 0x80, 0, NULL, 0);
+	if (status_of(&s, itt, NULL, 3000))
+		return fail("no answer after the window opened: %s", why);
+	ini_close(&s);
+	return 0;
+}
+
+/* A write that waits for data is aborted, reset, or its session replaced: its data,
+ * when it comes, goes nowhere (SAM: no effect after the answer). */
+static int t_abort_waiting(void)
+{
+	uint8_t junk[BLOCK], buf[BLOCK];
+	struct ini s, w;
+	uint32_t itt, ttt;
+	int fn;
+
+	memset(junk, 0xdd, sizeof(junk));
+	for (fn = 1; fn <= 6; fn++) {
+		if (fn == 3) /* CLEAR ACA */
+			continue;
+		if (login_ready(&w, 7, true) || write_block(&w, 20, 0x22))
+			return -1;
+		if (login_ready(&s, 6, false))
+			return -1;
+		itt = rw10(&s, 0x2a, 20, 1, NULL, 0);
+		if (next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x31)
+			return fail("no R2T");
+		ttt = get32(s.hdr + 20);
+		/* resets come from another session */
+		if (fn >= 4) {
+			if (tmf(&w, fn, 0) || next_pdu(&w, 3000) || (w.hdr[0] & 0x3f) != 0x22 ||
+			    w.hdr[2])
+				return fail("function %d: opcode %x response %u", fn, w.hdr[0],
+					    w.hdr[2]);
+		} else if (tmf(&s, fn, itt) || next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x22 ||
+			   s.hdr[2]) {
+			return fail("function %d: opcode %x response %u", fn, s.hdr[0], s.hdr[2]);
+		}
+		if (data_out(&s, itt, ttt, 0, 0, junk, BLOCK, true))
+			return -1;
+		if (settle(&s) || settle(&w) || read_block(&w, 20, buf))
+			return fail("function %d: %s", fn, why);
+		if (buf[0] != 0x22)
+			return fail("function %d: the aborted write took effect", fn);
+		ini_close(&s);
+		ini_close(&w);
+	}
+	return 0;
+}
+
+/* The same initiator port again: the old connection goes, the new one works, from
+ * either stage (6.3.5). */
+static int t_reinstate(void)
+{
+	uint8_t buf[BLOCK];
+	struct ini a, b;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		if (login_ready(&a, 9, true))
+			return -1;
+		rw10(&a, 0x28, 0, 128, NULL, 0);
+		rw10(&a, 0x28, 0, 128, NULL, 0);
+		if (login_ready(&b, 9, true))
+			return fail("second login: %s", why);
+		if (read_block(&b, 0, buf) || expect_closed(&a, 3000))
+			return fail("after reinstatement: %s", why);
+		ini_close(&a);
+		ini_close(&b);
+	}
+	return 0;
+}
+
+/* A session that does not read: others do not notice, and it gets everything
+ * when it reads on. */
+static int t_slow_reader(void)
+{
+	uint8_t buf[BLOCK];
+	struct ini s, q;
+	int64_t t0, worst = 0, t;
+	uint64_t bytes = 0;
+	int i, left = 24;
+
+	if (login_ready(&s, 10, true) || login_ready(&q, 11, true))
+		return -1;
+	for (i = 0; i < 24; i++)
+		rw10(&s, 0x28, 0, 1024, NULL, 0);
+	for (t0 = now_ms(); now_ms() - t0 < 700;) {
+		t = now_ms();
+		if (read_block(&q, 0, buf))
+			return -1;
+		t = now_ms() - t;
+		worst = t > worst ? t : worst;
+	}
+	if (worst > 200)
+		return fail("another session waited %lld ms", (long long)worst);
+	/* a file store completes in any order */
+	while (left) {
+		if (next_pdu(&s, 3000))
+			return fail("with %d of 24 reads to come: %s", left, why);
+		if ((s.hdr[0] & 0x3f) != 0x25)
+			return fail("opcode %x status %d", s.hdr[0], s.hdr[3]);
+		bytes += s.len;
+		if (s.hdr[1] & 1)
+			left--;
+	}
+	if (bytes != 24ULL * 1024 * BLOCK)
+		return fail("%llu bytes instead of 12 MiB", (unsigned long long)bytes);
+	ini_close(&s);
+	ini_close(&q);
+	return 0;
+}
+
+/* It goes away with everything in flight. */
+static int t_vanish(void)
+{
+	struct ini s;
+	int i, k;
+
+	for (k = 0; k < 20; k++) {
+		if (login_ready(&s, 12 + k % 3, k & 1))
+			return -1;
+		for (i = 0; i < 30; i++) {
+			rw10(&s, 0x28, i * 8, 256, NULL, 0);
+			rw10(&s, 0x2a, 64, 8, NULL, 0);
+		}
+		if (k & 2)
+			usleep(3000);
+		ini_close(&s);
+	}
+	return 0;
+}
+
+static int t_digests(void)
+{
+	static const char keys[] = "HeaderDigest=CRC32C,None\0DataDigest=CRC32C,None\0"
+				   "MaxRecvDataSegmentLength=8192";
+	static uint8_t out[64 << 10], in[64 << 10];
+	struct ini s;
+	uint32_t i;
+
+	if (login_extra(&s, 16, keys, sizeof(keys)))
+		return -1;
+	s.digests = true;
+	if (settle(&s))
+		return -1;
+	for (i = 0; i < sizeof(out); i++)
+		out[i] = i * 7 + (i >> 8);
+	if (status_of(&s, rw10(&s, 0x2a, 200, 128, out, sizeof(out)), NULL, 3000))
+		return fail("write: %s", why);
+	if (status_of(&s, rw10(&s, 0x28, 200, 128, NULL, 0), in, 3000))
+		return fail("read: %s", why);
+	if (memcmp(in, out, sizeof(in)))
+		return fail("data differs");
+	/* one bit wrong: not written, connection closed (7.8) */
+	{
+		uint8_t h[BHS];
+		uint32_t crc;
+
+		hdr_init(&s, h, 0x01, 0xa1);
+		put32(h + 20, 512);
+		put32(h + 24, s.cmd_sn);
+		h[32] = 0x2a, h[37] = 200, h[40] = 1, h[6] = 2;
+		crc = ~crc32_iscsi(h, BHS, ~0U);
+		send_all(&s, h, BHS);
+		send_all(&s, &crc, 4);
+		memset(out, 0x99, 512);
+		crc = ~crc32_iscsi(out, 512, ~0U) ^ 1;
+		send_all(&s, out, 512);
+		send_all(&s, &crc, 4);
+	}
+	if (expect_closed(&s, 3000))
+		return fail("a wrong digest was taken");
+	ini_close(&s);
+	if (login_ready(&s, 16, true) || read_block(&s, 200, in) || in[0] == 0x99)
+		return fail("data with a wrong digest was written");
+	ini_close(&s);
+	return 0;
+}
+
+/* Silence: closed after T_nop (1.5 s); half a login: closed after 10 s. */
+static int t_silence(void)
+{
+	struct ini s, half;
+	int64_t t0 = now_ms();
+
+	if (ini_connect(&half, 17) || login_ready(&s, 18, true))
+		return -1;
+	if (expect_closed(&s, 5000) || now_ms() - t0 < 1000)
+		return fail("a silent session: %s", why);
+	ini_close(&s);
+	send_all(&half, "\x43", 1);
+	if (expect_closed(&half, 14000))
+		return fail("half a login: %s", why);
+	ini_close(&half);
+	return 0;
+}
+
+/* Many sessions at once; more half logins than the target keeps. */
+static int t_many(void)
+{
+	enum { NR = 300, HALF = 1200 };
+	static struct ini s[NR], half[HALF];
+	uint8_t buf[BLOCK];
+	int i;
+
+	for (i = 0; i < NR; i++)
+		if (login_ready(&s[i], 1000 + i, true))
+			return fail("session %d: %s", i, why);
+	for (i = 0; i < NR; i++)
+		rw10(&s[i], 0x28, i, 1, NULL, 0);
+	for (i = 0; i < NR; i++)
+		if (status_of(&s[i], s[i].itt - 1, buf, 3000))
+			return fail("session %d: %s", i, why);
+	for (i = 0; i < HALF; i++)
+		if (ini_connect(&half[i], 3000))
+			return fail("connection %d: %s", i, why);
+	if (read_block(&s[0], 0, buf))
+		return -1;
+	if (still_serving())
+		return -1;
+	for (i = 0; i < HALF; i++)
+		ini_close(&half[i]);
+	for (i = 0; i < NR; i++)
+		ini_close(&s[i]);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(void);
+} scenarios[] = {
+	{"data-out-abuse", t_data_out_abuse},
+	{"bad-headers", t_bad_headers},
+	{"giant-length", t_giant_length},
+	{"window", t_window},
+	{"abort-waiting", t_abort_waiting},
+	{"reinstate", t_reinstate},
+	{"slow-reader", t_slow_reader},
+	{"vanish", t_vanish},
+	{"digests", t_digests},
+	{"many", t_many},
+	{"silence", t_silence},
+};
+
+int main(int argc, char **argv)
+{
+	unsigned int i, failed = 0, nr = sizeof(scenarios) / sizeof(scenarios[0]);
+	int a;
+
+	if (argc < 5) {
+		fprintf(stderr, "usage: iscsi_raw HOST PORT TARGET LUN [SCENARIO]...\n");
+		return 2;
+	}
+	host = argv[1];
+	port = argv[2];
+	target = argv[3];
+	lun_nr = atoi(argv[4]);
+	for (i = 0; i < nr; i++) {
+		bool want = argc == 5;
+		int ret;
+
+		for (a = 5; a < argc; a++)
+			want |= !strcmp(argv[a], scenarios[i].name);
+		if (!want)
+			continue;
+		why[0] = 0;
+		ret = scenarios[i].fn();
+		if (!ret)
+			ret = still_serving() ? fail("not serving afterwards: %s", why) :
+						0;
+		printf("%s %s%s%s\n", ret ? "FAILED" : "ok", scenarios[i].name, ret ? ": " : "",
+		       ret ? why : "");
+		fflush(stdout);
+		failed += ret != 0;
+	}
+	return failed ? 1 : 0;
+}

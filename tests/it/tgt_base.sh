@@ -1,0 +1,171 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only
+# tgt as modified base, without a cluster: one tgtd with a null and a file LUN.
+#
+# Discovery and portal group tag, the transport with a real initiator (qemu-img,
+# digests off and on), libiscsi's iSCSI-layer tests, a raw initiator that
+# misbehaves (tests/it/iscsi_raw.c), abort and reset, tgt-admin, management
+# errors, and a clean end on SIGTERM, with and without sessions.
+#
+#   TGT_PORT=N       port (default: the first free one from 13260)
+#   TGT_ADDR=IP      address (127.0.1.20)
+#   TGT_CONTROL=N    tgtd control port (20)
+# Exit status: 0 passed, 77 skipped, 1 failed.
+set -u
+cd "$(dirname "$0")/../.."
+B=${B:-build}
+case $B in /*) ;; *) B=$PWD/$B ;; esac
+addr=${TGT_ADDR:-127.0.1.20}
+ctl=${TGT_CONTROL:-20}
+iqn=iqn.2011-06.org.vmstore:tgt-base
+pid=
+dir=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-tgt-base.XXXXXX") || exit 1
+img=/dev/shm/$(basename "$dir").img
+export TGT_IPC_SOCKET=$dir/ipc
+
+cleanup() {
+	[ -z "$pid" ] || kill -9 "$pid" 2> /dev/null
+	rm -rf "$dir" "$img"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM HUP
+
+fail() {
+	echo "FAILED: $*"
+	[ ! -f "$dir/log" ] || { echo "--- end of tgtd's log:"; tail -n 15 "$dir/log"; }
+	exit 1
+}
+skip() {
+	echo "skipped: $*"
+	exit 77
+}
+ok() { echo "ok $*"; }
+
+for c in iscsi-ls iscsi-test-cu qemu-img; do
+	command -v $c > /dev/null || skip "$c not found (Debian packages libiscsi-bin, qemu-utils)"
+done
+for p in bin/tgtd bin/tgtadm bin/tgt-admin tests/iscsi_raw; do
+	[ -x "$B/$p" ] || skip "$B/$p is not built (make tgt)"
+done
+
+adm() { "$B/bin/tgtadm" -C "$ctl" --lld iscsi "$@"; }
+
+free_port() {
+	local p=$1
+	while (exec 3<> "/dev/tcp/$addr/$p") 2> /dev/null; do p=$((p + 1)); done
+	echo "$p"
+}
+
+start() {
+	"$B/bin/tgtd" -f -C "$ctl" --iscsi "tpgt=7,portal=$addr:$port" > "$dir/log" 2>&1 &
+	pid=$!
+	local n=50
+	until adm --op show --mode system > /dev/null 2>&1; do
+		n=$((n - 1))
+		[ $n -gt 0 ] && kill -0 "$pid" 2> /dev/null || fail "tgtd does not answer"
+		sleep 0.1
+	done
+	adm --op new --mode target --tid 1 -T $iqn &&
+		adm --op new --mode logicalunit --tid 1 --lun 1 --bstype null --backing-store none &&
+		adm --op new --mode logicalunit --tid 1 --lun 2 --backing-store "$img" &&
+		adm --op bind --mode target --tid 1 -I ALL || fail "setting up the target"
+}
+
+# stop: SIGTERM; exit status 0 within 8 s
+stop() {
+	local rc n=80
+	kill -TERM "$pid"
+	while kill -0 "$pid" 2> /dev/null; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || fail "tgtd still runs 8 s after SIGTERM ($1)"
+		sleep 0.1
+	done
+	wait "$pid"
+	rc=$?
+	pid=
+	[ $rc = 0 ] || fail "exit status $rc after SIGTERM ($1)"
+	grep -E 'AddressSanitizer|runtime error|LeakSanitizer' "$dir/log" && fail "sanitizer report ($1)"
+	[ ! -e "$TGT_IPC_SOCKET.$ctl" ] || fail "the management socket is left behind"
+	ok "SIGTERM $1"
+}
+
+port=$(free_port "${TGT_PORT:-13260}")
+url=iscsi://$addr:$port/$iqn
+truncate -s 256M "$img" || skip "no room in /dev/shm"
+start
+
+# --- discovery ---
+out=$(iscsi-ls "iscsi://$addr:$port") || fail "iscsi-ls"
+[[ $out == *"$iqn Portal:$addr:$port,7"* ]] || fail "discovery says '$out'"
+for i in $(seq 2 120); do
+	adm --op new --mode target --tid $((i + 1)) \
+		-T "iqn.2011-06.org.vmstore:a-name-that-makes-the-answer-long-enough-for-many-pdus-$i" &&
+		adm --op bind --mode target --tid $((i + 1)) -I ALL || fail "target $i"
+done
+n=$(iscsi-ls "iscsi://$addr:$port" | grep -c a-name-that)
+[ "$n" = 119 ] || fail "discovery lists $n of 119 long names"
+for i in $(seq 2 120); do
+	adm --op delete --mode target --tid $((i + 1)) || fail "delete target $i"
+done
+# an initiator must be on both lists when there are both
+adm --op bind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || fail bind
+[ -z "$(iscsi-ls "iscsi://$addr:$port" 2> /dev/null | grep "$iqn")" ] || fail "name list not kept"
+adm --op unbind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || fail unbind
+ok discovery
+
+# --- data through a real initiator ---
+head -c 64M /dev/urandom > "$dir/data"
+qemu-img convert -n -f raw -O raw "$dir/data" "$url/2" || fail "qemu-img convert"
+qemu-img compare -f raw -F raw "$dir/data" "$url/2" > /dev/null || fail "qemu-img compare"
+cmp -n $((64 << 20)) "$dir/data" "$img" || fail "the file differs"
+ok qemu-img
+
+# --- libiscsi's tests of the iSCSI layer ---
+iscsi-test-cu --dataloss -t iSCSI "$url/2" > "$dir/cu" 2>&1
+awk '$1 == "tests" && $5 == 0 { good = 1 } END { exit !good }' "$dir/cu" ||
+	{ grep -A3 'had failures' "$dir/cu"; fail "iscsi-test-cu -t iSCSI"; }
+ok "iscsi-test-cu, $(awk '$1 == "tests" { print $4 }' "$dir/cu") tests of the iSCSI layer"
+
+# --- an initiator that misbehaves ---
+rss() { awk '/VmRSS/ { print $2 }' "/proc/$pid/status"; }
+"$B/tests/iscsi_raw" "$addr" "$port" $iqn 2 | sed 's/^/  /'
+[ "${PIPESTATUS[0]}" = 0 ] || fail "raw initiator"
+"$B/tests/iscsi_raw" "$addr" "$port" $iqn 1 window slow-reader vanish many > "$dir/raw" ||
+	fail "raw initiator on the null store: $(cat "$dir/raw")"
+case $B in *asan*) ;; *)
+	[ "$(rss)" -lt 300000 ] || fail "tgtd has grown to $(rss) KiB"
+	;;
+esac
+ok "raw initiator"
+
+# --- management ---
+out=$(adm --op new --mode logicalunit --tid 1 --lun 9 --bstype nonesuch --backing-store x 2>&1) &&
+	fail "an unknown bstype was taken"
+head -c 20 /dev/zero > "$dir/junk"
+n=$(adm --op show --mode target | grep -c 'LUN:')
+[ "$n" = 3 ] || fail "$n LUNs instead of 3"
+adm --op delete --mode logicalunit --tid 1 --lun 1 || fail "delete LUN 1"
+iscsi-ls -s "iscsi://$addr:$port" | grep -q 'Lun:2 ' || fail "LUN 2 is gone too"
+if perl -MConfig::General -e 1 2> /dev/null; then
+	adm --op new --mode logicalunit --tid 1 --lun 5 --bstype null --backing-store some/name \
+		--bsopts 'size=1G;x=y' || fail "LUN 5"
+	"$B/bin/tgt-admin" -C "$ctl" --dump > "$dir/conf" || fail "tgt-admin --dump"
+	grep -q 'bsopts size=1G;x=y' "$dir/conf" || fail "tgt-admin --dump has no bsopts"
+	"$B/bin/tgt-admin" -C "$ctl" --delete ALL > "$dir/out" 2>&1 || fail "tgt-admin --delete"
+	"$B/bin/tgt-admin" -C "$ctl" -c "$dir/conf" -e > "$dir/out" 2>&1 || fail "tgt-admin -e: $(cat "$dir/out")"
+	"$B/bin/tgt-admin" -C "$ctl" --dump | diff - "$dir/conf" || fail "the dump does not make the same target"
+	ok "tgt-admin"
+else
+	echo "  without tgt-admin (Debian package libconfig-general-perl)"
+fi
+
+# --- the end ---
+# a session that is busy: commands in flight on the file LUN
+"$B/tests/iscsi_raw" "$addr" "$port" $iqn 2 slow-reader > /dev/null 2>&1 &
+raw=$!
+sleep 0.4
+stop "with a busy session"
+wait $raw
+start
+stop "idle"
+echo "passed"

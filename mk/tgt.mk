@@ -74,10 +74,13 @@ $(TGT_GLUE_OBJ): $(TGT_TREE)/.stamp
 tgt_obj = $(addprefix $(B)/obj/tgt/,$(addsuffix .o,$(1)))
 stock_obj = $(addprefix $(B)/obj/tgt-stock/,$(addsuffix .o,$(1)))
 
-$(B)/bin/tgtd: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(LIB_ALL)
+# What a gateway is made of; LIB_ALL is still growing when this is read.
+TGT_LIBS := $(foreach d,target cluster utils/lib,$(call lib,$(d)))
+
+$(B)/bin/tgtd: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(TGT_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) \
-		-Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) -ldl
+		-Wl,--start-group $(TGT_LIBS) -Wl,--end-group $(LIBS) -ldl
 
 $(B)/bin/tgtadm: $(call tgt_obj,tgtadm concat_buf)
 	@mkdir -p $(@D)

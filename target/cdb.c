@@ -139,6 +139,7 @@ static int parse_write_same(const uint8_t *cdb, unsigned bytes, uint64_t capacit
 	c->write = true;
 	/* The caller looks at the block: zeros are deallocated in either case. */
 	c->op = ndob ? VMS_GW_ZERO : VMS_GW_WRITE_SAME;
+	c->exact_out = !ndob;
 	c->out_bytes = ndob ? 0 : VMS_LB_BYTES;
 	return 0;
 }
@@ -195,6 +196,7 @@ static int parse_caw(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
 	c->write = true;
 	c->gw_flags = dpo_fua(cdb, 16);
 	c->nothing = !c->nblocks;
+	c->exact_out = true;
 	c->out_bytes = 2 * bytes_of(c);
 	return 0;
 }
@@ -208,6 +210,11 @@ static int parse_lba_status(const uint8_t *cdb, uint64_t capacity, struct vms_cd
 	c->in_bytes = vms_get_be32(cdb + 10);
 	if (c->lba >= capacity)
 		return vms_sense_bad_lba(s, c->lba);
+	/* Provisioning is known by physical block: a start inside one is rounded up
+	 * (iscsi-test-cu asks for it), but for the last one. */
+	left = (c->lba + VMS_CHUNK_BLOCKS - 1) / VMS_CHUNK_BLOCKS * VMS_CHUNK_BLOCKS;
+	if (left < capacity)
+		c->lba = left;
 	left = capacity - c->lba;
 	c->nblocks = left < VMS_LBA_STATUS_BLOCKS_MAX ? (uint32_t)left :
 							VMS_LBA_STATUS_BLOCKS_MAX;
@@ -216,8 +223,8 @@ static int parse_lba_status(const uint8_t *cdb, uint64_t capacity, struct vms_cd
 	return 0;
 }
 
-int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity,
-		  struct vms_cdb *c, struct vms_sense *s)
+static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, struct vms_cdb *c,
+		 struct vms_sense *s)
 {
 	unsigned bytes = cdb_bytes ? vms_cdb_group_bytes(cdb[0]) : 0;
 
@@ -301,6 +308,31 @@ int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity,
 	default:
 		return vms_sense_fail(s, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
 	}
+}
+
+int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity,
+		  struct vms_cdb *c, struct vms_sense *s)
+{
+	int rc = parse(cdb, cdb_bytes, capacity, c, s);
+
+	c->cdb_out_bytes = c->out_bytes;
+	return rc;
+}
+
+int vms_cdb_fit_data(struct vms_cdb *c, uint64_t got, struct vms_sense *s)
+{
+	if (c->op == VMS_GW_CAW && c->nothing && got)
+		return vms_sense_bad_cdb(s, 13);
+	if (got < c->out_bytes && c->op == VMS_GW_WRITE && got % VMS_LB_BYTES == 0) {
+		c->nblocks = (uint32_t)(got / VMS_LB_BYTES);
+		c->out_bytes = got;
+		c->nothing = !got;
+		return 0;
+	}
+	if (got < c->out_bytes || (c->exact_out && got > c->out_bytes))
+		return vms_sense_fail(s, VMS_SK_ILLEGAL_REQUEST,
+				      VMS_ASC_INVALID_FIELD_IN_COMMAND_IU);
+	return 0;
 }
 
 int vms_cdb_unmap_list(const uint8_t *list, uint32_t len, uint64_t capacity,

@@ -37,7 +37,9 @@ struct vms_cdb {
 	bool verify_after;   /* WRITE AND VERIFY: VERIFY the range when written */
 	bool verify_compare; /* ... comparing with the data (BYTCHK 1) */
 	bool write;	     /* changes the medium: write protection applies */
-	uint64_t out_bytes;  /* data-out the CDB calls for */
+	bool exact_out;	     /* more data than the CDB calls for is an error too */
+	uint64_t out_bytes;  /* data-out to be used (vms_cdb_fit_data() may lower it) */
+	uint64_t cdb_out_bytes; /* data-out the CDB calls for: residuals */
 	uint64_t in_bytes;   /* data-in the CDB calls for (READ), or allocation length */
 };
 
@@ -48,6 +50,12 @@ bool vms_cdb_is_io(const uint8_t *cdb, unsigned cdb_bytes);
  * capacity_blocks: of the volume. Returns 0 with out filled or -1 with sense. */
 int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity_blocks,
 		  struct vms_cdb *out, struct vms_sense *sense);
+
+/* Compare what came (out_bytes) with what the CDB calls for. A WRITE or WRITE AND
+ * VERIFY with fewer whole blocks writes those and reports the residual; anything else
+ * with too little (or, for COMPARE AND WRITE and WRITE SAME, too much) is refused, so
+ * that nothing is half done. 0 or -1 with sense. */
+int vms_cdb_fit_data(struct vms_cdb *c, uint64_t out_bytes, struct vms_sense *sense);
 
 struct vms_range {
 	uint64_t lba;

@@ -191,13 +191,8 @@ static enum vms_lu_answer medium(struct vms_lu *lu, struct vms_lu_req *r)
 		vms_sense_fail(s, VMS_SK_DATA_PROTECT, VMS_ASC_WRITE_PROTECTED);
 		return VMS_LU_END;
 	}
-	if (r->io.nothing)
+	if (vms_cdb_fit_data(&r->io, r->out_bytes, s) || r->io.nothing)
 		return VMS_LU_END;
-	/* Less data than the CDB calls for: refused as a whole, nothing is written. */
-	if (r->out_bytes < r->io.out_bytes) {
-		vms_sense_fail(s, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_FIELD_IN_COMMAND_IU);
-		return VMS_LU_END;
-	}
 	return VMS_LU_IO;
 }
 

@@ -197,9 +197,38 @@ static void lba_status(void)
 	cdb16(0x9e, 0x12, CAP - 1, 24);
 	CU_ASSERT_EQUAL(parse(CAP), 0);
 	CU_ASSERT(c.op == VMS_GW_LBA_STATUS && c.nblocks == 1 && c.in_bytes == 24);
+	cdb16(0x9e, 0x12, 9, 24); /* inside a physical block: from the next one on */
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(c.lba, 16);
 	cdb16(0x9e, 0x12, CAP, 24);
 	CU_ASSERT_EQUAL(parse(CAP), -1);
 	CU_ASSERT(is_bad(VMS_SK_ILLEGAL_REQUEST, VMS_ASC_LBA_OUT_OF_RANGE));
+}
+
+static void short_and_long_data(void)
+{
+	cdb10(0x2a, 0, 10, 4);
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 4096, &s), 0);
+	CU_ASSERT(c.nblocks == 4 && c.out_bytes == 2048);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 1024, &s), 0); /* whole blocks: those */
+	CU_ASSERT(c.nblocks == 2 && c.out_bytes == 1024 && c.cdb_out_bytes == 2048);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 200, &s), -1);
+	CU_ASSERT(is_bad(VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_FIELD_IN_COMMAND_IU));
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 0, &s), 0);
+	CU_ASSERT_TRUE(c.nothing);
+	cdb16(0x8b, 0, 10, 4); /* ORWRITE: all or nothing */
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 1024, &s), -1);
+	cdb10(0x41, 0, 10, 4);
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 512, &s), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 1024, &s), -1);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 256, &s), -1);
+	cdb16(0x89, 0, 0, 0); /* 256 blocks do not fit into its length field */
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 512 * 512, &s), -1);
+	CU_ASSERT(is_bad(VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_FIELD_IN_CDB));
 }
 
 static uint8_t list[8 + 16 * 70];
@@ -334,7 +363,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(protection_is_refused_everywhere), VMS_TEST(transfer_limit),
 	VMS_TEST(verify_modes), VMS_TEST(write_same_forms),
 	VMS_TEST(compare_and_write_stays_in_an_extent), VMS_TEST(prefetch_and_flush),
-	VMS_TEST(lba_status), VMS_TEST(unmap_lists), VMS_TEST(unmap_checks_all_before_any),
+	VMS_TEST(lba_status), VMS_TEST(short_and_long_data), VMS_TEST(unmap_lists), VMS_TEST(unmap_checks_all_before_any),
 	VMS_TEST(unmap_cdb), VMS_TEST(short_cdbs_are_refused),
 	VMS_TEST(the_table_and_the_parser_agree), VMS_TEST(opcode_reports),
 };

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# tgtd with our SCSI layer and transport over a gateway of RAM: for testing them
+# with real initiators, without a cluster. scripts: tests/it/scsi_fake.sh
+$(B)/tests/tgtd-fake: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(B)/obj/tests/unit/fake_gw.o $(LIB_ALL)
+	@mkdir -p $(@D)
+	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) -ldl
+tgtd-fake: $(B)/tests/tgtd-fake $(B)/bin/tgtadm
+.PHONY: tgtd-fake

@@ -1,0 +1,1336 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * tgt's backing store `vmstore`: SCSI commands of a logical unit to the SCSI layer
+ * (lu.c) and the gateway core. The one place that knows both.
+ *
+ * Everything happens on tgt's loop. What the core calls back is only queued and
+ * worked off at the end of the turn: nothing is completed inside a core's step, and
+ * no command is touched after target_cmd_io_done().
+ *
+ * Keeps (rules "Nothing late"): an aborted command is answered only once it is known
+ * applied or impossible; all parts of a command go to the core in the turn that read
+ * it; initiators are let in only when the gateway is ready, and dropped when it says
+ * so.
+ *
+ * A tgtd without a vmstore LUN never gets beyond the first line of any hook.
+ */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "iscsid.h"
+#include "list.h"
+#include "scsi.h"
+#include "tgtd.h"
+#include "target.h"
+#include "tgtadm.h"
+
+#include "target/gw_posix.h"
+#include "target/lu.h"
+#include "target/tgt_glue.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/size.h"
+
+#undef eprintf
+#undef dprintf
+
+#define COPY_BYTES_MAX	  (16u << 10) /* smaller reads are copied, larger ones pinned */
+#define REQS_PENDING_MAX  8192u	      /* commands of the process; beyond: TASK SET FULL */
+#define REQS_KEPT_MAX	  256u	      /* free ones kept for reuse */
+#define OPEN_WAIT_MS	  30000	      /* for the cluster, when a LUN is made */
+#define STOP_WAIT_MS	  300	      /* for the last frames to leave */
+
+static const char vmstore_name[] = "vmstore";
+
+/* One logical unit; lies behind tgt's struct scsi_lu. */
+struct bs_lu {
+	struct vms_lu lu;
+	struct vms_gw_vol *vol; /* NULL: closed */
+	struct scsi_lu *dev;
+	struct bs_lu *next;
+	bool changed; /* vol_changed came, not yet looked at */
+	bool deleting;
+};
+
+/* A nexus that has a session now; it_nexus.bs_priv. */
+struct bs_nexus {
+	struct vms_pr_nexus id;
+	struct it_nexus *itn;
+	char port[256]; /* initiator port name, for loss notices */
+	struct bs_nexus *next;
+};
+
+/* One command inside the core: one op, or several (UNMAP). */
+struct bs_req {
+	struct scsi_cmd *cmd;
+	struct bs_lu *bl;
+	struct vms_cdb io;
+	struct vms_gw_cmd gc; /* the first or only op */
+	struct vms_gw_cmd *more; /* UNMAP: nmore further ones */
+	unsigned nmore;
+	unsigned pending;  /* ops that have not ended */
+	bool done_queued;
+	bool aborted;
+	bool verifying;	   /* second half of WRITE AND VERIFY */
+	int status;	   /* first error of an op that had ended when others go on */
+	unsigned nok;	   /* ops that ended well */
+	struct vms_iov iov;
+	struct vms_iov *iovs;		 /* VERIFY of one block against many */
+	struct vms_gw_lba_range *ranges; /* GET LBA STATUS */
+	uint64_t waits;	   /* PREEMPT AND ABORT: commands it waits for */
+	struct waiter *waiters;
+	struct bs_req *next;		 /* done queue, free list */
+	struct bs_req *live_next, **live_prev;
+};
+
+/* A PERSISTENT RESERVE OUT that waits for this request's end. */
+struct waiter {
+	struct bs_req *pr_out;
+	struct waiter *next;
+};
+
+/* A `tgtadm --op new` on its way. */
+struct open_req {
+	struct mgmt_task *mtask;
+	int tid;
+	uint64_t lun;
+	char name[128];
+	uint64_t size_bytes;
+	uint8_t write_ack;
+	int64_t since_ms;
+	bool asked, ended;
+	int status;
+	char text[256];
+	struct vms_gw_vol *vol;
+	struct open_req *next;
+};
+
+/* A `tgtadm --op delete` that waits for the LU's commands. */
+struct delete_req {
+	struct mgmt_task *mtask;
+	int tid;
+	uint64_t lun;
+	struct delete_req *next;
+};
+
+struct counters {
+	uint64_t commands, reads, writes, reads_cached, aborts, task_set_full, sense_errors;
+};
+
+static struct {
+	struct vms_gwp *gwp; /* NULL: no vmstore LUN was ever asked for */
+	struct vms_settings settings;
+	char conf_path[256];
+	struct bs_lu *lus;
+	struct bs_nexus *nexuses;
+	struct bs_req *done, **done_tail;
+	struct bs_req *live; /* all that are inside the core */
+	struct bs_req *free_reqs;
+	unsigned nfree, npending;
+	struct open_req *opens, *opening; /* opening: tgt is just acting on it */
+	struct delete_req *deletes;
+	bool submitted; /* since the last turn end */
+	bool stopping, stopped;
+	int64_t stop_since_ms;
+	struct counters n;
+	uint32_t gateway_id;
+	struct vms_pr_nexus *preempted; /* while a PR OUT is executed */
+	unsigned npreempted;
+} g = {.done_tail = &g.done, .gateway_id = 1};
+
+static struct bs_lu *bl_of(struct scsi_lu *dev)
+{
+	return (struct bs_lu *)((char *)dev + sizeof(*dev));
+}
+
+/* ---- requests ---- */
+
+static struct bs_req *req_new(struct scsi_cmd *cmd, const struct vms_cdb *io)
+{
+	struct bs_req *r = g.free_reqs;
+
+	if (r) {
+		g.free_reqs = r->next;
+		g.nfree--;
+		memset(r, 0, sizeof(*r));
+	} else {
+		r = calloc(1, sizeof(*r));
+		if (!r)
+			return NULL;
+	}
+	r->cmd = cmd;
+	r->bl = bl_of(cmd->dev);
+	if (io)
+		r->io = *io;
+	return r;
+}
+
+static void req_free(struct bs_req *r)
+{
+	free(r->more);
+	free(r->iovs);
+	free(r->ranges);
+	r->more = NULL;
+	r->iovs = NULL;
+	r->ranges = NULL;
+	if (g.nfree >= REQS_KEPT_MAX) {
+		free(r);
+		return;
+	}
+	r->next = g.free_reqs;
+	g.free_reqs = r;
+	g.nfree++;
+}
+
+static void live_add(struct bs_req *r)
+{
+	r->live_next = g.live;
+	r->live_prev = &g.live;
+	if (g.live)
+		g.live->live_prev = &r->live_next;
+	g.live = r;
+	g.npending++;
+}
+
+static void live_del(struct bs_req *r)
+{
+	*r->live_prev = r->live_next;
+	if (r->live_next)
+		r->live_next->live_prev = r->live_prev;
+	g.npending--;
+}
+
+static void queue_done(struct bs_req *r)
+{
+	vms_assert(!r->done_queued);
+	r->done_queued = true;
+	r->next = NULL;
+	*g.done_tail = r;
+	g.done_tail = &r->next;
+}
+
+/* ---- answers ---- */
+
+/* Status and sense into cmd; returns the status. */
+static int put_status(struct scsi_cmd *cmd, const struct vms_sense *s)
+{
+	const struct bs_lu *bl = bl_of(cmd->dev);
+
+	if (s->status == SAM_STAT_CHECK_CONDITION) {
+		cmd->sense_len = (int)vms_sense_encode(s, bl->lu.mode.d_sense,
+						       cmd->sense_buffer);
+		g.n.sense_errors++;
+	}
+	if (s->status != SAM_STAT_GOOD)
+		scsi_set_in_resid_by_actual(cmd, 0);
+	return s->status;
+}
+
+static int plain_status(struct scsi_cmd *cmd, uint8_t status)
+{
+	struct vms_sense s = {.status = status};
+
+	return put_status(cmd, &s);
+}
+
+/* Copies len bytes of an answer; false when memory is out. */
+static bool put_data(struct scsi_cmd *cmd, const void *data, uint32_t len)
+{
+	uint32_t room = scsi_get_in_length(cmd), n = len < room ? len : room;
+	void *buf;
+
+	if (n) {
+		buf = scsi_alloc_in_buf(cmd, n);
+		if (!buf)
+			return false;
+		memcpy(buf, data, n);
+	}
+	scsi_set_in_resid_by_actual(cmd, len);
+	return true;
+}
+
+static void unpin(void *arg)
+{
+	struct bs_req *r = arg;
+
+	if (g.gwp)
+		vms_gw_unpin(vms_gwp_core(g.gwp), &r->gc);
+	req_free(r);
+}
+
+_Static_assert(sizeof(struct iovec) == sizeof(struct vms_iov) &&
+		       offsetof(struct iovec, iov_base) == offsetof(struct vms_iov, base) &&
+		       offsetof(struct iovec, iov_len) == offsetof(struct vms_iov, len),
+	       "a gather list of the core is one of the transport");
+
+static int put_lba_status(struct bs_req *r)
+{
+	uint32_t n = r->gc.nranges, len = 8 + 16 * n;
+	uint8_t *p = calloc(1, len);
+	uint64_t alloc = r->io.in_bytes;
+	bool ok;
+
+	if (!p)
+		return plain_status(r->cmd, SAM_STAT_BUSY);
+	vms_put_be32(p, len - 4);
+	for (uint32_t i = 0; i < n; i++) {
+		vms_put_be64(p + 8 + 16 * i, r->ranges[i].lba);
+		vms_put_be32(p + 8 + 16 * i + 8, r->ranges[i].nblocks);
+		p[8 + 16 * i + 12] = r->ranges[i].mapped ? 0 : 1;
+	}
+	ok = put_data(r->cmd, p, len < alloc ? len : (uint32_t)alloc);
+	free(p);
+	return ok ? SAM_STAT_GOOD : plain_status(r->cmd, SAM_STAT_BUSY);
+}
+
+/* All ops of r have ended: what the command ends with. *kept: r lives on until its
+ * data is sent. */
+static int result(struct bs_req *r, bool *kept)
+{
+	struct scsi_cmd *cmd = r->cmd;
+	struct vms_sense_cmd sc = {.write = r->io.write || r->io.op == VMS_GW_FLUSH};
+	struct vms_sense s;
+	int err = r->status;
+
+	*kept = false;
+	scsi_set_out_resid_by_actual(cmd, (uint32_t)r->io.cdb_out_bytes);
+	if (err) {
+		if (r->verifying || r->nok)
+			sc.partly_applied = r->io.write;
+		if (r->verifying)
+			sc.write = false;
+		sc.have_info = err == VMS_E_CORRUPT || err == VMS_E_BAD_SECTORS;
+		sc.info_lba = r->gc.info_lba;
+		sc.miscompare_bytes = r->gc.miscompare_bytes;
+		vms_sense_from_err(&s, err, &sc);
+		if (s.status == VMS_SAM_TASK_SET_FULL)
+			g.n.task_set_full++;
+		return put_status(cmd, &s);
+	}
+	switch (r->io.op) {
+	case VMS_GW_READ:
+		if (r->gc.dest) {
+			scsi_set_in_resid_by_actual(cmd, (uint32_t)r->io.in_bytes);
+		} else {
+			scsi_set_in_iov(cmd, (const struct iovec *)r->gc.riov,
+					(int)r->gc.nriov, unpin, r);
+			scsi_set_in_resid_by_actual(cmd, (uint32_t)r->io.in_bytes);
+			*kept = true;
+		}
+		return SAM_STAT_GOOD;
+	case VMS_GW_LBA_STATUS:
+		return put_lba_status(r);
+	default:
+		scsi_set_in_resid_by_actual(cmd, 0);
+		return SAM_STAT_GOOD;
+	}
+}
+
+/* ---- into the core ---- */
+
+static void note(struct bs_req *r, const struct vms_gw_cmd *gc)
+{
+	if (!gc->status)
+		r->nok++;
+	else if (!r->status)
+		r->status = gc->status;
+}
+
+/* Submits one op; counts it as pending or notes its result. */
+static void submit(struct bs_req *r, struct vms_gw_cmd *gc)
+{
+	gc->vol = r->bl->vol;
+	gc->cookie = r; /* NULL: it has ended */
+	if (vms_gw_submit(vms_gwp_core(g.gwp), gc) == VMS_GW_PENDING) {
+		r->pending++;
+		return;
+	}
+	gc->cookie = NULL;
+	note(r, gc);
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	return !p[0] && !memcmp(p, p + 1, n - 1);
+}
+
+/* Fills in and submits the ops of a command. Returns 0 or a VMS_E_* that ended it
+ * before anything was submitted. */
+static int start(struct bs_req *r, struct vms_sense *s)
+{
+	struct scsi_cmd *cmd = r->cmd;
+	struct vms_gw_cmd *gc = &r->gc;
+	const struct bs_nexus *nx = cmd->it_nexus ? cmd->it_nexus->bs_priv : NULL;
+	const uint8_t *out = scsi_get_out_buffer(cmd);
+	struct vms_range range[VMS_UNMAP_DESCS_MAX];
+	int n;
+
+	gc->op = r->io.op;
+	gc->flags = r->io.gw_flags;
+	gc->lba = r->io.lba;
+	gc->nblocks = r->io.nblocks;
+	gc->initiator_port = nx ? nx->port : "";
+	if (r->io.out_bytes && !r->io.unmap_list) {
+		r->iov.base = out;
+		r->iov.len = r->io.out_bytes;
+		gc->data = &r->iov;
+		gc->ndata = 1;
+		gc->data_bytes = r->io.out_bytes;
+	}
+
+	switch (r->io.op) {
+	case VMS_GW_READ:
+		g.n.reads++;
+		if (r->io.in_bytes <= COPY_BYTES_MAX) {
+			gc->dest = scsi_alloc_in_buf(cmd, (uint32_t)r->io.in_bytes);
+			if (!gc->dest)
+				return VMS_E_NOMEM;
+		}
+		break;
+	case VMS_GW_WRITE_SAME:
+		if (all_zero(out, VMS_LB_BYTES)) {
+			gc->op = VMS_GW_ZERO;
+			gc->data = NULL;
+			gc->ndata = 0;
+			gc->data_bytes = 0;
+		}
+		break;
+	case VMS_GW_VERIFY:
+		if (!r->io.repeat_block)
+			break;
+		r->iovs = calloc(r->io.nblocks, sizeof(*r->iovs));
+		if (!r->iovs)
+			return VMS_E_NOMEM;
+		for (uint32_t i = 0; i < r->io.nblocks; i++)
+			r->iovs[i] = r->iov;
+		gc->data = r->iovs;
+		gc->ndata = r->io.nblocks;
+		gc->data_bytes = (uint64_t)r->io.nblocks * VMS_LB_BYTES;
+		break;
+	case VMS_GW_LBA_STATUS:
+		gc->nranges = r->io.in_bytes < 8 + 16 ? 1 : (uint32_t)((r->io.in_bytes - 8) / 16);
+		if (gc->nranges > VMS_LBA_STATUS_RANGES_MAX)
+			gc->nranges = VMS_LBA_STATUS_RANGES_MAX;
+		r->ranges = calloc(gc->nranges, sizeof(*r->ranges));
+		if (!r->ranges)
+			return VMS_E_NOMEM;
+		gc->ranges = r->ranges;
+		break;
+	case VMS_GW_ZERO:
+		if (!r->io.unmap_list)
+			break;
+		n = vms_cdb_unmap_list(out, (uint32_t)r->io.out_bytes, r->bl->lu.ident.nblocks,
+				       range, s);
+		if (n < 0)
+			return VMS_E_INVAL; /* s says why */
+		if (!n) {
+			r->nok = 1;
+			return 0;
+		}
+		/* All at once, in this turn: the op ages of a command are one. */
+		gc->lba = range[0].lba;
+		gc->nblocks = range[0].nblocks;
+		if (n > 1) {
+			r->more = calloc((size_t)n - 1, sizeof(*r->more));
+			if (!r->more)
+				return VMS_E_NOMEM;
+			r->nmore = (unsigned)n - 1;
+		}
+		submit(r, gc);
+		for (int i = 1; i < n; i++) {
+			r->more[i - 1] = *gc;
+			r->more[i - 1].status = 0;
+			r->more[i - 1].priv = NULL;
+			r->more[i - 1].lba = range[i].lba;
+			r->more[i - 1].nblocks = range[i].nblocks;
+			submit(r, &r->more[i - 1]);
+		}
+		return 0;
+	default:
+		break;
+	}
+	if (r->io.write)
+		g.n.writes++;
+	submit(r, gc);
+	return 0;
+}
+
+/* The written range is read back (and compared). Returns false when there is
+ * nothing (more) to do. */
+static bool start_verify(struct bs_req *r)
+{
+	struct vms_gw_cmd *gc = &r->gc;
+
+	if (!r->io.verify_after || r->verifying || r->status || r->aborted)
+		return false;
+	r->verifying = true;
+	gc->op = VMS_GW_VERIFY;
+	gc->flags = 0;
+	gc->status = 0;
+	gc->priv = NULL;
+	if (!r->io.verify_compare) {
+		gc->data = NULL;
+		gc->ndata = 0;
+		gc->data_bytes = 0;
+	}
+	submit(r, gc);
+	return true;
+}
+
+/* ---- PERSISTENT RESERVE: what it does to others ---- */
+
+static bool same_nexus(const struct vms_pr_nexus *a, const struct vms_pr_nexus *b)
+{
+	return a->target_port == b->target_port && !memcmp(a->isid, b->isid, sizeof(a->isid)) &&
+	       !strcmp(a->initiator, b->initiator);
+}
+
+static void pr_attention(void *ctx, const struct vms_pr_nexus *id, uint16_t asc)
+{
+	struct bs_lu *bl = ctx;
+
+	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
+		if (n->itn->nexus_target == bl->dev->tgt && same_nexus(&n->id, id))
+			ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, asc);
+}
+
+static void pr_abort(void *ctx, const struct vms_pr_nexus *id)
+{
+	struct vms_pr_nexus *p = realloc(g.preempted, (g.npreempted + 1) * sizeof(*p));
+
+	vms_assert(p);
+	g.preempted = p;
+	p[g.npreempted++] = *id;
+}
+
+static void attention_others(void *ctx, uint64_t session, uint16_t asc)
+{
+	struct bs_lu *bl = ctx;
+
+	ua_sense_add_other_it_nexus(session, bl->dev, asc);
+}
+
+static void abort_req(struct bs_req *r)
+{
+	struct vms_gw *gw = vms_gwp_core(g.gwp);
+
+	r->aborted = true;
+	g.n.aborts++;
+	if (!r->pending)
+		return;
+	if (r->gc.cookie)
+		vms_gw_abort(gw, &r->gc);
+	for (unsigned i = 0; i < r->nmore; i++)
+		if (r->more[i].cookie)
+			vms_gw_abort(gw, &r->more[i]);
+}
+
+/* PREEMPT AND ABORT is answered when every command of the preempted nexuses is
+ * settled. Returns true when there is something to wait for. */
+static bool settle_preempted(struct scsi_cmd *cmd)
+{
+	struct bs_req *pr_out = NULL;
+
+	for (struct bs_req *r = g.live; r; r = r->live_next) {
+		const struct bs_nexus *nx = r->cmd->it_nexus->bs_priv;
+		struct waiter *w;
+		bool hit = false;
+
+		for (unsigned i = 0; nx && i < g.npreempted; i++)
+			hit |= same_nexus(&nx->id, &g.preempted[i]);
+		if (!hit || r->cmd->dev != cmd->dev || r->cmd == cmd)
+			continue;
+		if (!pr_out) {
+			pr_out = req_new(cmd, NULL);
+			vms_assert(pr_out);
+		}
+		w = malloc(sizeof(*w));
+		vms_assert(w);
+		w->pr_out = pr_out;
+		w->next = r->waiters;
+		r->waiters = w;
+		pr_out->waits++;
+		if (!r->done_queued)
+			abort_req(r);
+	}
+	g.npreempted = 0;
+	if (pr_out) {
+		cmd->bs_data = pr_out;
+		live_add(pr_out);
+	}
+	return pr_out != NULL;
+}
+
+static void release_waiters(struct bs_req *r)
+{
+	while (r->waiters) {
+		struct waiter *w = r->waiters;
+
+		r->waiters = w->next;
+		if (--w->pr_out->waits == 0)
+			queue_done(w->pr_out);
+		free(w);
+	}
+}
+
+/* ---- commands ---- */
+
+static const struct vms_pr_nexus no_nexus;
+
+static int perform(int host_no, struct scsi_cmd *cmd)
+{
+	struct bs_lu *bl = bl_of(cmd->dev);
+	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
+	struct vms_lu_sink sink = {{bl, pr_attention, pr_abort}, attention_others};
+	struct vms_lu_req q = {
+		.cdb = cmd->scb,
+		.cdb_bytes = (unsigned)cmd->scb_len,
+		.nexus = nx ? &nx->id : &no_nexus,
+		.session = cmd->cmd_itn_id,
+		.out = scsi_get_out_buffer(cmd),
+		.out_bytes = scsi_get_out_buffer(cmd) ? scsi_get_out_length(cmd) : 0,
+		.no_lu = cmd->dev->lun != cmd->dev_id,
+	};
+	enum vms_lu_answer answer;
+	struct bs_req *r;
+	bool kept;
+	int rc;
+
+	g.n.commands++;
+	/* a LOGICAL UNIT RESET or the end of a session clears tgt's copy */
+	bl->lu.reserve_nexus = cmd->dev->reserve_id;
+	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting;
+	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
+	answer = vms_lu_exec(&bl->lu, &q, &sink);
+	cmd->dev->reserve_id = bl->lu.reserve_nexus;
+	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
+	cmd->dev->attrs.swp = bl->lu.mode.swp;
+
+	if (answer == VMS_LU_END) {
+		if (q.io.cdb_out_bytes)
+			scsi_set_out_resid_by_actual(cmd, (uint32_t)q.io.cdb_out_bytes);
+		if (!put_data(cmd, q.in, q.in_bytes))
+			return plain_status(cmd, SAM_STAT_BUSY);
+		if (g.npreempted && settle_preempted(cmd)) {
+			set_cmd_async(cmd);
+			return SAM_STAT_GOOD;
+		}
+		return put_status(cmd, &q.sense);
+	}
+
+	if (g.npending >= REQS_PENDING_MAX) {
+		g.n.task_set_full++;
+		return plain_status(cmd, SAM_STAT_TASK_SET_FULL);
+	}
+	r = req_new(cmd, &q.io);
+	if (!r)
+		return plain_status(cmd, SAM_STAT_BUSY);
+	q.sense.status = SAM_STAT_GOOD;
+	rc = start(r, &q.sense);
+	if (rc) {
+		req_free(r);
+		if (q.sense.status != SAM_STAT_GOOD)
+			return put_status(cmd, &q.sense);
+		return plain_status(cmd, SAM_STAT_BUSY);
+	}
+	g.submitted = true;
+	if (!r->pending && (!start_verify(r) || !r->pending)) {
+		if (r->io.op == VMS_GW_READ)
+			g.n.reads_cached++;
+		rc = result(r, &kept);
+		if (!kept)
+			req_free(r);
+		return rc;
+	}
+	cmd->bs_data = r;
+	live_add(r);
+	set_cmd_async(cmd);
+	return SAM_STAT_GOOD;
+}
+
+/* tgt calls this for commands of its own handlers only; all of ours go to
+ * perform(). */
+static int bs_cmd_submit(struct scsi_cmd *cmd)
+{
+	sense_data_build(cmd, ILLEGAL_REQUEST, ASC_INVALID_OP_CODE);
+	return SAM_STAT_CHECK_CONDITION;
+}
+
+static void bs_cmd_abort(struct scsi_cmd *cmd)
+{
+	struct bs_req *r = cmd->bs_data;
+
+	/* one that only waits for others ends with them */
+	if (r && !r->done_queued)
+		abort_req(r);
+}
+
+/* ---- what the gateway tells ---- */
+
+static void on_complete(void *ctx, struct vms_gw_cmd *gc)
+{
+	struct bs_req *r = gc->cookie;
+
+	vms_assert(r->pending);
+	gc->cookie = NULL;
+	note(r, gc);
+	if (--r->pending == 0)
+		queue_done(r);
+}
+
+static void on_drop_initiators(void *ctx, const char *why)
+{
+	vms_warn("closing all connections of initiators: %s", why);
+	tgt_close_initiators(why);
+}
+
+static void on_vol_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status,
+			  const char *text)
+{
+	struct open_req *o = arg;
+
+	o->ended = true;
+	o->status = status;
+	o->vol = status ? NULL : vol;
+	snprintf(o->text, sizeof(o->text), "%s",
+		 text && text[0] ? text : vms_err_text(status));
+}
+
+static void on_vol_changed(void *ctx, struct vms_gw_vol *vol)
+{
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
+		if (bl->vol == vol)
+			bl->changed = true;
+}
+
+static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
+{
+	if (id)
+		g.gateway_id = id;
+	tgt_set_timing((int)(t->t_nop_ms / 3), (int)t->t_nop_ms, (int)(t->t_nop_ms * 20 / 3));
+	tgt_set_portal_group((int)g.gateway_id);
+	tgt_accept_logins(1);
+}
+
+static void on_fatal(void *ctx, int err, const char *text)
+{
+	vms_error("this gateway must stop: %s (%s)", text, vms_err_text(err));
+	exit(1);
+}
+
+static json_t *on_stats(void *ctx)
+{
+	unsigned nlus = 0, nnexus = 0;
+
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
+		nlus++;
+	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
+		nnexus++;
+	return json_pack("{sI sI sI sI sI sI sI sI sI sI}", "scsi.commands",
+			 (json_int_t)g.n.commands, "scsi.reads", (json_int_t)g.n.reads,
+			 "scsi.reads_cached", (json_int_t)g.n.reads_cached, "scsi.writes",
+			 (json_int_t)g.n.writes, "scsi.aborts", (json_int_t)g.n.aborts,
+			 "scsi.task_set_full", (json_int_t)g.n.task_set_full, "scsi.sense_errors",
+			 (json_int_t)g.n.sense_errors, "scsi.pending", (json_int_t)g.npending,
+			 "scsi.luns", (json_int_t)nlus, "scsi.sessions", (json_int_t)nnexus);
+}
+
+/* ---- start of the gateway ---- */
+
+static void fd_ready(int fd, int events, void *data)
+{
+	vms_gwp_ready_fd(g.gwp, fd);
+}
+
+/* The address initiators use, told to the cluster: tgtd's first portal. */
+static void portal_text(char *out, size_t room)
+{
+	struct iscsi_portal *p;
+
+	out[0] = 0;
+	list_for_each_entry(p, &iscsi_portals_list, iscsi_portal_siblings) {
+		snprintf(out, room, p->af == AF_INET6 ? "[%s]:%d" : "%s:%d", p->addr, p->port);
+		break;
+	}
+}
+
+static int gateway_start(const char *conf, struct vms_errmsg *msg)
+{
+	static const struct vms_gwp_hooks hooks = {
+		.complete = on_complete,
+		.drop_initiators = on_drop_initiators,
+		.vol_opened = on_vol_opened,
+		.vol_changed = on_vol_changed,
+		.ready = on_ready,
+		.fatal = on_fatal,
+		.stats = on_stats,
+	};
+	const char *path = conf && conf[0] ? conf : getenv("VMSTORE_CONF");
+	char portal[128];
+	int rc;
+
+	if (!path || !path[0])
+		path = VMS_SETTINGS_PATH;
+	if (g.gwp) {
+		if (conf && conf[0] && strcmp(path, g.conf_path))
+			return vms_fail(msg, VMS_E_CONFIG,
+					"this tgtd already works with the configuration %s; one tgtd is one gateway, so conf= must be the same for all its LUNs",
+					g.conf_path);
+		return 0;
+	}
+	rc = vms_settings_load(&g.settings, path, msg);
+	if (!rc) {
+		vms_log_set_level((enum vms_log_level)g.settings.cluster.log_level);
+		portal_text(portal, sizeof(portal));
+		rc = vms_gwp_open(&g.gwp, &g.settings, portal, &hooks, msg);
+	}
+	if (rc) {
+		g.gwp = NULL;
+		vms_settings_close(&g.settings);
+		return rc;
+	}
+	snprintf(g.conf_path, sizeof(g.conf_path), "%s", path);
+	/* rules E7: nobody comes in before every reachable node knows this process */
+	tgt_accept_logins(0);
+	if (tgt_event_add_first(vms_gwp_net_fd(g.gwp), EPOLLIN, fd_ready, NULL) ||
+	    tgt_event_add_first(vms_gwp_timer_fd(g.gwp), EPOLLIN, fd_ready, NULL))
+		vms_assert(!"the loop watches the gateway");
+	return 0;
+}
+
+/* ---- tgtadm: new and delete ---- */
+
+/* "size=20G;conf=/etc/...;write_ack=memory", perhaps in quotes. */
+static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t conf_room,
+			struct vms_errmsg *msg)
+{
+	char buf[1024], *p = buf, *opt;
+	size_t n;
+
+	o->write_ack = VMS_ACK_DISK;
+	if (!text)
+		return 0;
+	if (strlen(text) >= sizeof(buf))
+		return vms_fail(msg, VMS_E_INVAL, "bsopts are longer than %zu bytes",
+				sizeof(buf) - 1);
+	strcpy(buf, text);
+	n = strlen(buf);
+	if (n >= 2 && (buf[0] == '"' || buf[0] == '\'') && buf[n - 1] == buf[0]) {
+		buf[n - 1] = 0;
+		p = buf + 1;
+	}
+	while ((opt = strsep(&p, ";"))) {
+		char *val = strchr(opt, '=');
+
+		if (!opt[0])
+			continue;
+		if (!val)
+			return vms_fail(msg, VMS_E_INVAL,
+					"bsopts: '%s' has no value; options are size=BYTES, conf=FILE, write_ack=disk|memory, joined by ';'",
+					opt);
+		*val++ = 0;
+		if (!strcmp(opt, "size")) {
+			struct vms_errmsg why;
+			int rc = vms_size_parse(val, &o->size_bytes, &why);
+
+			if (rc)
+				return vms_fail(msg, rc, "bsopts: size=%s: %s", val, why.text);
+			if (!o->size_bytes || o->size_bytes % VMS_CHUNK_BYTES ||
+			    o->size_bytes > VMS_VOL_BYTES_MAX)
+				return vms_fail(msg, VMS_E_INVAL,
+						"bsopts: size=%s must be a multiple of 4K between 4K and %" PRIu64 "T",
+						val, (uint64_t)(VMS_VOL_BYTES_MAX >> 40));
+		} else if (!strcmp(opt, "conf")) {
+			if (strlen(val) >= conf_room)
+				return vms_fail(msg, VMS_E_INVAL, "bsopts: conf= is too long");
+			strcpy(conf, val);
+		} else if (!strcmp(opt, "write_ack")) {
+			if (!strcmp(val, "memory"))
+				o->write_ack = VMS_ACK_MEMORY;
+			else if (strcmp(val, "disk"))
+				return vms_fail(msg, VMS_E_INVAL,
+						"bsopts: write_ack=%s: must be disk or memory",
+						val);
+		} else {
+			return vms_fail(msg, VMS_E_INVAL,
+					"bsopts: unknown option '%s'; known are size, conf and write_ack",
+					opt);
+		}
+	}
+	return 0;
+}
+
+static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
+{
+	char buf[4096], conf[256] = "", *p = buf, *opt;
+	const char *path = NULL, *bsopts = NULL, *blocksize = NULL, *bstype = NULL;
+	struct vms_errmsg msg = {""};
+	struct open_req *o;
+	int rc;
+
+	snprintf(buf, sizeof(buf), "%s", params);
+	while ((opt = strsep(&p, ","))) {
+		if (!strncmp(opt, "path=", 5))
+			path = opt + 5;
+		else if (!strncmp(opt, "bstype=", 7))
+			bstype = opt + 7;
+		else if (!strncmp(opt, "bsopts=", 7))
+			bsopts = opt + 7;
+		else if (!strncmp(opt, "blocksize=", 10))
+			blocksize = opt + 10;
+	}
+	if (!bstype || strcmp(bstype, vmstore_name))
+		return TGT_MGMT_LOCAL;
+	/* tgt refuses these by itself */
+	if (!tgt_targetname(req->tid) || tgt_lu_find(req->tid, req->lun))
+		return TGT_MGMT_LOCAL;
+	if (strlen(params) >= sizeof(buf)) {
+		tgt_adm_say("the parameters are longer than %zu bytes", sizeof(buf) - 1);
+		return TGTADM_INVALID_REQUEST;
+	}
+	if (req->device_type != TYPE_DISK) {
+		tgt_adm_say("backing store vmstore serves disks only, not device type %u",
+			    req->device_type);
+		return TGTADM_INVALID_REQUEST;
+	}
+	if (!path || !path[0]) {
+		tgt_adm_say("backing store vmstore needs a volume: --backing-store VOLUME");
+		return TGTADM_INVALID_REQUEST;
+	}
+	if (blocksize && strcmp(blocksize, "512")) {
+		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only", blocksize);
+		return TGTADM_INVALID_REQUEST;
+	}
+	if (vms_cat_volume_name_check(path, &msg)) {
+		tgt_adm_say("%s", msg.text);
+		return TGTADM_INVALID_REQUEST;
+	}
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
+		if (bl->dev->path && !strcmp(bl->dev->path, path)) {
+			tgt_adm_say("volume %s is LUN %" PRIu64 " of target %d on this tgtd already; export it once per tgtd",
+				    path, bl->dev->lun, bl->dev->tgt->tid);
+			return TGTADM_LUN_EXIST;
+		}
+	}
+	for (o = g.opens; o; o = o->next) {
+		if (!strcmp(o->name, path) || (o->tid == req->tid && o->lun == req->lun)) {
+			tgt_adm_say("volume %s or LUN %" PRIu64 " is being set up by another request",
+				    path, req->lun);
+			return TGTADM_LUN_EXIST;
+		}
+	}
+	if (g.stopping) {
+		tgt_adm_say("tgtd is stopping");
+		return TGTADM_UNKNOWN_ERR;
+	}
+	o = calloc(1, sizeof(*o));
+	if (!o)
+		return TGTADM_NOMEM;
+	rc = parse_bsopts(bsopts, o, conf, sizeof(conf), &msg);
+	if (!rc)
+		rc = gateway_start(conf, &msg);
+	if (rc) {
+		free(o);
+		tgt_adm_say("%s", msg.text);
+		return TGTADM_INVALID_REQUEST;
+	}
+	o->mtask = mtask;
+	o->tid = req->tid;
+	o->lun = req->lun;
+	o->since_ms = tgt_turn_now_ms;
+	snprintf(o->name, sizeof(o->name), "%s", path);
+	o->next = g.opens;
+	g.opens = o;
+	g.submitted = true;
+	return TGT_MGMT_PENDING;
+}
+
+static bool is_ours(const struct scsi_lu *dev)
+{
+	return !strcmp(dev->bst->bs_name, vmstore_name);
+}
+
+static bool lu_busy(const struct scsi_lu *dev)
+{
+	return dev->cmd_queue.active_cmd || !list_empty(&dev->cmd_queue.queue);
+}
+
+static int mgmt_delete(struct mgmt_task *mtask, const struct tgtadm_req *req)
+{
+	struct scsi_lu *dev = tgt_lu_find(req->tid, req->lun);
+	struct delete_req *d;
+
+	if (!dev || !is_ours(dev) || !lu_busy(dev))
+		return TGT_MGMT_LOCAL;
+	/* end what runs, let nothing new in, go on when all is settled */
+	bl_of(dev)->deleting = true;
+	for (struct bs_req *r = g.live; r; r = r->live_next)
+		if (r->cmd->dev == dev && !r->done_queued && !r->aborted)
+			abort_req(r);
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return TGTADM_NOMEM;
+	d->mtask = mtask;
+	d->tid = req->tid;
+	d->lun = req->lun;
+	d->next = g.deletes;
+	g.deletes = d;
+	g.submitted = true;
+	return TGT_MGMT_PENDING;
+}
+
+static int mgmt_hook(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
+{
+	if (req->op == OP_NEW)
+		return mgmt_new(mtask, req, params);
+	if (g.lus && req->op == OP_DELETE)
+		return mgmt_delete(mtask, req);
+	return TGT_MGMT_LOCAL;
+}
+
+static int adm_err_of(int err)
+{
+	switch (err) {
+	case VMS_E_NOMEM:
+		return TGTADM_NOMEM;
+	case VMS_E_BUSY:
+	case VMS_E_TIMEOUT:
+	case VMS_E_DISCONNECTED:
+	case VMS_E_AGAIN:
+	case VMS_E_IO:
+		return TGTADM_UNKNOWN_ERR;
+	default:
+		return TGTADM_INVALID_REQUEST;
+	}
+}
+
+/* Steps of the opens; true when one of them moved. */
+static void work_opens(void)
+{
+	struct open_req **at = &g.opens, *o;
+	struct vms_errmsg msg = {""};
+
+	while ((o = *at)) {
+		if (!o->asked && vms_gwp_is_ready(g.gwp)) {
+			o->asked = true;
+			o->status = vms_gwp_vol_open(g.gwp, o->name, o->size_bytes, o->write_ack,
+						     o, &msg);
+			if (o->status) {
+				o->ended = true;
+				snprintf(o->text, sizeof(o->text), "%s", msg.text);
+			}
+			g.submitted = true;
+		} else if (!o->asked && tgt_turn_now_ms - o->since_ms > OPEN_WAIT_MS) {
+			o->ended = true;
+			o->status = VMS_E_TIMEOUT;
+			snprintf(o->text, sizeof(o->text), "gateway %s has not started within %d s: %s",
+				 vms_gwp_name(g.gwp), OPEN_WAIT_MS / 1000, vms_gwp_why(g.gwp));
+		}
+		if (!o->ended) {
+			at = &o->next;
+			continue;
+		}
+		*at = o->next;
+		if (o->status) {
+			tgt_adm_say("%s", o->text);
+			mtask_complete(o->mtask, adm_err_of(o->status));
+		} else {
+			g.opening = o;
+			mtask_execute_now(o->mtask);
+			g.opening = NULL;
+			/* tgt did not make the LU: the volume is not needed */
+			if (o->vol)
+				vms_gwp_vol_close(g.gwp, o->vol);
+			g.submitted = true;
+		}
+		free(o);
+	}
+}
+
+static void work_deletes(void)
+{
+	struct delete_req **at = &g.deletes, *d;
+
+	while ((d = *at)) {
+		struct scsi_lu *dev = tgt_lu_find(d->tid, d->lun);
+
+		if (dev && lu_busy(dev)) {
+			at = &d->next;
+			continue;
+		}
+		*at = d->next;
+		mtask_execute_now(d->mtask);
+		free(d);
+	}
+}
+
+/* ---- tgt's calls for a logical unit ---- */
+
+static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
+{
+	struct bs_lu *bl = bl_of(dev);
+
+	if (!g.opening) {
+		tgt_adm_say("a vmstore LUN can only be made with its volume: --op new with --backing-store VOLUME");
+		return TGTADM_INVALID_REQUEST;
+	}
+	vms_lu_init(&bl->lu);
+	bl->dev = dev;
+	/* the opcode table is this LU's own copy */
+	for (int i = 0; i < NR_SCSI_OPCODES; i++) {
+		if (i == REPORT_LUNS)
+			continue;
+		dev->dev_type_template.ops[i] = (struct device_type_operations){
+			.cmd_perform = perform,
+			.lazy_in = 1,
+		};
+	}
+	return TGTADM_SUCCESS;
+}
+
+static void bs_vmstore_exit(struct scsi_lu *dev)
+{
+	vms_lu_free(&bl_of(dev)->lu);
+}
+
+/* The volume's present properties into the LU. */
+static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
+{
+	struct vms_lu_ident *id = &bl->lu.ident;
+
+	memcpy(id->uuid, info->uuid, sizeof(id->uuid));
+	id->nblocks = info->size_bytes / VMS_LB_BYTES;
+	id->write_cache = info->write_ack == VMS_ACK_MEMORY;
+	bl->dev->attrs.readonly = info->read_only;
+	bl->lu.shared = info->openers > 1;
+}
+
+static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *size)
+{
+	struct bs_lu *bl = bl_of(dev);
+	struct lu_phy_attr *a = &dev->attrs;
+	struct vms_gw_vol_info info;
+	char uuid[37];
+
+	if (!g.opening || !g.opening->vol || strcmp(g.opening->name, path)) {
+		tgt_adm_say("the volume of a LUN cannot be exchanged; delete the LUN and make it anew");
+		return -1;
+	}
+	vms_gw_vol_info(g.opening->vol, &info);
+	bl->vol = g.opening->vol;
+	g.opening->vol = NULL;
+	lu_take_info(bl, &info);
+	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s",
+		 dev->tgt->name);
+	bl->lu.ident.portal_group = (uint16_t)g.gateway_id;
+	bl->lu.ident.target_port = (uint16_t)g.gateway_id;
+	bl->next = g.lus;
+	g.lus = bl;
+
+	/* for `tgtadm --op show`; the pages themselves come from vpd.c */
+	vms_vpd_uuid_text(info.uuid, uuid);
+	snprintf(a->vendor_id, sizeof(a->vendor_id), "VMSTORE");
+	snprintf(a->product_id, sizeof(a->product_id), "VMStore disk");
+	snprintf(a->scsi_id, sizeof(a->scsi_id), "%s", uuid);
+	snprintf(a->scsi_sn, sizeof(a->scsi_sn), "%s", uuid);
+	a->thinprovisioning = 1;
+	a->lbppbe = 3;
+	a->no_auto_lbppbe = 1;
+	a->rotation_rate = 1;
+	dev->blk_shift = 9;
+	tgt_lu_set_size(dev, info.size_bytes);
+	*fd = 0;
+	*size = info.size_bytes;
+	return 0;
+}
+
+static void bs_vmstore_close(struct scsi_lu *dev)
+{
+	struct bs_lu *bl = bl_of(dev), **at;
+
+	if (!bl->vol)
+		return;
+	for (at = &g.lus; *at != bl; at = &(*at)->next)
+		;
+	*at = bl->next;
+	vms_gwp_vol_close(g.gwp, bl->vol);
+	bl->vol = NULL;
+	g.submitted = true;
+}
+
+/* ---- the loop ---- */
+
+static void work_changes(void)
+{
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
+		struct vms_gw_vol_info info;
+		bool was_shared = bl->lu.shared;
+
+		if (!bl->changed)
+			continue;
+		bl->changed = false;
+		vms_gw_vol_info(bl->vol, &info);
+		if (info.size_bytes != bl->dev->size) {
+			tgt_lu_set_size(bl->dev, info.size_bytes);
+			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_CAPACITY_CHANGED);
+		}
+		if (info.read_only != bl->dev->attrs.readonly)
+			ua_sense_add_other_it_nexus(0, bl->dev,
+						    VMS_ASC_MODE_PARAMETERS_CHANGED);
+		lu_take_info(bl, &info);
+		if (bl->lu.shared && !was_shared &&
+		    (vms_pr_any(&bl->lu.pr) || bl->dev->reserve_id))
+			vms_warn("volume %s is now open on another gateway too: its reservations hold on this one only",
+				 info.name);
+	}
+}
+
+static void work_done(void)
+{
+	struct bs_req *r;
+
+	while ((r = g.done)) {
+		struct scsi_cmd *cmd = r->cmd;
+		bool kept = false;
+		int status;
+
+		g.done = r->next;
+		if (!g.done)
+			g.done_tail = &g.done;
+		r->done_queued = false;
+		if (r->io.op && start_verify(r) && r->pending)
+			continue;
+		if (r->io.op) {
+			status = result(r, &kept);
+		} else {
+			/* PREEMPT AND ABORT */
+			scsi_set_in_resid_by_actual(cmd, 0);
+			status = SAM_STAT_GOOD;
+		}
+		live_del(r);
+		release_waiters(r);
+		cmd->bs_data = NULL;
+		if (!kept)
+			req_free(r);
+		target_cmd_io_done(cmd, status);
+	}
+}
+
+static void turn_begin(void)
+{
+	if (g.gwp)
+		vms_gwp_turn_begin(g.gwp);
+}
+
+static int turn_end(void)
+{
+	if (!g.gwp)
+		return 0;
+	if (g.opens)
+		work_opens();
+	g.submitted = false;
+	vms_gwp_turn_end(g.gwp);
+	if (g.done)
+		work_done();
+	work_changes();
+	if (g.deletes)
+		work_deletes();
+	/* completions may have let queued commands start, whose ops must leave */
+	return g.submitted || g.done;
+}
+
+static void nexus_hook(struct it_nexus *itn, int up)
+{
+	struct bs_nexus *n, **at;
+
+	if (!up) {
+		n = itn->bs_priv;
+		if (!n)
+			return;
+		itn->bs_priv = NULL;
+		for (at = &g.nexuses; *at != n; at = &(*at)->next)
+			;
+		*at = n->next;
+		free(n);
+		return;
+	}
+	n = calloc(1, sizeof(*n));
+	if (!n)
+		return;
+	snprintf(n->id.initiator, sizeof(n->id.initiator), "%s", itn->initiator);
+	memcpy(n->id.isid, itn->isid, sizeof(n->id.isid));
+	n->id.target_port = (uint16_t)g.gateway_id;
+	snprintf(n->port, sizeof(n->port), "%s,i,0x%02x%02x%02x%02x%02x%02x", itn->initiator,
+		 itn->isid[0], itn->isid[1], itn->isid[2], itn->isid[3], itn->isid[4],
+		 itn->isid[5]);
+	n->itn = itn;
+	n->next = g.nexuses;
+	g.nexuses = n;
+	itn->bs_priv = n;
+}
+
+static int stop_hook(void)
+{
+	if (!g.gwp || g.stopped)
+		return 0;
+	if (!g.stopping) {
+		g.stopping = true;
+		g.stop_since_ms = tgt_turn_now_ms;
+	}
+	if (g.live)
+		return 1;
+	/* the volumes' registrations are withdrawn by messages: let them leave */
+	if (tgt_turn_now_ms - g.stop_since_ms < STOP_WAIT_MS)
+		return 1;
+	while (g.opens) {
+		struct open_req *o = g.opens;
+
+		g.opens = o->next;
+		tgt_adm_say("tgtd is stopping");
+		mtask_complete(o->mtask, TGTADM_UNKNOWN_ERR);
+		free(o);
+	}
+	tgt_event_del(vms_gwp_net_fd(g.gwp));
+	tgt_event_del(vms_gwp_timer_fd(g.gwp));
+	vms_gwp_close(g.gwp);
+	g.gwp = NULL;
+	g.stopped = true;
+	vms_settings_close(&g.settings);
+	while (g.free_reqs) {
+		struct bs_req *r = g.free_reqs;
+
+		g.free_reqs = r->next;
+		free(r);
+	}
+	g.nfree = 0;
+	free(g.preempted);
+	g.preempted = NULL;
+	return 0;
+}
+
+static struct backingstore_template vmstore_bst = {
+	.bs_name = vmstore_name,
+	.bs_datasize = sizeof(struct bs_lu),
+	.bs_open = bs_vmstore_open,
+	.bs_close = bs_vmstore_close,
+	.bs_init = bs_vmstore_init,
+	.bs_exit = bs_vmstore_exit,
+	.bs_cmd_submit = bs_cmd_submit,
+	.bs_cmd_abort = bs_cmd_abort,
+};
+
+__attribute__((constructor)) static void bs_vmstore_constructor(void)
+{
+	register_backingstore_template(&vmstore_bst);
+	tgt_mgmt_hook = mgmt_hook;
+	tgt_nexus_hook = nexus_hook;
+	tgt_turn_begin_hook = turn_begin;
+	tgt_turn_end_hook = turn_end;
+	tgt_stop_hook = stop_hook;
+}

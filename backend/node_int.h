@@ -140,6 +140,7 @@ struct stub_ref {
 struct part {
 	uint32_t number;
 	bool known;
+	bool has_data; /* a write has been in its sequence */
 	struct vms_part_conf conf;
 	uint64_t conf_rev;
 	bool primary;

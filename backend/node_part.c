@@ -37,7 +37,8 @@ bool part_members_ready(const struct part *p)
 
 static bool part_empty(const struct part *p)
 {
-	return p->seq_last == 0 && p->ctrs.n == 0;
+	/* records of the views it took part in do not count */
+	return !p->has_data && !p->drain_applied && p->ctrs.n == 0;
 }
 
 static bool member_connected(const struct member *m)

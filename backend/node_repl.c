@@ -118,6 +118,7 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		np = vms_rec_pieces_decode(r, pc, VMS_WRITE_PIECES_MAX);
 		if (np <= 0)
 			break;
+		p->has_data = true;
 		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent, r->snap_gen,
 				    true);
 		at = ref.log_pos + VMS_REC_HEADER_BYTES + r->meta_bytes;

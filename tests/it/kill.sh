@@ -16,7 +16,7 @@ gw_wait
 opts="--scale $KILL_SCALE --span 64M --state $state"
 # Stock tgt neither orders overlapping commands nor keeps chunks whole.
 [ "$IT_BACKEND" = cluster ] || opts="$opts --no-overlap --atomic block"
-[ "$IT_BACKEND" != cluster ] || opts="$opts --fresh"
+[ "$IT_BACKEND" != cluster ] || opts="$opts --fresh --zero 10 --caw 10"
 # shellcheck disable=SC2086
 background "$BENCH" verify $opts --seconds 100000 --sessions 6 --depth 4 \
 	"$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1

@@ -48,7 +48,7 @@ static unsigned read1(struct vms_model *m, uint64_t lba, uint64_t seq, uint64_t 
 
 static void put(struct vms_model *m, uint64_t seq, uint64_t lba, uint64_t start, uint64_t end)
 {
-	vms_model_write_begin(m, seq, lba, 1, start);
+	vms_model_write_begin(m, seq, lba, 1, start, false);
 	vms_model_write_done(m, seq, lba, 1, end);
 }
 
@@ -103,8 +103,8 @@ static void concurrent_writes_either_then_fixed(void)
 {
 	struct vms_model *m = fresh(true);
 
-	vms_model_write_begin(m, 1, 3, 1, 10);
-	vms_model_write_begin(m, 2, 3, 1, 11);
+	vms_model_write_begin(m, 1, 3, 1, 10, false);
+	vms_model_write_begin(m, 2, 3, 1, 11, false);
 	vms_model_write_done(m, 2, 3, 1, 20);
 	vms_model_write_done(m, 1, 3, 1, 21);
 	CU_ASSERT_EQUAL(read1(m, 3, 2, 30, 40), 0);
@@ -118,7 +118,7 @@ static void reads_never_go_back(void)
 	struct vms_model *m = fresh(true);
 
 	put(m, 1, 3, 1, 2);
-	vms_model_write_begin(m, 2, 3, 1, 10); /* outstanding all the time */
+	vms_model_write_begin(m, 2, 3, 1, 10, false); /* outstanding all the time */
 	CU_ASSERT_EQUAL(read1(m, 3, 1, 20, 30), 0);
 	CU_ASSERT_EQUAL(read1(m, 3, 2, 40, 50), 0);
 	CU_ASSERT_EQUAL(read1(m, 3, 1, 60, 70), 1);
@@ -131,7 +131,7 @@ static void concurrent_reads_may_differ(void)
 	unsigned char old[512], new[512];
 
 	put(m, 1, 3, 1, 2);
-	vms_model_write_begin(m, 2, 3, 1, 10);
+	vms_model_write_begin(m, 2, 3, 1, 10, false);
 	vms_model_stamp(m, old, 1, 1, 3, 1);
 	vms_model_stamp(m, new, 2, 1, 3, 1);
 	vms_model_read_begin(m, 3, 1, 20);
@@ -147,7 +147,7 @@ static void lost_write_either_until_seen(void)
 	struct vms_model *m = fresh(true);
 
 	put(m, 1, 3, 1, 2);
-	vms_model_write_begin(m, 2, 3, 1, 10);
+	vms_model_write_begin(m, 2, 3, 1, 10, false);
 	vms_model_write_lost(m, 2, 3, 1, 100);
 	CU_ASSERT_EQUAL(read1(m, 3, 1, 20, 30), 0);
 	CU_ASSERT_EQUAL(read1(m, 3, 2, 40, 50), 0); /* it arrived late, but in time */
@@ -160,7 +160,7 @@ static void lost_write_never_after_deadline(void)
 	struct vms_model *m = fresh(true);
 
 	put(m, 1, 3, 1, 2);
-	vms_model_write_begin(m, 2, 3, 1, 10);
+	vms_model_write_begin(m, 2, 3, 1, 10, false);
 	vms_model_write_lost(m, 2, 3, 1, 100);
 	CU_ASSERT_EQUAL(read1(m, 3, 1, 110, 120), 0); /* settled: it never happened */
 	CU_ASSERT_EQUAL(read1(m, 3, 2, 130, 140), 1);
@@ -171,7 +171,7 @@ static void late_write_over_a_newer_one(void)
 {
 	struct vms_model *m = fresh(true);
 
-	vms_model_write_begin(m, 1, 3, 1, 10);
+	vms_model_write_begin(m, 1, 3, 1, 10, false);
 	vms_model_write_lost(m, 1, 3, 1, 100);
 	put(m, 2, 3, 110, 120); /* the repeat, over another path */
 	CU_ASSERT_EQUAL(read1(m, 3, 2, 130, 140), 0);
@@ -183,11 +183,11 @@ static void refused_but_applied(void)
 {
 	struct vms_model *m = fresh(true);
 
-	vms_model_write_begin(m, 1, 3, 1, 10);
+	vms_model_write_begin(m, 1, 3, 1, 10, false);
 	CU_ASSERT_EQUAL(vms_model_write_refused(m, 1, 3, 1), 0);
 	CU_ASSERT_EQUAL(read1(m, 3, 0, 20, 30), 0);
 	CU_ASSERT_EQUAL(read1(m, 3, 1, 40, 50), 1);
-	vms_model_write_begin(m, 2, 4, 1, 60);
+	vms_model_write_begin(m, 2, 4, 1, 60, false);
 	CU_ASSERT_EQUAL(read1(m, 4, 2, 61, 62), 0);
 	CU_ASSERT_EQUAL(vms_model_write_refused(m, 2, 4, 1), 1);
 	vms_model_free(m);
@@ -199,8 +199,8 @@ static void torn_chunk(void)
 	uint64_t seq[8], at[8] = {8, 8, 8, 8, 8, 8, 8, 8};
 	uint32_t n[8] = {8, 8, 8, 8, 8, 8, 8, 8};
 
-	vms_model_write_begin(m, 1, 8, 8, 10);
-	vms_model_write_begin(m, 2, 8, 8, 11);
+	vms_model_write_begin(m, 1, 8, 8, 10, false);
+	vms_model_write_begin(m, 2, 8, 8, 11, false);
 	for (int i = 0; i < 8; i++)
 		seq[i] = i < 4 ? 1 : 2;
 	CU_ASSERT_EQUAL(read_seqs(m, 8, 8, seq, at, n, 20, 30), 1);
@@ -208,7 +208,7 @@ static void torn_chunk(void)
 
 	/* In part over the initial content: torn too. */
 	m = fresh(true);
-	vms_model_write_begin(m, 1, 8, 8, 10);
+	vms_model_write_begin(m, 1, 8, 8, 10, false);
 	for (int i = 0; i < 8; i++)
 		seq[i] = i < 4;
 	CU_ASSERT_EQUAL(read_seqs(m, 8, 8, seq, at, n, 20, 30), 1);
@@ -216,8 +216,8 @@ static void torn_chunk(void)
 
 	/* A smaller write over a part of a larger one: not torn. */
 	m = fresh(true);
-	vms_model_write_begin(m, 1, 8, 8, 10);
-	vms_model_write_begin(m, 2, 10, 2, 11);
+	vms_model_write_begin(m, 1, 8, 8, 10, false);
+	vms_model_write_begin(m, 2, 10, 2, 11, false);
 	for (int i = 0; i < 8; i++)
 		seq[i] = 1;
 	seq[2] = seq[3] = 2;
@@ -256,9 +256,9 @@ static void candidates_stay_few(void)
 }
 
 static int copy_candidate(void *arg, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start,
-			  uint64_t f, uint64_t s, uint64_t deadline)
+			  uint64_t f, uint64_t s, uint64_t deadline, bool zero)
 {
-	vms_model_restore(arg, seq, lba, n, start, f, s, deadline);
+	vms_model_restore(arg, seq, lba, n, start, f, s, deadline, zero);
 	return 0;
 }
 
@@ -266,9 +266,9 @@ static void dump_and_restore(void)
 {
 	struct vms_model *m = fresh(true), *c = fresh(true);
 
-	vms_model_write_begin(m, 1, 0, 20, 1);
+	vms_model_write_begin(m, 1, 0, 20, 1, false);
 	vms_model_write_done(m, 1, 0, 20, 2);
-	vms_model_write_begin(m, 2, 4, 2, 10);
+	vms_model_write_begin(m, 2, 4, 2, 10, false);
 	vms_model_write_lost(m, 2, 4, 2, 100);
 	CU_ASSERT_EQUAL(vms_model_dump(m, copy_candidate, c), 0);
 	CU_ASSERT_EQUAL(vms_model_candidates(c), vms_model_candidates(m));
@@ -278,6 +278,64 @@ static void dump_and_restore(void)
 	CU_ASSERT_EQUAL(read1(c, 5, 1, 220, 230), 0);
 	vms_model_free(m);
 	vms_model_free(c);
+}
+
+static void zeros_of_unmap(void)
+{
+	struct vms_model *m = fresh(true);
+
+	put(m, 1, 3, 1, 2);
+	vms_model_write_begin(m, 2, 3, 1, 10, true);
+	CU_ASSERT_EQUAL(read1(m, 3, 1, 11, 12), 0);
+	CU_ASSERT_EQUAL(read1(m, 3, 0, 13, 14), 0);
+	CU_ASSERT_EQUAL(read1(m, 3, 1, 15, 16), 1); /* the zeros were seen */
+	vms_model_write_done(m, 2, 3, 1, 20);
+	CU_ASSERT_EQUAL(read1(m, 3, 0, 21, 22), 0);
+	put(m, 3, 3, 30, 31);
+	CU_ASSERT_EQUAL(read1(m, 3, 0, 32, 33), 1); /* resurrected zeros */
+	vms_model_free(m);
+
+	/* Zeros in a part of a chunk are no tear. */
+	m = fresh(true);
+	{
+		uint64_t seq[8] = {1, 1, 0, 0, 1, 1, 1, 1}, at[8];
+		uint32_t n[8];
+
+		for (int i = 0; i < 8; i++) {
+			at[i] = 8;
+			n[i] = 8;
+		}
+		vms_model_write_begin(m, 1, 8, 8, 10, false);
+		vms_model_write_done(m, 1, 8, 8, 11);
+		vms_model_write_begin(m, 2, 10, 2, 20, true);
+		vms_model_write_done(m, 2, 10, 2, 21);
+		CU_ASSERT_EQUAL(read_seqs(m, 8, 8, seq, at, n, 30, 31), 0);
+	}
+	vms_model_free(m);
+}
+
+static void compare_and_write(void)
+{
+	struct vms_model *m = fresh(true);
+	unsigned char old[512];
+
+	put(m, 1, 3, 1, 2);
+	vms_model_stamp(m, old, 1, 1, 3, 1);
+	vms_model_write_begin(m, 2, 3, 1, 10, false);
+	vms_model_write_begin(m, 3, 3, 1, 11, false);
+	CU_ASSERT_EQUAL(vms_model_compared(m, 3, 1, old, 10, 20, NULL), 0);
+	vms_model_write_done(m, 2, 3, 1, 20);
+	/* The other one cannot have matched the same version. */
+	CU_ASSERT(vms_model_compared(m, 3, 1, old, 11, 21, NULL) > 0);
+	vms_model_free(m);
+
+	/* Matched something long overwritten. */
+	m = fresh(true);
+	put(m, 1, 3, 1, 2);
+	put(m, 2, 3, 3, 4);
+	vms_model_write_begin(m, 3, 3, 1, 10, false);
+	CU_ASSERT_EQUAL(vms_model_compared(m, 3, 1, old, 10, 20, NULL), 1);
+	vms_model_free(m);
 }
 
 static void sizes(void)
@@ -315,6 +373,8 @@ int main(void)
 	CU_ADD_TEST(s, torn_block_and_misplaced);
 	CU_ADD_TEST(s, candidates_stay_few);
 	CU_ADD_TEST(s, dump_and_restore);
+	CU_ADD_TEST(s, zeros_of_unmap);
+	CU_ADD_TEST(s, compare_and_write);
 	CU_ADD_TEST(s, sizes);
 	CU_basic_set_mode(CU_BRM_NORMAL);
 	CU_basic_run_tests();

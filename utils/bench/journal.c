@@ -99,13 +99,13 @@ void vms_journal_close(struct vms_journal *j)
 }
 
 static int dump_line(void *arg, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start, uint64_t f,
-		     uint64_t s, uint64_t deadline)
+		     uint64_t s, uint64_t deadline, bool zero)
 {
 	char t[256];
 	int len = snprintf(t, sizeof(t),
 			   "C %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 " %" PRIu64
-			   " %" PRIu64 "\n",
-			   seq, lba, n, start, f, s, deadline);
+			   " %" PRIu64 " %d\n",
+			   seq, lba, n, start, f, s, deadline, zero);
 
 	line(arg, t, (size_t)len);
 	return 0;
@@ -143,7 +143,7 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 		return -1;
 	}
 	while (fgets(t, sizeof(t), f)) {
-		uint64_t v[7] = {0};
+		uint64_t v[8] = {0};
 		int n;
 
 		n_line++;
@@ -151,25 +151,27 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 			break;
 		n = sscanf(t + 1,
 			   "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
-			   " %" SCNu64,
-			   &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6]);
+			   " %" SCNu64 " %" SCNu64,
+			   &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
 		if (n < 3 || !in_range(o, v[1], v[2]) ||
-		    ((t[0] == 'W' || t[0] == 'A' || t[0] == 'L') && n < 4) ||
-		    (t[0] == 'O' && n < 5) || (t[0] == 'C' && n < 7)) {
+		    ((strchr("WZAL", t[0])) && n < 4) ||
+		    (t[0] == 'O' && n < 5) || (t[0] == 'C' && n < 8)) {
 			vms_bench_err("state file %s: line %lu is malformed: %s", file, n_line, t);
 			goto out;
 		}
 		if (v[0] > *seq_max)
 			*seq_max = v[0];
-		for (int i = 3; i < n; i++)
+		for (int i = 3; i < n && i < 7; i++)
 			if (v[i] != VMS_MODEL_NEVER && v[i] > *time_max)
 				*time_max = v[i];
 		switch (t[0]) {
 		case 'C':
-			vms_model_restore(*m, v[0], v[1], (uint32_t)v[2], v[3], v[4], v[5], v[6]);
+			vms_model_restore(*m, v[0], v[1], (uint32_t)v[2], v[3], v[4], v[5], v[6],
+					  v[7] != 0);
 			break;
 		case 'W':
-			vms_model_write_begin(*m, v[0], v[1], (uint32_t)v[2], v[3]);
+		case 'Z':
+			vms_model_write_begin(*m, v[0], v[1], (uint32_t)v[2], v[3], t[0] == 'Z');
 			w = calloc(1, sizeof(*w));
 			if (!w)
 				goto out;

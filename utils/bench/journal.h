@@ -5,8 +5,9 @@
  *
  * Text, one record a line, appended before the event it describes is acted on:
  *   VMSTATE 1 RUN_ID FIRST_LBA BLOCKS INITIAL CHUNK_ATOMIC   first line
- *   C SEQ LBA N START F S DEADLINE   a candidate (written when compacted)
+ *   C SEQ LBA N START F S DEADLINE ZERO   a candidate (written when compacted)
  *   W SEQ LBA N TIME                 write sent
+ *   Z SEQ LBA N TIME                 the same, of zeros
  *   A SEQ LBA N TIME                 answered GOOD
  *   L SEQ LBA N DEADLINE             connection lost, outcome unknown
  *   X SEQ LBA N                      refused, not applied

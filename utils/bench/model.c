@@ -34,6 +34,8 @@ struct version {
 	uint64_t f;	   /* earliest end of an operation on it; NEVER: not known to have occurred */
 	uint64_t s;	   /* latest start of an operation on it */
 	uint64_t deadline; /* NEVER while outstanding and for acknowledged ones */
+	bool zero;	   /* reads as zeros */
+	bool consumed;	   /* a COMPARE AND WRITE matched it */
 };
 
 struct block {
@@ -169,12 +171,13 @@ static struct version *add(struct block *b, uint64_t seq, uint64_t start)
 }
 
 /* The first write to a block makes its initial content a version like others. */
-static void materialise(struct block *b)
+static void materialise(struct block *b, enum vms_model_initial initial)
 {
 	if (!b->n) {
 		struct version *v = add(b, SEQ_INITIAL, 0);
 
 		v->f = 0;
+		v->zero = initial == VMS_MODEL_ZERO;
 	}
 }
 
@@ -219,13 +222,13 @@ static void purge(struct block *b, uint64_t now)
 }
 
 void vms_model_write_begin(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n,
-			   uint64_t now)
+			   uint64_t now, bool zero)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct block *b = block_at(m, lba + i);
 
-		materialise(b);
-		add(b, seq, now);
+		materialise(b, m->o.initial);
+		add(b, seq, now)->zero = zero;
 	}
 }
 
@@ -316,10 +319,10 @@ static bool covers(const struct stamp *st, uint64_t lba)
 	return lba >= st->wlba && lba - st->wlba < st->wn;
 }
 
-/* One read saw st[] (has[] false: the initial content) in consecutive blocks of
- * one chunk: no two writes may each look newer than the other, and no write may
- * be there in part. */
-static bool torn(const struct stamp *st, const bool *has, uint32_t n)
+/* One read saw st[] in consecutive blocks of one chunk (has[] false: something
+ * without a stamp; first[]: the initial content): no two writes may each look
+ * newer than the other, and none may be there in part. */
+static bool torn(const struct stamp *st, const bool *has, const bool *first, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		if (!has[i])
@@ -329,7 +332,7 @@ static bool torn(const struct stamp *st, const bool *has, uint32_t n)
 
 			if (i == j || (has[j] && st[i].seq == st[j].seq) || !covers(&st[i], lba_j))
 				continue;
-			if (!has[j] || covers(&st[j], st[i].lba))
+			if (has[j] ? covers(&st[j], st[i].lba) : first[j])
 				return true;
 		}
 	}
@@ -348,33 +351,79 @@ static void seen_flush(struct vms_model *m, struct seen_run *r)
 	r->n = 0;
 }
 
-unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const void *data,
-			    uint64_t start, uint64_t now, FILE *err)
+/* The version a block's content stands for. NULL: none that is allowed.
+ * *sure: false when zeros could be several of them. */
+static struct version *version_of(const struct vms_model *m, struct block *b,
+				  const struct stamp *st, bool has, const unsigned char *p,
+				  bool *sure)
 {
-	const unsigned char *p = data;
+	struct version *v = NULL;
+	unsigned zeros = 0;
+
+	*sure = true;
+	if (has) {
+		v = find(b, st->seq);
+		return v && !v->zero ? v : NULL;
+	}
+	if (is_zero(p)) {
+		for (uint32_t i = 0; i < b->n; i++) {
+			if (b->v[i].zero || (b->v[i].seq == SEQ_INITIAL && m->o.initial == VMS_MODEL_ANY)) {
+				v = &b->v[i];
+				zeros++;
+			}
+		}
+		*sure = zeros == 1;
+		return v;
+	}
+	return m->o.initial == VMS_MODEL_ANY ? find(b, SEQ_INITIAL) : NULL;
+}
+
+/* An operation in [start, now] saw version v. Returns false when that cannot be. */
+static bool observe(struct block *b, struct version *v, uint64_t start, uint64_t now)
+{
+	if (end_of(v) < v->f)
+		v->f = end_of(v);
+	if (now < v->f)
+		v->f = now;
+	if (start > v->s)
+		v->s = start;
+	for (uint32_t k = 0; k < b->n; k++) {
+		const struct version *w = &b->v[k];
+
+		if (w != v && w->f != VMS_MODEL_NEVER && v->f < w->s && w->f < v->s)
+			return false;
+	}
+	return true;
+}
+
+/* Check the n blocks at p, seen in [start, now]; consume: by a COMPARE AND WRITE. */
+static unsigned seen(struct vms_model *m, uint64_t lba, uint32_t n, const unsigned char *p,
+		     uint64_t start, uint64_t now, bool consume, FILE *err)
+{
 	struct stamp st[VMS_MODEL_CHUNK_BLOCKS];
-	bool has[VMS_MODEL_CHUNK_BLOCKS];
+	bool has[VMS_MODEL_CHUNK_BLOCKS], first[VMS_MODEL_CHUNK_BLOCKS];
 	struct seen_run run = {0};
 	unsigned bad = 0;
-	uint32_t in_chunk = 0;
+	uint32_t k = 0;
 
-	vms_model_read_cancel(m, lba, n);
 	for (uint32_t i = 0; i < n; i++, p += VMS_MODEL_BLOCK_BYTES) {
-		uint64_t at = lba + i;
+		uint64_t at = lba + i, f_before;
 		struct block *b = block_at(m, at);
-		struct stamp *x = &st[in_chunk];
-		struct version *v, *w;
-		bool one = b->n < 2;
-		uint64_t f_before;
+		bool one = b->n < 2, sure;
+		const struct stamp *x;
+		struct version *v;
 
-		has[in_chunk] = stamp_read(m, p, x);
-		if (has[in_chunk] && x->lba != at) {
+		has[k] = stamp_read(m, p, &st[k]);
+		first[k] = false;
+		x = has[k] ? &st[k] : NULL;
+		if (x && x->lba != at) {
 			complain(err, &bad, b, at, x, p, start, now, "data of another address");
-			has[in_chunk] = false;
+			has[k] = false;
 			goto next;
 		}
 		if (!b->n) {
-			if (has[in_chunk])
+			first[k] = !x;
+			if (x)
 				complain(err, &bad, b, at, x, p, start, now,
 					 "stamp in a block never written");
 			else if (m->o.initial == VMS_MODEL_ZERO && !is_zero(p))
@@ -382,34 +431,26 @@ unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const
 					 "unwritten block is not zero");
 			goto next;
 		}
-		v = find(b, has[in_chunk] ? x->seq : SEQ_INITIAL);
+		v = version_of(m, b, x, has[k], p, &sure);
 		if (!v) {
-			complain(err, &bad, b, at, has[in_chunk] ? x : NULL, p, start, now,
-				 has[in_chunk] ? "stale, or applied although refused"
-				 : is_zero(p)  ? "acknowledged data lost (zeros)"
-					       : "torn block or foreign data");
+			complain(err, &bad, b, at, x, p, start, now,
+				 x	      ? "stale, or applied although refused"
+				 : is_zero(p) ? "acknowledged data lost (zeros)"
+					      : "torn block or foreign data");
 			goto next;
 		}
-		if (!has[in_chunk] && m->o.initial == VMS_MODEL_ZERO && !is_zero(p)) {
-			complain(err, &bad, b, at, NULL, p, start, now, "torn block or foreign data");
+		if (!sure) /* legal as one of several; which one stays open */
 			goto next;
-		}
+		first[k] = v->seq == SEQ_INITIAL;
 		f_before = v->f;
-		if (end_of(v) < v->f)
-			v->f = end_of(v);
-		if (now < v->f)
-			v->f = now;
-		if (start > v->s)
-			v->s = start;
-		for (uint32_t k = 0; k < b->n; k++) {
-			w = &b->v[k];
-			if (w == v || w->f == VMS_MODEL_NEVER)
-				continue;
-			if (v->f < w->s && w->f < v->s) {
-				complain(err, &bad, b, at, has[in_chunk] ? x : NULL, p, start, now,
-					 "stale: a newer version was already settled");
-				break;
-			}
+		if (!observe(b, v, start, now))
+			complain(err, &bad, b, at, x, p, start, now,
+				 "stale: a newer version was already settled");
+		if (consume && x) {
+			if (v->consumed)
+				complain(err, &bad, b, at, x, p, start, now,
+					 "two COMPARE AND WRITE matched the same version");
+			v->consumed = true;
 		}
 		if (!one || f_before == VMS_MODEL_NEVER) {
 			if (run.n && run.seq == v->seq && run.f == v->f && run.s == v->s &&
@@ -423,20 +464,33 @@ unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const
 		}
 		purge(b, now + 1);
 next:
-		in_chunk++;
+		k++;
 		if ((at + 1) % VMS_MODEL_CHUNK_BLOCKS == 0 || i + 1 == n) {
-			if (m->o.chunk_atomic && torn(st, has, in_chunk))
-				complain(err, &bad, b, at, has[in_chunk - 1] ? x : NULL, p, start,
+			if (m->o.chunk_atomic && torn(st, has, first, k))
+				complain(err, &bad, b, at, has[k - 1] ? &st[k - 1] : NULL, p, start,
 					 now, "torn chunk: two writes each partly newer");
-			in_chunk = 0;
+			k = 0;
 		}
 	}
 	seen_flush(m, &run);
 	return bad;
 }
 
+unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const void *data,
+			    uint64_t start, uint64_t now, FILE *err)
+{
+	vms_model_read_cancel(m, lba, n);
+	return seen(m, lba, n, data, start, now, false, err);
+}
+
+unsigned vms_model_compared(struct vms_model *m, uint64_t lba, uint32_t n, const void *old,
+			    uint64_t start, uint64_t now, FILE *err)
+{
+	return seen(m, lba, n, old, start, now, true, err);
+}
+
 void vms_model_restore(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start,
-		       uint64_t f, uint64_t s, uint64_t deadline)
+		       uint64_t f, uint64_t s, uint64_t deadline, bool zero)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct block *b = block_at(m, lba + i);
@@ -447,6 +501,7 @@ void vms_model_restore(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t
 		v->f = f;
 		v->s = s;
 		v->deadline = deadline;
+		v->zero = zero;
 	}
 }
 
@@ -467,6 +522,20 @@ void vms_model_observed(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_
 	}
 }
 
+static bool same(const struct block *x, const struct block *y)
+{
+	if (x->n != y->n)
+		return false;
+	for (uint32_t i = 0; i < x->n; i++) {
+		const struct version *a = &x->v[i], *b = &y->v[i];
+
+		if (a->seq != b->seq || a->start != b->start || a->f != b->f || a->s != b->s ||
+		    a->deadline != b->deadline || a->zero != b->zero)
+			return false;
+	}
+	return true;
+}
+
 int vms_model_dump(const struct vms_model *m, vms_model_dump_fn fn, void *arg)
 {
 	uint64_t i = 0;
@@ -480,14 +549,13 @@ int vms_model_dump(const struct vms_model *m, vms_model_dump_fn fn, void *arg)
 			i++;
 			continue;
 		}
-		while (k < m->o.blocks && m->b[k].n == a->n && k - i < (1u << 20) &&
-		       !memcmp(m->b[k].v, a->v, a->n * sizeof(*a->v)))
+		while (k < m->o.blocks && k - i < (1u << 20) && same(&m->b[k], a))
 			k++;
 		for (uint32_t j = 0; j < a->n; j++) {
 			const struct version *v = &a->v[j];
 
 			rc = fn(arg, v->seq, m->o.first_lba + i, (uint32_t)(k - i), v->start, v->f,
-				v->s, v->deadline);
+				v->s, v->deadline, v->zero);
 			if (rc)
 				return rc;
 		}

@@ -54,9 +54,11 @@ void vms_model_free(struct vms_model *m);
 const struct vms_model_opts *vms_model_opts(const struct vms_model *m);
 void vms_model_set_observer(struct vms_model *m, vms_model_observe_fn fn, void *arg);
 
-/* A write of n blocks at lba starts now; seq must be larger than all before. */
+/* A write of n blocks at lba starts now; seq must be larger than all before.
+ * zero: it writes zeros (UNMAP, WRITE SAME), which carry no stamp; a read of
+ * zeros then counts for any zero version that is allowed. */
 void vms_model_write_begin(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n,
-			   uint64_t now);
+			   uint64_t now, bool zero);
 /* It was answered GOOD. */
 void vms_model_write_done(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n,
 			  uint64_t now);
@@ -75,18 +77,24 @@ void vms_model_read_cancel(struct vms_model *m, uint64_t lba, uint32_t n);
 unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const void *data,
 			    uint64_t start, uint64_t now, FILE *err);
 
+/* A COMPARE AND WRITE of version seq was answered GOOD at now: old (n blocks) was
+ * current at some moment in [start, now], and no other one may have matched it.
+ * To be called before vms_model_write_done. Returns violations as read_end. */
+unsigned vms_model_compared(struct vms_model *m, uint64_t lba, uint32_t n, const void *old,
+			    uint64_t start, uint64_t now, FILE *err);
+
 /* Fill data (n blocks) with the stamps of write seq by writer. */
 void vms_model_stamp(const struct vms_model *m, void *data, uint64_t seq, uint32_t writer,
 		     uint64_t lba, uint32_t n);
 
 /* Replay: set or add one candidate of a range (acked: a complete version). */
 void vms_model_restore(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start,
-		       uint64_t f, uint64_t s, uint64_t deadline);
+		       uint64_t f, uint64_t s, uint64_t deadline, bool zero);
 void vms_model_observed(struct vms_model *m, uint64_t seq, uint64_t lba, uint32_t n, uint64_t f,
 			uint64_t s);
 /* Dump all candidates as runs, for restore. */
 typedef int (*vms_model_dump_fn)(void *arg, uint64_t seq, uint64_t lba, uint32_t n, uint64_t start,
-				 uint64_t f, uint64_t s, uint64_t deadline);
+				 uint64_t f, uint64_t s, uint64_t deadline, bool zero);
 int vms_model_dump(const struct vms_model *m, vms_model_dump_fn fn, void *arg);
 
 /* Blocks ever written; versions that a read could still return, in all. */

@@ -12,6 +12,7 @@
 #include "utils/bench/bench.h"
 #include "utils/bench/journal.h"
 #include "utils/bench/model.h"
+#include "utils/lib/bytes.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -41,6 +42,9 @@ static const char help[] =
 	"  --offset SIZE     first byte used (0)\n"
 	"  --span SIZE       bytes used from there (64M)\n"
 	"  --write PERCENT   share of writes (50)\n"
+	"  --zero PERCENT    share of the writes that are UNMAP or WRITE SAME of zeros (0)\n"
+	"  --caw PERCENT     share of the writes that are READ, then COMPARE AND WRITE of\n"
+	"                    one chunk or logical block (0)\n"
 	"  --hot PERCENT     share of commands in the span's first MiB (25)\n"
 	"  --max-bs SIZE     largest command, 512 to 512k (512k)\n"
 	"  --flush-every N   SYNCHRONIZE CACHE after about N commands; 0 never (64)\n"
@@ -64,7 +68,14 @@ static const char help[] =
 	"Exit code: 0 right, 1 wrong data, 2 usage, 3 errors or no progress, 4 state file.\n";
 
 enum op_state { OP_IDLE, OP_SENT, OP_WAIT };
-enum op_kind { OP_READ, OP_WRITE, OP_FLUSH };
+enum op_kind {
+	OP_READ,
+	OP_WRITE,
+	OP_ZERO,      /* UNMAP, WRITE SAME */
+	OP_CAW_READ,  /* first half of a COMPARE AND WRITE: what is there? */
+	OP_CAW,
+	OP_FLUSH,
+};
 enum sess_state { S_DOWN, S_CONNECTING, S_UP };
 
 struct op {
@@ -101,7 +112,7 @@ struct ver {
 	uint64_t ops_max;
 	unsigned n_sess, depth;
 	uint64_t offset_bytes, span_bytes;
-	unsigned write_percent, hot_percent;
+	unsigned write_percent, hot_percent, zero_percent, caw_percent;
 	uint32_t max_blocks;
 	unsigned flush_every;
 	uint64_t seed;
@@ -129,7 +140,7 @@ struct ver {
 	uint64_t check_next; /* LBA */
 
 	/* figures */
-	uint64_t reads, writes, flushes, busy, attention, lost, unknown, errors, wrong, logins;
+	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, attention, lost, unknown, errors, wrong, logins;
 	struct vms_hist lat;
 };
 
@@ -266,11 +277,21 @@ static void sess_timers(struct vsess *s, uint64_t now)
 
 /* ---- commands ---- */
 
+static bool is_write(const struct op *o)
+{
+	return o->kind == OP_WRITE || o->kind == OP_ZERO || o->kind == OP_CAW;
+}
+
+static bool is_read(const struct op *o)
+{
+	return o->kind == OP_READ || o->kind == OP_CAW_READ;
+}
+
 static void settle_unknown(struct op *o)
 {
 	struct ver *v = o->v;
 
-	if (o->kind == OP_WRITE) {
+	if (is_write(o)) {
 		uint64_t deadline = now_of(v) + ns_of(v, v->failover_ms);
 
 		vms_model_write_lost(v->m, o->seq, o->lba, o->n, deadline);
@@ -278,19 +299,21 @@ static void settle_unknown(struct op *o)
 			vms_journal_add(v->j, 'L', o->seq, o->lba, o->n, deadline, 0);
 		v->unknown++;
 		o->not_before = vms_bench_now() + ns_of(v, v->failover_ms);
+		if (o->kind == OP_CAW) /* what it compares with is old by then */
+			o->kind = OP_WRITE;
 	} else {
-		if (o->kind == OP_READ)
+		if (is_read(o))
 			vms_model_read_cancel(v->m, o->lba, o->n);
 		o->not_before = vms_bench_now();
 	}
 	o->state = OP_WAIT;
 }
 
-static void settle_refused(struct op *o)
+static void not_applied(struct op *o)
 {
 	struct ver *v = o->v;
 
-	if (o->kind == OP_WRITE) {
+	if (is_write(o)) {
 		unsigned seen = vms_model_write_refused(v->m, o->seq, o->lba, o->n);
 
 		if (v->j)
@@ -302,16 +325,26 @@ static void settle_refused(struct op *o)
 				", %u blocks) was refused, but %u of its blocks had been read\n",
 				o->seq, o->lba, o->n, seen);
 		}
-	} else if (o->kind == OP_READ) {
+	} else if (is_read(o)) {
 		vms_model_read_cancel(v->m, o->lba, o->n);
 	}
+}
+
+static void settle_refused(struct op *o)
+{
+	not_applied(o);
+	if (o->kind == OP_CAW)
+		o->kind = OP_CAW_READ;
 	o->state = OP_WAIT;
 	o->not_before = vms_bench_now() + 50 * NS_PER_MS;
 }
 
 static const char *kind_name(enum op_kind k)
 {
-	return k == OP_READ ? "READ" : k == OP_WRITE ? "WRITE" : "SYNCHRONIZE CACHE";
+	static const char *const name[] = {"READ", "WRITE",		"UNMAP or WRITE SAME",
+					   "READ", "COMPARE AND WRITE", "SYNCHRONIZE CACHE"};
+
+	return name[k];
 }
 
 /* An answered error: the command is over, a write applied in part, whole or not. */
@@ -325,13 +358,13 @@ static void settle_error(struct op *o, const struct scsi_task *task, int status)
 			kind_name(o->kind), o->n, o->lba, status,
 			task ? scsi_sense_key_str(task->sense.key) : "-",
 			task ? scsi_sense_ascq_str(task->sense.ascq) : "-");
-	if (o->kind == OP_WRITE) {
+	if (is_write(o)) {
 		uint64_t t = now_of(v);
 
 		vms_model_write_lost(v->m, o->seq, o->lba, o->n, t);
 		if (v->j)
 			vms_journal_add(v->j, 'L', o->seq, o->lba, o->n, t, 0);
-	} else if (o->kind == OP_READ) {
+	} else if (is_read(o)) {
 		vms_model_read_cancel(v->m, o->lba, o->n);
 	}
 	o->state = OP_IDLE;
@@ -354,12 +387,18 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		now = now_of(v);
 		vms_hist_add(&v->lat, now - o->start);
 		o->state = OP_IDLE;
-		if (o->kind == OP_WRITE) {
+		if (is_write(o)) {
 			v->writes++;
+			v->zeros += o->kind == OP_ZERO;
+			if (o->kind == OP_CAW) {
+				v->caws++;
+				v->wrong += vms_model_compared(v->m, o->lba, o->n, o->buf, o->start,
+							       now, stderr);
+			}
 			vms_model_write_done(v->m, o->seq, o->lba, o->n, now);
 			if (v->j)
 				vms_journal_add(v->j, 'A', o->seq, o->lba, o->n, now, 0);
-		} else if (o->kind == OP_READ) {
+		} else if (is_read(o)) {
 			v->reads++;
 			if (task && task->residual_status != SCSI_RESIDUAL_NO_RESIDUAL) {
 				settle_error(o, task, status);
@@ -367,6 +406,11 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 			}
 			v->wrong += vms_model_read_end(v->m, o->lba, o->n, o->buf, o->start, now,
 						       stderr);
+			if (o->kind == OP_CAW_READ) {
+				o->kind = OP_CAW;
+				o->state = OP_WAIT;
+				o->not_before = 0;
+			}
 		} else {
 			v->flushes++;
 		}
@@ -385,6 +429,11 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		} else if (task && task->sense.key == SCSI_SENSE_COMMAND_ABORTED) {
 			v->errors++;
 			settle_unknown(o);
+		} else if (task && o->kind == OP_CAW && task->sense.key == SCSI_SENSE_MISCOMPARE) {
+			v->miscompares++;
+			v->last_done = wall;
+			not_applied(o);
+			o->state = OP_IDLE;
 		} else {
 			settle_error(o, task, status);
 		}
@@ -474,53 +523,96 @@ static bool choose(struct ver *v, struct op *o)
 		o->n = 0;
 		return true;
 	}
-	o->kind = vms_bench_rand(&v->rnd) % 100 < v->write_percent ? OP_WRITE : OP_READ;
+	o->kind = OP_READ;
+	if (vms_bench_rand(&v->rnd) % 100 < v->write_percent) {
+		unsigned r = vms_bench_rand(&v->rnd) % 100;
+
+		o->kind = r < v->zero_percent			  ? OP_ZERO
+			  : r < v->zero_percent + v->caw_percent ? OP_CAW_READ
+								 : OP_WRITE;
+	}
 	for (int i = 0; i < 20; i++) {
 		choose_range(v, o);
+		if (o->kind == OP_CAW_READ) {
+			o->n = o->n % 2 ? 1 : 8;
+			if (o->n == 8)
+				o->lba &= ~(uint64_t)7;
+		}
 		if (!v->no_overlap || !overlaps(v, o, o->lba, o->n))
 			return true;
 	}
 	return false;
 }
 
+/* UNMAP, or WRITE SAME(16) of zeros with or without the UNMAP bit. */
+static struct scsi_task *task_zero(struct op *o, uint64_t r, struct iscsi_data *data)
+{
+	memset(o->buf, 0, BLOCK);
+	data->data = o->buf;
+	if (r % 3 == 0) {
+		o->buf[1] = 22; /* UNMAP data length, block descriptor length */
+		o->buf[3] = 16;
+		vms_put_be64(o->buf + 8, o->lba);
+		vms_put_be32(o->buf + 16, o->n);
+		data->size = 24;
+		return scsi_cdb_unmap(0, 0, 24);
+	}
+	data->size = BLOCK;
+	return scsi_cdb_writesame16(0, 0, r % 3 == 1, o->lba, 0, o->n, BLOCK);
+}
+
 static void send_op(struct vsess *s, struct op *o)
 {
 	struct ver *v = s->v;
 	struct scsi_task *task;
-	struct iscsi_data data;
+	struct iscsi_data data = {0};
 	uint64_t r = vms_bench_rand(&v->rnd);
-	bool wide = r % 2; /* 10- and 16-byte CDBs alike */
+	/* 10- and 16-byte CDBs alike */
+	bool wide = r % 2 || o->lba + o->n > UINT32_MAX, fua;
 	int len = (int)(o->n * BLOCK);
 
 	o->start = now_of(v);
-	if (o->kind == OP_FLUSH) {
+	switch (o->kind) {
+	case OP_FLUSH:
 		task = wide ? scsi_cdb_synchronizecache16(0, 0, 0, 0)
 			    : scsi_cdb_synchronizecache10(0, 0, 0, 0);
-	} else if (wide || o->lba + o->n > UINT32_MAX) {
-		task = o->kind == OP_WRITE
-			       ? scsi_cdb_write16(o->lba, (uint32_t)len, BLOCK, 0, 0, r / 2 % 10 == 0, 0, 0)
-			       : scsi_cdb_read16(o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0);
-	} else {
-		task = o->kind == OP_WRITE
-			       ? scsi_cdb_write10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0,
-						  r / 2 % 10 == 0, 0, 0)
-			       : scsi_cdb_read10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0);
+		break;
+	case OP_ZERO:
+		task = task_zero(o, r / 2, &data);
+		break;
+	case OP_CAW: /* old, then new */
+		task = scsi_cdb_compareandwrite(o->lba, (uint32_t)len * 2, BLOCK, 0, 0, 0, 0, 0);
+		data.data = o->buf;
+		data.size = (size_t)len * 2;
+		break;
+	case OP_WRITE:
+		fua = r / 2 % 10 == 0;
+		task = wide ? scsi_cdb_write16(o->lba, (uint32_t)len, BLOCK, 0, 0, fua, 0, 0)
+			    : scsi_cdb_write10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, fua, 0, 0);
+		data.data = o->buf;
+		data.size = (size_t)len;
+		break;
+	default:
+		task = wide ? scsi_cdb_read16(o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0)
+			    : scsi_cdb_read10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0);
 	}
 	if (!task) {
 		vms_bench_err("out of memory");
 		exit(VMS_BENCH_FAILED);
 	}
-	if (o->kind == OP_WRITE) {
+	if (is_write(o)) {
+		bool zero = o->kind == OP_ZERO;
+
 		o->seq = ++v->seq;
-		vms_model_stamp(v->m, o->buf, o->seq, s->index, o->lba, o->n);
-		vms_model_write_begin(v->m, o->seq, o->lba, o->n, o->start);
+		if (!zero)
+			vms_model_stamp(v->m, o->kind == OP_CAW ? o->buf + len : o->buf, o->seq,
+					s->index, o->lba, o->n);
+		vms_model_write_begin(v->m, o->seq, o->lba, o->n, o->start, zero);
 		if (v->j) {
-			vms_journal_add(v->j, 'W', o->seq, o->lba, o->n, o->start, 0);
+			vms_journal_add(v->j, zero ? 'Z' : 'W', o->seq, o->lba, o->n, o->start, 0);
 			vms_journal_flush(v->j, false);
 		}
-		data.data = o->buf;
-		data.size = (size_t)len;
-	} else if (o->kind == OP_READ) {
+	} else if (is_read(o)) {
 		memset(o->buf, 0xa5, (size_t)len);
 		vms_model_read_begin(v->m, o->lba, o->n, o->start);
 		scsi_task_add_data_in_buffer(task, len, o->buf);
@@ -529,7 +621,7 @@ static void send_op(struct vsess *s, struct op *o)
 	o->sess = s;
 	s->in_flight++;
 	if (iscsi_scsi_command_async(s->ctx, s->lun, task, done_cb,
-				     o->kind == OP_WRITE ? &data : NULL, o)) {
+				     data.size ? &data : NULL, o)) {
 		/* Never left this process. */
 		s->in_flight--;
 		o->sess = NULL;
@@ -718,6 +810,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		A_SPAN,
 		A_WRITE,
 		A_HOT,
+		A_ZERO,
+		A_CAW,
 		A_MAXBS,
 		A_FLUSH,
 		A_SEED,
@@ -746,6 +840,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		{"span", 1, NULL, A_SPAN},
 		{"write", 1, NULL, A_WRITE},
 		{"hot", 1, NULL, A_HOT},
+		{"zero", 1, NULL, A_ZERO},
+		{"caw", 1, NULL, A_CAW},
 		{"max-bs", 1, NULL, A_MAXBS},
 		{"flush-every", 1, NULL, A_FLUSH},
 		{"seed", 1, NULL, A_SEED},
@@ -812,6 +908,14 @@ static int parse(struct ver *v, int argc, char **argv)
 		case A_HOT:
 			v->hot_percent = (unsigned)n;
 			bad = !size_ok || n > 100;
+			break;
+		case A_ZERO:
+			v->zero_percent = (unsigned)n;
+			bad = !size_ok || n > 50;
+			break;
+		case A_CAW:
+			v->caw_percent = (unsigned)n;
+			bad = !size_ok || n > 50;
 			break;
 		case A_MAXBS:
 			v->max_blocks = (uint32_t)(n / BLOCK);
@@ -1023,11 +1127,13 @@ int vms_bench_cmd_verify(int argc, char **argv)
 			failed = check(v, pfd, i) != 0;
 	if (v->j)
 		vms_journal_flush(v->j, true);
-	printf("verify: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64 " flushes; %" PRIu64
+	printf("verify: %" PRIu64 " reads, %" PRIu64 " writes (%" PRIu64 " of zeros, %" PRIu64
+	       " COMPARE AND WRITE, %" PRIu64 " miscompared), %" PRIu64 " flushes; %" PRIu64
 	       " connections lost, %" PRIu64 " unknown outcomes, %" PRIu64 " BUSY, %" PRIu64
 	       " unit attentions, %" PRIu64 " errors; latency ms p50 %.1f p99 %.1f max %.0f; %" PRIu64
 	       " wrong\n",
-	       v->reads, v->writes, v->flushes, v->lost, v->unknown, v->busy, v->attention, v->errors,
+	       v->reads, v->writes, v->zeros, v->caws, v->miscompares, v->flushes, v->lost, v->unknown,
+	       v->busy, v->attention, v->errors,
 	       (double)vms_hist_percentile(&v->lat, 50) / 1e6,
 	       (double)vms_hist_percentile(&v->lat, 99) / 1e6, (double)v->lat.max / 1e6,
 	       v->wrong);
@@ -1036,9 +1142,10 @@ int vms_bench_cmd_verify(int argc, char **argv)
 						   : VMS_BENCH_OK;
 	if (v->json_file) {
 		json_t *j = json_pack(
-			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed", (json_int_t)v->seed,
-			"reads", (json_int_t)v->reads, "writes", (json_int_t)v->writes, "flushes",
-			(json_int_t)v->flushes, "lost_connections", (json_int_t)v->lost,
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed", (json_int_t)v->seed,
+			"reads", (json_int_t)v->reads, "writes", (json_int_t)v->writes, "zeros",
+			(json_int_t)v->zeros, "compare_and_write", (json_int_t)v->caws, "miscompares",
+			(json_int_t)v->miscompares, "flushes", (json_int_t)v->flushes, "lost_connections", (json_int_t)v->lost,
 			"unknown_outcomes", (json_int_t)v->unknown, "busy", (json_int_t)v->busy,
 			"unit_attentions", (json_int_t)v->attention, "errors", (json_int_t)v->errors,
 			"wrong", (json_int_t)v->wrong, "latency", vms_bench_hist_json(&v->lat));

@@ -26,9 +26,10 @@ check-scsi check-kill check-image check-guest: check-%:
 
 # Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
 FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
-$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(LIB_ALL)
+FUZZ_LIBS := $(foreach d,target backend cluster utils/lib,$(call lib,$(d)))
+$(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS)
 unit: $(FUZZ)
 
 # Man pages

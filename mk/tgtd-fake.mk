@@ -4,9 +4,9 @@
 FAKE_OBJ = $(B)/obj/target/bs_vmstore.o $(B)/obj/tests/unit/fake_gw.o
 $(B)/obj/target/bs_vmstore.o: CFLAGS_ALL += -isystem $(TGT_TREE)/usr -isystem $(TGT_TREE)/usr/iscsi
 $(B)/obj/target/bs_vmstore.o: $(TGT_TREE)/.stamp
-$(B)/tests/tgtd-fake: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(FAKE_OBJ) $(LIB_ALL)
+$(B)/tests/tgtd-fake: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(FAKE_OBJ) $(TGT_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(sort $(filter %.o,$^)) \
-		-Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) -ldl
+		-Wl,--start-group $(TGT_LIBS) -Wl,--end-group $(LIBS) -ldl
 tgtd-fake: $(B)/tests/tgtd-fake $(B)/bin/tgtadm
 .PHONY: tgtd-fake

@@ -105,7 +105,8 @@ trap it_cleanup EXIT
 trap 'exit 1' INT TERM HUP
 
 # ---- the cluster ----
-# cluster_start              start what is not running (fresh, or with its data)
+# cluster_start [OPTION…]    start what is not running (fresh, or with its data); the
+#                            options are those of scripts/cluster start
 # cluster_stop               stop cleanly
 # proc_names                 names of its processes
 # proc_pid NAME              pid, empty when it does not run
@@ -180,7 +181,7 @@ else
 	IT_CLUSTER=$IT_ROOT/scripts/cluster
 
 	cluster_start() {
-		"$IT_CLUSTER" start "$IT_DIR/c" || fail "scripts/cluster start"
+		"$IT_CLUSTER" start "$IT_DIR/c" "$@" || fail "scripts/cluster start"
 	}
 	cluster_stop() {
 		[ ! -d "$IT_DIR/c" ] || "$IT_CLUSTER" stop "$IT_DIR/c"
@@ -195,7 +196,7 @@ fi
 
 # trace_start VOLUME FILE, trace_stop: record the requests of a volume.
 trace_start() {
-	"$IT_CLUSTER" trace "$IT_DIR/c" "$1" > "$2" 2> "$IT_DIR/trace.log" &
+	"$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" trace "$1" > "$2" 2> "$IT_DIR/trace.log" &
 	IT_TRACE=$!
 	IT_PIDS="$IT_PIDS $IT_TRACE"
 	sleep 1

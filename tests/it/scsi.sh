@@ -8,12 +8,12 @@
 need iscsi-test-cu libiscsi-bin
 out=$IT_DIR/out
 
-cluster_start || fail "cluster does not start"
-if command -v lun_create_single > /dev/null; then
-	lun_create_single scsi 1024 1 || fail "cannot create the LUN"
+if [ "$IT_BACKEND" = cluster ]; then
+	cluster_start --gateways 1
 else
-	lun_create scsi 1024 1 || fail "cannot create the LUN"
+	cluster_start
 fi
+lun_create scsi 1024 1 || fail "cannot create the LUN"
 wait_for 30 gw_ready 1 || fail "gateway 1 does not serve the LUN"
 iscsi-test-cu --dataloss --Verbose-scsi ${SCSI_TEST:+--test="$SCSI_TEST"} "$(gw_url 1)" > "$out" 2>&1
 rc=$?

@@ -9,4 +9,5 @@ $(B)/tests/tgtd-fake: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(FAKE_OBJ) 
 	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(sort $(filter %.o,$^)) \
 		-Wl,--start-group $(TGT_LIBS) -Wl,--end-group $(LIBS) -ldl
 tgtd-fake: $(B)/tests/tgtd-fake $(B)/bin/tgtadm
+all: tgtd-fake
 .PHONY: tgtd-fake

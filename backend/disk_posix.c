@@ -29,6 +29,7 @@
 #define FDS_MAX	     2048u
 #define SYNC_FEW     8u /* files: up to here fdatasync each, beyond one syncfs */
 #define FAULTS_MAX   8
+#define CTR_INLINE_BYTES_MAX (32u << 10)
 
 enum kind { K_LOG_WRITE, K_LOG_SYNC, K_CTR_WRITE, K_CTR_READ, K_CTR_SYNC, K_COMMIT, K_UNLINK, K_PUNCH, K_MAX };
 static const char *const kind_name[K_MAX] = {"log_write", "log_sync", "ctr_write", "ctr_read",
@@ -487,7 +488,10 @@ static void start(struct vms_disk_posix *d, struct req *r)
 		queue_put(&d->commits, r);
 		return;
 	}
-	if (!d->uring || r->flush || r->kind == K_CTR_SYNC || r->kind == K_UNLINK || r->kind == K_PUNCH ||
+	/* A buffered write is copied by whoever submits it: large ones would hold up
+	 * the node thread for some 50 us per 256 KiB. */
+	if (!d->uring || r->flush || (r->kind == K_CTR_WRITE && r->len > CTR_INLINE_BYTES_MAX) ||
+	    r->kind == K_CTR_SYNC || r->kind == K_UNLINK || r->kind == K_PUNCH ||
 	    !(s = sqe(d, r))) {
 		queue_put(&d->work, r);
 		return;

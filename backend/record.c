@@ -121,6 +121,12 @@ int64_t vms_rec_decode(const uint8_t *p, size_t len, struct vms_rec *r, bool che
 	r->payload_bytes = payload_bytes;
 	r->meta = p + VMS_REC_HEADER_BYTES;
 	r->payload = r->meta + meta_bytes;
+	for (unsigned i = 100; i < 116; i++)
+		if (p[i])
+			return VMS_E_CORRUPT;
+	for (const uint8_t *z = r->payload + payload_bytes; z < p + total; z++)
+		if (*z)
+			return VMS_E_CORRUPT;
 	if (check_payload && r->type == VMS_REC_WRITE && payload_check(r))
 		return VMS_E_CORRUPT;
 	return total;

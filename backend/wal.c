@@ -38,6 +38,7 @@
 #define RING_BYTES_MIN	   (64u << 10)
 #define READ_STEP	   (4u << 20)
 #define GEN_AGE_MS	   600000u
+#define COUNTER_MAX	   (1ull << 62)
 
 struct frame {
 	uint64_t pos;
@@ -250,7 +251,9 @@ static bool header_decode(const struct vms_wal *w, uint64_t off, struct frame *f
 			    .record_bytes = vms_get_le32(p + 44),
 			    .crc = vms_get_le32(p + 64)};
 	*durable_pos = vms_get_le64(p + 56);
-	return f->pos % w->ring_bytes == off && bytes <= w->ring_bytes - off &&
+	/* counters that no log reaches are not ours: sums with them may overflow */
+	return f->seq < COUNTER_MAX && f->pos < COUNTER_MAX && f->gen < COUNTER_MAX &&
+	       f->pos % w->ring_bytes == off && bytes <= w->ring_bytes - off &&
 	       f->record_bytes <= w->ring_bytes && frame_end(f) - f->pos == bytes;
 }
 

@@ -191,7 +191,7 @@ int vms_fsck_dir(const char *dir, struct vms_fsck *out, void (*say)(void *arg, c
 {
 	struct vms_disk_posix_conf dc = {.dir = dir, .engine = VMS_IO_THREADS};
 	struct check c = {.out = out, .dir = dir, .say = say, .arg = arg};
-	static const uint8_t last[1] = {0xff};
+	static const uint8_t first[1] = {0}, last[1] = {0xff};
 	uint8_t v[64];
 	struct vms_disk_posix *p;
 	struct vms_disk d;
@@ -217,7 +217,7 @@ int vms_fsck_dir(const char *dir, struct vms_fsck *out, void (*say)(void *arg, c
 	c.seg_block = malloc(VMS_CHUNK_BYTES);
 	c.chunk = malloc(VMS_CHUNK_BYTES);
 	vms_assert(c.seg_block && c.chunk && out->part_bits <= VMS_PART_BITS_MAX);
-	rc = d.ops->meta_range(d.ctx, NULL, 0, last, 1, on_value, &c);
+	rc = d.ops->meta_range(d.ctx, first, 1, last, 1, on_value, &c);
 	if (rc)
 		bad(&c, "index: cannot be read to its end: %s", vms_err_text(rc));
 	if (c.refs.n)

@@ -374,7 +374,7 @@ static void print_status(struct view *v, const struct view_health *h)
 
 	tool_uuid_text(v->cluster.uuid, uuid);
 	printf("cluster     %s\nhealth      %s\n", uuid, view_health_word(v, h));
-	printf("partitions  %u: %u complete", v->nparts, h->complete);
+	printf("partitions  %u: %u complete, %u serving", v->nparts, h->complete, h->serving);
 	if (h->degraded)
 		printf(", %u degraded", h->degraded);
 	if (h->down)

@@ -68,8 +68,9 @@ static int n_send(void *ctx, uint64_t conn, const struct vms_msg *m)
 static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_t **answer,
 		  struct vms_errmsg *msg)
 {
-	*answer = json_pack("{ss s{sI sI}}", "state", "running", "space", "total_bytes",
-			    (json_int_t)1000, "free_bytes", (json_int_t)400);
+	*answer = json_pack("{ss s{sI} s{sI sI}}", "state", "running", "core", "partitions_active",
+			    (json_int_t)4, "space", "container_chunks", (json_int_t)2, "free_bytes",
+			    (json_int_t)808);
 	return 0;
 }
 static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
@@ -333,7 +334,7 @@ static void health_follows_the_nodes(void)
 	view_ask_nodes(&t, &v);
 	view_health(&v, &h);
 	CU_ASSERT_STRING_EQUAL(view_health_word(&v, &h), "ok");
-	CU_ASSERT(h.complete == 4 && h.used_bytes == 600 && h.total_bytes == 1000);
+	CU_ASSERT(h.complete == 4 && h.used_bytes == 8192 && h.total_bytes == 9000);
 	v.nodes.d[0].up = false;
 	view_health(&v, &h);
 	CU_ASSERT(h.down == 4 && h.complete == 0);

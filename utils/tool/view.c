@@ -153,7 +153,7 @@ void view_ask_nodes(struct tool *t, struct view *v)
 		n->asked = true;
 		if (tool_call(t, n->n.address, "status", NULL, 3000, &n->status, &why)) {
 			n->status = NULL;
-			snprintf(n->why, sizeof(n->why), "%.159s", why.text);
+			snprintf(n->why, sizeof(n->why), "down: %.100s", t->why);
 			continue;
 		}
 		state = json_string_value(json_object_get(n->status, "state"));
@@ -163,15 +163,23 @@ void view_ask_nodes(struct tool *t, struct view *v)
 	}
 }
 
+static bool number(json_t *o, const char *name, uint64_t *out)
+{
+	json_t *v = json_object_get(o, name);
+
+	*out = json_is_integer(v) ? (uint64_t)json_integer_value(v) : 0;
+	return json_is_integer(v);
+}
+
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total)
 {
 	json_t *s = json_object_get(n->status, "space");
-	json_t *tot = json_object_get(s, "total_bytes"), *fre = json_object_get(s, "free_bytes");
+	uint64_t chunks, fre;
 
-	if (!json_is_integer(tot) || !json_is_integer(fre))
+	if (!number(s, "container_chunks", &chunks) || !number(s, "free_bytes", &fre))
 		return false;
-	*total = (uint64_t)json_integer_value(tot);
-	*used = *total - (uint64_t)json_integer_value(fre);
+	*used = chunks * VMS_CHUNK_BYTES;
+	*total = *used + fre;
 	return true;
 }
 
@@ -205,6 +213,8 @@ void view_health(struct view *v, struct view_health *h)
 		uint64_t used, total;
 
 		h->nodes_up += n->up;
+		if (n->up && number(json_object_get(n->status, "core"), "partitions_active", &used))
+			h->serving += (uint32_t)used;
 		if (view_node_space(n, &used, &total)) {
 			h->used_bytes += used;
 			h->total_bytes += total;
@@ -218,7 +228,7 @@ const char *view_health_word(const struct view *v, const struct view_health *h)
 		return "empty";
 	if (h->down)
 		return "down";
-	if (h->complete < v->nparts || h->nodes_up < v->nodes.n)
+	if (h->complete < v->nparts || h->serving < v->nparts || h->nodes_up < v->nodes.n)
 		return "degraded";
 	return "ok";
 }
@@ -273,12 +283,13 @@ json_t *view_json(struct view *v)
 						     "name", g->name, "portal", g->portal,
 						     "incarnation", (json_int_t)g->incarnation));
 	return json_pack(
-		"{ss ss sI sI sI sf sb sI s{sI sI sI sI sI} sI sI sI so so so}", "health",
+		"{ss ss sI sI sI sf sb sI s{sI sI sI sI sI sI} sI sI sI so so so}", "health",
 		view_health_word(v, &h), "cluster", uuid, "partitions", (json_int_t)v->nparts,
 		"copies", (json_int_t)v->cluster.copies, "min_copies",
 		(json_int_t)v->cluster.min_copies, "timing_factor", v->cluster.timing_factor,
 		"has_data", (int)v->cluster.has_data, "volumes", (json_int_t)v->volumes.n,
-		"partition_states", "complete", (json_int_t)h.complete, "missing_copies",
+		"partition_states", "complete", (json_int_t)h.complete, "serving",
+		(json_int_t)h.serving, "missing_copies",
 		(json_int_t)h.missing_copies, "degraded", (json_int_t)h.degraded, "down",
 		(json_int_t)h.down, "not_placed", (json_int_t)(v->nparts - h.placed),
 		"loss_epochs", (json_int_t)h.loss_epochs, "used_bytes", (json_int_t)h.used_bytes,

@@ -47,6 +47,7 @@ struct view_health {
 	uint32_t missing_copies; /* fewer members than copies */
 	uint32_t degraded; /* a member is down: reads work, new writes wait */
 	uint32_t down;	   /* the primary is down */
+	uint32_t serving;  /* as their primaries say: the view change is done */
 	uint32_t nodes_up;
 	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
 	uint64_t used_bytes, total_bytes;
@@ -56,7 +57,8 @@ void view_health(struct view *v, struct view_health *h);
 const char *view_health_word(const struct view *v, const struct view_health *h);
 /* One JSON object of everything. */
 json_t *view_json(struct view *v);
-/* Used and total bytes of a node that answered; false if it did not tell. */
+/* Bytes of a node's containers, and these plus what is free; false if the node did
+ * not tell. */
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);
 
 /* The table in force as the planner takes it; close it. */

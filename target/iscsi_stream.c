@@ -721,13 +721,14 @@ static void ping_times(struct stream_conn *sc, int *interval, int *silence)
 static bool silent_too_long(struct stream_conn *sc)
 {
 	int interval, silence;
-	int64_t since;
 
 	if (!sc->ping_out)
 		return false;
 	ping_times(sc, &interval, &silence);
-	since = sc->alive_ms > sc->ping_ms ? sc->alive_ms : sc->ping_ms;
-	return tgt_turn_now_ms - since > silence;
+	/* T_nop counts from the last sign of life; should this process have been
+	 * late with the ping, half of it is left for the answer at least. */
+	return tgt_turn_now_ms - sc->alive_ms > silence &&
+	       tgt_turn_now_ms - sc->ping_ms > silence / 2;
 }
 
 static void conn_event(int fd, int events, void *data)

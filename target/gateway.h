@@ -7,8 +7,10 @@
  * Owner: tgt's event loop. Keeps invariants 1-4, 8-12, 15, 17-19, 30.
  *
  * Turn: vms_gw_turn_begin() before initiator commands of a loop turn are read
- * (after the node sockets have been handled), vms_gw_turn_end() after them:
- * it sends what was merged.
+ * (after the node sockets have been handled, or before them: both do),
+ * vms_gw_turn_end() after them: it sends what was merged, and the ticks received
+ * until then become those the next turn's commands may refer to. Both are called
+ * in every turn, also in one without commands.
  */
 #ifndef VMS_GATEWAY_H
 #define VMS_GATEWAY_H
@@ -29,7 +31,25 @@ struct vms_gw_conf {
 	uint64_t outstanding_bytes_max; /* of writes in flight; 0: 64 MiB */
 	uint32_t readahead_chunks;  /* 0: default */
 	uint64_t seed;
-	uint32_t mutant;
+	uint32_t mutant; /* test builds: enum vms_gw_mutant */
+};
+
+/* Defects that the simulator's checkers must find. */
+enum vms_gw_mutant {
+	VMS_GWM_NONE = 0,
+	VMS_GWM_LEASE,	      /* serves cached pages past their lease */
+	VMS_GWM_INVALIDATE,   /* answers invalidations and drops nothing */
+	VMS_GWM_RESTAMP,      /* a repeated op carries the newest tick */
+	VMS_GWM_FAIL_UNKNOWN, /* a lost connection ends its ops as BUSY */
+	VMS_GWM_NO_CRC,	      /* chunks are cached unchecked */
+	VMS_GWM_NEW_ID,	      /* a repeated op gets a new id */
+	VMS_GWM_OWN_WRITES,   /* own unanswered writes do not hide cached entries */
+	VMS_GWM_STALE_PAGE,   /* installs pages older than an invalidation seen */
+	VMS_GWM_KEEP_PAGES,   /* pages survive a reconnect */
+	VMS_GWM_PARTIAL_BUSY, /* answers BUSY after a piece was applied */
+	VMS_GWM_SKIP_LOSS,    /* a flush does not look for losses */
+	VMS_GWM_ABORT_EARLY,  /* an abort answers before the op is settled */
+	VMS_GWM_MAX
 };
 
 enum vms_gw_op {
@@ -90,7 +110,10 @@ struct vms_gw_update {
 	/* Queue a frame to a node (by id) or drop it when not connected: replies
 	 * then never come and the core's own time-outs act. Copies. */
 	int (*send)(void *ctx, uint32_t node, const struct vms_msg *m);
+	/* Asked again while one is being made: no effect. CONN_UP or CONN_DOWN follows,
+	 * or nothing. */
 	void (*connect)(void *ctx, uint32_t node, const char *address);
+	/* Nothing of that connection may arrive any more; CONN_DOWN may follow. */
 	void (*disconnect)(void *ctx, uint32_t node);
 	/* A pending command has ended; called only from vms_gw_step/turn_*(). The
 	 * sink must only queue it. */

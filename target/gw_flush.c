@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * FLUSH, and the notices of lost unflushed writes.
+ *
+ * With write_ack=disk all that was acknowledged is durable, so a flush only looks
+ * for losses. With write_ack=memory it asks every node that is primary of anything,
+ * not only those this gateway wrote to (rules D8).
+ *
+ * Losses are counted per volume in the catalog before the partition serves again.
+ * The watch may lag behind, so after every change of a node's process or of a
+ * partition's configuration (topo_stamp) the counter is read afresh before a flush
+ * is answered. Each initiator port is told once, through whatever gateway: what it
+ * was told is recorded in the catalog before the answer leaves.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "target/gw_int.h"
+
+static void loss_run(struct vms_gw_vol *v);
+
+static inline void bit_set(uint64_t *b, uint32_t i)
+{
+	b[i / 64] |= 1ull << (i % 64);
+}
+static inline void bit_clear(uint64_t *b, uint32_t i)
+{
+	b[i / 64] &= ~(1ull << (i % 64));
+}
+static inline bool bit_get(const uint64_t *b, uint32_t i)
+{
+	return b[i / 64] >> (i % 64) & 1;
+}
+static bool bits_none(const uint64_t *b)
+{
+	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++)
+		if (b[i])
+			return false;
+	return true;
+}
+
+static uint64_t patience_ms(const struct vms_gw *gw)
+{
+	return 4ull * gw->tm.t_op_ms;
+}
+
+/* ---- asking the nodes ---- */
+
+static void flush_send(struct vms_gw *gw, struct gw_req *r)
+{
+	for (uint32_t i = 1; i < gw->node_top; i++) {
+		struct gw_node *n = gw->node[i];
+		struct vms_msg m = {.type = VMS_MSG_FLUSH,
+				    .partition = VMS_PART_NONE,
+				    .branch = r->vol->rec.branch};
+
+		if (!n || !bit_get(r->need, i) || n->state != GN_READY)
+			continue;
+		bit_clear(r->need, i);
+		bit_set(r->asked, i);
+		if (!gw_rpc_send(gw, n, GR_FLUSH, r, &m)) {
+			bit_clear(r->asked, i);
+			bit_set(r->need, i);
+		}
+	}
+	if (!bits_none(r->need))
+		gw_wake_at(gw, gw->now_ms + 2 * GW_RETRY_MS);
+}
+
+static void flush_forget(struct vms_gw *gw, struct gw_req *r)
+{
+	for (uint32_t i = 1; i < gw->node_top; i++) {
+		if (!gw->node[i] || !bit_get(r->asked, i))
+			continue;
+		gw_each(l, &gw->node[i]->rpcs) {
+			struct gw_rpc *rpc = gw_entry(l, struct gw_rpc, link);
+
+			if (rpc->type == GR_FLUSH && rpc->obj == r)
+				gw_rpc_forget(gw, rpc);
+		}
+		bit_clear(r->asked, i);
+	}
+}
+
+void gw_flush_reply(struct vms_gw *gw, struct gw_req *r, uint32_t node, const struct vms_msg *m,
+		    int status)
+{
+	(void)m;
+	bit_clear(r->asked, node);
+	if (status && vms_err_retryable(status)) {
+		bit_set(r->need, node);
+		gw_wake_at(gw, gw->now_ms + GW_RETRY_MS);
+	} else if (status && !r->status) {
+		r->status = status;
+	}
+	if (!bits_none(r->asked) || !bits_none(r->need))
+		return;
+	gw_list_del(&r->loss_link);
+	if (r->status)
+		gw_req_end(gw, r);
+	else
+		gw_loss_check(gw, r);
+}
+
+int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
+{
+	struct vms_gw_vol *v = cmd->vol;
+	bool memory = v->rec.write_ack == VMS_ACK_MEMORY;
+	struct gw_req *r;
+
+	gw->st.flushes++;
+	if (!memory && !v->loss)
+		return VMS_GW_DONE;
+	r = gw_req_new(gw, cmd);
+	r->nchunks = 0;
+	if (memory) {
+		for (uint32_t i = 0; i < gw->nparts; i++)
+			if (gw->part[i].c.epoch && gw->part[i].c.primary < VMS_NODES_MAX)
+				bit_set(r->need, gw->part[i].c.primary);
+		gw_list_add(&gw->flushes, &r->loss_link);
+		flush_send(gw, r);
+	} else {
+		r->in_submit = true;
+		gw_loss_check(gw, r);
+		r->in_submit = false;
+		if (r->ended) {
+			cmd->priv = NULL;
+			gw_req_free(gw, r);
+			return VMS_GW_DONE;
+		}
+	}
+	return VMS_GW_PENDING;
+}
+
+/* ---- loss notices ---- */
+
+static uint64_t port_hash(const char *port)
+{
+	uint64_t h = 0xcbf29ce484222325ull;
+
+	for (; port && *port; port++)
+		h = (h ^ (uint8_t)*port) * 0x100000001b3ull;
+	return vms_mix64(h) | 1;
+}
+
+/* "lossack/<branch>/<port>"; a name that is too long is cut and told apart by its
+ * hash. */
+static void lossack_key(char *out, const struct gw_req *r)
+{
+	const char *port = r->cmd->initiator_port ? r->cmd->initiator_port : "";
+	char safe[121];
+	size_t n = 0;
+
+	for (; port[n] && n < sizeof(safe) - 1; n++)
+		safe[n] = port[n] > ' ' && port[n] < 0x7f && port[n] != '/' ? port[n] : '_';
+	safe[n] = 0;
+	if (port[n])
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s~%016" PRIx64,
+			 r->vol->rec.branch, safe, port_hash(port));
+	else
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s",
+			 r->vol->rec.branch, safe);
+}
+
+static uint64_t *told_find(struct vms_gw_vol *v, const char *port, bool create)
+{
+	uint64_t h = port_hash(port);
+
+	for (unsigned i = 0; i < GW_PORTS; i++)
+		if (v->told[i].port == h)
+			return &v->told[i].told;
+	if (!create)
+		return NULL;
+	v->told[v->told_hand % GW_PORTS].port = h;
+	return &v->told[v->told_hand++ % GW_PORTS].told;
+}
+
+static void loss_end(struct vms_gw *gw, struct gw_req *r, int status)
+{
+	gw_list_del(&r->loss_link);
+	if (r->vol->loss_req == r)
+		r->vol->loss_req = NULL;
+	if (status)
+		r->status = status;
+	gw_req_end(gw, r);
+}
+
+static void loss_later(struct vms_gw_vol *v)
+{
+	v->loss_retry_ms = v->gw->now_ms + GW_CAT_RETRY_MS;
+	gw_wake_at(v->gw, v->loss_retry_ms);
+}
+
+static void loss_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_gw_vol *v = arg;
+
+	v->loss_busy = false;
+	if (r->status) {
+		loss_later(v);
+		return;
+	}
+	if (r->nkv && r->kv[0].val) {
+		uint64_t n = strtoull(r->kv[0].val, NULL, 10);
+
+		if (n > v->loss)
+			v->loss = n;
+	}
+	v->loss_stamp = v->loss_asked_stamp;
+	loss_run(v);
+}
+
+static void lossack_put(void *arg, const struct vms_cat_reply *rep)
+{
+	struct vms_gw_vol *v = arg;
+	struct gw_req *r = v->loss_req;
+
+	v->loss_busy = false;
+	v->loss_req = NULL;
+	if (rep->status == VMS_E_CONFLICT) {
+		loss_run(v); /* told through another gateway meanwhile: look again */
+	} else if (rep->status) {
+		loss_later(v);
+	} else {
+		if (r) {
+			*told_find(v, r->cmd->initiator_port, true) = v->loss;
+			loss_end(v->gw, r, VMS_E_DATA_LOSS);
+		}
+		loss_run(v);
+	}
+}
+
+static void lossack_got(void *arg, const struct vms_cat_reply *rep)
+{
+	struct vms_gw_vol *v = arg;
+	struct gw_req *r = v->loss_req;
+	uint64_t told = 0, rev = 0;
+	char key[VMS_CAT_KEY_BYTES_MAX], val[24];
+
+	v->loss_busy = false;
+	if (rep->status || !r) {
+		v->loss_req = NULL;
+		if (rep->status)
+			loss_later(v);
+		else
+			loss_run(v);
+		return;
+	}
+	if (rep->nkv && rep->kv[0].val) {
+		told = strtoull(rep->kv[0].val, NULL, 10);
+		rev = rep->kv[0].mod_revision;
+	}
+	if (told >= v->loss) {
+		*told_find(v, r->cmd->initiator_port, true) = told;
+		loss_end(v->gw, r, 0);
+		loss_run(v);
+		return;
+	}
+	lossack_key(key, r);
+	snprintf(val, sizeof(val), "%" PRIu64, v->loss);
+	v->loss_busy = true;
+	v->gw->cat->ops->txn(v->gw->cat, &(struct vms_cat_cmp){key, rev}, 1,
+			     &(struct vms_cat_op){key, val, 0}, 1, lossack_put, v);
+}
+
+/* Serve the commands that wait for the check, one catalog call at a time. */
+static void loss_run(struct vms_gw_vol *v)
+{
+	struct vms_gw *gw = v->gw;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	while (!v->loss_busy && !gw_list_empty(&v->loss_wait)) {
+		struct gw_req *r = gw_entry(v->loss_wait.next, struct gw_req, loss_link);
+		uint64_t *told;
+
+		if (v->loss_stamp != gw->topo_stamp) {
+			v->loss_busy = true;
+			v->loss_asked_stamp = gw->topo_stamp;
+			vms_cat_key_loss(key, v->rec.branch);
+			gw->cat->ops->get(gw->cat, key, loss_got, v);
+			return;
+		}
+		if (!v->loss) {
+			loss_end(gw, r, 0);
+			continue;
+		}
+		told = told_find(v, r->cmd->initiator_port, false);
+		if (told && *told >= v->loss) {
+			loss_end(gw, r, 0);
+			continue;
+		}
+		v->loss_busy = true;
+		v->loss_req = r;
+		lossack_key(key, r);
+		gw->cat->ops->get(gw->cat, key, lossack_got, v);
+	}
+}
+
+void gw_loss_check(struct vms_gw *gw, struct gw_req *r)
+{
+	struct vms_gw_vol *v = r->vol;
+
+	if ((v->loss_stamp == gw->topo_stamp && !v->loss) || gw_mutant(gw, VMS_GWM_SKIP_LOSS)) {
+		gw_req_end(gw, r);
+		return;
+	}
+	gw_list_add(&v->loss_wait, &r->loss_link);
+	loss_run(v);
+}
+
+void gw_loss_abandon(struct vms_gw *gw, struct gw_req *r)
+{
+	flush_forget(gw, r);
+	gw_list_del(&r->loss_link);
+	if (r->vol->loss_req == r)
+		r->vol->loss_req = NULL;
+}
+
+void gw_flush_timer(struct vms_gw *gw)
+{
+	gw_each(l, &gw->flushes) {
+		struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
+
+		if (gw->now_ms - r->t_ms > patience_ms(gw)) {
+			gw_loss_abandon(gw, r);
+			r->status = VMS_E_BUSY;
+			gw_req_end(gw, r);
+		} else if (!bits_none(r->need)) {
+			flush_send(gw, r);
+		}
+	}
+	gw_each(lv, &gw->vols) {
+		struct vms_gw_vol *v = gw_entry(lv, struct vms_gw_vol, link);
+
+		gw_each(l, &v->loss_wait) {
+			struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
+
+			/* an applied FUA write must not look as if it had not happened */
+			if (gw->now_ms - r->t_ms > patience_ms(gw))
+				loss_end(gw, r, r->applied ? VMS_E_TIMEOUT : VMS_E_BUSY);
+		}
+		if (gw->now_ms >= v->loss_retry_ms)
+			loss_run(v);
+	}
+}

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Inside of the gateway core, shared by gateway.c and gw_*.c only.
+ *
+ * Words: a *command* (struct gw_req) is one SCSI command's I/O; it is cut at
+ * extent boundaries into *pieces* (reads) or *ops* (everything that is ordered at
+ * a primary). An *rpc* is one request frame to a node that waits for its answer.
+ *
+ * Who calls whom: gateway.c drives; gw_node.c owns connections, ticks and rpcs
+ * and hands answers to gw_read.c, gw_write.c, gw_flush.c; gw_catalog.c keeps nodes,
+ * partitions and volumes current. Results go out through gw_req_end() and are
+ * delivered at the end of the step or turn, so nothing recurses into the caller.
+ */
+#ifndef VMS_GW_INT_H
+#define VMS_GW_INT_H
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "target/chunk_cache.h"
+#include "target/gateway.h"
+#include "target/page_cache.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
+
+/* ---- lists and pools ---- */
+
+struct gw_link {
+	struct gw_link *next, *prev;
+};
+#define gw_entry(l, T, f) ((T *)((char *)(l)-offsetof(T, f)))
+static inline void gw_list_init(struct gw_link *h)
+{
+	h->next = h->prev = h;
+}
+static inline bool gw_list_empty(const struct gw_link *h)
+{
+	return h->next == h;
+}
+static inline void gw_list_add(struct gw_link *h, struct gw_link *l) /* at the tail */
+{
+	l->next = h;
+	l->prev = h->prev;
+	h->prev->next = l;
+	h->prev = l;
+}
+static inline void gw_list_add_head(struct gw_link *h, struct gw_link *l)
+{
+	gw_list_add(h->next, l);
+}
+static inline void gw_list_del(struct gw_link *l)
+{
+	l->next->prev = l->prev;
+	l->prev->next = l->next;
+	l->next = l->prev = l;
+}
+static inline bool gw_listed(const struct gw_link *l)
+{
+	return l->next != l;
+}
+/* Walk that survives removal of the current entry. */
+#define gw_each(l, h)                                                                     \
+	for (struct gw_link *l = (h)->next, *l##_n = l->next; l != (h);                   \
+	     l = l##_n, l##_n = l->next)
+
+struct gw_pool {
+	size_t size;
+	unsigned per; /* objects taken from malloc at once */
+	void *free;   /* linked through the first pointer */
+	void *slabs;
+	uint64_t live;
+};
+void gw_pool_init(struct gw_pool *p, size_t size, unsigned per);
+void *gw_pool_get_(struct gw_pool *p); /* slow half: aborts when memory is out */
+static inline void *gw_pool_get(struct gw_pool *p) /* not zeroed */
+{
+	void *o = p->free;
+
+	if (__builtin_expect(!o, 0))
+		return gw_pool_get_(p);
+	p->free = *(void **)o;
+	p->live++;
+	return o;
+}
+static inline void *gw_pool_zget(struct gw_pool *p)
+{
+	return memset(gw_pool_get(p), 0, p->size);
+}
+static inline void gw_pool_put(struct gw_pool *p, void *o)
+{
+	*(void **)o = p->free;
+	p->free = o;
+	p->live--;
+}
+void gw_pool_fini(struct gw_pool *p);
+
+/* ---- limits and periods ---- */
+
+#define GW_BATCH_BYTES	     (512u << 10) /* merged writes of one batch */
+#define GW_INFLIGHT_BYTES    (4u << 20)	  /* of writes per node, beyond it they merge on */
+#define GW_BATCH_WAIT_MS     4	 /* a merged write waits no longer for a slow batch */
+#define GW_ADDR_BATCH	     128 /* addresses in one READ_ADDR */
+#define GW_RETRY_MS	     10	 /* first pause before a refused op is sent again */
+#define GW_RETRY_MS_MAX	     80
+#define GW_CONNECT_MS	     50
+#define GW_CONNECT_MS_MAX    1000
+#define GW_REACH_MS	     1000 /* a node not reachable for so long at start is skipped */
+#define GW_CAT_RETRY_MS	     200
+#define GW_TRIES_MAX	     4 /* page look-ups of one read, then by LBA at the primary */
+#define GW_READS_MAX	     8192 /* read pieces in flight, then TASK SET FULL */
+#define GW_PAGEREQ_WAIT_MAX  65536
+#define GW_READAHEAD_CHUNKS  128
+#define GW_STREAMS	     8
+#define GW_PORTS	     32 /* initiator ports whose loss notices are remembered */
+#define GW_OPEN_MS	     20000
+#define GW_WT_CHUNKS_MAX     16 /* larger writes stream past the chunk cache */
+#define GW_STATUS_EXTENTS    8	/* extents one GET LBA STATUS looks at */
+#define GW_LEASE_FOREVER     UINT64_MAX
+#define GW_HASH		     4096u /* buckets of the tables of what is on its way */
+
+/* ---- nodes and partitions ---- */
+
+enum gw_node_state { GN_DOWN = 0, GN_CONNECTING, GN_HELLO, GN_READY };
+
+struct gw_node {
+	uint32_t id;
+	char name[64], address[64];
+	bool known; /* still in the catalog */
+	bool said_down;
+	enum gw_node_state state;
+	uint32_t session;     /* raised at every change of the connection */
+	uint64_t incarnation; /* of the process that answered HELLO last */
+	uint64_t try_ms;      /* first attempt of the present outage */
+	uint64_t connect_ms;  /* time of the next attempt */
+	uint32_t backoff_ms;
+	uint64_t hello_ms;    /* HELLO sent */
+	uint64_t heard_ms;    /* last tick or HELLO answer */
+	uint64_t ack_ms;      /* last tick answer (or HELLO) sent */
+	uint64_t lease_until_ms; /* pages of this session are good before this time */
+	uint64_t peers_until_ms; /* least of all peer leases it told */
+	uint64_t peer_until_ms[VMS_NODES_MAX];
+	uint64_t tick, tick_incarnation, tick_node_ms, tick_own_ms;
+	struct gw_link rpcs; /* waiting for an answer, oldest first */
+	struct gw_link ops;  /* queued ops, oldest first */
+	uint64_t ops_bytes;
+	uint32_t inflight_ops;
+	uint64_t inflight_bytes;
+	uint64_t batch_ms; /* last batch sent */
+	uint64_t rpc_sent, rpc_answered, rpc_lost, reconnects;
+};
+
+struct gw_fetch;
+struct gw_part {
+	struct vms_part_conf c;
+	uint64_t rev;
+	uint64_t asked_ms; /* catalog asked because a node knew a newer epoch */
+	struct gw_fetch *fetch_head, **fetch_tail;
+	bool dirty;
+	uint32_t dirty_next;
+};
+
+/* Ticks of all nodes held before one turn's poll (rules C4). */
+struct gw_tickvec {
+	uint32_t refs;
+	uint32_t n;
+	struct {
+		uint64_t tick, incarnation;
+	} t[VMS_NODES_MAX];
+};
+
+/* ---- rpcs ---- */
+
+enum gw_rpc_type {
+	GR_HELLO = 1,
+	GR_OPEN,   /* obj: vms_gw_vol or NULL */
+	GR_PAGES,  /* obj: gw_pagereq */
+	GR_ADDR,   /* obj: gw_batch */
+	GR_LBA,	   /* obj: gw_piece */
+	GR_WRITE,  /* obj: gw_op */
+	GR_CANCEL, /* obj: gw_op */
+	GR_FLUSH,  /* obj: gw_req */
+};
+
+struct gw_rpc {
+	struct gw_link link; /* node's rpcs */
+	uint32_t index, gen;
+	enum gw_rpc_type type;
+	uint32_t node;
+	uint64_t sent_ms;
+	void *obj;
+};
+
+/* ---- commands ---- */
+
+struct gw_tmp { /* chunk data that has no place in the cache */
+	struct gw_tmp *next;
+	uint8_t data[VMS_CHUNK_BYTES];
+};
+
+struct gw_op;
+struct gw_piece;
+
+struct gw_req {
+	struct gw_req *next; /* done list */
+	struct vms_gw_cmd *cmd;
+	struct vms_gw_vol *vol;
+	struct gw_link link;   /* all that run */
+	struct gw_piece *pieces;
+	struct gw_op *ops;
+	struct gw_tickvec *tv;
+	struct gw_tmp *tmp;
+	struct vms_iov *iov; /* one per chunk; iov_in or malloc'ed */
+	uint8_t *pattern;    /* WRITE SAME: the block repeated to a chunk; LBA STATUS:
+				a byte per chunk, is it mapped? */
+	uint64_t t_ms;
+	uint64_t bytes; /* that count against outstanding_bytes_max */
+	uint64_t total_bytes;
+	uint64_t first_chunk; /* of the volume */
+	uint64_t info_lba;
+	uint32_t off0; /* byte offset of the command in its first chunk */
+	uint32_t nchunks;
+	uint32_t npend;
+	int status;
+	uint32_t miscompare_bytes;
+	bool applied, aborted, in_submit, retained, ended;
+	uint32_t pattern_crc; /* of a whole chunk of the pattern */
+	/* FLUSH: nodes still to be asked, and asked */
+	uint64_t need[VMS_NODES_MAX / 64], asked[VMS_NODES_MAX / 64];
+	struct gw_link loss_link; /* gw->flushes, then the volume's loss_wait */
+	struct vms_iov iov_in[VMS_GW_IOV_MAX];
+};
+
+/* One extent's part of a command that reads. */
+struct gw_piece {
+	struct gw_link link;	   /* gw->parked, or a page request's waiters */
+	struct gw_piece *req_next;
+	struct gw_req *req;	   /* NULL: aborted, or read-ahead */
+	struct vms_gw_vol *vol;
+	uint32_t partition;
+	uint32_t extent;
+	uint16_t chunk0, n;	   /* in the extent */
+	uint32_t req_chunk0;	   /* its first chunk in the command */
+	uint32_t nwait;		   /* fetches to come */
+	uint8_t tries;
+	bool redo, by_lba, prefetch;
+	bool slow; /* redo after a pause */
+	int status;
+	uint64_t info_lba;
+	uint64_t t_ms, due_ms;
+};
+
+struct gw_waiter {
+	struct gw_waiter *next;
+	struct gw_piece *piece;
+	uint16_t index; /* chunk in the piece */
+};
+
+/* One address on its way. */
+struct gw_fetch {
+	struct gw_fetch *hash_next, *next;
+	vms_addr addr;
+	uint32_t partition;
+	uint8_t tried;	  /* replicas that answered badly */
+	uint8_t replica;  /* index in the set it is asked at */
+	bool corrupt;
+	struct gw_waiter *waiters;
+	uint64_t t_ms;
+};
+
+struct gw_batch {
+	uint32_t n;
+	struct gw_fetch *f[GW_ADDR_BATCH];
+};
+
+/* Pages of one extent on their way. */
+struct gw_pagereq {
+	struct gw_pagereq *hash_next;
+	uint64_t branch;
+	uint32_t extent;
+	uint32_t partition;
+	uint64_t epoch;
+	uint32_t node, session;
+	uint8_t mask;
+	uint64_t inval_seq[VMS_EXTENT_SUBEXTS]; /* highest invalidation seen meanwhile, + 1 */
+	struct gw_link waiters;
+};
+
+enum gw_op_state { GO_SLOT = 1, GO_QUEUED, GO_SENT, GO_RETRY };
+
+/* One ordered op: one piece of a command, one slot, one sequence (rules C5). */
+struct gw_op {
+	struct gw_link link; /* by state: slot_wait, node's ops, none, retry */
+	struct gw_op *req_next;
+	struct gw_req *req;
+	struct gw_op *wx_next; /* own writes in flight on the same extent */
+	struct gw_rpc *rpc, *cancel_rpc;
+	enum gw_op_state state;
+	uint8_t kind;
+	bool sent_ever;
+	bool unknown; /* a send was lost with its connection: it may have been ordered */
+	bool marked;  /* its chunks are masked in the page cache */
+	uint32_t queued_node;
+	uint32_t partition;
+	uint32_t extent;
+	uint32_t blk0, nblk; /* logical blocks in the extent */
+	uint32_t slot;
+	uint64_t sequence;
+	uint64_t data_off; /* in the command's data */
+	uint64_t bytes;	   /* payload */
+	uint64_t due_ms, queued_ms, lost_ms;
+	uint32_t backoff_ms;
+	uint32_t node; /* where it is in flight */
+	uint64_t tick, tick_incarnation; /* mutant RESTAMP only */
+};
+
+struct gw_wext { /* own writes in flight on one extent */
+	struct gw_wext *hash_next;
+	uint64_t branch;
+	uint32_t extent;
+	struct gw_op *ops;
+};
+
+/* ---- volumes ---- */
+
+enum gw_vol_state {
+	GV_WAIT = 1, /* for the gateway to be ready */
+	GV_GET,	     /* the volume's record is read */
+	GV_CREATE,   /* not there: it is created */
+	GV_REGISTER, /* the registration is written */
+	GV_LIST,     /* who else has it open, and its losses */
+	GV_LOSS,
+	GV_NODES,    /* nodes are told */
+	GV_OPEN,
+};
+
+struct gw_vol_wait {
+	struct gw_vol_wait *next;
+	void *arg;
+};
+
+struct gw_stream {
+	uint64_t next_chunk; /* where the next read would go on */
+	uint64_t ra_chunk;   /* read ahead up to here */
+	uint32_t hits;
+};
+
+struct vms_gw_vol {
+	struct vms_gw *gw;
+	struct gw_link link;
+	struct vms_cat_volume rec;
+	uint64_t rev;
+	enum gw_vol_state state;
+	unsigned opens;
+	uint64_t nblocks;
+	bool gone; /* its record was deleted or is being deleted */
+	uint64_t retry_ms;
+	uint64_t create_bytes;
+	uint8_t create_ack;
+	struct gw_vol_wait *waits;
+	uint64_t watch_vol, watch_open, watch_loss;
+	uint8_t again;	   /* watches to be made anew: 1 volume, 2 openers, 4 loss */
+	bool busy;	   /* a catalog call of the opening runs */
+	uint64_t open_rev; /* of our registration; 0: none */
+	uint64_t list_rev;
+	uint64_t start_ms;
+	uint8_t opener[VMS_GATEWAYS_MAX]; /* gateway id -> has it open */
+	unsigned nopeners;
+	uint64_t open_deadline_ms;
+	unsigned open_pending;
+	uint64_t ncmds;
+	/* losses of unflushed writes */
+	uint64_t loss, loss_stamp, loss_asked_stamp;
+	struct gw_link loss_wait; /* commands that wait for the check, one at a time */
+	struct gw_req *loss_req;  /* the one a catalog call is made for */
+	bool loss_busy;
+	uint64_t loss_retry_ms;
+	struct {
+		uint64_t port, told; /* hash of the port's name, loss it was told of */
+	} told[GW_PORTS];
+	unsigned told_hand;
+	struct gw_stream stream[GW_STREAMS];
+	unsigned stream_hand;
+	vms_gw_trace_fn trace;
+	void *trace_arg;
+	struct {
+		uint64_t reads, writes, read_bytes, write_bytes, read_sync;
+	} st;
+};
+
+struct gw_closing { /* registration to be withdrawn, repeated until it worked */
+	struct gw_closing *next;
+	struct vms_gw *gw;
+	uint64_t branch, rev;
+	uint64_t retry_ms;
+	bool busy;
+};
+
+/* ---- statistics ---- */
+
+#define GW_STATS(X)                                                                       \
+	X(reads, "read commands")                                                         \
+	X(reads_cached, "read commands answered at once from the caches")                 \
+	X(read_bytes, "bytes read")                                                       \
+	X(writes, "write, zero, compare-and-write and or-write commands")                 \
+	X(write_bytes, "bytes written")                                                   \
+	X(flushes, "flush commands")                                                      \
+	X(ops_sent, "ops sent to primaries, repeats included")                            \
+	X(ops_retried, "ops sent again with the same id")                                 \
+	X(ops_refused, "ops refused for now by a node")                                   \
+	X(ops_too_old, "ops that became too old before they were ordered")                \
+	X(ops_unknown, "ops whose connection was lost before the answer")                 \
+	X(batches, "batches of merged writes")                                            \
+	X(pages_asked, "index pages asked for")                                           \
+	X(pages_installed, "index pages cached")                                          \
+	X(pages_stale, "index pages that came later than their invalidation")             \
+	X(page_hits, "index pages found in the cache")                                    \
+	X(invalidations, "invalidations of nodes")                                        \
+	X(page_updates, "entries re-keyed by nodes")                                      \
+	X(chunks_asked, "chunks asked for by address")                                    \
+	X(chunks_lba, "chunks asked for by place at the primary")                         \
+	X(chunks_coalesced, "chunk reads that joined one on its way")                     \
+	X(chunks_gone, "addresses no longer in use")                                      \
+	X(chunks_unknown, "addresses a replica did not know")                             \
+	X(chunks_corrupt, "chunks that failed their checksum here")                       \
+	X(repairs_sent, "repair requests sent to nodes")                                  \
+	X(readahead_chunks, "chunks asked for ahead of sequential reads")                 \
+	X(ticks, "ticks of nodes answered")                                               \
+	X(initiator_drops, "times all initiators were dropped")                           \
+	X(reconnects, "connections to nodes lost")                                        \
+	X(busy, "commands answered busy")                                                 \
+	X(full, "commands refused because queues were full")                              \
+	X(aborts, "commands aborted")                                                     \
+	X(turns, "loop turns")
+
+struct gw_stats {
+#define X(name, help) uint64_t name;
+	GW_STATS(X)
+#undef X
+};
+
+/* ---- the gateway ---- */
+
+enum gw_phase { GP_CLUSTER = 1, GP_FIND, GP_CLAIM, GP_NODES, GP_PARTS, GP_CONNECT, GP_RUN, GP_DEAD };
+
+struct vms_gw {
+	struct vms_gw_conf conf;
+	struct vms_catalog *cat;
+	struct vms_gw_update up;
+	struct vms_timing tm;
+	struct vms_rng rng;
+	uint64_t now_ms, last_ms;
+	enum gw_phase phase;
+	bool in_turn, in_call, want_send;
+	bool ready;
+	uint32_t id;
+	uint64_t incarnation;
+	struct vms_cat_cluster cluster;
+	uint64_t cluster_rev, gw_rev;
+	uint64_t cat_retry_ms; /* start machine: next try */
+	bool cat_busy;
+	uint64_t range_rev;
+	bool found;
+	struct vms_cat_gateway found_gw;
+	uint64_t found_rev;
+	uint64_t watch_node, watch_part, watch_gw;
+	bool reload_nodes, reload_parts;
+	uint64_t connect_start_ms;
+	bool sweep_done;
+
+	struct gw_node *node[VMS_NODES_MAX];
+	uint32_t node_top; /* highest id + 1 */
+	struct gw_part *part;
+	uint32_t nparts, parts_known;
+	uint32_t dirty_head; /* partitions with fetches to send; VMS_PART_NONE: none */
+	uint64_t topo_stamp;
+	struct gw_tickvec *tv;
+	bool ticks_changed;
+
+	struct vms_chunk_cache *cc;
+	struct vms_page_cache *pc;
+	uint8_t *zeros; /* VMS_CHUNK_BYTES */
+
+	struct gw_pool p_req, p_piece, p_waiter, p_fetch, p_batch, p_pagereq, p_op, p_wext, p_rpc,
+		p_tv;
+	struct gw_rpc **rpc; /* by index */
+	uint32_t nrpc, rpc_room, rpc_gen;
+	struct gw_link rpc_free;
+
+	struct gw_fetch **fetch_hash;
+	struct gw_pagereq **page_hash;
+	struct gw_wext **wext_hash;
+	uint32_t npieces, npagereqs;
+	struct gw_link parked; /* read pieces with a due time */
+	struct gw_link slot_wait, retry;
+	uint32_t nslots, slot_free_n;
+	uint32_t *slot_free;
+	uint64_t next_sequence;
+	uint32_t ops_waiting;
+	uint64_t outstanding_bytes;
+	struct gw_link reqs; /* commands that run */
+	struct gw_link flushes; /* of them, those that ask nodes to flush */
+	struct gw_link held; /* finished reads whose data is still pinned */
+	struct gw_req *done_head, **done_tail;
+	struct gw_link vols;
+	struct gw_closing *closing;
+	uint64_t timer_ms; /* next time the scan has to run */
+	uint64_t told_deadline_ms;
+	bool kicked; /* the timer scan that runs was asked for by a kick */
+	bool kick; /* something waiting may be able to go on */
+	struct gw_stats st;
+	uint8_t *body; /* scratch for the largest body */
+	struct vms_iov *iov; /* scratch gather list */
+};
+
+/* Room of the scratch gather list: an extent's chunks, or a command's own list. */
+#define GW_IOV_ROOM 2048u
+
+static inline bool gw_mutant(const struct vms_gw *gw, enum vms_gw_mutant m)
+{
+	return gw->conf.mutant == (uint32_t)m;
+}
+
+/* gateway.c */
+void gw_log(struct vms_gw *gw, int level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+void gw_fatal(struct vms_gw *gw, int err, const char *text);
+void gw_drop_initiators(struct vms_gw *gw, const char *why);
+void gw_wake_at(struct vms_gw *gw, uint64_t at_ms);
+struct gw_req *gw_req_new(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+/* The command has ended with req->status; its result is delivered later (or by
+ * submit itself). */
+void gw_req_end(struct vms_gw *gw, struct gw_req *req);
+void gw_req_free(struct vms_gw *gw, struct gw_req *req);
+
+/* gw_node.c */
+struct gw_node *gw_node_get(struct vms_gw *gw, uint32_t id, bool create);
+void gw_node_connected(struct vms_gw *gw, struct gw_node *n);
+void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why);
+void gw_node_msg(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
+void gw_node_timer(struct vms_gw *gw);
+/* Send a request; the answer (or VMS_E_DISCONNECTED, VMS_E_TIMEOUT) goes to the
+ * type's handler. NULL: the node went down, nothing was sent and no handler runs. */
+struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_type type, void *obj,
+			   struct vms_msg *m);
+void gw_rpc_forget(struct vms_gw *gw, struct gw_rpc *r); /* its answer is ignored */
+int gw_send(struct vms_gw *gw, struct gw_node *n, struct vms_msg *m); /* without answer */
+bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n);
+struct gw_tickvec *gw_tv_get(struct vms_gw *gw);
+void gw_tv_put(struct vms_gw *gw, struct gw_tickvec *tv);
+void gw_ticks_publish(struct vms_gw *gw);
+static inline struct gw_node *gw_primary(struct vms_gw *gw, uint32_t partition)
+{
+	uint32_t id = gw->part[partition].c.primary;
+
+	return gw->part[partition].c.epoch && id < VMS_NODES_MAX ? gw->node[id] : NULL;
+}
+
+/* gw_catalog.c */
+void gw_cat_timer(struct vms_gw *gw);
+void gw_cat_ask_part(struct vms_gw *gw, uint32_t partition);
+void gw_cat_fini(struct vms_gw *gw);
+void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
+void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
+
+/* gw_read.c */
+int gw_read_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+int gw_read_run(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+void gw_readahead(struct vms_gw *gw, struct vms_gw_vol *v, uint64_t first_chunk, uint32_t n);
+void gw_prefetch(struct vms_gw *gw, struct vms_gw_vol *v, uint64_t first_chunk, uint64_t n);
+void gw_read_abort(struct vms_gw *gw, struct gw_req *req);
+void gw_read_unpin(struct vms_gw *gw, struct gw_req *req);
+void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_msg *m, int status);
+void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const struct vms_msg *m,
+		   int status);
+void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const struct vms_msg *m,
+		  int status);
+void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
+void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
+void gw_fetches_send(struct vms_gw *gw);
+void gw_read_timer(struct vms_gw *gw);
+/* The volume's read-ahead ends: no piece refers to it any more. */
+void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v);
+/* The page if it may be used now, else NULL. */
+struct vms_pc_page *gw_page_good(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint8_t sub,
+				 const struct gw_part *part, const struct gw_node *n);
+
+/* gw_write.c */
+int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status);
+void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status);
+void gw_write_abort(struct vms_gw *gw, struct gw_req *req);
+void gw_writes_send(struct vms_gw *gw);
+void gw_write_timer(struct vms_gw *gw);
+/* Mask the chunks of own writes in flight in a page that is being installed. */
+void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p);
+bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
+		    uint32_t n);
+
+/* gw_flush.c */
+int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+void gw_flush_reply(struct vms_gw *gw, struct gw_req *req, uint32_t node, const struct vms_msg *m,
+		    int status);
+void gw_flush_timer(struct vms_gw *gw);
+/* End the command with 0, or VMS_E_DATA_LOSS when its initiator port has to be
+ * told of a loss. */
+void gw_loss_check(struct vms_gw *gw, struct gw_req *req);
+void gw_loss_abandon(struct vms_gw *gw, struct gw_req *req);
+
+/* gw_misc.c */
+void gw_verify_end(struct vms_gw *gw, struct gw_req *req);
+void gw_lba_status_end(struct gw_req *req);
+int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p, const uint8_t *mapped);
+int gw_prefetch_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+
+#endif

@@ -1019,7 +1019,6 @@ int gw_read_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	uint64_t chunk = cmd->lba / VMS_CHUNK_BLOCKS;
 	uint64_t end = (cmd->lba + cmd->nblocks + VMS_CHUNK_BLOCKS - 1) / VMS_CHUNK_BLOCKS;
 	uint32_t n = (uint32_t)(end - chunk);
-	struct gw_req *r;
 
 	if (cmd->op == VMS_GW_READ) {
 		gw->st.reads++;

@@ -64,40 +64,40 @@ static void job_free(struct drain_job *d)
 }
 
 /* What of the partition must go for the log below limit (or the seqs up to req)
- * to be freed. items NULL: only look. Returns how much there is, committed or
- * not, drained but not applied included. */
-static size_t scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t req,
-		   struct drain_job *d)
+ * to be freed. d NULL: only look. Sets clean_pos: nothing below it is needed any
+ * more, what is drained but not applied included. */
+static void scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t req,
+		 struct drain_job *d)
 {
-	size_t due = 0;
+	uint64_t low = limit;
 
 	for (struct vms_ovl_ext *e = p->ovl.exts; e; e = e->next) {
-		size_t here = 0;
 		struct vms_ovl_chunk *c;
+		bool here = false;
 
-		for (uint32_t i = 0; i < e->nranges; i++)
-			here += e->range[i].rec_pos < limit || e->range[i].seq <= req;
+		for (uint32_t i = 0; i < e->nranges; i++) {
+			here |= e->range[i].rec_pos < limit || e->range[i].seq <= req;
+			if (e->range[i].rec_pos < low)
+				low = e->range[i].rec_pos;
+		}
 		for (c = e->chunks; c; c = c->next) {
 			struct vms_ovl_view v;
-			bool blocked = false;
 
 			if (!c->newest)
 				continue;
 			for (struct vms_ovl_piece *pc = c->newest; pc; pc = pc->older)
-				blocked |= (pc->seq > p->committed || c->pins) &&
-					   pc->data_pos < limit;
+				if ((pc->seq > p->committed || c->pins) && pc->data_pos < low)
+					low = pc->data_pos;
 			vms_ovl_view(&n->ovl, e, c->chunk, p->committed, &v);
-			if (v.min_pos >= limit && v.min_seq > req) {
-				due += blocked;
+			if (v.min_pos < low)
+				low = v.min_pos;
+			if (v.min_pos >= limit && v.min_seq > req)
 				continue;
-			}
-			here++;
-			if (!d || c->pins || !v.newest_seq)
-				continue;
-			*VMS_VEC_ADD(&d->items) = (struct item){
-				e->branch, e->snap_gen, e->extent, c->chunk, 1, 0, false};
+			here = true;
+			if (d && !c->pins && v.newest_seq)
+				*VMS_VEC_ADD(&d->items) = (struct item){
+					e->branch, e->snap_gen, e->extent, c->chunk, 1, 0, false};
 		}
-		due += here;
 		for (uint32_t i = 0; d && here && i < e->nranges; i++)
 			if (e->range[i].seq <= p->committed && !e->range[i].pins)
 				*VMS_VEC_ADD(&d->items) =
@@ -106,7 +106,8 @@ static size_t scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t 
 						      e->range[i].count, e->range[i].seq,
 						      true};
 	}
-	return due;
+	if (low > p->clean_pos)
+		p->clean_pos = low;
 }
 
 void drain_abort(struct vms_node *n, struct part *p)
@@ -400,6 +401,26 @@ static void batch_start(struct vms_node *n, struct part *p)
 			if (!pc || pc->seq != v.newest_seq)
 				continue; /* only the range shows: it is drained as such */
 		}
+		{
+			/* a range that came after the scan goes first */
+			bool wait = false;
+
+			for (uint32_t x = 0; x < e->nranges; x++) {
+				bool listed = e->range[x].pins != 0;
+
+				for (unsigned y = 0; y < d->n && !listed; y++)
+					listed = d->e[y].m.flags & MOVE_RANGE &&
+						 d->e[y].m.extent == e->extent &&
+						 d->e[y].m.branch == e->branch &&
+						 d->e[y].m.snap_gen == e->snap_gen &&
+						 d->e[y].m.from_seq == e->range[x].seq;
+				wait |= !listed && e->range[x].seq < v.newest_seq &&
+					it->chunk >= e->range[x].first &&
+					it->chunk < e->range[x].first + e->range[x].count;
+			}
+			if (wait)
+				continue;
+		}
 		be->m.from_seq = v.newest_seq;
 		be->m.to = VMS_ADDR_ASK; /* a place follows */
 		memset(page.entry, 0, sizeof(page.entry));
@@ -554,8 +575,7 @@ void drain_timer(struct vms_node *n)
 			continue;
 		if (!part_serving(p) || !part_members_ready(p) || n->stopping) {
 			p->scan_due = false;
-			if (scan(n, p, n->drain_limit, 0, NULL) == 0)
-				p->clean_pos = n->drain_limit;
+			scan(n, p, n->drain_limit, 0, NULL);
 			continue;
 		}
 		if (n->drain_jobs >= JOBS_MAX)
@@ -563,9 +583,7 @@ void drain_timer(struct vms_node *n)
 		p->scan_due = false;
 		p->drain = calloc(1, sizeof(*p->drain));
 		vms_assert(p->drain);
-		if (scan(n, p, n->drain_limit, p->drain_req, p->drain) == 0 &&
-		    p->clean_pos < n->drain_limit)
-			p->clean_pos = n->drain_limit;
+		scan(n, p, n->drain_limit, p->drain_req, p->drain);
 		if (!p->drain->items.n) {
 			job_free(p->drain);
 			p->drain = NULL;

@@ -122,7 +122,7 @@ struct member {
 	struct peer *peer; /* NULL: self */
 	bool streaming;	   /* VIEW_STATE answered on the present connection */
 	bool asked;
-	uint64_t sent, held, durable, ckpt_seq, told;
+	uint64_t sent, held, durable, ckpt_seq, told, told_all;
 	uint64_t progress_ms; /* last time held or durable rose, or a record was sent */
 	bool in_out;
 	/* its VIEW_STATE answer */
@@ -568,6 +568,7 @@ void repl_advance(struct vms_node *n, struct part *p);
 void repl_durable(struct vms_node *n);
 void repl_flush_out(struct vms_node *n); /* end of a turn */
 void repl_want(struct vms_node *n, struct part *p);
+uint32_t log_permille(const struct vms_node *n);
 void repl_ack_want(struct vms_node *n, struct part *p);
 void part_order_ceiling(struct vms_node *n, struct part *p);
 void part_fua(struct vms_node *n, struct part *p);

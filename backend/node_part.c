@@ -319,7 +319,7 @@ static void view_answer(struct vms_node *n, struct conn *c, const struct vms_msg
 		return;
 	mb->streaming = true;
 	mb->progress_ms = n->now_ms;
-	mb->told = 0;
+	mb->told = mb->told_all = 0;
 	if (p->state >= PS_VIEW) {
 		/* the same view goes on after a broken connection */
 		mb->sent = mb->held = mb->vs_last < p->seq_last ? mb->vs_last : p->seq_last;
@@ -486,8 +486,13 @@ void part_timer(struct vms_node *n)
 				continue;
 			if (!m->streaming) {
 				m->asked = false;
+			} else if (p->state >= PS_VIEW && !m->in_out &&
+				   (m->told < p->committed || m->told_all < p->all_durable)) {
+				/* the last commits of a quiet partition are told late */
+				m->in_out = true;
+				VMS_VEC_PUSH(&m->peer->out, p->number);
 			} else if (p->state >= PS_VIEW && m->durable < m->sent &&
-				   n->now_ms - m->progress_ms > 4ull * n->tm.lease_ms) {
+				   n->now_ms - m->progress_ms > n->tm.lease_ms) {
 				/* it dropped something (its log was full): ask where it is */
 				m->streaming = false;
 				m->asked = false;

@@ -291,7 +291,11 @@ int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		    const uint8_t *raw, uint32_t bytes)
 {
 	struct vms_rec_ref ref;
-	int rc = vms_wal_append_raw(n->wal, raw, bytes, r->flags & VMS_RF_INTERNAL, &ref);
+	/* What a primary has ordered must find room: a client record may use the
+	 * reserve here, else it would keep back the drains that follow it and that
+	 * alone can free the log. Primaries stop ordering long before (admit(), the
+	 * window per peer), so only what is in flight gets there. */
+	int rc = vms_wal_append_raw(n->wal, raw, bytes, true, &ref);
 
 	if (!rc)
 		part_rec_put(n, p, r, ref, true);
@@ -351,8 +355,27 @@ static void out_send(struct vms_node *n, struct peer *pe, struct out_frame *f)
 	f->bytes = 0;
 }
 
+/* How full the log is for client records, in 1/1000. */
+uint32_t log_permille(const struct vms_node *n)
+{
+	uint64_t size = vms_wal_size_bytes(n->wal), client = size - size / 8;
+	uint64_t room = vms_wal_room_bytes(n->wal);
+
+	return room >= client ? 0 : (uint32_t)(1000 - room * 1000 / client);
+}
+
+/* Record bytes in flight to one peer: what all primaries may have on their way to
+ * a log together stays within half its reserve. */
+static uint64_t peer_window(const struct vms_node *n)
+{
+	uint64_t w = vms_wal_size_bytes(n->wal) / 16 / (n->npeers ? n->npeers : 1);
+
+	return w < NODE_PEER_WINDOW ? w : NODE_PEER_WINDOW;
+}
+
 static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 {
+	uint64_t window = peer_window(n);
 	size_t keep = 0;
 
 	f->nrec = f->nbody = 0;
@@ -367,7 +390,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 				m->in_out = false;
 			continue;
 		}
-		while (m->sent < p->seq_last && pe->inflight_bytes < NODE_PEER_WINDOW) {
+		while (m->sent < p->seq_last && pe->inflight_bytes < window) {
 			struct prec *pr = part_rec(p, m->sent + 1);
 
 			if (!pr) {
@@ -385,13 +408,14 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 				(struct vms_iov){vms_wal_ptr(n->wal, pr->log_pos), pr->bytes};
 			f->bytes += pr->bytes;
 			pe->inflight_bytes += pr->bytes;
+			if (m->durable >= m->sent)
+				m->progress_ms = n->now_ms;
 			m->sent++;
-			m->progress_ms = n->now_ms;
 			told = true;
 		}
-		if (told || m->told < p->last_internal) {
-			/* the commit point rides along; alone it goes only for internal
-			 * records, whose effects wait for it */
+		if (told || m->told < p->committed || m->told_all < p->all_durable) {
+			/* the commit point rides along; alone it goes for internal records,
+			 * whose effects wait for it, and when the partition is quiet */
 			uint8_t *b;
 
 			if (f->nbody == 512)
@@ -403,6 +427,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 			vms_put_le64(b + 16, p->committed);
 			vms_put_le64(b + 24, p->all_durable);
 			m->told = p->committed;
+			m->told_all = p->all_durable;
 		}
 		if (m->streaming && m->sent < p->seq_last) {
 			pe->out.d[keep++] = p->number; /* window full: an ack goes on */
@@ -412,13 +437,6 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 	}
 	pe->out.n = keep;
 	out_send(n, pe, f);
-}
-
-static uint32_t log_permille(const struct vms_node *n)
-{
-	uint64_t size = vms_wal_size_bytes(n->wal), room = vms_wal_room_bytes(n->wal);
-
-	return size ? (uint32_t)(1000 - (room >= size ? 1000 : room * 1000 / size)) : 0;
 }
 
 static void peer_acks(struct vms_node *n, struct peer *pe)
@@ -436,7 +454,7 @@ static void peer_acks(struct vms_node *n, struct peer *pe)
 			continue;
 		}
 		held = p->seq_last > p->ack_held &&
-		       (pe->held_wanted || pe->unacked_bytes > NODE_PEER_WINDOW / 8);
+		       (pe->held_wanted || pe->unacked_bytes > peer_window(n) / 8);
 		if (!held && p->own_durable <= p->ack_durable) {
 			if (p->seq_last > p->ack_held)
 				pe->ack.d[keep++] = p->number;
@@ -573,8 +591,8 @@ void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 				int rc = part_append_raw(n, p, &r, at, (uint32_t)bytes);
 
 				if (rc) {
-					/* full: take nothing more of it; the primary asks again */
-					p->repl_conn = 0;
+					/* full: nothing of it is taken until the primary, seeing no
+					 * progress, asks where it is and sends from there */
 					n->st.stale++;
 				} else {
 					n->st.recs_recv++;

@@ -150,9 +150,7 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 /* How full is the log that this write would go to, own or a member's? */
 static uint32_t fill_permille(const struct vms_node *n, const struct part *p)
 {
-	uint64_t size = vms_wal_size_bytes(n->wal), client = size - size / 8;
-	uint64_t room = vms_wal_room_bytes(n->wal);
-	uint32_t f = room >= client ? 0 : (uint32_t)(1000 - room * 1000 / client);
+	uint32_t f = log_permille(n);
 
 	for (unsigned i = 0; i < p->nm; i++)
 		if (i != p->self && p->m[i].peer && p->m[i].peer->log_permille > f)
@@ -168,7 +166,8 @@ static bool admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 
 	if (f <= 500)
 		return true;
-	f = f > 1000 ? 1000 : f;
+	if (f >= 930)
+		return false; /* the rest is for what is on its way already */
 	rate = (256ull << 10) * (1000 - f) * (1000 - f) / 250000 + 2048; /* per ms */
 	ms = n->now_ms - n->pace_ms;
 	n->pace_ms = n->now_ms;

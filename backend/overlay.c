@@ -318,6 +318,23 @@ void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t fir
 	}
 }
 
+void vms_ovl_commit_all(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t committed)
+{
+	struct vms_ovl_ext *e, *en;
+
+	for (e = p->exts; e; e = en) {
+		struct vms_ovl_chunk *c, *cn;
+
+		en = e->next;
+		for (c = e->chunks; c; c = cn) {
+			cn = c->next;
+			vms_ovl_commit(o, c, committed);
+			vms_ovl_chunk_tidy(o, c);
+		}
+		vms_ovl_ext_tidy(o, e);
+	}
+}
+
 void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto)
 {
 	struct vms_ovl_piece **at = &c->newest, *p;

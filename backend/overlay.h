@@ -107,6 +107,8 @@ void vms_ovl_range_add(struct vms_ovl *o, struct vms_ovl_ext *e, uint64_t seq, u
 void vms_ovl_commit(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t committed);
 void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
 			  uint16_t count, uint64_t committed);
+/* The same for everything of a partition (after replay). */
+void vms_ovl_commit_all(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t committed);
 /* Drop pieces with seq <= upto (a drain) and below; the caller tidies. */
 void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto);
 void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,

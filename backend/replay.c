@@ -282,6 +282,9 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 		if (p->recs_head == p->recs.n)
 			p->recs_first = p->seq_last + 1;
 		p->committed = p->applied = p->replay_applied;
+		/* what was overwritten before the checkpoint drops out again: a range
+		 * over it may be drained before it would be looked at */
+		vms_ovl_commit_all(&n->ovl, &p->ovl, p->committed);
 		p->own_durable = p->seq_last;
 		p->all_durable = p->replay_applied;
 		p->ceiling = p->ceiling_ordered;

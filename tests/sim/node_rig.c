@@ -1,0 +1,847 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* See tests/sim/node_rig.h. */
+#include "tests/sim/node_rig.h"
+
+static void push(struct rig *r, uint64_t delay, struct rig_event e)
+{
+	size_t i;
+
+	if (r->nev == r->room) {
+		r->room = r->room ? r->room * 2 : 1024;
+		r->ev = realloc(r->ev, r->room * sizeof(e));
+		vms_assert(r->ev);
+	}
+	e.at = r->now_us + delay;
+	e.seq = r->seq++;
+	for (i = r->nev++; i; i = (i - 1) / 2) {
+		struct rig_event *up = &r->ev[(i - 1) / 2];
+
+		if (up->at < e.at || (up->at == e.at && up->seq < e.seq))
+			break;
+		r->ev[i] = *up;
+	}
+	r->ev[i] = e;
+}
+
+static bool pop(struct rig *r, struct rig_event *out)
+{
+	struct rig_event last;
+	size_t i = 0;
+
+	if (!r->nev)
+		return false;
+	*out = r->ev[0];
+	last = r->ev[--r->nev];
+	for (;;) {
+		size_t c = 2 * i + 1;
+
+		if (c >= r->nev)
+			break;
+		if (c + 1 < r->nev && (r->ev[c + 1].at < r->ev[c].at ||
+				       (r->ev[c + 1].at == r->ev[c].at &&
+					r->ev[c + 1].seq < r->ev[c].seq)))
+			c++;
+		if (last.at < r->ev[c].at || (last.at == r->ev[c].at && last.seq < r->ev[c].seq))
+			break;
+		r->ev[i] = r->ev[c];
+		i = c;
+	}
+	r->ev[i] = last;
+	return true;
+}
+
+static uint64_t now_ms(const struct rig *r)
+{
+	return 100000 + r->now_us / 1000;
+}
+
+/* ---- catalog ---- */
+struct cat_answer {
+	vms_cat_done_fn fn;
+	void *arg;
+	struct rig_node *owner;
+	uint32_t life;
+	struct vms_cat_reply re;
+	struct vms_cat_kv kv[40];
+	char keys[40][VMS_CAT_KEY_BYTES_MAX];
+	char *vals[40];
+};
+
+static struct cat_answer *answer_new(struct rig *r, struct rig_node *o, vms_cat_done_fn fn, void *arg)
+{
+	struct cat_answer *a = calloc(1, sizeof(*a));
+
+	vms_assert(a);
+	a->fn = fn;
+	a->arg = arg;
+	a->owner = o;
+	a->life = o->life;
+	a->re.revision = r->revision;
+	a->re.kv = a->kv;
+	return a;
+}
+
+static void answer_kv(struct cat_answer *a, const char *key, const char *val, uint64_t mod)
+{
+	unsigned i = a->re.nkv++;
+
+	snprintf(a->keys[i], sizeof(a->keys[i]), "%s", key);
+	a->vals[i] = val ? strdup(val) : NULL;
+	a->kv[i] = (struct vms_cat_kv){a->keys[i], a->vals[i], val ? (uint32_t)strlen(val) : 0, mod,
+				       1};
+}
+
+static void answer_send(struct rig *r, struct cat_answer *a, enum rig_ev type)
+{
+	push(r, 300, (struct rig_event){.type = type, .p = a});
+}
+
+static struct rig_cat *cat_of(struct vms_catalog *c)
+{
+	return (struct rig_cat *)c;
+}
+
+static struct rig_kv *kv_find(struct rig *r, const char *key)
+{
+	for (size_t i = 0; i < r->kv.n; i++)
+		if (!strcmp(r->kv.d[i].key, key))
+			return &r->kv.d[i];
+	return NULL;
+}
+
+static void c_get(struct vms_catalog *c, const char *key, vms_cat_done_fn done, void *arg)
+{
+	struct rig_cat *rc = cat_of(c);
+	struct cat_answer *a = answer_new(rc->r, rc->owner, done, arg);
+	struct rig_kv *kv = kv_find(rc->r, key);
+
+	if (kv)
+		answer_kv(a, kv->key, kv->val, kv->mod);
+	answer_send(rc->r, a, RE_CAT);
+}
+
+static int kv_cmp(const void *a, const void *b)
+{
+	return strcmp(((const struct rig_kv *)a)->key, ((const struct rig_kv *)b)->key);
+}
+
+static void c_range(struct vms_catalog *c, const char *prefix, const char *after,
+		    vms_cat_done_fn done, void *arg)
+{
+	struct rig_cat *rc = cat_of(c);
+	struct rig *r = rc->r;
+	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
+
+	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
+	for (size_t i = 0; i < r->kv.n; i++) {
+		if (strncmp(r->kv.d[i].key, prefix, strlen(prefix)) ||
+		    (after && strcmp(r->kv.d[i].key, after) <= 0))
+			continue;
+		if (a->re.nkv == 30) {
+			a->re.more = true;
+			break;
+		}
+		answer_kv(a, r->kv.d[i].key, r->kv.d[i].val, r->kv.d[i].mod);
+	}
+	answer_send(r, a, RE_CAT);
+}
+
+static void kv_set(struct rig *r, const char *key, const char *val)
+{
+	struct rig_kv *kv = kv_find(r, key);
+
+	if (!kv) {
+		kv = VMS_VEC_ADD(&r->kv);
+		snprintf(kv->key, sizeof(kv->key), "%s", key);
+	}
+	free(kv->val);
+	kv->val = strdup(val);
+	kv->mod = r->revision;
+	for (size_t i = 0; i < r->watches.n; i++) {
+		struct rig_watch *w = &r->watches.d[i];
+		struct cat_answer *a;
+
+		if (strncmp(key, w->prefix, strlen(w->prefix)))
+			continue;
+		a = answer_new(r, w->owner, w->fn, w->arg);
+		answer_kv(a, key, val, r->revision);
+		answer_send(r, a, RE_CAT);
+	}
+}
+
+static void c_txn(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned ncmp,
+		  const struct vms_cat_op *op, unsigned nop, vms_cat_done_fn done, void *arg)
+{
+	struct rig_cat *rc = cat_of(c);
+	struct rig *r = rc->r;
+	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
+
+	for (unsigned i = 0; i < ncmp; i++) {
+		struct rig_kv *kv = kv_find(r, cmp[i].key);
+
+		if ((kv ? kv->mod : 0) != cmp[i].mod_revision)
+			a->re.status = VMS_E_CONFLICT;
+	}
+	if (!a->re.status) {
+		r->revision++;
+		for (unsigned i = 0; i < nop; i++)
+			kv_set(r, op[i].key, op[i].val);
+	}
+	a->re.revision = r->revision;
+	answer_send(r, a, RE_CAT);
+}
+
+static uint64_t c_watch(struct vms_catalog *c, const char *prefix, uint64_t from, vms_cat_done_fn fn,
+			void *arg)
+{
+	struct rig_cat *rc = cat_of(c);
+	struct rig *r = rc->r;
+	struct rig_watch *w = VMS_VEC_ADD(&r->watches);
+
+	w->id = ++r->next_watch;
+	w->from = from;
+	snprintf(w->prefix, sizeof(w->prefix), "%s", prefix);
+	w->fn = fn;
+	w->arg = arg;
+	w->owner = rc->owner;
+	for (size_t i = 0; i < r->kv.n; i++) {
+		struct cat_answer *a;
+
+		if (r->kv.d[i].mod <= from || strncmp(r->kv.d[i].key, prefix, strlen(prefix)))
+			continue;
+		a = answer_new(r, rc->owner, fn, arg);
+		answer_kv(a, r->kv.d[i].key, r->kv.d[i].val, r->kv.d[i].mod);
+		answer_send(r, a, RE_CAT);
+	}
+	return r->next_watch;
+}
+
+static void c_unwatch(struct vms_catalog *c, uint64_t id)
+{
+	struct rig *r = cat_of(c)->r;
+
+	for (size_t i = 0; i < r->watches.n; i++)
+		if (r->watches.d[i].id == id) {
+			VMS_VEC_REMOVE_FAST(&r->watches, i);
+			return;
+		}
+}
+
+static void c_forget(struct vms_catalog *c, void *arg)
+{
+	struct rig_cat *rc = cat_of(c);
+
+	(void)arg;
+	for (size_t i = 0; i < rc->r->watches.n;)
+		if (rc->r->watches.d[i].owner == rc->owner)
+			VMS_VEC_REMOVE_FAST(&rc->r->watches, i);
+		else
+			i++;
+}
+
+static const struct vms_catalog_ops cat_ops = {
+	.struct_bytes = sizeof(cat_ops),
+	.get = c_get,
+	.range = c_range,
+	.txn = c_txn,
+	.watch = c_watch,
+	.unwatch = c_unwatch,
+	.forget = c_forget,
+};
+
+uint64_t rig_cat_number(struct rig *r, const char *key)
+{
+	struct rig_kv *kv = kv_find(r, key);
+
+	return kv ? strtoull(kv->val, NULL, 10) : 0;
+}
+
+/* ---- network ---- */
+static struct rig_conn *conn_find(struct rig *r, uint64_t id)
+{
+	return id && id <= r->conns.n ? &r->conns.d[id - 1] : NULL;
+}
+
+static uint32_t life_of(struct rig *r, int side)
+{
+	return side < 100 ? r->node[side].life : (uint32_t)r->gw[side - 100].incarnation;
+}
+
+static uint64_t conn_new(struct rig *r, int a, int b)
+{
+	struct rig_conn *c = VMS_VEC_ADD(&r->conns);
+
+	c->id = r->conns.n;
+	c->side[0] = a;
+	c->side[1] = b;
+	c->life[0] = life_of(r, a);
+	c->life[1] = life_of(r, b);
+	c->open = true;
+	push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 0});
+	push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 1});
+	return c->id;
+}
+
+static void conn_break(struct rig *r, struct rig_conn *c)
+{
+	if (!c->open)
+		return;
+	c->open = false;
+	push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 0});
+	push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 1});
+}
+
+static int conn_send(struct rig *r, int from, uint64_t id, const struct vms_msg *m)
+{
+	struct rig_conn *c = conn_find(r, id);
+	unsigned to;
+	uint8_t *buf;
+	size_t at;
+	struct rig_event e;
+	uint64_t when;
+
+	if (!c || !c->open)
+		return VMS_E_DISCONNECTED;
+	to = c->side[0] == from ? 1 : 0;
+	buf = malloc(VMS_FRAME_HEADER_BYTES + m->body_bytes + m->payload_bytes);
+	vms_assert(buf);
+	vms_msg_encode_header(m, buf);
+	at = VMS_FRAME_HEADER_BYTES;
+	if (m->body_bytes)
+		memcpy(buf + at, m->body, m->body_bytes);
+	at += m->body_bytes;
+	for (unsigned i = 0; i < m->npayload; i++) {
+		memcpy(buf + at, m->payload[i].base, m->payload[i].len);
+		at += m->payload[i].len;
+	}
+	when = r->now_us + 50 + vms_rng_below(&r->rng, 200);
+	if (when <= c->last_us[to])
+		when = c->last_us[to] + 1;
+	c->last_us[to] = when;
+	e = (struct rig_event){.type = RE_MSG, .a = id, .b = to, .p = buf, .len = at};
+	push(r, when - r->now_us, e);
+	return 0;
+}
+
+/* ---- node sink ---- */
+static int n_send(void *ctx, vms_conn_id conn, const struct vms_msg *m)
+{
+	struct rig_node *rn = ctx;
+
+	return conn_send(rn->r, (int)rn->idx, conn, m);
+}
+static void n_close(void *ctx, vms_conn_id conn)
+{
+	struct rig_node *rn = ctx;
+	struct rig_conn *c = conn_find(rn->r, conn);
+
+	if (c)
+		conn_break(rn->r, c);
+}
+static void n_connect(void *ctx, uint32_t node, const char *address)
+{
+	struct rig_node *rn = ctx;
+
+	(void)address;
+	if (rn->r->node[node - 1].n)
+		conn_new(rn->r, (int)rn->idx, (int)node - 1);
+}
+static void n_deadline(void *ctx, uint64_t at)
+{
+	((struct rig_node *)ctx)->deadline_ms = at;
+}
+static void n_fatal(void *ctx, int err, const char *text)
+{
+	struct rig_node *rn = ctx;
+
+	rn->fatal = true;
+	snprintf(rn->why, sizeof(rn->why), "%s: %s", vms_err_name(err), text);
+	fprintf(stderr, "node %u fatal: %s\n", rn->idx + 1, rn->why);
+}
+static void n_stopped(void *ctx)
+{
+	((struct rig_node *)ctx)->stopped = true;
+}
+static void n_log(void *ctx, int level, const char *text)
+{
+	struct rig_node *rn = ctx;
+
+	if (rn->r->verbose || level <= VMS_LOG_ERROR)
+		fprintf(stderr, "[%llu] node %u: %s\n", (unsigned long long)now_ms(rn->r),
+			rn->idx + 1, text);
+}
+
+static void d_schedule(void *ctx, uint64_t delay, uint64_t id)
+{
+	struct rig_node *rn = ctx;
+
+	push(rn->r, delay, (struct rig_event){.type = RE_DISK, .a = rn->idx, .b = id});
+}
+
+/* ---- gateways ---- */
+static void gw_hello(struct rig *r, struct rig_gw *g, uint64_t conn)
+{
+	struct vms_hello h = {.role = VMS_ROLE_GATEWAY, .version_min = 1, .version_max = 1};
+	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
+	struct vms_msg m = {.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE};
+
+	m.sender = g->id;
+	m.incarnation = g->incarnation;
+	m.body_bytes = vms_hello_encode(body, &h);
+	m.body = body;
+	conn_send(r, 100 + (int)(g - r->gw), conn, &m);
+}
+
+static void gw_msg(struct rig *r, struct rig_gw *g, uint64_t conn, const struct vms_msg *m)
+{
+	struct vms_msg re;
+	unsigned node = RIG_NODES;
+
+	for (unsigned i = 0; i < RIG_NODES; i++)
+		if (g->conn[i] == conn)
+			node = i;
+	if (node == RIG_NODES)
+		return;
+	if (m->type == VMS_MSG_HELLO && (m->flags & VMS_F_REPLY)) {
+		if (m->status == 0)
+			g->up[node] = true;
+		return;
+	}
+	if (!(m->flags & VMS_F_REPLY)) {
+		vms_msg_reply_init(&re, m, 0);
+		re.sender = g->id;
+		re.incarnation = g->incarnation;
+		re.tick = m->tick;
+		if (m->type == VMS_MSG_TICK) {
+			if (g->mute_tick)
+				return;
+			g->tick[node] = m->tick;
+			g->tick_inc[node] = m->tick_incarnation;
+		} else if (m->type == VMS_MSG_INVALIDATE) {
+			g->invals++;
+			if (g->mute_inval)
+				return;
+		} else {
+			g->updates++;
+			return;
+		}
+		conn_send(r, 100 + (int)(g - r->gw), conn, &re);
+		return;
+	}
+	for (unsigned i = 0; i < g->nwait; i++) {
+		struct rig_reply *w = g->wait[i].re;
+
+		if (g->wait[i].req != m->req_id)
+			continue;
+		w->done = true;
+		w->status = m->status;
+		w->m = *m;
+		w->body = malloc(m->body_bytes + 1);
+		w->payload = malloc(m->payload_bytes + 1);
+		if (m->body_bytes)
+			memcpy(w->body, m->body, m->body_bytes);
+		if (m->payload_bytes)
+			memcpy(w->payload, m->payload[0].base, m->payload_bytes);
+		g->wait[i] = g->wait[--g->nwait];
+		return;
+	}
+}
+
+void rig_gw_connect(struct rig *r, unsigned gi, unsigned node)
+{
+	struct rig_gw *g = &r->gw[gi];
+
+	if (g->conn[node] && conn_find(r, g->conn[node])->open)
+		return;
+	g->up[node] = false;
+	g->conn[node] = 0;
+	if (r->node[node].n)
+		g->conn[node] = conn_new(r, 100 + (int)gi, (int)node);
+}
+
+void rig_gw_restart(struct rig *r, unsigned gi)
+{
+	struct rig_gw *g = &r->gw[gi];
+
+	for (unsigned i = 0; i < RIG_NODES; i++)
+		if (g->conn[i]) {
+			conn_break(r, conn_find(r, g->conn[i]));
+			g->conn[i] = 0;
+			g->up[i] = false;
+			g->tick[i] = 0;
+		}
+	g->incarnation++;
+	for (unsigned i = 0; i < g->nwait; i++) {
+		g->wait[i].re->done = true;
+		g->wait[i].re->status = VMS_E_DISCONNECTED;
+	}
+	g->nwait = 0;
+}
+
+void rig_send(struct rig *r, unsigned gi, unsigned node, struct vms_msg *m, struct rig_reply *re)
+{
+	struct rig_gw *g = &r->gw[gi];
+
+	memset(re, 0, sizeof(*re));
+	m->req_id = ++r->next_req;
+	m->sender = g->id;
+	m->incarnation = g->incarnation;
+	if (!m->tick) {
+		m->tick = g->tick[node];
+		m->tick_incarnation = g->tick_inc[node];
+	}
+	vms_assert(g->nwait < 512);
+	if (!g->conn[node] || conn_send(r, 100 + (int)gi, g->conn[node], m)) {
+		re->done = true;
+		re->status = VMS_E_DISCONNECTED;
+		return;
+	}
+	g->wait[g->nwait].req = m->req_id;
+	g->wait[g->nwait++].re = re;
+}
+
+static void gw_conn_down(struct rig *r, struct rig_gw *g, uint64_t conn)
+{
+	for (unsigned i = 0; i < RIG_NODES; i++)
+		if (g->conn[i] == conn) {
+			g->conn[i] = 0;
+			g->up[i] = false;
+			for (unsigned k = 0; k < g->nwait; k++) {
+				g->wait[k].re->done = true;
+				g->wait[k].re->status = VMS_E_DISCONNECTED;
+			}
+			g->nwait = 0;
+		}
+	(void)r;
+}
+
+void rig_reply_free(struct rig_reply *re)
+{
+	free(re->body);
+	free(re->payload);
+	re->body = re->payload = NULL;
+}
+
+/* ---- the loop ---- */
+static void node_event(struct rig_node *rn, struct vms_node_event ev)
+{
+	if (!rn->n || rn->fatal)
+		return;
+	ev.now_ms = now_ms(rn->r);
+	vms_node_step(rn->n, &ev);
+	vms_node_turn_end(rn->n, ev.now_ms);
+}
+
+static void event(struct rig *r, struct rig_event *e)
+{
+	struct rig_conn *c;
+	int side;
+
+	switch (e->type) {
+	case RE_CAT: {
+		struct cat_answer *a = e->p;
+		struct rig_node *o = a->owner;
+
+		if (o->n && o->life == a->life && !o->fatal) {
+			a->fn(a->arg, &a->re);
+			vms_node_turn_end(o->n, now_ms(r));
+		}
+		for (unsigned i = 0; i < a->re.nkv; i++)
+			free(a->vals[i]);
+		free(a);
+		return;
+	}
+	case RE_DISK: {
+		struct rig_node *rn = &r->node[e->a];
+		struct vms_node_event ev = {.type = VMS_NEV_DISK};
+
+		if (sim_disk_finish(rn->sd, e->b, &ev.disk))
+			node_event(rn, ev);
+		return;
+	}
+	default:
+		break;
+	}
+	c = conn_find(r, e->a);
+	side = c->side[e->b];
+	if (e->type == RE_MSG) {
+		struct vms_msg m;
+		struct vms_iov iov;
+		int rc = vms_msg_decode(e->p, e->len, &m, &iov);
+
+		vms_assert(rc == 0);
+		if (c->open && c->life[e->b] == life_of(r, side)) {
+			if (side < 100)
+				node_event(&r->node[side], (struct vms_node_event){.type = VMS_NEV_MSG,
+										   .conn = c->id,
+										   .msg = &m});
+			else
+				gw_msg(r, &r->gw[side - 100], c->id, &m);
+		}
+		free(e->p);
+		return;
+	}
+	if (c->life[e->b] != life_of(r, side))
+		return;
+	if (e->type == RE_UP) {
+		if (side >= 100) {
+			if (e->b == 0)
+				gw_hello(r, &r->gw[side - 100], c->id);
+			return;
+		}
+		node_event(&r->node[side],
+			   (struct vms_node_event){.type = e->b == 0 ? VMS_NEV_CONN_UP :
+								       VMS_NEV_ACCEPT,
+						   .conn = c->id,
+						   .node = (uint32_t)(c->side[1 - e->b] + 1)});
+	} else if (side >= 100) {
+		gw_conn_down(r, &r->gw[side - 100], c->id);
+	} else {
+		node_event(&r->node[side],
+			   (struct vms_node_event){.type = VMS_NEV_CONN_DOWN, .conn = c->id});
+	}
+}
+
+bool rig_step(struct rig *r)
+{
+	uint64_t next = UINT64_MAX;
+	struct rig_node *due = NULL;
+	struct rig_event e;
+
+	for (unsigned i = 0; i < r->nnodes; i++) {
+		struct rig_node *rn = &r->node[i];
+		uint64_t at;
+
+		if (!rn->n || rn->fatal || rn->deadline_ms == UINT64_MAX)
+			continue;
+		at = rn->deadline_ms < 100000 ? 0 : (rn->deadline_ms - 100000) * 1000;
+		if (at < next) {
+			next = at;
+			due = rn;
+		}
+	}
+	if (r->nev && r->ev[0].at <= next) {
+		pop(r, &e);
+		if (e.at > r->now_us)
+			r->now_us = e.at;
+		event(r, &e);
+		return true;
+	}
+	if (!due)
+		return false;
+	if (next > r->now_us)
+		r->now_us = next;
+	due->deadline_ms = UINT64_MAX;
+	node_event(due, (struct vms_node_event){.type = VMS_NEV_TIMER});
+	return true;
+}
+
+void rig_run(struct rig *r, uint64_t ms)
+{
+	uint64_t end = r->now_us + ms * 1000;
+
+	while (r->now_us < end && rig_step(r))
+		;
+}
+
+bool rig_wait(struct rig *r, struct rig_reply *re, uint64_t ms)
+{
+	uint64_t end = r->now_us + ms * 1000;
+
+	while (!re->done && r->now_us < end && rig_step(r))
+		;
+	return re->done;
+}
+
+bool rig_active(struct rig *r)
+{
+	for (uint32_t p = 0; p < 1u << r->part_bits; p++) {
+		struct rig_node *rn = &r->node[rig_primary(r, p)];
+		struct part *pt = rn->n && !rn->fatal ? node_part(rn->n, p) : NULL;
+
+		if (!part_serving(pt) || !part_members_ready(pt))
+			return false;
+	}
+	return true;
+}
+
+bool rig_wait_active(struct rig *r, uint64_t ms)
+{
+	uint64_t end = r->now_us + ms * 1000;
+
+	while (!rig_active(r)) {
+		if (r->now_us >= end || !rig_step(r))
+			return false;
+	}
+	return true;
+}
+
+unsigned rig_primary(struct rig *r, uint32_t part)
+{
+	return part % r->nnodes;
+}
+
+void rig_node_start(struct rig *r, unsigned i)
+{
+	struct rig_node *rn = &r->node[i];
+	struct vms_node_conf conf = {.node_id = i + 1,
+				     .part_bits = r->part_bits,
+				     .timing = vms_timing_default(1.0),
+				     .gen_bytes_max = r->gen_bytes,
+				     .container_bytes_max = r->container_bytes,
+				     .seed = vms_rng_u64(&r->rng),
+				     .mutant = r->mutant};
+	struct vms_node_update up = {rn,	n_send,	   n_close, n_connect, n_deadline,
+				     n_fatal, n_stopped, n_log};
+	struct vms_errmsg e = {""};
+	int rc;
+
+	snprintf(conf.name, sizeof(conf.name), "n%u", i + 1);
+	snprintf(conf.address, sizeof(conf.address), "n%u:1", i + 1);
+	memcpy(conf.cluster_uuid, r->uuid, 16);
+	rn->fatal = rn->stopped = false;
+	rn->cat = (struct rig_cat){{&cat_ops}, r, rn};
+	rc = vms_node_open(&rn->n, &conf, &rn->disk, &rn->cat.base, &up, now_ms(r), &e);
+	if (rc) {
+		fprintf(stderr, "node %u does not start: %s %s\n", i + 1, vms_err_name(rc), e.text);
+		rn->fatal = true;
+		rn->n = NULL;
+		return;
+	}
+	vms_node_turn_end(rn->n, now_ms(r));
+}
+
+void rig_node_crash(struct rig *r, unsigned i, bool power)
+{
+	struct rig_node *rn = &r->node[i];
+
+	if (!rn->n)
+		return;
+	for (size_t k = 0; k < r->conns.n; k++) {
+		struct rig_conn *c = &r->conns.d[k];
+
+		if (c->open && (c->side[0] == (int)i || c->side[1] == (int)i))
+			conn_break(r, c);
+	}
+	vms_node_close(rn->n);
+	rn->n = NULL;
+	rn->life++;
+	sim_disk_crash(rn->sd, power);
+}
+
+void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack)
+{
+	struct vms_cat_volume v = {.branch = branch,
+				   .lineage = branch,
+				   .size_bytes = 1 << 30,
+				   .snap_gen = 1,
+				   .write_ack = (uint8_t)write_ack,
+				   .state = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX], *val;
+
+	snprintf(v.name, sizeof(v.name), "v%llu", (unsigned long long)branch);
+	vms_cat_key_volume(key, v.name, NULL);
+	val = vms_cat_volume_encode(&v);
+	r->revision++;
+	kv_set(r, key, val);
+	free(val);
+}
+
+void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bits, uint64_t seed)
+{
+	struct vms_cat_cluster cl = {.part_bits = part_bits,
+				     .copies = copies,
+				     .min_copies = copies,
+				     .timing_factor = 1.0,
+				     .next_branch = 10};
+	char key[VMS_CAT_KEY_BYTES_MAX], *val;
+
+	vms_rng_init(&r->rng, seed);
+	r->nnodes = nnodes;
+	r->copies = copies;
+	r->part_bits = part_bits;
+	for (int i = 0; i < 16; i++)
+		r->uuid[i] = (uint8_t)(i + 1);
+	memcpy(cl.uuid, r->uuid, 16);
+	r->revision = 1;
+	val = vms_cat_cluster_encode(&cl);
+	kv_set(r, "cluster", val);
+	free(val);
+	for (unsigned i = 0; i < nnodes; i++) {
+		struct vms_cat_node cn = {.id = i + 1, .weight = 100};
+
+		snprintf(cn.name, sizeof(cn.name), "n%u", i + 1);
+		snprintf(cn.address, sizeof(cn.address), "n%u:1", i + 1);
+		snprintf(cn.zone, sizeof(cn.zone), "z%u", i + 1);
+		vms_cat_key_node(key, i + 1);
+		val = vms_cat_node_encode(&cn);
+		kv_set(r, key, val);
+		free(val);
+	}
+	for (uint32_t p = 0; p < 1u << part_bits; p++) {
+		struct vms_part_conf pc = {.epoch = 1, .nmembers = copies};
+
+		for (unsigned k = 0; k < copies; k++)
+			pc.member[k].node = (rig_primary(r, p) + k) % nnodes + 1;
+		pc.primary = pc.member[0].node;
+		vms_cat_key_part(key, p);
+		val = vms_cat_part_encode(&pc);
+		kv_set(r, key, val);
+		free(val);
+	}
+	for (unsigned i = 0; i < nnodes; i++) {
+		struct rig_node *rn = &r->node[i];
+		struct sim_disk_conf dc = {.log_bytes = RIG_LOG_BYTES,
+					   .latency_us_min = 20,
+					   .latency_us_max = 200,
+					   .sync_us_min = 100,
+					   .sync_us_max = 500,
+					   .read_now_percent = 50,
+					   .space_bytes = r->space_bytes ? r->space_bytes :
+									   1ull << 30,
+					   .schedule = d_schedule,
+					   .ctx = rn};
+		struct vms_node_conf conf = {.node_id = i + 1, .part_bits = part_bits};
+		struct vms_errmsg e;
+
+		memcpy(conf.cluster_uuid, r->uuid, 16);
+		rn->r = r;
+		rn->idx = i;
+		rn->life = 1;
+		rn->sd = sim_disk_new(&dc, vms_rng_u64(&r->rng));
+		rn->disk = sim_disk_ops(rn->sd);
+		vms_assert(vms_node_format(&rn->disk, &conf, &e) == 0);
+		rig_node_start(r, i);
+	}
+	for (unsigned g = 0; g < RIG_GWS; g++) {
+		r->gw[g].id = g + 1;
+		r->gw[g].incarnation = 1;
+	}
+}
+
+void rig_close(struct rig *r)
+{
+	struct rig_event e;
+
+	for (unsigned i = 0; i < r->nnodes; i++) {
+		vms_node_close(r->node[i].n);
+		sim_disk_free(r->node[i].sd);
+	}
+	while (pop(r, &e)) {
+		if (e.type == RE_CAT) {
+			struct cat_answer *a = e.p;
+
+			for (unsigned i = 0; i < a->re.nkv; i++)
+				free(a->vals[i]);
+		}
+		if (e.type != RE_DISK)
+			free(e.p);
+	}
+	free(r->ev);
+	for (size_t i = 0; i < r->kv.n; i++)
+		free(r->kv.d[i].val);
+	VMS_VEC_FREE(&r->kv);
+	VMS_VEC_FREE(&r->conns);
+	VMS_VEC_FREE(&r->watches);
+	memset(r, 0, sizeof(*r));
+}

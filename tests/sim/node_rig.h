@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Several storage nodes in one process for unit tests: virtual clock, simulated
+ * disks, messages through encode and decode, a catalog in memory, and hand-driven
+ * gateways that answer ticks and invalidations by themselves.
+ */
+#ifndef NODE_RIG_H
+#define NODE_RIG_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/node_int.h"
+#include "tests/sim/sim_disk.h"
+
+#define RIG_NODES 3
+#define RIG_GWS	  2
+#define RIG_LOG_BYTES (4u << 20)
+
+struct rig;
+struct rig_kv {
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	char *val;
+	uint64_t mod;
+};
+struct rig_watch {
+	uint64_t id, from;
+	char prefix[64];
+	vms_cat_done_fn fn;
+	void *arg;
+	struct rig_node *owner;
+};
+struct rig_cat {
+	struct vms_catalog base;
+	struct rig *r;
+	struct rig_node *owner;
+};
+struct rig_node {
+	struct rig *r;
+	unsigned idx;
+	struct vms_node *n;
+	struct sim_disk *sd;
+	struct vms_disk disk;
+	struct rig_cat cat;
+	uint64_t deadline_ms;
+	uint32_t life;
+	bool fatal, stopped;
+	char why[300];
+};
+struct rig_conn {
+	uint64_t id;
+	int side[2]; /* node index, or 100 + gateway */
+	uint32_t life[2];
+	bool open;
+	uint64_t last_us[2];
+};
+struct rig_reply {
+	bool done;
+	int status;
+	struct vms_msg m;
+	uint8_t *body, *payload;
+};
+struct rig_gw {
+	uint32_t id;
+	uint64_t incarnation;
+	uint64_t conn[RIG_NODES];
+	bool up[RIG_NODES];
+	uint64_t tick[RIG_NODES], tick_inc[RIG_NODES];
+	uint64_t epoch[64];
+	bool mute_inval; /* do not answer INVALIDATE */
+	bool mute_tick;
+	unsigned invals, updates;
+	uint64_t next_seq[256];
+	struct {
+		uint64_t req;
+		struct rig_reply *re;
+	} wait[512];
+	unsigned nwait;
+};
+enum rig_ev { RE_MSG, RE_DOWN, RE_UP, RE_DISK, RE_CAT, RE_WATCH };
+struct rig_event {
+	uint64_t at, seq;
+	enum rig_ev type;
+	uint64_t a, b;
+	uint32_t life;
+	void *p;
+	size_t len;
+};
+struct rig {
+	uint64_t now_us, seq;
+	struct rig_event *ev;
+	size_t nev, room;
+	struct rig_node node[RIG_NODES];
+	struct rig_gw gw[RIG_GWS];
+	VMS_VEC(struct rig_conn) conns;
+	VMS_VEC(struct rig_kv) kv;
+	VMS_VEC(struct rig_watch) watches;
+	uint64_t revision, next_watch, next_req;
+	unsigned part_bits, nnodes, copies;
+	uint8_t uuid[16];
+	struct vms_rng rng;
+	uint64_t gen_bytes;
+	uint32_t container_bytes, mutant;
+	bool verbose;
+	uint64_t space_bytes;
+};
+
+void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bits, uint64_t seed);
+void rig_close(struct rig *r);
+void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack);
+void rig_node_start(struct rig *r, unsigned i);
+void rig_node_crash(struct rig *r, unsigned i, bool power);
+void rig_run(struct rig *r, uint64_t ms);
+bool rig_step(struct rig *r); /* one event or deadline */
+bool rig_active(struct rig *r); /* all partitions served */
+bool rig_wait_active(struct rig *r, uint64_t ms);
+void rig_gw_connect(struct rig *r, unsigned g, unsigned node);
+void rig_gw_restart(struct rig *r, unsigned g);
+unsigned rig_primary(struct rig *r, uint32_t part); /* node index */
+/* Sends m from gateway g to node; re is filled when the answer comes. */
+void rig_send(struct rig *r, unsigned g, unsigned node, struct vms_msg *m, struct rig_reply *re);
+bool rig_wait(struct rig *r, struct rig_reply *re, uint64_t ms);
+void rig_reply_free(struct rig_reply *re);
+uint64_t rig_cat_number(struct rig *r, const char *key);
+
+#endif

@@ -1,0 +1,581 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Storage node core: several nodes in one process over simulated disks. */
+#include "tests/sim/node_rig.h"
+#include "tests/unit/cunit.h"
+
+#define BR 7ull
+#define CHUNK VMS_CHUNK_BYTES
+
+static struct rig R;
+
+static uint32_t part_of(uint32_t extent)
+{
+	return vms_extent_partition(BR, extent, R.part_bits);
+}
+
+static void up(unsigned nnodes, unsigned copies, unsigned bits, uint64_t seed, unsigned ack)
+{
+	rig_open(&R, nnodes, copies, bits, seed);
+	rig_volume(&R, BR, ack);
+	CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 20000));
+	for (unsigned g = 0; g < RIG_GWS; g++)
+		for (unsigned i = 0; i < nnodes; i++)
+			rig_gw_connect(&R, g, i);
+	rig_run(&R, 600);
+}
+
+static void fill(uint8_t *b, uint64_t seed)
+{
+	struct vms_rng g;
+
+	vms_rng_init(&g, seed);
+	vms_rng_fill(&g, b, CHUNK);
+}
+
+struct w {
+	uint8_t kind, mask;
+	uint16_t chunk, count;
+	uint32_t extent, flags, slot;
+	uint64_t sequence, tick, tick_inc;
+	const uint8_t *data;
+	size_t bytes;
+};
+
+static void write_send(unsigned g, const struct w *w, struct rig_reply *re)
+{
+	struct vms_piece pc = {w->chunk, w->count ? w->count : 1, w->mask ? w->mask : 0xff, 0, 0};
+	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
+	struct vms_iov iov = {w->data, w->bytes};
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(w->extent), .branch = BR,
+			    .snap_gen = 1, .lun_fence = 1, .extent = w->extent,
+			    .flags = (uint16_t)w->flags, .slot = w->slot, .sequence = w->sequence,
+			    .tick = w->tick, .tick_incarnation = w->tick_inc};
+	size_t off = w->kind == VMS_WRITE_CAW ? w->bytes / 2 : 0;
+
+	if (w->kind != VMS_WRITE_ZERO)
+		pc.crc = vms_crc32c(0, w->data + off, w->bytes - off);
+	vms_write_body_encode(body, w->kind, &pc, 1);
+	m.body = body;
+	m.body_bytes = sizeof(body);
+	if (w->bytes) {
+		m.payload = &iov;
+		m.npayload = 1;
+		m.payload_bytes = w->bytes;
+	}
+	m.epoch = R.gw[g].epoch[m.partition];
+	rig_send(&R, g, rig_primary(&R, m.partition), &m, re);
+}
+
+static void part_print(uint32_t number)
+{
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		struct part *p = R.node[i].n ? node_part(R.node[i].n, number) : NULL;
+		struct vms_node *n = R.node[i].n;
+
+		if (!p)
+			continue;
+		fprintf(stderr,
+			"node %u part %u primary %d state %d seq %llu com %llu app %llu own %llu all "
+			"%llu told %llu wait %u pend %d inval %u locks %d ceil %llu/%llu pos %llu room "
+			"%llu used %llu nospc %d\n",
+			i + 1, number, p->primary, p->state, (unsigned long long)p->seq_last,
+			(unsigned long long)p->committed, (unsigned long long)p->applied,
+			(unsigned long long)p->own_durable, (unsigned long long)p->all_durable,
+			(unsigned long long)p->told_commit, p->nwait, p->pend_head != NULL,
+			p->pend_head ? p->pend_head->inval_left : 0, p->locks != NULL,
+			(unsigned long long)p->ceiling, (unsigned long long)p->ceiling_ordered,
+			(unsigned long long)p->next_pos,
+			(unsigned long long)vms_wal_room_bytes(n->wal),
+			(unsigned long long)vms_wal_used_bytes(n->wal), n->nospc);
+		for (unsigned k = 0; k < p->nm; k++)
+			fprintf(stderr, "   member %u streaming %d sent %llu held %llu dur %llu\n",
+				p->m[k].node, p->m[k].streaming, (unsigned long long)p->m[k].sent,
+				(unsigned long long)p->m[k].held, (unsigned long long)p->m[k].durable);
+	}
+}
+
+/* Write and retry until it is settled. */
+static int write_sync(unsigned g, struct w *w)
+{
+	struct rig_reply re;
+	int st = VMS_E_TIMEOUT;
+
+	if (!w->sequence)
+		w->sequence = ++R.gw[g].next_seq[w->slot];
+	for (int i = 0; i < 400; i++) {
+		uint32_t p = part_of(w->extent);
+		unsigned nd = rig_primary(&R, p);
+
+		if (!R.gw[g].up[nd]) {
+			rig_gw_connect(&R, g, nd);
+			rig_run(&R, 100);
+			w->flags |= VMS_F_RETRY;
+			continue;
+		}
+		write_send(g, w, &re);
+		if (!rig_wait(&R, &re, 20000)) {
+			part_print(p);
+			R.gw[g].nwait = 0;
+			return VMS_E_TIMEOUT;
+		}
+		st = re.status;
+		if (!st || st == VMS_E_EPOCH)
+			R.gw[g].epoch[p] = re.m.epoch;
+		rig_reply_free(&re);
+		if (st == VMS_E_DISCONNECTED || st == VMS_E_AGAIN || st == VMS_E_NOT_PRIMARY) {
+			w->flags |= VMS_F_RETRY;
+			rig_run(&R, 50);
+			continue;
+		}
+		if (st != VMS_E_EPOCH)
+			return st;
+	}
+	return st;
+}
+
+static int lba_read(unsigned g, uint32_t extent, uint16_t chunk, uint8_t *out, vms_addr *addr)
+{
+	struct rig_reply re;
+	uint8_t body[2];
+	int st = VMS_E_TIMEOUT;
+
+	vms_put_le16(body, chunk);
+	for (int i = 0; i < 400; i++) {
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(extent),
+				    .branch = BR, .snap_gen = 1, .extent = extent, .body = body,
+				    .body_bytes = 2};
+		unsigned nd = rig_primary(&R, m.partition);
+
+		if (!R.gw[g].up[nd]) {
+			rig_gw_connect(&R, g, nd);
+			rig_run(&R, 100);
+			continue;
+		}
+		m.epoch = R.gw[g].epoch[m.partition];
+		rig_send(&R, g, nd, &m, &re);
+		if (!rig_wait(&R, &re, 20000))
+			return VMS_E_TIMEOUT;
+		st = re.status;
+		if (!st || st == VMS_E_EPOCH)
+			R.gw[g].epoch[m.partition] = re.m.epoch;
+		if (st == 0) {
+			*addr = vms_get_le64(re.body);
+			st = (int16_t)vms_get_le16(re.body + 12);
+			if (st == VMS_E_GONE || st == VMS_E_UNKNOWN) {
+				rig_reply_free(&re);
+				rig_run(&R, 10);
+				continue;
+			}
+			if (*addr == VMS_ADDR_HOLE)
+				memset(out, 0, CHUNK);
+			else if (st == 0 && re.m.payload_bytes == CHUNK)
+				memcpy(out, re.payload, CHUNK);
+			if (st == 0 && *addr && vms_crc32c(0, out, CHUNK) !=
+							vms_get_le32(re.body + 8))
+				st = VMS_E_CORRUPT;
+			rig_reply_free(&re);
+			return st;
+		}
+		rig_reply_free(&re);
+		rig_run(&R, 20);
+	}
+	return st;
+}
+
+static int get_page(unsigned g, uint32_t extent, unsigned sub, vms_addr *entry)
+{
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = part_of(extent), .branch = BR,
+			    .snap_gen = 1, .extent = extent, .aux = 1u << sub};
+	unsigned nd = rig_primary(&R, m.partition);
+	int st;
+
+	for (int i = 0; i < 400; i++) {
+		if (!R.gw[g].up[nd]) {
+			rig_gw_connect(&R, g, nd);
+			rig_run(&R, 100);
+			continue;
+		}
+		m.epoch = R.gw[g].epoch[m.partition];
+		m.tick = 0;
+		rig_send(&R, g, nd, &m, &re);
+		if (!rig_wait(&R, &re, 20000))
+			return VMS_E_TIMEOUT;
+		st = re.status;
+		if (!st || st == VMS_E_EPOCH)
+			R.gw[g].epoch[m.partition] = re.m.epoch;
+		if (!st) {
+			CU_ASSERT_EQUAL(vms_get_le32(re.body), 1);
+			for (unsigned k = 0; k < 128; k++)
+				entry[k] = re.body[5] & 1 ? 0 : vms_get_le64(re.body + 16 + 8 * k);
+			rig_reply_free(&re);
+			return 0;
+		}
+		rig_reply_free(&re);
+		rig_run(&R, 20);
+	}
+	return VMS_E_TIMEOUT;
+}
+
+static int addr_read(unsigned g, unsigned nd, vms_addr a, uint8_t *out)
+{
+	struct rig_reply re;
+	uint8_t body[8];
+	struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
+			    .partition = vms_addr_partition(a, R.part_bits), .body = body,
+			    .body_bytes = 8};
+	int st;
+
+	vms_put_le64(body, a);
+	rig_send(&R, g, nd, &m, &re);
+	if (!rig_wait(&R, &re, 20000))
+		return VMS_E_TIMEOUT;
+	st = re.status;
+	if (!st) {
+		st = (int16_t)vms_get_le16(re.body + 12);
+		if (!st)
+			memcpy(out, re.payload, CHUNK);
+	}
+	rig_reply_free(&re);
+	return st;
+}
+
+static void test_write_read(void)
+{
+	uint8_t a[CHUNK], b[CHUNK], x[CHUNK];
+	vms_addr addr, e[128];
+	struct w w = {.kind = VMS_WRITE_DATA, .extent = 3, .chunk = 5, .data = a, .bytes = CHUNK};
+
+	up(3, 2, 3, 1, VMS_ACK_DISK);
+	fill(a, 1);
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(lba_read(1, 3, 5, x, &addr), 0);
+	CU_ASSERT_EQUAL(memcmp(a, x, CHUNK), 0);
+	CU_ASSERT_TRUE(vms_addr_is_log(addr, R.part_bits));
+	CU_ASSERT_EQUAL(get_page(1, 3, 0, e), 0);
+	CU_ASSERT_EQUAL(e[5], addr);
+	CU_ASSERT_EQUAL(e[6], 0);
+	/* a part of it: the old address is gone, the new one names the merged chunk */
+	fill(b, 2);
+	w = (struct w){.kind = VMS_WRITE_DATA, .extent = 3, .chunk = 5, .mask = 0x0c, .data = b,
+		       .bytes = 1024};
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(R.gw[1].invals, 1);
+	CU_ASSERT_EQUAL(addr_read(1, rig_primary(&R, part_of(3)), addr, x), VMS_E_GONE);
+	memcpy(a + 1024, b, 1024);
+	CU_ASSERT_EQUAL(lba_read(1, 3, 5, x, &addr), 0);
+	CU_ASSERT_EQUAL(memcmp(a, x, CHUNK), 0);
+	/* zeros are a hole */
+	w = (struct w){.kind = VMS_WRITE_ZERO, .extent = 3, .chunk = 0, .count = 100};
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(lba_read(1, 3, 5, x, &addr), 0);
+	CU_ASSERT_EQUAL(addr, VMS_ADDR_HOLE);
+	rig_close(&R);
+}
+
+static void test_late(void)
+{
+	uint8_t a[CHUNK];
+	struct w w = {.kind = VMS_WRITE_DATA, .extent = 0, .chunk = 1, .data = a, .bytes = CHUNK,
+		      .sequence = 5, .slot = 3};
+	uint64_t tick, inc;
+	unsigned nd;
+	struct rig_reply re;
+
+	up(3, 2, 2, 2, VMS_ACK_DISK);
+	fill(a, 1);
+	nd = rig_primary(&R, part_of(0));
+	tick = R.gw[0].tick[nd];
+	inc = R.gw[0].tick_inc[nd];
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	/* the same op again: its old answer; a lower sequence: refused */
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(R.node[nd].n->st.dups, 1);
+	w.sequence = 4;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_STALE_SEQ);
+	/* too old, by the tick; a tick of another process; no tick */
+	rig_run(&R, 3000);
+	w.sequence = 6;
+	w.tick = tick;
+	w.tick_inc = inc;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_TOO_OLD);
+	w.tick = R.gw[0].tick[nd];
+	w.tick_inc = inc + 1;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_TOO_OLD);
+	w.tick = 0;
+	/* a cancel before it arrives leaves a tombstone */
+	{
+		struct vms_msg m = {.type = VMS_MSG_CANCEL, .partition = part_of(0), .slot = 3,
+				    .sequence = 7};
+
+		rig_send(&R, 0, nd, &m, &re);
+		CU_ASSERT_TRUE(rig_wait(&R, &re, 1000));
+		CU_ASSERT_EQUAL(re.status, 0);
+		rig_reply_free(&re);
+	}
+	w.sequence = 7;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_CANCELLED);
+	/* an older incarnation of the gateway is fenced off */
+	R.gw[1].id = 1;
+	R.gw[1].incarnation = 2;
+	for (unsigned i = 0; i < 3; i++) {
+		R.gw[1].conn[i] = 0;
+		rig_gw_connect(&R, 1, i);
+	}
+	rig_run(&R, 500);
+	CU_ASSERT_TRUE(R.gw[1].up[nd]);
+	CU_ASSERT_FALSE(R.gw[0].up[nd]);
+	rig_close(&R);
+}
+
+/* A write waits for the other gateway's answer, or for the end of its lease. */
+static void test_invalidate(void)
+{
+	uint8_t a[CHUNK], x[CHUNK];
+	vms_addr e[128], addr;
+	struct rig_reply re;
+	struct w w = {.kind = VMS_WRITE_DATA, .extent = 1, .chunk = 2, .data = a, .bytes = CHUNK,
+		      .sequence = 1};
+	uint64_t t0;
+
+	up(3, 2, 2, 3, VMS_ACK_DISK);
+	fill(a, 9);
+	CU_ASSERT_EQUAL(lba_read(0, 1, 2, x, &addr), 0);
+	CU_ASSERT_EQUAL(get_page(1, 1, 0, e), 0);
+	R.gw[1].mute_inval = true;
+	R.gw[1].mute_tick = true;
+	t0 = R.now_us;
+	write_send(0, &w, &re);
+	rig_run(&R, 500);
+	CU_ASSERT_FALSE(re.done);
+	/* ordered, not committed: the old content, not to be cached */
+	CU_ASSERT_EQUAL(lba_read(0, 1, 2, x, &addr), 0);
+	CU_ASSERT_EQUAL(addr, VMS_ADDR_ASK);
+	CU_ASSERT_EQUAL(x[0] | x[1] | x[100], 0);
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	CU_ASSERT_TRUE(R.now_us - t0 > 1500000);
+	rig_reply_free(&re);
+	rig_close(&R);
+}
+
+static void test_caw(void)
+{
+	uint8_t d[1024], x[CHUNK];
+	vms_addr addr;
+	struct w w = {.kind = VMS_WRITE_CAW, .extent = 2, .chunk = 9, .mask = 0x02, .data = d,
+		      .bytes = 1024};
+
+	up(3, 2, 2, 4, VMS_ACK_DISK);
+	memset(d, 0, 512);
+	memset(d + 512, 0xaa, 512);
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	w.sequence = 0;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_MISCOMPARE);
+	/* asked again: the kept outcome, though the content would match by now */
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_MISCOMPARE);
+	w = (struct w){.kind = VMS_WRITE_ORWRITE, .extent = 2, .chunk = 9, .mask = 0x02, .data = d,
+		       .bytes = 512};
+	memset(d, 0x55, 512);
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(lba_read(1, 2, 9, x, &addr), 0);
+	CU_ASSERT_EQUAL(x[512], 0xff);
+	CU_ASSERT_EQUAL(x[511], 0);
+	CU_ASSERT_EQUAL(x[1024], 0);
+	rig_close(&R);
+}
+
+/* ---- long runs ---- */
+
+#define NEXT 6u
+#define NCH  96u
+struct model {
+	uint8_t d[NEXT][NCH][8]; /* value of each sector, 0: zeros */
+	VMS_VEC(struct {
+		vms_addr a;
+		uint32_t crc;
+	}) seen;
+};
+static struct model M;
+
+static void sector(uint8_t *b, uint8_t v, uint32_t ext, unsigned ch, unsigned s)
+{
+	memset(b, v, 512);
+	if (v) {
+		vms_put_le32(b, ext);
+		vms_put_le32(b + 4, ch * 8 + s);
+	}
+}
+
+static void model_chunk(uint32_t ext, unsigned ch, uint8_t *out)
+{
+	for (unsigned s = 0; s < 8; s++)
+		sector(out + s * 512, M.d[ext][ch][s], ext, ch, s);
+}
+
+static unsigned bad;
+static void check_chunk(unsigned g, uint32_t ext, unsigned ch)
+{
+	uint8_t want[CHUNK], x[CHUNK];
+	vms_addr addr = 0;
+	int rc = lba_read(g, ext, (uint16_t)ch, x, &addr);
+
+	model_chunk(ext, ch, want);
+	if (rc || memcmp(x, want, CHUNK)) {
+		if (bad++ < 5)
+			fprintf(stderr, "extent %u chunk %u: rc %d, sector0 %u want %u addr %llx\n", ext,
+				ch, rc, x[100], want[100], (unsigned long long)addr);
+		return;
+	}
+	if (addr <= 1)
+		return;
+	/* an address never names other content */
+	for (size_t i = 0; i < M.seen.n; i++)
+		if (M.seen.d[i].a == addr) {
+			if (M.seen.d[i].crc != vms_crc32c(0, x, CHUNK))
+				bad++;
+			return;
+		}
+	VMS_VEC_RESERVE(&M.seen, M.seen.n + 1);
+	M.seen.d[M.seen.n].a = addr;
+	M.seen.d[M.seen.n++].crc = vms_crc32c(0, x, CHUNK);
+}
+
+static void random_op(unsigned ops, bool memory)
+{
+	static uint8_t buf[CHUNK * 2];
+
+	for (unsigned i = 0; i < ops && bad < 5; i++) {
+		uint32_t ext = (uint32_t)vms_rng_below(&R.rng, NEXT);
+		unsigned ch = (unsigned)vms_rng_below(&R.rng, NCH), g = i & 1;
+		uint8_t v = (uint8_t)vms_rng_between(&R.rng, 1, 255), mask = 0xff;
+		struct w w = {.extent = ext, .chunk = (uint16_t)ch, .slot = i % 8, .data = buf};
+		unsigned what = (unsigned)vms_rng_below(&R.rng, 100), k = 0;
+		int rc;
+
+		if (memory)
+			w.flags |= VMS_F_MEMORY;
+		if (what < 25) {
+			check_chunk(g, ext, ch);
+			continue;
+		}
+		if (what < 40) {
+			w.kind = VMS_WRITE_ZERO;
+			w.count = (uint16_t)vms_rng_between(&R.rng, 1, what < 33 ? 3 : NCH);
+			if (w.count > NCH - ch)
+				w.count = (uint16_t)(NCH - ch);
+			w.mask = w.count == 1 ? (uint8_t)vms_rng_between(&R.rng, 1, 255) : 0xff;
+			rc = write_sync(g, &w);
+			if (rc == 0)
+				for (unsigned c = ch; c < ch + w.count; c++)
+					for (unsigned s = 0; s < 8; s++)
+						if (w.mask >> s & 1)
+							M.d[ext][c][s] = 0;
+		} else {
+			w.kind = what < 50 ? VMS_WRITE_CAW : VMS_WRITE_DATA;
+			if (what < 70)
+				mask = (uint8_t)vms_rng_between(&R.rng, 1, 255);
+			w.mask = mask;
+			if (w.kind == VMS_WRITE_CAW)
+				for (unsigned s = 0; s < 8; s++)
+					if (mask >> s & 1)
+						sector(buf + 512 * k++, M.d[ext][ch][s], ext, ch, s);
+			for (unsigned s = 0; s < 8; s++)
+				if (mask >> s & 1)
+					sector(buf + 512 * k++, v, ext, ch, s);
+			w.bytes = 512 * k;
+			rc = write_sync(g, &w);
+			if (rc == 0)
+				for (unsigned s = 0; s < 8; s++)
+					if (mask >> s & 1)
+						M.d[ext][ch][s] = v;
+		}
+		if (rc && rc != VMS_E_BUSY && rc != VMS_E_TOO_OLD) {
+			fprintf(stderr, "op %u kind %u: %s\n", i, w.kind, vms_err_name(rc));
+			bad++;
+		}
+	}
+}
+
+static void check_all(void)
+{
+	for (uint32_t e = 0; e < NEXT; e++)
+		for (unsigned c = 0; c < NCH; c++)
+			check_chunk(c & 1, e, c);
+}
+
+static void long_up(uint64_t seed, unsigned ack)
+{
+	memset(&M, 0, sizeof(M));
+	bad = 0;
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	up(3, 2, 2, seed, ack);
+}
+
+static void long_down(void)
+{
+	CU_ASSERT_EQUAL(bad, 0);
+	VMS_VEC_FREE(&M.seen);
+	rig_close(&R);
+}
+
+static void test_drain(void)
+{
+	uint64_t drains = 0, ckpts = 0, swept = 0;
+
+	long_up(11, VMS_ACK_DISK);
+	for (int i = 0; i < 8; i++) {
+		random_op(600, false);
+		check_all();
+	}
+	rig_run(&R, 12000);
+	check_all();
+	for (int i = 0; i < 3; i++) {
+		drains += R.node[i].n->st.drained_chunks;
+		ckpts += R.node[i].n->st.checkpoints;
+		swept += R.node[i].n->st.swept;
+	}
+	CU_ASSERT_TRUE(drains > 100);
+	CU_ASSERT_TRUE(ckpts > 3);
+	CU_ASSERT_TRUE(swept > 0);
+	CU_ASSERT_TRUE(R.gw[0].updates + R.gw[1].updates == 0 || drains > 0);
+	long_down();
+}
+
+static void crash_run(uint64_t seed, bool power)
+{
+	long_up(seed, VMS_ACK_DISK);
+	for (int i = 0; i < 12 && bad < 5; i++) {
+		unsigned nd = (unsigned)vms_rng_below(&R.rng, 3);
+
+		random_op(150, false);
+		rig_run(&R, vms_rng_below(&R.rng, 30));
+		rig_node_crash(&R, nd, power);
+		if (vms_rng_below(&R.rng, 3) == 0)
+			rig_node_crash(&R, (nd + 1) % 3, power);
+		rig_run(&R, vms_rng_below(&R.rng, 500));
+		for (unsigned k = 0; k < 3; k++)
+			if (!R.node[k].n)
+				rig_node_start(&R, k);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		for (unsigned k = 0; k < 3; k++)
+			if (R.node[k].fatal)
+				bad++;
+		check_all();
+	}
+	long_down();
+}
+
+static void test_crash(void)
+{
+	for (uint64_t s = 0; s < 6; s++)
+		crash_run(100 + s, s & 1);
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(test_write_read), VMS_TEST(test_late), VMS_TEST(test_invalidate),
+	VMS_TEST(test_caw),	   VMS_TEST(test_drain), VMS_TEST(test_crash),
+};
+
+VMS_TEST_MAIN("node", tests)

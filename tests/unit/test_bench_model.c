@@ -321,7 +321,9 @@ static void compare_and_write(void)
 
 	put(m, 1, 3, 1, 2);
 	vms_model_stamp(m, old, 1, 1, 3, 1);
+	vms_model_read_begin(m, 3, 1, 10);
 	vms_model_write_begin(m, 2, 3, 1, 10, false);
+	vms_model_read_begin(m, 3, 1, 11);
 	vms_model_write_begin(m, 3, 3, 1, 11, false);
 	CU_ASSERT_EQUAL(vms_model_compared(m, 3, 1, old, 10, 20, NULL), 0);
 	vms_model_write_done(m, 2, 3, 1, 20);
@@ -333,8 +335,21 @@ static void compare_and_write(void)
 	m = fresh(true);
 	put(m, 1, 3, 1, 2);
 	put(m, 2, 3, 3, 4);
+	vms_model_read_begin(m, 3, 1, 10);
 	vms_model_write_begin(m, 3, 3, 1, 10, false);
 	CU_ASSERT_EQUAL(vms_model_compared(m, 3, 1, old, 10, 20, NULL), 1);
+	vms_model_free(m);
+
+	/* Before a concurrent write that was acknowledged first: right. */
+	m = fresh(true);
+	put(m, 1, 3, 1, 2);
+	vms_model_write_begin(m, 2, 3, 1, 5, false);
+	vms_model_read_begin(m, 3, 1, 10);
+	vms_model_write_begin(m, 3, 3, 1, 10, false);
+	vms_model_write_done(m, 2, 3, 1, 15);
+	CU_ASSERT_EQUAL(vms_model_compared(m, 3, 1, old, 10, 20, NULL), 0);
+	vms_model_write_done(m, 3, 3, 1, 20);
+	CU_ASSERT_EQUAL(read1(m, 3, 2, 30, 31), 0);
 	vms_model_free(m);
 }
 

@@ -486,6 +486,7 @@ unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const
 unsigned vms_model_compared(struct vms_model *m, uint64_t lba, uint32_t n, const void *old,
 			    uint64_t start, uint64_t now, FILE *err)
 {
+	vms_model_read_cancel(m, lba, n);
 	return seen(m, lba, n, old, start, now, true, err);
 }
 

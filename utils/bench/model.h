@@ -77,9 +77,9 @@ void vms_model_read_cancel(struct vms_model *m, uint64_t lba, uint32_t n);
 unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const void *data,
 			    uint64_t start, uint64_t now, FILE *err);
 
-/* A COMPARE AND WRITE of version seq was answered GOOD at now: old (n blocks) was
- * current at some moment in [start, now], and no other one may have matched it.
- * To be called before vms_model_write_done. Returns violations as read_end. */
+/* A COMPARE AND WRITE was answered GOOD at now: old (n blocks) was current at some
+ * moment in [start, now], and no other one may have matched it. Ends the read
+ * that was begun beside its write. To be called before vms_model_write_done. Returns violations as read_end. */
 unsigned vms_model_compared(struct vms_model *m, uint64_t lba, uint32_t n, const void *old,
 			    uint64_t start, uint64_t now, FILE *err);
 

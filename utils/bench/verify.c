@@ -287,10 +287,18 @@ static bool is_read(const struct op *o)
 	return o->kind == OP_READ || o->kind == OP_CAW_READ;
 }
 
+/* It returned nothing. A COMPARE AND WRITE reads too. */
+static void cancel_read(struct op *o)
+{
+	if (is_read(o) || o->kind == OP_CAW)
+		vms_model_read_cancel(o->v->m, o->lba, o->n);
+}
+
 static void settle_unknown(struct op *o)
 {
 	struct ver *v = o->v;
 
+	cancel_read(o);
 	if (is_write(o)) {
 		uint64_t deadline = now_of(v) + ns_of(v, v->failover_ms);
 
@@ -302,8 +310,6 @@ static void settle_unknown(struct op *o)
 		if (o->kind == OP_CAW) /* what it compares with is old by then */
 			o->kind = OP_WRITE;
 	} else {
-		if (is_read(o))
-			vms_model_read_cancel(v->m, o->lba, o->n);
 		o->not_before = vms_bench_now();
 	}
 	o->state = OP_WAIT;
@@ -313,6 +319,7 @@ static void not_applied(struct op *o)
 {
 	struct ver *v = o->v;
 
+	cancel_read(o);
 	if (is_write(o)) {
 		unsigned seen = vms_model_write_refused(v->m, o->seq, o->lba, o->n);
 
@@ -325,8 +332,6 @@ static void not_applied(struct op *o)
 				", %u blocks) was refused, but %u of its blocks had been read\n",
 				o->seq, o->lba, o->n, seen);
 		}
-	} else if (is_read(o)) {
-		vms_model_read_cancel(v->m, o->lba, o->n);
 	}
 }
 
@@ -358,14 +363,13 @@ static void settle_error(struct op *o, const struct scsi_task *task, int status)
 			kind_name(o->kind), o->n, o->lba, status,
 			task ? scsi_sense_key_str(task->sense.key) : "-",
 			task ? scsi_sense_ascq_str(task->sense.ascq) : "-");
+	cancel_read(o);
 	if (is_write(o)) {
 		uint64_t t = now_of(v);
 
 		vms_model_write_lost(v->m, o->seq, o->lba, o->n, t);
 		if (v->j)
 			vms_journal_add(v->j, 'L', o->seq, o->lba, o->n, t, 0);
-	} else if (is_read(o)) {
-		vms_model_read_cancel(v->m, o->lba, o->n);
 	}
 	o->state = OP_IDLE;
 }
@@ -607,6 +611,8 @@ static void send_op(struct vsess *s, struct op *o)
 		if (!zero)
 			vms_model_stamp(v->m, o->kind == OP_CAW ? o->buf + len : o->buf, o->seq,
 					s->index, o->lba, o->n);
+		if (o->kind == OP_CAW)
+			vms_model_read_begin(v->m, o->lba, o->n, o->start);
 		vms_model_write_begin(v->m, o->seq, o->lba, o->n, o->start, zero);
 		if (v->j) {
 			vms_journal_add(v->j, zero ? 'Z' : 'W', o->seq, o->lba, o->n, o->start, 0);

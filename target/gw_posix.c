@@ -24,7 +24,8 @@
 
 struct node {
 	uint32_t id;
-	vms_net_conn conn;
+	vms_net_conn conn; /* 0: none, and none being made */
+	bool up;
 	struct node *next;
 };
 
@@ -127,8 +128,11 @@ static void up_connect(void *ctx, uint32_t id, const char *address)
 		n->next = p->nodes;
 		p->nodes = n;
 	}
+	if (n->conn && !n->up)
+		return; /* being made */
 	if (n->conn)
 		vms_net_close(p->net, n->conn);
+	n->up = false;
 	n->conn = vms_net_connect(p->net, address);
 }
 
@@ -142,6 +146,7 @@ static void up_disconnect(void *ctx, uint32_t id)
 	/* the core asked for it: no CONN_DOWN follows */
 	vms_net_close(p->net, n->conn);
 	n->conn = 0;
+	n->up = false;
 }
 
 static void up_complete(void *ctx, struct vms_gw_cmd *cmd)
@@ -426,6 +431,7 @@ static void on_connected(void *ctx, vms_net_conn c)
 	n = node_by_conn(p, c);
 	if (!n)
 		return;
+	n->up = true;
 	ev.node = n->id;
 	vms_gw_step(p->gw, &ev);
 }
@@ -450,6 +456,7 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 	if (!n)
 		return;
 	n->conn = 0;
+	n->up = false;
 	ev.node = n->id;
 	vms_gw_step(p->gw, &ev);
 }
@@ -624,8 +631,7 @@ void vms_gwp_ready_fd(struct vms_gwp *p, int fd)
 	} else {
 		vms_net_poll(p->net, 0);
 		check_ready(p);
-		/* commands read from now on belong to this state of the ticks */
-		vms_gw_turn_begin(p->gw, now);
+		/* ticks just received may have shown that commands are too old */
 	}
 	after_core(p);
 }

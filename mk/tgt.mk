@@ -22,8 +22,7 @@ TGT_ISCSI = $(addprefix iscsi/,conn param session iscsid target chap sha1 md5 \
 
 # iscsi/iscsi_tcp.c gives way to target/iscsi_stream.c, libcrc32c.c to
 # target/tgt_crc.c.
-# Without the gateway core there is no backing store vmstore in tgtd.
-TGT_GLUE_SRC = $(filter-out $(if $(wildcard target/gateway.c),,target/bs_vmstore.c),$(wildcard $(TGT_GLUE)))
+TGT_GLUE_SRC = $(wildcard $(TGT_GLUE))
 TGTD_UNITS = $(TGT_CORE) $(TGT_ISCSI)
 STOCK_UNITS = $(TGT_CORE) $(TGT_ISCSI) iscsi/iscsi_tcp libcrc32c bs_sheepdog
 

@@ -242,7 +242,6 @@ static void check_ready(struct vms_gwp *p)
 	p->gateway_id = (uint32_t)json_integer_value(json_object_get(j, "id"));
 	json_decref(j);
 	p->ready_told = true;
-	vms_info("gateway %s is ready", p->name);
 	p->hooks.ready(p->hooks.ctx, &p->timing, p->gateway_id);
 }
 

@@ -3,8 +3,8 @@
  * TCP transport for tgt's iSCSI target, made for one loop with many sessions.
  *
  * Receiving: one read per ready connection and turn fills first what the
- * connection waits for (the rest of a header or of a data segment, in place),
- * then one buffer that all connections share; every PDU in it is handled before
+ * connection waits for (the rest of a data segment, in place; if it is small it
+ * is copied), then one buffer that all connections share; every PDU in it is handled before
  * the next read. Nothing is left over: iscsid.c's receive state takes any number
  * of bytes at a time, so a connection at rest owns no receive buffer.
  *
@@ -56,6 +56,7 @@
 #include "target/tgt_glue.h"
 
 #define RX_BUF_BYTES	 (64U << 10)
+#define RX_DIRECT_BYTES	 4096
 #define RX_TURN_BYTES	 (512U << 10) /* per connection and turn */
 #define TX_IOV_MAX	 1024
 #define TX_HEAD_BYTES	 64 /* header, its digest, padding, data digest */
@@ -675,9 +676,9 @@ static void receive(struct stream_conn *sc)
 	ssize_t n;
 
 	do {
-		if (conn->login_parked) {
-			iov[0].iov_len = 0;
-		} else {
+		/* small things are cheaper to copy than to read apart */
+		iov[0].iov_len = 0;
+		if (!conn->login_parked && conn->rx_size >= RX_DIRECT_BYTES) {
 			iov[0].iov_base = conn->rx_buffer;
 			iov[0].iov_len = conn->rx_size;
 		}
@@ -685,8 +686,8 @@ static void receive(struct stream_conn *sc)
 		iov[1].iov_len = sizeof(rx.buf);
 		asked = iov[0].iov_len + iov[1].iov_len;
 		do {
-			n = readv(sc->fd, iov[0].iov_len ? iov : iov + 1,
-				  iov[0].iov_len ? 2 : 1);
+			n = iov[0].iov_len ? readv(sc->fd, iov, 2) :
+					     recv(sc->fd, rx.buf, sizeof(rx.buf), 0);
 		} while (n < 0 && errno == EINTR);
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;

@@ -488,6 +488,60 @@ static int t_data_out_abuse(void)
 	return 0;
 }
 
+/* Text and SNACK in a normal session: Reject, and the session goes on (11.17). */
+static int t_reject(void)
+{
+	static const char text[] = "SendTargets=All";
+	uint8_t h[BHS];
+	struct ini s;
+	int i;
+
+	if (login_ready(&s, 20, true))
+		return -1;
+	for (i = 0; i < 2; i++) {
+		hdr_init(&s, h, i ? 0x10 : 0x04, 0x80);
+		put32(h + 16, s.itt++);
+		put32(h + 24, i ? 0 : s.cmd_sn++);
+		if (send_pdu(&s, h, text, i ? 0 : sizeof(text)) || next_pdu(&s, 3000))
+			return -1;
+		if ((s.hdr[0] & 0x3f) != 0x3f || s.len != BHS || s.data[0] != h[0])
+			return fail("opcode %x instead of Reject to %x", s.hdr[0] & 0x3f, h[0]);
+	}
+	if (settle(&s))
+		return -1;
+	ini_close(&s);
+	return 0;
+}
+
+/* Reads longer than MaxBurstLength come in sequences, each ended by F (11.7.1). */
+static int t_burst(void)
+{
+	static const char keys[] = "MaxRecvDataSegmentLength=8192\0MaxBurstLength=20000";
+	uint32_t seq = 0, total = 0;
+	struct ini s;
+
+	if (login_extra(&s, 21, keys, sizeof(keys)) || settle(&s))
+		return -1;
+	rw10(&s, 0x28, 0, 256, NULL, 0);
+	do {
+		if (next_pdu(&s, 3000))
+			return -1;
+		if ((s.hdr[0] & 0x3f) != 0x25 || get32(s.hdr + 40) != total)
+			return fail("opcode %x offset %u instead of %u", s.hdr[0] & 0x3f,
+				    get32(s.hdr + 40), total);
+		seq += s.len;
+		total += s.len;
+		if (s.len > 8192 || seq > 20000)
+			return fail("%u bytes in a PDU, %u in a sequence", s.len, seq);
+		if (s.hdr[1] & 0x80)
+			seq = 0;
+	} while (!(s.hdr[1] & 1));
+	if (total != 256 * BLOCK)
+		return fail("%u bytes", total);
+	ini_close(&s);
+	return 0;
+}
+
 /* Segments nobody has a place for end the connection, nothing else (11.2.1). */
 static int t_bad_headers(void)
 {
@@ -823,6 +877,8 @@ static const struct {
 } scenarios[] = {
 	{"data-out-abuse", t_data_out_abuse},
 	{"bad-headers", t_bad_headers},
+	{"reject", t_reject},
+	{"burst", t_burst},
 	{"giant-length", t_giant_length},
 	{"window", t_window},
 	{"abort-waiting", t_abort_waiting},

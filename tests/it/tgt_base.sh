@@ -113,6 +113,15 @@ adm --op bind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || 
 adm --op unbind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || fail unbind
 ok discovery
 
+# --- CHAP ---
+adm --op new --mode account --user someone --password 123456789012 &&
+	adm --op bind --mode account --tid 1 --user someone || fail account
+iscsi-inq "$url/1" > /dev/null 2>&1 && fail "login without CHAP"
+iscsi-inq "iscsi://someone%123456789013@${url#iscsi://}/1" > /dev/null 2>&1 && fail "a wrong secret was taken"
+iscsi-inq "iscsi://someone%123456789012@${url#iscsi://}/1" > /dev/null || fail "login with CHAP"
+adm --op unbind --mode account --tid 1 --user someone || fail "unbind account"
+ok CHAP
+
 # --- data through a real initiator ---
 head -c 64M /dev/urandom > "$dir/data"
 qemu-img convert -n -f raw -O raw "$dir/data" "$url/2" || fail "qemu-img convert"
@@ -144,6 +153,18 @@ out=$(adm --op new --mode logicalunit --tid 1 --lun 9 --bstype nonesuch --backin
 head -c 20 /dev/zero > "$dir/junk"
 n=$(adm --op show --mode target | grep -c 'LUN:')
 [ "$n" = 3 ] || fail "$n LUNs instead of 3"
+# a target that is in use goes with --force only, and tgtd stays
+adm --op new --mode target --tid 2 -T $iqn-2 &&
+	adm --op new --mode logicalunit --tid 2 --lun 1 --bstype null --backing-store none &&
+	adm --op bind --mode target --tid 2 -I ALL || fail "target 2"
+"$B/tests/iscsi_raw" "$addr" "$port" $iqn-2 1 silence > /dev/null 2>&1 &
+raw=$!
+sleep 0.5
+adm --op delete --mode target --tid 2 2> /dev/null && fail "a target in use was deleted"
+adm --op delete --mode target --tid 2 --force || adm --op delete --mode target --tid 2 --force ||
+	fail "delete --force"
+kill $raw 2> /dev/null
+wait $raw 2> /dev/null
 adm --op delete --mode logicalunit --tid 1 --lun 1 || fail "delete LUN 1"
 iscsi-ls -s "iscsi://$addr:$port" | grep -q 'Lun:2 ' || fail "LUN 2 is gone too"
 if perl -MConfig::General -e 1 2> /dev/null; then

@@ -144,6 +144,7 @@ struct gw_node {
 	uint64_t peers_until_ms; /* least of all peer leases it told */
 	uint64_t peer_until_ms[VMS_NODES_MAX];
 	uint64_t tick, tick_incarnation, tick_node_ms, tick_own_ms;
+	int64_t ahead_ms; /* node time minus ours, the most seen of late */
 	struct gw_link rpcs; /* waiting for an answer, oldest first */
 	struct gw_link ops;  /* queued ops, oldest first */
 	uint64_t ops_bytes;

@@ -323,13 +323,17 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 		gw_node_down(gw, n, "malformed tick");
 		return;
 	}
-	/* Frozen with our clock standing still: node time went on, ours did not. (With
-	 * a clock that went on, enter() has noticed already.) */
+	/* Frozen with our clock standing still (with one that went on, enter() has
+	 * noticed already): from then on node time is ahead of ours by more than ever
+	 * before. A tick that was merely late on its way makes it seem behind. The
+	 * slack is 1 % of drift of either clock. */
 	if (n->tick && m->tick_incarnation == n->tick_incarnation && gw->ready) {
 		uint64_t theirs = node_ms - n->tick_node_ms, ours = gw->now_ms - n->tick_own_ms;
+		int64_t ahead = (int64_t)(node_ms - gw->now_ms);
 
+		n->ahead_ms -= (int64_t)(ours / 50);
 		if (node_ms > n->tick_node_ms && theirs > gw->tm.tick_gap_ms &&
-		    ours + gw->tm.tick_gap_ms / 2 < theirs) {
+		    ahead > n->ahead_ms + (int64_t)(gw->tm.tick_gap_ms / 2 + ours / 25)) {
 			char why[128];
 
 			snprintf(why, sizeof(why),
@@ -338,6 +342,10 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 				 theirs, n->id, ours);
 			gw_drop_initiators(gw, why);
 		}
+		if (ahead > n->ahead_ms)
+			n->ahead_ms = ahead;
+	} else {
+		n->ahead_ms = (int64_t)(node_ms - gw->now_ms);
 	}
 	n->tick = m->tick;
 	n->tick_incarnation = m->tick_incarnation;

@@ -67,6 +67,7 @@
 #define CONNS_MAX	 8192
 #define HALF_OPEN_MAX	 1024 /* connections that have not logged in */
 #define DISCOVERY_IDLE_FACTOR 6 /* x login deadline */
+#define LOGIN_OUT_MAX	 (4U << 20) /* a discovery answer lists thousands of targets */
 #define TASK_CACHE_MAX	 4096
 #define TICK_MS		 250
 
@@ -591,6 +592,11 @@ static size_t stream_write_begin(struct iscsi_connection *conn, void *buf, size_
 {
 	struct stream_conn *sc = SC(conn);
 
+	if (sc->login_out_len + nbytes > LOGIN_OUT_MAX) {
+		/* it asks and asks, and does not read */
+		errno = ENOBUFS;
+		return -1;
+	}
 	if (sc->login_out_len + nbytes > sc->login_out_cap) {
 		size_t cap = (sc->login_out_len + nbytes) * 2;
 		uint8_t *p = realloc(sc->login_out, cap);

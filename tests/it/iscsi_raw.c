@@ -542,6 +542,31 @@ static int t_burst(void)
 	return 0;
 }
 
+/* Immediate requests are outside of the window; without bound they are not: an
+ * initiator that asks and never reads loses its connection. */
+static int t_flood(void)
+{
+	uint8_t h[BHS], data[512] = {0};
+	struct timeval tv = {.tv_usec = 200000};
+	struct ini s;
+	int i, sent = 0, full = 0;
+
+	if (login_ready(&s, 22, true))
+		return -1;
+	setsockopt(s.fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+	for (i = 0; i < 40000 && !full; i++) {
+		hdr_init(&s, h, 0x40, 0x80);
+		put32(h + 16, s.itt++);
+		put32(h + 24, s.cmd_sn);
+		full = send_pdu(&s, h, data, sizeof(data));
+		sent++;
+	}
+	if (sent == 40000)
+		return fail("%d pings were taken without one answer being read", sent);
+	ini_close(&s);
+	return 0;
+}
+
 /* Segments nobody has a place for end the connection, nothing else (11.2.1). */
 static int t_bad_headers(void)
 {
@@ -879,6 +904,7 @@ static const struct {
 	{"bad-headers", t_bad_headers},
 	{"reject", t_reject},
 	{"burst", t_burst},
+	{"flood", t_flood},
 	{"giant-length", t_giant_length},
 	{"window", t_window},
 	{"abort-waiting", t_abort_waiting},

@@ -389,6 +389,7 @@ static int cmd_stats(int argc, char **argv)
 /* ---- trace ---- */
 
 static volatile sig_atomic_t stop;
+static vms_net_conn tracers[64]; /* connections to gateways that send lines */
 static unsigned tracing;
 static uint64_t trace_t0_us;
 static const char *trace_volume;
@@ -407,7 +408,8 @@ static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 		json_t *j;
 
 		if (!m->status) {
-			tracing++;
+			if (tracing < sizeof(tracers) / sizeof(tracers[0]))
+				tracers[tracing++] = c;
 			return;
 		}
 		j = vms_admin_json(m);
@@ -446,8 +448,12 @@ static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 
 static void on_trace_gone(void *arg, vms_net_conn c, const char *why)
 {
-	if (tracing)
-		tracing--;
+	for (unsigned i = 0; i < tracing; i++) {
+		if (tracers[i] == c) {
+			tracers[i] = tracers[--tracing];
+			return;
+		}
+	}
 }
 
 static int send_frame(void *ctx, uint64_t conn, const struct vms_msg *m)

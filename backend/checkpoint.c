@@ -9,6 +9,10 @@
  */
 #include "backend/node_int.h"
 
+/* A gateway may ask again for an op long after its age has ended (it never gives
+ * up while its initiator waits): far above the 2 T_op of the rules. */
+#define OUTCOME_KEEP_MS(n) (30ull * (n)->tm.t_op_ms)
+
 struct ckpt {
 	struct dio d;
 	bool running, retry;
@@ -226,7 +230,7 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 {
 	struct ckpt *k = n->ckpt;
 	struct vms_meta_batch *b = &n->batch;
-	uint64_t keep = 2ull * n->tm.t_op_ms + 1000, pos = 0;
+	uint64_t keep = OUTCOME_KEEP_MS(n), pos = 0;
 	uint8_t v[24];
 	int rc;
 
@@ -368,9 +372,7 @@ void ckpt_timer(struct vms_node *n)
 		return;
 	}
 	vms_outcomes_expire(&n->outcomes,
-			    n->now_ms > 2ull * n->tm.t_op_ms + 1000 ?
-				    n->now_ms - 2ull * n->tm.t_op_ms - 1000 :
-				    0,
+			    n->now_ms > OUTCOME_KEEP_MS(n) ? n->now_ms - OUTCOME_KEEP_MS(n) : 0,
 			    NULL);
 	if (n->phase < SP_RUN || n->stopping)
 		return;

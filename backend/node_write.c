@@ -745,7 +745,7 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 	struct vms_msg re;
 
 	if (oc && oc->pending == o)
-		oc->pending = NULL;
+		vms_outcome_settle(&n->outcomes, oc, n->now_ms);
 	if (o->conn) {
 		vms_msg_reply_init(&re, &o->req, r->outcome);
 		re.epoch = p->conf.epoch;

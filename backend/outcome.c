@@ -95,6 +95,14 @@ struct vms_outcome *vms_outcome_put(struct vms_outcomes *t, uint32_t partition,
 	return o;
 }
 
+void vms_outcome_settle(struct vms_outcomes *t, struct vms_outcome *o, uint64_t now_ms)
+{
+	o->pending = NULL;
+	o->time_ms = now_ms;
+	unlink_age(t, o);
+	link_newest(t, o);
+}
+
 void vms_outcome_drop(struct vms_outcomes *t, struct vms_outcome *o)
 {
 	unlink_age(t, o);

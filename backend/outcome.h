@@ -2,8 +2,8 @@
 /*
  * Op outcomes: the last op per (partition, gateway, incarnation, slot), so that
  * a retry never applies twice, also after a restart (rules C5). Filled from log
- * records on every replica, checkpointed before their log is freed, forgotten
- * 2 T_op after they were learnt. Owner: the node thread. Keeps invariant 4.
+ * records on every replica, checkpointed before their log is freed, forgotten a
+ * while (well above 2 T_op) after they were committed. Owner: the node thread. Keeps invariant 4.
  */
 #ifndef VMS_OUTCOME_H
 #define VMS_OUTCOME_H
@@ -40,6 +40,8 @@ struct vms_outcome *vms_outcome_find(const struct vms_outcomes *t, uint32_t part
 struct vms_outcome *vms_outcome_put(struct vms_outcomes *t, uint32_t partition,
 				    const struct vms_opid *op, int32_t status, uint32_t aux,
 				    uint64_t seq, uint64_t log_pos, uint64_t now_ms);
+/* The op is committed: its time counts from now. */
+void vms_outcome_settle(struct vms_outcomes *t, struct vms_outcome *o, uint64_t now_ms);
 void vms_outcome_drop(struct vms_outcomes *t, struct vms_outcome *o);
 /* Forget what was learnt before this time; keys that lie in the index are
  * deleted through b. Entries with pending stay. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The simulated world: clock, event queue, fault planner. See sim.h. */
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,8 @@
 
 #define FAULT_PERIOD_US 20000u
 #define SETTLE_US_MAX	60000000ull
-#define RUN_US_MAX	1800000000ull
+#define FAULTS_US_MAX	120000000ull
+#define RUN_US_MAX	600000000ull
 
 static bool ev_less(const struct ev *a, const struct ev *b)
 {
@@ -55,6 +57,23 @@ void sim_mix(struct sim *s, uint64_t v)
 {
 	s->hash = vms_mix64(s->hash * 0x9e3779b97f4a7c15ull + v + s->now_us);
 }
+/* What each process knows of itself, for whoever debugs a seed. */
+static void sim_dump(struct sim *s)
+{
+	for (unsigned i = 1; i < s->nprocs; i++) {
+		struct proc *p = &s->p[i];
+		static const char *const what[] = {"status", "stats", "partitions"};
+		for (unsigned k = 0; k < 3; k++) {
+			json_t *j = p->node ? vms_node_json(p->node, what[k])
+				    : p->gw ? vms_gw_json(p->gw, what[k]) : NULL;
+			char *t = j ? json_dumps(j, JSON_COMPACT) : NULL;
+			if (t)
+				printf("process %u %s: %s\n", i, what[k], t);
+			free(t);
+			json_decref(j);
+		}
+	}
+}
 void sim_fail(struct sim *s, const char *fmt, ...)
 {
 	va_list ap;
@@ -65,6 +84,8 @@ void sim_fail(struct sim *s, const char *fmt, ...)
 	vsnprintf(s->r->why, sizeof(s->r->why), fmt, ap);
 	va_end(ap);
 	sim_note(s, "FAILED: %s", s->r->why);
+	if (s->conf.verbose)
+		sim_dump(s);
 }
 void sim_note(struct sim *s, const char *fmt, ...)
 {
@@ -103,7 +124,7 @@ static void draw_plan(struct sim *s)
 	p->depth = (unsigned)PICK(1, 2, 4, 8);
 	p->part_bits = (unsigned)PICK(1, 2, 3, 4);
 	p->ack = vms_rng_chance(r, 0.3) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
-	p->log_bytes = PICK(1, 2, 2, 4) << 20;
+	p->log_bytes = PICK(2, 2, 4, 8) << 20;
 	p->gen_bytes = (uint32_t)(p->log_bytes / PICK(4, 8, 16));
 	p->ops = 1100;
 	p->net_us_min = (uint32_t)PICK(20, 100);
@@ -111,10 +132,10 @@ static void draw_plan(struct sim *s)
 	p->net_slow = (double)PICK(0, 1, 5) / 100;
 	bool calm = vms_rng_chance(r, 0.05);
 	double f = calm ? 0 : 1;
-	p->crash_node = f * (double)PICK(0, 2, 10, 30) / 100;
+	p->crash_node = f * (double)PICK(0, 5, 15, 40) / 100 / p->nodes;
 	p->crash_gw = f * (double)PICK(0, 2, 10) / 100;
 	p->crash_cat = f * (double)PICK(0, 0, 5) / 100;
-	p->pause_node = f * (double)PICK(0, 2, 10) / 100;
+	p->pause_node = f * (double)PICK(0, 5, 20) / 100 / p->nodes;
 	p->pause_gw = f * (double)PICK(0, 2, 20) / 100;
 	p->cut = f * (double)PICK(0, 5, 20) / 100;
 	p->brk = f * (double)PICK(0, 10, 100) / 100;
@@ -128,6 +149,7 @@ static void draw_plan(struct sim *s)
 	p->part_chunk_percent = (unsigned)PICK(0, 10, 40);
 	p->disk_us_max = (uint32_t)PICK(200, 1000, 10000);
 	p->hot_chunks = (unsigned)PICK(8, 32, 64);
+	p->think_us = (uint32_t)PICK(10000, 40000, 150000);
 	p->vol_bytes = (uint64_t)PICK(8, 12, 32) << 20;
 #undef PICK
 	if (s->conf.ops)
@@ -356,12 +378,9 @@ static bool all_ready(struct sim *s)
 	return true;
 }
 
-/* Faults have stopped: everything must come back and settle. */
-static void settle(struct sim *s)
+static void stop_faults(struct sim *s)
 {
-	uint64_t end;
 	s->faults = false;
-	s->stopping = true;
 	memset(s->blocked_until, 0, sizeof(s->blocked_until));
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
@@ -373,6 +392,14 @@ static void settle(struct sim *s)
 			sim_wake(p, 1);
 		}
 	}
+}
+
+/* Faults have stopped: everything must come back and settle. */
+static void settle(struct sim *s)
+{
+	uint64_t end;
+	s->stopping = true;
+	stop_faults(s);
 	end = s->now_us + SETTLE_US_MAX;
 	for (;;) {
 		bool idle = all_ready(s);
@@ -429,9 +456,13 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	while (!s->failed && r->acked < s->plan.ops) {
 		one_event(s);
 		/* Start-up itself is fault-free, so that every seed does real work. */
-		if (!s->faults && r->acked > 20)
+		if (!s->faults && r->acked > 20 && s->now_us < FAULTS_US_MAX)
 			s->faults = true;
-		if (s->now_us > RUN_US_MAX || (!s->faults && s->now_us > SETTLE_US_MAX))
+		/* Sets are fixed: under a dense rain of crashes little is ever acknowledged;
+		 * after a while the rest of the operations runs dry. */
+		if (s->faults && s->now_us >= FAULTS_US_MAX)
+			stop_faults(s);
+		if (s->now_us > RUN_US_MAX || (r->acked <= 20 && s->now_us > SETTLE_US_MAX))
 			sim_fail(s, "only %llu operations acknowledged in %llu s",
 				 (unsigned long long)r->acked, (unsigned long long)(s->now_us / 1000000));
 	}

@@ -47,6 +47,7 @@ struct sim_plan {
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
 	uint32_t disk_us_max;
 	uint32_t hot_chunks;
+	uint32_t think_us; /* longest pause of an initiator between looks */
 	uint64_t vol_bytes;
 };
 

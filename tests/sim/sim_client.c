@@ -203,7 +203,7 @@ void sim_client_step(struct sim *s, struct client *c)
 			issue(s, c, i);
 	}
 	/* Now and then one path is left for another by the initiator itself. */
-	if (c->gw >= 0 && s->faults && vms_rng_chance(&s->rng, 0.002)) {
+	if (c->gw >= 0 && s->faults && vms_rng_chance(&s->rng, 0.0005)) {
 		struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
 		for (struct sim_cmd *m = g->live; m; m = m->next)
 			if (m->client == c->idx && !m->aborting) {
@@ -213,7 +213,7 @@ void sim_client_step(struct sim *s, struct client *c)
 		sim_wake(g, 1);
 		sim_client_lost(s, c, "logout");
 	}
-	sim_at(s, 500 + vms_rng_below(&s->rng, 20000), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
+	sim_at(s, 500 + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
 }
 
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)

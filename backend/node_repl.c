@@ -297,9 +297,14 @@ int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	 * window per peer), so only what is in flight gets there. */
 	int rc = vms_wal_append_raw(n->wal, raw, bytes, true, &ref);
 
-	if (!rc)
-		part_rec_put(n, p, r, ref, true);
-	return rc;
+	if (rc)
+		return rc;
+	part_rec_put(n, p, r, ref, true);
+	/* A restarted primary gets what it lost from a member, outcomes included. */
+	if (p->primary && r->op.gateway && r->op.incarnation)
+		vms_outcome_put(&n->outcomes, p->number, &r->op, r->outcome, r->outcome_aux,
+				r->seq, ref.log_pos, n->now_ms);
+	return 0;
 }
 
 /* ---- primary to members ---- */

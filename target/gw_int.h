@@ -313,6 +313,7 @@ struct gw_op {
 	uint64_t data_off; /* in the command's data */
 	uint64_t bytes;	   /* payload */
 	uint64_t due_ms, queued_ms, lost_ms;
+	uint64_t sent_ms; /* first time */
 	uint32_t backoff_ms;
 	uint32_t node; /* where it is in flight */
 	uint64_t tick, tick_incarnation; /* mutant RESTAMP only */

@@ -501,6 +501,8 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 	if (!op->rpc)
 		return false;
 	op->state = GO_SENT;
+	if (!op->sent_ever)
+		op->sent_ms = gw->now_ms;
 	op->sent_ever = true;
 	gw->st.ops_sent++;
 	return true;
@@ -575,6 +577,20 @@ static void slots_refill(struct vms_gw *gw)
 
 /* ---- answers ---- */
 
+/* A primary says that the op has not been and will not be ordered. Nodes remember
+ * outcomes for 2 T_op: beyond that, counted from the first send, this proves nothing
+ * about an op of which a send was lost, and the command ends as "unknown". */
+static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
+{
+	uint64_t known_ms = 2ull * gw->tm.t_op_ms;
+
+	if (op->unknown && gw->now_ms - op->sent_ms >= known_ms - known_ms / 32) {
+		pages_forget(gw, op);
+		status = VMS_E_TIMEOUT;
+	}
+	op_end(gw, op, status);
+}
+
 void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status)
 {
 	op->rpc = NULL;
@@ -602,14 +618,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 		break;
 	case VMS_E_TOO_OLD:
 		gw->st.ops_too_old++;
-		/* nodes remember outcomes for 2 T_op: beyond that the refusal of an op
-		 * whose first send was lost proves nothing */
-		if (op->unknown && gw->now_ms - op->lost_ms >= 2ull * gw->tm.t_op_ms) {
-			pages_forget(gw, op);
-			op_end(gw, op, VMS_E_TIMEOUT);
-		} else {
-			op_end(gw, op, VMS_E_BUSY);
-		}
+		op_never(gw, op, VMS_E_BUSY);
 		break;
 	case VMS_E_INCARNATION:
 		gw_fatal(gw, status, "a newer process of this gateway is known to the nodes");
@@ -647,8 +656,7 @@ void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *
 {
 	op->cancel_rpc = NULL;
 	if (status == 0) {
-		/* it can never be ordered any more */
-		op_end(gw, op, VMS_E_CANCELLED);
+		op_never(gw, op, VMS_E_CANCELLED);
 		return;
 	}
 	if (status == VMS_E_EXIST) {

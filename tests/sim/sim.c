@@ -215,7 +215,11 @@ static void do_faults(struct sim *s)
 	double per = FAULT_PERIOD_US / 1e6;
 	unsigned down = 0;
 	for (unsigned i = 1; i <= pl->nodes; i++)
-		down += !s->p[i].up;
+		down += !s->p[i].up || s->p[i].paused;
+	/* a cut between two nodes keeps a replica away just as well */
+	for (unsigned i = 1; i <= pl->nodes; i++)
+		for (unsigned k = 1; k <= pl->nodes; k++)
+			down += s->blocked_until[i][k] > s->now_us;
 	if (down)
 		s->nodes_stable_us = 0;
 	else if (!s->nodes_stable_us)

@@ -12,7 +12,7 @@
 #   TGT_CONTROL=N    tgtd control port (20)
 # Exit status: 0 passed, 77 skipped, 1 failed.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
 case $B in /*) ;; *) B=$PWD/$B ;; esac
 addr=${TGT_ADDR:-127.0.1.20}

@@ -6,12 +6,40 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend/fsck.h"
 #include "backend/vmstored_int.h"
 #include "utils/lib/log.h"
 #include "utils/lib/opt.h"
+
+/* Lines with the time of day, unless the journal adds it. */
+static const char *log_name = "vmstored";
+
+static void log_line(void *ctx, enum vms_log_level level, const char *text)
+{
+	char line[1200];
+	struct timespec ts;
+	struct tm tm;
+	int n;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	localtime_r(&ts.tv_sec, &tm);
+	n = (int)strftime(line, sizeof(line), "%F %T", &tm);
+	n += snprintf(line + n, sizeof(line) - (size_t)n, ".%03ld %s: %s: %.1000s\n",
+		      ts.tv_nsec / 1000000, log_name, vms_log_level_name(level), text);
+	if (write(2, line, (size_t)n) < 0)
+		return; /* nowhere to complain */
+}
+
+static void log_open(const char *name, enum vms_log_level level)
+{
+	log_name = name;
+	vms_log_open(name, level);
+	if (!getenv("JOURNAL_STREAM"))
+		vms_log_set_sink(log_line, NULL);
+}
 
 struct ready {
 	const char *pid_file;
@@ -124,7 +152,7 @@ int main(int argc, char **argv)
 		print_sample();
 		return VMSTORED_OK;
 	}
-	vms_log_open("vmstored", VMS_LOG_INFO);
+	log_open("vmstored", VMS_LOG_INFO);
 	if (fsck)
 		return vms_fsck_main(fsck);
 	if (!conf)
@@ -135,8 +163,8 @@ int main(int argc, char **argv)
 		vms_settings_close(&set);
 		return VMSTORED_FAILED;
 	}
-	vms_log_open(catalog ? "vmstored-catalog" : "vmstored",
-		     (enum vms_log_level)set.cluster.log_level);
+	log_open(catalog ? "vmstored-catalog" : "vmstored",
+		 (enum vms_log_level)set.cluster.log_level);
 	if (format) {
 		rc = vmstored_format(&set);
 	} else {

@@ -20,8 +20,8 @@ clean-data:
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
 UNITDIR ?= $(PREFIX)/lib/systemd/system
-BIN_FILES = vmstore vmstore-bench
-SBIN_FILES = vmstored vmstore-ring tgtd tgtadm tgt-admin
+BIN_FILES = vmstore-bench
+SBIN_FILES = vmstore vmstored vmstore-ring tgtd tgtadm tgt-admin
 CONF_FILES = $(notdir $(wildcard conf/*.conf))
 
 install: all man

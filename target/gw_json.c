@@ -16,21 +16,21 @@ static json_t *stats(struct vms_gw *gw)
 	json_t *o = json_object();
 	const struct vms_chunk_cache_stats *cc = vms_cc_stats(gw->cc);
 
-#define X(name, help) json_object_set_new(o, #name, num(gw->st.name));
+#define X(name, help) json_object_set_new(o, "gateway." #name, num(gw->st.name));
 	GW_STATS(X)
 #undef X
-	json_object_set_new(o, "chunk_cache_slots", num(vms_cc_slots(gw->cc)));
-	json_object_set_new(o, "chunk_cache_used", num(vms_cc_used(gw->cc)));
-	json_object_set_new(o, "chunk_cache_pinned", num(vms_cc_pinned(gw->cc)));
-	json_object_set_new(o, "chunk_cache_hits", num(cc->hits));
-	json_object_set_new(o, "chunk_cache_misses", num(cc->misses));
-	json_object_set_new(o, "chunk_cache_evictions", num(cc->evictions));
-	json_object_set_new(o, "page_cache_slots", num(vms_pc_slots(gw->pc)));
-	json_object_set_new(o, "page_cache_used", num(vms_pc_used(gw->pc)));
-	json_object_set_new(o, "reads_waiting", num(gw->npieces));
-	json_object_set_new(o, "ops_waiting", num(gw->ops_waiting));
-	json_object_set_new(o, "slots_used", num(gw->nslots - gw->slot_free_n));
-	json_object_set_new(o, "outstanding_bytes", num(gw->outstanding_bytes));
+	json_object_set_new(o, "gateway.chunk_cache_slots", num(vms_cc_slots(gw->cc)));
+	json_object_set_new(o, "gateway.chunk_cache_used", num(vms_cc_used(gw->cc)));
+	json_object_set_new(o, "gateway.chunk_cache_pinned", num(vms_cc_pinned(gw->cc)));
+	json_object_set_new(o, "gateway.chunk_cache_hits", num(cc->hits));
+	json_object_set_new(o, "gateway.chunk_cache_misses", num(cc->misses));
+	json_object_set_new(o, "gateway.chunk_cache_evictions", num(cc->evictions));
+	json_object_set_new(o, "gateway.page_cache_slots", num(vms_pc_slots(gw->pc)));
+	json_object_set_new(o, "gateway.page_cache_used", num(vms_pc_used(gw->pc)));
+	json_object_set_new(o, "gateway.reads_waiting", num(gw->npieces));
+	json_object_set_new(o, "gateway.ops_waiting", num(gw->ops_waiting));
+	json_object_set_new(o, "gateway.slots_used", num(gw->nslots - gw->slot_free_n));
+	json_object_set_new(o, "gateway.outstanding_bytes", num(gw->outstanding_bytes));
 	return o;
 }
 

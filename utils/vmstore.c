@@ -180,6 +180,8 @@ static int cmd_info(int argc, char **argv)
 	tool_uuid_text(v.v.uuid, uuid);
 	created = (time_t)v.v.created_s;
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", localtime_r(&created, &tm));
+	if (!created) /* made by a gateway's size= option: its core knows no calendar */
+		strcpy(when, "not recorded");
 	printf("volume     %s\nuuid       %s\nsize       %s (%" PRIu64 " bytes)\nwrite-ack  %s\n"
 	       "state      %s\ncreated    %s\nbranch     %" PRIu64 " (lineage %" PRIu64
 	       ", snap_gen %" PRIu64 ", lun_fence %" PRIu64 ")\n",
@@ -390,7 +392,7 @@ static int cmd_stats(int argc, char **argv)
 
 static volatile sig_atomic_t stop;
 static vms_net_conn tracers[64]; /* connections to gateways that send lines */
-static unsigned tracing;
+static unsigned tracing, answered;
 static uint64_t trace_t0_us;
 static const char *trace_volume;
 static struct vms_errmsg trace_error;
@@ -407,6 +409,7 @@ static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 	if (m->flags & VMS_F_REPLY) {
 		json_t *j;
 
+		answered++;
 		if (!m->status) {
 			if (tracing < sizeof(tracers) / sizeof(tracers[0]))
 				tracers[tracing++] = c;
@@ -512,7 +515,7 @@ static int cmd_trace(int argc, char **argv)
 	while (!stop && (!for_ms || vms_clock_ms() - t0 < for_ms)) {
 		vms_net_flush(t.net);
 		vms_net_poll(t.net, 50);
-		if (!tracing && vms_clock_ms() - t0 > 3000) {
+		if (!tracing && (answered >= asked || vms_clock_ms() - t0 > 3000)) {
 			if (trace_error.text[0])
 				return tool_fail(&t, "%s", trace_error.text);
 			return tool_fail(&t, "no gateway of this machine has volume '%s' open (%" PRIu64 " processes asked)",

@@ -1,0 +1,115 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# The tools against a real cluster: what they refuse and why, volumes from create
+# to delete with both gateways and a node down, statistics and traces, clean stops.
+# shellcheck source=tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ "$IT_BACKEND" = cluster ] || skip "needs scripts/cluster"
+
+cluster_start || fail "cluster does not start"
+conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
+vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
+ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
+node_port() { echo "127.0.0.1:$((IT_PORT + $1))"; }
+
+# refuses CODE TEXT COMMAND...: exit code and a message that says why
+refuses() {
+	rf_code=$1 rf_text=$2
+	shift 2
+	rf_out=$("$@" 2>&1)
+	rf_rc=$?
+	[ $rf_rc = "$rf_code" ] || fail "$*: exit code $rf_rc instead of $rf_code: $rf_out"
+	case $rf_out in
+	*"$rf_text"*) ;;
+	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
+	esac
+}
+
+# ---- ring ----
+"$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well"
+ring status > "$IT_DIR/status" || fail "status: exit code $?"
+grep -q 'health *ok' "$IT_DIR/status" || fail "health is not ok"
+ring status --json | grep -q '"serving": 1024' || fail "not all partitions serve"
+refuses 1 "holds a cluster already" ring init
+refuses 2 "power of two" ring init --partitions 1000
+refuses 2 "HOST:PORT" ring join nowhere
+refuses 1 "refused" ring join "127.0.0.1:$((IT_PORT + 29))"
+refuses 2 "no command" ring explode
+refuses 1 "no answer from the catalog" vmstore --catalog "127.0.0.1:$((IT_PORT + 29))" volume ls
+
+# ---- a second process of the same node, the folder of another ----
+cp "$IT_DIR/c/conf/node1.conf" "$IT_DIR/second.conf"
+refuses 1 "another process uses this address" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
+sed -i "s/^listen = .*/listen = 127.0.0.1:$((IT_PORT + 28))/" "$IT_DIR/second.conf"
+refuses 1 "running process" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
+sed -i 's/^name = .*/name = other/' "$IT_DIR/second.conf"
+refuses 1 "belongs to node 'node1'" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
+refuses 1 "in use" "$B/bin/vmstored" --fsck "$IT_DIR/c/data/node1"
+
+# ---- volumes ----
+vmstore volume create a --size 1G > /dev/null || fail "create"
+refuses 1 "exists already" vmstore volume create a --size 1G
+refuses 2 "--size" vmstore volume create b
+refuses 1 "multiple of 4096" vmstore volume create b --size 1000
+refuses 2 "volume name" vmstore volume create ../b --size 1G
+refuses 1 "before the first volume" ring join "$(node_port 1)" --weight 5 2> /dev/null ||
+	: # node1 is a member: joining it again is no error
+vmstore volume resize a 2G > /dev/null || fail "grow"
+refuses 1 "--allow-shrink" vmstore volume resize a 1G
+vmstore volume resize a 64M --allow-shrink > /dev/null || fail "shrink"
+vmstore volume info a --json | grep -q '"size_bytes": 67108864' || fail "size after shrinking"
+
+lun_create t 128 1 || fail "cannot create the LUN"
+gw_wait
+refuses 1 "open on gateway gw1, gw2" vmstore volume rm t
+refuses 1 "open on gateway" vmstore volume resize t 1G
+vmstore volume info t --json | grep -q '"state": "ready"' || fail "a refused rm changed the state"
+
+# ---- statistics and trace ----
+vmstore trace t --for 4s > "$IT_DIR/trace" &
+trace=$!
+sleep 1
+"$BENCH" verify --fresh --span 16M --seconds 2 --quiet --state "$IT_DIR/state" "$(gw_url 1)" "$(gw_url 2)" ||
+	fail "verify"
+wait $trace || fail "trace: exit code $?"
+for op in R W F; do
+	grep -qE "^[0-9]+ $op [0-9]+ [0-9]+\$" "$IT_DIR/trace" || fail "the trace has no line with $op"
+done
+[ "$(grep -cvE '^[0-9]+ [RWFD] [0-9]+ [0-9]+$' "$IT_DIR/trace")" = 0 ] || fail "the trace has other lines"
+refuses 1 "not open" vmstore trace a
+vmstore stats --json > "$IT_DIR/stats.json" || fail "stats"
+for p in catalog node1 node2 node3 gw1 gw2; do
+	grep -q "\"$p\": {" "$IT_DIR/stats.json" || fail "no statistics of $p"
+done
+"$IT_ROOT/scripts/check-docs" --stats "$IT_DIR/stats.json" || fail "statistics are not documented"
+refuses 1 "no process 'nobody'" vmstore stats nobody
+
+# ---- delete with a node down, then with it back; the space comes back ----
+for g in 1 2; do
+	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --op delete --mode logicalunit --tid 1 --lun 1 ||
+		fail "tgtadm delete of the LUN on gateway $g"
+done
+rm -f "$IT_DIR/c/luns"
+wait_for 10 sh -c "'$B/bin/vmstore' -c '$conf' volume info t --json | grep -q '\"open\": \[\]'" ||
+	fail "closed on both gateways, but still open in the catalog"
+proc_kill node2
+refuses 3 "down" ring status
+refuses 1 "Run the same command again" vmstore volume rm t
+vmstore volume ls | grep -q 't .*deleting' || fail "the volume is not marked as being deleted"
+cluster_start || fail "node2 does not start again"
+"$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well again"
+vmstore volume rm t > /dev/null || fail "rm does not go on"
+refuses 1 "no volume 't'" vmstore volume info t
+vmstore volume rm a > /dev/null || fail "rm of a volume that was never written"
+[ "$(vmstore volume ls | wc -l)" = 1 ] || fail "volumes are left"
+
+# ---- clean stop, check of the folders ----
+cluster_stop
+for n in catalog node1 node2 node3 gw1 gw2; do
+	[ -z "$(proc_pid $n)" ] || fail "$n still runs"
+done
+grep -h "clean stop took longer" "$IT_DIR"/c/log/*.log && fail "a node did not stop cleanly"
+for n in 1 2 3; do
+	"$B/bin/vmstored" --fsck "$IT_DIR/c/data/node$n" > "$IT_DIR/fsck" || fail "fsck of node$n: $(tail -n 5 "$IT_DIR/fsck")"
+done
+say "ok: tools refuse, work, resume; folders are clean"

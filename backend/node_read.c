@@ -552,6 +552,15 @@ static int read_check(struct part *p, const struct vms_msg *m)
 	return 0;
 }
 
+/* A write that has been ordered for long (a replica is missing) may belong to an
+ * initiator that has gone over to another path and must not see the old content
+ * now and the new one later: then reads of its chunks wait for it. */
+static bool stuck(const struct vms_node *n, const struct part *p)
+{
+	return p->pend_head && n->now_ms - p->pend_head->arrived_ms > n->tm.t_op_ms / 2 &&
+	       n->mut != MUT_READ_UNCOMMITTED;
+}
+
 void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
@@ -571,11 +580,20 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		node_reply(n, c->id, m, rc);
 		return;
 	}
+	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
+	for (unsigned i = 0; i < count && stuck(n, p); i++) {
+		struct vms_ovl_view v;
+
+		vms_ovl_view(&n->ovl, e, vms_get_le16(m->body + 2 * i), p->committed, &v);
+		if (v.uncommitted) {
+			node_reply(n, c->id, m, VMS_E_AGAIN);
+			return;
+		}
+	}
 	f = rop_new(n, c, m, count);
 	if (!f)
 		return;
 	o = f->arg;
-	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
 	for (unsigned i = 0; i < count; i++) {
 		uint16_t ch = vms_get_le16(m->body + 2 * i);
 		struct vms_ovl_view v;
@@ -619,6 +637,8 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 	vms_ovl_view(&n->ovl, c->ext, c->chunk, p->committed, &v);
 	if (v.addr != a)
 		return;
+	if (v.uncommitted && stuck(n, p))
+		return; /* GONE: by LBA, where it waits */
 	if (part_page(n, p, c->ext->branch, c->ext->extent, c->chunk / VMS_SUBEXT_CHUNKS,
 		      c->ext->snap_gen, &page)) {
 		f->e[i].status = VMS_E_CORRUPT;

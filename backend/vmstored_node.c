@@ -258,25 +258,27 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 {
 	struct run *r = ctx;
+	struct vms_hello h;
 	struct nconn *nc;
-	struct vms_msg re;
 
 	if (vms_cat_conn_frame(r->cc, c, m, vms_clock_ms()))
 		return;
 	nc = conn_find(r, c);
 	if (!nc)
 		return;
+	/* Gateways and nodes that come before the core is open must come again: an
+	 * answer of any kind would speak for a core that knows nothing yet. */
+	if (nc->kind == K_BEFORE && m->type == VMS_MSG_HELLO &&
+	    (vms_hello_decode(m, &h) || h.role != VMS_ROLE_TOOL)) {
+		vms_net_close(r->p.net, c);
+		return;
+	}
 	if (vms_admin_msg(&r->admin, c, m, nc->kind == K_LOCAL || nc->kind == K_BEFORE))
 		return;
-	if (r->node && (nc->kind == K_ACCEPTED || nc->kind == K_PEER)) {
+	if (r->node && (nc->kind == K_ACCEPTED || nc->kind == K_PEER))
 		step(r, &(struct vms_node_event){.type = VMS_NEV_MSG, .conn = c, .msg = m});
-	} else if (nc->kind == K_BEFORE && r->node) {
-		/* the core never heard of it; a new connection will do */
+	else
 		vms_net_close(r->p.net, c);
-	} else if (!(m->flags & VMS_F_REPLY) && m->req_id) {
-		vms_msg_reply_init(&re, m, VMS_E_UNSUPPORTED);
-		(void)vms_net_send(r->p.net, c, &re);
-	}
 }
 
 /* ---- disk ---- */

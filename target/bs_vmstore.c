@@ -347,6 +347,7 @@ static void submit(struct bs_req *r, struct vms_gw_cmd *gc)
 {
 	gc->vol = r->bl->vol;
 	gc->cookie = r; /* NULL: it has ended */
+	g.submitted = true; /* also from a completion: WRITE AND VERIFY's second half */
 	if (vms_gw_submit(vms_gwp_core(g.gwp), gc) == VMS_GW_PENDING) {
 		r->pending++;
 		return;
@@ -639,7 +640,6 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 			return put_status(cmd, &q.sense);
 		return plain_status(cmd, SAM_STAT_BUSY);
 	}
-	g.submitted = true;
 	if (!r->pending && (!start_verify(r) || !r->pending)) {
 		if (r->io.op == VMS_GW_READ)
 			g.n.reads_cached++;

@@ -24,11 +24,13 @@ awk '/^Suite: /{suite=$2} /^ *Test: /{test=$2; seen=0}
 	/\[SKIPPED\]/{ sub(/.*\[SKIPPED\] */, ""); key=suite "." test
 		if (!(key in done)) { done[key]=1; n++; print "skip " key ": " $0 } }
 	END { print n+0 " tests skipped in part or whole" }' "$out"
-sed -n '/FAILED/p;/\[FAILED\]/p' "$out" | head -n 60
-awk '/^ *[0-9]+\. .*\.c:[0-9]+/{print}' "$out" | head -n 60
 awk '/Run Summary/,/Elapsed/' "$out"
 set -- $(awk '$1 == "tests" && NF >= 6 {print $3, $5} $1 == "tests" && NF < 6 {print $3, $5}' "$out")
 [ $# = 2 ] || fail "no run summary: exit code $rc; last lines: $(tail -n 3 "$out")"
-[ "$2" = 0 ] || fail "$2 of $1 tests failed"
+if [ "$2" != 0 ]; then
+	# The suite's own notes and CUnit's failed assertions, once each.
+	grep -E '\[FAILED\]|^ *[0-9]+\. .*\.c:[0-9]+' "$out" | awk '!seen[$0]++' | head -n 60
+	fail "$2 of $1 tests failed"
+fi
 [ "$1" -gt 0 ] || fail "no test ran"
 say "ok: $1 tests ran, 0 failed"

@@ -666,9 +666,9 @@ void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *
 		op_end(gw, op, outcome);
 		return;
 	}
-	if (op->rpc)
-		return; /* the op's own answer is still to come on this connection */
-	if (status == VMS_E_DISCONNECTED && op->state == GO_SENT)
+	if (op->rpc || op->state != GO_SENT)
+		return; /* its own answer is still to come, or was a refusal to try again */
+	if (status == VMS_E_DISCONNECTED)
 		op->lost_ms = gw->now_ms;
 	/* ordered and not committed, or not to be known now: ask again */
 	op_backoff(gw, op);

@@ -161,7 +161,7 @@ void sim_client_step(struct sim *s, struct client *c)
 {
 	if (c->gw >= 0) {
 		struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
-		if (!g->up) {
+		if (!g->up || g->life != c->gw_life) {
 			sim_client_lost(s, c, "gateway is gone");
 		} else if (g->paused) {
 			if (!c->silent_us)
@@ -184,6 +184,7 @@ void sim_client_step(struct sim *s, struct client *c)
 			struct proc *g = &s->p[1 + s->plan.nodes + k];
 			if (g->up && !g->paused && g->vol_ready) {
 				c->gw = (int)k;
+				c->gw_life = g->life;
 				c->session++;
 				sim_note(s, "client %d: logged in to gateway %u", c->idx, k);
 				break;
@@ -276,6 +277,7 @@ void sim_clients_final(struct sim *s)
 	for (unsigned g = 0; g < s->plan.gateways; g++) {
 		struct client *c = &s->cl[0];
 		c->gw = (int)g;
+		c->gw_life = s->p[1 + s->plan.nodes + g].life;
 		c->session++;
 		for (unsigned i = 0; i < s->plan.hot_chunks; i++) {
 			uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS;

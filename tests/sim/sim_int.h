@@ -101,6 +101,7 @@ struct client_op {
 struct client {
 	int idx;
 	int gw; /* -1: no session */
+	uint32_t gw_life; /* the process it logged in to */
 	uint32_t session;
 	uint64_t ready_us; /* may log in again at */
 	uint64_t silent_us; /* gateway silent since */

@@ -353,8 +353,22 @@ void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto)
 
 void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first, uint64_t seq)
 {
+	struct vms_ovl_chunk *c, *next;
+
 	for (uint32_t i = 0; i < e->nranges; i++)
 		if (e->range[i].seq == seq && e->range[i].first == first) {
+			/* What the range covers goes with it. A chunk whose next drain was
+			 * ordered before the range committed here (a backup, replay) was
+			 * pinned then and has kept it: without the range it would show
+			 * through again. No drain still to come names it: the primary
+			 * dropped it before. */
+			for (c = e->chunks; c; c = next) {
+				next = c->next;
+				if (c->chunk < first || c->chunk >= first + e->range[i].count)
+					continue;
+				vms_ovl_drained(o, c, seq);
+				vms_ovl_chunk_tidy(o, c);
+			}
 			memmove(&e->range[i], &e->range[i + 1],
 				(e->nranges - i - 1) * sizeof(*e->range));
 			e->nranges--;

@@ -111,6 +111,7 @@ void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t fir
 void vms_ovl_commit_all(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t committed);
 /* Drop pieces with seq <= upto (a drain) and below; the caller tidies. */
 void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto);
+/* Drop a range, and every older piece it covers. */
 void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
 			   uint64_t seq);
 /* Drop everything with seq >= from (void records). */

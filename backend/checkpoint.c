@@ -131,10 +131,12 @@ static int put_floors(struct vms_node *n, struct vms_meta_batch *b)
 /* May the log below pos go, as far as this partition is concerned? */
 static bool part_free_below(struct part *p, uint64_t pos)
 {
-	for (size_t i = p->recs_head; i < p->recs.n && p->recs.d[i].log_pos < pos; i++) {
+	for (size_t i = p->recs_head; i < p->recs.n; i++) {
 		uint64_t s = p->recs_first + (i - p->recs_head);
 
-		if (p->recs.d[i].log_pos == 0)
+		if (p->recs.d[i].log_pos >= pos && !p->copied)
+			break;
+		if (p->recs.d[i].log_pos == 0 || p->recs.d[i].log_pos >= pos)
 			continue;
 		if (s > p->applied || s > p->all_durable || s > p->own_durable)
 			return false;
@@ -147,6 +149,8 @@ static uint64_t free_gen(struct vms_node *n)
 	uint64_t oldest = vms_wal_gen_oldest(n->wal), open = vms_wal_gen_open(n->wal);
 	uint64_t best = 0;
 
+	if (vms_wal_durable_pos(n->wal) < n->copy_end)
+		return 0;
 	for (uint64_t g = oldest; g < open; g++) {
 		uint64_t pos = vms_wal_gen_start_pos(n->wal, g + 1);
 		bool ok = true;
@@ -188,6 +192,7 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 	vms_pages_thaw(n->pages);
 	n->st.checkpoints++;
 	n->ckpt_ms = n->now_ms;
+	n->hungry = false;
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
@@ -360,8 +365,8 @@ void ckpt_timer(struct vms_node *n)
 		}
 		m.body = body;
 		m.body_bytes = 16 * c;
-		if (c)
-			node_send(n, pe->conn, &m);
+		m.aux = log_permille(n); /* writers waiting for room here go on */
+		node_send(n, pe->conn, &m);
 		free(body);
 	}
 	if (k->running) {
@@ -377,7 +382,15 @@ void ckpt_timer(struct vms_node *n)
 	if (n->phase < SP_RUN || n->stopping)
 		return;
 	gen = vms_wal_gen_oldest(n->wal) < vms_wal_gen_open(n->wal) ? free_gen(n) : 0;
-	if (gen || (n->now_ms - n->ckpt_ms >= 5000 && ckpt_worth(n)))
+	if (gen) {
+		n->freed_ms = n->now_ms;
+	} else if (vms_wal_gen_oldest(n->wal) < vms_wal_gen_open(n->wal) &&
+		   log_permille(n) > 400 && n->now_ms - n->freed_ms > n->tm.tick_ms &&
+		   n->now_ms - n->copy_ms > n->tm.tick_ms / 4) {
+		n->copy_ms = n->now_ms;
+		copy_forward(n);
+	}
+	if (gen || (n->now_ms - n->ckpt_ms >= (n->hungry ? 1000 : 5000) && ckpt_worth(n)))
 		ckpt_start(n, gen);
 }
 
@@ -385,6 +398,7 @@ void ckpt_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct vms_rd r;
 
+	c->peer->log_permille = m->aux;
 	vms_rd_init(&r, m->body, m->body_bytes);
 	while (vms_rd_left(&r) >= 16) {
 		struct part *p = node_part(n, vms_rd_u32(&r));

@@ -98,9 +98,10 @@ static bool worth(struct vms_node *n, struct part *p)
 	p->live_chunks = live;
 	if (dead)
 		return true;
-	if (total <= live + (live ? 64 : 0))
+	if (total <= live + (live ? 16 : 0) || total * 100 <= live * n->conf.gc_target_percent)
 		return false;
-	return total * 100 > live * n->conf.gc_target_percent;
+	n->hungry = true;
+	return true;
 }
 
 static void gc_end(struct vms_node *n, struct part *p)
@@ -111,7 +112,7 @@ static void gc_end(struct vms_node *n, struct part *p)
 	n->gc_jobs--;
 	VMS_VEC_FOREACH(&p->ctrs, c)
 		c->victim = false;
-	p->gc_at_ms = n->now_ms + 500;
+	p->gc_at_ms = n->now_ms + 200;
 	job_free(g);
 }
 
@@ -390,9 +391,9 @@ void gc_timer(struct vms_node *n)
 			p->gc_at_ms = n->now_ms + n->tm.tick_ms;
 			continue;
 		}
-		/* an open container whose chunks are all dead goes too */
+		/* an open container that is mostly dead goes too */
 		c = p->open_ctr ? part_ctr(p, p->open_ctr) : NULL;
-		if (c && c->chunks && !c->live && !p->moves_ordered && !p->drain) {
+		if (c && c->chunks && c->live * 2 < c->chunks && !p->moves_ordered && !p->drain) {
 			drain_seal_open(n, p);
 			p->gc_at_ms = n->now_ms + 100;
 			continue;

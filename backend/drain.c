@@ -541,8 +541,10 @@ void drain_timer(struct vms_node *n)
 	bool again = n->now_ms >= n->drain_ms;
 	uint64_t limit;
 
-	if (vms_wal_gen_oldest(n->wal) == open && used > size * 3 / 10 &&
-	    n->now_ms - n->gen_seal_ms > 50) {
+	/* a third full, or space is low and what was deleted waits in the log */
+	if (vms_wal_gen_oldest(n->wal) == open &&
+	    ((used > size * 3 / 10 && n->now_ms - n->gen_seal_ms > 50) ||
+	     (n->nospc && used && n->now_ms - n->gen_seal_ms > 1000))) {
 		vms_wal_gen_seal(n->wal);
 		n->gen_seal_ms = n->now_ms;
 	}

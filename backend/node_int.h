@@ -202,7 +202,7 @@ struct part {
 	VMS_VEC(struct stub_ref) stubs;
 	size_t stubs_head;
 	uint64_t clean_pos;  /* no needed piece below this log position */
-	bool state_dirty;
+	bool state_dirty, copied; /* copied: recs do not ascend by log_pos */
 	bool ckpt_told;
 
 	/* collector */
@@ -458,7 +458,8 @@ struct vms_node {
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
 	uint64_t ckpt_ms, gen_seal_ms;
-	uint64_t copy_ms;
+	uint64_t copy_ms, freed_ms;
+	uint64_t copy_end; /* copies must be durable up to here before anything is freed */
 	VMS_VEC(uint64_t) unlink; /* dead containers, durable: files to remove */
 	VMS_VEC(uint64_t) unlink_next; /* dead, in the checkpoint being written */
 	unsigned unlinks;
@@ -467,6 +468,7 @@ struct vms_node {
 
 	/* collector */
 	uint32_t gc_next;
+	bool hungry; /* collected space waits for a checkpoint */
 	unsigned gc_jobs;
 
 	uint64_t deadline_ms;
@@ -635,6 +637,9 @@ void stop_step(struct vms_node *n);
 
 /* ---- node_json.c ---- */
 void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+
+/* ---- copyfwd.c ---- */
+void copy_forward(struct vms_node *n);
 
 /* ---- replay.c ---- */
 int replay_open(struct vms_node *n, struct vms_errmsg *msg);

@@ -52,6 +52,9 @@ static void recs_push(struct part *p, uint64_t seq, struct prec rec)
 /* Forget records whose log is being freed. */
 void part_recs_pop(struct part *p, uint64_t below_pos)
 {
+	for (size_t i = p->recs_head; p->copied && i < p->recs.n; i++)
+		if (p->recs.d[i].log_pos < below_pos)
+			p->recs.d[i].log_pos = 0;
 	while (p->recs_head < p->recs.n && p->recs.d[p->recs_head].log_pos < below_pos) {
 		p->recs_head++;
 		p->recs_first++;
@@ -65,6 +68,7 @@ void part_recs_pop(struct part *p, uint64_t below_pos)
 	if (p->recs_head == p->recs.n) {
 		p->recs_head = p->recs.n = 0;
 		p->recs_first = p->seq_last + 1;
+		p->copied = false;
 	}
 }
 
@@ -148,7 +152,7 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		vms_ovl_ext_tidy(&n->ovl, e);
 		if (r->first_pos + (unsigned)np > p->next_pos)
 			p->next_pos = r->first_pos + (unsigned)np;
-		if (r->flags & VMS_RF_MEMORY)
+		if ((r->flags & VMS_RF_MEMORY) && r->seq > p->mem_last)
 			p->mem_last = r->seq;
 		break;
 	case VMS_REC_DRAIN:
@@ -172,11 +176,11 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	case VMS_REC_CEILING:
 		if (r->meta_bytes >= 8 && vms_get_le64(r->meta) > p->ceiling_ordered)
 			p->ceiling_ordered = vms_get_le64(r->meta);
-		if ((r->aux & 1) && !copied)
+		if ((r->aux & 1) && !copied && r->seq > p->view_first)
 			p->mem_flag = true;
 		break;
 	case VMS_REC_VIEW:
-		if (copied || r->meta_bytes < 20)
+		if (copied || r->meta_bytes < 20 || r->seq < p->view_first)
 			break;
 		p->view_epoch = vms_get_le64(r->meta);
 		p->view_first = r->seq;
@@ -201,15 +205,19 @@ void part_rec_put(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	bool copied = false;
 
 	if (r->seq <= p->seq_last) {
-		if (r->seq < p->recs_first || !have || have->epoch == r->epoch)
-			copied = true; /* the same record at a new place */
-		else
+		/* the same record at a new place; or, when its first place is gone,
+		 * seen for the first time */
+		if (have && have->epoch == r->epoch)
+			copied = true;
+		else if (have)
 			part_truncate(n, p, r->seq);
+		if (!live)
+			p->copied = true;
 	}
 	recs_push(p, r->seq, rec);
 	if (r->seq > p->seq_last)
 		p->seq_last = r->seq;
-	if (r->flags & VMS_RF_INTERNAL && !copied)
+	if (r->flags & VMS_RF_INTERNAL && !copied && r->seq > p->last_internal)
 		p->last_internal = r->seq;
 	effects(n, p, r, ref, live, copied);
 	if (live) {

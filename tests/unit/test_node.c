@@ -573,9 +573,225 @@ static void test_crash(void)
 		crash_run(100 + s, s & 1);
 }
 
+static uint32_t ext_of_part(uint32_t part)
+{
+	for (uint32_t e = 0;; e++)
+		if (part_of(e) == part)
+			return e;
+}
+
+static void put(uint32_t ext, unsigned ch, uint64_t seed, unsigned flags, int want)
+{
+	static uint8_t b[CHUNK];
+	struct w w = {.kind = VMS_WRITE_DATA, .extent = ext, .chunk = (uint16_t)ch, .data = b,
+		      .bytes = CHUNK, .flags = flags};
+
+	fill(b, seed);
+	CU_ASSERT_EQUAL(write_sync(0, &w), want);
+}
+
+static void expect(uint32_t ext, unsigned ch, uint64_t seed)
+{
+	uint8_t b[CHUNK], x[CHUNK];
+	vms_addr a;
+
+	fill(b, seed);
+	CU_ASSERT_EQUAL(lba_read(1, ext, (uint16_t)ch, x, &a), 0);
+	CU_ASSERT_EQUAL(memcmp(b, x, CHUNK), 0);
+}
+
+/* One node is away for long: partitions without it go on, whatever of the others
+ * lies in the shared logs; afterwards everything is there. */
+static void test_copy_forward(void)
+{
+	uint32_t e0, e2, e3;
+
+	R.gen_bytes = 256 << 10;
+	up(3, 2, 2, 21, VMS_ACK_DISK);
+	e0 = ext_of_part(0);
+	e2 = ext_of_part(2);
+	e3 = ext_of_part(3);
+	for (unsigned i = 0; i < 60; i++) {
+		put(e0, i, 1000 + i, 0, 0);
+		put(e3, i, 2000 + i, 0, 0);
+	}
+	rig_node_crash(&R, 1, true);
+	/* ordered by node 1, but not committable */
+	rig_run(&R, 100);
+	for (unsigned i = 0; i < 4000; i++)
+		put(e2, i % 500, 3000 + i, 0, 0);
+	CU_ASSERT_TRUE(R.node[0].n->st.copied > 0);
+	rig_node_crash(&R, 0, true);
+	rig_node_start(&R, 0);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	for (unsigned i = 0; i < 60; i++) {
+		expect(e0, i, 1000 + i);
+		expect(e3, i, 2000 + i);
+	}
+	for (unsigned i = 3500; i < 4000; i++)
+		expect(e2, i % 500, 3000 + i);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
+static void stop_all(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct vms_node_event ev = {.type = VMS_NEV_STOP, .now_ms = 100000 + R.now_us / 1000};
+
+		vms_node_step(R.node[i].n, &ev);
+		vms_node_turn_end(R.node[i].n, ev.now_ms);
+	}
+	rig_run(&R, 2000);
+	for (unsigned i = 0; i < 3; i++) {
+		CU_ASSERT_TRUE(R.node[i].stopped);
+		rig_node_crash(&R, i, true);
+	}
+}
+
+/* memory mode: a loss is told exactly when one was possible. */
+static void test_memory_loss(void)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct rig_reply re;
+	uint64_t n0;
+
+	up(3, 2, 2, 31, VMS_ACK_MEMORY);
+	vms_cat_key_loss(key, BR);
+	for (unsigned i = 0; i < 20; i++)
+		put(ext_of_part(i % 4), i, i, VMS_F_MEMORY, 0);
+	stop_all();
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_start(&R, i);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_EQUAL(rig_cat_number(&R, key), 0);
+	for (unsigned i = 0; i < 20; i++)
+		expect(ext_of_part(i % 4), i, i);
+	/* one after the other: the other member keeps it */
+	put(ext_of_part(0), 1, 77, VMS_F_MEMORY, 0);
+	rig_node_crash(&R, 0, true);
+	rig_node_start(&R, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_node_crash(&R, 1, true);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	expect(ext_of_part(0), 1, 77);
+	CU_ASSERT_EQUAL(rig_cat_number(&R, key), 0);
+	/* all at once */
+	put(ext_of_part(0), 2, 78, VMS_F_MEMORY, 0);
+	n0 = R.now_us;
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_crash(&R, i, true);
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_start(&R, i);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	/* and nothing was served before the leases of old pages had ended */
+	CU_ASSERT_TRUE(R.now_us - n0 > 2000000);
+	CU_ASSERT_TRUE(rig_cat_number(&R, key) > 0);
+	{
+		struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = BR};
+
+		rig_gw_connect(&R, 0, 0);
+		rig_run(&R, 300);
+		rig_send(&R, 0, 0, &m, &re);
+		CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+		CU_ASSERT_EQUAL(re.status, 0);
+		CU_ASSERT_TRUE(re.m.aux > 0);
+		rig_reply_free(&re);
+	}
+	rig_close(&R);
+}
+
+static uint64_t ctr_bytes(void)
+{
+	uint64_t b = 0;
+
+	for (unsigned i = 0; i < 3; i++)
+		b += sim_disk_container_bytes(R.node[i].sd);
+	return b;
+}
+
+/* Random overwriting stays below 2.5 times the live data; deleting gives it back. */
+static void test_space(void)
+{
+	uint64_t live = 2ull * 4 * 300 * CHUNK, most = 0;
+
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	up(3, 2, 2, 41, VMS_ACK_DISK);
+	for (unsigned i = 0; i < 12000; i++) {
+		put(ext_of_part(i % 4), (unsigned)vms_rng_below(&R.rng, 300), i, 0, 0);
+		if (i > 4000 && i % 500 == 0 && ctr_bytes() > most)
+			most = ctr_bytes();
+	}
+	rig_run(&R, 15000);
+	CU_ASSERT_TRUE(ctr_bytes() < live * 5 / 2);
+	fprintf(stderr, "containers: most %.2f, at rest %.2f of live\n", (double)most / (double)live,
+		(double)ctr_bytes() / (double)live);
+	for (unsigned i = 0; i < 4; i++) {
+		struct w w = {.kind = VMS_WRITE_ZERO, .extent = ext_of_part(i), .count = 300};
+
+		CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	}
+	/* enough new writes to seal the generation that holds the zeros */
+	for (unsigned i = 0; i < 200; i++)
+		put(ext_of_part(i % 4), 1000, i, 0, 0);
+	rig_run(&R, 30000);
+	CU_ASSERT_TRUE(ctr_bytes() < live / 10);
+	fprintf(stderr, "after zeroing: %llu bytes\n", (unsigned long long)ctr_bytes());
+	R.gen_bytes = 0;
+	R.container_bytes = 0;
+	rig_close(&R);
+}
+
+/* A full disk refuses new data early, goes on reading, and recovers. */
+static void test_nospc(void)
+{
+	unsigned i, n = 0, full = 0;
+	static uint8_t b[CHUNK];
+
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	R.space_bytes = 12 << 20;
+	up(3, 2, 2, 51, VMS_ACK_DISK);
+	for (i = 0; i < 6000 && full < 20; i++) {
+		struct w w = {.kind = VMS_WRITE_DATA, .extent = ext_of_part(i % 4),
+			      .chunk = (uint16_t)(i / 4 % 1000), .data = b, .bytes = CHUNK};
+		int rc;
+
+		fill(b, i);
+		rc = write_sync(0, &w);
+		if (rc == VMS_E_NOSPC) {
+			full++;
+			rig_run(&R, 50);
+		} else if (rc == 0 && !full) {
+			n = i;
+		}
+	}
+	CU_ASSERT_TRUE(full > 0);
+	expect(ext_of_part(n % 4), n / 4 % 1000, n);
+	for (i = 0; i < 4; i++) {
+		struct w w = {.kind = VMS_WRITE_ZERO, .extent = ext_of_part(i), .count = 1000};
+
+		CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	}
+	rig_run(&R, 60000);
+	for (i = 0; i < 3; i++)
+		CU_ASSERT_FALSE(R.node[i].fatal);
+	put(ext_of_part(0), 5, 99, 0, 0);
+	expect(ext_of_part(0), 5, 99);
+	R.gen_bytes = 0;
+	R.container_bytes = 0;
+	R.space_bytes = 0;
+	rig_close(&R);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_write_read), VMS_TEST(test_late), VMS_TEST(test_invalidate),
 	VMS_TEST(test_caw),	   VMS_TEST(test_drain), VMS_TEST(test_crash),
+	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss), VMS_TEST(test_space),
+	VMS_TEST(test_nospc),
 };
 
 VMS_TEST_MAIN("node", tests)

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Copying forward: a partition that cannot drain (a member is missing) must not
+ * hold the log of the others. What it still needs from the oldest generation is
+ * appended again, verbatim, in COPY records; then that generation can go. Only
+ * bounded amounts exist, because the partition takes no new writes meanwhile.
+ * Keeps invariants 1, 31 (rule A8).
+ */
+#include "backend/node_int.h"
+
+#define COPY_BYTES (256u << 10)
+
+struct copy_out {
+	struct vms_iov iov[256];
+	struct prec *rec[256];
+	uint64_t seq[256];
+	unsigned n;
+	uint32_t bytes;
+};
+
+static bool needed(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	struct vms_piece *pc = n->piece_buf2;
+	struct vms_ovl_ext *e;
+	int np;
+
+	if (r->seq > p->applied || r->seq > p->all_durable || r->seq > p->own_durable)
+		return true;
+	if (r->type != VMS_REC_WRITE && r->type != VMS_REC_ZERO)
+		return false;
+	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent, r->snap_gen, false);
+	np = e ? vms_rec_pieces_decode(r, pc, VMS_WRITE_PIECES_MAX) : 0;
+	for (int i = 0; i < np; i++) {
+		struct vms_ovl_chunk *c = vms_ovl_chunk_get(&n->ovl, e, pc[i].chunk, false);
+
+		for (struct vms_ovl_piece *x = c ? c->newest : NULL; x; x = x->older)
+			if (x->seq == r->seq)
+				return true;
+	}
+	for (uint32_t i = 0; e && i < e->nranges; i++)
+		if (e->range[i].seq == r->seq)
+			return true;
+	return false;
+}
+
+/* The overlay's pieces of the record now lie in its copy. */
+static void moved(struct vms_node *n, struct part *p, const uint8_t *raw, uint32_t bytes,
+		  uint64_t pos)
+{
+	struct vms_piece *pc = n->piece_buf2;
+	struct vms_ovl_ext *e;
+	struct vms_rec r;
+	uint64_t at;
+	int np;
+
+	if (vms_rec_decode(raw, bytes, &r, false) < 0 ||
+	    (r.type != VMS_REC_WRITE && r.type != VMS_REC_ZERO))
+		return;
+	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch, r.extent, r.snap_gen, false);
+	np = e ? vms_rec_pieces_decode(&r, pc, VMS_WRITE_PIECES_MAX) : 0;
+	at = pos + VMS_REC_HEADER_BYTES + r.meta_bytes;
+	for (int i = 0; i < np; i++) {
+		struct vms_ovl_chunk *c = vms_ovl_chunk_get(&n->ovl, e, pc[i].chunk, false);
+
+		for (struct vms_ovl_piece *x = c ? c->newest : NULL; x; x = x->older)
+			if (x->seq == r.seq)
+				x->data_pos = r.type == VMS_REC_ZERO ? pos : at;
+		if (r.type == VMS_REC_WRITE)
+			at += vms_mask_sectors(pc[i].mask) * VMS_LB_BYTES;
+	}
+	for (uint32_t i = 0; e && i < e->nranges; i++)
+		if (e->range[i].seq == r.seq)
+			e->range[i].rec_pos = pos;
+}
+
+static bool flush_out(struct vms_node *n, struct part *p, struct copy_out *o)
+{
+	struct vms_rec r = {.type = VMS_REC_COPY,
+			    .flags = VMS_RF_INTERNAL,
+			    .partition = p->number,
+			    .payload_bytes = o->bytes};
+	struct vms_rec_ref ref;
+	uint64_t at;
+
+	if (!o->n)
+		return true;
+	if (vms_wal_append(n->wal, &r, o->iov, o->n, true, &ref))
+		return false;
+	at = ref.log_pos + VMS_REC_HEADER_BYTES;
+	for (unsigned i = 0; i < o->n; i++) {
+		moved(n, p, o->iov[i].base, (uint32_t)o->iov[i].len, at);
+		o->rec[i]->log_pos = at;
+		at += o->iov[i].len;
+	}
+	n->copy_end = ref.log_pos + ref.bytes;
+	n->want_sync = true;
+	n->st.copied += o->n;
+	p->copied = true;
+	o->n = 0;
+	o->bytes = 0;
+	return true;
+}
+
+static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, struct copy_out *o)
+{
+	o->n = 0;
+	o->bytes = 0;
+	for (size_t i = p->recs_head; i < p->recs.n; i++) {
+		struct prec *pr = &p->recs.d[i];
+		const uint8_t *raw;
+		struct vms_rec r;
+
+		if (pr->log_pos == 0 || pr->log_pos >= below)
+			continue;
+		raw = vms_wal_ptr(n->wal, pr->log_pos);
+		if (vms_rec_decode(raw, pr->bytes, &r, false) < 0)
+			return false;
+		if (!needed(n, p, &r))
+			continue;
+		if (o->n == 256 || (o->n && o->bytes + pr->bytes > COPY_BYTES))
+			if (!flush_out(n, p, o))
+				return false;
+		o->iov[o->n] = (struct vms_iov){raw, pr->bytes};
+		o->rec[o->n++] = pr;
+		o->bytes += pr->bytes;
+	}
+	return flush_out(n, p, o);
+}
+
+/* The oldest generation cannot go by draining: take along what it still needs. */
+void copy_forward(struct vms_node *n)
+{
+	uint64_t below = vms_wal_gen_start_pos(n->wal, vms_wal_gen_oldest(n->wal) + 1);
+	struct copy_out *o = malloc(sizeof(*o));
+	bool ok = true;
+
+	vms_assert(o);
+	for (uint32_t i = 0; i < n->nparts && ok; i++) {
+		struct part *p = n->part[i];
+		bool drains = p && p->known && p->primary ?
+				      part_serving(p) && part_members_ready(p) :
+				      p && p->repl_conn;
+
+		/* what drains by itself only needs time */
+		if (!p || drains || p->apply)
+			continue;
+		ok = copy_part(n, p, below, o);
+		p->scan_due = true;
+		if (p->clean_pos < below) {
+			/* nothing of it lies below any more, unless the copy stopped short */
+			if (ok)
+				p->clean_pos = below;
+		}
+	}
+	free(o);
+}

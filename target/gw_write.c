@@ -287,9 +287,10 @@ static void req_status(struct gw_req *r, int status)
 
 static void write_end(struct vms_gw *gw, struct gw_req *r)
 {
+	/* ABORTED COMMAND, which initiators repeat; a MEDIUM ERROR would reach the guest */
 	if (r->status && r->applied && (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED) &&
 	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY))
-		r->status = VMS_E_IO;
+		r->status = VMS_E_TIMEOUT;
 	if (!r->status && (r->cmd->flags & VMS_GW_FUA) && r->vol->rec.write_ack == VMS_ACK_MEMORY) {
 		gw_loss_check(gw, r);
 		return;

@@ -140,7 +140,7 @@ struct ver {
 	uint64_t check_next; /* LBA */
 
 	/* figures */
-	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, attention, lost, unknown, errors, wrong, logins;
+	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost, unknown, errors, wrong, logins;
 	struct vms_hist lat;
 };
 
@@ -352,6 +352,13 @@ static const char *kind_name(enum op_kind k)
 	return name[k];
 }
 
+static const char *sense_text(const struct scsi_task *task)
+{
+	const char *t = scsi_sense_key_str((int)task->sense.key);
+
+	return t ? t : "-";
+}
+
 /* An answered error: the command is over, a write applied in part, whole or not. */
 static void settle_error(struct op *o, const struct scsi_task *task, int status)
 {
@@ -359,10 +366,11 @@ static void settle_error(struct op *o, const struct scsi_task *task, int status)
 
 	if (v->errors++ < 20)
 		fprintf(stderr,
-			"ERROR: %s of %u blocks at LBA %" PRIu64 ": status %#x sense key %s, %s\n",
-			kind_name(o->kind), o->n, o->lba, status,
-			task ? scsi_sense_key_str(task->sense.key) : "-",
-			task ? scsi_sense_ascq_str(task->sense.ascq) : "-");
+			"ERROR: %s of %u blocks at LBA %" PRIu64
+			" after %.0f ms: status %#x, sense key %#x asc/ascq %#06x (%s)\n",
+			kind_name(o->kind), o->n, o->lba, (double)(now_of(v) - o->start) / 1e6, status,
+			task ? (unsigned)task->sense.key : 0, task ? (unsigned)task->sense.ascq : 0,
+			task ? sense_text(task) : "no answer");
 	cancel_read(o);
 	if (is_write(o)) {
 		uint64_t t = now_of(v);
@@ -431,7 +439,8 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 			v->attention++;
 			settle_refused(o);
 		} else if (task && task->sense.key == SCSI_SENSE_COMMAND_ABORTED) {
-			v->errors++;
+			/* Applied in part, whole or not; initiators repeat it. */
+			v->aborted++;
 			settle_unknown(o);
 		} else if (task && o->kind == OP_CAW && task->sense.key == SCSI_SENSE_MISCOMPARE) {
 			v->miscompares++;
@@ -443,6 +452,8 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		}
 		break;
 	case SCSI_STATUS_TASK_ABORTED:
+		s->heard = wall;
+		v->aborted++;
 		settle_unknown(o);
 		break;
 	case SCSI_STATUS_CANCELLED:
@@ -1135,11 +1146,11 @@ int vms_bench_cmd_verify(int argc, char **argv)
 		vms_journal_flush(v->j, true);
 	printf("verify: %" PRIu64 " reads, %" PRIu64 " writes (%" PRIu64 " of zeros, %" PRIu64
 	       " COMPARE AND WRITE, %" PRIu64 " miscompared), %" PRIu64 " flushes; %" PRIu64
-	       " connections lost, %" PRIu64 " unknown outcomes, %" PRIu64 " BUSY, %" PRIu64
+	       " connections lost, %" PRIu64 " unknown outcomes, %" PRIu64 " BUSY, %" PRIu64 " aborted, %" PRIu64
 	       " unit attentions, %" PRIu64 " errors; latency ms p50 %.1f p99 %.1f max %.0f; %" PRIu64
 	       " wrong\n",
 	       v->reads, v->writes, v->zeros, v->caws, v->miscompares, v->flushes, v->lost, v->unknown,
-	       v->busy, v->attention, v->errors,
+	       v->busy, v->aborted, v->attention, v->errors,
 	       (double)vms_hist_percentile(&v->lat, 50) / 1e6,
 	       (double)vms_hist_percentile(&v->lat, 99) / 1e6, (double)v->lat.max / 1e6,
 	       v->wrong);
@@ -1148,11 +1159,12 @@ int vms_bench_cmd_verify(int argc, char **argv)
 						   : VMS_BENCH_OK;
 	if (v->json_file) {
 		json_t *j = json_pack(
-			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed", (json_int_t)v->seed,
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed", (json_int_t)v->seed,
 			"reads", (json_int_t)v->reads, "writes", (json_int_t)v->writes, "zeros",
 			(json_int_t)v->zeros, "compare_and_write", (json_int_t)v->caws, "miscompares",
 			(json_int_t)v->miscompares, "flushes", (json_int_t)v->flushes, "lost_connections", (json_int_t)v->lost,
-			"unknown_outcomes", (json_int_t)v->unknown, "busy", (json_int_t)v->busy,
+			"unknown_outcomes", (json_int_t)v->unknown, "busy", (json_int_t)v->busy, "aborted",
+			(json_int_t)v->aborted,
 			"unit_attentions", (json_int_t)v->attention, "errors", (json_int_t)v->errors,
 			"wrong", (json_int_t)v->wrong, "latency", vms_bench_hist_json(&v->lat));
 

@@ -6,10 +6,33 @@
 
 static const char *state_name(const struct part *p)
 {
-	static const char *const names[] = {"none",  "backup", "waiting", "query", "fetch",
-					    "loss", "view",   "lease",   "active"};
+	static const char *const names[] = {"none", "backup", "waiting", "query", "fetch",
+					    "loss", "view",   "lease",	 "active"};
 
 	return names[p->state];
+}
+
+/* What a primary knows of its other members, and what its oldest ordered write
+ * waits for. */
+static void primary_state(const struct part *p, json_t *o)
+{
+	json_t *m = json_array();
+
+	for (unsigned i = 0; i < p->nm; i++)
+		if (i != p->self)
+			json_array_append_new(
+			    m,
+			    json_pack("{s:i, s:b, s:I, s:I, s:I}", "node",
+				      (int)p->m[i].node, "streaming", p->m[i].streaming,
+				      "sent", (json_int_t)p->m[i].sent, "held",
+				      (json_int_t)p->m[i].held, "durable",
+				      (json_int_t)p->m[i].durable));
+	json_object_set_new(o, "members", m);
+	json_object_set_new(o, "durable", json_integer((json_int_t)p->own_durable));
+	json_object_set_new(
+	    o, "invalidations_left",
+	    json_integer(p->pend_head ? (json_int_t)p->pend_head->inval_left : 0));
+	json_object_set_new(o, "ops_waiting", json_integer((json_int_t)p->nwait));
 }
 
 static json_t *partitions(struct vms_node *n)
@@ -21,16 +44,18 @@ static json_t *partitions(struct vms_node *n)
 
 		if (!p || !p->known)
 			continue;
-		json_array_append_new(
-			a, json_pack("{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
-				     (int)i, "state", state_name(p), "epoch",
-				     (json_int_t)p->conf.epoch, "seq", (json_int_t)p->seq_last,
-				     "committed", (json_int_t)p->committed, "applied",
-				     (json_int_t)p->applied, "undrained",
-				     (json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
-				     (json_int_t)p->ctrs.n, "live_chunks",
-				     (json_int_t)p->live_chunks, "members_ready",
-				     p->primary && part_members_ready(p)));
+		json_t *o = json_pack(
+		    "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
+		    (int)i, "state", state_name(p), "epoch", (json_int_t)p->conf.epoch,
+		    "seq", (json_int_t)p->seq_last, "committed", (json_int_t)p->committed,
+		    "applied", (json_int_t)p->applied, "undrained",
+		    (json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
+		    (json_int_t)p->ctrs.n, "live_chunks", (json_int_t)p->live_chunks,
+		    "members_ready", p->primary && part_members_ready(p));
+
+		if (p->primary)
+			primary_state(p, o);
+		json_array_append_new(a, o);
 	}
 	return a;
 }
@@ -41,18 +66,20 @@ static json_t *space(struct vms_node *n)
 
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i])
-			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
+			VMS_VEC_FOREACH(&n->part[i]->ctrs, c)
+			{
 				ctrs++;
 				chunks += c->chunks;
 				live += c->live;
 			}
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "total_bytes",
-			 (json_int_t)n->space_total, "free_bytes", (json_int_t)n->space_free,
-			 "index_used_permille", (json_int_t)n->meta_permille, "log_bytes",
+			 (json_int_t)n->space_total, "free_bytes",
+			 (json_int_t)n->space_free, "index_used_permille",
+			 (json_int_t)n->meta_permille, "log_bytes",
 			 (json_int_t)vms_wal_size_bytes(n->wal), "log_used_bytes",
-			 (json_int_t)vms_wal_used_bytes(n->wal), "containers", (json_int_t)ctrs,
-			 "container_chunks", (json_int_t)chunks, "live_chunks", (json_int_t)live,
-			 "low", n->nospc);
+			 (json_int_t)vms_wal_used_bytes(n->wal), "containers",
+			 (json_int_t)ctrs, "container_chunks", (json_int_t)chunks,
+			 "live_chunks", (json_int_t)live, "low", n->nospc);
 }
 
 static json_t *stats(struct vms_node *n)
@@ -111,20 +138,21 @@ static json_t *status(struct vms_node *n)
 		waiting += p->state == PS_ACTIVE && !part_members_ready(p);
 	}
 	for (unsigned i = 0; i < n->npeers; i++)
-		json_array_append_new(peers, json_pack("{s:i, s:s, s:b, s:I}", "id",
-						       (int)n->peer[i]->id, "address",
-						       n->peer[i]->address, "connected",
-						       n->peer[i]->conn != 0, "incarnation",
-						       (json_int_t)n->peer[i]->incarnation));
-	return json_pack("{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "node", (int)n->id,
-			 "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
-			 n->poisoned	       ? "failed" :
-			 n->stopping	       ? "stopping" :
-			 n->phase == SP_RUN ? "running" :
-						 "starting",
-			 "partitions_led", (int)led, "partitions_active", (int)active,
-			 "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
-			 "gateways", (int)n->nsessions, "peers", peers, "space", space(n));
+		json_array_append_new(
+		    peers, json_pack("{s:i, s:s, s:b, s:I}", "id", (int)n->peer[i]->id,
+				     "address", n->peer[i]->address, "connected",
+				     n->peer[i]->conn != 0, "incarnation",
+				     (json_int_t)n->peer[i]->incarnation));
+	return json_pack(
+	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "node", (int)n->id,
+	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
+	    n->poisoned		 ? "failed"
+	    : n->stopping	 ? "stopping"
+	    : n->phase == SP_RUN ? "running"
+				 : "starting",
+	    "partitions_led", (int)led, "partitions_active", (int)active,
+	    "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
+	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n));
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

@@ -123,6 +123,7 @@ struct member {
 	bool streaming;	   /* VIEW_STATE answered on the present connection */
 	bool asked;
 	uint64_t sent, held, durable, ckpt_seq, told, told_all;
+	uint64_t inflight_bytes; /* its part of the peer's */
 	uint64_t progress_ms; /* last time held or durable rose, or a record was sent */
 	bool in_out;
 	/* its VIEW_STATE answer */
@@ -552,6 +553,7 @@ void part_loss_done(struct vms_node *n, struct part *p);
 void part_timer(struct vms_node *n);
 bool part_members_ready(const struct part *p);
 struct member *part_member(struct part *p, const struct peer *pe);
+void member_inflight_drop(struct member *m);
 
 /* ---- node_repl.c ---- */
 struct prec *part_rec(struct part *p, uint64_t seq); /* NULL: not there */

@@ -27,6 +27,16 @@ struct member *part_member(struct part *p, const struct peer *pe)
 	return NULL;
 }
 
+/* What was on its way to the member counts no more: its stream starts anew. */
+void member_inflight_drop(struct member *m)
+{
+	if (m->peer)
+		m->peer->inflight_bytes -= m->inflight_bytes < m->peer->inflight_bytes ?
+						   m->inflight_bytes :
+						   m->peer->inflight_bytes;
+	m->inflight_bytes = 0;
+}
+
 bool part_members_ready(const struct part *p)
 {
 	for (unsigned i = 0; i < p->nm; i++)
@@ -85,6 +95,8 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 		p->epoch = conf->epoch;
 		p->repl_conn = 0;
 	}
+	for (unsigned i = 0; i < p->nm; i++)
+		member_inflight_drop(&p->m[i]);
 	p->nm = conf->nmembers;
 	for (unsigned i = 0; i < p->nm; i++) {
 		struct member *m = &p->m[i];
@@ -282,6 +294,7 @@ void part_peer_change(struct vms_node *n, struct peer *pe)
 		m->streaming = false;
 		m->asked = false;
 		m->in_out = false;
+		m->inflight_bytes = 0; /* the peer's whole count starts anew */
 		if (p->conf.primary == pe->id) {
 			p->repl_conn = 0;
 			p->in_ack = false;
@@ -317,6 +330,7 @@ static void view_answer(struct vms_node *n, struct conn *c, const struct vms_msg
 	mb->ckpt_seq = vms_rd_u64(&r);
 	if (!vms_rd_ok(&r))
 		return;
+	member_inflight_drop(mb);
 	mb->streaming = true;
 	mb->progress_ms = n->now_ms;
 	mb->told = mb->told_all = 0;

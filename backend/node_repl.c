@@ -421,6 +421,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 				(struct vms_iov){vms_wal_ptr(n->wal, pr->log_pos), pr->bytes};
 			f->bytes += pr->bytes;
 			pe->inflight_bytes += pr->bytes;
+			m->inflight_bytes += pr->bytes;
 			if (m->durable >= m->sent)
 				m->progress_ms = n->now_ms;
 			m->sent++;
@@ -649,8 +650,12 @@ void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			struct prec *pr = part_rec(p, s);
 			uint64_t b = pr ? pr->bytes : 0;
 
+			b = b < mb->inflight_bytes ? b : mb->inflight_bytes;
+			mb->inflight_bytes -= b;
 			pe->inflight_bytes -= b < pe->inflight_bytes ? b : pe->inflight_bytes;
 		}
+		if (held >= mb->sent)
+			member_inflight_drop(mb); /* nothing is on its way */
 		if (held > mb->held || durable > mb->durable)
 			mb->progress_ms = n->now_ms;
 		if (held > mb->held)

@@ -228,7 +228,8 @@ void gw_node_connected(struct vms_gw *gw, struct gw_node *n)
 	m.body = body;
 	m.body_bytes = vms_hello_encode(body, &h);
 	n->state = GN_HELLO;
-	n->session++;
+	if (!gw_mutant(gw, VMS_GWM_KEEP_PAGES))
+		n->session++;
 	n->hello_ms = gw->now_ms;
 	n->ack_ms = gw->now_ms;
 	n->lease_until_ms = 0;

@@ -1,0 +1,788 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A world for the gateway core: a catalog in a table whose callbacks wait for
+ * pump(), and storage nodes that speak the wire structs, keep chunks in memory and
+ * can be told to misbehave. One partition, led by node 1, replicas 1 and 2.
+ */
+#ifndef VMS_TESTS_GW_FAKE_H
+#define VMS_TESTS_GW_FAKE_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "target/gateway.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+
+#define F_NODES	  2
+#define F_CHUNKS  4096u /* of the volume: 16 MiB */
+#define F_POS_MAX 8192u
+#define F_BRANCH  1
+
+/* ---- catalog ---- */
+
+struct f_kv {
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	char *val; /* NULL: deleted */
+	uint64_t rev;
+};
+struct f_call {
+	vms_cat_done_fn fn;
+	void *arg;
+	int status;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	bool range, event;
+	uint64_t rev;
+};
+struct f_watch {
+	char prefix[VMS_CAT_KEY_BYTES_MAX];
+	vms_cat_done_fn fn;
+	void *arg;
+};
+
+/* ---- nodes ---- */
+
+struct f_msg {
+	struct vms_msg m;
+	struct vms_iov iov;
+	uint32_t node;
+	uint8_t bytes[]; /* body, payload */
+};
+
+struct fake {
+	struct vms_catalog cat;
+	struct f_kv kv[64];
+	unsigned nkv;
+	uint64_t rev;
+	struct f_call call[256];
+	unsigned ncall;
+	struct f_watch watch[32];
+	unsigned nwatch;
+
+	struct vms_gw *gw;
+	struct vms_gw_vol *vol;
+	struct vms_gw_update up;
+	uint64_t now;
+	struct f_msg *q[1024]; /* from the gateway, not handled yet */
+	unsigned nq;
+	bool connected[F_NODES + 1], reachable[F_NODES + 1], want[F_NODES + 1];
+	uint64_t incarnation[F_NODES + 1], tick[F_NODES + 1];
+	unsigned drops, opened, open_status, fatals, changes;
+	struct vms_gw_cmd *ended[64];
+	unsigned nended;
+
+	/* the store: node 1's truth */
+	vms_addr map[F_CHUNKS];
+	uint8_t *data[F_POS_MAX];
+	uint64_t pos, seq;
+
+	/* behaviour */
+	bool hold_writes, hold_pages, hold_cancel; /* frames stay in held[] */
+	struct f_msg *held[64];
+	unsigned nheld;
+	int write_status;   /* != 0: the next writes are refused so */
+	unsigned write_ok_first; /* ... after so many were taken */
+	int cancel_status;
+	int flush_status;
+	bool corrupt_node1; /* READ_ADDR answers of node 1 are damaged */
+	bool gone_once;
+	/* what was seen */
+	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
+	struct vms_msg last_write, prev_write;
+};
+
+static struct fake f;
+
+static inline struct f_kv *f_kv_find(const char *key)
+{
+	for (unsigned i = 0; i < f.nkv; i++)
+		if (!strcmp(f.kv[i].key, key))
+			return &f.kv[i];
+	return NULL;
+}
+static inline void f_call_add(struct f_call c)
+{
+	vms_assert(f.ncall < 256);
+	f.call[f.ncall++] = c;
+}
+static inline void f_put(const char *key, const char *val)
+{
+	struct f_kv *k = f_kv_find(key);
+
+	if (!k) {
+		vms_assert(f.nkv < 64);
+		k = &f.kv[f.nkv++];
+		snprintf(k->key, sizeof(k->key), "%s", key);
+	}
+	free(k->val);
+	k->val = val ? strdup(val) : NULL;
+	k->rev = ++f.rev;
+	for (unsigned i = 0; i < f.nwatch; i++)
+		if (f.watch[i].fn && !strncmp(key, f.watch[i].prefix, strlen(f.watch[i].prefix))) {
+			struct f_call c = {.fn = f.watch[i].fn, .arg = f.watch[i].arg, .event = true};
+
+			snprintf(c.key, sizeof(c.key), "%s", key);
+			f_call_add(c);
+		}
+}
+static inline void f_put_free(const char *key, char *val)
+{
+	f_put(key, val);
+	free(val);
+}
+static void f_get(struct vms_catalog *cat, const char *key, vms_cat_done_fn fn, void *arg)
+{
+	struct f_call c = {.fn = fn, .arg = arg};
+
+	snprintf(c.key, sizeof(c.key), "%s", key);
+	f_call_add(c);
+}
+static void f_range(struct vms_catalog *cat, const char *prefix, const char *after,
+		    vms_cat_done_fn fn, void *arg)
+{
+	struct f_call c = {.fn = fn, .arg = arg, .range = true};
+
+	snprintf(c.key, sizeof(c.key), "%s", prefix);
+	f_call_add(c);
+}
+static void f_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsigned ncmp,
+		  const struct vms_cat_op *op, unsigned nop, vms_cat_done_fn fn, void *arg)
+{
+	struct f_call c = {.fn = fn, .arg = arg};
+
+	for (unsigned i = 0; i < ncmp; i++) {
+		struct f_kv *k = f_kv_find(cmp[i].key);
+
+		if ((k && k->val ? k->rev : 0) != cmp[i].mod_revision)
+			c.status = VMS_E_CONFLICT;
+	}
+	for (unsigned i = 0; i < nop && !c.status; i++) {
+		f_put(op[i].key, op[i].val);
+		if (i + 1 < nop)
+			f.rev--;
+	}
+	c.rev = f.rev;
+	c.key[0] = '\1';
+	f_call_add(c);
+}
+static uint64_t f_watch(struct vms_catalog *cat, const char *prefix, uint64_t from,
+			vms_cat_done_fn fn, void *arg)
+{
+	struct f_watch w = {.fn = fn, .arg = arg};
+
+	snprintf(w.prefix, sizeof(w.prefix), "%s", prefix);
+	vms_assert(f.nwatch < 32);
+	f.watch[f.nwatch++] = w;
+	return f.nwatch;
+}
+static void f_unwatch(struct vms_catalog *cat, uint64_t id)
+{
+	f.watch[id - 1].fn = NULL;
+}
+static void f_forget(struct vms_catalog *cat, void *arg)
+{
+	for (unsigned i = 0; i < f.ncall; i++)
+		if (f.call[i].arg == arg)
+			f.call[i].fn = NULL;
+	for (unsigned i = 0; i < f.nwatch; i++)
+		if (f.watch[i].arg == arg)
+			f.watch[i].fn = NULL;
+}
+static const struct vms_catalog_ops f_ops = {.struct_bytes = sizeof(f_ops),
+					     .get = f_get,
+					     .range = f_range,
+					     .txn = f_txn,
+					     .watch = f_watch,
+					     .unwatch = f_unwatch,
+					     .forget = f_forget};
+
+static inline void f_call_run(void)
+{
+	struct f_call c = f.call[0];
+	struct vms_cat_kv kv[64];
+	struct vms_cat_reply r = {.status = c.status, .revision = c.rev ? c.rev : f.rev, .kv = kv};
+
+	memmove(f.call, f.call + 1, --f.ncall * sizeof(c));
+	if (!c.fn)
+		return;
+	for (unsigned i = 0; i < f.nkv && c.key[0] != '\1'; i++) {
+		struct f_kv *k = &f.kv[i];
+
+		if (c.range ? strncmp(k->key, c.key, strlen(c.key)) : strcmp(k->key, c.key))
+			continue;
+		if (!k->val && !c.event)
+			continue;
+		kv[r.nkv++] = (struct vms_cat_kv){.key = k->key,
+						  .val = k->val,
+						  .val_bytes = k->val ? strlen(k->val) : 0,
+						  .mod_revision = k->rev};
+	}
+	c.fn(c.arg, &r);
+}
+
+/* ---- node side ---- */
+
+static inline struct f_msg *f_copy(uint32_t node, const struct vms_msg *m)
+{
+	struct f_msg *c = malloc(sizeof(*c) + m->body_bytes + m->payload_bytes + 1);
+	uint8_t *p;
+
+	vms_assert(c);
+	c->m = *m;
+	c->node = node;
+	p = c->bytes;
+	if (m->body_bytes)
+		memcpy(p, m->body, m->body_bytes);
+	c->m.body = p;
+	p += m->body_bytes;
+	c->iov.base = p;
+	c->iov.len = m->payload_bytes;
+	for (unsigned i = 0; i < m->npayload; i++) {
+		memcpy(p, m->payload[i].base, m->payload[i].len);
+		p += m->payload[i].len;
+	}
+	c->m.payload = &c->iov;
+	c->m.npayload = m->payload_bytes ? 1 : 0;
+	return c;
+}
+
+static inline void f_event(enum vms_gw_event_type type, uint32_t node, const struct vms_msg *m)
+{
+	struct vms_gw_event ev = {.type = type, .now_ms = f.now, .node = node, .msg = m};
+
+	vms_gw_step(f.gw, &ev);
+}
+static inline void f_reply(struct f_msg *q, int status, const void *body, uint32_t body_bytes,
+			   const struct vms_iov *iov, unsigned niov, uint64_t sequence)
+{
+	struct vms_msg re;
+	struct f_msg *c;
+
+	vms_msg_reply_init(&re, &q->m, status);
+	re.sender = q->node;
+	re.incarnation = f.incarnation[q->node];
+	re.epoch = 1;
+	re.sequence = sequence;
+	re.body = body;
+	re.body_bytes = body_bytes;
+	re.payload = iov;
+	re.npayload = niov;
+	for (unsigned i = 0; i < niov; i++)
+		re.payload_bytes += iov[i].len;
+	c = f_copy(q->node, &re);
+	if (f.connected[q->node])
+		f_event(VMS_GEV_MSG, q->node, &c->m);
+	free(c);
+}
+
+static inline const uint8_t *f_chunk(vms_addr a)
+{
+	static const uint8_t zero[VMS_CHUNK_BYTES];
+
+	return a > VMS_ADDR_ASK ? f.data[vms_addr_logpos(a, 0)] : zero;
+}
+
+/* A new version of a chunk; returns its address. */
+static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
+{
+	uint8_t *d = malloc(VMS_CHUNK_BYTES);
+
+	vms_assert(f.pos < F_POS_MAX && chunk < F_CHUNKS);
+	memcpy(d, f_chunk(f.map[chunk]), VMS_CHUNK_BYTES);
+	for (unsigned s = 0; s < 8; s++) {
+		if (!(mask >> s & 1))
+			continue;
+		if (src) {
+			memcpy(d + s * 512, src, 512);
+			src += 512;
+		} else {
+			memset(d + s * 512, 0, 512);
+		}
+	}
+	f.data[f.pos] = d;
+	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE : vms_logpos_addr(0, f.pos, 0);
+	f.pos++;
+	return f.map[chunk];
+}
+
+static inline void f_write(struct f_msg *q)
+{
+	static struct vms_piece pc[VMS_WRITE_PIECES_MAX];
+	static uint8_t addrs[8 * VMS_WRITE_PIECES_MAX];
+	uint8_t kind;
+	const uint8_t *p = q->iov.base;
+	int n = vms_write_body_decode(&q->m, &kind, pc);
+
+	vms_assert(n > 0);
+	if (f.write_status && !f.write_ok_first) {
+		f_reply(q, f.write_status, NULL, 0, NULL, 0, 0);
+		return;
+	}
+	if (f.write_ok_first)
+		f.write_ok_first--;
+	if (kind == VMS_WRITE_CAW)
+		p += q->iov.len / 2;
+	for (int i = 0; i < n; i++) {
+		vms_addr a = 0;
+
+		for (unsigned k = 0; k < pc[i].count; k++)
+			a = f_store(q->m.extent * VMS_EXTENT_CHUNKS + pc[i].chunk + k, pc[i].mask,
+				    kind == VMS_WRITE_ZERO ? NULL : p);
+		if (kind != VMS_WRITE_ZERO) {
+			uint32_t len = vms_mask_sectors(pc[i].mask) * 512;
+
+			vms_assert(vms_crc32c(0, p, len) == pc[i].crc);
+			p += len;
+		}
+		vms_put_le64(addrs + 8 * i, kind == VMS_WRITE_ZERO ? 0 : a);
+	}
+	f_reply(q, 0, addrs, 8 * (uint32_t)n, NULL, 0, ++f.seq);
+}
+
+static inline void f_pages(struct f_msg *q, uint64_t version)
+{
+	static uint8_t body[4 + 8 * (12 + 1024)];
+	uint32_t at = 4, n = 0;
+
+	for (unsigned s = 0; s < 8; s++) {
+		if (!(q->m.aux >> s & 1))
+			continue;
+		body[at] = (uint8_t)s;
+		body[at + 1] = 0;
+		vms_put_le16(body + at + 2, 0);
+		vms_put_le64(body + at + 4, version);
+		for (unsigned k = 0; k < 128; k++)
+			vms_put_le64(body + at + 12 + 8 * k,
+				     f.map[q->m.extent * 1024 + s * 128 + k]);
+		at += 12 + 1024;
+		n++;
+	}
+	vms_put_le32(body, n);
+	f_reply(q, 0, body, at, NULL, 0, 0);
+}
+
+static inline void f_read(struct f_msg *q, bool lba)
+{
+	uint32_t n = q->m.body_bytes / (lba ? 2 : 8), k = 0;
+	uint8_t *body = malloc(16 * n), *copy = malloc((size_t)n * 4096);
+	struct vms_iov iov = {copy, 0};
+
+	for (uint32_t i = 0; i < n; i++) {
+		vms_addr a = lba ? f.map[q->m.extent * 1024 + vms_get_le16(q->m.body + 2 * i)] :
+				   vms_get_le64(q->m.body + 8 * i);
+		int st = 0;
+
+		if (!lba && f.gone_once) {
+			f.gone_once = false;
+			st = VMS_E_GONE;
+		}
+		vms_put_le64(body + 16 * i, a);
+		vms_put_le32(body + 16 * i + 8, vms_crc32c(0, f_chunk(a), 4096));
+		vms_put_le16(body + 16 * i + 12, (uint16_t)(int16_t)st);
+		body[16 * i + 14] = 0xff;
+		body[16 * i + 15] = 0;
+		if (st || a == VMS_ADDR_HOLE)
+			continue;
+		memcpy(copy + 4096 * k, f_chunk(a), 4096);
+		if (!lba && f.corrupt_node1 && q->node == 1)
+			copy[4096 * k + 99] ^= 0x40;
+		k++;
+	}
+	iov.len = k * 4096ull;
+	f_reply(q, 0, body, 16 * n, &iov, k ? 1 : 0, 0);
+	free(body);
+	free(copy);
+}
+
+static inline void f_handle(struct f_msg *q)
+{
+	struct vms_msg *m = &q->m;
+
+	if (m->flags & VMS_F_REPLY) {
+		f.n_inval_ok += m->type == VMS_MSG_INVALIDATE;
+		return;
+	}
+	switch (m->type) {
+	case VMS_MSG_HELLO:
+	case VMS_MSG_OPEN:
+		f_reply(q, 0, NULL, 0, NULL, 0, 0);
+		break;
+	case VMS_MSG_FLUSH:
+		f.n_flush++;
+		f_reply(q, f.flush_status, NULL, 0, NULL, 0, 0);
+		break;
+	case VMS_MSG_GET_PAGES:
+		f.n_pages++;
+		f_pages(q, f.seq);
+		break;
+	case VMS_MSG_READ_ADDR:
+		f.n_addr++;
+		f_read(q, false);
+		break;
+	case VMS_MSG_READ_LBA:
+		f.n_lba++;
+		f_read(q, true);
+		break;
+	case VMS_MSG_WRITE:
+		f.n_write++;
+		f.prev_write = f.last_write;
+		f.last_write = *m;
+		f_write(q);
+		break;
+	case VMS_MSG_CANCEL:
+		f.n_cancel++;
+		f_reply(q, f.cancel_status, NULL, 0, NULL, 0, 0);
+		break;
+	case VMS_MSG_REPAIR:
+		f.n_repair++;
+		break;
+	default:
+		vms_assert(0);
+	}
+}
+
+static int f_send(void *ctx, uint32_t node, const struct vms_msg *m)
+{
+	if (!f.connected[node])
+		return VMS_E_DISCONNECTED;
+	vms_assert(f.nq < 1024);
+	f.q[f.nq++] = f_copy(node, m);
+	return 0;
+}
+static void f_connect(void *ctx, uint32_t node, const char *address)
+{
+	f.want[node] = true;
+}
+static void f_disconnect(void *ctx, uint32_t node)
+{
+	f.connected[node] = false;
+	f.want[node] = false;
+}
+static void f_complete(void *ctx, struct vms_gw_cmd *cmd)
+{
+	vms_assert(f.nended < 64);
+	f.ended[f.nended++] = cmd;
+}
+static void f_dropped(void *ctx, const char *why)
+{
+	f.drops++;
+}
+static void f_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, const char *text)
+{
+	f.opened++;
+	f.open_status = (unsigned)-status;
+}
+static void f_changed(void *ctx, struct vms_gw_vol *vol)
+{
+	f.changes++;
+}
+static void f_deadline(void *ctx, uint64_t at)
+{
+}
+static void f_fatal(void *ctx, int err, const char *text)
+{
+	f.fatals++;
+}
+static void f_log(void *ctx, int level, const char *text)
+{
+}
+
+static inline bool f_is_held(const struct f_msg *q)
+{
+	if (q->m.flags & VMS_F_REPLY)
+		return false;
+	return (f.hold_writes && q->m.type == VMS_MSG_WRITE) ||
+	       (f.hold_pages && q->m.type == VMS_MSG_GET_PAGES) ||
+	       (f.hold_cancel && q->m.type == VMS_MSG_CANCEL);
+}
+
+/* One loop turn: nodes, catalog and time make progress until nothing moves. */
+static inline void f_pump(void)
+{
+	for (unsigned round = 0; round < 100; round++) {
+		bool moved = false;
+
+		for (uint32_t n = 1; n <= F_NODES; n++)
+			if (f.want[n] && f.reachable[n] && !f.connected[n]) {
+				f.want[n] = false;
+				f.connected[n] = true;
+				f_event(VMS_GEV_CONN_UP, n, NULL);
+				moved = true;
+			}
+		while (f.ncall) {
+			f_call_run();
+			moved = true;
+		}
+		while (f.nq) {
+			struct f_msg *q = f.q[0];
+
+			memmove(f.q, f.q + 1, --f.nq * sizeof(q));
+			moved = true;
+			if (!f.connected[q->node]) {
+				free(q);
+			} else if (f_is_held(q)) {
+				if (q->m.type == VMS_MSG_WRITE) {
+					f.n_write++;
+					f.prev_write = f.last_write;
+					f.last_write = q->m;
+				}
+				f.n_cancel += q->m.type == VMS_MSG_CANCEL;
+				f.n_pages += q->m.type == VMS_MSG_GET_PAGES;
+				vms_assert(f.nheld < 64);
+				f.held[f.nheld++] = q;
+			} else {
+				f_handle(q);
+				free(q);
+			}
+		}
+		f_event(VMS_GEV_TIMER, 0, NULL);
+		vms_gw_turn_begin(f.gw, f.now);
+		vms_gw_turn_end(f.gw, f.now);
+		if (!moved && !f.nq && !f.ncall)
+			return;
+	}
+}
+
+static inline void f_release(void)
+{
+	unsigned n = f.nheld;
+
+	f.nheld = 0;
+	for (unsigned i = 0; i < n; i++) {
+		struct f_msg *q = f.held[i];
+
+		if (f.connected[q->node]) {
+			if (q->m.type == VMS_MSG_WRITE) {
+				f_write(q);
+			} else if (q->m.type == VMS_MSG_GET_PAGES) {
+				f_pages(q, f.seq);
+			} else {
+				f_handle(q);
+			}
+		}
+		free(q);
+	}
+	f_pump();
+}
+
+static inline void f_forget_held(void)
+{
+	for (unsigned i = 0; i < f.nheld; i++)
+		free(f.held[i]);
+	f.nheld = 0;
+}
+
+static inline void f_tick(uint32_t node)
+{
+	uint8_t body[10] = {0};
+	struct vms_msg m = {.type = VMS_MSG_TICK,
+			    .partition = VMS_PART_NONE,
+			    .sender = node,
+			    .req_id = 99,
+			    .tick = ++f.tick[node],
+			    .tick_incarnation = f.incarnation[node],
+			    .incarnation = f.incarnation[node],
+			    .body = body,
+			    .body_bytes = sizeof(body)};
+
+	vms_put_le64(body, f.now);
+	if (f.connected[node])
+		f_event(VMS_GEV_MSG, node, &m);
+}
+
+/* Time passes, with a tick of every node each 250 ms. */
+static inline void f_run(uint64_t ms)
+{
+	for (uint64_t end = f.now + ms; f.now < end;) {
+		f.now += end - f.now < 250 ? end - f.now : 250;
+		for (uint32_t n = 1; n <= F_NODES; n++)
+			f_tick(n);
+		f_pump();
+	}
+}
+
+static inline void f_lose(uint32_t node)
+{
+	f.connected[node] = false;
+	f_event(VMS_GEV_CONN_DOWN, node, NULL);
+	f_pump();
+}
+
+static inline void f_part(uint64_t epoch)
+{
+	struct vms_part_conf pc = {.epoch = epoch, .primary = 1, .nmembers = 2};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	pc.member[0] = (struct vms_member){1, f.incarnation[1]};
+	pc.member[1] = (struct vms_member){2, f.incarnation[2]};
+	vms_cat_key_part(key, 0);
+	f_put_free(key, vms_cat_part_encode(&pc));
+}
+
+static inline void f_gw_start(uint32_t mutant)
+{
+	struct vms_gw_conf conf = {.timing = vms_timing_default(1),
+				   .chunk_cache_bytes = 8u << 20,
+				   .page_cache_bytes = 1u << 20,
+				   .slots = 64,
+				   .outstanding_bytes_max = 4u << 20,
+				   .readahead_chunks = 16,
+				   .seed = 1,
+				   .mutant = mutant};
+
+	snprintf(conf.name, sizeof(conf.name), "gw");
+	f.up = (struct vms_gw_update){&f,	  f_send,    f_connect, f_disconnect,
+				      f_complete, f_dropped, f_opened,	f_changed,
+				      f_deadline, f_fatal,   f_log};
+	vms_assert(vms_gw_new(&f.gw, &conf, &f.cat, &f.up, f.now) == 0);
+	f_pump();
+	f_run(500);
+}
+
+/* A cluster with one gateway that has volume "v" open. */
+static inline void f_start(uint32_t mutant, uint8_t write_ack)
+{
+	struct vms_cat_cluster cl = {.part_bits = 0,
+				     .copies = 2,
+				     .min_copies = 1,
+				     .timing_factor = 1,
+				     .next_branch = F_BRANCH,
+				     .next_node = 3,
+				     .next_gateway = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	memset(&f, 0, sizeof(f));
+	f.cat.ops = &f_ops;
+	f.now = 1000000;
+	f.pos = 1;
+	f.seq = 100;
+	cl.uuid[0] = 7;
+	f_put_free("cluster", vms_cat_cluster_encode(&cl));
+	for (uint32_t n = 1; n <= F_NODES; n++) {
+		struct vms_cat_node node = {.id = n, .weight = 100, .incarnation = 1};
+
+		snprintf(node.name, sizeof(node.name), "n%u", n);
+		snprintf(node.address, sizeof(node.address), "host%u:1", n);
+		vms_cat_key_node(key, n);
+		f_put_free(key, vms_cat_node_encode(&node));
+		f.reachable[n] = true;
+		f.incarnation[n] = 1;
+	}
+	f_part(1);
+	f_gw_start(mutant);
+	vms_assert(vms_gw_vol_open(f.gw, "v", F_CHUNKS * 4096ull, write_ack, NULL, &f.vol, NULL) == 0);
+	f_pump();
+	f_run(500);
+}
+
+static inline void f_stop(void)
+{
+	vms_gw_free(f.gw);
+	f_forget_held();
+	while (f.nq)
+		free(f.q[--f.nq]);
+	for (unsigned i = 0; i < f.nkv; i++)
+		free(f.kv[i].val);
+	for (unsigned i = 0; i < F_POS_MAX; i++)
+		free(f.data[i]);
+}
+
+/* ---- commands ---- */
+
+static struct vms_iov f_iov;
+
+static inline struct vms_gw_cmd f_cmd(enum vms_gw_op op, uint64_t lba, uint32_t nblocks)
+{
+	return (struct vms_gw_cmd){.op = op,
+				   .vol = f.vol,
+				   .lba = lba,
+				   .nblocks = nblocks,
+				   .initiator_port = "iqn.a,i,0x1"};
+}
+static inline void f_data(struct vms_gw_cmd *c, struct vms_iov *iov, const void *p, size_t len)
+{
+	iov->base = p;
+	iov->len = len;
+	c->data = iov;
+	c->ndata = 1;
+	c->data_bytes = len;
+}
+static inline bool f_ended(const struct vms_gw_cmd *c)
+{
+	for (unsigned i = 0; i < f.nended; i++)
+		if (f.ended[i] == c)
+			return true;
+	return false;
+}
+/* Runs it to its end and returns its status; 1: it is still pending. */
+static inline int f_do(struct vms_gw_cmd *c)
+{
+	f.nended = 0;
+	if (vms_gw_submit(f.gw, c) == VMS_GW_DONE)
+		return c->status;
+	f_pump();
+	return f_ended(c) ? c->status : 1;
+}
+static inline int f_write_blocks(uint64_t lba, uint32_t n, uint8_t value)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_WRITE, lba, n);
+	uint8_t *p = malloc(n * 512u);
+	int rc;
+
+	memset(p, value, n * 512u);
+	f_data(&c, &f_iov, p, n * 512u);
+	rc = f_do(&c);
+	free(p);
+	return rc;
+}
+/* The value all bytes have, or -1 when they differ, or the (negative) status - 1000. */
+static inline int f_read_value(uint64_t lba, uint32_t n, bool *done)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_READ, lba, n);
+	int rc, v = -2;
+
+	f.nended = 0;
+	rc = vms_gw_submit(f.gw, &c);
+	if (done)
+		*done = rc == VMS_GW_DONE;
+	if (rc == VMS_GW_PENDING)
+		f_pump();
+	if (rc == VMS_GW_PENDING && !f_ended(&c)) {
+		vms_gw_abort(f.gw, &c);
+		f_pump();
+		return -3000;
+	}
+	if (c.status)
+		return c.status - 1000;
+	for (unsigned i = 0; i < c.nriov; i++)
+		for (size_t k = 0; k < c.riov[i].len; k++) {
+			int b = ((const uint8_t *)c.riov[i].base)[k];
+
+			v = v == -2 || v == b ? b : -1;
+		}
+	vms_gw_unpin(f.gw, &c);
+	return v;
+}
+/* Another gateway writes: node 1 invalidates our pages first. */
+static inline void f_other_writes(uint32_t chunk, uint8_t value)
+{
+	uint8_t p[4096];
+	struct vms_msg m = {.type = VMS_MSG_INVALIDATE,
+			    .req_id = 77,
+			    .sender = 1,
+			    .incarnation = f.incarnation[1],
+			    .epoch = 1,
+			    .branch = F_BRANCH,
+			    .extent = chunk / 1024,
+			    .aux = 1u << (chunk % 1024 / 128),
+			    .sequence = ++f.seq};
+
+	memset(p, value, sizeof(p));
+	if (f.connected[1])
+		f_event(VMS_GEV_MSG, 1, &m);
+	f_store(chunk, 0xff, p);
+	f_pump();
+}
+
+#endif

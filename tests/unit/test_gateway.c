@@ -1,0 +1,861 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The gateway core against scripted nodes. Each defect the core can be built with
+ * (enum vms_gw_mutant) is shown to be seen by the case that guards against it. */
+#include <stdio.h>
+
+#include "tests/unit/cunit.h"
+#include "tests/unit/gw_fake.h"
+
+#define DISK   VMS_ACK_DISK
+#define MEMORY VMS_ACK_MEMORY
+
+static void it_registers_and_waits_for_the_nodes(void)
+{
+	struct vms_gw_vol_info info;
+
+	f_start(0, DISK);
+	CU_ASSERT(vms_gw_ready(f.gw));
+	CU_ASSERT_EQUAL(f.opened, 1);
+	CU_ASSERT_EQUAL(f.open_status, 0);
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT_EQUAL(info.size_bytes, F_CHUNKS * 4096ull);
+	CU_ASSERT_EQUAL(info.openers, 1);
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find("gateway/00000001"));
+	CU_ASSERT(strstr(f_kv_find("cluster")->val, "\"has_data\"") != NULL);
+	/* the same name again: a higher incarnation, and the old one stops */
+	vms_gw_free(f.gw);
+	f.ncall = f.nq = 0;
+	memset(f.connected, 0, sizeof(f.connected));
+	f_gw_start(0);
+	CU_ASSERT(strstr(f_kv_find("gateway/00000001")->val, "\"incarnation\":2") != NULL);
+	CU_ASSERT(vms_gw_ready(f.gw));
+	f_stop();
+}
+
+static void a_node_out_of_reach_is_skipped_after_a_second(void)
+{
+	f_start(0, DISK);
+	vms_gw_free(f.gw);
+	f.ncall = f.nq = 0;
+	memset(f.connected, 0, sizeof(f.connected));
+	f.reachable[2] = false;
+	f_gw_start(0);
+	CU_ASSERT_FALSE(vms_gw_ready(f.gw));
+	f_run(1500);
+	CU_ASSERT(vms_gw_ready(f.gw));
+	f_stop();
+}
+
+static void a_newer_process_of_the_same_name_ends_this_one(void)
+{
+	struct vms_cat_gateway g = {.id = 1, .name = "gw", .incarnation = 9};
+
+	f_start(0, DISK);
+	f_put_free("gateway/00000001", vms_cat_gateway_encode(&g));
+	f_pump();
+	CU_ASSERT_EQUAL(f.fatals, 1);
+	f_stop();
+}
+
+static void what_was_written_is_read(void)
+{
+	bool done;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_read_value(0, 64, NULL), 0);
+	CU_ASSERT_EQUAL(f_write_blocks(8, 16, 5), 0);
+	CU_ASSERT_EQUAL(f_read_value(8, 16, &done), 5);
+	CU_ASSERT(done); /* the answer named the addresses, the data was kept */
+	CU_ASSERT_EQUAL(f_read_value(24, 8, &done), 0);
+	CU_ASSERT_EQUAL(f_write_blocks(9, 1, 6), 0);
+	CU_ASSERT_EQUAL(f_read_value(8, 1, NULL), 5);
+	CU_ASSERT_EQUAL(f_read_value(9, 1, NULL), 6);
+	CU_ASSERT_EQUAL(f_read_value(10, 6, NULL), 5);
+	f_stop();
+}
+
+static void dest_and_pinned_reads_agree(void)
+{
+	static uint8_t dest[3000 * 512];
+	struct vms_gw_cmd c, d;
+	size_t at = 0;
+
+	f_start(0, DISK);
+	for (unsigned i = 0; i < 1500; i++)
+		f_store(i, 0xff, memset(dest, (int)(i * 7 + 1), 4096));
+	for (int round = 0; round < 2; round++) {
+		d = f_cmd(VMS_GW_READ, 8189, 3000); /* across an extent, ends unaligned */
+		d.dest = dest;
+		CU_ASSERT_EQUAL(f_do(&d), 0);
+		c = f_cmd(VMS_GW_READ, 8189, 3000);
+		CU_ASSERT_EQUAL(f_do(&c), 0);
+		at = 0;
+		for (unsigned i = 0; i < c.nriov; i++) {
+			CU_ASSERT(!memcmp(c.riov[i].base, dest + at, c.riov[i].len));
+			at += c.riov[i].len;
+		}
+		CU_ASSERT_EQUAL(at, sizeof(dest));
+		CU_ASSERT_EQUAL(dest[0], (uint8_t)(1023 * 7 + 1));
+		CU_ASSERT_EQUAL(dest[3 * 512], (uint8_t)(1024 * 7 + 1));
+		vms_gw_unpin(f.gw, &c);
+	}
+	f_stop();
+}
+
+static void the_same_miss_is_asked_for_once(void)
+{
+	struct vms_gw_cmd a, b;
+
+	f_start(0, DISK);
+	f_other_writes(3, 9);
+	a = f_cmd(VMS_GW_READ, 24, 8);
+	b = f_cmd(VMS_GW_READ, 24, 8);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &a), VMS_GW_PENDING);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &b), VMS_GW_PENDING);
+	f_pump();
+	CU_ASSERT(f_ended(&a) && f_ended(&b));
+	CU_ASSERT_EQUAL(f.n_pages, 1);
+	CU_ASSERT_EQUAL(f.n_addr, 1);
+	CU_ASSERT_PTR_EQUAL(a.riov[0].base, b.riov[0].base);
+	vms_gw_unpin(f.gw, &a);
+	vms_gw_unpin(f.gw, &b);
+	f_stop();
+}
+
+/* ---- coherence ---- */
+
+static int read_after_other_write(uint32_t mutant)
+{
+	int v;
+
+	f_start(mutant, DISK);
+	f_other_writes(3, 1);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	f_other_writes(3, 2);
+	v = f_read_value(24, 8, NULL);
+	f_stop();
+	return v;
+}
+static void an_invalidated_page_is_not_used(void)
+{
+	CU_ASSERT_EQUAL(read_after_other_write(0), 2);
+	CU_ASSERT_EQUAL(read_after_other_write(VMS_GWM_INVALIDATE), 1);
+}
+
+static void an_invalidation_is_answered(void)
+{
+	f_start(0, DISK);
+	f_other_writes(3, 1);
+	CU_ASSERT_EQUAL(f.n_inval_ok, 1);
+	f_stop();
+}
+
+/* No tick for longer than the lease: node 1 has let others write meanwhile. */
+static bool cached_past_lease(uint32_t mutant)
+{
+	bool done;
+
+	f_start(mutant, DISK);
+	f_other_writes(3, 1);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, &done), 1);
+	CU_ASSERT(done);
+	for (int i = 0; i < 11; i++) {
+		f.now += 200;
+		f_pump();
+	}
+	CU_ASSERT_EQUAL(f_read_value(24, 8, &done), 1);
+	f_stop();
+	return done;
+}
+static void a_page_is_not_used_past_its_lease(void)
+{
+	CU_ASSERT_FALSE(cached_past_lease(0));
+	CU_ASSERT(cached_past_lease(VMS_GWM_LEASE));
+}
+
+static int read_after_reconnect(uint32_t mutant)
+{
+	uint8_t p[4096];
+	int v;
+
+	f_start(mutant, DISK);
+	f_other_writes(3, 1);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	f_lose(1);
+	memset(p, 2, sizeof(p));
+	f_store(3, 0xff, p); /* nobody told us */
+	f_run(500);
+	v = f_read_value(24, 8, NULL);
+	f_stop();
+	return v;
+}
+static void a_lost_connection_voids_its_pages(void)
+{
+	CU_ASSERT_EQUAL(read_after_reconnect(0), 2);
+	CU_ASSERT_EQUAL(read_after_reconnect(VMS_GWM_KEEP_PAGES), 1);
+}
+
+static bool own_write_hidden(uint32_t mutant)
+{
+	uint8_t data[4096];
+	struct vms_iov iov;
+	struct vms_gw_cmd w;
+	bool done;
+
+	f_start(mutant, DISK);
+	f_other_writes(3, 1);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	w = f_cmd(VMS_GW_WRITE, 24, 8);
+	memset(data, 2, sizeof(data));
+	f_data(&w, &iov, data, sizeof(data));
+	f.hold_writes = true;
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &w), VMS_GW_PENDING);
+	f_pump();
+	f_read_value(24, 8, &done);
+	f.hold_writes = false;
+	f_release();
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 2);
+	f_stop();
+	return !done;
+}
+static void an_unanswered_own_write_hides_the_cached_chunk(void)
+{
+	CU_ASSERT(own_write_hidden(0));
+	CU_ASSERT_FALSE(own_write_hidden(VMS_GWM_OWN_WRITES));
+}
+
+static unsigned stale_page(uint32_t mutant)
+{
+	struct vms_gw_cmd c;
+	bool done;
+
+	f_start(mutant, DISK);
+	f.hold_pages = true;
+	c = f_cmd(VMS_GW_READ, 24, 8);
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
+	f_pump();
+	f_other_writes(3, 2);
+	f.seq--; /* the page that is answered now was taken before that write */
+	f.map[3] = VMS_ADDR_HOLE;
+	f.hold_pages = false;
+	f_release();
+	vms_gw_unpin(f.gw, &c);
+	f_read_value(24, 8, &done);
+	f_stop();
+	return done;
+}
+static void a_page_older_than_an_invalidation_is_not_installed(void)
+{
+	CU_ASSERT_FALSE(stale_page(0));
+	CU_ASSERT(stale_page(VMS_GWM_STALE_PAGE));
+}
+
+static void a_page_update_applies_only_to_the_old_address(void)
+{
+	uint8_t body[48] = {0};
+	struct vms_msg m = {.type = VMS_MSG_PAGE_UPDATE,
+			    .sender = 1,
+			    .epoch = 1,
+			    .branch = F_BRANCH,
+			    .body = body,
+			    .body_bytes = 48};
+	bool done;
+
+	f_start(0, DISK);
+	f_other_writes(3, 1);
+	f_other_writes(4, 2);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	CU_ASSERT_EQUAL(f_read_value(32, 8, NULL), 2);
+	vms_put_le16(body, 3);
+	vms_put_le64(body + 8, f.map[3]);
+	vms_put_le64(body + 16, vms_addr_make(5, 8192));
+	vms_put_le16(body + 24, 4);
+	vms_put_le64(body + 32, vms_addr_make(5, 4096)); /* not what is there */
+	vms_put_le64(body + 40, vms_addr_make(5, 12288));
+	f_event(VMS_GEV_MSG, 1, &m);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, &done), 1);
+	CU_ASSERT(done);
+	CU_ASSERT_EQUAL(f_read_value(32, 8, &done), 2);
+	CU_ASSERT(done);
+	f_stop();
+}
+
+/* ---- damaged and moved chunks ---- */
+
+static int read_corrupt(uint32_t mutant, unsigned *repairs)
+{
+	int v;
+
+	f_start(mutant, DISK);
+	f_other_writes(3, 1);
+	f.corrupt_node1 = true;
+	v = f_read_value(24, 8, NULL);
+	*repairs = f.n_repair;
+	f_stop();
+	return v;
+}
+static void a_damaged_copy_is_replaced_and_reported(void)
+{
+	unsigned repairs;
+
+	CU_ASSERT_EQUAL(read_corrupt(0, &repairs), 1);
+	CU_ASSERT_EQUAL(repairs, 1);
+	CU_ASSERT_EQUAL(read_corrupt(VMS_GWM_NO_CRC, &repairs), -1);
+}
+
+static void a_chunk_damaged_everywhere_is_an_error(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	f_other_writes(3, 1);
+	f_other_writes(4, 1);
+	f.data[vms_addr_logpos(f.map[4], 0)][0] ^= 1;
+	f.corrupt_node1 = true;
+	f.reachable[2] = false;
+	f_lose(2);
+	c = f_cmd(VMS_GW_READ, 24, 16);
+	f_do(&c);
+	f_run(4000);
+	CU_ASSERT(f_ended(&c));
+	CU_ASSERT_NOT_EQUAL(c.status, 0);
+	f_stop();
+}
+
+static void a_gone_address_is_looked_up_again(void)
+{
+	f_start(0, DISK);
+	f_other_writes(3, 1);
+	f.gone_once = true;
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+	CU_ASSERT_EQUAL(f.n_pages, 2);
+	CU_ASSERT_EQUAL(f.n_addr, 2);
+	f_stop();
+}
+
+/* ---- nothing late ---- */
+
+static struct vms_gw_cmd w1;
+static uint8_t w1_data[8192];
+static struct vms_iov w1_iov;
+
+/* A write is sent, its connection lost, and made again; the answer never came. */
+static void lose_a_write(uint32_t mutant)
+{
+	f_start(mutant, DISK);
+	memset(w1_data, 3, sizeof(w1_data));
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.hold_writes = true;
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &w1), VMS_GW_PENDING);
+	f_pump();
+	CU_ASSERT_EQUAL(f.n_write, 1);
+	f_run(250); /* a newer tick comes */
+	f_lose(1);
+	f_forget_held();
+	f_run(600);
+}
+
+static void a_lost_op_is_repeated_with_id_and_tick(void)
+{
+	lose_a_write(0);
+	CU_ASSERT_EQUAL(f.n_write, 2);
+	CU_ASSERT_EQUAL(f.last_write.sequence, f.prev_write.sequence);
+	CU_ASSERT_EQUAL(f.last_write.slot, f.prev_write.slot);
+	CU_ASSERT_EQUAL(f.last_write.tick, f.prev_write.tick);
+	CU_ASSERT(f.last_write.flags & VMS_F_RETRY);
+	CU_ASSERT_FALSE(f.prev_write.flags & VMS_F_RETRY);
+	CU_ASSERT_FALSE(f_ended(&w1)); /* nobody knows yet */
+	f.hold_writes = false;
+	f_release();
+	CU_ASSERT(f_ended(&w1));
+	CU_ASSERT_EQUAL(w1.status, 0);
+	f_stop();
+
+	lose_a_write(VMS_GWM_RESTAMP);
+	CU_ASSERT_NOT_EQUAL(f.last_write.tick, f.prev_write.tick);
+	f_stop();
+	lose_a_write(VMS_GWM_NEW_ID);
+	CU_ASSERT_NOT_EQUAL(f.last_write.sequence, f.prev_write.sequence);
+	f_stop();
+	lose_a_write(VMS_GWM_FAIL_UNKNOWN);
+	CU_ASSERT(f_ended(&w1));
+	f_stop();
+}
+
+static void a_refusal_of_a_lost_op_counts_while_outcomes_are_kept(void)
+{
+	lose_a_write(0);
+	f.hold_writes = false;
+	f.write_status = VMS_E_TOO_OLD;
+	f_release();
+	CU_ASSERT_EQUAL(w1.status, VMS_E_BUSY);
+	f_stop();
+
+	lose_a_write(0);
+	f_run(4000); /* 2 T_op are over: the node may have forgotten */
+	f.hold_writes = false;
+	f.write_status = VMS_E_TOO_OLD;
+	f_release();
+	CU_ASSERT_EQUAL(w1.status, VMS_E_TIMEOUT);
+	f_stop();
+}
+
+static void a_refused_op_is_repeated_until_it_is_too_old(void)
+{
+	f_start(0, DISK);
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.write_status = VMS_E_AGAIN;
+	CU_ASSERT_EQUAL(f_do(&w1), 1);
+	f_run(500);
+	CU_ASSERT(f.n_write > 1);
+	CU_ASSERT_EQUAL(f.last_write.sequence, f.prev_write.sequence);
+	CU_ASSERT_EQUAL(f.last_write.tick, f.prev_write.tick);
+	CU_ASSERT_FALSE(f_ended(&w1));
+	f_run(2500); /* beyond T_op: it was refused each time, so surely not applied */
+	CU_ASSERT(f_ended(&w1));
+	CU_ASSERT_EQUAL(w1.status, VMS_E_BUSY);
+	f_stop();
+}
+
+/* The command's own turn began with its poll: a tick that came in the same turn
+ * does not count for it. */
+static void a_command_refers_to_ticks_of_earlier_turns(void)
+{
+	uint64_t held;
+
+	f_start(0, DISK);
+	held = f.tick[1];
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.hold_writes = true;
+	f.now += 100;
+	f_tick(1);
+	vms_gw_turn_begin(f.gw, f.now);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &w1), VMS_GW_PENDING);
+	vms_gw_turn_end(f.gw, f.now);
+	f_pump();
+	CU_ASSERT_EQUAL(f.last_write.tick, held);
+	f.hold_writes = false;
+	f_release();
+	f_write_blocks(24, 8, 1);
+	CU_ASSERT_EQUAL(f.last_write.tick, held + 1);
+	f_stop();
+}
+
+static void standing_still_drops_the_initiators(void)
+{
+	f_start(0, DISK);
+	f_run(5000);
+	CU_ASSERT_EQUAL(f.drops, 0);
+	f.now += 1500; /* our own clock jumped */
+	f_pump();
+	CU_ASSERT_EQUAL(f.drops, 1);
+	f_stop();
+}
+
+static void node_time_that_ran_ahead_drops_the_initiators(void)
+{
+	uint8_t body[10] = {0};
+	struct vms_msg m = {.type = VMS_MSG_TICK,
+			    .partition = VMS_PART_NONE,
+			    .req_id = 9,
+			    .tick_incarnation = 1,
+			    .body = body,
+			    .body_bytes = 10};
+
+	f_start(0, DISK);
+	f_run(1000);
+	f.now += 200;
+	m.tick = ++f.tick[1];
+	vms_put_le64(body, f.now + 3000); /* our clock stood still meanwhile */
+	f_event(VMS_GEV_MSG, 1, &m);
+	CU_ASSERT_EQUAL(f.drops, 1);
+	f_stop();
+}
+
+/* ---- abort ---- */
+
+static bool abort_ends_early(uint32_t mutant)
+{
+	bool early;
+
+	f_start(mutant, DISK);
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.hold_writes = f.hold_cancel = true;
+	f.nended = 0;
+	vms_gw_submit(f.gw, &w1);
+	f_pump();
+	vms_gw_abort(f.gw, &w1);
+	f_pump();
+	early = f_ended(&w1);
+	if (!early) {
+		CU_ASSERT_EQUAL(f.n_cancel, 1);
+		f.hold_cancel = false;
+		f.held[0]->m.type = VMS_MSG_REPAIR; /* the write itself is lost on the way */
+		f_release();
+		CU_ASSERT(f_ended(&w1));
+		CU_ASSERT_EQUAL(w1.status, VMS_E_CANCELLED);
+	}
+	f_stop();
+	return early;
+}
+static void an_abort_ends_when_the_op_is_settled(void)
+{
+	CU_ASSERT_FALSE(abort_ends_early(0));
+	CU_ASSERT(abort_ends_early(VMS_GWM_ABORT_EARLY));
+}
+
+static void an_aborted_op_that_was_applied_says_so(void)
+{
+	f_start(0, DISK);
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.hold_writes = true;
+	f.nended = 0;
+	f.cancel_status = VMS_E_BUSY;
+	vms_gw_submit(f.gw, &w1);
+	f_pump();
+	vms_gw_abort(f.gw, &w1);
+	f_pump();
+	CU_ASSERT_FALSE(f_ended(&w1));
+	f.hold_writes = false;
+	f_release();
+	CU_ASSERT(f_ended(&w1));
+	CU_ASSERT_EQUAL(w1.status, 0);
+	f_stop();
+}
+
+static void an_aborted_read_ends_at_once(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	f.hold_pages = true;
+	c = f_cmd(VMS_GW_READ, 24, 8);
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
+	f_pump();
+	vms_gw_abort(f.gw, &c);
+	f_pump();
+	CU_ASSERT(f_ended(&c));
+	CU_ASSERT_EQUAL(c.status, VMS_E_CANCELLED);
+	f.hold_pages = false;
+	f_release();
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 0);
+	f_stop();
+}
+
+/* ---- several pieces, kinds of ops ---- */
+
+static int partial(uint32_t mutant)
+{
+	struct vms_gw_cmd c;
+	int rc;
+
+	f_start(mutant, DISK);
+	f.write_status = VMS_E_TOO_OLD;
+	f.write_ok_first = 1;
+	c = f_cmd(VMS_GW_WRITE, 8184, 16);
+	f_data(&c, &w1_iov, w1_data, 8192);
+	rc = f_do(&c);
+	f_stop();
+	return rc;
+}
+static void half_applied_is_never_busy(void)
+{
+	CU_ASSERT_EQUAL(partial(0), VMS_E_IO);
+	CU_ASSERT_EQUAL(partial(VMS_GWM_PARTIAL_BUSY), VMS_E_BUSY);
+}
+
+static void writes_merge_behind_one_in_flight(void)
+{
+	struct vms_gw_cmd c[5];
+
+	f_start(0, DISK);
+	f.hold_writes = true;
+	for (int i = 0; i < 5; i++) {
+		c[i] = f_cmd(VMS_GW_WRITE, (uint64_t)i * 8, 8);
+		f_data(&c[i], &w1_iov, w1_data, 4096);
+	}
+	vms_gw_submit(f.gw, &c[0]);
+	f_pump();
+	CU_ASSERT_EQUAL(f.n_write, 1);
+	for (int i = 1; i < 5; i++)
+		vms_gw_submit(f.gw, &c[i]);
+	f_pump();
+	CU_ASSERT_EQUAL(f.n_write, 1);
+	f_release();
+	CU_ASSERT_EQUAL(f.n_write, 5);
+	f.hold_writes = false;
+	f_release();
+	for (int i = 0; i < 5; i++)
+		CU_ASSERT(f_ended(&c[i]) && c[i].status == 0);
+	f_stop();
+}
+
+static void zero_and_write_same(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(0, 64, 7), 0);
+	c = f_cmd(VMS_GW_ZERO, 3, 30);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(f_read_value(0, 3, NULL), 7);
+	CU_ASSERT_EQUAL(f_read_value(3, 30, NULL), 0);
+	CU_ASSERT_EQUAL(f_read_value(33, 31, NULL), 7);
+	CU_ASSERT_EQUAL(f.map[1], VMS_ADDR_HOLE);
+	c = f_cmd(VMS_GW_WRITE_SAME, 5, 50);
+	memset(w1_data, 9, 512);
+	f_data(&c, &w1_iov, w1_data, 512);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(f_read_value(5, 50, NULL), 9);
+	CU_ASSERT_EQUAL(f_read_value(55, 9, NULL), 7);
+	memset(w1_data, 0, 512);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(f_read_value(5, 50, NULL), 0);
+	CU_ASSERT_EQUAL(f.map[2], VMS_ADDR_HOLE); /* zeros store nothing */
+	f_stop();
+}
+
+static void bad_requests_are_refused_at_the_door(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	c = f_cmd(VMS_GW_READ, F_CHUNKS * 8 - 1, 2);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_RANGE);
+	c = f_cmd(VMS_GW_WRITE, UINT64_MAX, 2);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_RANGE);
+	c = f_cmd(VMS_GW_CAW, 8191, 2); /* crosses an extent */
+	f_data(&c, &w1_iov, w1_data, 2048);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = f_cmd(VMS_GW_WRITE, 0, 2); /* too little data */
+	f_data(&c, &w1_iov, w1_data, 512);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(f.n_write, 0);
+	f_stop();
+}
+
+static void too_much_outstanding_is_refused(void)
+{
+	static uint8_t big[2 << 20];
+	struct vms_gw_cmd c[3];
+
+	f_start(0, DISK);
+	f.hold_writes = true;
+	for (int i = 0; i < 3; i++) {
+		c[i] = f_cmd(VMS_GW_WRITE, (uint64_t)i * 8192, sizeof(big) / 512);
+		f_data(&c[i], &w1_iov, big, sizeof(big));
+	}
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c[0]), VMS_GW_PENDING);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c[1]), VMS_GW_PENDING);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c[2]), VMS_GW_DONE);
+	CU_ASSERT_EQUAL(c[2].status, VMS_E_FULL);
+	f_pump();
+	f.hold_writes = false;
+	f_release();
+	f_stop();
+}
+
+static void verify_compares(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(8, 16, 4), 0);
+	memset(w1_data, 4, sizeof(w1_data));
+	c = f_cmd(VMS_GW_VERIFY, 10, 12);
+	f_data(&c, &w1_iov, w1_data, 12 * 512);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	w1_data[5000] = 1;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_MISCOMPARE);
+	CU_ASSERT_EQUAL(c.miscompare_bytes, 5000);
+	CU_ASSERT_EQUAL(c.info_lba, 10 + 5000 / 512);
+	c = f_cmd(VMS_GW_VERIFY, 0, 100);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	f_stop();
+}
+
+static void lba_status_tells_holes(void)
+{
+	struct vms_gw_lba_range r[4];
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(16, 16, 4), 0);
+	c = f_cmd(VMS_GW_LBA_STATUS, 4, 0);
+	c.ranges = r;
+	c.nranges = 4;
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(c.nranges, 3);
+	CU_ASSERT(r[0].lba == 4 && r[0].nblocks == 12 && !r[0].mapped);
+	CU_ASSERT(r[1].lba == 16 && r[1].nblocks == 16 && r[1].mapped);
+	CU_ASSERT(r[2].lba == 32 && r[2].nblocks == F_CHUNKS * 8 - 32 && !r[2].mapped);
+	f_stop();
+}
+
+static void sequential_reads_are_read_ahead(void)
+{
+	bool done = false;
+
+	f_start(0, DISK);
+	for (uint32_t i = 0; i < 200; i++)
+		f_store(i, 0xff, memset(w1_data, 1, 4096));
+	for (unsigned i = 0; i < 8; i++)
+		CU_ASSERT_EQUAL(f_read_value(i * 8, 8, &done), 1);
+	CU_ASSERT(done);
+	f_stop();
+}
+
+/* ---- flush and losses ---- */
+
+static int flush(const char *port)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_FLUSH, 0, 0);
+
+	c.initiator_port = port;
+	return f_do(&c);
+}
+
+static void flush_asks_every_primary_in_memory_mode_only(void)
+{
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(flush("a"), 0);
+	CU_ASSERT_EQUAL(f.n_flush, 0);
+	f_stop();
+	f_start(0, MEMORY);
+	CU_ASSERT_EQUAL(flush("a"), 0);
+	CU_ASSERT_EQUAL(f.n_flush, 1);
+	f_stop();
+}
+
+static int flush_after_loss(uint32_t mutant)
+{
+	int rc;
+
+	f_start(mutant, MEMORY);
+	CU_ASSERT_EQUAL(flush("a"), 0);
+	f_put("loss/0000000000000001", "1");
+	f_part(2);
+	f_pump();
+	rc = flush("a");
+	if (rc) {
+		CU_ASSERT_EQUAL(flush("a"), 0); /* once */
+		CU_ASSERT_EQUAL(flush("b"), VMS_E_DATA_LOSS); /* each port */
+		CU_ASSERT_EQUAL(flush("b"), 0);
+		f_put("loss/0000000000000001", "2");
+		f_pump();
+		CU_ASSERT_EQUAL(flush("a"), VMS_E_DATA_LOSS);
+		/* told through another gateway */
+		f_put("lossack/0000000000000001/b", "2");
+		CU_ASSERT_EQUAL(flush("b"), 0);
+	}
+	f_stop();
+	return rc;
+}
+static void a_loss_fails_each_port_once(void)
+{
+	CU_ASSERT_EQUAL(flush_after_loss(0), VMS_E_DATA_LOSS);
+	CU_ASSERT_EQUAL(flush_after_loss(VMS_GWM_SKIP_LOSS), 0);
+}
+
+/* ---- volumes ---- */
+
+static void closing_withdraws_the_registration(void)
+{
+	f_start(0, DISK);
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find("open/0000000000000001/00000001")->val);
+	vms_gw_vol_close(f.gw, f.vol);
+	f_run(300);
+	CU_ASSERT_PTR_NULL(f_kv_find("open/0000000000000001/00000001")->val);
+	f_stop();
+}
+
+static void opening_what_is_not_there_or_goes_away_fails(void)
+{
+	struct vms_cat_volume rec = {.name = "old", .branch = 5, .lineage = 5, .size_bytes = 4096,
+				     .state = 2};
+	struct vms_errmsg msg;
+	struct vms_gw_vol *v;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "none", 0, 0, NULL, &v, &msg), 0);
+	f_run(300);
+	CU_ASSERT_EQUAL(f.opened, 2);
+	CU_ASSERT_EQUAL(f.open_status, -VMS_E_NOENT);
+	f_put_free("volume/old", vms_cat_volume_encode(&rec));
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "old", 0, 0, NULL, &v, &msg), 0);
+	f_run(300);
+	CU_ASSERT_EQUAL(f.opened, 3);
+	CU_ASSERT_EQUAL(f.open_status, -VMS_E_BUSY);
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "-x", 0, 0, NULL, &v, &msg), VMS_E_INVAL);
+	f_stop();
+}
+
+static void other_openers_are_counted(void)
+{
+	struct vms_cat_open o = {F_BRANCH, 9, 1};
+	struct vms_gw_vol_info info;
+
+	f_start(0, DISK);
+	f_put_free("open/0000000000000001/00000009", vms_cat_open_encode(&o));
+	f_pump();
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT_EQUAL(info.openers, 2);
+	CU_ASSERT_EQUAL(f.changes, 1);
+	f_put("open/0000000000000001/00000009", NULL);
+	f_pump();
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT_EQUAL(info.openers, 1);
+	f_stop();
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(it_registers_and_waits_for_the_nodes),
+	VMS_TEST(a_node_out_of_reach_is_skipped_after_a_second),
+	VMS_TEST(a_newer_process_of_the_same_name_ends_this_one),
+	VMS_TEST(what_was_written_is_read),
+	VMS_TEST(dest_and_pinned_reads_agree),
+	VMS_TEST(the_same_miss_is_asked_for_once),
+	VMS_TEST(an_invalidated_page_is_not_used),
+	VMS_TEST(an_invalidation_is_answered),
+	VMS_TEST(a_page_is_not_used_past_its_lease),
+	VMS_TEST(a_lost_connection_voids_its_pages),
+	VMS_TEST(an_unanswered_own_write_hides_the_cached_chunk),
+	VMS_TEST(a_page_older_than_an_invalidation_is_not_installed),
+	VMS_TEST(a_page_update_applies_only_to_the_old_address),
+	VMS_TEST(a_damaged_copy_is_replaced_and_reported),
+	VMS_TEST(a_chunk_damaged_everywhere_is_an_error),
+	VMS_TEST(a_gone_address_is_looked_up_again),
+	VMS_TEST(a_lost_op_is_repeated_with_id_and_tick),
+	VMS_TEST(a_refusal_of_a_lost_op_counts_while_outcomes_are_kept),
+	VMS_TEST(a_refused_op_is_repeated_until_it_is_too_old),
+	VMS_TEST(a_command_refers_to_ticks_of_earlier_turns),
+	VMS_TEST(standing_still_drops_the_initiators),
+	VMS_TEST(node_time_that_ran_ahead_drops_the_initiators),
+	VMS_TEST(an_abort_ends_when_the_op_is_settled),
+	VMS_TEST(an_aborted_op_that_was_applied_says_so),
+	VMS_TEST(an_aborted_read_ends_at_once),
+	VMS_TEST(half_applied_is_never_busy),
+	VMS_TEST(writes_merge_behind_one_in_flight),
+	VMS_TEST(zero_and_write_same),
+	VMS_TEST(bad_requests_are_refused_at_the_door),
+	VMS_TEST(too_much_outstanding_is_refused),
+	VMS_TEST(verify_compares),
+	VMS_TEST(lba_status_tells_holes),
+	VMS_TEST(sequential_reads_are_read_ahead),
+	VMS_TEST(flush_asks_every_primary_in_memory_mode_only),
+	VMS_TEST(a_loss_fails_each_port_once),
+	VMS_TEST(closing_withdraws_the_registration),
+	VMS_TEST(opening_what_is_not_there_or_goes_away_fails),
+	VMS_TEST(other_openers_are_counted),
+};
+VMS_TEST_MAIN("gateway", tests)

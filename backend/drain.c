@@ -228,6 +228,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 								false);
 			struct vms_ovl_chunk *c;
 			struct vms_ovl_piece *pc;
+			struct vms_ovl_view v;
 
 			if ((m->to == VMS_ADDR_HOLE) != (pass == 0) || !e)
 				continue;
@@ -248,6 +249,11 @@ static void batch_order(struct vms_node *n, struct part *p)
 				pc = pc->older;
 			if (!pc || c->pins)
 				continue; /* overwritten meanwhile: it drops out */
+			/* the same sectors as when it was read? A later write may have let
+			 * older pieces go that still show as of from_seq */
+			vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
+			if ((v.have | v.zero) != d->e[i].patched)
+				continue;
 			out[k++] = *m;
 			data += m->to != VMS_ADDR_HOLE;
 		}

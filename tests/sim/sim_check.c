@@ -296,7 +296,8 @@ bool sim_check_verify(struct sim_check *c, char *why, size_t room)
 	for (uint64_t i = 0; i < c->nblocks; i++)
 		if (c->b[i].n && !block_verify(&c->b[i], i, why, room))
 			return false;
-	qsort(c->caw, c->ncaw, sizeof(*c->caw), caw_cmp);
+	if (c->ncaw) /* NULL otherwise */
+		qsort(c->caw, c->ncaw, sizeof(*c->caw), caw_cmp);
 	for (uint32_t i = 1; i < c->ncaw; i++)
 		if (c->caw[i].old_value && !caw_cmp(&c->caw[i - 1], &c->caw[i])) {
 			snprintf(why, room,

@@ -1,22 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fuzz target of the wire codec: LLVMFuzzerTestOneInput, so that it links with
- * libFuzzer (-DVMS_LIBFUZZER); without it a main() that replays the files named
- * by its arguments.
- *
- * When the first byte is odd the frame's CRCs are set right before it is
- * decoded: otherwise no input would ever get past them.
+ * Fuzz target of the wire protocol: frames, and the bodies of WRITE, HELLO and the
+ * catalog's messages. First byte: 1 sets the frame's checksums right before it is
+ * decoded, otherwise hardly an input would get past them.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
+#include "cluster/cat_wire.h"
 #include "include/wire.h"
+#include "tests/fuzz/driver.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void fix_crcs(uint8_t *f, size_t len)
 {
@@ -33,13 +26,52 @@ static void fix_crcs(uint8_t *f, size_t len)
 	vms_put_le32(f + 120, vms_crc32c(0, f, VMS_FRAME_HEADER_BYTES + body));
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void bodies(const struct vms_msg *m)
 {
 	static struct vms_piece pieces[VMS_WRITE_PIECES_MAX];
+	static struct vms_cat_cmp cmp[VMS_CAT_TXN_OPS_MAX];
+	static struct vms_cat_op op[VMS_CAT_TXN_OPS_MAX];
+	static struct vms_cat_kv kv[VMS_CAT_REPLY_KV_MAX];
+	const char *a, *b;
+	struct vms_cat_reply re;
 	struct vms_hello h;
+	unsigned ncmp, nop;
+	uint64_t id, from;
+	uint8_t kind;
+	int n;
+
+	n = vms_write_body_decode(m, &kind, pieces);
+	for (int i = 1; i < n; i++)
+		vms_assert(pieces[i].chunk >= pieces[i - 1].chunk + pieces[i - 1].count);
+	if (n > 0)
+		vms_assert(pieces[n - 1].chunk + pieces[n - 1].count <= VMS_EXTENT_CHUNKS);
+	if (!vms_hello_decode(m, &h))
+		vms_assert(strlen(h.name) < sizeof(h.name) && h.version_min);
+	if (!vms_cat_get_decode(m, &a))
+		vms_assert(vms_cat_key_ok(a, false));
+	if (!vms_cat_range_decode(m, &a, &b))
+		vms_assert(vms_cat_key_ok(a, true) && (!b || vms_cat_key_ok(b, false)));
+	if (!vms_cat_watch_decode(m, &id, &from, &a))
+		vms_assert(id && vms_cat_key_ok(a, true));
+	if (!vms_cat_txn_decode(m, cmp, &ncmp, op, &nop)) {
+		struct vms_buf again;
+
+		/* what decodes encodes to the same bytes */
+		vms_buf_init(&again, VMS_CAT_TXN_BYTES_MAX);
+		vms_assert(!vms_cat_txn_encode(&again, cmp, ncmp, op, nop));
+		vms_assert(vms_buf_len(&again) == m->payload_bytes);
+		vms_buf_free(&again);
+	}
+	if (!vms_cat_reply_decode(m, &re, kv))
+		for (unsigned i = 0; i < re.nkv; i++)
+			vms_assert(!kv[i].val || strlen(kv[i].val) == kv[i].val_bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	uint8_t hdr[VMS_FRAME_HEADER_BYTES], *f;
 	struct vms_iov iov;
 	struct vms_msg m;
-	uint8_t *f, kind;
 
 	if (size < 1)
 		return 0;
@@ -48,38 +80,105 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (data[0] & 1)
 		fix_crcs(f, size - 1);
 	if (!vms_msg_decode(f, size - 1, &m, &iov)) {
-		uint8_t hdr[VMS_FRAME_HEADER_BYTES];
-
-		/* what was accepted encodes to the same bytes */
 		vms_msg_encode_header(&m, hdr);
 		vms_assert(!memcmp(hdr, f, sizeof(hdr)));
-		if (vms_write_body_decode(&m, &kind, pieces) > 0)
-			vms_assert(kind >= VMS_WRITE_DATA && kind <= VMS_WRITE_ORWRITE);
-		if (!vms_hello_decode(&m, &h))
-			vms_assert(strlen(h.name) < sizeof(h.name));
+		bodies(&m);
 	}
 	free(f);
 	return 0;
 }
 
-#ifndef VMS_LIBFUZZER
-int main(int argc, char **argv)
+static size_t put(uint8_t *out, const struct vms_msg *m)
 {
-	static uint8_t buf[8 << 20];
+	size_t n = 1 + VMS_FRAME_HEADER_BYTES;
 
-	for (int i = 1; i < argc; i++) {
-		FILE *f = fopen(argv[i], "rb");
-		size_t n;
-
-		if (!f) {
-			perror(argv[i]);
-			return 1;
-		}
-		n = fread(buf, 1, sizeof(buf), f);
-		fclose(f);
-		LLVMFuzzerTestOneInput(buf, n);
+	out[0] = 1;
+	vms_msg_encode_header(m, out + 1);
+	if (m->body_bytes)
+		memcpy(out + n, m->body, m->body_bytes);
+	n += m->body_bytes;
+	for (unsigned i = 0; i < m->npayload; i++) {
+		memcpy(out + n, m->payload[i].base, m->payload[i].len);
+		n += m->payload[i].len;
 	}
-	printf("%d inputs replayed\n", argc - 1);
-	return 0;
+	return n;
 }
-#endif
+
+static size_t fuzz_seed(unsigned i, uint8_t *out)
+{
+	static const struct vms_piece data[] = {{3, 1, 0xff, 0, 1}, {9, 1, 0x0f, 0, 2}};
+	static const struct vms_piece zero[] = {{0, 1, 0xf0, 0, 0}, {1, 40, 0xff, 0, 0}};
+	static const struct vms_cat_cmp cmp[] = {{"cluster", 7}, {"node/00000001", 0}};
+	static const struct vms_cat_op op[] = {{"cluster", "{\"a\":1}", 0},
+					       {"node/00000001", "{}", 9},
+					       {"open/1", NULL, 0}};
+	struct vms_cat_kv kv = {"volume/demo", "{}", 2, 11, 5}, gone = {"volume/x", NULL, 0, 12, 0};
+	struct vms_hello h = {.role = VMS_ROLE_NODE, .version_min = 1, .version_max = 1,
+			      .name = "node1", .address = "127.0.0.1:7601"};
+	uint8_t body[1024], payload[8192] = {1, 2, 3};
+	struct vms_iov iov = {payload, 0};
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .body = body, .payload = &iov, .npayload = 1,
+			    .req_id = 5, .sender = 1, .incarnation = 2};
+	struct vms_buf b;
+	size_t n = 0;
+
+	vms_buf_init(&b, 65536);
+	switch (i) {
+	case 0:
+		vms_write_body_encode(body, VMS_WRITE_DATA, data, 2);
+		m.body_bytes = VMS_WRITE_BODY_BYTES(2);
+		iov.len = 12 * VMS_LB_BYTES;
+		break;
+	case 1:
+		vms_write_body_encode(body, VMS_WRITE_ZERO, zero, 2);
+		m.body_bytes = VMS_WRITE_BODY_BYTES(2);
+		break;
+	case 2:
+		vms_write_body_encode(body, VMS_WRITE_CAW, data, 1);
+		m.body_bytes = VMS_WRITE_BODY_BYTES(1);
+		iov.len = 16 * VMS_LB_BYTES;
+		m.flags = VMS_F_PAYLOAD_CRC;
+		break;
+	case 3:
+		m.type = VMS_MSG_HELLO;
+		m.body_bytes = vms_hello_encode(body, &h);
+		break;
+	case 4:
+		m.type = VMS_MSG_CAT_GET;
+		m.body_bytes = vms_cat_get_encode(body, "part/03ff");
+		break;
+	case 5:
+		m.type = VMS_MSG_CAT_RANGE;
+		m.body_bytes = vms_cat_range_encode(body, "part/", "part/0001");
+		break;
+	case 6:
+		m.type = VMS_MSG_CAT_WATCH;
+		m.body_bytes = vms_cat_watch_encode(body, 3, 99, "volume/");
+		break;
+	case 7:
+		m.type = VMS_MSG_CAT_TXN;
+		vms_assert(!vms_cat_txn_encode(&b, cmp, 2, op, 3));
+		break;
+	case 8:
+		m.type = VMS_MSG_CAT_EVENT;
+		vms_cat_reply_encode(body, 77, 0, true);
+		m.body_bytes = VMS_CAT_REPLY_BODY_BYTES;
+		vms_assert(!vms_cat_kv_encode(&b, &kv) && !vms_cat_kv_encode(&b, &gone));
+		m.aux = 2;
+		break;
+	default:
+		vms_buf_free(&b);
+		return 0;
+	}
+	if (vms_buf_len(&b)) {
+		iov.base = vms_buf_data(&b);
+		iov.len = vms_buf_len(&b);
+		m.flags = VMS_F_PAYLOAD_CRC;
+	}
+	m.payload_bytes = iov.len;
+	if (!iov.len)
+		m.npayload = 0;
+	n = put(out, &m);
+	vms_buf_free(&b);
+	return n;
+}

@@ -385,6 +385,8 @@ static void gw_hello(struct rig *r, struct rig_gw *g, uint64_t conn)
 	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
 	struct vms_msg m = {.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE};
 
+	if (g->tool)
+		h.role = VMS_ROLE_TOOL;
 	m.sender = g->id;
 	m.incarnation = g->incarnation;
 	m.body_bytes = vms_hello_encode(body, &h);

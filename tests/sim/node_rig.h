@@ -68,6 +68,7 @@ struct rig_gw {
 	bool up[RIG_NODES];
 	uint64_t tick[RIG_NODES], tick_inc[RIG_NODES];
 	uint64_t epoch[64];
+	bool tool;	 /* says HELLO as a tool */
 	bool mute_inval; /* do not answer INVALIDATE */
 	bool mute_tick;
 	unsigned invals, updates;

@@ -787,11 +787,50 @@ static void test_nospc(void)
 	rig_close(&R);
 }
 
+/* Deleting a volume's tail, over a restart; then the space is there again. */
+static void test_trim(void)
+{
+	struct rig_reply re;
+	vms_addr e[128];
+
+	R.gen_bytes = 256 << 10;
+	R.gw[1].tool = true;
+	up(3, 2, 2, 61, VMS_ACK_DISK);
+	for (unsigned i = 0; i < 400; i++)
+		put(i % 4, i / 4, i, 0, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		struct vms_msg m = {.type = VMS_MSG_TRIM, .partition = VMS_PART_NONE, .branch = BR,
+				    .extent = 1, .aux = 50};
+
+		rig_send(&R, 1, i, &m, &re);
+		CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+		CU_ASSERT_EQUAL(re.status, 0);
+		rig_reply_free(&re);
+	}
+	for (int round = 0; round < 2; round++) {
+		CU_ASSERT_EQUAL(get_page(0, 0, 0, e), 0);
+		CU_ASSERT_TRUE(e[99] != 0);
+		CU_ASSERT_EQUAL(get_page(0, 1, 0, e), 0);
+		CU_ASSERT_TRUE(e[49] != 0);
+		CU_ASSERT_EQUAL(e[50], 0);
+		CU_ASSERT_EQUAL(get_page(0, 3, 0, e), 0);
+		for (unsigned k = 0; k < 128; k++)
+			CU_ASSERT_EQUAL(e[k], 0);
+		for (unsigned i = 0; i < 3 && !round; i++) {
+			rig_node_crash(&R, i, true);
+			rig_node_start(&R, i);
+			CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		}
+	}
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_write_read), VMS_TEST(test_late), VMS_TEST(test_invalidate),
 	VMS_TEST(test_caw),	   VMS_TEST(test_drain), VMS_TEST(test_crash),
 	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss), VMS_TEST(test_space),
-	VMS_TEST(test_nospc),
+	VMS_TEST(test_nospc),	   VMS_TEST(test_trim),
 };
 
 VMS_TEST_MAIN("node", tests)

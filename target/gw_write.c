@@ -476,6 +476,8 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 
 	op->node = n->id;
 	if (r->aborted) { /* unknown: what has become of it? */
+		if (op->cancel_rpc) /* unanswered: one at a time */
+			gw_rpc_forget(gw, op->cancel_rpc);
 		cancel_send(gw, op, n);
 		if (op->cancel_rpc)
 			op->state = GO_SENT;

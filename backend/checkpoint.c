@@ -131,11 +131,19 @@ static int put_floors(struct vms_node *n, struct vms_meta_batch *b)
 /* May the log below pos go, as far as this partition is concerned? */
 static bool part_free_below(struct part *p, uint64_t pos)
 {
+	bool stay = false;
+
 	for (size_t i = p->recs_head; i < p->recs.n; i++) {
 		uint64_t s = p->recs_first + (i - p->recs_head);
 
 		if (p->recs.d[i].log_pos >= pos && !p->copied)
 			break;
+		/* a drain must not go before the copies of what it drained: replay would
+		 * bring those back (copy_forward() takes it along) */
+		stay |= p->recs.d[i].log_pos >= pos;
+		if (stay && p->recs.d[i].log_pos && p->recs.d[i].log_pos < pos &&
+		    (p->recs.d[i].type == VMS_REC_DRAIN || p->recs.d[i].type == VMS_REC_TRIM))
+			return false;
 		if (p->recs.d[i].log_pos == 0 || p->recs.d[i].log_pos >= pos)
 			continue;
 		if (s > p->applied || s > p->all_durable || s > p->own_durable)

@@ -101,8 +101,11 @@ static bool flush_out(struct vms_node *n, struct part *p, struct copy_out *o)
 	return true;
 }
 
-static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, struct copy_out *o)
+static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, bool drains_only,
+		      struct copy_out *o)
 {
+	bool stay = false;
+
 	o->n = 0;
 	o->bytes = 0;
 	for (size_t i = p->recs_head; i < p->recs.n; i++) {
@@ -110,13 +113,18 @@ static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, struct
 		const uint8_t *raw;
 		struct vms_rec r;
 
+		stay |= pr->log_pos >= below;
 		if (pr->log_pos == 0 || pr->log_pos >= below)
 			continue;
 		raw = vms_wal_ptr(n->wal, pr->log_pos);
 		if (vms_rec_decode(raw, pr->bytes, &r, false) < 0)
 			return false;
-		if (!needed(n, p, &r))
+		/* older records were copied behind this drain: it follows them, so that
+		 * replay still finds it after what it drained */
+		if (!(stay && (r.type == VMS_REC_DRAIN || r.type == VMS_REC_TRIM)) &&
+		    (drains_only || !needed(n, p, &r)))
 			continue;
+		stay = true;
 		if (o->n == 256 || (o->n && o->bytes + pr->bytes > COPY_BYTES))
 			if (!flush_out(n, p, o))
 				return false;
@@ -142,11 +150,11 @@ void copy_forward(struct vms_node *n)
 				      p && p->repl_conn;
 
 		/* what drains by itself only needs time */
-		if (!p || drains || p->apply)
+		if (!p || (drains && !p->copied) || p->apply)
 			continue;
-		ok = copy_part(n, p, below, o);
+		ok = copy_part(n, p, below, drains, o);
 		p->scan_due = true;
-		if (p->clean_pos < below) {
+		if (!drains && p->clean_pos < below) {
 			/* nothing of it lies below any more, unless the copy stopped short */
 			if (ok)
 				p->clean_pos = below;

@@ -194,6 +194,41 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 	return 0;
 }
 
+/* A record copied forward lies behind the drain that may have taken it: look at
+ * the drains once more when everything has been read. */
+static void drains_again(struct vms_node *n, struct part *p)
+{
+	for (uint64_t s = p->recs_first; p->copied && s <= p->seq_last; s++) {
+		struct vms_move m[VMS_SEG_ENTRIES_MAX];
+		struct prec *pr = part_rec(p, s);
+		struct vms_rec r;
+		int k;
+
+		if (!pr || (pr->type != VMS_REC_DRAIN && pr->type != VMS_REC_TRIM) ||
+		    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) < 0)
+			continue;
+		if (s <= p->replay_applied && r.type == VMS_REC_DRAIN) {
+			drained_before(n, p, &r);
+		} else if (s <= p->replay_applied) {
+			vms_ovl_trim(&n->ovl, &p->ovl, r.branch,
+				     (uint64_t)r.extent * VMS_EXTENT_CHUNKS + r.aux, r.seq);
+		} else if (r.type == VMS_REC_DRAIN) {
+			k = vms_rec_moves_decode(&r, m, VMS_SEG_ENTRIES_MAX);
+			for (int i = 0; i < k; i++) {
+				struct vms_ovl_ext *e =
+					vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m[i].branch,
+							m[i].extent, m[i].snap_gen, false);
+
+				for (uint32_t x = 0; e && (m[i].flags & MOVE_RANGE) && x < e->nranges;
+				     x++)
+					if (e->range[x].seq == m[i].from_seq &&
+					    e->range[x].first == m[i].chunk)
+						e->range[x].pins = 1;
+			}
+		}
+	}
+}
+
 static int list_ctr(void *arg, uint64_t number, uint64_t size)
 {
 	struct vms_node *n = arg;
@@ -282,6 +317,7 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 		if (p->recs_head == p->recs.n)
 			p->recs_first = p->seq_last + 1;
 		p->committed = p->applied = p->replay_applied;
+		drains_again(n, p);
 		/* what was overwritten before the checkpoint drops out again: a range
 		 * over it may be drained before it would be looked at */
 		vms_ovl_commit_all(&n->ovl, &p->ovl, p->committed);

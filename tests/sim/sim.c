@@ -257,7 +257,12 @@ static void do_faults(struct sim *s)
 		if (vms_rng_chance(&s->rng, pl->cut * per)) {
 			unsigned a = (unsigned)vms_rng_below(&s->rng, s->nprocs);
 			unsigned b = (unsigned)vms_rng_below(&s->rng, s->nprocs);
-			uint64_t until = s->now_us + vms_rng_below(&s->rng, 4000000);
+			/* Some last longer than the failover delay: what was sent arrives
+			 * when nobody waits for it any more. */
+			uint64_t until = s->now_us +
+					 vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.5)
+									? 2000000
+									: 12000000);
 			bool both = vms_rng_chance(&s->rng, 0.5);
 			if (a != b) {
 				s->blocked_until[a][b] = until;

@@ -16,12 +16,13 @@
 #include "target/sense.h"
 
 /* Limits; VPD page B0 (vpd.c) tells the same numbers. They end well within T_op. */
-#define VMS_XFER_BLOCKS_MAX	 32768u /* 16 MiB; reads, writes, verifies */
+/* One node takes at most 2 MiB of data in one message (NODE_WRITE_BYTES_MAX). */
+#define VMS_XFER_BLOCKS_MAX	 4096u /* reads, writes, verifies */
 #define VMS_XFER_BLOCKS_OPT	 2048u	/* 1 MiB */
 #define VMS_CAW_BLOCKS_MAX	 128u
 #define VMS_UNMAP_BLOCKS_MAX	 524288u /* 256 MiB, all descriptors together */
 #define VMS_UNMAP_DESCS_MAX	 64u
-#define VMS_WRITE_SAME_BLOCKS_MAX 32768u
+#define VMS_WRITE_SAME_BLOCKS_MAX 4096u
 #define VMS_PREFETCH_BLOCKS_MAX	 32768u
 #define VMS_LBA_STATUS_RANGES_MAX 256u
 #define VMS_LBA_STATUS_BLOCKS_MAX (64u * VMS_EXTENT_BLOCKS)

@@ -61,7 +61,7 @@ wait_text 'root@guest' 60
 cat >&3 <<'CMD'
 dd if=/dev/urandom of=/root/from-guest bs=64k count=256 2> /dev/null; sync; echo "SUM""=$(sha256sum < /root/from-guest | cut -c1-64)"; sync
 CMD
-wait_text 'SUM=[0-9a-f]' 120
+wait_text 'SUM=[0-9a-f]\{64\}' 120
 sum=$(sed -n 's/.*SUM=\([0-9a-f]\{64\}\).*/\1/p' "$console" | head -n 1)
 printf 'poweroff\n' >&3
 wait $qemu

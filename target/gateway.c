@@ -215,11 +215,12 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return done(cmd, VMS_E_STOPPING);
 	if (__builtin_expect(cmd->lba > v->nblocks || cmd->nblocks > v->nblocks - cmd->lba, 0))
 		return done(cmd, VMS_E_RANGE);
-	if (__builtin_expect(v->trace != NULL, 0)) {
+	/* GET LBA STATUS moves no data: a replay has nothing to do for it */
+	if (__builtin_expect(v->trace != NULL, 0) && cmd->op != VMS_GW_LBA_STATUS) {
 		op = cmd->op == VMS_GW_FLUSH ? 'F' :
 		     cmd->op == VMS_GW_ZERO  ? 'D' :
 		     cmd->op == VMS_GW_READ || cmd->op == VMS_GW_VERIFY ||
-				     cmd->op == VMS_GW_PREFETCH || cmd->op == VMS_GW_LBA_STATUS ?
+				     cmd->op == VMS_GW_PREFETCH ?
 					      'R' :
 					      'W';
 		v->trace(v->trace_arg, op, cmd->lba * VMS_LB_BYTES,

@@ -156,7 +156,7 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 	for (unsigned pass = 0; pass < 2; pass++) /* ranges first, chunks over them */
 		for (unsigned i = 0; i < j->nm; i++) {
 			const struct vms_move *m = &j->m[i];
-			bool range = m->flags & MOVE_RANGE;
+			bool range = m->flags & VMS_MOVE_RANGE;
 			unsigned count = range ? m->crc : 1;
 
 			if (range != (pass == 0) || !same_page(m, g))
@@ -247,7 +247,7 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 
 		if (!e)
 			continue;
-		if (m->flags & MOVE_RANGE) {
+		if (m->flags & VMS_MOVE_RANGE) {
 			vms_ovl_range_drained(&n->ovl, e, m->chunk, m->from_seq);
 			vms_ovl_ext_tidy(&n->ovl, e);
 			continue;
@@ -447,7 +447,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		struct vms_page page;
 
 		f->e[i].skip = true;
-		if (m->flags & MOVE_RANGE)
+		if (m->flags & VMS_MOVE_RANGE)
 			continue;
 		if (r->type == VMS_REC_DRAIN) {
 			e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,

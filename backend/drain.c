@@ -232,7 +232,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 
 			if ((m->to == VMS_ADDR_HOLE) != (pass == 0) || !e)
 				continue;
-			if (m->flags & MOVE_RANGE) {
+			if (m->flags & VMS_MOVE_RANGE) {
 				bool there = false;
 
 				for (uint32_t x = 0; x < e->nranges; x++)
@@ -300,7 +300,7 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 		struct fetch_ent *e = &f->e[i];
 		uint8_t *b = d->data + (size_t)i * VMS_CHUNK_BYTES;
 
-		if ((be->m.flags & MOVE_RANGE) || be->m.to == VMS_ADDR_HOLE)
+		if ((be->m.flags & VMS_MOVE_RANGE) || be->m.to == VMS_ADDR_HOLE)
 			continue;
 		be->m.valid = VMS_MASK_FULL;
 		if (!e->skip && e->status) {
@@ -388,7 +388,7 @@ static void batch_start(struct vms_node *n, struct part *p)
 		be->m.valid = VMS_MASK_FULL;
 		fe->skip = true;
 		if (it->range) {
-			be->m.flags = MOVE_RANGE;
+			be->m.flags = VMS_MOVE_RANGE;
 			be->m.crc = it->count;
 			be->m.from_seq = it->seq;
 			d->n++;
@@ -415,7 +415,7 @@ static void batch_start(struct vms_node *n, struct part *p)
 				bool listed = e->range[x].pins != 0;
 
 				for (unsigned y = 0; y < d->n && !listed; y++)
-					listed = d->e[y].m.flags & MOVE_RANGE &&
+					listed = d->e[y].m.flags & VMS_MOVE_RANGE &&
 						 d->e[y].m.extent == e->extent &&
 						 d->e[y].m.branch == e->branch &&
 						 d->e[y].m.snap_gen == e->snap_gen &&

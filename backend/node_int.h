@@ -66,10 +66,6 @@ enum node_mutant {
 #define NODE_FLUSHES_MAX    256u
 #define NODE_RAISE_BATCH    60u
 
-/* vms_move.flags of a DRAIN: the entry stands for `crc` chunks from `chunk` on,
- * which a ZERO range makes holes. */
-#define MOVE_RANGE 1u
-
 struct vms_node;
 struct part;
 struct op;
@@ -598,11 +594,6 @@ void admission_timer(struct vms_node *n);
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m);
-void fetch_start(struct vms_node *n, struct fetch *f);
-struct fetch *fetch_new(struct vms_node *n, unsigned nent);
-void fetch_free(struct fetch *f);
-void segs_close(struct vms_node *n);
-void segs_put(struct vms_node *n, const struct vms_seg *s);
 /* Content of a chunk as of `committed`: patch[] gets the sectors of the overlay
  * (mask in *patched), *base the address below (HOLE when nothing of it shows). */
 int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
@@ -614,6 +605,13 @@ int part_page(struct vms_node *n, struct part *p, uint64_t branch, uint32_t exte
 struct ctr *part_ctr(struct part *p, uint64_t number);
 struct ctr *part_ctr_add(struct part *p, uint64_t number);
 int part_addr_check(struct vms_node *n, struct part *p, vms_addr a);
+
+/* ---- fetch.c ---- */
+void fetch_start(struct vms_node *n, struct fetch *f);
+struct fetch *fetch_new(struct vms_node *n, unsigned nent);
+void fetch_free(struct fetch *f);
+void segs_close(struct vms_node *n);
+void segs_put(struct vms_node *n, const struct vms_seg *s);
 
 /* ---- apply.c ---- */
 void apply_run(struct vms_node *n, struct part *p);

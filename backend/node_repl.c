@@ -83,7 +83,7 @@ static void pin_moves(struct vms_node *n, struct part *p, const struct vms_rec *
 
 		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m[i].branch, m[i].extent,
 				    m[i].snap_gen, on);
-		if (m[i].flags & MOVE_RANGE) {
+		if (m[i].flags & VMS_MOVE_RANGE) {
 			/* one record alone may name it: a second one would make holes of
 			 * what was drained in between */
 			for (uint32_t x = 0; e && x < e->nranges; x++)

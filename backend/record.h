@@ -29,6 +29,17 @@ enum vms_rec_type {
 	VMS_REC_MARK = 13,   /* reserved: collection round */
 	VMS_REC_FLOOR = 14,  /* reserved: floor in the partition's sequence */
 	VMS_REC_COPY = 15,   /* log internal: records copied forward, see wal.h */
+	VMS_REC_REFS = 16,   /* like WRITE, but the chunks are named by address */
+	VMS_REC_DROP = 17,   /* meta: index pages that no snapshot or volume can see */
+	VMS_REC_SHARE = 18,  /* meta: containers that other partitions may refer to from now on */
+	VMS_REC_PUNCH = 19,  /* meta: chunk places of a container that die */
+};
+
+/* vms_move.flags */
+enum vms_move_flags {
+	VMS_MOVE_RANGE = 1, /* stands for `crc` chunks from `chunk` on, which a ZERO range made holes */
+	VMS_MOVE_REF = 2,   /* `to` is an address that exists already, maybe of another
+			       partition: nothing is copied, it takes no place */
 };
 
 enum vms_rec_flags {
@@ -83,7 +94,7 @@ struct vms_move {
 	uint32_t extent;
 	uint16_t chunk;	   /* in the extent */
 	uint8_t valid;	   /* sector mask; 0xff unless a base was unreadable */
-	uint8_t flags;	   /* 1: a ZERO range of `crc` chunks, `to` is a hole; else 0 */
+	uint8_t flags;	   /* enum vms_move_flags */
 	uint32_t crc;	   /* CRC32C of the 4096 bytes at `to`; 0 for a hole */
 	uint64_t from_seq; /* DRAIN: newest seq merged in. REMAP: old address */
 	vms_addr to;	   /* new address, or VMS_ADDR_HOLE */

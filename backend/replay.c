@@ -107,7 +107,7 @@ static void drained_before(struct vms_node *n, struct part *p, const struct vms_
 
 		if (!e)
 			continue;
-		if (m[i].flags & MOVE_RANGE) {
+		if (m[i].flags & VMS_MOVE_RANGE) {
 			struct vms_ovl_chunk *next;
 
 			/* what the range covered has dropped out long ago */
@@ -219,7 +219,7 @@ static void drains_again(struct vms_node *n, struct part *p)
 					vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m[i].branch,
 							m[i].extent, m[i].snap_gen, false);
 
-				for (uint32_t x = 0; e && (m[i].flags & MOVE_RANGE) && x < e->nranges;
+				for (uint32_t x = 0; e && (m[i].flags & VMS_MOVE_RANGE) && x < e->nranges;
 				     x++)
 					if (e->range[x].seq == m[i].from_seq &&
 					    e->range[x].first == m[i].chunk)

@@ -108,6 +108,24 @@ static void dec_uuid(struct dec *d, const char *field, uint8_t out[16])
 	}
 }
 
+static bool has(const struct dec *d, const char *field)
+{
+	return json_object_get(d->root, field) != NULL;
+}
+
+static void hex_bytes(struct dec *d, const char *field, const char *s, uint8_t *out, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i++) {
+		int hi = hex_digit(s[2 * i]), lo = hi < 0 ? -1 : hex_digit(s[2 * i + 1]);
+
+		if (lo < 0) {
+			dec_bad(d, field, "is not hex of the right length");
+			return;
+		}
+		out[i] = (uint8_t)(hi << 4 | lo);
+	}
+}
+
 static bool dec_bool(struct dec *d, const char *field)
 {
 	json_t *v = json_object_get(d->root, field);
@@ -267,6 +285,107 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 	if (!out->state)
 		dec_bad(&d, "state", "is not 1, 2 or 3");
 	out->created_s = dec_u64(&d, "created_s", INT64_MAX);
+	/* fields that records of the first release do not have */
+	out->id = has(&d, "id") ? dec_u64(&d, "id", INT64_MAX) : out->branch;
+	out->dedup = has(&d, "dedup") ? dec_bool(&d, "dedup") : true;
+	if (has(&d, "barrier"))
+		out->barrier = (uint8_t)dec_u64(&d, "barrier", VMS_BARRIER_RELEASE);
+	if (has(&d, "barrier_id"))
+		out->barrier_id = dec_u64(&d, "barrier_id", INT64_MAX);
+	if (has(&d, "domain"))
+		dec_text(&d, "domain", out->domain, sizeof(out->domain));
+	if (has(&d, "parent"))
+		dec_text(&d, "parent", out->parent, sizeof(out->parent));
+	return dec_close(&d);
+}
+
+int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *out,
+			  struct vms_errmsg *msg)
+{
+	json_t *list, *a;
+	const char *salt;
+	struct dec d;
+	size_t i;
+
+	memset(out, 0, sizeof(*out));
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	out->branch = dec_u64(&d, "branch", INT64_MAX);
+	need_equal(&d, "branch", key_hex(&d, "branch/", 16, INT64_MAX), out->branch);
+	out->lineage = dec_u64(&d, "lineage", INT64_MAX);
+	out->owner = dec_u64(&d, "owner", INT64_MAX);
+	out->state = (uint8_t)dec_u64(&d, "state", 2);
+	if (!out->state)
+		dec_bad(&d, "state", "is not 1 or 2");
+	salt = json_string_value(json_object_get(d.root, "salt"));
+	if (!salt || (salt[0] && strlen(salt) != 2 * sizeof(out->salt)))
+		dec_bad(&d, "salt", "is not empty or 64 hex digits");
+	else if ((out->salted = salt[0] != 0))
+		hex_bytes(&d, "salt", salt, out->salt, sizeof(out->salt));
+	list = json_object_get(d.root, "ancestors");
+	if (!json_is_array(list) || json_array_size(list) > VMS_ANCESTORS_MAX) {
+		dec_bad(&d, "ancestors", "is not a list of at most 8");
+		return dec_close(&d);
+	}
+	json_array_foreach(list, i, a) {
+		uint64_t v[3];
+
+		for (unsigned k = 0; k < 3; k++) {
+			json_t *n = json_array_get(a, k);
+
+			v[k] = (uint64_t)json_integer_value(n);
+			if (!json_is_integer(n) || json_integer_value(n) < 0)
+				dec_bad(&d, "ancestors", "is not a list of [branch, snap_gen, chunks]");
+		}
+		out->ancestor[out->nancestors++] = (struct vms_cat_ancestor){v[0], v[1], v[2]};
+	}
+	return dec_close(&d);
+}
+
+int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out,
+			struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct dec d;
+
+	memset(out, 0, sizeof(*out));
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	dec_text(&d, "volume", out->volume, sizeof(out->volume));
+	dec_text(&d, "name", out->name, sizeof(out->name));
+	if (!d.err && (vms_cat_key_snap(key, out->volume, out->name, NULL) || strcmp(key, kv->key)))
+		dec_bad(&d, "name", "or \"volume\" differs from the key");
+	dec_uuid(&d, "uuid", out->uuid);
+	out->id = dec_u64(&d, "id", INT64_MAX);
+	out->branch = dec_u64(&d, "branch", INT64_MAX);
+	out->snap_gen = dec_u64(&d, "snap_gen", INT64_MAX);
+	out->size_bytes = dec_u64(&d, "size_bytes", VMS_VOL_BYTES_MAX);
+	out->state = (uint8_t)dec_u64(&d, "state", 2);
+	if (!out->state)
+		dec_bad(&d, "state", "is not 1 or 2");
+	out->created_s = dec_u64(&d, "created_s", INT64_MAX);
+	return dec_close(&d);
+}
+
+int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out,
+		       struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct dec d;
+
+	memset(out, 0, sizeof(*out));
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	out->id = dec_u64(&d, "id", INT64_MAX);
+	out->gateway = (uint32_t)dec_u64(&d, "gateway", UINT32_MAX);
+	out->incarnation = dec_u64(&d, "incarnation", INT64_MAX);
+	out->barrier_id = dec_u64(&d, "barrier_id", INT64_MAX);
+	out->state = (uint8_t)dec_u64(&d, "state", VMS_ACK_VETO);
+	if (!out->state)
+		dec_bad(&d, "state", "is not 1, 2 or 3");
+	vms_cat_key_ack(key, out->id, out->gateway);
+	if (strcmp(key, kv->key))
+		dec_bad(&d, "id", "or \"gateway\" differs from the key");
 	return dec_close(&d);
 }
 
@@ -279,12 +398,17 @@ int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out,
 	memset(out, 0, sizeof(*out));
 	if (dec_open(&d, kv, msg))
 		return dec_close(&d);
-	out->branch = dec_u64(&d, "branch", INT64_MAX);
+	out->id = dec_u64(&d, has(&d, "id") ? "id" : "branch", INT64_MAX);
 	out->gateway = (uint32_t)dec_u64(&d, "gateway", UINT32_MAX);
 	out->incarnation = dec_u64(&d, "incarnation", INT64_MAX);
-	vms_cat_key_open(key, out->branch, out->gateway);
+	if (has(&d, "snap_gen"))
+		out->snap_gen = dec_u64(&d, "snap_gen", INT64_MAX);
+	if (out->snap_gen)
+		vms_cat_key_snapopen(key, out->id, out->snap_gen, out->gateway);
+	else
+		vms_cat_key_open(key, out->id, out->gateway);
 	if (strcmp(key, kv->key))
-		dec_bad(&d, "branch", "or \"gateway\" differs from the key");
+		dec_bad(&d, "id", "or \"gateway\" differs from the key");
 	return dec_close(&d);
 }
 
@@ -359,18 +483,56 @@ char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 {
 	return enc_close(json_pack(
-		"{ss so so so so so so si si so}", "name", in->name, "uuid", enc_uuid(in->uuid),
+		"{ss so so so so so so so si si so sb si so ss ss}", "name", in->name, "uuid",
+		enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch),
 		"branch", enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
 		enc_u64(in->size_bytes), "snap_gen", enc_u64(in->snap_gen), "lun_fence",
 		enc_u64(in->lun_fence), "write_ack", (int)in->write_ack, "state", (int)in->state,
-		"created_s", enc_u64(in->created_s)));
+		"created_s", enc_u64(in->created_s), "dedup", (int)in->dedup, "barrier",
+		(int)in->barrier, "barrier_id", enc_u64(in->barrier_id), "domain", in->domain,
+		"parent", in->parent));
+}
+
+char *vms_cat_branch_encode(const struct vms_cat_branch *in)
+{
+	char salt[2 * sizeof(in->salt) + 1] = "";
+	json_t *list = json_array();
+
+	vms_assert(in->nancestors <= VMS_ANCESTORS_MAX);
+	for (size_t i = 0; in->salted && i < sizeof(in->salt); i++)
+		snprintf(salt + 2 * i, 3, "%02x", in->salt[i]);
+	for (unsigned i = 0; i < in->nancestors; i++)
+		json_array_append_new(list,
+				      json_pack("[ooo]", enc_u64(in->ancestor[i].branch),
+						enc_u64(in->ancestor[i].snap_gen),
+						enc_u64(in->ancestor[i].limit_chunks)));
+	return enc_close(json_pack("{so so so ss si so}", "branch", enc_u64(in->branch), "lineage",
+				   enc_u64(in->lineage), "owner", enc_u64(in->owner), "salt", salt,
+				   "state", (int)in->state, "ancestors", list));
+}
+
+char *vms_cat_snap_encode(const struct vms_cat_snap *in)
+{
+	return enc_close(json_pack("{ss ss so so so so so si so}", "volume", in->volume, "name",
+				   in->name, "uuid", enc_uuid(in->uuid), "id", enc_u64(in->id),
+				   "branch", enc_u64(in->branch), "snap_gen", enc_u64(in->snap_gen),
+				   "size_bytes", enc_u64(in->size_bytes), "state", (int)in->state,
+				   "created_s", enc_u64(in->created_s)));
+}
+
+char *vms_cat_ack_encode(const struct vms_cat_ack *in)
+{
+	return enc_close(json_pack("{so so so so si}", "id", enc_u64(in->id), "gateway",
+				   enc_u64(in->gateway), "incarnation", enc_u64(in->incarnation),
+				   "barrier_id", enc_u64(in->barrier_id), "state",
+				   (int)in->state));
 }
 
 char *vms_cat_open_encode(const struct vms_cat_open *in)
 {
-	return enc_close(json_pack("{so so so}", "branch", enc_u64(in->branch), "gateway",
-				   enc_u64(in->gateway), "incarnation",
-				   enc_u64(in->incarnation)));
+	return enc_close(json_pack("{so so so so}", "id", enc_u64(in->id), "snap_gen",
+				   enc_u64(in->snap_gen), "gateway", enc_u64(in->gateway),
+				   "incarnation", enc_u64(in->incarnation)));
 }
 
 /* ---- keys ---- */
@@ -391,14 +553,30 @@ void vms_cat_key_gateway(char *out, uint32_t id)
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gateway/%08" PRIx32, id);
 }
 
-void vms_cat_key_open(char *out, uint64_t branch, uint32_t gateway)
+void vms_cat_key_open(char *out, uint64_t id, uint32_t gateway)
 {
-	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/%08" PRIx32, branch, gateway);
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/%08" PRIx32, id, gateway);
 }
 
-void vms_cat_key_loss(char *out, uint64_t branch)
+void vms_cat_key_snapopen(char *out, uint64_t id, uint64_t snap_gen, uint32_t gateway)
 {
-	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "loss/%016" PRIx64, branch);
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "snapopen/%016" PRIx64 "/%016" PRIx64 "/%08" PRIx32,
+		 id, snap_gen, gateway);
+}
+
+void vms_cat_key_ack(char *out, uint64_t id, uint32_t gateway)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "ack/%016" PRIx64 "/%08" PRIx32, id, gateway);
+}
+
+void vms_cat_key_branch(char *out, uint64_t branch)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "branch/%016" PRIx64, branch);
+}
+
+void vms_cat_key_loss(char *out, uint64_t id)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "loss/%016" PRIx64, id);
 }
 
 int vms_cat_volume_name_check(const char *name, struct vms_errmsg *msg)
@@ -439,5 +617,58 @@ int vms_cat_key_volume(char *out, const char *name, struct vms_errmsg *msg)
 
 	if (!rc)
 		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "volume/%s", name);
+	return rc;
+}
+
+static int snap_name_check(const char *name, struct vms_errmsg *msg)
+{
+	size_t n = strlen(name);
+
+	if (!n || n > 100)
+		return vms_fail(msg, VMS_E_INVAL,
+				"snapshot name \"%.110s\": a name has 1 to 100 characters", name);
+	if (name[0] == '-' || name[0] == '.')
+		return vms_fail(msg, VMS_E_INVAL, "snapshot name \"%s\": must not begin with '%c'",
+				name, name[0]);
+	for (const char *p = name; *p; p++)
+		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		      (*p >= '0' && *p <= '9') || *p == '.' || *p == '_' || *p == '-'))
+			return vms_fail(msg, VMS_E_INVAL,
+					"snapshot name \"%s\": character %zu is not one of letters, digits, '.', '_', '-'",
+					name, (size_t)(p - name) + 1);
+	return 0;
+}
+
+int vms_cat_snap_name_split(const char *name, char volume[128], char snap[104],
+			    struct vms_errmsg *msg)
+{
+	const char *at = strchr(name, '@');
+	size_t n = at ? (size_t)(at - name) : 0;
+	int rc;
+
+	if (!at)
+		return vms_fail(msg, VMS_E_INVAL, "\"%.200s\" names no snapshot: write VOLUME@SNAP",
+				name);
+	if (n > 100)
+		return vms_fail(msg, VMS_E_INVAL, "volume name \"%.110s\": a name has 1 to 100 characters",
+				name);
+	memcpy(volume, name, n);
+	volume[n] = 0;
+	rc = vms_cat_volume_name_check(volume, msg);
+	if (!rc)
+		rc = snap_name_check(at + 1, msg);
+	if (!rc)
+		snprintf(snap, 104, "%s", at + 1);
+	return rc;
+}
+
+int vms_cat_key_snap(char *out, const char *volume, const char *snap, struct vms_errmsg *msg)
+{
+	int rc = vms_cat_volume_name_check(volume, msg);
+
+	if (!rc)
+		rc = snap_name_check(snap, msg);
+	if (!rc)
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "snap/%s@%s", volume, snap);
 	return rc;
 }

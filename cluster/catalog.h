@@ -23,7 +23,7 @@
 #include "include/err.h"
 #include "include/types.h"
 
-#define VMS_CAT_KEY_BYTES_MAX 200u
+#define VMS_CAT_KEY_BYTES_MAX 256u
 #define VMS_CAT_VAL_BYTES_MAX 65536u
 #define VMS_CAT_TXN_OPS_MAX   128u
 
@@ -118,21 +118,80 @@ struct vms_cat_gateway {
 struct vms_cat_volume {
 	char name[128];
 	uint8_t uuid[16];
+	uint64_t id; /* for good: the volume's first branch; open/, loss/, ack/ use it */
 	uint64_t branch, lineage;
 	uint64_t size_bytes;
 	uint64_t snap_gen, lun_fence;
 	uint8_t write_ack;  /* enum vms_write_ack */
 	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking */
+	uint8_t barrier;    /* enum vms_barrier */
+	uint64_t barrier_id;/* the number the barrier spends */
+	bool dedup;
+	char domain[64];    /* dedup domain, "" for the cluster's */
+	char parent[240];   /* VOLUME@SNAP it was cloned from, or "" */
 	uint64_t created_s; /* wall clock, for people */
 };
-/* "open/<branch>/<gateway id>" */
+enum vms_barrier { VMS_BARRIER_NONE = 0, VMS_BARRIER_STOP = 1, VMS_BARRIER_RELEASE = 2 };
+
+/* "branch/<branch>": one line of a volume's history. All but the state is fixed
+ * when the branch is made. A volume without this record has no ancestors. */
+struct vms_cat_ancestor {
+	uint64_t branch, snap_gen; /* pages up to this number show through */
+	uint64_t limit_chunks;	   /* chunks from here on do not */
+};
+struct vms_cat_branch {
+	uint64_t branch, lineage;
+	uint64_t owner; /* volume id */
+	bool salted;
+	uint8_t salt[32]; /* of its dedup domain */
+	uint8_t state;	  /* 1 live, 2 dead: nothing writes to it any more */
+	unsigned nancestors;
+	struct vms_cat_ancestor ancestor[VMS_ANCESTORS_MAX]; /* nearest first */
+};
+/* "snap/<volume>@<snap>" */
+struct vms_cat_snap {
+	char volume[128], name[104];
+	uint8_t uuid[16];
+	uint64_t id; /* of the volume */
+	uint64_t branch, snap_gen;
+	uint64_t size_bytes;
+	uint8_t state; /* 1 being made, 2 complete */
+	uint64_t created_s;
+};
+/* "open/<volume id>/<gateway>", and "snapopen/<volume id>/<snap_gen>/<gateway>" of
+ * gateways that export a snapshot (snap_gen != 0). */
 struct vms_cat_open {
-	uint64_t branch;
+	uint64_t id;
+	uint64_t snap_gen;
 	uint32_t gateway;
 	uint64_t incarnation;
 };
-/* "loss/<branch>": number of times unflushed writes may have been lost;
- * "lossack/<branch>/<initiator port>": the number that port has been told. */
+/* "ack/<volume id>/<gateway>": where a gateway is with the volume's barrier. */
+enum vms_ack_state { VMS_ACK_STOPPED = 1, VMS_ACK_RELEASED = 2, VMS_ACK_VETO = 3 };
+struct vms_cat_ack {
+	uint64_t id;
+	uint32_t gateway;
+	uint64_t incarnation;
+	uint64_t barrier_id;
+	uint8_t state; /* enum vms_ack_state */
+};
+/* "loss/<volume id>": number of times unflushed writes may have been lost;
+ * "lossack/<volume id>/<initiator port>": the number that port has been told.
+ * "domain/<name>": {"salt": 64 hex digits}. */
+
+int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *out, struct vms_errmsg *msg);
+int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out, struct vms_errmsg *msg);
+int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out, struct vms_errmsg *msg);
+char *vms_cat_branch_encode(const struct vms_cat_branch *in);
+char *vms_cat_snap_encode(const struct vms_cat_snap *in);
+char *vms_cat_ack_encode(const struct vms_cat_ack *in);
+void vms_cat_key_branch(char *out, uint64_t branch);
+void vms_cat_key_ack(char *out, uint64_t id, uint32_t gateway);
+void vms_cat_key_snapopen(char *out, uint64_t id, uint64_t snap_gen, uint32_t gateway);
+/* name: "VOLUME@SNAP"; splits it. Snapshot names: 1..100 of [A-Za-z0-9._-], not
+ * starting with '-' or '.'. */
+int vms_cat_snap_name_split(const char *name, char volume[128], char snap[104], struct vms_errmsg *msg);
+int vms_cat_key_snap(char *out, const char *volume, const char *snap, struct vms_errmsg *msg);
 
 int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *out, struct vms_errmsg *msg);
 int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out, struct vms_errmsg *msg);
@@ -154,8 +213,8 @@ void vms_cat_key_node(char *out, uint32_t id);
 void vms_cat_key_part(char *out, uint32_t partition);
 void vms_cat_key_gateway(char *out, uint32_t id);
 int vms_cat_key_volume(char *out, const char *name, struct vms_errmsg *msg);
-void vms_cat_key_open(char *out, uint64_t branch, uint32_t gateway);
-void vms_cat_key_loss(char *out, uint64_t branch);
+void vms_cat_key_open(char *out, uint64_t id, uint32_t gateway);
+void vms_cat_key_loss(char *out, uint64_t id);
 int vms_cat_volume_name_check(const char *name, struct vms_errmsg *msg);
 
 #endif

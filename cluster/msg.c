@@ -355,6 +355,7 @@ const char *vms_msg_type_name(uint8_t type)
 		[VMS_MSG_REPAIR] = "REPAIR",
 		[VMS_MSG_TRIM] = "TRIM",
 		[VMS_MSG_VIEW_STATE] = "VIEW_STATE",
+		[VMS_MSG_HOOK_ADD] = "HOOK_ADD",
 		[VMS_MSG_CAT_GET] = "CAT_GET",
 		[VMS_MSG_CAT_RANGE] = "CAT_RANGE",
 		[VMS_MSG_CAT_TXN] = "CAT_TXN",

@@ -43,6 +43,11 @@ typedef uint64_t vms_addr;
 /* Page entry only: an uncommitted write is on its way, read by LBA (rules A4). */
 #define VMS_ADDR_ASK ((vms_addr)1)
 
+/* snap_gen of a read of a live volume: whatever is newest in its branch. */
+#define VMS_GEN_LIVE UINT64_MAX
+/* A branch sees its own pages, then those of at most so many ancestors. */
+#define VMS_ANCESTORS_MAX 8
+
 #define VMS_CTR_BITS	   33
 #define VMS_CTR_OFF_BITS   31
 #define VMS_CTR_BYTES_MAX  (1ull << VMS_CTR_OFF_BITS)

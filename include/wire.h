@@ -51,6 +51,7 @@ enum vms_msg_type {
 	VMS_MSG_REPAIR = 27,
 	VMS_MSG_TRIM = 28,	/* drop a branch's tail: delete, shrink */
 	VMS_MSG_VIEW_STATE = 29, /* view change: what does a member hold? */
+	VMS_MSG_HOOK_ADD = 30,	/* dedup: hooks of a sealed container */
 	VMS_MSG_CAT_GET = 32,
 	VMS_MSG_CAT_RANGE = 33,
 	VMS_MSG_CAT_TXN = 34,
@@ -116,6 +117,7 @@ enum vms_write_kind {
 	VMS_WRITE_ZERO = 2,   /* no payload; pieces may cover count > 1 chunks */
 	VMS_WRITE_CAW = 3,    /* payload: sectors to verify, then sectors to write */
 	VMS_WRITE_ORWRITE = 4,/* payload: sectors to OR in */
+	VMS_WRITE_REF = 5,    /* whole chunks by fingerprint; payload: 32 bytes each */
 };
 struct vms_piece {
 	uint16_t chunk; /* first chunk in the extent, 0..1023 */

@@ -527,7 +527,7 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 	}
 }
 
-/* "open/<branch>/<gateway>": from the key, the value may be gone. */
+/* "open/<volume id>/<gateway>": from the key, the value may be gone. */
 static void opener_apply(struct vms_gw_vol *v, const struct vms_cat_kv *kv)
 {
 	const char *s = strrchr(kv->key, '/');
@@ -592,7 +592,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	loss_set(v, r);
-	vms_cat_key_loss(key, v->rec.branch);
+	vms_cat_key_loss(key, v->rec.id);
 	if (!v->watch_loss)
 		v->watch_loss =
 			v->gw->cat->ops->watch(v->gw->cat, key, r->revision, loss_event, v);
@@ -602,7 +602,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 
 static void vol_open_prefix(const struct vms_gw_vol *v, char *out)
 {
-	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/", v->rec.branch);
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/", v->rec.id);
 }
 
 static void vol_list_got(void *arg, const struct vms_cat_reply *r)
@@ -666,7 +666,7 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_cat_cluster c;
 	struct vms_cat_volume rec = v->rec;
 	struct vms_errmsg msg;
-	char key[VMS_CAT_KEY_BYTES_MAX], *cval, *vval;
+	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX], *cval, *vval, *bval;
 
 	if (r->status || !r->nkv) {
 		vol_again(v, GV_GET);
@@ -678,7 +678,8 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	}
 	if (!c.next_branch)
 		c.next_branch = 1;
-	rec.branch = rec.lineage = c.next_branch++;
+	rec.id = rec.branch = rec.lineage = c.next_branch++;
+	rec.dedup = true;
 	c.has_data = true;
 	/* random within this process, different in every process of every gateway */
 	vms_rng_fill(&gw->rng, rec.uuid, sizeof(rec.uuid));
@@ -693,14 +694,20 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	rec.lun_fence = 1;
 	rec.state = 1;
 	vms_cat_key_volume(key, rec.name, NULL);
+	vms_cat_key_branch(bkey, rec.branch);
 	cval = vms_cat_cluster_encode(&c);
 	vval = vms_cat_volume_encode(&rec);
+	bval = vms_cat_branch_encode(&(struct vms_cat_branch){.branch = rec.branch,
+							      .lineage = rec.lineage,
+							      .owner = rec.id,
+							      .state = 1});
 	gw->cat->ops->txn(gw->cat,
 			  (struct vms_cat_cmp[]){{"cluster", r->kv[0].mod_revision}, {key, 0}}, 2,
-			  (struct vms_cat_op[]){{"cluster", cval, 0}, {key, vval, 0}}, 2, vol_created,
-			  v);
+			  (struct vms_cat_op[]){{"cluster", cval, 0}, {bkey, bval, 0}, {key, vval, 0}},
+			  3, vol_created, v);
 	free(cval);
 	free(vval);
+	free(bval);
 }
 
 static void vol_got(void *arg, const struct vms_cat_reply *r)
@@ -760,11 +767,11 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 	vol_next(v, GV_REGISTER);
 }
 
-static struct gw_closing *closing_of(struct vms_gw *gw, uint64_t branch)
+static struct gw_closing *closing_of(struct vms_gw *gw, uint64_t id)
 {
 	struct gw_closing *c = gw->closing;
 
-	while (c && c->branch != branch)
+	while (c && c->id != id)
 		c = c->next;
 	return c;
 }
@@ -772,15 +779,17 @@ static struct gw_closing *closing_of(struct vms_gw *gw, uint64_t branch)
 static void vol_register(struct vms_gw_vol *v)
 {
 	struct vms_gw *gw = v->gw;
-	struct vms_cat_open o = {v->rec.branch, gw->id, gw->incarnation};
+	struct vms_cat_open o = {.id = v->rec.id,
+				 .gateway = gw->id,
+				 .incarnation = gw->incarnation};
 	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX], *val;
 
-	if (closing_of(gw, v->rec.branch)) {
+	if (closing_of(gw, v->rec.id)) {
 		vol_again(v, GV_REGISTER); /* its withdrawal is on its way */
 		return;
 	}
 	vms_cat_key_volume(vkey, v->rec.name, NULL);
-	vms_cat_key_open(okey, v->rec.branch, gw->id);
+	vms_cat_key_open(okey, v->rec.id, gw->id);
 	val = vms_cat_open_encode(&o);
 	/* our key under an older incarnation is simply overwritten */
 	gw->cat->ops->txn(gw->cat, &(struct vms_cat_cmp){vkey, v->rev}, 1,
@@ -873,7 +882,7 @@ static void vol_run(struct vms_gw_vol *v)
 		gw->cat->ops->range(gw->cat, key, NULL, vol_list_got, v);
 		break;
 	case GV_LOSS:
-		vms_cat_key_loss(key, v->rec.branch);
+		vms_cat_key_loss(key, v->rec.id);
 		gw->cat->ops->get(gw->cat, key, vol_loss_got, v);
 		break;
 	case GV_NODES:
@@ -970,7 +979,7 @@ static void closing_run(struct vms_gw *gw)
 		if (c->busy || gw->now_ms < c->retry_ms)
 			continue;
 		c->busy = true;
-		vms_cat_key_open(key, c->branch, gw->id);
+		vms_cat_key_open(key, c->id, gw->id);
 		gw->cat->ops->txn(gw->cat, &(struct vms_cat_cmp){key, c->rev}, 1,
 				  &(struct vms_cat_op){key, NULL, 0}, 1, closing_done, c);
 	}
@@ -992,7 +1001,7 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	c = calloc(1, sizeof(*c));
 	vms_assert(c);
 	c->gw = gw;
-	c->branch = v->rec.branch;
+	c->id = v->rec.id;
 	c->rev = v->open_rev;
 	c->next = gw->closing;
 	gw->closing = c;
@@ -1043,7 +1052,7 @@ static void vol_watches(struct vms_gw_vol *v)
 		gw->cat->ops->range(gw->cat, key, NULL, vol_list_got, v);
 	}
 	if (again & 4) {
-		vms_cat_key_loss(key, v->rec.branch);
+		vms_cat_key_loss(key, v->rec.id);
 		gw->cat->ops->get(gw->cat, key, vol_loss_got, v);
 	}
 }

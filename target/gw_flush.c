@@ -143,7 +143,7 @@ static uint64_t port_hash(const char *port)
 	return vms_mix64(h) | 1;
 }
 
-/* "lossack/<branch>/<port>"; a name that is too long is cut and told apart by its
+/* "lossack/<volume id>/<port>"; a name that is too long is cut and told apart by its
  * hash. */
 static void lossack_key(char *out, const struct gw_req *r)
 {
@@ -156,10 +156,10 @@ static void lossack_key(char *out, const struct gw_req *r)
 	safe[n] = 0;
 	if (port[n])
 		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s~%016" PRIx64,
-			 r->vol->rec.branch, safe, port_hash(port));
+			 r->vol->rec.id, safe, port_hash(port));
 	else
 		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s",
-			 r->vol->rec.branch, safe);
+			 r->vol->rec.id, safe);
 }
 
 static uint64_t *told_find(struct vms_gw_vol *v, const char *port, bool create)
@@ -276,7 +276,7 @@ static void loss_run(struct vms_gw_vol *v)
 		if (v->loss_stamp != gw->topo_stamp) {
 			v->loss_busy = true;
 			v->loss_asked_stamp = gw->topo_stamp;
-			vms_cat_key_loss(key, v->rec.branch);
+			vms_cat_key_loss(key, v->rec.id);
 			gw->cat->ops->get(gw->cat, key, loss_got, v);
 			return;
 		}

@@ -396,7 +396,7 @@ struct vms_gw_vol {
 struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	struct gw_closing *next;
 	struct vms_gw *gw;
-	uint64_t branch, rev;
+	uint64_t id, rev; /* of the volume; of the registration */
 	uint64_t retry_ms;
 	bool busy;
 };

@@ -123,7 +123,7 @@ static int cmd_ls(int argc, char **argv)
 		code = vms_cat_volume_decode(&c, &v, &e);
 		if (code)
 			break;
-		snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", v.branch);
+		snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", v.id);
 		for (size_t k = 0; k < open.n; k++)
 			openers += !strncmp(open.d[k].key, prefix, strlen(prefix));
 		snprintf(cnt, sizeof(cnt), "%u", openers);

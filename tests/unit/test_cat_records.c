@@ -78,7 +78,7 @@ static void gateway_volume_and_open_round_trip(void)
 				   .size_bytes = 10ull << 30, .snap_gen = 1, .lun_fence = 4,
 				   .write_ack = VMS_ACK_MEMORY, .state = 2, .created_s = 1700000000},
 			      gv;
-	struct vms_cat_open o = {.branch = 3, .gateway = 2, .incarnation = 5}, go;
+	struct vms_cat_open o = {.id = 3, .gateway = 2, .incarnation = 5}, go;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t;
 	struct vms_cat_kv kv;
 
@@ -105,8 +105,74 @@ static void gateway_volume_and_open_round_trip(void)
 	t = vms_cat_open_encode(&o);
 	kv = kv_of(key, t);
 	CU_ASSERT_EQUAL(vms_cat_open_decode(&kv, &go, NULL), 0);
-	CU_ASSERT(go.branch == 3 && go.gateway == 2 && go.incarnation == 5);
+	CU_ASSERT(go.id == 3 && go.gateway == 2 && go.incarnation == 5);
 	free(t);
+}
+
+static void branch_snap_and_ack_round_trip(void)
+{
+	struct vms_cat_branch b = {.branch = 9, .lineage = 3, .owner = 7, .salted = true, .state = 1,
+				   .nancestors = 2, .ancestor = {{5, 4, 1024}, {3, 2, 77}}}, gb;
+	struct vms_cat_snap s = {.volume = "pool/demo", .name = "monday", .id = 3, .branch = 3,
+				 .snap_gen = 4, .size_bytes = 1 << 20, .state = 2, .created_s = 9}, gs;
+	struct vms_cat_ack a = {.id = 3, .gateway = 2, .incarnation = 5, .barrier_id = 6,
+				.state = VMS_ACK_VETO}, ga;
+	char key[VMS_CAT_KEY_BYTES_MAX], *t, vol[128], snap[104];
+	struct vms_cat_kv kv;
+
+	memset(b.salt, 0x5a, sizeof(b.salt));
+	vms_cat_key_branch(key, 9);
+	CU_ASSERT_STRING_EQUAL(key, "branch/0000000000000009");
+	t = vms_cat_branch_encode(&b);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_branch_decode(&kv, &gb, NULL), 0);
+	CU_ASSERT(gb.branch == 9 && gb.lineage == 3 && gb.owner == 7 && gb.salted && gb.state == 1 &&
+		  gb.nancestors == 2 && !memcmp(gb.ancestor, b.ancestor, sizeof(gb.ancestor)) &&
+		  !memcmp(gb.salt, b.salt, sizeof(b.salt)));
+	free(t);
+
+	memset(s.uuid, 0xcd, 16);
+	CU_ASSERT_EQUAL(vms_cat_key_snap(key, s.volume, s.name, NULL), 0);
+	CU_ASSERT_STRING_EQUAL(key, "snap/pool/demo@monday");
+	t = vms_cat_snap_encode(&s);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_snap_decode(&kv, &gs, NULL), 0);
+	CU_ASSERT(!strcmp(gs.volume, s.volume) && !strcmp(gs.name, s.name) && gs.snap_gen == 4 &&
+		  gs.branch == 3 && gs.id == 3 && gs.state == 2 && gs.size_bytes == s.size_bytes &&
+		  gs.created_s == 9);
+	kv.key = "snap/pool/demo@tuesday";
+	CU_ASSERT_EQUAL(vms_cat_snap_decode(&kv, &gs, NULL), VMS_E_CORRUPT);
+	free(t);
+
+	vms_cat_key_ack(key, 3, 2);
+	t = vms_cat_ack_encode(&a);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_ack_decode(&kv, &ga, NULL), 0);
+	CU_ASSERT(ga.id == 3 && ga.gateway == 2 && ga.incarnation == 5 && ga.barrier_id == 6 &&
+		  ga.state == VMS_ACK_VETO);
+	free(t);
+
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("pool/demo@monday", vol, snap, NULL), 0);
+	CU_ASSERT(!strcmp(vol, "pool/demo") && !strcmp(snap, "monday"));
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("demo", vol, snap, NULL), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("demo@", vol, snap, NULL), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("demo@a@b", vol, snap, NULL), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("@a", vol, snap, NULL), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_cat_snap_name_split("demo@-a", vol, snap, NULL), VMS_E_INVAL);
+}
+
+/* Volumes of the first release know neither id nor dedup. */
+static void older_volume_records_are_read(void)
+{
+	struct vms_cat_kv kv = {
+		.key = "volume/old",
+		.val = "{\"name\":\"old\",\"uuid\":\"00000000-0000-4000-8000-000000000001\","
+		       "\"branch\":5,\"lineage\":5,\"size_bytes\":4096,\"snap_gen\":1,"
+		       "\"lun_fence\":1,\"write_ack\":0,\"state\":1,\"created_s\":0}"};
+	struct vms_cat_volume v;
+
+	CU_ASSERT_EQUAL(vms_cat_volume_decode(&kv, &v, NULL), 0);
+	CU_ASSERT(v.id == 5 && v.dedup && v.barrier == VMS_BARRIER_NONE && !v.parent[0]);
 }
 
 static void damage_is_named(void)
@@ -178,6 +244,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(node_round_trips),
 	VMS_TEST(part_round_trips),
 	VMS_TEST(gateway_volume_and_open_round_trip),
+	VMS_TEST(branch_snap_and_ack_round_trip),
+	VMS_TEST(older_volume_records_are_read),
 	VMS_TEST(damage_is_named),
 	VMS_TEST(volume_names_are_checked),
 };

@@ -802,7 +802,7 @@ static void opening_what_is_not_there_or_goes_away_fails(void)
 
 static void other_openers_are_counted(void)
 {
-	struct vms_cat_open o = {F_BRANCH, 9, 1};
+	struct vms_cat_open o = {.id = F_BRANCH, .gateway = 9, .incarnation = 1};
 	struct vms_gw_vol_info info;
 
 	f_start(0, DISK);

@@ -186,7 +186,7 @@ static struct vms_cat_volume look(const char *name)
 
 static void open_by(uint64_t branch, bool open)
 {
-	struct vms_cat_open o = {.branch = branch, .gateway = 3, .incarnation = 1};
+	struct vms_cat_open o = {.id = branch, .gateway = 3, .incarnation = 1};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	vms_cat_key_open(key, branch, 3);

@@ -36,7 +36,7 @@ static int load_openers(struct tool *t, struct volume_view *out, struct vms_errm
 	struct tool_kvs kv, gw;
 	int rc;
 
-	snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", out->v.branch);
+	snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", out->v.id);
 	VMS_VEC_CLEAR(&out->openers);
 	rc = tool_range(t, prefix, &kv, msg);
 	for (size_t i = 0; !rc && i < kv.n; i++) {
@@ -82,7 +82,7 @@ int volume_load(struct tool *t, const char *name, struct volume_view *out, struc
 	tool_kvs_free(&kv);
 	if (rc)
 		return rc;
-	vms_cat_key_loss(key, out->v.branch);
+	vms_cat_key_loss(key, out->v.id);
 	rc = tool_get(t, key, &kv, msg);
 	if (!rc && kv.n)
 		out->losses = strtoull(kv.d[0].val, NULL, 10);
@@ -140,7 +140,7 @@ static int check_ring(struct view *v, struct vms_errmsg *msg)
 int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
 		  struct vms_cat_volume *out, struct vms_errmsg *msg)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX];
+	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX];
 	int rc = vms_cat_key_volume(key, name, msg);
 
 	if (rc)
@@ -150,6 +150,7 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
 				size_bytes);
 	memset(out, 0, sizeof(*out));
+	out->dedup = true;
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	tool_uuid_new(out->uuid);
 	out->size_bytes = size_bytes;
@@ -160,7 +161,7 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 	out->created_s = (uint64_t)time(NULL);
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
 		struct vms_cat_cmp cmp[2] = {{"cluster", 0}, {key, 0}};
-		struct vms_cat_op op[2] = {{"cluster", NULL, 0}, {key, NULL, 0}};
+		struct vms_cat_op op[3] = {{"cluster", NULL, 0}, {bkey, NULL, 0}, {key, NULL, 0}};
 		struct volume_view have;
 		struct view v;
 
@@ -186,13 +187,18 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 			return rc;
 		}
 		cmp[0].mod_revision = v.cluster_revision;
-		out->branch = out->lineage = v.cluster.next_branch++;
+		out->id = out->branch = out->lineage = v.cluster.next_branch++;
+		vms_cat_key_branch(bkey, out->branch);
 		v.cluster.has_data = true;
 		op[0].val = vms_cat_cluster_encode(&v.cluster);
-		op[1].val = vms_cat_volume_encode(out);
-		rc = tool_txn(t, cmp, 2, op, 2, msg);
-		free((char *)op[0].val);
-		free((char *)op[1].val);
+		op[1].val = vms_cat_branch_encode(&(struct vms_cat_branch){.branch = out->branch,
+									   .lineage = out->lineage,
+									   .owner = out->id,
+									   .state = 1});
+		op[2].val = vms_cat_volume_encode(out);
+		rc = tool_txn(t, cmp, 2, op, 3, msg);
+		for (unsigned k = 0; k < 3; k++)
+			free((char *)op[k].val);
 		view_free(&v);
 		if (!tool_txn_again(rc))
 			return rc;
@@ -333,8 +339,8 @@ int volume_delete(struct tool *t, const char *name, struct vms_errmsg *msg)
 		struct tool_kvs kv;
 
 		vms_cat_key_volume(key, name, NULL);
-		vms_cat_key_loss(loss, v.v.branch);
-		snprintf(acks, sizeof(acks), "lossack/%016" PRIx64 "/", v.v.branch);
+		vms_cat_key_loss(loss, v.v.id);
+		snprintf(acks, sizeof(acks), "lossack/%016" PRIx64 "/", v.v.id);
 		rc = tool_range(t, acks, &kv, msg);
 		for (size_t k = 0; !rc && k < kv.n; k++) {
 			struct vms_cat_op del = {kv.d[k].key, NULL, 0};

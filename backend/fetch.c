@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Fetching chunks from containers: segment headers (cached) and the engine that
+ * reads chunks and checks each against its header. A misdirected or damaged chunk
+ * never leaves it. Keeps invariants 19, 25 (rules A11, B5).
+ */
+#include "backend/node_int.h"
+
+/* ---- segment headers ---- */
+
+static void seg_unlink(struct vms_node *n, struct seg_cache *s)
+{
+	if (s->older)
+		s->older->newer = s->newer;
+	else
+		n->seg_oldest = s->newer;
+	if (s->newer)
+		s->newer->older = s->older;
+	else
+		n->seg_newest = s->older;
+}
+
+static void seg_newest(struct vms_node *n, struct seg_cache *s)
+{
+	s->newer = NULL;
+	s->older = n->seg_newest;
+	if (n->seg_newest)
+		n->seg_newest->newer = s;
+	else
+		n->seg_oldest = s;
+	n->seg_newest = s;
+}
+
+static struct seg_cache *seg_get(struct vms_node *n, vms_addr header)
+{
+	struct vms_hlink *l = vms_htab_find(&n->segs, header);
+	struct seg_cache *s = l ? vms_hlink_entry(l, struct seg_cache, link) : NULL;
+
+	if (s && n->seg_newest != s) {
+		seg_unlink(n, s);
+		seg_newest(n, s);
+	}
+	return s;
+}
+
+void segs_put(struct vms_node *n, const struct vms_seg *sg)
+{
+	vms_addr key = vms_addr_make(sg->ctr, sg->offset_bytes);
+	struct seg_cache *s = seg_get(n, key);
+
+	if (!s) {
+		if (n->nsegs >= NODE_SEGS_MAX) {
+			s = n->seg_oldest;
+			seg_unlink(n, s);
+			vms_htab_del(&n->segs, &s->link);
+		} else {
+			s = malloc(sizeof(*s));
+			vms_assert(s);
+			n->nsegs++;
+		}
+		vms_htab_add(&n->segs, &s->link, key);
+		seg_newest(n, s);
+	}
+	s->n = sg->n;
+	s->present = 0;
+	for (uint32_t i = 0; i < sg->n; i++) {
+		unsigned k = vms_seg_index(vms_addr_offset_bytes(sg->e[i].addr));
+
+		if (vms_addr_container(sg->e[i].addr) != sg->ctr || k >= VMS_SEG_ENTRIES_MAX ||
+		    vms_seg_header_offset(vms_addr_offset_bytes(sg->e[i].addr)) !=
+			    sg->offset_bytes)
+			continue;
+		s->present |= 1ull << k;
+		s->crc[k] = sg->e[i].crc;
+		s->valid[k] = sg->e[i].valid;
+	}
+}
+
+void segs_close(struct vms_node *n)
+{
+	while (n->seg_oldest) {
+		struct seg_cache *s = n->seg_oldest;
+
+		n->seg_oldest = s->newer;
+		free(s);
+	}
+	vms_htab_free(&n->segs);
+}
+
+/* ---- fetch ---- */
+
+struct fetch *fetch_new(struct vms_node *n, unsigned nent)
+{
+	struct fetch *f = calloc(1, sizeof(*f));
+
+	vms_assert(f);
+	f->n = n;
+	f->nent = nent;
+	f->e = calloc(nent ? nent : 1, sizeof(*f->e));
+	vms_assert(f->e);
+	return f;
+}
+
+void fetch_free(struct fetch *f)
+{
+	free(f->e);
+	free(f);
+}
+
+/* A run of chunks that follow each other in one segment. */
+struct run {
+	struct dio d;
+	struct fetch *f;
+	unsigned first, count;
+	bool data; /* the read in flight is the data's, else the header's */
+	uint8_t *hdr;
+};
+
+static uint32_t zero_crc(void)
+{
+	static const uint8_t zero[VMS_CHUNK_BYTES];
+	static uint32_t crc;
+
+	if (!crc)
+		crc = vms_crc32c(0, zero, sizeof(zero));
+	return crc;
+}
+
+static void run_end(struct vms_node *n, struct run *r, int status)
+{
+	struct fetch *f = r->f;
+	vms_addr first = f->e[r->first].addr;
+	uint32_t off = vms_addr_offset_bytes(first);
+	struct seg_cache *s;
+
+	s = seg_get(n, vms_addr_make(vms_addr_container(first), vms_seg_header_offset(off)));
+	for (unsigned i = 0; i < r->count; i++) {
+		struct fetch_ent *e = &f->e[r->first + i];
+		unsigned k = vms_seg_index(vms_addr_offset_bytes(e->addr));
+
+		e->status = status;
+		if (status == VMS_E_NOENT) {
+			struct part *p = node_part(
+				n, vms_addr_partition(e->addr, n->conf.part_bits));
+			int rc = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
+
+			e->status = rc ? rc : VMS_E_UNKNOWN;
+		}
+		if (e->status)
+			continue;
+		if (!s || !(s->present >> k & 1)) {
+			e->status = VMS_E_CORRUPT;
+		} else {
+			e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
+			e->valid = s->valid[k];
+			if (e->crc != s->crc[k])
+				e->status = VMS_E_CORRUPT;
+			else if (e->valid != VMS_MASK_FULL)
+				e->status = VMS_E_BAD_SECTORS;
+		}
+		if (e->status == VMS_E_CORRUPT) {
+			n->st.corrupt++;
+			node_log(n, VMS_LOG_ERROR,
+				 "container %09llx offset %u: chunk does not match its checksum",
+				 (unsigned long long)vms_addr_container(e->addr),
+				 vms_addr_offset_bytes(e->addr));
+		}
+	}
+	free(r->hdr);
+	free(r);
+	f->pending--;
+	if (!f->pending && !f->issuing)
+		f->done(n, f);
+}
+
+static int header_use(struct vms_node *n, struct run *r)
+{
+	vms_addr a = r->f->e[r->first].addr;
+	struct vms_seg sg;
+	int rc = vms_seg_decode(r->hdr, vms_addr_container(a),
+				vms_seg_header_offset(vms_addr_offset_bytes(a)), &sg);
+
+	if (!rc)
+		segs_put(n, &sg);
+	return rc;
+}
+
+static void run_event(struct vms_node *n, struct dio *d, int status);
+
+static void run_go(struct vms_node *n, struct run *r)
+{
+	vms_addr a = r->f->e[r->first].addr;
+	uint64_t c = vms_addr_container(a);
+	uint32_t off = vms_addr_offset_bytes(a), hoff = vms_seg_header_offset(off);
+	int rc;
+
+	if (!r->data) {
+		if (!seg_get(n, vms_addr_make(c, hoff))) {
+			r->hdr = malloc(VMS_CHUNK_BYTES);
+			vms_assert(r->hdr);
+			rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, hoff, r->hdr,
+						       VMS_CHUNK_BYTES);
+			if (rc == VMS_E_AGAIN) {
+				n->disk.ops->ctr_read(n->disk.ctx, c, hoff, r->hdr,
+						      VMS_CHUNK_BYTES, dio_token(n, &r->d));
+				return;
+			}
+			if (!rc)
+				rc = header_use(n, r);
+			if (rc) {
+				run_end(n, r, rc);
+				return;
+			}
+		}
+		r->data = true;
+	}
+	rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, off, r->f->e[r->first].buf,
+				       (size_t)r->count * VMS_CHUNK_BYTES);
+	if (rc == VMS_E_AGAIN) {
+		n->disk.ops->ctr_read(n->disk.ctx, c, off, r->f->e[r->first].buf,
+				      (size_t)r->count * VMS_CHUNK_BYTES, dio_token(n, &r->d));
+		return;
+	}
+	run_end(n, r, rc);
+}
+
+static void run_event(struct vms_node *n, struct dio *d, int status)
+{
+	struct run *r = (struct run *)((char *)d - offsetof(struct run, d));
+
+	if (!status && !r->data) {
+		status = header_use(n, r);
+		if (!status) {
+			r->data = true;
+			run_go(n, r);
+			return;
+		}
+	}
+	run_end(n, r, status);
+}
+
+/* Reads all entries; calls done() when all are there, maybe before it returns.
+ * The fetch and its buffers stay the caller's. */
+void fetch_start(struct vms_node *n, struct fetch *f)
+{
+	f->issuing = true;
+	for (unsigned i = 0; i < f->nent;) {
+		struct fetch_ent *e = &f->e[i];
+		struct run *r;
+		struct part *p;
+		unsigned k;
+
+		if (e->skip) {
+			i++;
+			continue;
+		}
+		if (e->addr == VMS_ADDR_HOLE) {
+			memset(e->buf, 0, VMS_CHUNK_BYTES);
+			e->crc = zero_crc();
+			e->valid = VMS_MASK_FULL;
+			e->status = 0;
+			i++;
+			continue;
+		}
+		p = node_part(n, vms_addr_partition(e->addr, n->conf.part_bits));
+		e->status = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
+		if (e->status) {
+			i++;
+			continue;
+		}
+		for (k = i + 1; k < f->nent; k++)
+			if (f->e[k].skip || f->e[k].addr != e->addr + (k - i) * VMS_CHUNK_BYTES ||
+			    f->e[k].buf != e->buf + (k - i) * VMS_CHUNK_BYTES ||
+			    vms_seg_header_offset(vms_addr_offset_bytes(f->e[k].addr)) !=
+				    vms_seg_header_offset(vms_addr_offset_bytes(e->addr)) ||
+			    vms_addr_container(f->e[k].addr) != vms_addr_container(e->addr) ||
+			    part_addr_check(n, p, f->e[k].addr))
+				break;
+		r = calloc(1, sizeof(*r));
+		vms_assert(r);
+		r->d.fn = run_event;
+		r->f = f;
+		r->first = i;
+		r->count = k - i;
+		f->pending++;
+		run_go(n, r);
+		i = k;
+	}
+	f->issuing = false;
+	if (!f->pending)
+		f->done(n, f);
+}

@@ -6,14 +6,12 @@
 #include <string.h>
 
 #include "utils/lib/fmt.h"
-#include "utils/lib/opt.h"
 #include "utils/lib/size.h"
+#include "utils/tool/cmd.h"
 #include "utils/tool/view.h"
 
 #define FORMAT_MS_MAX 600000u /* a large log is written once */
 #define PARTS_PER_TXN 100u
-
-static struct tool t;
 
 /* ---- init ---- */
 
@@ -25,8 +23,9 @@ static int part_bits_of(uint64_t partitions, uint32_t *bits)
 	return VMS_E_INVAL;
 }
 
-static int cmd_init(int argc, char **argv)
+static int run_init(struct cmd_call *c)
 {
+	struct tool *t = c->t;
 	uint64_t partitions = 1024, copies = 2, min_copies = 0;
 	const char *factor_text = "1";
 	const struct vms_opt opts[] = {
@@ -37,54 +36,46 @@ static int cmd_init(int argc, char **argv)
 		 "writes need this many (default 1 of 2, 2 of 3 or more)"},
 		{0, "timing-factor", VMS_OPT_STRING, &factor_text, "F",
 		 "scales all times of the cluster (default 1)"},
-		{0, "json", VMS_OPT_FLAG, &t.json, NULL, "print JSON"},
+		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	const struct vms_opt_prog prog = {.name = "vmstore-ring init",
-					  .usage = "[OPTIONS]",
-					  .about = "Creates the cluster in an empty catalog.",
-					  .opts = opts};
-	struct vms_cat_cluster c = {.next_branch = 1, .next_node = 1, .next_gateway = 1};
+	struct vms_cat_cluster cl = {.next_branch = 1, .next_node = 1, .next_gateway = 1};
 	struct vms_cat_cmp cmp = {"cluster", 0};
 	struct vms_cat_op op = {"cluster", NULL, 0};
 	struct vms_errmsg e = {""};
 	char uuid[37], *end, *val;
-	int first, rc = vms_opt_parse(&prog, argc, argv, &first, &e);
+	int rc;
 
-	if (rc == VMS_OPT_DONE)
-		return TOOL_OK;
-	if (rc)
-		return tool_usage(&t, "%s", e.text);
-	if (first < argc)
-		return tool_usage(&t, "init takes no argument '%s'", argv[first]);
-	if (part_bits_of(partitions, &c.part_bits))
-		return tool_usage(&t, "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
+	if (!cmd_parse(c, opts, &rc))
+		return rc;
+	if (part_bits_of(partitions, &cl.part_bits))
+		return cmd_usage(c, "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
 				  partitions);
 	if (!copies || copies > VMS_COPIES_MAX)
-		return tool_usage(&t, "--copies %" PRIu64 ": must be 1 to %d", copies, VMS_COPIES_MAX);
+		return cmd_usage(c, "--copies %" PRIu64 ": must be 1 to %d", copies, VMS_COPIES_MAX);
 	if (!min_copies)
 		min_copies = copies <= 2 ? 1 : 2;
 	if (min_copies > copies)
-		return tool_usage(&t, "--min-copies %" PRIu64 " is more than --copies %" PRIu64,
+		return cmd_usage(c, "--min-copies %" PRIu64 " is more than --copies %" PRIu64,
 				  min_copies, copies);
-	c.timing_factor = strtod(factor_text, &end);
-	if (*end || !(c.timing_factor >= 0.1 && c.timing_factor <= 1000))
-		return tool_usage(&t, "--timing-factor %s: must be a number from 0.1 to 1000",
+	cl.timing_factor = strtod(factor_text, &end);
+	if (*end || !(cl.timing_factor >= 0.1 && cl.timing_factor <= 1000))
+		return cmd_usage(c, "--timing-factor %s: must be a number from 0.1 to 1000",
 				  factor_text);
-	c.copies = (uint32_t)copies;
-	c.min_copies = (uint32_t)min_copies;
-	tool_uuid_new(c.uuid);
-	tool_uuid_text(c.uuid, uuid);
-	val = vms_cat_cluster_encode(&c);
+	cl.copies = (uint32_t)copies;
+	cl.min_copies = (uint32_t)min_copies;
+	tool_uuid_new(cl.uuid);
+	tool_uuid_text(cl.uuid, uuid);
+	val = vms_cat_cluster_encode(&cl);
 	op.val = val;
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
 		struct tool_kvs kv;
 
-		rc = tool_txn(&t, &cmp, 1, &op, 1, &e);
+		rc = tool_txn(t, &cmp, 1, &op, 1, &e);
 		if (!tool_txn_again(rc))
 			break;
 		/* Ours from a lost answer, or somebody else's? */
-		rc = tool_get(&t, "cluster", &kv, &e);
+		rc = tool_get(t, "cluster", &kv, &e);
 		if (!rc && kv.n) {
 			rc = strcmp(kv.d[0].val, val) ? VMS_E_EXIST : 0;
 			tool_kvs_free(&kv);
@@ -94,10 +85,10 @@ static int cmd_init(int argc, char **argv)
 	}
 	free(val);
 	if (rc == VMS_E_EXIST)
-		return tool_fail(&t, "this catalog holds a cluster already; vmstore-ring status shows it");
+		return tool_fail(t, "this catalog holds a cluster already; vmstore-ring status shows it");
 	if (rc)
-		return tool_fail(&t, "%s", e.text);
-	if (t.json)
+		return tool_fail(t, "%s", e.text);
+	if (t->json)
 		return tool_print_json(json_pack("{ss sI sI}", "cluster", uuid, "partitions",
 						 (json_int_t)partitions, "copies",
 						 (json_int_t)copies));
@@ -115,7 +106,7 @@ struct join_opts {
 };
 
 /* Writes node/<id> for a new node; *id. Repeats under conflicts. */
-static int register_node(const char *address, json_t *ident, const struct join_opts *o,
+static int register_node(struct tool *t, const char *address, json_t *ident, const struct join_opts *o,
 			 struct view *v, uint32_t *id, struct vms_errmsg *e)
 {
 	const char *name = json_string_value(json_object_get(ident, "name"));
@@ -160,14 +151,14 @@ static int register_node(const char *address, json_t *ident, const struct join_o
 		vms_cat_key_node(key, n.id);
 		op[0].val = vms_cat_cluster_encode(&c);
 		op[1].val = vms_cat_node_encode(&n);
-		rc = tool_txn(&t, cmp, 2, op, 2, e);
+		rc = tool_txn(t, cmp, 2, op, 2, e);
 		free((char *)op[0].val);
 		free((char *)op[1].val);
 		*id = n.id;
 		if (!rc || !tool_txn_again(rc))
 			return rc;
 		view_free(v);
-		rc = view_load(&t, v, e);
+		rc = view_load(t, v, e);
 		if (rc)
 			return rc;
 	}
@@ -175,7 +166,7 @@ static int register_node(const char *address, json_t *ident, const struct join_o
 }
 
 /* One node: identity, record, format. */
-static int join_node(const char *address, const struct join_opts *o, struct view *v)
+static int join_node(struct tool *t, const char *address, const struct join_opts *o, struct view *v)
 {
 	struct vms_errmsg e = {""};
 	json_t *ident = NULL, *done = NULL;
@@ -184,35 +175,35 @@ static int join_node(const char *address, const struct join_opts *o, struct view
 	uint32_t id = 0;
 	int rc;
 
-	rc = tool_call(&t, address, "identity", NULL, 5000, &ident, &e);
+	rc = tool_call(t, address, "identity", NULL, 5000, &ident, &e);
 	if (rc)
-		return tool_fail(&t, "%s", e.text);
+		return tool_fail(t, "%s", e.text);
 	tool_uuid_text(v->cluster.uuid, uuid);
 	told = json_string_value(json_object_get(ident, "address"));
 	name = json_string_value(json_object_get(ident, "name"));
 	if (!told || !name) {
-		rc = tool_fail(&t, "%s: what answers is no storage node", address);
+		rc = tool_fail(t, "%s: what answers is no storage node", address);
 		goto out;
 	}
 	if (json_is_true(json_object_get(ident, "joined"))) {
 		const char *theirs = json_string_value(json_object_get(ident, "cluster"));
 
 		if (!theirs || strcmp(theirs, uuid)) {
-			rc = tool_fail(&t, "%s: node '%s' belongs to another cluster (%s); empty its folder first if that data is not needed",
+			rc = tool_fail(t, "%s: node '%s' belongs to another cluster (%s); empty its folder first if that data is not needed",
 				       address, name, theirs ? theirs : "unknown");
 			goto out;
 		}
-		if (!t.json)
+		if (!t->json)
 			printf("%s: node '%s' is in the ring already\n", told, name);
 		rc = 0;
 		goto out;
 	}
-	rc = register_node(told, ident, o, v, &id, &e);
+	rc = register_node(t, told, ident, o, v, &id, &e);
 	if (rc) {
-		rc = tool_fail(&t, "%s", e.text);
+		rc = tool_fail(t, "%s", e.text);
 		goto out;
 	}
-	if (!t.json) {
+	if (!t->json) {
 		char size[VMS_SIZE_TEXT_MAX];
 
 		printf("%s: node '%s' becomes node %u; it writes its log of %s now\n", told, name,
@@ -222,12 +213,12 @@ static int join_node(const char *address, const struct join_opts *o, struct view
 				       size));
 		fflush(stdout);
 	}
-	rc = tool_call(&t, address, "format",
+	rc = tool_call(t, address, "format",
 		       json_pack("{ss sI sI}", "cluster", uuid, "part_bits",
 				 (json_int_t)v->cluster.part_bits, "node", (json_int_t)id),
 		       FORMAT_MS_MAX, &done, &e);
 	if (rc)
-		rc = tool_fail(&t, "%s", e.text);
+		rc = tool_fail(t, "%s", e.text);
 out:
 	json_decref(ident);
 	json_decref(done);
@@ -236,7 +227,7 @@ out:
 
 /* Plans the table anew and writes what differs. No data exists, so a crash half-way
  * leaves a table that works and that the next join completes. */
-static int replan(struct view *v, unsigned *changed, struct vms_errmsg *e)
+static int replan(struct tool *t, struct view *v, unsigned *changed, struct vms_errmsg *e)
 {
 	const struct vms_ring_params rp = {v->cluster.part_bits, v->cluster.copies};
 	struct vms_ring_member *m = calloc(v->nodes.n + 1, sizeof(*m));
@@ -286,7 +277,7 @@ static int replan(struct view *v, unsigned *changed, struct vms_errmsg *e)
 		}
 		if (!n)
 			break;
-		rc = tool_txn(&t, cmp, n + 1, op, n, e);
+		rc = tool_txn(t, cmp, n + 1, op, n, e);
 		for (unsigned i = 0; i < n; i++)
 			free((char *)op[i].val);
 		*changed += n;
@@ -296,69 +287,59 @@ static int replan(struct view *v, unsigned *changed, struct vms_errmsg *e)
 	return rc;
 }
 
-static int cmd_join(int argc, char **argv)
+static int run_join(struct cmd_call *c)
 {
+	struct tool *t = c->t;
 	struct join_opts o = {0};
 	const struct vms_opt opts[] = {
 		{0, "zone", VMS_OPT_STRING, &o.zone, "ZONE",
 		 "what fails together with these nodes (default: the node's own setting)"},
 		{0, "weight", VMS_OPT_U64, &o.weight, "N",
 		 "share of the data, 100 is normal (default: the node's own setting)"},
-		{0, "json", VMS_OPT_FLAG, &t.json, NULL, "print JSON"},
+		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	const struct vms_opt_prog prog = {
-		.name = "vmstore-ring join",
-		.usage = "[OPTIONS] ADDRESS...",
-		.about = "Takes the storage nodes that answer at ADDRESS (HOST:PORT) into the ring and\n"
-			 "places the partitions on them. Repeating it completes a join that was\n"
-			 "interrupted.",
-		.opts = opts};
 	struct vms_errmsg e = {""};
 	unsigned changed = 0, total = 0;
 	struct view v;
-	int first, rc = vms_opt_parse(&prog, argc, argv, &first, &e), bad = TOOL_OK;
+	int rc, bad = TOOL_OK;
 
-	if (rc == VMS_OPT_DONE)
-		return TOOL_OK;
-	if (rc)
-		return tool_usage(&t, "%s", e.text);
-	if (first >= argc)
-		return tool_usage(&t, "join needs the address of a storage node (HOST:PORT)");
-	for (int i = first; i < argc; i++) {
+	if (!cmd_parse(c, opts, &rc))
+		return rc;
+	for (unsigned i = 0; i < c->n; i++) {
 		struct vms_conf_addr a;
 
-		if (vms_conf_addr_parse(argv[i], 0, &a, &e))
-			return tool_usage(&t, "%s", e.text);
+		if (vms_conf_addr_parse(c->arg[i], 0, &a, &e))
+			return cmd_usage(c, "%s", e.text);
 	}
 	if (o.weight > VMS_RING_WEIGHT_MAX)
-		return tool_usage(&t, "--weight %" PRIu64 ": at most %u", o.weight,
+		return cmd_usage(c, "--weight %" PRIu64 ": at most %u", o.weight,
 				  VMS_RING_WEIGHT_MAX);
-	rc = view_load(&t, &v, &e);
-	for (int i = first; !rc && i < argc; i++) {
-		bad |= join_node(argv[i], &o, &v);
+	rc = view_load(t, &v, &e);
+	for (unsigned i = 0; !rc && i < c->n; i++) {
+		bad |= join_node(t, c->arg[i], &o, &v);
 		view_free(&v);
-		rc = view_load(&t, &v, &e);
+		rc = view_load(t, &v, &e);
 	}
 	for (unsigned i = 0; !rc && i < TOOL_TRIES; i++) {
 		if (v.cluster.has_data)
 			break; /* nothing new was taken in */
-		rc = replan(&v, &changed, &e);
+		rc = replan(t, &v, &changed, &e);
 		total += changed;
 		if (!tool_txn_again(rc))
 			break;
 		view_free(&v);
-		rc = view_load(&t, &v, &e);
+		rc = view_load(t, &v, &e);
 	}
 	if (rc)
-		bad = tool_fail(&t, "%s", e.text);
-	else if (t.json)
+		bad = tool_fail(t, "%s", e.text);
+	else if (t->json)
 		tool_print_json(json_pack("{sI sI}", "nodes", (json_int_t)v.nodes.n,
 					  "partitions_changed", (json_int_t)total));
 	else
 		printf("ring: %zu nodes, %u of %u partitions placed anew\n", v.nodes.n, total,
 		       v.nparts);
-	if (!rc && !t.json && v.nodes.n < v.cluster.copies)
+	if (!rc && !t->json && v.nodes.n < v.cluster.copies)
 		printf("note: %u copies need %u nodes; join more before creating volumes\n",
 		       v.cluster.copies, v.cluster.copies);
 	view_free(&v);
@@ -426,36 +407,28 @@ static void print_status(struct view *v, const struct view_health *h)
 	vms_table_close(tab);
 }
 
-static int cmd_status(int argc, char **argv)
+static int run_status(struct cmd_call *c)
 {
+	struct tool *t = c->t;
 	const struct vms_opt opts[] = {
-		{0, "json", VMS_OPT_FLAG, &t.json, NULL, "print JSON, with the whole table"},
+		{0, "json", VMS_OPT_FLAG, &t->json, NULL, "print JSON, with the whole table"},
 		VMS_OPT_END,
 	};
-	const struct vms_opt_prog prog = {
-		.name = "vmstore-ring status",
-		.usage = "[--json]",
-		.about = "Shows ring, partitions, replicas, health and space. Exit code 3: degraded.",
-		.opts = opts};
 	struct vms_errmsg e = {""};
 	struct view_health h;
 	struct view v;
-	int first, rc = vms_opt_parse(&prog, argc, argv, &first, &e);
+	int rc;
 
-	if (rc == VMS_OPT_DONE)
-		return TOOL_OK;
-	if (rc)
-		return tool_usage(&t, "%s", e.text);
-	if (first < argc)
-		return tool_usage(&t, "status takes no argument '%s'", argv[first]);
-	rc = view_load(&t, &v, &e);
+	if (!cmd_parse(c, opts, &rc))
+		return rc;
+	rc = view_load(t, &v, &e);
 	if (rc) {
 		view_free(&v);
-		return tool_fail(&t, "%s", e.text);
+		return tool_fail(t, "%s", e.text);
 	}
-	view_ask_nodes(&t, &v);
+	view_ask_nodes(t, &v);
 	view_health(&v, &h);
-	if (t.json)
+	if (t->json)
 		tool_print_json(view_json(&v));
 	else
 		print_status(&v, &h);
@@ -464,54 +437,39 @@ static int cmd_status(int argc, char **argv)
 	return rc;
 }
 
+static const struct cmd *const subs[] = {
+	&(const struct cmd){.name = "init",
+			    .args = "[OPTIONS]",
+			    .brief = "create the cluster in an empty catalog",
+			    .about = "Creates the cluster in an empty catalog.",
+			    .run = run_init},
+	&(const struct cmd){
+		.name = "join",
+		.args = "[OPTIONS] ADDRESS...",
+		.brief = "take the storage node at HOST:PORT into the ring",
+		.about = "Takes the storage nodes that answer at ADDRESS (HOST:PORT) into the ring and\n"
+			 "places the partitions on them. Repeating it completes a join that was\n"
+			 "interrupted.",
+		.min = 1,
+		.max = CMD_ARGS_MAX,
+		.run = run_join},
+	&(const struct cmd){
+		.name = "status",
+		.args = "[--json]",
+		.brief = "show ring, partitions, replicas, health and space",
+		.about = "Shows ring, partitions, replicas, health and space. Exit code 3: degraded.",
+		.run = run_status},
+	NULL,
+};
+
 int main(int argc, char **argv)
 {
-	const char *conf = NULL, *catalog = NULL;
-	bool json = false;
-	const struct vms_opt opts[] = {
-		{'c', "conf", VMS_OPT_STRING, &conf, "FILE",
-		 "configuration (default $VMSTORE_CONF, " VMS_SETTINGS_PATH ")"},
-		{0, "catalog", VMS_OPT_STRING, &catalog, "ADDR", "the catalog's HOST:PORT, over the file's"},
-		{0, "json", VMS_OPT_FLAG, &json, NULL, "print JSON"},
-		VMS_OPT_END,
-	};
-	const struct vms_opt_prog prog = {
+	const struct cmd root = {
 		.name = "vmstore-ring",
-		.usage = "[-c FILE] init [--partitions N] [--copies N]\n"
-			 "[-c FILE] join ADDRESS...\n"
-			 "[-c FILE] status [--json]",
-		.about = "Creates a VMStore cluster, takes storage nodes in, shows the ring.",
-		.opts = opts,
-		.tail = "Commands:\n"
-			"  init          create the cluster in an empty catalog\n"
-			"  join ADDRESS  take the storage node at HOST:PORT into the ring\n"
-			"  status        show ring, partitions, replicas, health and space\n"
-			"\n"
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the cluster is degraded.",
-		.stop_at_first = true,
-	};
-	struct vms_errmsg e = {""};
-	int first, rc = vms_opt_parse(&prog, argc, argv, &first, &e);
+		.brief = "Creates a VMStore cluster, takes storage nodes in, shows the ring",
+		.sub = subs};
 
-	if (rc == VMS_OPT_DONE)
-		return TOOL_OK;
-	t.prog = "vmstore-ring";
-	if (rc)
-		return tool_usage(&t, "%s", e.text);
-	if (first >= argc)
-		return tool_usage(&t, "a command is missing: init, join or status");
-	rc = tool_open(&t, "vmstore-ring", conf, catalog, &e);
-	t.json = json;
-	if (rc)
-		rc = tool_fail(&t, "%s", e.text);
-	else if (!strcmp(argv[first], "init"))
-		rc = cmd_init(argc - first, argv + first);
-	else if (!strcmp(argv[first], "join"))
-		rc = cmd_join(argc - first, argv + first);
-	else if (!strcmp(argv[first], "status"))
-		rc = cmd_status(argc - first, argv + first);
-	else
-		rc = tool_usage(&t, "no command '%s'; there are init, join and status", argv[first]);
-	tool_close(&t);
-	return rc;
+	return cmd_main(&root,
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the cluster is degraded.",
+			argc, argv);
 }

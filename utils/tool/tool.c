@@ -31,18 +31,6 @@ int tool_fail(struct tool *t, const char *fmt, ...)
 	return TOOL_FAILED;
 }
 
-int tool_usage(struct tool *t, const char *fmt, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "%s: ", t->prog);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fprintf(stderr, "\n%s --help shows the usage\n", t->prog);
-	return TOOL_USAGE;
-}
-
 int tool_print_json(json_t *j)
 {
 	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);

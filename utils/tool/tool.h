@@ -44,8 +44,6 @@ void tool_close(struct tool *t);
 
 /* "PROG: text" on stderr; returns TOOL_FAILED. */
 __attribute__((format(printf, 2, 3))) int tool_fail(struct tool *t, const char *fmt, ...);
-/* The same and a hint to --help; returns TOOL_USAGE. */
-__attribute__((format(printf, 2, 3))) int tool_usage(struct tool *t, const char *fmt, ...);
 /* j pretty on stdout; takes the reference. */
 int tool_print_json(json_t *j);
 

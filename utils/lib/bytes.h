@@ -81,6 +81,14 @@ static inline void vms_put_be24(void *p, uint32_t v)
 	b[2] = (uint8_t)v;
 }
 
+/* p: borrowed, len_bytes > 0. */
+static inline bool vms_is_zero(const void *p, size_t len_bytes)
+{
+	const uint8_t *b = p;
+
+	return !b[0] && !memcmp(b, b + 1, len_bytes - 1);
+}
+
 /* ---- reader ----
  * A read past the end returns 0 (or NULL), sets bad and moves the cursor to the
  * end, so a decoder reads all its fields and checks once with vms_rd_ok() or

@@ -180,15 +180,14 @@ const struct cmd cmd_estimate = {
     .brief = "what dedup would save on files, before they are stored",
     .about =
 	"Counts what deduplication would save on files, in chunks of 4 KiB; needs no\n"
-	"cluster. `-` is standard input. When the table of fingerprints is full, a "
-	"sample\n"
+	"cluster. `-` is standard input. When the table of fingerprints is full, a sample\n"
 	"is counted, and the result says so. Columns:\n"
-	"  zeros      holes and zeros, which are never stored\n"
-	"  unique     content that is in this file only\n"
-	"  duplicate  repeated within the file\n"
-	"  shared     content that is also in another of the files\n"
-	"  added      what the files before this one lacked\n"
-	"  ratio      data by distinct content",
+	"    zeros      holes and zeros, which are never stored\n"
+	"    unique     content that is in this file only\n"
+	"    duplicate  repeated within the file\n"
+	"    shared     content that is also in another of the files\n"
+	"    added      what the files before this one lacked\n"
+	"    ratio      data by distinct content",
     .min = 1,
     .max = CMD_ARGS_MAX,
     .run = run,

@@ -101,7 +101,7 @@ int64_t vms_rec_decode(const uint8_t *p, size_t len, struct vms_rec *r, bool che
 		return VMS_E_CORRUPT;
 	r->type = p[4];
 	r->flags = p[5];
-	if (r->type < VMS_REC_WRITE || r->type > VMS_REC_COPY || (r->flags & ~REC_FLAGS))
+	if (r->type < VMS_REC_WRITE || r->type > VMS_REC_PUNCH || (r->flags & ~REC_FLAGS))
 		return VMS_E_CORRUPT;
 	r->partition = vms_get_le32(p + 16);
 	r->extent = vms_get_le32(p + 20);
@@ -210,19 +210,53 @@ void vms_rec_moves_encode(uint8_t *out, const struct vms_move *m, unsigned n)
 	}
 }
 
+void vms_rec_moves_put(struct vms_rec *r, uint8_t *meta, const struct vms_move *m, unsigned n)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < n; i++)
+		any |= m[i].has_fp;
+	vms_rec_moves_encode(meta, m, n);
+	r->meta = meta;
+	r->meta_bytes = vms_rec_moves_bytes(n);
+	r->aux = any ? VMS_MOVES_FP : 0;
+	if (!any)
+		return;
+	meta += r->meta_bytes;
+	r->meta_bytes += n * VMS_MOVE_FP_BYTES;
+	for (unsigned i = 0; i < n; i++, meta += VMS_MOVE_FP_BYTES)
+		if (m[i].has_fp)
+			memcpy(meta, m[i].fp, VMS_MOVE_FP_BYTES);
+		else
+			memset(meta, 0, VMS_MOVE_FP_BYTES);
+}
+
+static bool fp_known(const uint8_t *fp)
+{
+	for (unsigned i = 0; i < VMS_MOVE_FP_BYTES; i++)
+		if (fp[i])
+			return true;
+	return false;
+}
+
 /* Returns the number of entries, or VMS_E_CORRUPT: malformed, more than room,
- * places not ascending or in two containers (holes may stand anywhere). */
+ * places not ascending or in two containers (holes and references may stand
+ * anywhere). */
 int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned room)
 {
+	bool fps = r->aux & VMS_MOVES_FP;
 	vms_addr last = VMS_ADDR_HOLE;
+	const uint8_t *fp;
 	struct vms_rd rd;
 	uint32_t n;
 
 	vms_rd_init(&rd, r->meta, r->meta_bytes);
 	n = vms_rd_u32(&rd);
 	if (vms_rd_u32(&rd) != 0 || !vms_rd_ok(&rd) || n > room ||
-	    n > VMS_REC_BYTES_MAX / VMS_MOVE_BYTES || r->meta_bytes != vms_rec_moves_bytes(n))
+	    n > VMS_REC_BYTES_MAX / VMS_MOVE_BYTES || (r->aux & ~VMS_MOVES_FP) ||
+	    r->meta_bytes != vms_rec_moves_bytes(n) + (fps ? n * VMS_MOVE_FP_BYTES : 0))
 		return VMS_E_CORRUPT;
+	fp = r->meta + vms_rec_moves_bytes(n);
 	for (uint32_t i = 0; i < n; i++) {
 		m[i].branch = vms_rd_u64(&rd);
 		m[i].snap_gen = vms_rd_u64(&rd);
@@ -231,18 +265,31 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 		m[i].valid = vms_rd_u8(&rd);
 		m[i].flags = vms_rd_u8(&rd);
 		m[i].crc = vms_rd_u32(&rd);
-		if (vms_rd_u32(&rd) != 0 || m[i].flags > 1 || m[i].chunk >= VMS_EXTENT_CHUNKS)
+		if (vms_rd_u32(&rd) != 0 || m[i].flags > VMS_MOVE_REF ||
+		    m[i].chunk >= VMS_EXTENT_CHUNKS)
 			return VMS_E_CORRUPT;
 		m[i].from_seq = vms_rd_u64(&rd);
 		m[i].to = vms_rd_u64(&rd);
+		m[i].has_fp = fps && fp_known(fp + i * VMS_MOVE_FP_BYTES);
+		if (m[i].has_fp)
+			memcpy(m[i].fp, fp + i * VMS_MOVE_FP_BYTES, VMS_MOVE_FP_BYTES);
+		else
+			memset(m[i].fp, 0, VMS_MOVE_FP_BYTES);
 		/* flag 1: a range of crc chunks that becomes holes */
-		if (m[i].flags && (m[i].to != VMS_ADDR_HOLE || m[i].crc == 0 ||
-				   m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
+		if ((m[i].flags & VMS_MOVE_RANGE) &&
+		    (m[i].to != VMS_ADDR_HOLE || m[i].crc == 0 ||
+		     m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
 			return VMS_E_CORRUPT;
-		if (m[i].to == VMS_ADDR_HOLE)
+		if (m[i].to == VMS_ADDR_HOLE) {
+			if (m[i].has_fp || (m[i].flags & VMS_MOVE_REF))
+				return VMS_E_CORRUPT;
 			continue;
-		if (m[i].to % VMS_CHUNK_BYTES || vms_addr_offset_bytes(m[i].to) == 0 ||
-		    m[i].to <= last ||
+		}
+		if (m[i].to % VMS_CHUNK_BYTES || vms_addr_offset_bytes(m[i].to) == 0)
+			return VMS_E_CORRUPT;
+		if (m[i].flags & VMS_MOVE_REF)
+			continue;
+		if (m[i].to <= last ||
 		    (last && vms_addr_container(last) != vms_addr_container(m[i].to)))
 			return VMS_E_CORRUPT;
 		last = m[i].to;

@@ -86,8 +86,10 @@ unsigned vms_rec_pieces_bytes(unsigned n);
 void vms_rec_pieces_encode(uint8_t *out, const struct vms_piece *p, unsigned n);
 int vms_rec_pieces_decode(const struct vms_rec *r, struct vms_piece *p, unsigned room);
 
-/* Meta of DRAIN and REMAP: u32 n, u32 0, then n entries of 48 bytes. One
- * record concerns one container; entries ascend by to address. */
+/* Meta of DRAIN and REMAP: u32 n, u32 0, then n entries of 48 bytes; with
+ * VMS_MOVES_FP in aux then n fingerprints of 32 bytes (zeros: not known). The
+ * chunks of a record lie in one container; their entries ascend by `to`. Holes
+ * and references (VMS_MOVE_REF) take no place and may stand anywhere. */
 struct vms_move {
 	uint64_t branch;
 	uint64_t snap_gen;
@@ -98,9 +100,23 @@ struct vms_move {
 	uint32_t crc;	   /* CRC32C of the 4096 bytes at `to`; 0 for a hole */
 	uint64_t from_seq; /* DRAIN: newest seq merged in. REMAP: old address */
 	vms_addr to;	   /* new address, or VMS_ADDR_HOLE */
+	bool has_fp;	   /* fingerprint known; never for holes */
+	uint8_t fp[32];	   /* SHA-256, salted as the branch says */
 };
-#define VMS_MOVE_BYTES 48u
-unsigned vms_rec_moves_bytes(unsigned n);
+#define VMS_MOVE_BYTES	   48u
+#define VMS_MOVE_FP_BYTES  32u
+#define VMS_MOVES_FP	   1u /* record's aux: fingerprints follow the entries */
+#define VMS_MOVES_META_MAX (8 + (VMS_MOVE_BYTES + VMS_MOVE_FP_BYTES) * 64u)
+
+/* Does it name a chunk whose bytes the record puts there? */
+static inline bool vms_move_placed(const struct vms_move *m)
+{
+	return m->to != VMS_ADDR_HOLE && !(m->flags & VMS_MOVE_REF);
+}
+/* Encode into meta (VMS_MOVES_META_MAX for 64 moves) and set meta, meta_bytes and
+ * aux of r; with fingerprints when any move has one. */
+void vms_rec_moves_put(struct vms_rec *r, uint8_t *meta, const struct vms_move *m, unsigned n);
+unsigned vms_rec_moves_bytes(unsigned n); /* without fingerprints */
 void vms_rec_moves_encode(uint8_t *out, const struct vms_move *m, unsigned n);
 int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned room);
 

@@ -41,6 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct vms_piece pieces[VMS_WRITE_PIECES_MAX];
 	static struct vms_move moves[256];
+	static uint8_t remeta[8 + 256 * (VMS_MOVE_BYTES + VMS_MOVE_FP_BYTES)];
 	struct vms_rec r;
 	uint8_t *p;
 	int64_t n;
@@ -67,6 +68,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		k = vms_rec_moves_decode(&r, moves, 256);
 		for (int i = 0; i < k; i++)
 			vms_assert(moves[i].chunk < VMS_EXTENT_CHUNKS);
+		if (k >= 0) {
+			struct vms_rec re = {.type = r.type};
+			uint32_t plain = vms_rec_moves_bytes((unsigned)k);
+
+			/* the same again; fingerprints go only when all are unknown */
+			vms_rec_moves_put(&re, remeta, moves, (unsigned)k);
+			vms_assert(re.meta_bytes == r.meta_bytes || re.meta_bytes == plain);
+			vms_assert(!memcmp(remeta, r.meta, re.meta_bytes));
+		}
 	}
 	free(p);
 	return 0;
@@ -74,7 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 static size_t fuzz_seed(unsigned i, uint8_t *out)
 {
-	static uint8_t payload[4096 + 512], meta[2048];
+	static uint8_t payload[4096 + 512], meta[VMS_MOVES_META_MAX];
 	struct vms_rec r = {.partition = 5, .epoch = 2, .seq = 9, .branch = 3, .snap_gen = 1,
 			    .extent = 4, .meta = meta, .op = {1, 2, 3, 4}};
 	struct vms_piece p[2] = {{.chunk = 7, .count = 1, .mask = 0xff},
@@ -126,6 +136,20 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	case 5:
 		r.type = VMS_REC_SWEEP;
 		r.meta_bytes = 24;
+		break;
+	case 6: /* with fingerprints and a reference */
+		r.type = VMS_REC_REMAP;
+		r.flags = VMS_RF_INTERNAL;
+		m[0].flags = VMS_MOVE_REF;
+		m[0].to = vms_addr_make(5, 8192);
+		m[1].has_fp = true;
+		memset(m[1].fp, 0x5a, 32);
+		vms_rec_moves_put(&r, meta, m, 3);
+		break;
+	case 7:
+		r.type = VMS_REC_SHARE;
+		r.flags = VMS_RF_INTERNAL;
+		r.meta_bytes = 16;
 		break;
 	default:
 		return 0;

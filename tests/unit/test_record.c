@@ -4,7 +4,7 @@
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
 
-static uint8_t data[8192], buf[65536], meta[8 + 48 * 64];
+static uint8_t data[8192], buf[65536], meta[VMS_MOVES_META_MAX];
 
 static uint32_t make_write(struct vms_rec *r)
 {
@@ -167,11 +167,67 @@ static void moves_come_back_and_wrong_ones_do_not(void)
 	CU_ASSERT_EQUAL(moves(m, 0), 0);
 }
 
+/* fingerprints behind the moves; references among places */
+static void moves_with_references(void)
+{
+	struct vms_move m[4] = {
+		{.branch = 1, .chunk = 4, .valid = 0xff, .to = VMS_ADDR_HOLE},
+		{.branch = 1, .chunk = 5, .valid = 0xff, .crc = 7, .to = vms_addr_make(8, 8192),
+		 .has_fp = true, .fp = {0, 0, 9}},
+		{.branch = 1, .chunk = 6, .valid = 0xff, .flags = VMS_MOVE_REF,
+		 .to = vms_addr_make(3, 8192)},
+		{.branch = 1, .chunk = 7, .valid = 0xff, .to = vms_addr_make(8, 12288)},
+	};
+	struct vms_move out[4];
+	struct vms_rec r = {.type = VMS_REC_DRAIN};
+
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(r.aux, VMS_MOVES_FP);
+	CU_ASSERT_EQUAL(r.meta_bytes, vms_rec_moves_bytes(4) + 4 * VMS_MOVE_FP_BYTES);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), 4);
+	CU_ASSERT_TRUE(out[1].has_fp && !memcmp(out[1].fp, m[1].fp, 32));
+	CU_ASSERT_FALSE(out[0].has_fp || out[2].has_fp || out[3].has_fp);
+	CU_ASSERT_EQUAL(out[2].to, m[2].to);
+	CU_ASSERT_FALSE(vms_move_placed(&out[2]));
+	CU_ASSERT_TRUE(vms_move_placed(&out[3]));
+	/* lengths that do not fit what aux says */
+	r.aux = 0;
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	r.aux = 3;
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	r.aux = VMS_MOVES_FP;
+	r.meta_bytes -= 32;
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	/* a hole has no fingerprint and is no reference; a range is neither */
+	m[0].has_fp = true;
+	m[0].fp[0] = 1;
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	m[0].has_fp = false;
+	m[0].flags = VMS_MOVE_REF;
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	m[0].flags = VMS_MOVE_REF | VMS_MOVE_RANGE;
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	m[0].flags = 0;
+	m[2].to++;
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), VMS_E_CORRUPT);
+	/* without any fingerprint nothing follows */
+	m[2].to--;
+	m[1].has_fp = false;
+	vms_rec_moves_put(&r, meta, m, 4);
+	CU_ASSERT_EQUAL(r.aux, 0);
+	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), 4);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(write_comes_back),
 	VMS_TEST(each_damaged_byte_is_found),
 	VMS_TEST(each_short_length_is_refused),
 	VMS_TEST(pieces_that_no_one_makes_are_refused),
 	VMS_TEST(moves_come_back_and_wrong_ones_do_not),
+	VMS_TEST(moves_with_references),
 };
 VMS_TEST_MAIN("record", tests)

@@ -277,7 +277,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 	if (j->type == VMS_REC_DRAIN) {
 		n->st.drains++;
 		n->st.drained_chunks += j->nchunks;
-		n->st.holes += j->nm - j->nchunks;
+		for (unsigned i = 0; i < j->nm; i++)
+			n->st.holes += j->m[i].to == VMS_ADDR_HOLE;
 	} else {
 		n->st.remapped += j->nchunks;
 	}
@@ -293,7 +294,7 @@ static void moves_write(struct vms_node *n, struct part *p, struct apply_job *j)
 		return;
 	}
 	for (unsigned i = 0; i < j->nm; i++)
-		if (j->m[i].to != VMS_ADDR_HOLE) {
+		if (vms_move_placed(&j->m[i])) {
 			sg.e[sg.n].addr = j->m[i].to;
 			sg.e[sg.n].crc = j->m[i].crc;
 			sg.e[sg.n].valid = j->m[i].valid;
@@ -322,7 +323,7 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 	if (!pe)
 		return;
 	for (unsigned i = 0; i < j->nm; i++)
-		if (j->m[i].to != VMS_ADDR_HOLE) {
+		if (vms_move_placed(&j->m[i])) {
 			/* the new address serves when the primary has written it already */
 			vms_put_le64(body + 8 * k++, j->m[i].to);
 		}
@@ -347,7 +348,7 @@ static bool chunk_ok(struct apply_job *j, unsigned i)
 static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	for (unsigned i = 0; i < j->nm; i++)
-		if (j->m[i].to != VMS_ADDR_HOLE && !chunk_ok(j, i)) {
+		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i)) {
 			n->st.corrupt++;
 			node_log(n, VMS_LOG_WARN,
 				 "partition %u: own copy of a chunk does not match record %llu: "
@@ -373,7 +374,7 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 		const uint8_t *b;
 		int16_t st;
 
-		if (j->m[i].to == VMS_ADDR_HOLE)
+		if (!vms_move_placed(&j->m[i]))
 			continue;
 		if (16 * (k + 1) > m->body_bytes)
 			return;
@@ -388,7 +389,7 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 		left -= VMS_CHUNK_BYTES;
 	}
 	for (unsigned i = 0; i < j->nm; i++)
-		if (j->m[i].to != VMS_ADDR_HOLE && !chunk_ok(j, i))
+		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i))
 			return; /* the timer asks again */
 	moves_write(n, p, j);
 	apply_run(n, p);
@@ -407,7 +408,7 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		return;
 	}
 	for (unsigned i = 0; i < j->nm; i++) {
-		if (j->m[i].to == VMS_ADDR_HOLE)
+		if (!vms_move_placed(&j->m[i]))
 			continue;
 		again |= f->e[i].status == VMS_E_STOPPING;
 		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
@@ -457,7 +458,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		} else {
 			memset(&v, 0, sizeof(v));
 		}
-		if (m->to == VMS_ADDR_HOLE)
+		if (!vms_move_placed(m))
 			continue;
 		j->ctr = vms_addr_container(m->to);
 		j->seg_off = vms_seg_header_offset(vms_addr_offset_bytes(m->to));
@@ -585,6 +586,18 @@ static void sweep(struct vms_node *n, struct part *p, const struct vms_rec *r)
 	}
 }
 
+static void share(struct part *p, const struct vms_rec *r)
+{
+	for (uint32_t i = 0; i + 8 <= r->meta_bytes; i += 8) {
+		struct ctr *c = part_ctr(p, vms_get_le64(r->meta + i));
+
+		if (!c || c->shared)
+			continue;
+		c->shared = true;
+		c->dirty = true;
+	}
+}
+
 void apply_run(struct vms_node *n, struct part *p)
 {
 	while (!p->apply && p->applied < p->committed && !n->poisoned) {
@@ -623,6 +636,10 @@ void apply_run(struct vms_node *n, struct part *p)
 			break;
 		case VMS_REC_SWEEP:
 			sweep(n, p, &r);
+			p->applied = s;
+			break;
+		case VMS_REC_SHARE:
+			share(p, &r);
 			p->applied = s;
 			break;
 		default:

@@ -42,7 +42,7 @@ int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean)
 static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b)
 {
 	uint64_t applied = p->applied < p->all_durable ? p->applied : p->all_durable;
-	uint8_t k[3] = {'P'}, v[80] = {1};
+	uint8_t k[3] = {'P'}, v[88] = {1};
 
 	/* a memory-mode record that is committed may be gone after a crash: the
 	 * index must not claim more than the log will hold */
@@ -61,6 +61,7 @@ static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 	vms_put_le64(v + 56, 0);
 	vms_put_le64(v + 64, applied);
 	vms_put_le64(v + 72, p->live_chunks);
+	vms_put_le64(v + 80, p->gc_cycle);
 	p->frozen_drain = p->drain_applied;
 	return vms_meta_batch_put(b, k, 3, v, sizeof(v));
 }
@@ -84,6 +85,7 @@ static int put_ctrs(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 		}
 		if (c->dirty) {
 			vms_put_le32(v, c->state);
+			v[1] = c->shared;
 			vms_put_le32(v + 4, c->segs);
 			vms_put_le64(v + 8, c->chunks);
 			vms_put_le64(v + 16, c->epoch);

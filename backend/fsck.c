@@ -202,7 +202,7 @@ static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uin
 	if (key_bytes == 9 && key[0] == 'C' && n >= 4) {
 		uint64_t ctr = vms_get_be64(key + 1);
 
-		if (vms_get_le32(val) == CTR_DEAD)
+		if (val[0] == CTR_DEAD)
 			VMS_VEC_PUSH(&c->dead, ctr);
 		else
 			VMS_VEC_PUSH(&c->known, ctr);

@@ -131,6 +131,15 @@ struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create)
 	return g;
 }
 
+vms_conn_id node_primary_conn(struct vms_node *n, uint32_t partition)
+{
+	struct peer *pe = partition < n->nparts && n->pconf[partition].epoch ?
+				  node_peer(n, n->pconf[partition].primary, false) :
+				  NULL;
+
+	return pe ? pe->conn : 0;
+}
+
 void node_wake_at(struct vms_node *n, uint64_t at_ms)
 {
 	if (at_ms < n->deadline_ms)
@@ -189,9 +198,10 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	vms_htab_init(&n->segs, 1024);
 	n->nparts = 1u << conf->part_bits;
 	n->part = calloc(n->nparts, sizeof(*n->part));
+	n->pconf = calloc(n->nparts, sizeof(*n->pconf));
 	n->next_req = 1;
 	n->pages = vms_pages_new(&n->disk);
-	if (!n->part || !n->pages) {
+	if (!n->part || !n->pconf || !n->pages) {
 		vms_node_close(n);
 		return VMS_E_NOMEM;
 	}
@@ -250,6 +260,7 @@ void vms_node_close(struct vms_node *n)
 		if (n->part[i])
 			part_close(n, n->part[i]);
 	free(n->part);
+	free(n->pconf);
 	while (n->flushes) {
 		struct flush *f = n->flushes;
 

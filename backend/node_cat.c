@@ -116,6 +116,8 @@ static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
 			   "for %u partitions", number, n->nparts);
 		return;
 	}
+	if (pc.epoch > n->pconf[number].epoch)
+		n->pconf[number] = pc;
 	part_conf_update(n, number, &pc, kv->mod_revision);
 }
 

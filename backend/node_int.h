@@ -92,7 +92,9 @@ struct ctr {
 	uint64_t live;	  /* estimate between marks */
 	uint64_t mark;	  /* counted by the running mark */
 	uint64_t moved_seq; /* last record that moved a chunk out */
+	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
 	uint8_t state;	  /* 1 open, 2 sealed, 3 dead */
+	bool shared;	  /* other partitions may refer to it (SHARE record) */
 	bool dirty;	  /* changed since the last checkpoint */
 	bool marked;	  /* was sealed when the running mark began */
 	bool sweeping;	  /* a SWEEP names it */
@@ -206,6 +208,9 @@ struct part {
 	uint64_t live_chunks, dead_hint;
 	struct gc_job *gc;
 	uint64_t gc_at_ms;
+	/* of the last MARK record ordered: from then on no reference to another
+	 * partition with a lower stamp is ordered */
+	uint64_t gc_cycle;
 };
 
 /* ---- connections ---- */
@@ -407,6 +412,7 @@ struct vms_node {
 	uint64_t raise_retry_ms;
 
 	struct part **part; /* 1 << part_bits, NULL: not a member and never was */
+	struct vms_part_conf *pconf; /* of all partitions, as the catalog tells; epoch 0: not yet */
 	uint32_t nparts;
 	VMS_VEC(uint32_t) dirty;	/* partitions whose commit may advance */
 	VMS_VEC(uint32_t) retry;	/* partitions whose waiting ops shall be tried again */
@@ -489,6 +495,8 @@ void part_mark_retry(struct vms_node *n, struct part *p);
 struct branch *node_branch(struct vms_node *n, uint64_t branch, bool create);
 struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create);
 void node_wake_at(struct vms_node *n, uint64_t at_ms);
+/* Connection to the primary of a partition that another node leads; 0: none. */
+vms_conn_id node_primary_conn(struct vms_node *n, uint32_t partition);
 static inline bool part_serving(const struct part *p)
 {
 	return p && p->primary && p->state == PS_ACTIVE;

@@ -169,6 +169,10 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		if (!copied && r->seq > p->replay_applied)
 			p->trims_ordered++;
 		break;
+	case VMS_REC_MARK:
+		if (r->meta_bytes >= 8 && vms_get_le64(r->meta) > p->gc_cycle)
+			p->gc_cycle = vms_get_le64(r->meta);
+		break;
 	case VMS_REC_CTR_OPEN:
 		if (r->meta_bytes >= 8 && vms_get_le64(r->meta) >= p->next_ctr)
 			p->next_ctr = vms_get_le64(r->meta) + 1;

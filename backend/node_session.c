@@ -84,7 +84,8 @@ void session_conn_down(struct vms_node *n, struct session *s)
 static void tick_send(struct vms_node *n, struct session *s)
 {
 	struct vms_msg m = {.type = VMS_MSG_TICK, .partition = VMS_PART_NONE};
-	uint8_t body[10 + 8 * VMS_NODES_MAX];
+	uint8_t body[15 + 8 * VMS_NODES_MAX];
+	uint64_t used = n->space_total - n->space_free;
 	unsigned k = 0;
 
 	s->tick++;
@@ -100,8 +101,12 @@ static void tick_send(struct vms_node *n, struct session *s)
 		vms_put_le32(body + 14 + 8 * k, 0xffffffffu);
 	}
 	vms_put_le16(body + 8, (uint16_t)k);
+	/* how full this node is: its containers or its index, whichever is fuller */
+	used = n->space_total ? used * 1000 / n->space_total : 0;
+	vms_put_le32(body + 10 + 8 * k, used > n->meta_permille ? (uint32_t)used : n->meta_permille);
+	body[14 + 8 * k] = n->nospc ? 1 : 0;
 	m.body = body;
-	m.body_bytes = 10 + 8 * k;
+	m.body_bytes = 15 + 8 * k;
 	node_send(n, s->conn, &m);
 }
 

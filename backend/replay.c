@@ -20,7 +20,7 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 	int bytes = vms_meta_check(k, kb, v, vb);
 	struct part *p;
 
-	if (kb != 3 || bytes != 80 || v[0] != 1 || vms_get_be16(k + 1) >= l->n->nparts) {
+	if (kb != 3 || (bytes != 80 && bytes != 88) || v[0] != 1 || vms_get_be16(k + 1) >= l->n->nparts) {
 		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
 		return 1;
 	}
@@ -35,6 +35,8 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 		p->next_ctr = vms_get_le64(v + 48);
 	p->replay_applied = vms_get_le64(v + 64);
 	p->live_chunks = vms_get_le64(v + 72);
+	if (bytes == 88)
+		p->gc_cycle = vms_get_le64(v + 80);
 	return 0;
 }
 
@@ -52,7 +54,8 @@ static int load_ctr(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v, 
 	p = node_part_make(l->n, vms_addr_partition(vms_addr_make(vms_get_be64(k + 1), 0),
 						    l->n->conf.part_bits));
 	c = part_ctr_add(p, vms_get_be64(k + 1));
-	c->state = (uint8_t)vms_get_le32(v);
+	c->state = v[0];
+	c->shared = v[1] & 1;
 	c->segs = vms_get_le32(v + 4);
 	c->chunks = (uint32_t)vms_get_le64(v + 8);
 	c->epoch = vms_get_le64(v + 16);

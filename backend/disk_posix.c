@@ -22,18 +22,22 @@
 
 #include "backend/meta_lmdb.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/fp.h"
 #include "utils/lib/settings.h"
 
 #define WORKERS	     3u
+#define HASHERS_MAX  4u
+#define HASHER_NICE  5
 #define RING_ENTRIES 512u
 #define FDS_MAX	     2048u
 #define SYNC_FEW     8u /* files: up to here fdatasync each, beyond one syncfs */
 #define FAULTS_MAX   8
 #define CTR_INLINE_BYTES_MAX (32u << 10)
 
-enum kind { K_LOG_WRITE, K_LOG_SYNC, K_CTR_WRITE, K_CTR_READ, K_CTR_SYNC, K_COMMIT, K_UNLINK, K_PUNCH, K_MAX };
+enum kind { K_LOG_WRITE, K_LOG_SYNC, K_CTR_WRITE, K_CTR_READ, K_CTR_SYNC, K_COMMIT, K_UNLINK, K_PUNCH, K_DIGEST, K_MAX };
 static const char *const kind_name[K_MAX] = {"log_write", "log_sync", "ctr_write", "ctr_read",
-					     "ctr_sync",  "commit",   "unlink",	   "punch"};
+					     "ctr_sync",  "commit",   "unlink",	   "punch",
+					     "digest"};
 
 struct file { /* an open container */
 	uint64_t ctr;
@@ -58,6 +62,7 @@ struct req {
 	unsigned niov;
 	struct iovec one[4];
 	const struct vms_meta_batch *batch;
+	const struct vms_digest *digest;
 	int *fds; /* CTR_SYNC: dup'ed descriptors */
 	unsigned nfds;
 	bool syncfs;
@@ -93,8 +98,8 @@ struct vms_disk_posix {
 	bool lost_dirty; /* a dirty descriptor was closed: only syncfs will do */
 	uint64_t inflight;
 	struct req *pool;
-	struct queue work, commits;
-	pthread_t thread[WORKERS + 1];
+	struct queue work, commits, hashes;
+	pthread_t thread[WORKERS + 1 + HASHERS_MAX];
 	unsigned nthreads;
 	pthread_mutex_t done_lock;
 	struct req *done, **done_tail;
@@ -330,6 +335,7 @@ static void run(struct vms_disk_posix *d, struct req *r)
 		    errno != EOPNOTSUPP)
 			r->status = map_errno(errno);
 		break;
+	case K_DIGEST: /* hasher() does those */
 	case K_MAX:
 		break;
 	}
@@ -347,6 +353,38 @@ static void *worker(void *arg)
 		run(a.d, r);
 		post_done(a.d, r);
 	}
+	return NULL;
+}
+
+/* Hashing yields to everything else on the machine. The context is kept while the
+ * salt stays the same. */
+static void *hasher(void *arg)
+{
+	struct worker_arg a = *(struct worker_arg *)arg;
+	uint8_t salt[VMS_FP_SALT_BYTES_MAX];
+	uint32_t salt_bytes = 0;
+	struct vms_fp *fp = NULL;
+	struct req *r;
+
+	free(arg);
+	/* of this thread only; it may fail: then hashing competes like the rest */
+	(void)setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + HASHER_NICE);
+	while ((r = queue_get(a.q))) {
+		const struct vms_digest *j = r->digest;
+
+		if (!fp || salt_bytes != j->salt_bytes ||
+		    (salt_bytes && memcmp(salt, j->salt, salt_bytes))) {
+			vms_fp_close(fp);
+			fp = vms_fp_open(j->salt, j->salt_bytes);
+			salt_bytes = j->salt_bytes;
+			if (salt_bytes)
+				memcpy(salt, j->salt, salt_bytes);
+		}
+		for (uint32_t i = 0; i < j->n; i++)
+			vms_fp_chunk(fp, j->chunk[i], VMS_CHUNK_BYTES, j->out[i]);
+		post_done(a.d, r);
+	}
+	vms_fp_close(fp);
 	return NULL;
 }
 
@@ -484,8 +522,8 @@ static void start(struct vms_disk_posix *d, struct req *r)
 		post_done(d, r);
 		return;
 	}
-	if (r->kind == K_COMMIT) {
-		queue_put(&d->commits, r);
+	if (r->kind == K_COMMIT || r->kind == K_DIGEST) {
+		queue_put(r->kind == K_COMMIT ? &d->commits : &d->hashes, r);
 		return;
 	}
 	/* A buffered write is copied by whoever submits it: large ones would hold up
@@ -719,6 +757,15 @@ static int space(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes, uint32_
 	return 0;
 }
 
+static void digest(void *ctx, const struct vms_digest *job, uint64_t token)
+{
+	struct vms_disk_posix *d = ctx;
+	struct req *r = req_get(d, K_DIGEST, token);
+	vms_assert(job->salt_bytes <= VMS_FP_SALT_BYTES_MAX);
+	r->digest = job;
+	start(d, r);
+}
+
 static const struct vms_disk_ops disk_ops = {
 	.struct_bytes = sizeof(disk_ops),
 	.log_size_bytes = log_size_bytes,
@@ -738,6 +785,7 @@ static const struct vms_disk_ops disk_ops = {
 	.meta_commit = meta_commit,
 	.space = space,
 	.log_write_now = log_write_now,
+	.digest = digest,
 };
 
 static void req_end(struct vms_disk_posix *d, struct req *r,
@@ -900,10 +948,15 @@ int vms_disk_posix_format(const struct vms_disk_posix_conf *c, struct vms_errmsg
 
 static int start_threads(struct vms_disk_posix *d)
 {
-	for (unsigned i = 0; i <= WORKERS; i++) {
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned hashers = cpus < 1 ? 1 : cpus > HASHERS_MAX ? HASHERS_MAX : (unsigned)cpus;
+
+	for (unsigned i = 0; i < WORKERS + 1 + hashers; i++) {
 		struct worker_arg *a = malloc(sizeof(*a));
-		*a = (struct worker_arg){d, i < WORKERS ? &d->work : &d->commits};
-		if (pthread_create(&d->thread[i], NULL, worker, a)) {
+		vms_assert(a);
+		*a = (struct worker_arg){
+			d, i < WORKERS ? &d->work : i == WORKERS ? &d->commits : &d->hashes};
+		if (pthread_create(&d->thread[i], NULL, i > WORKERS ? hasher : worker, a)) {
 			free(a);
 			return VMS_E_NOMEM;
 		}
@@ -934,6 +987,7 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 	pthread_mutex_init(&d->done_lock, NULL);
 	queue_init(&d->work);
 	queue_init(&d->commits);
+	queue_init(&d->hashes);
 	d->dir = strdup(c->dir);
 	if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
 		rl.rlim_cur = rl.rlim_max;
@@ -1021,8 +1075,8 @@ void vms_disk_posix_close(struct vms_disk_posix *d)
 		if (!vms_disk_posix_reap(d, NULL, NULL))
 			nanosleep(&ts, NULL);
 	}
-	struct queue *q[2] = {&d->work, &d->commits};
-	for (int i = 0; i < 2; i++) {
+	struct queue *q[3] = {&d->work, &d->commits, &d->hashes};
+	for (int i = 0; i < 3; i++) {
 		pthread_mutex_lock(&q[i]->lock);
 		q[i]->stop = true;
 		pthread_cond_broadcast(&q[i]->some);

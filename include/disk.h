@@ -41,6 +41,15 @@ typedef int (*vms_meta_iter_fn)(void *arg, const uint8_t *key, uint32_t key_byte
 				const uint8_t *val, uint32_t val_bytes);
 typedef int (*vms_ctr_list_fn)(void *arg, uint64_t ctr, uint64_t size_bytes);
 
+/* Chunks to be hashed; borrowed until the event, buffers included. */
+struct vms_digest {
+	const uint8_t *salt;
+	uint32_t salt_bytes; /* at most 64; 0: none */
+	uint32_t n;
+	const uint8_t *const *chunk; /* n chunks of 4096 bytes */
+	uint8_t (*out)[32];	     /* SHA-256(salt || chunk) of each */
+};
+
 struct vms_disk_ops {
 	uint32_t struct_bytes; /* sizeof(struct vms_disk_ops), append-only */
 
@@ -88,6 +97,10 @@ struct vms_disk_ops {
 
 	/* Format only: written and durable when it returns. buf 4096-aligned. */
 	int (*log_write_now)(void *ctx, uint64_t off, const void *buf, size_t len);
+
+	/* Hash away from the node thread: helpers of low priority, several jobs at
+	 * once. An error in the event means that nothing was hashed. */
+	void (*digest)(void *ctx, const struct vms_digest *job, uint64_t token);
 };
 
 struct vms_disk {

@@ -14,6 +14,7 @@
 #include "include/disk.h"
 #include "include/err.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/fp.h"
 #include "utils/lib/vec.h"
 
 struct mem_kv {
@@ -284,6 +285,16 @@ static inline int mem_space(void *ctx, uint64_t *free_bytes, uint64_t *total_byt
 	return 0;
 }
 
+static inline void mem_digest(void *ctx, const struct vms_digest *job, uint64_t token)
+{
+	struct vms_fp *fp = vms_fp_open(job->salt, job->salt_bytes);
+
+	for (uint32_t i = 0; i < job->n; i++)
+		vms_fp_chunk(fp, job->chunk[i], VMS_CHUNK_BYTES, job->out[i]);
+	vms_fp_close(fp);
+	mem_sync(ctx, token);
+}
+
 /* Carry out the oldest op and give its event: false when there is none. */
 static inline bool mem_disk_pop(struct mem_disk *m, struct vms_disk_event *ev)
 {
@@ -362,6 +373,7 @@ static inline void mem_disk_init(struct mem_disk *m, uint64_t log_bytes)
 		.meta_commit = mem_meta_commit,
 		.space = mem_space,
 		.log_write_now = mem_log_write_now,
+		.digest = mem_digest,
 	};
 
 	*m = (struct mem_disk){.log_bytes = log_bytes};

@@ -13,6 +13,7 @@
 #include "backend/meta.h"
 #include "backend/wal.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/fp.h"
 #include "utils/lib/rng.h"
 #include "utils/lib/settings.h"
 
@@ -433,6 +434,47 @@ static void log_over_the_real_disk(void)
 	teardown();
 }
 
+/* SHA-256 of known content, with and without salt, several jobs at once. */
+static void digests(void)
+{
+	static const uint8_t zero_sha[4] = {0xad, 0x7f, 0xac, 0xb2}; /* of 4096 zeros */
+	static uint8_t out[8][64][32], plain[32], salted[32];
+	static const uint8_t salt[32] = "salt of a domain";
+	const uint8_t *chunk[64];
+	struct vms_digest j[8];
+	struct vms_fp *fp;
+
+	setup();
+	for (unsigned i = 0; i < 64; i++)
+		chunk[i] = buf + i * 4096;
+	memset(buf, 0, 4096);
+	memset(buf + 4096, 7, 63 * 4096);
+	fp = vms_fp_open(NULL, 0);
+	vms_fp_chunk(fp, buf + 4096, 4096, plain);
+	vms_fp_close(fp);
+	fp = vms_fp_open(salt, 32);
+	vms_fp_chunk(fp, buf + 4096, 4096, salted);
+	vms_fp_close(fp);
+	for (unsigned i = 0; i < 8; i++) {
+		j[i] = (struct vms_digest){i & 1 ? salt : NULL, i & 1 ? 32 : 0, 64, chunk, out[i]};
+		disk.ops->digest(disk.ctx, &j[i], 40 + i);
+	}
+	CU_ASSERT_EQUAL(wait_events(8), 0);
+	CU_ASSERT_EQUAL(memcmp(out[0][0], zero_sha, 4), 0);
+	for (unsigned i = 0; i < 8; i++)
+		for (unsigned k = 1; k < 64; k++)
+			CU_ASSERT_EQUAL(memcmp(out[i][k], i & 1 ? salted : plain, 32), 0);
+	CU_ASSERT_NOT_EQUAL(memcmp(plain, salted, 32), 0);
+	teardown();
+	/* a job that fails says so */
+	setenv("VMS_DISK_FAULT", "digest:1:eio", 1);
+	setup();
+	disk.ops->digest(disk.ctx, &j[0], 40);
+	CU_ASSERT_EQUAL(wait_events(1), VMS_E_IO);
+	memset(buf, 1, 1 << 20);
+	teardown();
+}
+
 #define CASES(X)                                                                          \
 	X(formatted_once_opened_once)                                                     \
 	X(half_formatted_folder_is_not_opened)                                            \
@@ -444,6 +486,7 @@ static void log_over_the_real_disk(void)
 	X(close_waits_for_what_is_in_flight)                                              \
 	X(faults_hit_the_named_call)                                                      \
 	X(crash_fault_ends_the_process)                                                   \
+	X(digests)                                                                        \
 	X(memory_file_system)                                                             \
 	X(log_over_the_real_disk)
 

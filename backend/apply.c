@@ -598,6 +598,24 @@ static void share(struct part *p, const struct vms_rec *r)
 	}
 }
 
+/* What the record changes depends on the ancestors of its branches: all known? */
+static bool branches_known(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	struct vms_move m[VMS_SEG_ENTRIES_MAX];
+	int k = vms_rec_moves_decode(r, m, VMS_SEG_ENTRIES_MAX);
+
+	for (int i = 0; i < k; i++) {
+		struct branch *b = node_branch(n, m[i].branch, true);
+
+		if (b->known)
+			continue;
+		branch_ask(n, b);
+		p->branch_wait = true;
+		return false;
+	}
+	return true;
+}
+
 void apply_run(struct vms_node *n, struct part *p)
 {
 	while (!p->apply && p->applied < p->committed && !n->poisoned) {
@@ -622,6 +640,8 @@ void apply_run(struct vms_node *n, struct part *p)
 		switch (r.type) {
 		case VMS_REC_DRAIN:
 		case VMS_REC_REMAP:
+			if (!branches_known(n, p, &r))
+				return;
 			moves_start(n, p, &r);
 			break;
 		case VMS_REC_CTR_OPEN:

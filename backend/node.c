@@ -101,21 +101,6 @@ void part_mark_retry(struct vms_node *n, struct part *p)
 	VMS_VEC_PUSH(&n->retry, p->number);
 }
 
-struct branch *node_branch(struct vms_node *n, uint64_t branch, bool create)
-{
-	struct vms_hlink *l = vms_htab_find(&n->branches, branch);
-	struct branch *b;
-
-	if (l)
-		return vms_hlink_entry(l, struct branch, link);
-	if (!create)
-		return NULL;
-	b = calloc(1, sizeof(*b));
-	vms_assert(b);
-	vms_htab_add(&n->branches, &b->link, branch);
-	return b;
-}
-
 struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create)
 {
 	struct vms_hlink *l = vms_htab_find(&n->gwfloors, gateway);
@@ -195,6 +180,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	vms_htab_init(&n->invals, 1024);
 	vms_htab_init(&n->gwfloors, 64);
 	vms_htab_init(&n->branches, 64);
+	vms_htab_init(&n->volumes, 64);
 	vms_htab_init(&n->segs, 1024);
 	n->nparts = 1u << conf->part_bits;
 	n->part = calloc(n->nparts, sizeof(*n->part));
@@ -298,13 +284,7 @@ void vms_node_close(struct vms_node *n)
 			n->gwfloors.bucket[i] = l->next;
 			free(vms_hlink_entry(l, struct gwfloor, link));
 		}
-	for (uint32_t i = 0; n->branches.bucket && i <= n->branches.mask; i++)
-		while (n->branches.bucket[i]) {
-			struct vms_hlink *l = n->branches.bucket[i];
-
-			n->branches.bucket[i] = l->next;
-			free(vms_hlink_entry(l, struct branch, link));
-		}
+	branch_close(n);
 	segs_close(n);
 	while (n->free_ops) {
 		struct op *o = n->free_ops;
@@ -329,7 +309,6 @@ void vms_node_close(struct vms_node *n)
 	vms_htab_free(&n->conns);
 	vms_htab_free(&n->invals);
 	vms_htab_free(&n->gwfloors);
-	vms_htab_free(&n->branches);
 	if (n->pages)
 		vms_pages_free(n->pages);
 	if (n->wal)
@@ -340,6 +319,7 @@ void vms_node_close(struct vms_node *n)
 static void node_timer(struct vms_node *n)
 {
 	cat_timer(n);
+	branch_timer(n);
 	conn_timer(n);
 	session_timer(n);
 	part_timer(n);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The node and the catalog: a new incarnation by compare, the lists of nodes,
- * gateways, volumes and partitions, their watches, raising the epoch of each
- * partition that lists an earlier process of this node, loss notices.
+ * gateways, volumes, branches and partitions, their watches, raising the epoch of
+ * each partition that lists an earlier process of this node, loss notices.
  *
  * Every decision is a compare on a revision; an unknown outcome is resolved by
  * reading again (rules E2, E7, D7). While the catalog is away everything else
@@ -10,7 +10,8 @@
  */
 #include "backend/node_int.h"
 
-static const char *const prefixes[5] = {"node/", "gateway/", "volume/", "part/", "loss/"};
+static const char *const prefixes[NODE_PREFIXES] = {"node/", "gateway/", "volume/",
+						    "part/", "loss/",	 "branch/"};
 #define RETRY_MS(n) ((n)->tm.tick_ms)
 
 static void phase_go(struct vms_node *n);
@@ -84,19 +85,26 @@ static void on_volume(struct vms_node *n, const struct vms_cat_kv *kv)
 {
 	struct vms_cat_volume v;
 	struct vms_errmsg e;
-	struct branch *b;
 
 	if (!kv->val)
-		return;
-	if (vms_cat_volume_decode(kv, &v, &e)) {
+		branch_on_volume_gone(n, kv->key + strlen("volume/"));
+	else if (vms_cat_volume_decode(kv, &v, &e))
 		node_log(n, VMS_LOG_ERROR, "%s", e.text);
-		return;
-	}
-	b = node_branch(n, v.branch, true);
-	b->known = true;
-	b->write_ack = v.write_ack;
-	b->state = v.state;
-	snprintf(b->name, sizeof(b->name), "%s", v.name);
+	else
+		branch_on_volume(n, &v);
+}
+
+static void on_branch(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_branch b;
+	struct vms_errmsg e;
+
+	if (!kv->val)
+		return; /* its last page is gone: nobody asks for it any more */
+	if (vms_cat_branch_decode(kv, &b, &e))
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+	else
+		branch_on_record(n, &b);
 }
 
 static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
@@ -124,14 +132,15 @@ static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
 static void on_loss(struct vms_node *n, const struct vms_cat_kv *kv)
 {
 	uint64_t count = kv->val ? strtoull(kv->val, NULL, 10) : 0;
-	struct branch *b = node_branch(n, strtoull(kv->key + 5, NULL, 16), true);
+	struct volume *v = node_volume(n, strtoull(kv->key + strlen("loss/"), NULL, 16), true);
 
-	if (count > b->loss)
-		b->loss = count;
+	if (count > v->loss)
+		v->loss = count;
 }
 
 typedef void (*kv_fn)(struct vms_node *n, const struct vms_cat_kv *kv);
-static const kv_fn handlers[5] = {on_node, on_gateway, on_volume, on_part, on_loss};
+static const kv_fn handlers[NODE_PREFIXES] = {on_node, on_gateway, on_volume,
+					      on_part, on_loss,	   on_branch};
 
 /* ---- watches ---- */
 
@@ -160,7 +169,9 @@ WATCH_FN(1)
 WATCH_FN(2)
 WATCH_FN(3)
 WATCH_FN(4)
-static const vms_cat_done_fn watch_fns[5] = {watch_0, watch_1, watch_2, watch_3, watch_4};
+WATCH_FN(5)
+static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {watch_0, watch_1, watch_2,
+							 watch_3, watch_4, watch_5};
 
 /* ---- first load and reload of one prefix, page by page ---- */
 
@@ -196,6 +207,8 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 	else if (n->phase == SP_GATEWAYS && w == 1)
 		n->phase = SP_VOLUMES;
 	else if (n->phase == SP_VOLUMES && w == 2)
+		n->phase = SP_BRANCHES;
+	else if (n->phase == SP_BRANCHES && w == 5)
 		n->phase = SP_PARTS;
 	else if (n->phase == SP_PARTS && w == 3) {
 		n->phase = SP_RUN;
@@ -383,11 +396,14 @@ static void phase_go(struct vms_node *n)
 	case SP_VOLUMES:
 		load(n, 2);
 		break;
+	case SP_BRANCHES:
+		load(n, 5);
+		break;
 	case SP_PARTS:
 		load(n, 3);
 		break;
 	case SP_RUN:
-		for (unsigned w = 0; w < 5; w++)
+		for (unsigned w = 0; w < NODE_PREFIXES; w++)
 			if (!n->watch[w] && n->now_ms >= n->reload_ms[w]) {
 				load(n, w);
 				break;
@@ -493,7 +509,7 @@ void cat_raise_check(struct vms_node *n)
 struct loss_job {
 	struct vms_node *n;
 	struct part *p;
-	uint64_t *branch, *rev, *count;
+	uint64_t *id, *rev, *count; /* of the volumes to tell */
 	unsigned nb, at, written, batch;
 	bool part_done;
 };
@@ -506,15 +522,15 @@ static void loss_end(struct loss_job *j, bool ok)
 
 	n->loss_busy = false;
 	for (unsigned i = 0; ok && i < j->nb; i++) {
-		struct branch *b = node_branch(n, j->branch[i], true);
+		struct volume *v = node_volume(n, j->id[i], true);
 
-		if (j->count[i] + 1 > b->loss)
-			b->loss = j->count[i] + 1;
+		if (j->count[i] + 1 > v->loss)
+			v->loss = j->count[i] + 1;
 	}
-	free(j->branch);
+	free(j->id);
 	free(j->rev);
 	free(j->count);
-	j->branch = NULL;
+	j->id = NULL;
 	if (ok)
 		part_loss_done(n, p);
 	else
@@ -557,7 +573,7 @@ static void loss_write(struct loss_job *j)
 	for (; k < BATCH && j->written + k < j->nb; k++) {
 		unsigned i = j->written + k;
 
-		vms_cat_key_loss(keys[k], j->branch[i]);
+		vms_cat_key_loss(keys[k], j->id[i]);
 		snprintf(vals[k], sizeof(vals[k]), "%llu", (unsigned long long)j->count[i] + 1);
 		cmp[k] = (struct vms_cat_cmp){keys[k], j->rev[i]};
 		op[k] = (struct vms_cat_op){keys[k], vals[k], 0};
@@ -605,7 +621,7 @@ static void loss_get_next(struct loss_job *j)
 		loss_write(j);
 		return;
 	}
-	vms_cat_key_loss(key, j->branch[j->at]);
+	vms_cat_key_loss(key, j->id[j->at]);
 	j->n->cat->ops->get(j->n->cat, key, loss_get_done, j->n);
 }
 
@@ -617,7 +633,7 @@ static struct loss_job *loss_job_of(struct vms_node *n)
 void cat_loss_start(struct vms_node *n, struct part *p)
 {
 	struct loss_job *j;
-	unsigned room = n->branches.n + 1;
+	unsigned room = n->volumes.n + 1;
 
 	if (n->loss_busy || n->raise_busy) {
 		p->state = PS_WAIT;
@@ -630,16 +646,16 @@ void cat_loss_start(struct vms_node *n, struct part *p)
 	memset(j, 0, sizeof(*j));
 	j->n = n;
 	j->p = p;
-	j->branch = calloc(room, 8);
+	j->id = calloc(room, 8);
 	j->rev = calloc(room, 8);
 	j->count = calloc(room, 8);
-	vms_assert(j->branch && j->rev && j->count);
-	for (uint32_t i = 0; i <= n->branches.mask; i++)
-		for (struct vms_hlink *l = n->branches.bucket[i]; l; l = l->next) {
-			struct branch *b = vms_hlink_entry(l, struct branch, link);
+	vms_assert(j->id && j->rev && j->count);
+	for (uint32_t i = 0; i <= n->volumes.mask; i++)
+		for (struct vms_hlink *l = n->volumes.bucket[i]; l; l = l->next) {
+			struct volume *v = vms_hlink_entry(l, struct volume, link);
 
-			if (b->known && b->write_ack == VMS_ACK_MEMORY)
-				j->branch[j->nb++] = l->key;
+			if (v->known && v->write_ack == VMS_ACK_MEMORY)
+				j->id[j->nb++] = l->key;
 		}
 	n->loss_busy = true;
 	n->st.losses++;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Private to backend/node*.c, drain.c, checkpoint.c, replay.c, collect.c,
+ * Private to backend/node*.c, branch.c, drain.c, checkpoint.c, replay.c, collect.c,
  * apply.c: the state of a storage node. One thread owns all of it.
  *
  * Lanes of a partition's sequence, each in seq order:
@@ -202,6 +202,7 @@ struct part {
 	size_t stubs_head;
 	uint64_t clean_pos;  /* no needed piece below this log position */
 	bool state_dirty, copied; /* copied: recs do not ascend by log_pos */
+	bool branch_wait;	  /* the next record names a branch that is not known yet */
 	bool ckpt_told;
 
 	/* collector */
@@ -282,14 +283,40 @@ struct gwfloor {
 	uint64_t incarnation;
 	uint64_t log_pos; /* durable when the log is beyond; 0: durable */
 };
+
+/* A volume of the catalog, by the number it keeps for good. */
+struct volume {
+	struct vms_hlink link; /* key: id */
+	bool known;	       /* has a record */
+	uint8_t write_ack;
+	bool dedup;
+	uint64_t branch; /* the one it is in now */
+	uint64_t lineage;
+	uint64_t loss; /* notices of lost memory-mode writes */
+	struct branch *branches;
+	char name[128];
+};
+
+/* One line of a volume's history. What is below `known` never changes once it is
+ * known, so every replica of a record sees the same. */
 struct branch {
 	struct vms_hlink link; /* key: branch */
-	uint64_t snap_gen, lun_fence; /* floors */
+	uint64_t snap_gen, lun_fence; /* floors, logged */
+	uint64_t gen_min, fence_min;  /* enforced: the floors, what the catalog tells, and
+					 no number below one that was ordered already */
 	bool floor_dirty;
-	bool known; /* a volume in the catalog */
-	uint8_t write_ack, state;
-	uint64_t loss; /* notices of lost memory-mode writes */
-	char name[128];
+	bool asked; /* the catalog is being asked for its record */
+	bool known; /* requests are served, records applied */
+	bool dead;  /* the volume has left it */
+	bool dedup; /* of the volume that owns it */
+	bool salted;
+	uint8_t salt[32]; /* of its dedup domain, when salted */
+	uint64_t lineage, owner;
+	struct volume *volume; /* its owner, or NULL: not in the catalog (yet) */
+	struct branch *next_own;
+	unsigned nancestors;
+	struct vms_cat_ancestor ancestor[VMS_ANCESTORS_MAX]; /* nearest first; limits hold for
+								 all behind them too */
 };
 
 /* ---- ops ---- */
@@ -362,7 +389,18 @@ struct dur {
 	uint64_t seq;
 };
 
-enum start_phase { SP_CLEAN, SP_CLUSTER, SP_NODES, SP_SELF, SP_GATEWAYS, SP_VOLUMES, SP_PARTS, SP_RUN };
+enum start_phase {
+	SP_CLEAN,
+	SP_CLUSTER,
+	SP_NODES,
+	SP_SELF,
+	SP_GATEWAYS,
+	SP_VOLUMES,
+	SP_BRANCHES,
+	SP_PARTS,
+	SP_RUN
+};
+#define NODE_PREFIXES 6u /* of the catalog, loaded and watched */
 
 struct node_stats {
 	uint64_t writes, write_bytes, reads, read_chunks, pages, invalidations, flushes;
@@ -399,8 +437,8 @@ struct vms_node {
 	unsigned cat_prefix_loading;
 	char cat_after[VMS_CAT_KEY_BYTES_MAX];
 	uint64_t load_rev;
-	uint64_t watch[5];
-	uint64_t reload_ms[5];
+	uint64_t watch[NODE_PREFIXES];
+	uint64_t reload_ms[NODE_PREFIXES];
 	bool loss_loaded;
 	struct vms_cat_cluster cluster;
 	uint32_t raise_part[NODE_RAISE_BATCH];
@@ -424,7 +462,11 @@ struct vms_node {
 	unsigned nsessions;
 	struct vms_htab invals;
 	uint64_t next_req;
-	struct vms_htab gwfloors, branches;
+	struct vms_htab gwfloors, branches, volumes;
+	VMS_VEC(uint64_t) branch_ask; /* branches whose records the catalog is asked for */
+	uint64_t branch_ask_ms;	      /* not before */
+	uint64_t branch_asking;	      /* 0: none */
+	bool floors_retry;	      /* some floor met a full log */
 
 	struct op *free_ops;
 	uint64_t wait_bytes;
@@ -492,7 +534,6 @@ struct part *node_part(struct vms_node *n, uint32_t number); /* NULL: none */
 struct part *node_part_make(struct vms_node *n, uint32_t number);
 void part_mark_dirty(struct vms_node *n, struct part *p);
 void part_mark_retry(struct vms_node *n, struct part *p);
-struct branch *node_branch(struct vms_node *n, uint64_t branch, bool create);
 struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create);
 void node_wake_at(struct vms_node *n, uint64_t at_ms);
 /* Connection to the primary of a partition that another node leads; 0: none. */
@@ -506,6 +547,28 @@ static inline bool part_readable(const struct part *p)
 {
 	return p && p->primary && (p->state == PS_ACTIVE || p->was_active);
 }
+
+/* ---- branch.c ---- */
+/* create false: NULL when nothing was ever heard of it. Look at `known`. */
+struct branch *node_branch(struct vms_node *n, uint64_t branch, bool create);
+static inline bool node_branch_known(struct vms_node *n, uint64_t branch)
+{
+	const struct branch *b = node_branch(n, branch, false);
+
+	return b && b->known;
+}
+struct volume *node_volume(struct vms_node *n, uint64_t id, bool create);
+/* Writes below these numbers are refused from now on. */
+void branch_raise(struct branch *b, uint64_t snap_gen, uint64_t fence);
+/* The owner of a branch; NULL: not known. */
+struct volume *branch_volume(struct vms_node *n, uint64_t branch);
+void branch_on_volume(struct vms_node *n, const struct vms_cat_volume *v);
+void branch_on_volume_gone(struct vms_node *n, const char *name);
+void branch_on_record(struct vms_node *n, const struct vms_cat_branch *r);
+/* A record or a volume names a branch that is not known: its record is fetched. */
+void branch_ask(struct vms_node *n, struct branch *b);
+void branch_timer(struct vms_node *n);
+void branch_close(struct vms_node *n);
 
 /* ---- node_cat.c ---- */
 void cat_start(struct vms_node *n);

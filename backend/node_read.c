@@ -255,11 +255,11 @@ static uint64_t read_point(const struct vms_node *n, const struct part *p)
 	return n->mut == MUT_READ_UNCOMMITTED ? p->seq_last : p->committed;
 }
 
-static int read_check(struct part *p, const struct vms_msg *m)
+static int read_check(struct vms_node *n, struct part *p, const struct vms_msg *m)
 {
 	if (!p || !p->known || !p->primary)
 		return VMS_E_NOT_PRIMARY;
-	if (!part_readable(p) || m->epoch > p->conf.epoch)
+	if (!part_readable(p) || m->epoch > p->conf.epoch || !node_branch_known(n, m->branch))
 		return VMS_E_AGAIN;
 	if (m->epoch < p->conf.epoch)
 		return VMS_E_EPOCH;
@@ -283,7 +283,7 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct vms_page page;
 	struct fetch *f;
 	struct rop *o;
-	int rc = read_check(p, m);
+	int rc = read_check(n, p, m);
 
 	if (!rc && (!count || count > VMS_EXTENT_CHUNKS || m->body_bytes % 2))
 		rc = VMS_E_PROTO;
@@ -412,7 +412,7 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct vms_msg re;
 	uint32_t count = 0;
 	unsigned at = 4;
-	int rc = read_check(p, m);
+	int rc = read_check(n, p, m);
 
 	if (!rc && (m->aux & 0xff) == 0)
 		rc = VMS_E_PROTO;

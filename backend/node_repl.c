@@ -123,6 +123,7 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		if (np <= 0)
 			break;
 		p->has_data = true;
+		branch_raise(node_branch(n, r->branch, true), r->snap_gen, 0);
 		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent, r->snap_gen,
 				    true);
 		at = ref.log_pos + VMS_REC_HEADER_BYTES + r->meta_bytes;
@@ -799,11 +800,11 @@ void part_order_ceiling(struct vms_node *n, struct part *p)
 	uint64_t top = p->next_pos + NODE_CEILING_STEP;
 	bool mem = false;
 
-	for (uint32_t i = 0; i <= n->branches.mask && !mem; i++)
-		for (struct vms_hlink *l = n->branches.bucket[i]; l; l = l->next) {
-			struct branch *b = vms_hlink_entry(l, struct branch, link);
+	for (uint32_t i = 0; i <= n->volumes.mask && !mem; i++)
+		for (struct vms_hlink *l = n->volumes.bucket[i]; l; l = l->next) {
+			struct volume *v = vms_hlink_entry(l, struct volume, link);
 
-			mem |= b->known && b->write_ack == VMS_ACK_MEMORY;
+			mem |= v->known && v->write_ack == VMS_ACK_MEMORY;
 		}
 	mem |= p->mem_flag;
 	if (top < p->ceiling_ordered)

@@ -316,6 +316,7 @@ int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_
 	b->snap_gen = r.snap_gen;
 	b->lun_fence = vms_get_le64(meta);
 	b->floor_dirty = true;
+	branch_raise(b, b->snap_gen, b->lun_fence);
 	return 0;
 }
 
@@ -324,7 +325,9 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	uint64_t pos = 0;
 	int rc;
 
-	if (m->branch)
+	if (m->branch && !node_branch_known(n, m->branch))
+		rc = VMS_E_AGAIN; /* once it is answered, the branch is known here */
+	else if (m->branch)
 		rc = floor_branch(n, m->branch, m->snap_gen, m->lun_fence, &pos);
 	else
 		rc = floor_gateway(n, m->aux, m->incarnation, &pos);

@@ -125,9 +125,11 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		return W_WAIT; /* the own watch brings that epoch soon */
 	else if (g && op.incarnation < g->incarnation && n->mut != MUT_NO_INC_FLOOR)
 		rc = VMS_E_INCARNATION;
-	else if (b && m->snap_gen < b->snap_gen)
+	else if (!b || !b->known)
+		rc = VMS_E_AGAIN; /* the own watch brings it soon */
+	else if (m->snap_gen < b->gen_min)
 		rc = VMS_E_SNAP_GEN;
-	else if (b && m->lun_fence < b->lun_fence)
+	else if (m->lun_fence < b->fence_min || b->dead)
 		rc = VMS_E_LUN_FENCE;
 	else if (session_age_check(n, m))
 		rc = waited ? VMS_E_BUSY : VMS_E_TOO_OLD;
@@ -816,11 +818,11 @@ void flush_wait_log(struct vms_node *n, struct conn *c, const struct vms_msg *m,
 
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
-	struct branch *b = node_branch(n, m->branch, false);
+	struct volume *v = branch_volume(n, m->branch);
 	struct flush *f;
 
 	n->st.flushes++;
-	if (b && b->known && b->write_ack == VMS_ACK_DISK) {
+	if (v && v->known && v->write_ack == VMS_ACK_DISK) {
 		node_reply(n, c->id, m, 0); /* whatever was answered is durable */
 		return;
 	}
@@ -857,14 +859,14 @@ static void flush_arm(struct vms_node *n, struct flush *f)
 /* FLUSH tells the loss notices this node knows of the branch. */
 static void flush_answer(struct vms_node *n, struct flush *f, int rc)
 {
-	struct branch *b = node_branch(n, f->req.branch, false);
+	struct volume *v = branch_volume(n, f->req.branch);
 	struct vms_msg re;
 
 	if (!f->conn || !f->req.req_id)
 		return;
 	vms_msg_reply_init(&re, &f->req, rc);
-	if (f->req.type == VMS_MSG_FLUSH && b)
-		re.aux = (uint32_t)b->loss;
+	if (f->req.type == VMS_MSG_FLUSH && v)
+		re.aux = (uint32_t)v->loss;
 	node_send(n, f->conn, &re);
 }
 

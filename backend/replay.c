@@ -77,6 +77,7 @@ static int load_floor(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v
 		b->snap_gen = vms_get_le64(v);
 		b->lun_fence = vms_get_le64(v + 8);
 		b->floor_dirty = true;
+		branch_raise(b, b->snap_gen, b->lun_fence);
 	} else if (kb == 5 && bytes == 8) {
 		node_gwfloor(l->n, vms_get_be32(k + 1), true)->incarnation = vms_get_le64(v);
 	} else {
@@ -176,6 +177,7 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 			if (r->meta_bytes >= 8 && vms_get_le64(r->meta) > b->lun_fence)
 				b->lun_fence = vms_get_le64(r->meta);
 			b->floor_dirty = true;
+			branch_raise(b, b->snap_gen, b->lun_fence);
 		} else {
 			struct gwfloor *g = node_gwfloor(n, r->op.gateway, true);
 

@@ -731,22 +731,43 @@ void rig_node_crash(struct rig *r, unsigned i, bool power)
 	sim_disk_crash(rn->sd, power);
 }
 
-void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack)
+void rig_volume_put(struct rig *r, struct vms_cat_volume v)
 {
-	struct vms_cat_volume v = {.branch = branch,
-				   .lineage = branch,
-				   .size_bytes = 1 << 30,
-				   .snap_gen = 1,
-				   .write_ack = (uint8_t)write_ack,
-				   .state = 1};
 	char key[VMS_CAT_KEY_BYTES_MAX], *val;
 
-	snprintf(v.name, sizeof(v.name), "v%llu", (unsigned long long)branch);
+	v.lineage = v.lineage ? v.lineage : v.branch;
+	v.size_bytes = 1 << 30;
+	v.state = 1;
+	if (!v.name[0])
+		snprintf(v.name, sizeof(v.name), "v%llu", (unsigned long long)v.branch);
 	vms_cat_key_volume(key, v.name, NULL);
 	val = vms_cat_volume_encode(&v);
 	r->revision++;
 	kv_set(r, key, val);
 	free(val);
+}
+
+void rig_branch_put(struct rig *r, struct vms_cat_branch b)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], *val;
+
+	b.lineage = b.lineage ? b.lineage : b.branch;
+	b.owner = b.owner ? b.owner : b.branch;
+	b.state = b.state ? b.state : 1;
+	vms_cat_key_branch(key, b.branch);
+	val = vms_cat_branch_encode(&b);
+	r->revision++;
+	kv_set(r, key, val);
+	free(val);
+}
+
+void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack)
+{
+	rig_branch_put(r, (struct vms_cat_branch){.branch = branch});
+	rig_volume_put(r, (struct vms_cat_volume){.branch = branch,
+						  .snap_gen = 1,
+						  .dedup = true,
+						  .write_ack = (uint8_t)write_ack});
 }
 
 void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bits, uint64_t seed)

@@ -110,6 +110,9 @@ struct rig {
 void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bits, uint64_t seed);
 void rig_close(struct rig *r);
 void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack);
+/* Their records as given (lineage 0: of its own). */
+void rig_volume_put(struct rig *r, struct vms_cat_volume v);
+void rig_branch_put(struct rig *r, struct vms_cat_branch b);
 void rig_node_start(struct rig *r, unsigned i);
 void rig_node_crash(struct rig *r, unsigned i, bool power);
 void rig_run(struct rig *r, uint64_t ms);

@@ -16,6 +16,7 @@
 #include "include/types.h"
 
 #define VMS_SEG_ENTRIES_MAX 64u
+#define VMS_CTR_SEGS_MAX    8064u /* grid segments of one container, 2 GiB */
 
 struct vms_ctr_header {
 	uint64_t ctr;

@@ -565,6 +565,10 @@ static inline struct gw_node *gw_primary(struct vms_gw *gw, uint32_t partition)
 void gw_cat_timer(struct vms_gw *gw);
 void gw_cat_ask_part(struct vms_gw *gw, uint32_t partition);
 void gw_cat_fini(struct vms_gw *gw);
+
+/* gw_volume.c */
+void gw_vols_timer(struct vms_gw *gw);
+void gw_vols_fini(struct vms_gw *gw);
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
 

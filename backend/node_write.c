@@ -54,6 +54,18 @@ static void answer(struct vms_node *n, const struct wreq *w, int status)
 	node_reply(n, w->conn, w->m, status);
 }
 
+/* Names the number to go by: a gateway that the catalog does not reach may need it. */
+static void answer_snap_gen(struct vms_node *n, const struct wreq *w, const struct part *p,
+			    const struct branch *b)
+{
+	struct vms_msg re;
+
+	vms_msg_reply_init(&re, w->m, VMS_E_SNAP_GEN);
+	re.epoch = p->conf.epoch;
+	re.snap_gen = b->gen_min;
+	node_send(n, w->conn, &re);
+}
+
 static struct vms_opid opid_of(const struct vms_msg *m)
 {
 	return (struct vms_opid){m->sender, m->slot, m->incarnation, m->sequence};
@@ -145,7 +157,10 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		n->st.nospc++;
 	if (rc == VMS_E_STALE_SEQ)
 		n->st.stale++;
-	answer(n, w, rc);
+	if (rc == VMS_E_SNAP_GEN)
+		answer_snap_gen(n, w, p, b);
+	else
+		answer(n, w, rc);
 	return W_ANSWERED;
 }
 

@@ -155,9 +155,11 @@ struct vms_cat_snap {
 	uint64_t id; /* of the volume */
 	uint64_t branch, snap_gen;
 	uint64_t size_bytes;
-	uint8_t state; /* 1 being made, 2 complete */
+	uint8_t state; /* enum vms_snap_state */
 	uint64_t created_s;
 };
+enum vms_snap_state { VMS_SNAP_CREATING = 1, VMS_SNAP_COMPLETE = 2 };
+
 /* "open/<volume id>/<gateway>", and "snapopen/<volume id>/<snap_gen>/<gateway>" of
  * gateways that export a snapshot (snap_gen != 0). */
 struct vms_cat_open {

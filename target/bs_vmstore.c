@@ -606,7 +606,7 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	g.n.commands++;
 	/* a LOGICAL UNIT RESET or the end of a session clears tgt's copy */
 	bl->lu.reserve_nexus = cmd->dev->reserve_id;
-	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting;
+	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting && !bl->lu.gone;
 	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
 	cmd->dev->reserve_id = bl->lu.reserve_nexus;
@@ -1109,6 +1109,7 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	id->write_cache = info->write_ack == VMS_ACK_MEMORY;
 	bl->dev->attrs.readonly = info->read_only;
 	bl->lu.shared = info->openers > 1;
+	bl->lu.gone = info->gone;
 }
 
 static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *size)

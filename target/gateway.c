@@ -213,6 +213,8 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	cmd->nriov = 0;
 	if (__builtin_expect(gw->phase != GP_RUN || v->state != GV_OPEN, 0))
 		return done(cmd, VMS_E_STOPPING);
+	if (__builtin_expect(v->gone, 0))
+		return done(cmd, VMS_E_NOENT);
 	if (__builtin_expect(cmd->lba > v->nblocks || cmd->nblocks > v->nblocks - cmd->lba, 0))
 		return done(cmd, VMS_E_RANGE);
 	/* GET LBA STATUS moves no data: a replay has nothing to do for it */
@@ -310,6 +312,7 @@ static void timers(struct vms_gw *gw)
 	gw_cat_timer(gw);
 	gw_node_timer(gw);
 	gw_read_timer(gw);
+	gw_barrier_timer(gw);
 	gw_write_timer(gw);
 	gw_flush_timer(gw);
 }

@@ -49,6 +49,8 @@ enum vms_gw_mutant {
 	VMS_GWM_PARTIAL_BUSY, /* answers BUSY after a piece was applied */
 	VMS_GWM_SKIP_LOSS,    /* a flush does not look for losses */
 	VMS_GWM_ABORT_EARLY,  /* an abort answers before the op is settled */
+	VMS_GWM_NO_HOLD,      /* a barrier's stop is acknowledged and nothing is held */
+	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
 	VMS_GWM_MAX
 };
 
@@ -160,6 +162,7 @@ struct vms_gw_vol_info {
 	uint8_t write_ack;
 	unsigned openers; /* gateways that have it open, this one included */
 	bool read_only;
+	bool gone; /* deleted, exchanged or rolled back under us: every command fails */
 };
 int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes,
 		    uint8_t write_ack, void *arg, struct vms_gw_vol **vol,

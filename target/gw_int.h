@@ -118,6 +118,9 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_PORTS	     32 /* initiator ports whose loss notices are remembered */
 #define GW_OPEN_MS	     20000
 #define GW_WT_CHUNKS_MAX     16 /* larger writes stream past the chunk cache */
+#define GW_HOLD_MS	     1000 /* a barrier holds writes no longer; no factor scales it */
+#define GW_BARRIER_AGE_MS    10000 /* an older one is abandoned by whoever meets it */
+#define GW_BARRIER_LOOK_MS   50	 /* the volume's record is looked at again */
 #define GW_STATUS_EXTENTS    8	/* extents one GET LBA STATUS looks at */
 #define GW_LEASE_FOREVER     UINT64_MAX
 #define GW_HASH		     4096u /* buckets of the tables of what is on its way */
@@ -290,17 +293,18 @@ struct gw_pagereq {
 	struct gw_link waiters;
 };
 
-enum gw_op_state { GO_SLOT = 1, GO_QUEUED, GO_SENT, GO_RETRY };
+enum gw_op_state { GO_SLOT = 1, GO_QUEUED, GO_SENT, GO_RETRY, GO_HELD };
 
 /* One ordered op: one piece of a command, one slot, one sequence (rules C5). */
 struct gw_op {
-	struct gw_link link; /* by state: slot_wait, node's ops, none, retry */
+	struct gw_link link; /* by state: slot_wait, node's ops, none, retry, volume's held */
 	struct gw_op *req_next;
 	struct gw_req *req;
 	struct gw_op *wx_next; /* own writes in flight on the same extent */
 	struct gw_rpc *rpc, *cancel_rpc;
 	enum gw_op_state state;
 	uint8_t kind;
+	bool slotted; /* has its slot and sequence */
 	bool sent_ever;
 	bool unknown; /* a send was lost with its connection: it may have been ordered */
 	bool marked;  /* its chunks are masked in the page cache */
@@ -310,6 +314,7 @@ struct gw_op {
 	uint32_t blk0, nblk; /* logical blocks in the extent */
 	uint32_t slot;
 	uint64_t sequence;
+	uint64_t sent_gen, sent_fence; /* the numbers of its last send */
 	uint64_t data_off; /* in the command's data */
 	uint64_t bytes;	   /* payload */
 	uint64_t due_ms, queued_ms, lost_ms;
@@ -350,6 +355,8 @@ struct gw_stream {
 	uint32_t hits;
 };
 
+struct gw_abandon;
+
 struct vms_gw_vol {
 	struct vms_gw *gw;
 	struct gw_link link;
@@ -358,7 +365,7 @@ struct vms_gw_vol {
 	enum gw_vol_state state;
 	unsigned opens;
 	uint64_t nblocks;
-	bool gone; /* its record was deleted or is being deleted */
+	bool gone; /* it was deleted, or is not what was opened any more: all ends here */
 	uint64_t retry_ms;
 	uint64_t create_bytes;
 	uint8_t create_ack;
@@ -374,6 +381,27 @@ struct vms_gw_vol {
 	uint64_t open_deadline_ms;
 	unsigned open_pending;
 	uint64_t ncmds;
+	/* ops that must not be sent now (gw_barrier.c) */
+	struct gw_link held; /* oldest first */
+	bool stopped;	     /* a barrier says stop */
+	uint64_t stopped_ms;
+	bool behind;	     /* a node refused our numbers: newer ones are to come */
+	uint64_t behind_ms, behind_ask_ms;
+	uint64_t floor_gen; /* highest snap_gen that a refusal named */
+	uint64_t ahead_gen; /* highest one used without the catalog's record of it */
+	struct {
+		uint64_t id;	  /* the barrier in the record; 0: none */
+		uint64_t seen_ms; /* first */
+		uint8_t want;	  /* enum vms_ack_state to be told, 0: nothing */
+		uint8_t told;	  /* told last */
+		bool let_go;	  /* ops went before the release: a veto */
+	} bar;
+	struct {
+		bool busy;
+		uint64_t id, rev, retry_ms;
+		uint8_t state;
+	} ack; /* the one on its way to the catalog */
+	struct gw_abandon *abandon;
 	/* losses of unflushed writes */
 	uint64_t loss, loss_stamp, loss_asked_stamp;
 	struct gw_link loss_wait; /* commands that wait for the check, one at a time */
@@ -397,6 +425,9 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	struct gw_closing *next;
 	struct vms_gw *gw;
 	uint64_t id, rev; /* of the volume; of the registration */
+	/* the veto that goes with it: the volume's key, its revision, the ack */
+	char *vkey, *veto;
+	uint64_t vrev;
 	uint64_t retry_ms;
 	bool busy;
 };
@@ -413,6 +444,8 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	X(ops_sent, "ops sent to primaries, repeats included")                            \
 	X(ops_retried, "ops sent again with the same id")                                 \
 	X(ops_refused, "ops refused for now by a node")                                   \
+	X(ops_fenced, "ops refused because a snapshot or a fence had come before them")   \
+	X(ops_held, "ops that waited for a barrier or for newer numbers")                 \
 	X(ops_too_old, "ops that became too old before they were ordered")                \
 	X(ops_unknown, "ops whose connection was lost before the answer")                 \
 	X(batches, "batches of merged writes")                                            \
@@ -436,6 +469,9 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	X(busy, "commands answered busy")                                                 \
 	X(full, "commands refused because queues were full")                              \
 	X(aborts, "commands aborted")                                                     \
+	X(barriers, "barriers taken part in")                                             \
+	X(barrier_vetoes, "barriers that took so long that writes went on")               \
+	X(barriers_abandoned, "barriers without a coordinator that were ended here")      \
 	X(turns, "loop turns")
 
 struct gw_stats {
@@ -572,6 +608,20 @@ void gw_vols_fini(struct vms_gw *gw);
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
 
+/* gw_barrier.c */
+/* The volume's record was read or has changed. */
+void gw_barrier_look(struct vms_gw_vol *v);
+/* A node says that the op's numbers have passed; it was surely not applied. */
+void gw_barrier_refused(struct vms_gw *gw, struct gw_op *op, uint64_t floor_gen);
+void gw_barrier_timer(struct vms_gw *gw);
+/* The volume closes: what its registration's withdrawal has to carry. */
+void gw_barrier_close(struct vms_gw_vol *v, struct gw_closing *c);
+void gw_barrier_free(struct vms_gw_vol *v);
+static inline bool gw_vol_holds(const struct vms_gw_vol *v)
+{
+	return v->stopped || v->behind;
+}
+
 /* gw_read.c */
 int gw_read_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
 int gw_read_run(struct vms_gw *gw, struct vms_gw_cmd *cmd);
@@ -601,6 +651,11 @@ void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *
 void gw_write_abort(struct vms_gw *gw, struct gw_req *req);
 void gw_writes_send(struct vms_gw *gw);
 void gw_write_timer(struct vms_gw *gw);
+/* The volume stops: what has no slot yet gets none. Then it goes on. */
+void gw_ops_stop(struct vms_gw *gw, struct vms_gw_vol *v);
+void gw_ops_release(struct vms_gw *gw, struct vms_gw_vol *v);
+/* Send the op when that is allowed: front before all others of its node. */
+void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front);
 /* Mask the chunks of own writes in flight in a page that is being installed. */
 void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p);
 bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,

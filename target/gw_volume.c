@@ -21,6 +21,7 @@ static void vol_free(struct vms_gw_vol *v)
 	struct vms_gw *gw = v->gw;
 
 	gw->cat->ops->forget(gw->cat, v);
+	gw_barrier_free(v);
 	if (v->watch_vol)
 		gw->cat->ops->unwatch(gw->cat, v->watch_vol);
 	if (v->watch_open)
@@ -78,11 +79,11 @@ static void vol_fail(struct vms_gw_vol *v, int status, const char *fmt, ...)
 	vol_free(v);
 }
 
-static void vol_again(struct vms_gw_vol *v, enum gw_vol_state state)
+static void vol_again(struct vms_gw_vol *v, enum gw_vol_state state, uint32_t ms)
 {
 	v->state = state;
 	v->busy = false;
-	v->retry_ms = v->gw->now_ms + GW_CAT_RETRY_MS;
+	v->retry_ms = v->gw->now_ms + ms;
 	gw_wake_at(v->gw, v->retry_ms);
 }
 
@@ -97,6 +98,30 @@ static void vol_changed(struct vms_gw_vol *v)
 {
 	if (v->state == GV_OPEN)
 		v->gw->up.vol_changed(v->gw->up.ctx, v);
+}
+
+/* Nothing that happens to it reaches what was opened any more. */
+static void vol_gone(struct vms_gw_vol *v, const char *why)
+{
+	gw_log(v->gw, VMS_LOG_WARN, "volume %s %s: its LUN answers NOT READY from now on",
+	       v->rec.name, why);
+	v->gone = true;
+	gw_barrier_look(v);
+}
+
+/* The record as the catalog has it now. */
+static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
+{
+	uint64_t gen = v->rec.snap_gen, fence = v->rec.lun_fence;
+
+	v->rec = *rec;
+	v->nblocks = rec->size_bytes / VMS_LB_BYTES;
+	if (rec->snap_gen > gen || rec->lun_fence > fence)
+		v->behind = false;
+	/* learned from the nodes, who are ahead of the catalog's answers to us */
+	if (v->rec.snap_gen < v->ahead_gen)
+		v->rec.snap_gen = v->ahead_gen;
+	gw_barrier_look(v);
 }
 
 static void vol_event(void *arg, const struct vms_cat_reply *r)
@@ -119,20 +144,20 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 		if (strcmp(kv->key, key) || kv->mod_revision <= v->rev)
 			continue;
 		v->rev = kv->mod_revision;
-		if (!kv->val) {
-			v->gone = true;
-			vol_changed(v);
+		if (v->gone)
 			continue;
-		}
-		if (vms_cat_volume_decode(kv, &rec, &msg)) {
+		if (!kv->val) {
+			vol_gone(v, "was deleted");
+		} else if (vms_cat_volume_decode(kv, &rec, &msg)) {
 			gw_log(v->gw, VMS_LOG_ERROR, "%s", msg.text);
 			continue;
-		}
-		if (rec.branch != v->rec.branch) {
-			v->gone = true; /* another volume under the same name */
+		} else if (rec.id != v->rec.id || memcmp(rec.uuid, v->rec.uuid, sizeof(rec.uuid))) {
+			vol_gone(v, "was exchanged for another of that name");
+		} else if (rec.branch != v->rec.branch && v->open_rev) {
+			/* tools refuse it while the volume is open */
+			vol_gone(v, "was rolled back while it was open");
 		} else {
-			v->rec = rec;
-			v->nblocks = rec.size_bytes / VMS_LB_BYTES;
+			vol_take(v, &rec);
 			v->gw->kick = true;
 		}
 		vol_changed(v);
@@ -198,7 +223,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		if (v->state == GV_LOSS)
-			vol_again(v, GV_LOSS);
+			vol_again(v, GV_LOSS, GW_CAT_RETRY_MS);
 		else
 			v->again |= 4;
 		return;
@@ -224,7 +249,7 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		if (v->state == GV_LIST)
-			vol_again(v, GV_LIST);
+			vol_again(v, GV_LIST, GW_CAT_RETRY_MS);
 		else
 			v->again |= 2;
 		return;
@@ -253,7 +278,7 @@ static void vol_registered(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		/* the volume changed, or nobody knows: look again */
-		vol_again(v, GV_GET);
+		vol_again(v, GV_GET, GW_CAT_RETRY_MS);
 		return;
 	}
 	v->open_rev = r->revision;
@@ -265,7 +290,7 @@ static void vol_created(void *arg, const struct vms_cat_reply *r)
 	struct vms_gw_vol *v = arg;
 
 	if (r->status)
-		vol_again(v, GV_GET);
+		vol_again(v, GV_GET, GW_CAT_RETRY_MS);
 	else
 		vol_next(v, GV_GET);
 }
@@ -281,7 +306,7 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX], *cval, *vval, *bval;
 
 	if (r->status || !r->nkv) {
-		vol_again(v, GV_GET);
+		vol_again(v, GV_GET, GW_CAT_RETRY_MS);
 		return;
 	}
 	if (vms_cat_cluster_decode(&r->kv[0], &c, &msg)) {
@@ -333,7 +358,7 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 	vms_cat_key_volume(key, v->rec.name, NULL);
 	if (r->status) {
 		if (v->state == GV_GET)
-			vol_again(v, GV_GET);
+			vol_again(v, GV_GET, GW_CAT_RETRY_MS);
 		else
 			v->again |= 1;
 		return;
@@ -371,12 +396,15 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 			 rec.state == 2 ? "deleted" : "shrunk");
 		return;
 	}
-	v->rec = rec;
-	v->nblocks = rec.size_bytes / VMS_LB_BYTES;
 	v->rev = r->kv[0].mod_revision;
+	v->gone = false;
+	vol_take(v, &rec);
 	if (!v->watch_vol)
 		v->watch_vol = gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
-	vol_next(v, GV_REGISTER);
+	if (rec.barrier != VMS_BARRIER_NONE)
+		vol_again(v, GV_GET, GW_BARRIER_LOOK_MS); /* it asks those that are in already */
+	else
+		vol_next(v, GV_REGISTER);
 }
 
 static struct gw_closing *closing_of(struct vms_gw *gw, uint64_t id)
@@ -396,8 +424,12 @@ static void vol_register(struct vms_gw_vol *v)
 				 .incarnation = gw->incarnation};
 	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX], *val;
 
+	if (v->gone || v->rec.barrier != VMS_BARRIER_NONE) {
+		vol_again(v, GV_GET, GW_BARRIER_LOOK_MS);
+		return;
+	}
 	if (closing_of(gw, v->rec.id)) {
-		vol_again(v, GV_REGISTER); /* its withdrawal is on its way */
+		vol_again(v, GV_REGISTER, GW_CAT_RETRY_MS); /* its withdrawal is on its way */
 		return;
 	}
 	vms_cat_key_volume(vkey, v->rec.name, NULL);
@@ -463,7 +495,12 @@ static void vol_run(struct vms_gw_vol *v)
 		return;
 	}
 	if (gw->now_ms - v->start_ms > GW_OPEN_MS) {
-		vol_fail(v, VMS_E_TIMEOUT, "volume %s: the catalog does not answer", v->rec.name);
+		if (v->rec.barrier != VMS_BARRIER_NONE)
+			vol_fail(v, VMS_E_BUSY, "volume %s: one snapshot after the other is being made",
+				 v->rec.name);
+		else
+			vol_fail(v, VMS_E_TIMEOUT, "volume %s: the catalog does not answer",
+				 v->rec.name);
 		return;
 	}
 	if (v->state == GV_NODES) {
@@ -474,8 +511,12 @@ static void vol_run(struct vms_gw_vol *v)
 		if (v->busy)
 			return;
 	}
-	if (v->busy || gw->now_ms < v->retry_ms)
+	if (v->busy)
 		return;
+	if (gw->now_ms < v->retry_ms) {
+		gw_wake_at(gw, v->retry_ms);
+		return;
+	}
 	v->busy = true;
 	switch (v->state) {
 	case GV_GET:
@@ -555,6 +596,7 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 		v->loss_stamp = UINT64_MAX;
 		snprintf(v->rec.name, sizeof(v->rec.name), "%s", name);
 		gw_list_init(&v->loss_wait);
+		gw_list_init(&v->held);
 		gw_list_add(&gw->vols, &v->link);
 	}
 	w->arg = arg;
@@ -567,11 +609,25 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 	return 0;
 }
 
+static void closing_free(struct gw_closing *c)
+{
+	free(c->vkey);
+	free(c->veto);
+	free(c);
+}
+
 static void closing_done(void *arg, const struct vms_cat_reply *r)
 {
 	struct gw_closing *c = arg, **at = &c->gw->closing;
 
 	c->busy = false;
+	if (r->status == VMS_E_CONFLICT && c->veto) {
+		/* the record has changed: without our veto only to "it is over" */
+		free(c->veto);
+		c->veto = NULL;
+		gw_wake_at(c->gw, c->gw->now_ms);
+		return;
+	}
 	if (r->status && r->status != VMS_E_CONFLICT) {
 		c->retry_ms = c->gw->now_ms + GW_CAT_RETRY_MS;
 		gw_wake_at(c->gw, c->retry_ms);
@@ -580,20 +636,24 @@ static void closing_done(void *arg, const struct vms_cat_reply *r)
 	while (*at != c)
 		at = &(*at)->next;
 	*at = c->next;
-	free(c);
+	closing_free(c);
 }
 
 static void closing_run(struct vms_gw *gw)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX];
+	char key[VMS_CAT_KEY_BYTES_MAX], akey[VMS_CAT_KEY_BYTES_MAX];
 
 	for (struct gw_closing *c = gw->closing; c; c = c->next) {
+		unsigned n = c->veto ? 2 : 1;
+
 		if (c->busy || gw->now_ms < c->retry_ms)
 			continue;
 		c->busy = true;
 		vms_cat_key_open(key, c->id, gw->id);
-		gw->cat->ops->txn(gw->cat, &(struct vms_cat_cmp){key, c->rev}, 1,
-				  &(struct vms_cat_op){key, NULL, 0}, 1, closing_done, c);
+		vms_cat_key_ack(akey, c->id, gw->id);
+		gw->cat->ops->txn(gw->cat, (struct vms_cat_cmp[]){{key, c->rev}, {c->vkey, c->vrev}}, n,
+				  (struct vms_cat_op[]){{key, NULL, 0}, {akey, c->veto, 0}}, n,
+				  closing_done, c);
 	}
 }
 
@@ -615,6 +675,7 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	c->gw = gw;
 	c->id = v->rec.id;
 	c->rev = v->open_rev;
+	gw_barrier_close(v, c);
 	c->next = gw->closing;
 	gw->closing = c;
 	v->open_rev = 0;
@@ -641,6 +702,7 @@ void vms_gw_vol_info(const struct vms_gw_vol *v, struct vms_gw_vol_info *out)
 	out->write_ack = v->rec.write_ack;
 	out->openers = v->nopeners;
 	out->read_only = v->gone || v->rec.state != 1;
+	out->gone = v->gone;
 }
 
 /* ---- time ---- */
@@ -689,7 +751,7 @@ void gw_vols_fini(struct vms_gw *gw)
 
 		gw->closing = c->next;
 		gw->cat->ops->forget(gw->cat, c);
-		free(c);
+		closing_free(c);
 	}
 	if (!gw->vols.next)
 		return; /* start failed before the lists were made */

@@ -14,7 +14,6 @@
  */
 #include "target/gw_int.h"
 
-static void op_route(struct vms_gw *gw, struct gw_op *op, bool front);
 static void slots_refill(struct vms_gw *gw);
 
 /* ---- own writes in flight ---- */
@@ -315,7 +314,7 @@ static void op_end(struct vms_gw *gw, struct gw_op *op, int status)
 		gw_rpc_forget(gw, op->cancel_rpc);
 	if (op->marked)
 		own_unmark(gw, op);
-	if (op->state != GO_SLOT)
+	if (op->slotted)
 		gw->slot_free[gw->slot_free_n++] = op->slot;
 	else
 		gw->ops_waiting--;
@@ -425,10 +424,28 @@ static bool op_expired(const struct vms_gw *gw, const struct gw_op *op)
 	return !op->unknown && gw->now_ms - op->req->t_ms > gw->tm.t_op_ms;
 }
 
-static void op_route(struct vms_gw *gw, struct gw_op *op, bool front)
+/* Writes of its volume must not be sent now. */
+static void op_hold(struct vms_gw *gw, struct gw_op *op)
+{
+	op->state = GO_HELD;
+	gw_list_add(&op->req->vol->held, &op->link);
+	gw->st.ops_held++;
+}
+
+/* A CANCEL of an aborted op is no write and goes all the same. */
+static inline bool op_must_wait(const struct gw_op *op)
+{
+	return gw_vol_holds(op->req->vol) && !op->req->aborted;
+}
+
+void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front)
 {
 	struct gw_node *n = gw_primary(gw, op->partition);
 
+	if (op_must_wait(op)) {
+		op_hold(gw, op);
+		return;
+	}
 	if (!n || n->state != GN_READY) {
 		op_retry(gw, op, 2 * GW_RETRY_MS);
 		return;
@@ -503,6 +520,8 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 	op->rpc = gw_rpc_send(gw, n, GR_WRITE, op, &m);
 	if (!op->rpc)
 		return false;
+	op->sent_gen = m.snap_gen;
+	op->sent_fence = m.lun_fence;
 	op->state = GO_SENT;
 	if (!op->sent_ever)
 		op->sent_ms = gw->now_ms;
@@ -545,11 +564,15 @@ static void node_writes_send(struct vms_gw *gw, struct gw_node *n)
 			batch += op->bytes + 1;
 			gw_list_del(&op->link);
 			n->ops_bytes -= op->bytes;
-			if (op_expired(gw, op)) {
-				op->state = GO_RETRY;
+			op->state = GO_RETRY; /* in no queue */
+			if (op->req->vol->gone && !op->unknown) {
+				op_end(gw, op, VMS_E_NOENT);
+			} else if (op_expired(gw, op)) {
 				op_end(gw, op, VMS_E_BUSY);
+			} else if (op_must_wait(op)) {
+				op_hold(gw, op);
 			} else if (gw_primary(gw, op->partition) != n) {
-				op_route(gw, op, false);
+				gw_op_route(gw, op, false);
 			} else if (!op_send(gw, op, n)) {
 				op_retry(gw, op, 2 * GW_RETRY_MS);
 			}
@@ -565,6 +588,36 @@ void gw_writes_send(struct vms_gw *gw)
 			node_writes_send(gw, gw->node[i]);
 }
 
+void gw_ops_stop(struct vms_gw *gw, struct vms_gw_vol *v)
+{
+	gw_each(l, &gw->slot_wait) {
+		struct gw_op *op = gw_entry(l, struct gw_op, link);
+
+		if (op->req->vol != v)
+			continue;
+		gw_list_del(l);
+		op_hold(gw, op);
+	}
+}
+
+void gw_ops_release(struct vms_gw *gw, struct vms_gw_vol *v)
+{
+	vms_assert(!gw_vol_holds(v));
+	while (!gw_list_empty(&v->held)) {
+		struct gw_op *op = gw_entry(v->held.next, struct gw_op, link);
+
+		gw_list_del(&op->link);
+		if (op->slotted) {
+			gw_op_route(gw, op, false);
+		} else {
+			op->state = GO_SLOT;
+			gw_list_add(&gw->slot_wait, &op->link);
+		}
+		gw->want_send = true;
+	}
+	gw_wake_at(gw, gw->now_ms);
+}
+
 static void slots_refill(struct vms_gw *gw)
 {
 	while (gw->slot_free_n && !gw_list_empty(&gw->slot_wait)) {
@@ -574,7 +627,8 @@ static void slots_refill(struct vms_gw *gw)
 		gw->ops_waiting--;
 		op->slot = gw->slot_free[--gw->slot_free_n];
 		op->sequence = gw->next_sequence++;
-		op_route(gw, op, false);
+		op->slotted = true;
+		gw_op_route(gw, op, false);
 	}
 }
 
@@ -643,6 +697,9 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 			op_end(gw, op, VMS_E_CANCELLED);
 		else if (op_expired(gw, op))
 			op_end(gw, op, VMS_E_BUSY);
+		else if ((status == VMS_E_SNAP_GEN || status == VMS_E_LUN_FENCE) &&
+			 !op->req->aborted)
+			gw_barrier_refused(gw, op, m->snap_gen);
 		else
 			op_backoff(gw, op);
 		break;
@@ -690,6 +747,10 @@ void gw_write_abort(struct vms_gw *gw, struct gw_req *r)
 
 			if (op->rpc && !op->cancel_rpc && n->state == GN_READY)
 				cancel_send(gw, op, n);
+		} else if (op->state == GO_HELD && op->unknown &&
+			   !gw_mutant(gw, VMS_GWM_ABORT_EARLY)) {
+			gw_list_del(&op->link);
+			gw_op_route(gw, op, true);
 		} else if (!op->unknown || gw_mutant(gw, VMS_GWM_ABORT_EARLY)) {
 			/* the command may end with its last op */
 			bool last = r->npend == 1;
@@ -723,7 +784,7 @@ void gw_write_timer(struct vms_gw *gw)
 		if (op_expired(gw, op))
 			op_end(gw, op, VMS_E_BUSY);
 		else
-			op_route(gw, op, true);
+			gw_op_route(gw, op, true);
 	}
 	while (!gw_list_empty(&gw->slot_wait)) {
 		struct gw_op *op = gw_entry(gw->slot_wait.next, struct gw_op, link);
@@ -731,6 +792,16 @@ void gw_write_timer(struct vms_gw *gw)
 		if (!op_expired(gw, op))
 			break;
 		op_end(gw, op, VMS_E_BUSY);
+	}
+	gw_each(lv, &gw->vols) {
+		struct vms_gw_vol *v = gw_entry(lv, struct vms_gw_vol, link);
+
+		gw_each(l, &v->held) {
+			struct gw_op *op = gw_entry(l, struct gw_op, link);
+
+			if (op_expired(gw, op))
+				op_end(gw, op, VMS_E_BUSY);
+		}
 	}
 }
 
@@ -760,8 +831,11 @@ static void op_new(struct vms_gw *gw, struct gw_req *r, uint8_t kind, uint64_t l
 	op->req_next = r->ops;
 	r->ops = op;
 	r->npend++;
-	gw_list_add(&gw->slot_wait, &op->link);
 	gw->ops_waiting++;
+	if (gw_vol_holds(r->vol))
+		op_hold(gw, op);
+	else
+		gw_list_add(&gw->slot_wait, &op->link);
 }
 
 static int refuse(struct vms_gw_cmd *cmd, int status)

@@ -30,6 +30,11 @@ void vms_lu_reserve_end(struct vms_lu *lu, uint64_t session)
 		lu->reserve_nexus = 0;
 }
 
+static uint16_t not_ready(const struct vms_lu *lu)
+{
+	return lu->gone ? VMS_ASC_LU_NOT_CONFIGURED : VMS_ASC_BECOMING_READY;
+}
+
 /* Is the command shut out by a reservation? */
 static bool reserved(const struct vms_lu *lu, const struct vms_lu_req *r,
 		     const struct vms_opcode *op)
@@ -71,7 +76,7 @@ static enum vms_lu_answer request_sense(struct vms_lu *lu, struct vms_lu_req *r)
 	}
 	if (!lu->ready && !r->no_lu) {
 		none.key = VMS_SK_NOT_READY;
-		none.asc = VMS_ASC_BECOMING_READY;
+		none.asc = not_ready(lu);
 	}
 	if (r->no_lu) {
 		none.key = VMS_SK_ILLEGAL_REQUEST;
@@ -178,7 +183,7 @@ static enum vms_lu_answer medium(struct vms_lu *lu, struct vms_lu_req *r)
 	struct vms_sense *s = &r->sense;
 
 	if (!lu->ready) {
-		vms_sense_fail(s, VMS_SK_NOT_READY, VMS_ASC_BECOMING_READY);
+		vms_sense_fail(s, VMS_SK_NOT_READY, not_ready(lu));
 		return VMS_LU_END;
 	}
 	if (vms_cdb_parse(r->cdb, r->cdb_bytes, lu->ident.nblocks, &r->io, s))
@@ -233,7 +238,7 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	switch (cdb[0]) {
 	case 0x00:
 		if (!lu->ready)
-			vms_sense_fail(&r->sense, VMS_SK_NOT_READY, VMS_ASC_BECOMING_READY);
+			vms_sense_fail(&r->sense, VMS_SK_NOT_READY, not_ready(lu));
 		return VMS_LU_END;
 	case 0x03:
 		return request_sense(lu, r);

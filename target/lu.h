@@ -20,6 +20,7 @@ struct vms_lu {
 	struct vms_pr pr;
 	bool shared;	/* other gateways have the volume open */
 	bool ready;	/* the volume can be used now */
+	bool gone;	/* never again: it is not what was opened */
 	uint64_t reserve_nexus; /* RESERVE(6/10): id of the session, 0: none */
 };
 

@@ -59,6 +59,9 @@ struct fake {
 	unsigned ncall;
 	struct f_watch watch[32];
 	unsigned nwatch;
+	bool cat_down;		/* calls end with VMS_E_TIMEOUT, events wait in late[] */
+	struct f_call late[64];
+	unsigned nlate;
 
 	struct vms_gw *gw;
 	struct vms_gw_vol *vol;
@@ -83,6 +86,9 @@ struct fake {
 	unsigned nheld;
 	int write_status;   /* != 0: the next writes are refused so */
 	unsigned write_ok_first; /* ... after so many were taken */
+	/* writes with lower numbers are refused; tell_floor: and told the higher one */
+	uint64_t floor_gen, floor_fence;
+	bool tell_floor;
 	int cancel_status;
 	int flush_status;
 	bool corrupt_node1; /* READ_ADDR answers of node 1 are damaged */
@@ -103,6 +109,13 @@ static inline struct f_kv *f_kv_find(const char *key)
 }
 static inline void f_call_add(struct f_call c)
 {
+	if (f.cat_down && c.event) {
+		vms_assert(f.nlate < 64);
+		f.late[f.nlate++] = c;
+		return;
+	}
+	if (f.cat_down)
+		c.status = VMS_E_TIMEOUT;
 	vms_assert(f.ncall < 256);
 	f.call[f.ncall++] = c;
 }
@@ -157,7 +170,7 @@ static void f_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsign
 		if ((k && k->val ? k->rev : 0) != cmp[i].mod_revision)
 			c.status = VMS_E_CONFLICT;
 	}
-	for (unsigned i = 0; i < nop && !c.status; i++) {
+	for (unsigned i = 0; i < nop && !c.status && !f.cat_down; i++) {
 		f_put(op[i].key, op[i].val);
 		if (i + 1 < nop)
 			f.rev--;
@@ -185,6 +198,9 @@ static void f_forget(struct vms_catalog *cat, void *arg)
 	for (unsigned i = 0; i < f.ncall; i++)
 		if (f.call[i].arg == arg)
 			f.call[i].fn = NULL;
+	for (unsigned i = 0; i < f.nlate; i++)
+		if (f.late[i].arg == arg)
+			f.late[i].fn = NULL;
 	for (unsigned i = 0; i < f.nwatch; i++)
 		if (f.watch[i].arg == arg)
 			f.watch[i].fn = NULL;
@@ -206,7 +222,7 @@ static inline void f_call_run(void)
 	memmove(f.call, f.call + 1, --f.ncall * sizeof(c));
 	if (!c.fn)
 		return;
-	for (unsigned i = 0; i < f.nkv && c.key[0] != '\1'; i++) {
+	for (unsigned i = 0; i < f.nkv && c.key[0] != '\1' && !c.status; i++) {
 		struct f_kv *k = &f.kv[i];
 
 		if (c.range ? strncmp(k->key, c.key, strlen(c.key)) : strcmp(k->key, c.key))
@@ -219,6 +235,14 @@ static inline void f_call_run(void)
 						  .mod_revision = k->rev};
 	}
 	c.fn(c.arg, &r);
+}
+
+static inline void f_cat_up(void)
+{
+	f.cat_down = false;
+	for (unsigned i = 0; i < f.nlate; i++)
+		f_call_add(f.late[i]);
+	f.nlate = 0;
 }
 
 /* ---- node side ---- */
@@ -263,6 +287,8 @@ static inline void f_reply(struct f_msg *q, int status, const void *body, uint32
 	re.sender = q->node;
 	re.incarnation = f.incarnation[q->node];
 	re.epoch = 1;
+	if (status == VMS_E_SNAP_GEN)
+		re.snap_gen = q->m.snap_gen;
 	re.sequence = sequence;
 	re.body = body;
 	re.body_bytes = body_bytes;
@@ -315,6 +341,13 @@ static inline void f_write(struct f_msg *q)
 	int n = vms_write_body_decode(&q->m, &kind, pc);
 
 	vms_assert(n > 0);
+	if (q->m.snap_gen < f.floor_gen || q->m.lun_fence < f.floor_fence) {
+		bool gen = q->m.snap_gen < f.floor_gen;
+
+		q->m.snap_gen = f.tell_floor ? f.floor_gen : 0;
+		f_reply(q, gen ? VMS_E_SNAP_GEN : VMS_E_LUN_FENCE, NULL, 0, NULL, 0, 0);
+		return;
+	}
 	if (f.write_status && !f.write_ok_first) {
 		f_reply(q, f.write_status, NULL, 0, NULL, 0, 0);
 		return;

@@ -151,12 +151,19 @@ static void kv_set(struct rig *r, const char *key, const char *val)
 	struct rig_kv *kv = kv_find(r, key);
 
 	if (!kv) {
+		if (!val)
+			return;
 		kv = VMS_VEC_ADD(&r->kv);
 		snprintf(kv->key, sizeof(kv->key), "%s", key);
 	}
 	free(kv->val);
-	kv->val = strdup(val);
-	kv->mod = r->revision;
+	if (val) {
+		kv->val = strdup(val);
+		kv->mod = r->revision;
+	} else {
+		*kv = VMS_VEC_LAST(&r->kv);
+		r->kv.n--;
+	}
 	for (size_t i = 0; i < r->watches.n; i++) {
 		struct rig_watch *w = &r->watches.d[i];
 		struct cat_answer *a;
@@ -557,7 +564,8 @@ static void event(struct rig *r, struct rig_event *e)
 		struct rig_node *rn = &r->node[e->a];
 		struct vms_node_event ev = {.type = VMS_NEV_DISK};
 
-		if (sim_disk_finish(rn->sd, e->b, &ev.disk))
+		if (r->drv ? r->drv->finish(rn->dd, e->b, &ev.disk) :
+			     sim_disk_finish(rn->sd, e->b, &ev.disk))
 			node_event(rn, ev);
 		return;
 	}
@@ -728,7 +736,17 @@ void rig_node_crash(struct rig *r, unsigned i, bool power)
 	vms_node_close(rn->n);
 	rn->n = NULL;
 	rn->life++;
-	sim_disk_crash(rn->sd, power);
+	if (r->drv)
+		r->drv->crash(rn->dd, power);
+	else
+		sim_disk_crash(rn->sd, power);
+}
+
+void rig_put(struct rig *r, const char *key, char *val)
+{
+	r->revision++;
+	kv_set(r, key, val);
+	free(val);
 }
 
 void rig_volume_put(struct rig *r, struct vms_cat_volume v)
@@ -742,9 +760,7 @@ void rig_volume_put(struct rig *r, struct vms_cat_volume v)
 		snprintf(v.name, sizeof(v.name), "v%llu", (unsigned long long)v.branch);
 	vms_cat_key_volume(key, v.name, NULL);
 	val = vms_cat_volume_encode(&v);
-	r->revision++;
-	kv_set(r, key, val);
-	free(val);
+	rig_put(r, key, val);
 }
 
 void rig_branch_put(struct rig *r, struct vms_cat_branch b)
@@ -831,8 +847,12 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		rn->r = r;
 		rn->idx = i;
 		rn->life = 1;
-		rn->sd = sim_disk_new(&dc, vms_rng_u64(&r->rng));
-		rn->disk = sim_disk_ops(rn->sd);
+		if (r->drv) {
+			rn->dd = r->drv->make(r, i, vms_rng_u64(&r->rng), d_schedule, rn, &rn->disk);
+		} else {
+			rn->sd = sim_disk_new(&dc, vms_rng_u64(&r->rng));
+			rn->disk = sim_disk_ops(rn->sd);
+		}
 		vms_assert(vms_node_format(&rn->disk, &conf, &e) == 0);
 		rig_node_start(r, i);
 	}
@@ -848,7 +868,10 @@ void rig_close(struct rig *r)
 
 	for (unsigned i = 0; i < r->nnodes; i++) {
 		vms_node_close(r->node[i].n);
-		sim_disk_free(r->node[i].sd);
+		if (r->drv)
+			r->drv->free(r->node[i].dd);
+		else
+			sim_disk_free(r->node[i].sd);
 	}
 	while (pop(r, &e)) {
 		if (e.type == RE_CAT) {

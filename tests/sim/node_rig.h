@@ -36,11 +36,22 @@ struct rig_cat {
 	struct rig *r;
 	struct rig_node *owner;
 };
+/* Another kind of disk than sim_disk; NULL in rig.drv: that one. */
+struct rig_disk_drv {
+	/* An operation of id ends at now + delay when schedule(node, delay, id) is called. */
+	void *(*make)(struct rig *r, unsigned idx, uint64_t seed,
+		      void (*schedule)(void *ctx, uint64_t delay_us, uint64_t id), void *ctx,
+		      struct vms_disk *out);
+	bool (*finish)(void *d, uint64_t id, struct vms_disk_event *ev);
+	void (*crash)(void *d, bool power);
+	void (*free)(void *d);
+};
 struct rig_node {
 	struct rig *r;
 	unsigned idx;
 	struct vms_node *n;
 	struct sim_disk *sd;
+	void *dd; /* with rig.drv, instead of sd */
 	struct vms_disk disk;
 	struct rig_cat cat;
 	uint64_t deadline_ms;
@@ -105,6 +116,7 @@ struct rig {
 	uint32_t container_bytes, mutant;
 	bool verbose;
 	uint64_t space_bytes;
+	const struct rig_disk_drv *drv;
 };
 
 void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bits, uint64_t seed);
@@ -113,6 +125,8 @@ void rig_volume(struct rig *r, uint64_t branch, unsigned write_ack);
 /* Their records as given (lineage 0: of its own). */
 void rig_volume_put(struct rig *r, struct vms_cat_volume v);
 void rig_branch_put(struct rig *r, struct vms_cat_branch b);
+/* A catalog transaction of its own: val is freed; NULL deletes the key. */
+void rig_put(struct rig *r, const char *key, char *val);
 void rig_node_start(struct rig *r, unsigned i);
 void rig_node_crash(struct rig *r, unsigned i, bool power);
 void rig_run(struct rig *r, uint64_t ms);

@@ -191,6 +191,10 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 		return VMS_E_CORRUPT;
 	p = node_part_make(n, r->partition);
 	part_rec_put(n, p, r, ref, false);
+	/* the index has its number, but not yet its entry: it was never swept */
+	if (r->type == VMS_REC_CTR_OPEN && r->meta_bytes >= 8 && r->seq > p->replay_applied &&
+	    vms_get_le64(r->meta) < p->swept_below)
+		p->swept_below = vms_get_le64(r->meta);
 	if (r->seq <= p->replay_applied && r->type == VMS_REC_DRAIN)
 		drained_before(n, p, r);
 	if (r->seq <= p->replay_applied && r->type == VMS_REC_TRIM)

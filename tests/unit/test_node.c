@@ -826,11 +826,71 @@ static void test_trim(void)
 	rig_close(&R);
 }
 
+/* A container whose number is in the index, but not its entry, because it was
+ * opened after the checkpoint: the next start must not take it for a swept one. */
+static bool opened_after_checkpoint(void)
+{
+	struct vms_node *n = R.node[0].n;
+	struct part *p = node_part(n, 0);
+	uint8_t v[96], k[3] = {'P'};
+
+	if (!p || vms_meta_get(&R.node[0].disk, k, 3, v, sizeof(v)) < 56)
+		return false;
+	for (size_t i = 0; i < p->ctrs.n; i++) {
+		uint8_t ck[9] = {'C'}, cv[64];
+
+		vms_put_be64(ck + 1, p->ctrs.d[i].number);
+		if (p->ctrs.d[i].chunks && vms_get_le64(v + 48) > p->ctrs.d[i].number &&
+		    vms_meta_get(&R.node[0].disk, ck, 9, cv, sizeof(cv)) == VMS_E_NOENT)
+			return true;
+	}
+	return false;
+}
+
+static void test_opened_not_swept(void)
+{
+	static uint8_t b[CHUNK];
+	unsigned i, hits = 0;
+	struct rig_reply re;
+
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	up(1, 1, 0, 41, VMS_ACK_DISK);
+	for (i = 0; i < 6000 && hits < 3; i++) {
+		struct w w = {.kind = VMS_WRITE_DATA, .chunk = (uint16_t)(i % 1000), .data = b,
+			      .bytes = CHUNK, .sequence = ++R.gw[0].next_seq[0]};
+
+		fill(b, i);
+		R.gw[0].epoch[0] = node_part(R.node[0].n, 0)->conf.epoch;
+		write_send(0, &w, &re);
+		while (!re.done && rig_step(&R))
+			;
+		CU_ASSERT_EQUAL_FATAL(re.status, 0);
+		rig_reply_free(&re);
+		if (!opened_after_checkpoint())
+			continue;
+		hits++;
+		rig_node_crash(&R, 0, false);
+		rig_node_start(&R, 0);
+		CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+		rig_gw_connect(&R, 0, 0);
+		rig_gw_connect(&R, 1, 0);
+		rig_run(&R, 25000); /* checkpoints, and what they remove */
+	}
+	CU_ASSERT_EQUAL(hits, 3);
+	for (unsigned k = i > 1000 ? i - 1000 : 0; k < i; k++)
+		expect(0, k % 1000, k);
+	R.gen_bytes = 0;
+	R.container_bytes = 0;
+	rig_close(&R);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_write_read), VMS_TEST(test_late), VMS_TEST(test_invalidate),
 	VMS_TEST(test_caw),	   VMS_TEST(test_drain), VMS_TEST(test_crash),
 	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss), VMS_TEST(test_space),
 	VMS_TEST(test_nospc),	   VMS_TEST(test_trim),
+	VMS_TEST(test_opened_not_swept),
 };
 
 VMS_TEST_MAIN("node", tests)

@@ -6,6 +6,7 @@
 #   make check-long     the full counts (hours)
 #   make check-asan     unit and simulator tests in a sanitizer build
 #   make check-deps     who includes what
+#   make check-model OPS=2000000 [SEED=7]   the real engine against an oracle in memory
 #   make check-scsi, check-kill, check-image, check-guest   one real-process test
 #   make sim SEEDS=1..10000
 #   make lint, make format
@@ -15,6 +16,11 @@ check-long:
 	B=$(B) scripts/check --long
 check-deps:
 	scripts/check-deps
+
+OPS ?= 2000000
+SEED ?= 1
+check-model: $(B)/tests/test_model
+	VMS_MODEL_OPS=$(OPS) VMS_MODEL_SEED=$(SEED) $<
 
 ASAN_SEEDS ?= 1..50
 check-asan:
@@ -45,5 +51,5 @@ lint:
 format:
 	clang-format -i $(shell git diff --name-only --diff-filter=d main -- '*.c' '*.h')
 
-.PHONY: check check-long check-deps check-asan check-scsi check-kill check-image \
+.PHONY: check check-long check-model check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format

@@ -95,10 +95,17 @@ static void job_written(struct vms_node *n, struct dio *d, int status)
 			   (unsigned long long)j->ctr, vms_err_text(status));
 		return;
 	}
-	if (j->type == VMS_REC_DRAIN || j->type == VMS_REC_REMAP)
+	if (j->type == VMS_REC_DRAIN || j->type == VMS_REC_REMAP) {
 		moves_finish(n, p, j);
-	else
+	} else {
+		struct ctr *c = part_ctr(p, j->ctr);
+
+		/* not before: a checkpoint would take the index's word for a header or
+		 * footer that its sync did not cover, and replay would not repeat it */
+		c->state = j->type == VMS_REC_CTR_OPEN ? 1 : 2;
+		c->dirty = true;
 		job_end(n, p, j);
+	}
 	apply_run(n, p);
 }
 
@@ -511,10 +518,8 @@ static void ctr_open_start(struct vms_node *n, struct part *p, const struct vms_
 		p->applied = r->seq;
 		return;
 	}
-	c->state = 1;
 	c->epoch = r->epoch;
 	c->incarnation = h.incarnation;
-	c->dirty = true;
 	if (p->open_ordered == number) {
 		p->open_ordered = 0;
 		p->open_ctr = number;
@@ -540,8 +545,6 @@ static void ctr_seal_start(struct vms_node *n, struct part *p, const struct vms_
 		p->applied = r->seq;
 		return;
 	}
-	c->state = 2;
-	c->dirty = true;
 	f.nchunks = c->chunks;
 	j = job_new(n, p, r, 1);
 	j->ctr = number;

@@ -71,6 +71,7 @@ $(B)/bin/$(notdir $(basename $(1))): $(call obj,$(1)) $(LIB_ALL)
 endef
 $(foreach m,$(wildcard $(MAINS)),$(eval $(call progtmpl,$(m))))
 LIBS_vmstore-bench = -liscsi
+LIBS_vmstore = -lnbd
 
 # Unit tests: tests/unit/test_X.c, one CUnit program each.
 UNIT = $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))

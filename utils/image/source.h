@@ -18,7 +18,10 @@
 struct image_src;
 
 struct image_src_conf {
-	const char *path; /* "-": standard input, as raw bytes */
+	const char *path;   /* "-": standard input, as raw bytes */
+	const char *format; /* QEMU's name; NULL: find out */
+	bool raw;	    /* NULL format means raw: QEMU is not asked */
+	bool follow;	    /* other files that the image names may be read too */
 };
 
 /* offset and len are multiples of 4096, but for the end of the image. Data lies
@@ -35,6 +38,13 @@ void image_src_close(struct image_src *s);
 
 /* IMAGE_BYTES_UNKNOWN: a pipe, whose end is not known before it is read. */
 uint64_t image_src_bytes(const struct image_src *s);
+
+const char *image_src_format(const struct image_src *s);
+/* "size, time of the last change" of the file: what tells that it is still the same one.
+ * Empty for what has neither. */
+const char *image_src_identity(const struct image_src *s);
+/* Go on from here, a multiple of 4096; not for a pipe. */
+void image_src_seek(struct image_src *s, uint64_t offset);
 
 /* buf: IMAGE_PIECE_BYTES, written for data only. 1: a piece; 0: the end; VMS_E_*. */
 int image_src_next(struct image_src *s, uint8_t *buf, struct image_piece *p,

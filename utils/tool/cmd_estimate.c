@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "utils/image/estimate.h"
+#include "utils/image/format.h"
 #include "utils/image/source.h"
 #include "utils/lib/fmt.h"
 #include "utils/lib/progress.h"
@@ -17,13 +18,15 @@ struct job {
 	struct image_est *est;
 	struct vms_progress bar;
 	uint64_t done;
+	bool follow;
 	uint8_t *buf;
 };
 
 /* 0 or VMS_E_*. */
 static int count_file(struct job *j, const char *path, struct vms_errmsg *e)
 {
-	struct image_src_conf conf = {.path = path};
+	struct image_src_conf conf = {
+		.path = path, .follow = j->follow, .raw = !image_format_maybe(path)};
 	struct image_piece p;
 	struct image_src *s;
 	int rc = image_src_open(&s, &conf, e);
@@ -73,9 +76,9 @@ static void print_json(const struct image_est *est, char **names, unsigned n)
 	}
 	image_est_total(est, &c);
 	tool_print_json(json_pack(
-	    "{so so sI sb sI}", "files", files, "total", counts_json(&c), "chunk_bytes",
-	    (json_int_t)VMS_CHUNK_BYTES, "exact", image_est_one_of(est) == 1, "one_of",
-	    (json_int_t)image_est_one_of(est)));
+		"{so so sI sb sI}", "files", files, "total", counts_json(&c),
+		"chunk_bytes", (json_int_t)VMS_CHUNK_BYTES, "exact",
+		image_est_one_of(est) == 1, "one_of", (json_int_t)image_est_one_of(est)));
 }
 
 static void row(struct vms_table *tab, const char *name, const struct image_est_counts *c)
@@ -94,8 +97,8 @@ static void row(struct vms_table *tab, const char *name, const struct image_est_
 
 static void print_table(const struct image_est *est, char **names, unsigned n)
 {
-	struct vms_table *tab =
-	    vms_table_open("<file|>size|>zeros|>unique|>duplicate|>shared|>added|>ratio");
+	struct vms_table *tab = vms_table_open(
+		"<file|>size|>zeros|>unique|>duplicate|>shared|>added|>ratio");
 	char stored[VMS_SIZE_TEXT_MAX], data[VMS_SIZE_TEXT_MAX];
 	struct image_est_counts c;
 
@@ -120,15 +123,18 @@ static void print_table(const struct image_est *est, char **names, unsigned n)
 static int run(struct cmd_call *c)
 {
 	uint64_t memory = MEMORY_BYTES, total = 0;
+	struct job j = {0};
 	const struct vms_opt opts[] = {
-	    {0, "memory", VMS_OPT_SIZE, &memory, "SIZE",
-	     "for the table of fingerprints (default 512M: 68 GiB of distinct content)"},
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "memory", VMS_OPT_SIZE, &memory, "SIZE",
+		 "for the table of fingerprints (default 512M: 68 GiB of distinct "
+		 "content)"},
+		{0, "follow", VMS_OPT_FLAG, &j.follow, NULL,
+		 "read files that an image names, too (backing files, extents)"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	bool sized = true;
-	struct job j = {0};
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
@@ -136,7 +142,9 @@ static int run(struct cmd_call *c)
 	code = TOOL_OK;
 	/* Sizes first: for the progress bar, and for a table no larger than needed. */
 	for (unsigned i = 0; i < c->n; i++) {
-		struct image_src_conf conf = {.path = c->arg[i]};
+		struct image_src_conf conf = {.path = c->arg[i],
+					      .follow = j.follow,
+					      .raw = !image_format_maybe(c->arg[i])};
 		struct image_src *s;
 
 		if (image_src_open(&s, &conf, &e))
@@ -154,7 +162,8 @@ static int run(struct cmd_call *c)
 		image_est_close(j.est);
 		free(j.buf);
 		return tool_fail(
-		    c->t, "no memory for a table of that size: say a smaller --memory");
+			c->t,
+			"no memory for a table of that size: say a smaller --memory");
 	}
 	vms_progress_open(&j.bar, stderr, c->t->json, "estimate", 0, sized ? total : 0,
 			  vms_clock_ms());
@@ -175,20 +184,20 @@ static int run(struct cmd_call *c)
 }
 
 const struct cmd cmd_estimate = {
-    .name = "estimate",
-    .args = "FILE... [--memory SIZE] [--json]",
-    .brief = "what dedup would save on files, before they are stored",
-    .about =
-	"Counts what deduplication would save on files, in chunks of 4 KiB; needs no\n"
-	"cluster. `-` is standard input. When the table of fingerprints is full, a sample\n"
-	"is counted, and the result says so. Columns:\n"
-	"    zeros      holes and zeros, which are never stored\n"
-	"    unique     content that is in this file only\n"
-	"    duplicate  repeated within the file\n"
-	"    shared     content that is also in another of the files\n"
-	"    added      what the files before this one lacked\n"
-	"    ratio      data by distinct content",
-    .min = 1,
-    .max = CMD_ARGS_MAX,
-    .run = run,
+	.name = "estimate",
+	.args = "FILE... [--memory SIZE] [--follow] [--json]",
+	.brief = "what dedup would save on files, before they are stored",
+	.about = "Counts what deduplication would save on files, in chunks of 4 KiB; "
+		 "needs no\n"
+		 "cluster; images are read through QEMU. `-` is standard input. When the table of\n"
+		 "fingerprints is full, a sample is counted, and the result says so. Columns:\n"
+		 "    zeros      holes and zeros, which are never stored\n"
+		 "    unique     content that is in this file only\n"
+		 "    duplicate  repeated within the file\n"
+		 "    shared     content that is also in another of the files\n"
+		 "    added      what the files before this one lacked\n"
+		 "    ratio      data by distinct content",
+	.min = 1,
+	.max = CMD_ARGS_MAX,
+	.run = run,
 };

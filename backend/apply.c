@@ -246,8 +246,10 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 	}
 	for (unsigned i = 0; i < j->nm; i++) {
 		struct vms_move *m = &j->m[i];
-		struct vms_ovl_ext *e =
-			vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
+		struct vms_ovl_ext *e;
+
+		part_ref_count(n, p, m, false);
+		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
 					m->snap_gen, p->primary);
 		struct vms_ovl_chunk *c;
 		struct vms_ovl_view v;
@@ -305,6 +307,8 @@ static void moves_write(struct vms_node *n, struct part *p, struct apply_job *j)
 			sg.e[sg.n].addr = j->m[i].to;
 			sg.e[sg.n].crc = j->m[i].crc;
 			sg.e[sg.n].valid = j->m[i].valid;
+			sg.e[sg.n].has_fp = j->m[i].has_fp;
+			memcpy(sg.e[sg.n].fp, j->m[i].fp, sizeof(sg.e[sg.n].fp));
 			sg.n++;
 		}
 	vms_seg_encode(j->buf, &sg);
@@ -596,7 +600,7 @@ static void share(struct part *p, const struct vms_rec *r)
 
 		if (!c || c->shared)
 			continue;
-		c->shared = true;
+		c->shared = c->sharing = true;
 		c->dirty = true;
 	}
 }

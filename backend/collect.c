@@ -82,20 +82,29 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, ui
 	}
 }
 
+/* Containers that other partitions may refer to are not this collector's. */
+static bool foreign(const struct ctr *c)
+{
+	return c->shared || c->sharing;
+}
+
 static bool worth(struct vms_node *n, struct part *p)
 {
-	uint64_t total = 0, live = 0;
+	uint64_t total = 0, live = 0, all = 0;
 	bool dead = false;
 
 	VMS_VEC_FOREACH(&p->ctrs, c) {
 		if (c->state == 3)
 			continue;
+		all += c->live;
+		if (foreign(c))
+			continue;
 		total += c->chunks;
 		live += c->live;
-		dead |= c->state == 2 && c->live == 0 && !c->sweeping &&
+		dead |= c->state == 2 && c->live == 0 && !c->sweeping && !c->refs_ordered &&
 			c->moved_seq <= p->safe_seq;
 	}
-	p->live_chunks = live;
+	p->live_chunks = all;
 	if (dead)
 		return true;
 	if (total <= live + (live ? 16 : 0) || total * 100 <= live * n->conf.gc_target_percent)
@@ -146,8 +155,8 @@ static void sweep_order(struct vms_node *n, struct part *p)
 	unsigned k = 0;
 
 	VMS_VEC_FOREACH(&p->ctrs, c)
-		if (c->marked && c->state == 2 && c->mark == 0 && !c->sweeping &&
-		    c->moved_seq <= p->safe_seq && k < 256) {
+		if (c->marked && c->state == 2 && c->mark == 0 && !c->sweeping && !foreign(c) &&
+		    !c->refs_ordered && c->moved_seq <= p->safe_seq && k < 256) {
 			dead[k] = c;
 			vms_put_le64(meta + 8 * k++, c->number);
 		}
@@ -168,7 +177,7 @@ static bool victims(struct vms_node *n, struct part *p)
 	bool any = false;
 
 	VMS_VEC_FOREACH(&p->ctrs, c) {
-		if (c->state == 3 || c->sweeping)
+		if (c->state == 3 || c->sweeping || foreign(c))
 			continue;
 		total += c->chunks;
 		live += c->live;
@@ -178,7 +187,7 @@ static bool victims(struct vms_node *n, struct part *p)
 		struct ctr *best = NULL;
 
 		VMS_VEC_FOREACH(&p->ctrs, c)
-			if (c->state == 2 && !c->sweeping && !c->victim && c->live &&
+			if (c->state == 2 && !c->sweeping && !c->victim && !foreign(c) && c->live &&
 			    c->live * 4 < c->chunks * 3ull &&
 			    (!best || c->live * best->chunks < best->live * c->chunks))
 				best = c;

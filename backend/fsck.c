@@ -35,6 +35,7 @@ struct check {
 	bool have_ident; /* key V was read: part_bits is known */
 	VMS_VEC(vms_addr) refs;
 	VMS_VEC(uint64_t) dead, known;
+	uint8_t held[(1u << VMS_PART_BITS_MAX) / 8]; /* partitions this node has */
 	uint8_t block[VMS_CHUNK_BYTES];
 };
 
@@ -142,6 +143,16 @@ static void check_log(struct check *c)
 
 /* ---- index ---- */
 
+static void held_set(struct check *c, uint32_t partition)
+{
+	c->held[partition / 8] |= (uint8_t)(1u << partition % 8);
+}
+
+static bool held(const struct check *c, uint32_t partition)
+{
+	return c->held[partition / 8] >> partition % 8 & 1;
+}
+
 static void key_text(const uint8_t *key, uint32_t n, char *out, size_t room)
 {
 	size_t at = 0;
@@ -172,16 +183,16 @@ static void check_page(struct check *c, const uint8_t *key, uint32_t key_bytes, 
 		if (a == VMS_ADDR_HOLE)
 			continue;
 		c->out->addresses++;
-		if (a == VMS_ADDR_ASK || vms_addr_is_log(a, c->out->part_bits) ||
-		    vms_addr_partition(a, c->out->part_bits) != p.key.partition)
+		if (a == VMS_ADDR_ASK || vms_addr_is_log(a, c->out->part_bits))
 			bad(c,
 			    "page of partition %u, branch %" PRIu64
 			    ", sub-extent %u, chunk %u: %016" PRIx64
-			    " is no container address of that partition",
+			    " is no container address",
 			    p.key.partition, p.key.branch, p.key.subext, i, a);
 		else
 			VMS_VEC_PUSH(&c->refs, a);
 	}
+	held_set(c, p.key.partition);
 }
 
 static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
@@ -199,6 +210,8 @@ static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uin
 	}
 	if (key_bytes && key[0] == 'I')
 		check_page(c, key, key_bytes, val, (uint32_t)n);
+	if (key_bytes == 3 && key[0] == 'P')
+		held_set(c, vms_get_be16(key + 1));
 	if (key_bytes == 9 && key[0] == 'C' && n >= 4) {
 		uint64_t ctr = vms_get_be64(key + 1);
 
@@ -349,7 +362,11 @@ void vms_fsck(const struct vms_disk *disk, vms_fsck_read_fn ctr_read, void *ctx,
 
 		for (j = i + 1; j < c->refs.n && vms_addr_container(c->refs.d[j]) == ctr; j++)
 			;
-		check_container(c, ctr, i, j);
+		/* deduplicated into a partition that other nodes have */
+		if (!held(c, vms_addr_partition(c->refs.d[i], c->out->part_bits)))
+			out->foreign += j - i;
+		else
+			check_container(c, ctr, i, j);
 	}
 	rc = disk->ops->ctr_list(disk->ctx, add_bytes, c);
 	if (rc)
@@ -429,7 +446,9 @@ int vms_fsck_main(const char *dir)
 	if (f.errors > LINES_MAX)
 		printf("... and %" PRIu64 " more\n", f.errors - LINES_MAX);
 	printf("%s: node %" PRIu64 ", %" PRIu64 " log records, %" PRIu64 " index values, %" PRIu64
-	       " pages, %" PRIu64 " chunks in %" PRIu64 " containers: %" PRIu64 " errors\n",
-	       dir, f.node_id, f.log_records, f.values, f.pages, f.chunks, f.containers, f.errors);
+	       " pages, %" PRIu64 " chunks in %" PRIu64 " containers, %" PRIu64
+	       " references to other nodes: %" PRIu64 " errors\n",
+	       dir, f.node_id, f.log_records, f.values, f.pages, f.chunks, f.containers, f.foreign,
+	       f.errors);
 	return f.errors ? 4 : 0;
 }

@@ -13,6 +13,7 @@
 
 struct vms_fsck {
 	uint64_t values, pages, addresses, chunks, containers, container_bytes;
+	uint64_t foreign; /* addresses in partitions that this node does not have */
 	uint64_t log_records, log_bytes;
 	uint64_t errors;
 	unsigned part_bits;

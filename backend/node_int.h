@@ -93,8 +93,10 @@ struct ctr {
 	uint64_t mark;	  /* counted by the running mark */
 	uint64_t moved_seq; /* last record that moved a chunk out */
 	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
+	uint32_t refs_ordered; /* references to it in ordered records that are not applied */
 	uint8_t state;	  /* 1 open, 2 sealed, 3 dead */
 	bool shared;	  /* other partitions may refer to it (SHARE record) */
+	bool sharing;	  /* a SHARE names it, applied or not */
 	bool dirty;	  /* changed since the last checkpoint */
 	bool marked;	  /* was sealed when the running mark began */
 	bool sweeping;	  /* a SWEEP names it */
@@ -630,6 +632,8 @@ int part_order(struct vms_node *n, struct part *p, struct vms_rec *r, const stru
 void part_rec_put(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		  struct vms_rec_ref ref, bool live);
 void part_truncate(struct vms_node *n, struct part *p, uint64_t from);
+/* A reference to a container of its own partition is ordered (on), or settled. */
+void part_ref_count(struct vms_node *n, struct part *p, const struct vms_move *m, bool on);
 void part_recs_pop(struct part *p, uint64_t below_pos);
 int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		    const uint8_t *raw, uint32_t bytes);

@@ -72,38 +72,77 @@ void part_recs_pop(struct part *p, uint64_t below_pos)
 	}
 }
 
-static void pin_moves(struct vms_node *n, struct part *p, const struct vms_rec *r, bool on)
+static void pin_move(struct vms_node *n, struct part *p, const struct vms_move *m, bool on)
+{
+	struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
+						m->snap_gen, on);
+	struct vms_ovl_chunk *c;
+
+	if (m->flags & VMS_MOVE_RANGE) {
+		/* one record alone may name it: a second one would make holes of
+		 * what was drained in between */
+		for (uint32_t x = 0; e && x < e->nranges; x++)
+			if (e->range[x].seq == m->from_seq && e->range[x].first == m->chunk)
+				e->range[x].pins = on;
+		if (e)
+			vms_ovl_ext_tidy(&n->ovl, e);
+		return;
+	}
+	c = e ? vms_ovl_chunk_get(&n->ovl, e, m->chunk, on) : NULL;
+	if (!c)
+		return;
+	if (on) {
+		c->pins++;
+	} else if (c->pins) {
+		c->pins--;
+		vms_ovl_chunk_tidy(&n->ovl, c);
+	}
+	vms_ovl_ext_tidy(&n->ovl, e);
+}
+
+void part_ref_count(struct vms_node *n, struct part *p, const struct vms_move *m, bool on)
+{
+	uint64_t number = vms_addr_container(m->to);
+	struct ctr *c;
+
+	if (!(m->flags & VMS_MOVE_REF) ||
+	    vms_addr_partition(m->to, n->conf.part_bits) != p->number)
+		return;
+	/* its CTR_OPEN may not be applied yet (replay) */
+	c = on ? part_ctr_add(p, number) : part_ctr(p, number);
+	if (on)
+		c->refs_ordered++;
+	else if (c && c->refs_ordered)
+		c->refs_ordered--;
+}
+
+/* A DRAIN or REMAP is ordered (on), or void: what it names stays until then. */
+static void moves_hold(struct vms_node *n, struct part *p, const struct vms_rec *r, bool on)
 {
 	struct vms_move m[VMS_SEG_ENTRIES_MAX];
 	int k = vms_rec_moves_decode(r, m, VMS_SEG_ENTRIES_MAX);
 
 	for (int i = 0; i < k; i++) {
-		struct vms_ovl_ext *e;
-		struct vms_ovl_chunk *c;
+		if (r->type == VMS_REC_DRAIN)
+			pin_move(n, p, &m[i], on);
+		part_ref_count(n, p, &m[i], on);
+	}
+	if (on)
+		p->moves_ordered++;
+	else
+		p->moves_ordered--;
+}
 
-		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m[i].branch, m[i].extent,
-				    m[i].snap_gen, on);
-		if (m[i].flags & VMS_MOVE_RANGE) {
-			/* one record alone may name it: a second one would make holes of
-			 * what was drained in between */
-			for (uint32_t x = 0; e && x < e->nranges; x++)
-				if (e->range[x].seq == m[i].from_seq &&
-				    e->range[x].first == m[i].chunk)
-					e->range[x].pins = on;
-			if (e)
-				vms_ovl_ext_tidy(&n->ovl, e);
-			continue;
-		}
-		c = e ? vms_ovl_chunk_get(&n->ovl, e, m[i].chunk, on) : NULL;
-		if (!c)
-			continue;
-		if (on) {
-			c->pins++;
-		} else if (c->pins) {
-			c->pins--;
-			vms_ovl_chunk_tidy(&n->ovl, c);
-		}
-		vms_ovl_ext_tidy(&n->ovl, e);
+/* A SWEEP or SHARE is ordered (on), or void. */
+static void ctrs_named(struct part *p, const struct vms_rec *r, bool on)
+{
+	for (uint32_t i = 0; i + 8 <= r->meta_bytes; i += 8) {
+		struct ctr *c = part_ctr(p, vms_get_le64(r->meta + i));
+
+		if (c && r->type == VMS_REC_SWEEP)
+			c->sweeping = on;
+		else if (c)
+			c->sharing = on || c->shared;
 	}
 }
 
@@ -157,14 +196,15 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 			p->mem_last = r->seq;
 		break;
 	case VMS_REC_DRAIN:
+	case VMS_REC_REMAP:
 		if (copied || r->seq <= p->replay_applied)
 			break;
-		pin_moves(n, p, r, true);
-		p->moves_ordered++;
+		moves_hold(n, p, r, true);
 		break;
-	case VMS_REC_REMAP:
+	case VMS_REC_SWEEP:
+	case VMS_REC_SHARE:
 		if (!copied && r->seq > p->replay_applied)
-			p->moves_ordered++;
+			ctrs_named(p, r, true);
 		break;
 	case VMS_REC_TRIM:
 		if (!copied && r->seq > p->replay_applied)
@@ -257,14 +297,15 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 		if (!pr || s <= p->committed)
 			continue;
 		if ((pr->type == VMS_REC_DRAIN || pr->type == VMS_REC_REMAP ||
-		     pr->type == VMS_REC_TRIM) &&
+		     pr->type == VMS_REC_TRIM || pr->type == VMS_REC_SWEEP ||
+		     pr->type == VMS_REC_SHARE) &&
 		    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) > 0) {
-			if (r.type == VMS_REC_DRAIN)
-				pin_moves(n, p, &r, false);
 			if (r.type == VMS_REC_TRIM)
 				p->trims_ordered--;
+			else if (r.type == VMS_REC_SWEEP || r.type == VMS_REC_SHARE)
+				ctrs_named(p, &r, false);
 			else
-				p->moves_ordered--;
+				moves_hold(n, p, &r, false);
 		}
 	}
 	vms_assert(from > p->applied);

@@ -55,7 +55,7 @@ static int load_ctr(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v, 
 						    l->n->conf.part_bits));
 	c = part_ctr_add(p, vms_get_be64(k + 1));
 	c->state = v[0];
-	c->shared = v[1] & 1;
+	c->shared = c->sharing = v[1] & 1;
 	c->segs = vms_get_le32(v + 4);
 	c->chunks = (uint32_t)vms_get_le64(v + 8);
 	c->epoch = vms_get_le64(v + 16);

@@ -223,6 +223,7 @@ static void each_index_damage_is_named(void)
 	struct vms_meta_batch b = {0};
 	struct vms_page_key k = {PART, 7, 12, 1};
 	uint8_t key[VMS_PAGE_KEY_BYTES], val[VMS_PAGE_VAL_BYTES], ckey[9] = {'C'}, v[40] = {3};
+	uint8_t pkey[3] = {'P'};
 	struct vms_page p = {.key = k};
 
 	setup();
@@ -251,6 +252,17 @@ static void each_index_damage_is_named(void)
 	p.entry[1] = vms_addr_make(ctr + 5, 8192);
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	finds("not in the index", 2);
+	/* another partition's: to be found elsewhere, unless this node has that one too */
+	p.entry[1] = vms_addr_make(vms_ctr_first(PART + 1, PART_BITS) + 1, 8192);
+	vms_page_val_encode(val, &p);
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	CU_ASSERT_EQUAL(check(), 0);
+	CU_ASSERT_EQUAL(result.foreign, 1);
+	vms_put_be16(pkey + 1, PART + 1);
+	vms_meta_batch_put(&b, pkey, sizeof(pkey), v, sizeof(v));
 	commit(&b);
 	finds("not in the index", 2);
 	p.entry[1] = 0;

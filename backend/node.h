@@ -89,7 +89,7 @@ void vms_node_turn_end(struct vms_node *n, uint64_t now_ms);
 void vms_node_close(struct vms_node *n);
 
 /* Status for `vmstore-ring status`, ADMIN and tests: JSON object, caller frees
- * (json_decref). what: "status", "partitions", "space", "stats". */
+ * (json_decref). what: "status", "partitions", "space", "stats", "sessions". */
 struct json_t;
 struct json_t *vms_node_json(struct vms_node *n, const char *what);
 

@@ -119,6 +119,20 @@ static json_t *stats(struct vms_node *n)
 	return o;
 }
 
+/* Gateways as this node knows them. live: ops and cached pages of that process may
+ * still be in use. */
+static json_t *sessions(struct vms_node *n)
+{
+	json_t *a = json_array();
+
+	for (struct session *s = n->sessions; s; s = s->next)
+		json_array_append_new(
+		    a, json_pack("{s:I, s:I, s:b, s:b}", "gateway", (json_int_t)s->gateway,
+				 "incarnation", (json_int_t)s->incarnation, "live", s->live,
+				 "connected", s->conn != 0));
+	return a;
+}
+
 static json_t *status(struct vms_node *n)
 {
 	unsigned led = 0, active = 0, backup = 0, waiting = 0;
@@ -163,10 +177,13 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what)
 		return space(n);
 	if (!strcmp(what, "stats"))
 		return stats(n);
+	if (!strcmp(what, "sessions"))
+		return sessions(n);
 	return status(n);
 }
 
-/* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats"}. */
+/* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats" |
+ * "sessions"}. */
 void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	json_t *q = json_loadb((const char *)m->body, m->body_bytes, 0, NULL), *a;

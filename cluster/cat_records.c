@@ -360,9 +360,9 @@ int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out,
 	out->branch = dec_u64(&d, "branch", INT64_MAX);
 	out->snap_gen = dec_u64(&d, "snap_gen", INT64_MAX);
 	out->size_bytes = dec_u64(&d, "size_bytes", VMS_VOL_BYTES_MAX);
-	out->state = (uint8_t)dec_u64(&d, "state", 2);
+	out->state = (uint8_t)dec_u64(&d, "state", VMS_SNAP_DELETING);
 	if (!out->state)
-		dec_bad(&d, "state", "is not 1 or 2");
+		dec_bad(&d, "state", "is not 1, 2 or 3");
 	out->created_s = dec_u64(&d, "created_s", INT64_MAX);
 	return dec_close(&d);
 }

@@ -148,7 +148,7 @@ struct vms_cat_branch {
 	unsigned nancestors;
 	struct vms_cat_ancestor ancestor[VMS_ANCESTORS_MAX]; /* nearest first */
 };
-/* "snap/<volume>@<snap>" */
+/* "snap/<volume>@<snap>". Only a complete one can be read, cloned or exported. */
 struct vms_cat_snap {
 	char volume[128], name[104];
 	uint8_t uuid[16];
@@ -158,7 +158,7 @@ struct vms_cat_snap {
 	uint8_t state; /* enum vms_snap_state */
 	uint64_t created_s;
 };
-enum vms_snap_state { VMS_SNAP_CREATING = 1, VMS_SNAP_COMPLETE = 2 };
+enum vms_snap_state { VMS_SNAP_CREATING = 1, VMS_SNAP_COMPLETE = 2, VMS_SNAP_DELETING = 3 };
 
 /* "open/<volume id>/<gateway>", and "snapopen/<volume id>/<snap_gen>/<gateway>" of
  * gateways that export a snapshot (snap_gen != 0). */

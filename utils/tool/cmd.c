@@ -134,6 +134,7 @@ bool cmd_parse(struct cmd_call *c, const struct vms_opt *opts, int *code)
 		cmd_usage(c, "unexpected argument '%s'", c->arg[c->cmd->max]);
 		return false;
 	}
+	*code = TOOL_OK;
 	return true;
 }
 

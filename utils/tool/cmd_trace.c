@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* vmstore trace: what initiators do with a volume, as the gateways tell it. */
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "utils/tool/cmds.h"
 
-static volatile sig_atomic_t stop;
+static bool stop; /* the output is closed */
 static vms_net_conn tracers[64]; /* connections to gateways that send lines */
 static unsigned tracing, answered;
 static uint64_t trace_t0_us;
 static struct vms_errmsg trace_error;
-
-static void on_signal(int sig)
-{
-	stop = 1;
-}
 
 static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 {
@@ -89,7 +83,6 @@ static int run_trace(struct cmd_call *c)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct sigaction sa = {.sa_handler = on_signal};
 	struct vms_admin via = {.ctx = t, .send = send_frame};
 	struct tool_names names;
 	struct vms_errmsg e = {""};
@@ -118,10 +111,9 @@ static int run_trace(struct cmd_call *c)
 		asked++;
 	}
 	tool_names_free(&names);
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
+	tool_catch_signals();
 	t0 = vms_clock_ms();
-	while (!stop && (!for_ms || vms_clock_ms() - t0 < for_ms)) {
+	while (!stop && !tool_interrupted() && (!for_ms || vms_clock_ms() - t0 < for_ms)) {
 		vms_net_flush(t->net);
 		vms_net_poll(t->net, 50);
 		if (!tracing && (answered >= asked || vms_clock_ms() - t0 > 3000)) {

@@ -31,6 +31,40 @@ int tool_fail(struct tool *t, const char *fmt, ...)
 	return TOOL_FAILED;
 }
 
+void tool_note(struct tool *t, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (t->json)
+		return;
+	fflush(stdout);
+	fprintf(stderr, "%s: ", t->prog);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int sig)
+{
+	interrupted = 1;
+}
+
+void tool_catch_signals(void)
+{
+	struct sigaction sa = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &sa, NULL);
+	sigaction(SIGTERM, &sa, NULL);
+}
+
+bool tool_interrupted(void)
+{
+	return interrupted;
+}
+
 int tool_print_json(json_t *j)
 {
 	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
@@ -61,6 +95,38 @@ static void say_hello(struct tool *t, vms_net_conn c)
 	(void)vms_net_send(t->net, c, &m);
 }
 
+static struct tool_peer *peer_of(const struct tool *t, vms_net_conn c)
+{
+	struct tool_peer *p = t->peers;
+
+	while (p && p->conn != c)
+		p = p->next;
+	return p;
+}
+
+static void peer_unlink(struct tool *t, struct tool_peer *p)
+{
+	struct tool_peer **at = &t->peers;
+
+	while (*at && *at != p)
+		at = &(*at)->next;
+	if (*at)
+		*at = p->next;
+	p->next = NULL;
+	p->conn = 0;
+	p->up = p->queued = false;
+}
+
+/* The request under way is over. */
+static void peer_done(struct tool_peer *p, int status, const char *why)
+{
+	if (!p->waiting)
+		return;
+	p->waiting = p->queued = false;
+	p->status = status;
+	snprintf(p->why, sizeof(p->why), "%s", why);
+}
+
 static void on_connected(void *ctx, vms_net_conn c)
 {
 	struct tool *t = ctx;
@@ -72,14 +138,15 @@ static void on_connected(void *ctx, vms_net_conn c)
 static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 {
 	struct tool *t = ctx;
+	struct tool_peer *p;
 
 	if (t->cc && vms_cat_conn_closed(t->cc, c, err, why, vms_clock_ms()))
 		return;
-	if (c == t->conn) {
-		snprintf(t->why, sizeof(t->why), "%s", why);
-		t->status = t->up ? VMS_E_DISCONNECTED : VMS_E_TIMEOUT;
-		t->ended = true;
-		t->conn = 0;
+	p = peer_of(t, c);
+	if (p) {
+		peer_done(p, p->up ? VMS_E_DISCONNECTED : VMS_E_TIMEOUT, why);
+		snprintf(p->why, sizeof(p->why), "%s", why);
+		peer_unlink(t, p);
 	} else if (t->gone) {
 		t->gone(t->frame_arg, c, why);
 	}
@@ -88,30 +155,32 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 {
 	struct tool *t = ctx;
+	const char *text;
+	struct tool_peer *p;
 
 	if (t->cc && vms_cat_conn_frame(t->cc, c, m, vms_clock_ms()))
 		return;
-	if (c != t->conn) {
+	p = peer_of(t, c);
+	if (!p) {
 		if (t->frame && m->type != VMS_MSG_HELLO)
 			t->frame(t->frame_arg, c, m);
 		return;
 	}
 	if (m->type == VMS_MSG_HELLO) {
-		t->up = true;
-		if (m->status) {
-			t->status = m->status;
-			snprintf(t->why, sizeof(t->why), "%s", vms_err_text(m->status));
-			t->ended = true;
-		}
+		p->up = !m->status;
+		if (m->status)
+			peer_done(p, m->status, vms_err_text(m->status));
+		else if (p->queued)
+			(void)vms_net_send(t->net, c, &p->m);
+		p->queued = false;
 		return;
 	}
-	if (!(m->flags & VMS_F_REPLY) || m->req_id != t->want_req)
+	if (!(m->flags & VMS_F_REPLY) || !p->waiting || m->req_id != p->m.req_id)
 		return;
-	t->status = m->status;
-	snprintf(t->why, sizeof(t->why), "%s", vms_err_text(m->status));
-	json_decref(t->answer);
-	t->answer = vms_admin_json(m);
-	t->ended = true;
+	json_decref(p->answer);
+	p->answer = vms_admin_json(m);
+	text = json_string_value(json_object_get(p->answer, "error"));
+	peer_done(p, m->status, text ? text : vms_err_text(m->status));
 }
 
 static int send_frame(void *ctx, uint64_t conn, const struct vms_msg *m)
@@ -161,7 +230,6 @@ void tool_close(struct tool *t)
 		vms_cat_conn_free(t->cc);
 	t->cc = NULL;
 	vms_net_free(t->net);
-	json_decref(t->answer);
 	vms_settings_close(&t->set);
 }
 
@@ -188,6 +256,7 @@ struct waiting {
 	bool done;
 	int status;
 	bool more;
+	uint64_t revision;
 	struct tool_kvs *out;
 };
 
@@ -198,6 +267,7 @@ static void on_reply(void *arg, const struct vms_cat_reply *r)
 	w->done = true;
 	w->status = r->status;
 	w->more = r->more;
+	w->revision = r->revision;
 	for (unsigned i = 0; w->out && i < r->nkv; i++) {
 		struct tool_kv kv = {.key = strdup(r->kv[i].key),
 				     .val = strdup(r->kv[i].val),
@@ -238,6 +308,7 @@ static int wait_for(struct tool *t, struct waiting *w, const char *what, struct 
 		}
 		pump(t, 50);
 	}
+	t->revision = w->revision;
 	if (w->status == VMS_E_TIMEOUT || w->status == VMS_E_DISCONNECTED) {
 		why = vms_cat_conn_why(t->cc, NULL);
 		return vms_fail(msg, w->status, "%s: no answer from the catalog%s%s", what,
@@ -287,110 +358,201 @@ int tool_txn(struct tool *t, const struct vms_cat_cmp *cmp, unsigned ncmp,
 	return wait_for(t, &w, nop ? op[0].key : "transaction", msg);
 }
 
-/* ---- other processes ---- */
-
-static void begin(struct tool *t, const char *address)
+uint64_t tool_watch(struct tool *t, const char *prefix, uint64_t from_revision,
+		    vms_cat_done_fn event, void *arg)
 {
-	t->conn = vms_net_connect(t->net, address);
-	t->up = t->ended = false;
-	t->status = 0;
-	t->why[0] = 0;
-	json_decref(t->answer);
-	t->answer = NULL;
-	t->want_req++;
-	if (t->want_req == 1)
-		t->want_req = 2; /* 1 is HELLO's */
+	struct vms_catalog *c = catalog(t);
+
+	return c->ops->watch(c, prefix, from_revision, event, arg);
 }
 
-static int finish(struct tool *t, const char *address, const char *what, uint32_t timeout_ms,
-		  void (*progress)(void *arg, uint64_t waited_ms), void *arg,
-		  struct vms_errmsg *msg)
+void tool_unwatch(struct tool *t, uint64_t watch)
 {
-	uint64_t t0 = vms_clock_ms(), said = t0;
-	const char *text;
+	struct vms_catalog *c = catalog(t);
 
-	while (!t->ended && vms_clock_ms() - t0 < timeout_ms) {
+	if (watch)
+		c->ops->unwatch(c, watch);
+}
+
+void tool_wait(struct tool *t, uint32_t ms)
+{
+	pump(t, ms > 50 ? 50 : (int)ms);
+}
+
+/* ---- other processes ---- */
+
+void tool_peer_open(struct tool *t, struct tool_peer *p)
+{
+	if (p->conn)
+		return;
+	p->conn = vms_net_connect(t->net, p->address);
+	p->up = p->queued = false;
+	p->why[0] = 0;
+	p->next = t->peers;
+	t->peers = p;
+}
+
+void tool_peer_close(struct tool *t, struct tool_peer *p)
+{
+	vms_net_conn c = p->conn;
+
+	if (c) {
+		peer_unlink(t, p);
+		vms_net_close(t->net, c);
+	}
+	p->waiting = false;
+	json_decref(p->answer);
+	p->answer = NULL;
+}
+
+static void peer_begin(struct tool *t, struct tool_peer *p)
+{
+	tool_peer_open(t, p);
+	p->waiting = true;
+	p->queued = false;
+	p->status = VMS_E_TIMEOUT;
+	snprintf(p->why, sizeof(p->why), "no answer");
+	json_decref(p->answer);
+	p->answer = NULL;
+}
+
+void tool_peer_send(struct tool *t, struct tool_peer *p, const struct vms_msg *m)
+{
+	uint64_t last = p->m.req_id;
+
+	peer_begin(t, p);
+	p->m = *m;
+	p->m.req_id = last < 2 ? 2 : last + 1; /* 1 is HELLO's */
+	/* The core on the other side refuses frames before HELLO is answered. */
+	p->queued = !p->up;
+	if (p->up)
+		(void)vms_net_send(t->net, p->conn, &p->m);
+}
+
+void tool_peer_ask(struct tool *t, struct tool_peer *p, const char *call, json_t *req)
+{
+	struct vms_admin via = {.ctx = t, .send = send_frame};
+
+	peer_begin(t, p);
+	if (!req)
+		req = json_object();
+	if (call)
+		json_object_set_new(req, "call", json_string(call));
+	p->m.req_id = p->m.req_id < 2 ? 2 : p->m.req_id + 1;
+	(void)vms_admin_send_json(&via, p->conn, NULL, call ? VMS_MSG_ADMIN : VMS_MSG_STATS,
+				  p->m.req_id, 0, req);
+	json_decref(req);
+}
+
+static unsigned peers_waiting(const struct tool_peer *p, unsigned n)
+{
+	unsigned left = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		left += p[i].waiting;
+	return left;
+}
+
+bool tool_peers_wait(struct tool *t, struct tool_peer *p, unsigned n, uint32_t timeout_ms,
+		     bool (*enough)(void *arg), void *arg)
+{
+	uint64_t t0 = vms_clock_ms();
+	unsigned left;
+
+	while ((left = peers_waiting(p, n)) && vms_clock_ms() - t0 < timeout_ms) {
+		if (enough && enough(arg))
+			break;
 		pump(t, 50);
-		if (progress && vms_clock_ms() - said >= 1000) {
-			said = vms_clock_ms();
-			progress(arg, said - t0);
-		}
 	}
-	if (!t->ended) {
-		t->status = VMS_E_TIMEOUT;
-		snprintf(t->why, sizeof(t->why), "no answer within %u s",
-			 (timeout_ms ? timeout_ms : HELLO_MS_MAX) / 1000);
+	for (unsigned i = 0; left && i < n; i++) {
+		char why[64];
+
+		snprintf(why, sizeof(why), "no answer within %.1f s", timeout_ms / 1000.0);
+		peer_done(&p[i], VMS_E_TIMEOUT, why);
 	}
-	if (t->conn) {
-		vms_net_close(t->net, t->conn);
-		t->conn = 0;
-		pump(t, 0);
+	return !left;
+}
+
+struct calling {
+	void (*progress)(void *arg, uint64_t waited_ms);
+	void *arg;
+	uint64_t t0, said;
+};
+
+static bool still_there(void *arg)
+{
+	struct calling *c = arg;
+
+	if (c->progress && vms_clock_ms() - c->said >= 1000) {
+		c->said = vms_clock_ms();
+		c->progress(c->arg, c->said - c->t0);
 	}
-	if (!t->status)
-		return 0;
-	text = json_string_value(json_object_get(t->answer, "error"));
-	return vms_fail(msg, t->status, "%s at %s: %s", what, address, text ? text : t->why);
+	return false;
+}
+
+static int peer_result(struct tool *t, struct tool_peer *p, const char *what,
+		       struct vms_errmsg *msg)
+{
+	int rc = p->status;
+
+	if (rc)
+		vms_fail(msg, rc, "%s at %s: %s", what, p->address, p->why);
+	tool_peer_close(t, p);
+	pump(t, 0);
+	return rc;
 }
 
 int tool_call(struct tool *t, const char *address, const char *call, json_t *req,
 	      uint32_t timeout_ms, json_t **answer, struct vms_errmsg *msg)
 {
-	struct vms_admin via = {.ctx = t, .send = send_frame};
+	struct tool_peer p = {.conn = 0};
 	int rc;
 
-	if (!req)
-		req = json_object();
-	if (call)
-		json_object_set_new(req, "call", json_string(call));
-	begin(t, address);
-	(void)vms_admin_send_json(&via, t->conn, NULL, call ? VMS_MSG_ADMIN : VMS_MSG_STATS,
-				  t->want_req, 0, req);
-	json_decref(req);
-	rc = finish(t, address, call ? call : "statistics", timeout_ms, NULL, NULL, msg);
-	if (rc)
-		return rc;
-	if (!t->answer)
+	snprintf(p.address, sizeof(p.address), "%s", address);
+	tool_peer_ask(t, &p, call, req);
+	tool_peers_wait(t, &p, 1, timeout_ms, NULL, NULL);
+	*answer = json_incref(p.answer);
+	rc = peer_result(t, &p, call ? call : "statistics", msg);
+	if (!rc && !*answer)
 		return vms_fail(msg, VMS_E_PROTO, "%s: the answer is no JSON text", address);
-	*answer = t->answer;
-	t->answer = NULL;
-	return 0;
+	if (rc) {
+		json_decref(*answer);
+		*answer = NULL;
+	}
+	return rc;
 }
 
-int tool_request(struct tool *t, const char *address, struct vms_msg *m, uint32_t timeout_ms,
-		 void (*progress)(void *arg, uint64_t waited_ms), void *arg,
+int tool_request(struct tool *t, const char *address, const struct vms_msg *m,
+		 uint32_t timeout_ms, void (*progress)(void *arg, uint64_t waited_ms), void *arg,
 		 struct vms_errmsg *msg)
 {
-	uint64_t t0 = vms_clock_ms();
+	struct tool_peer p = {.conn = 0};
+	struct calling c = {progress, arg, vms_clock_ms(), vms_clock_ms()};
 
-	begin(t, address);
-	/* The core on the other side refuses frames before HELLO is answered. */
-	while (!t->up && !t->ended && vms_clock_ms() - t0 < HELLO_MS_MAX)
-		pump(t, 50);
-	m->req_id = t->want_req;
-	if (t->up && !t->ended)
-		(void)vms_net_send(t->net, t->conn, m);
-	else
-		timeout_ms = 0;
-	return finish(t, address, vms_msg_type_name(m->type), timeout_ms, progress, arg, msg);
+	snprintf(p.address, sizeof(p.address), "%s", address);
+	tool_peer_send(t, &p, m);
+	tool_peers_wait(t, &p, 1, timeout_ms, still_there, &c);
+	return peer_result(t, &p, vms_msg_type_name(m->type), msg);
 }
 
 vms_net_conn tool_connect(struct tool *t, const char *address, struct vms_errmsg *msg)
 {
+	struct tool_peer p = {.conn = 0};
 	uint64_t t0 = vms_clock_ms();
 	vms_net_conn c;
 
-	begin(t, address);
-	while (!t->up && !t->ended && vms_clock_ms() - t0 < HELLO_MS_MAX)
+	snprintf(p.address, sizeof(p.address), "%s", address);
+	tool_peer_open(t, &p);
+	while (p.conn && !p.up && vms_clock_ms() - t0 < HELLO_MS_MAX)
 		pump(t, 50);
-	c = t->conn;
-	t->conn = 0;
-	if (!t->up || t->ended) {
+	c = p.conn;
+	if (!p.up) {
 		vms_fail(msg, VMS_E_DISCONNECTED, "%s: %s", address,
-			 t->why[0] ? t->why : "no answer");
-		if (c)
-			vms_net_close(t->net, c);
+			 p.why[0] ? p.why : "no answer");
+		tool_peer_close(t, &p);
 		return 0;
 	}
+	peer_unlink(t, &p);
 	return c;
 }
 

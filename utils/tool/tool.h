@@ -14,6 +14,8 @@
 #include "utils/lib/settings.h"
 #include "utils/lib/vec.h"
 
+struct tool_peer;
+
 enum tool_exit { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_DEGRADED = 3 };
 
 struct tool {
@@ -22,13 +24,8 @@ struct tool {
 	bool json;
 	struct vms_net *net;
 	struct vms_cat_conn *cc; /* made by the first catalog call */
-	/* the one remote call under way */
-	vms_net_conn conn;
-	bool up, ended;
-	uint64_t want_req;
-	int status;
-	json_t *answer;
-	char why[192];
+	uint64_t revision;	/* of the catalog, in its last answer */
+	struct tool_peer *peers; /* with a connection */
 	/* frames that are no answer (trace) */
 	void (*frame)(void *arg, vms_net_conn c, const struct vms_msg *m);
 	void (*gone)(void *arg, vms_net_conn c, const char *why);
@@ -44,6 +41,12 @@ void tool_close(struct tool *t);
 
 /* "PROG: text" on stderr; returns TOOL_FAILED. */
 __attribute__((format(printf, 2, 3))) int tool_fail(struct tool *t, const char *fmt, ...);
+/* The same without being an error; silent when JSON is wanted. */
+__attribute__((format(printf, 2, 3))) void tool_note(struct tool *t, const char *fmt, ...);
+/* From the first call on SIGINT and SIGTERM only set a flag, so that what is under way
+ * can be undone. Has one come? */
+void tool_catch_signals(void);
+bool tool_interrupted(void);
 /* j pretty on stdout; takes the reference. */
 int tool_print_json(json_t *j);
 
@@ -71,7 +74,40 @@ static inline bool tool_txn_again(int rc)
 }
 #define TOOL_TRIES 10
 
+/* Every later change under prefix; event is called while the tool waits for
+ * anything (cluster/catalog.h). */
+uint64_t tool_watch(struct tool *t, const char *prefix, uint64_t from_revision,
+		    vms_cat_done_fn event, void *arg);
+void tool_unwatch(struct tool *t, uint64_t watch);
+/* Waits at most ms for something to happen, and handles it. */
+void tool_wait(struct tool *t, uint32_t ms);
+
 /* ---- other processes ---- */
+
+/* A process and the last request to it. Several of them work in parallel. */
+struct tool_peer {
+	char name[64], address[128];
+	struct tool_peer *next;
+	vms_net_conn conn; /* 0: none */
+	bool up;	   /* HELLO is answered */
+	bool waiting;	   /* for an answer */
+	bool queued;	   /* the request waits for HELLO */
+	struct vms_msg m;
+	int status;	/* of the last request: 0 or VMS_E_* */
+	char why[192];	/* it failed */
+	json_t *answer; /* ADMIN, STATS: the text of the answer */
+};
+/* Connects, unless it is connected. */
+void tool_peer_open(struct tool *t, struct tool_peer *p);
+void tool_peer_close(struct tool *t, struct tool_peer *p);
+/* A frame without body or payload (FLOOR, TRIM). */
+void tool_peer_send(struct tool *t, struct tool_peer *p, const struct vms_msg *m);
+/* ADMIN, or STATS (call NULL); req: taken over, may be NULL. */
+void tool_peer_ask(struct tool *t, struct tool_peer *p, const char *call, json_t *req);
+/* Until all have answered (true), or none has for timeout_ms, or enough() says so.
+ * Who did not answer has status VMS_E_TIMEOUT. */
+bool tool_peers_wait(struct tool *t, struct tool_peer *p, unsigned n, uint32_t timeout_ms,
+		     bool (*enough)(void *arg), void *arg);
 
 /* One ADMIN (call NULL: STATS) request to address, on a connection of its own;
  * req: taken over, may be NULL. *answer: new reference. */
@@ -79,8 +115,8 @@ int tool_call(struct tool *t, const char *address, const char *call, json_t *req
 	      uint32_t timeout_ms, json_t **answer, struct vms_errmsg *msg);
 /* One request frame (FLOOR, TRIM); only its status matters. progress: called about
  * once a second while waiting, may be NULL. */
-int tool_request(struct tool *t, const char *address, struct vms_msg *m, uint32_t timeout_ms,
-		 void (*progress)(void *arg, uint64_t waited_ms), void *arg,
+int tool_request(struct tool *t, const char *address, const struct vms_msg *m,
+		 uint32_t timeout_ms, void (*progress)(void *arg, uint64_t waited_ms), void *arg,
 		 struct vms_errmsg *msg);
 /* A connection that stays; frames go to t->frame. */
 vms_net_conn tool_connect(struct tool *t, const char *address, struct vms_errmsg *msg);

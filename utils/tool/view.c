@@ -146,21 +146,32 @@ struct view_node *view_node(struct view *v, uint32_t id)
 
 void view_ask_nodes(struct tool *t, struct view *v)
 {
-	VMS_VEC_FOREACH(&v->nodes, n) {
-		struct vms_errmsg why = {""};
+	struct tool_peer *p = calloc(v->nodes.n + 1, sizeof(*p));
+
+	vms_assert(p);
+	for (size_t i = 0; i < v->nodes.n; i++) {
+		snprintf(p[i].address, sizeof(p[i].address), "%s", v->nodes.d[i].n.address);
+		tool_peer_ask(t, &p[i], "status", NULL);
+	}
+	tool_peers_wait(t, p, (unsigned)v->nodes.n, 3000, NULL, NULL);
+	for (size_t i = 0; i < v->nodes.n; i++) {
+		struct view_node *n = &v->nodes.d[i];
 		const char *state;
 
 		n->asked = true;
-		if (tool_call(t, n->n.address, "status", NULL, 3000, &n->status, &why)) {
-			n->status = NULL;
-			snprintf(n->why, sizeof(n->why), "down: %.100s", t->why);
-			continue;
+		if (p[i].status) {
+			snprintf(n->why, sizeof(n->why), "down: %.100s", p[i].why);
+		} else {
+			n->status = json_incref(p[i].answer);
+			state = json_string_value(json_object_get(n->status, "state"));
+			n->up = state && !strcmp(state, "running");
+			if (!n->up)
+				snprintf(n->why, sizeof(n->why), "%.100s",
+					 state ? state : "unknown state");
 		}
-		state = json_string_value(json_object_get(n->status, "state"));
-		n->up = state && !strcmp(state, "running");
-		if (!n->up)
-			snprintf(n->why, sizeof(n->why), "%.100s", state ? state : "unknown state");
+		tool_peer_close(t, &p[i]);
 	}
+	free(p);
 }
 
 static bool number(json_t *o, const char *name, uint64_t *out)

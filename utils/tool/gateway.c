@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "utils/tool/gateway.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NODE_MS_MAX 3000u
+
+int gateways_load(struct tool *t, struct gateways *out, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "gateway/", &kv, msg);
+
+	*out = (struct gateways)VMS_VEC_INIT;
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct gateway_info *g = VMS_VEC_ADD(out);
+
+		g->mod_revision = c.mod_revision;
+		rc = vms_cat_gateway_decode(&c, &g->g, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+void gateways_free(struct gateways *g)
+{
+	VMS_VEC_FREE(g);
+}
+
+const char *gateways_name(const struct gateways *g, uint32_t id, char out[64])
+{
+	VMS_VEC_FOREACH(g, i)
+		if (i->g.id == id && i->g.name[0]) {
+			snprintf(out, 64, "%s", i->g.name);
+			return out;
+		}
+	snprintf(out, 64, "number %" PRIu32, id);
+	return out;
+}
+
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
+		     struct vms_errmsg *msg)
+{
+	*live = 0;
+	nodes_ask(t, ns, "sessions", NULL, NODE_MS_MAX);
+	for (unsigned i = 0; i < ns->n; i++) {
+		const struct tool_peer *p = &ns->p[i];
+		json_t *s;
+		size_t k;
+
+		if (!json_is_array(p->answer))
+			return vms_fail(msg, p->status ? p->status : VMS_E_PROTO,
+					"storage node %s (%s): %.150s", p->name, p->address,
+					p->status ? p->why : "its list of sessions is unreadable");
+		json_array_foreach(p->answer, k, s)
+			*live += (uint64_t)json_integer_value(json_object_get(s, "gateway")) ==
+					 gateway &&
+				 json_is_true(json_object_get(s, "live"));
+	}
+	return 0;
+}
+
+/* Raises the incarnation in the catalog above the one that is to be shut out; *next:
+ * what it is then. */
+static int claim(struct tool *t, uint32_t gateway, uint64_t incarnation, uint64_t *next,
+		 struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	int rc = 0;
+
+	vms_cat_key_gateway(key, gateway);
+	*next = incarnation + 1;
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		struct vms_cat_cmp cmp = {key, 0};
+		struct vms_cat_op op = {key, NULL, 0};
+		struct vms_cat_gateway g;
+		struct vms_cat_kv c;
+		struct tool_kvs kv;
+
+		rc = tool_get(t, key, &kv, msg);
+		if (rc || !kv.n) { /* no record: nothing can register as it again */
+			tool_kvs_free(&kv);
+			return rc;
+		}
+		c = tool_cat_kv(&kv.d[0]);
+		rc = vms_cat_gateway_decode(&c, &g, msg);
+		cmp.mod_revision = c.mod_revision;
+		tool_kvs_free(&kv);
+		if (rc)
+			return rc;
+		if (g.incarnation > incarnation) {
+			*next = g.incarnation;
+			return 0;
+		}
+		g.incarnation = *next;
+		op.val = vms_cat_gateway_encode(&g);
+		rc = tool_txn(t, &cmp, 1, &op, 1, msg);
+		free((char *)op.val);
+		if (!tool_txn_again(rc))
+			return rc;
+	}
+	return rc;
+}
+
+/* Deletes what processes of the gateway below `incarnation` registered under prefix. */
+static int forget(struct tool *t, const char *prefix, uint32_t gateway, uint64_t incarnation,
+		  struct vms_errmsg *msg)
+{
+	bool ack = !strcmp(prefix, "ack/");
+	struct tool_kvs kv;
+	int rc = tool_range(t, prefix, &kv, msg);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct vms_cat_cmp cmp = {c.key, c.mod_revision};
+		struct vms_cat_op op = {c.key, NULL, 0};
+		struct vms_cat_open o = {0};
+		struct vms_cat_ack a = {0};
+
+		if (ack ? vms_cat_ack_decode(&c, &a, NULL) : vms_cat_open_decode(&c, &o, NULL))
+			continue;
+		if ((ack ? a.gateway : o.gateway) != gateway ||
+		    (ack ? a.incarnation : o.incarnation) >= incarnation)
+			continue;
+		rc = tool_txn(t, &cmp, 1, &op, 1, msg);
+		if (rc == VMS_E_CONFLICT)
+			rc = 0; /* somebody else did it */
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
+		  bool skip_down, struct vms_errmsg *msg)
+{
+	const struct nodes_want want = {.timeout_ms = NODE_MS_MAX, .skip_down = skip_down};
+	static const char *const prefixes[] = {"open/", "snapopen/", "ack/"};
+	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .aux = gateway};
+	int rc = claim(t, gateway, incarnation, &m.incarnation, msg);
+
+	/* Nothing of it counts as closed before no node takes its ops. */
+	if (!rc)
+		rc = nodes_send(t, ns, &m, &want, msg);
+	for (unsigned i = 0; !rc && i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		rc = forget(t, prefixes[i], gateway, m.incarnation, msg);
+	return rc;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Gateways from outside: who they are, whether their sessions live, and shutting
+ * one out that is gone.
+ */
+#ifndef VMS_TOOL_GATEWAY_H
+#define VMS_TOOL_GATEWAY_H
+
+#include "utils/tool/nodes.h"
+
+struct gateway_info {
+	struct vms_cat_gateway g;
+	uint64_t mod_revision;
+	unsigned sessions; /* nodes with a live session, by gateways_sessions() */
+};
+VMS_VEC_TYPE(gateways, struct gateway_info);
+
+int gateways_load(struct tool *t, struct gateways *out, struct vms_errmsg *msg);
+void gateways_free(struct gateways *g);
+/* Its name, or "number N" when the catalog has no record of it. */
+const char *gateways_name(const struct gateways *g, uint32_t id, char out[64]);
+
+/* Asks every node. *live: nodes with a live session of that gateway. A node that does
+ * not answer: VMS_E_TIMEOUT or the like, msg names it. */
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
+		     struct vms_errmsg *msg);
+
+/* Shuts out the process of a gateway that ran as `incarnation`: no node takes an op of
+ * it any more, and what it had open counts as closed. Repeatable.
+ * skip_down: nodes that are down are left out; they learn it from the catalog when
+ * they start. */
+int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
+		  bool skip_down, struct vms_errmsg *msg);
+
+#endif

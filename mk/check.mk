@@ -53,3 +53,10 @@ format:
 
 .PHONY: check check-long check-model check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format
+
+# Programs that measure or help tests: tests/tools/X.c, one program each.
+TEST_TOOLS = $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c))
+$(B)/tests/tools/%: $(B)/obj/tests/tools/%.o $(LIB_ALL)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
+unit: $(TEST_TOOLS)

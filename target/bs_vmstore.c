@@ -100,7 +100,7 @@ struct open_req {
 	struct mgmt_task *mtask;
 	int tid;
 	uint64_t lun;
-	char name[128];
+	char name[240];
 	uint64_t size_bytes;
 	uint8_t write_ack;
 	int64_t since_ms;
@@ -806,10 +806,12 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 
 /* ---- tgtadm: new and delete ---- */
 
-/* "size=20G;conf=/etc/...;write_ack=memory", perhaps in quotes. */
+/* "size=20G;conf=/etc/...;write_ack=memory", perhaps in quotes. A snapshot has its
+ * size, and nothing is written to it. */
 static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t conf_room,
 			struct vms_errmsg *msg)
 {
+	bool snap = strchr(o->name, '@');
 	char buf[1024], *p = buf, *opt;
 	size_t n;
 
@@ -835,6 +837,10 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 					"bsopts: '%s' has no value; options are size=BYTES, conf=FILE, write_ack=disk|memory, joined by ';'",
 					opt);
 		*val++ = 0;
+		if (snap && (!strcmp(opt, "size") || !strcmp(opt, "write_ack")))
+			return vms_fail(msg, VMS_E_INVAL,
+					"bsopts: %s=%s: %s is a snapshot, which has its size and takes no writes; leave the option out",
+					opt, val, o->name);
 		if (!strcmp(opt, "size")) {
 			struct vms_errmsg why;
 			int rc = vms_size_parse(val, &o->size_bytes, &why);
@@ -868,7 +874,7 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 
 static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
-	char buf[4096], conf[256] = "", *p = buf, *opt;
+	char buf[4096], conf[256] = "", volume[128], snap[104], *p = buf, *opt;
 	const char *path = NULL, *bsopts = NULL, *blocksize = NULL, *bstype = NULL;
 	struct vms_errmsg msg = {""};
 	struct open_req *o;
@@ -907,7 +913,8 @@ static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const
 		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only", blocksize);
 		return TGTADM_INVALID_REQUEST;
 	}
-	if (vms_cat_volume_name_check(path, &msg)) {
+	if (strchr(path, '@') ? vms_cat_snap_name_split(path, volume, snap, &msg) :
+				vms_cat_volume_name_check(path, &msg)) {
 		tgt_adm_say("%s", msg.text);
 		return TGTADM_INVALID_REQUEST;
 	}
@@ -932,6 +939,7 @@ static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const
 	o = calloc(1, sizeof(*o));
 	if (!o)
 		return TGTADM_NOMEM;
+	snprintf(o->name, sizeof(o->name), "%s", path);
 	rc = parse_bsopts(bsopts, o, conf, sizeof(conf), &msg);
 	if (!rc)
 		rc = gateway_start(conf, &msg);
@@ -944,7 +952,6 @@ static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const
 	o->tid = req->tid;
 	o->lun = req->lun;
 	o->since_ms = tgt_turn_now_ms;
-	snprintf(o->name, sizeof(o->name), "%s", path);
 	o->next = g.opens;
 	g.opens = o;
 	g.submitted = true;

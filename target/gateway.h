@@ -154,9 +154,11 @@ bool vms_gw_ready(const struct vms_gw *gw);
 
 /* Open a volume: registers it in the catalog, then opens it at the nodes.
  * Ends with up->vol_opened(arg). create_bytes != 0: create it thin when it does
- * not exist (write_ack for that case). The handle is usable only after success. */
+ * not exist (write_ack for that case). The handle is usable only after success.
+ * "VOLUME@SNAP" opens a snapshot, which must be complete: what changes it ends with
+ * VMS_E_PERM, a flush has nothing to do, its UUID is its own. */
 struct vms_gw_vol_info {
-	char name[128];
+	char name[240];
 	uint8_t uuid[16];
 	uint64_t size_bytes;
 	uint8_t write_ack;

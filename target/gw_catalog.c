@@ -372,6 +372,9 @@ static void start_run(struct vms_gw *gw)
 
 /* Registrations that an earlier process of this gateway left behind: its ops are
  * fenced off by our incarnation, so they only make volumes look open. */
+#define GW_SWEEPS 2
+static const char *const swept_prefix[GW_SWEEPS] = {"open/", "snapopen/"};
+
 static void swept(void *arg, const struct vms_cat_reply *r)
 {
 	(void)arg;
@@ -382,10 +385,9 @@ static void stale_got(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw *gw = arg;
 
-	if (r->status) {
-		gw->sweep_done = false;
+	gw->sweep_busy = false;
+	if (r->status)
 		return;
-	}
 	for (unsigned i = 0; i < r->nkv; i++) {
 		struct vms_cat_open o;
 		struct vms_errmsg msg;
@@ -397,8 +399,13 @@ static void stale_got(void *arg, const struct vms_cat_reply *r)
 				  &(struct vms_cat_cmp){r->kv[i].key, r->kv[i].mod_revision}, 1,
 				  &(struct vms_cat_op){r->kv[i].key, NULL, 0}, 1, swept, gw);
 	}
-	if (r->more && r->nkv)
-		gw->cat->ops->range(gw->cat, "open/", r->kv[r->nkv - 1].key, stale_got, gw);
+	if (r->more && r->nkv) {
+		gw->sweep_busy = true;
+		gw->cat->ops->range(gw->cat, swept_prefix[gw->sweep], r->kv[r->nkv - 1].key,
+				    stale_got, gw);
+	} else if (++gw->sweep < GW_SWEEPS) {
+		gw_wake_at(gw, gw->now_ms);
+	}
 }
 
 /* ---- time ---- */
@@ -422,9 +429,9 @@ void gw_cat_timer(struct vms_gw *gw)
 	}
 	if (!gw->ready)
 		return;
-	if (!gw->sweep_done) {
-		gw->sweep_done = true;
-		gw->cat->ops->range(gw->cat, "open/", NULL, stale_got, gw);
+	if (gw->sweep < GW_SWEEPS && !gw->sweep_busy) {
+		gw->sweep_busy = true;
+		gw->cat->ops->range(gw->cat, swept_prefix[gw->sweep], NULL, stale_got, gw);
 	}
 	gw_vols_timer(gw);
 }

@@ -109,7 +109,7 @@ int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	struct gw_req *r;
 
 	gw->st.flushes++;
-	if (!memory && !v->loss)
+	if (v->snap || (!memory && !v->loss))
 		return VMS_GW_DONE;
 	r = gw_req_new(gw, cmd);
 	r->nchunks = 0;

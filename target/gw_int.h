@@ -117,6 +117,7 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_STREAMS	     8
 #define GW_PORTS	     32 /* initiator ports whose loss notices are remembered */
 #define GW_OPEN_MS	     20000
+#define GW_NAME_BYTES	     240 /* VOLUME@SNAP */
 #define GW_WT_CHUNKS_MAX     16 /* larger writes stream past the chunk cache */
 #define GW_HOLD_MS	     1000 /* a barrier holds writes no longer; no factor scales it */
 #define GW_BARRIER_AGE_MS    10000 /* an older one is abandoned by whoever meets it */
@@ -283,7 +284,7 @@ struct gw_batch {
 /* Pages of one extent on their way. */
 struct gw_pagereq {
 	struct gw_pagereq *hash_next;
-	uint64_t branch;
+	uint64_t branch, gen;
 	uint32_t extent;
 	uint32_t partition;
 	uint64_t epoch;
@@ -337,6 +338,7 @@ enum gw_vol_state {
 	GV_WAIT = 1, /* for the gateway to be ready */
 	GV_GET,	     /* the volume's record is read */
 	GV_CREATE,   /* not there: it is created */
+	GV_BRANCH,   /* of a snapshot: its branch's record is read */
 	GV_REGISTER, /* the registration is written */
 	GV_LIST,     /* who else has it open, and its losses */
 	GV_LOSS,
@@ -360,8 +362,12 @@ struct gw_abandon;
 struct vms_gw_vol {
 	struct vms_gw *gw;
 	struct gw_link link;
-	struct vms_cat_volume rec;
-	uint64_t rev;
+	char name[GW_NAME_BYTES]; /* as it was opened */
+	bool snap;		  /* a snapshot: nothing is written, all is final */
+	uint64_t read_gen;	  /* VMS_GEN_LIVE or the snapshot's number */
+	struct vms_cat_volume rec; /* of a snapshot: what it has of a volume's record */
+	char snap_name[104];
+	uint64_t rev; /* of the volume's or the snapshot's record */
 	enum gw_vol_state state;
 	unsigned opens;
 	uint64_t nblocks;
@@ -424,7 +430,9 @@ struct vms_gw_vol {
 struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	struct gw_closing *next;
 	struct vms_gw *gw;
-	uint64_t id, rev; /* of the volume; of the registration */
+	char key[VMS_CAT_KEY_BYTES_MAX]; /* of the registration ... */
+	uint64_t rev;			 /* ... and its revision */
+	uint64_t id;			 /* of the volume */
 	/* the veto that goes with it: the volume's key, its revision, the ack */
 	char *vkey, *veto;
 	uint64_t vrev;
@@ -507,7 +515,8 @@ struct vms_gw {
 	uint64_t watch_node, watch_part, watch_gw;
 	bool reload_nodes, reload_parts;
 	uint64_t connect_start_ms;
-	bool sweep_done;
+	uint8_t sweep; /* of registrations left behind: prefixes done */
+	bool sweep_busy;
 
 	struct gw_node *node[VMS_NODES_MAX];
 	uint32_t node_top; /* highest id + 1 */
@@ -641,8 +650,9 @@ void gw_read_timer(struct vms_gw *gw);
 /* The volume's read-ahead ends: no piece refers to it any more. */
 void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v);
 /* The page if it may be used now, else NULL. */
-struct vms_pc_page *gw_page_good(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint8_t sub,
-				 const struct gw_part *part, const struct gw_node *n);
+struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
+				 uint8_t sub, const struct gw_part *part,
+				 const struct gw_node *n);
 
 /* gw_write.c */
 int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);

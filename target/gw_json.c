@@ -42,10 +42,13 @@ static json_t *volumes(struct vms_gw *gw)
 		const struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 		json_t *o = json_object();
 
-		json_object_set_new(o, "name", json_string(v->rec.name));
+		json_object_set_new(o, "name", json_string(v->name));
+		json_object_set_new(o, "snapshot", json_boolean(v->snap));
 		json_object_set_new(o, "open", json_boolean(v->state == GV_OPEN));
 		json_object_set_new(o, "size_bytes", num(v->rec.size_bytes));
 		json_object_set_new(o, "branch", num(v->rec.branch));
+		json_object_set_new(o, "snap_gen", num(v->rec.snap_gen));
+		json_object_set_new(o, "stopped", json_boolean(gw_vol_holds(v)));
 		json_object_set_new(o, "write_ack",
 				    json_string(v->rec.write_ack == VMS_ACK_MEMORY ? "memory" :
 										     "disk"));

@@ -32,7 +32,7 @@ struct node {
 struct vol {
 	struct vms_gw_vol *vol;
 	void *arg;
-	char name[128];
+	char name[240];
 	struct vms_gwp *p;
 	struct vol *next;
 };

@@ -267,8 +267,8 @@ static void pages_drop(struct vms_gw *gw, struct gw_piece *p)
 	unsigned last = (p->chunk0 + p->n - 1u) / VMS_SUBEXT_CHUNKS;
 
 	for (unsigned s = first; s <= last; s++) {
-		struct vms_pc_page *pg = vms_pc_find(gw->pc, p->vol->rec.branch, p->extent,
-						     (uint8_t)s);
+		struct vms_pc_page *pg = vms_pc_find(gw->pc, p->vol->rec.branch,
+						     p->vol->read_gen, p->extent, (uint8_t)s);
 		if (pg)
 			vms_pc_drop(gw->pc, pg);
 	}
@@ -528,10 +528,10 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 
 /* ---- pages ---- */
 
-struct vms_pc_page *gw_page_good(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint8_t sub,
-				 const struct gw_part *part, const struct gw_node *n)
+struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
+				 uint8_t sub, const struct gw_part *part, const struct gw_node *n)
 {
-	struct vms_pc_page *pg = vms_pc_find(gw->pc, branch, extent, sub);
+	struct vms_pc_page *pg = vms_pc_find(gw->pc, v->rec.branch, v->read_gen, extent, sub);
 
 	if (!pg || pg->node != n->id || pg->session != n->session || pg->epoch != part->c.epoch)
 		return NULL;
@@ -543,6 +543,12 @@ static inline struct gw_pagereq **page_bucket(struct vms_gw *gw, uint64_t branch
 	return &gw->page_hash[vms_mix64(branch * 31 + extent) & (GW_HASH - 1)];
 }
 
+/* What a read is about: a live volume's newest state, whatever its number is by now. */
+static inline uint64_t wire_gen(const struct vms_gw_vol *v)
+{
+	return v->snap ? v->read_gen : v->rec.snap_gen;
+}
+
 static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n, uint8_t need)
 {
 	const struct vms_cat_volume *rec = &p->vol->rec;
@@ -552,7 +558,7 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 			    .partition = p->partition,
 			    .epoch = part->c.epoch,
 			    .branch = rec->branch,
-			    .snap_gen = rec->snap_gen,
+			    .snap_gen = wire_gen(p->vol),
 			    .lun_fence = rec->lun_fence,
 			    .extent = p->extent,
 			    .aux = need};
@@ -560,8 +566,8 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 	for (q = *b; q; q = q->hash_next) {
 		bool stale = false;
 
-		if (q->branch != rec->branch || q->extent != p->extent ||
-		    (q->mask & need) != need || q->epoch != part->c.epoch || q->node != n->id)
+		if (q->branch != rec->branch || q->gen != p->vol->read_gen ||
+		    q->extent != p->extent || (q->mask & need) != need || q->epoch != part->c.epoch || q->node != n->id)
 			continue;
 		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
 			stale |= (need >> s & 1) && q->inval_seq[s];
@@ -572,6 +578,7 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 	}
 	q = gw_pool_zget(&gw->p_pagereq);
 	q->branch = rec->branch;
+	q->gen = p->vol->read_gen;
 	q->extent = p->extent;
 	q->partition = p->partition;
 	q->epoch = part->c.epoch;
@@ -617,11 +624,11 @@ static uint8_t pages_install(struct vms_gw *gw, struct gw_pagereq *q, const stru
 			late |= (uint8_t)(1u << sub);
 			continue;
 		}
-		pg = vms_pc_find(gw->pc, q->branch, q->extent, sub);
+		pg = vms_pc_find(gw->pc, q->branch, q->gen, q->extent, sub);
 		if (pg && pg->node == q->node && pg->session == q->session &&
 		    pg->epoch == q->epoch && pg->version > version)
 			continue; /* answers to own writes have brought it further */
-		pg = vms_pc_insert(gw->pc, q->branch, q->extent, sub);
+		pg = vms_pc_insert(gw->pc, q->branch, q->gen, q->extent, sub);
 		pg->node = q->node;
 		pg->session = q->session;
 		pg->epoch = q->epoch;
@@ -682,13 +689,15 @@ void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m
 
 			if (!(m->aux >> s & 1))
 				continue;
-			pg = vms_pc_find(gw->pc, m->branch, m->extent, (uint8_t)s);
+			pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent,
+					 (uint8_t)s);
 			if (pg)
 				vms_pc_drop(gw->pc, pg);
 		}
 		for (struct gw_pagereq *q = *page_bucket(gw, m->branch, m->extent); q;
 		     q = q->hash_next) {
-			if (q->branch != m->branch || q->extent != m->extent)
+			if (q->branch != m->branch || q->gen != VMS_GEN_LIVE ||
+			    q->extent != m->extent)
 				continue;
 			for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
 				if ((m->aux >> s & 1) && q->inval_seq[s] < m->sequence + 1)
@@ -714,7 +723,7 @@ void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *
 		to = vms_rd_u64(&rd);
 		if (chunk >= VMS_EXTENT_CHUNKS || from <= VMS_ADDR_ASK || to == VMS_ADDR_ASK)
 			continue;
-		pg = vms_pc_find(gw->pc, m->branch, m->extent,
+		pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent,
 				 (uint8_t)(chunk / VMS_SUBEXT_CHUNKS));
 		if (pg && pg->node == n->id && pg->session == n->session &&
 		    pg->epoch == m->epoch && pg->entry[chunk % VMS_SUBEXT_CHUNKS] == from) {
@@ -735,7 +744,7 @@ static void piece_lba(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n)
 			    .partition = p->partition,
 			    .epoch = gw->part[p->partition].c.epoch,
 			    .branch = rec->branch,
-			    .snap_gen = rec->snap_gen,
+			    .snap_gen = wire_gen(p->vol),
 			    .lun_fence = rec->lun_fence,
 			    .extent = p->extent,
 			    .body = gw->body,
@@ -864,7 +873,7 @@ static void piece_run(struct vms_gw *gw, struct gw_piece *p)
 		return;
 	}
 	for (unsigned s = first; s <= last; s++) {
-		pg[s] = gw_page_good(gw, p->vol->rec.branch, p->extent, (uint8_t)s, part, n);
+		pg[s] = gw_page_good(gw, p->vol, p->extent, (uint8_t)s, part, n);
 		if (!pg[s])
 			need |= (uint8_t)(1u << s);
 	}
@@ -962,7 +971,7 @@ static bool read_cached(struct vms_gw *gw, struct vms_gw_cmd *cmd, uint64_t chun
 			len = (uint32_t)left;
 		if (c / VMS_SUBEXT_CHUNKS != sub) {
 			sub = c / VMS_SUBEXT_CHUNKS;
-			pg = gw_page_good(gw, v->rec.branch, extent, (uint8_t)sub, part, node);
+			pg = gw_page_good(gw, v, extent, (uint8_t)sub, part, node);
 			if (!pg)
 				goto miss;
 			gw->st.page_hits++;

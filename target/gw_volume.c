@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Volumes of a gateway: opening (registered in the catalog before the first op),
- * what their watches bring, closing.
+ * Volumes and snapshots of a gateway: opening (registered in the catalog before the
+ * first op), what their watches bring, closing.
+ *
+ * A snapshot ("VOLUME@SNAP") is a volume whose reads carry the snapshot's number and
+ * that takes no writes. It is registered under snapopen/, comparing its record, so
+ * that nobody removes it meanwhile; nodes keep no track of who reads it, since what
+ * it shows never changes.
  *
  * As in gw_catalog.c every catalog call may end with an unknown outcome; each step
  * begins by reading and can be repeated. Callbacks come from the owner's loop; they
@@ -13,6 +18,32 @@
 #include "target/gw_int.h"
 
 static void vol_run(struct vms_gw_vol *v);
+
+/* Keys of its record, of its registration, and of all registrations. */
+static void vol_key(const struct vms_gw_vol *v, char *out)
+{
+	if (v->snap)
+		vms_cat_key_snap(out, v->rec.name, v->snap_name, NULL);
+	else
+		vms_cat_key_volume(out, v->rec.name, NULL);
+}
+
+static void vol_open_key(const struct vms_gw_vol *v, char *out)
+{
+	if (v->snap)
+		vms_cat_key_snapopen(out, v->rec.id, v->read_gen, v->gw->id);
+	else
+		vms_cat_key_open(out, v->rec.id, v->gw->id);
+}
+
+static void vol_open_prefix(const struct vms_gw_vol *v, char *out)
+{
+	if (v->snap)
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "snapopen/%016" PRIx64 "/%016" PRIx64 "/",
+			 v->rec.id, v->read_gen);
+	else
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/", v->rec.id);
+}
 
 /* ---- life ---- */
 
@@ -104,7 +135,7 @@ static void vol_changed(struct vms_gw_vol *v)
 static void vol_gone(struct vms_gw_vol *v, const char *why)
 {
 	gw_log(v->gw, VMS_LOG_WARN, "volume %s %s: its LUN answers NOT READY from now on",
-	       v->rec.name, why);
+	       v->name, why);
 	v->gone = true;
 	gw_barrier_look(v);
 }
@@ -124,6 +155,18 @@ static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
 	gw_barrier_look(v);
 }
 
+/* What it shows is fixed; it can only become another one. */
+static void snap_changed(struct vms_gw_vol *v, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_snap s;
+	struct vms_errmsg msg;
+
+	if (vms_cat_snap_decode(kv, &s, &msg))
+		gw_log(v->gw, VMS_LOG_ERROR, "%s", msg.text);
+	else if (v->open_rev && memcmp(s.uuid, v->rec.uuid, sizeof(s.uuid)))
+		vol_gone(v, "was exchanged for another of that name");
+}
+
 static void vol_event(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw_vol *v = arg;
@@ -137,7 +180,7 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 		gw_wake_at(v->gw, v->gw->now_ms + GW_CAT_RETRY_MS);
 		return;
 	}
-	vms_cat_key_volume(key, v->rec.name, NULL);
+	vol_key(v, key);
 	for (unsigned i = 0; i < r->nkv; i++) {
 		const struct vms_cat_kv *kv = &r->kv[i];
 
@@ -148,6 +191,8 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 			continue;
 		if (!kv->val) {
 			vol_gone(v, "was deleted");
+		} else if (v->snap) {
+			snap_changed(v, kv);
 		} else if (vms_cat_volume_decode(kv, &rec, &msg)) {
 			gw_log(v->gw, VMS_LOG_ERROR, "%s", msg.text);
 			continue;
@@ -237,10 +282,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 		vol_next(v, GV_NODES);
 }
 
-static void vol_open_prefix(const struct vms_gw_vol *v, char *out)
-{
-	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "open/%016" PRIx64 "/", v->rec.id);
-}
+static void vol_open_done(struct vms_gw_vol *v);
 
 static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 {
@@ -266,10 +308,14 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 	if (!v->watch_open)
 		v->watch_open =
 			v->gw->cat->ops->watch(v->gw->cat, prefix, v->list_rev, open_event, v);
-	if (v->state == GV_LIST)
+	if (v->state == GV_LIST && v->snap) {
+		v->busy = false;
+		vol_open_done(v);
+	} else if (v->state == GV_LIST) {
 		vol_next(v, GV_LOSS);
-	else
+	} else {
 		vol_changed(v);
+	}
 }
 
 static void vol_registered(void *arg, const struct vms_cat_reply *r)
@@ -347,6 +393,59 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	free(bval);
 }
 
+static void snap_got(struct vms_gw_vol *v, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_snap s;
+	struct vms_errmsg msg;
+
+	if (!kv) {
+		vol_fail(v, VMS_E_NOENT,
+			 "there is no snapshot %s; `vmstore snap ls %s` lists those of the volume",
+			 v->name, v->rec.name);
+		return;
+	}
+	if (vms_cat_snap_decode(kv, &s, &msg)) {
+		vol_fail(v, VMS_E_CORRUPT, "%s", msg.text);
+		return;
+	}
+	if (s.state != VMS_SNAP_COMPLETE) {
+		vol_fail(v, VMS_E_BUSY, "snapshot %s is still being made", v->name);
+		return;
+	}
+	v->rev = kv->mod_revision;
+	v->rec.id = s.id;
+	v->rec.branch = v->rec.lineage = s.branch;
+	v->rec.snap_gen = v->read_gen = s.snap_gen;
+	v->rec.size_bytes = s.size_bytes;
+	v->rec.state = 1;
+	memcpy(v->rec.uuid, s.uuid, sizeof(v->rec.uuid));
+	v->nblocks = s.size_bytes / VMS_LB_BYTES;
+	v->gone = false;
+	vol_next(v, GV_BRANCH);
+}
+
+/* Where its extents lie. A branch of the first release has no record, and is its own
+ * lineage. */
+static void snap_branch_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_gw_vol *v = arg;
+	struct vms_cat_branch b;
+	struct vms_errmsg msg;
+
+	if (r->status) {
+		vol_again(v, GV_BRANCH, GW_CAT_RETRY_MS);
+		return;
+	}
+	if (r->nkv) {
+		if (vms_cat_branch_decode(&r->kv[0], &b, &msg)) {
+			vol_fail(v, VMS_E_CORRUPT, "%s", msg.text);
+			return;
+		}
+		v->rec.lineage = b.lineage;
+	}
+	vol_next(v, GV_REGISTER);
+}
+
 static void vol_got(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw_vol *v = arg;
@@ -355,7 +454,7 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_errmsg msg;
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
-	vms_cat_key_volume(key, v->rec.name, NULL);
+	vol_key(v, key);
 	if (r->status) {
 		if (v->state == GV_GET)
 			vol_again(v, GV_GET, GW_CAT_RETRY_MS);
@@ -375,6 +474,13 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 			v->watch_vol =
 				gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
 		vol_event(v, &event);
+		return;
+	}
+	if (v->snap) {
+		if (!v->watch_vol)
+			v->watch_vol =
+				gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
+		snap_got(v, r->nkv ? &r->kv[0] : NULL);
 		return;
 	}
 	if (!r->nkv) {
@@ -407,11 +513,11 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 		vol_next(v, GV_REGISTER);
 }
 
-static struct gw_closing *closing_of(struct vms_gw *gw, uint64_t id)
+static struct gw_closing *closing_of(struct vms_gw *gw, const char *key)
 {
 	struct gw_closing *c = gw->closing;
 
-	while (c && c->id != id)
+	while (c && strcmp(c->key, key))
 		c = c->next;
 	return c;
 }
@@ -420,6 +526,7 @@ static void vol_register(struct vms_gw_vol *v)
 {
 	struct vms_gw *gw = v->gw;
 	struct vms_cat_open o = {.id = v->rec.id,
+				 .snap_gen = v->snap ? v->read_gen : 0,
 				 .gateway = gw->id,
 				 .incarnation = gw->incarnation};
 	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX], *val;
@@ -428,12 +535,12 @@ static void vol_register(struct vms_gw_vol *v)
 		vol_again(v, GV_GET, GW_BARRIER_LOOK_MS);
 		return;
 	}
-	if (closing_of(gw, v->rec.id)) {
+	vol_key(v, vkey);
+	vol_open_key(v, okey);
+	if (closing_of(gw, okey)) {
 		vol_again(v, GV_REGISTER, GW_CAT_RETRY_MS); /* its withdrawal is on its way */
 		return;
 	}
-	vms_cat_key_volume(vkey, v->rec.name, NULL);
-	vms_cat_key_open(okey, v->rec.id, gw->id);
 	val = vms_cat_open_encode(&o);
 	/* our key under an older incarnation is simply overwritten */
 	gw->cat->ops->txn(gw->cat, &(struct vms_cat_cmp){vkey, v->rev}, 1,
@@ -459,7 +566,7 @@ void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n)
 	gw_each(l, &gw->vols) {
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 
-		if (v->state >= GV_NODES && n->state == GN_READY)
+		if (v->state >= GV_NODES && !v->snap && n->state == GN_READY)
 			send_open(gw, v, n, false, false);
 	}
 }
@@ -467,7 +574,7 @@ void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n)
 static void vol_open_done(struct vms_gw_vol *v)
 {
 	v->state = GV_OPEN;
-	gw_log(v->gw, VMS_LOG_INFO, "volume %s is open, %u gateway(s) have it", v->rec.name,
+	gw_log(v->gw, VMS_LOG_INFO, "volume %s is open, %u gateway(s) have it", v->name,
 	       v->nopeners);
 	vol_answer(v, 0, NULL);
 }
@@ -497,10 +604,10 @@ static void vol_run(struct vms_gw_vol *v)
 	if (gw->now_ms - v->start_ms > GW_OPEN_MS) {
 		if (v->rec.barrier != VMS_BARRIER_NONE)
 			vol_fail(v, VMS_E_BUSY, "volume %s: one snapshot after the other is being made",
-				 v->rec.name);
+				 v->name);
 		else
 			vol_fail(v, VMS_E_TIMEOUT, "volume %s: the catalog does not answer",
-				 v->rec.name);
+				 v->name);
 		return;
 	}
 	if (v->state == GV_NODES) {
@@ -520,8 +627,12 @@ static void vol_run(struct vms_gw_vol *v)
 	v->busy = true;
 	switch (v->state) {
 	case GV_GET:
-		vms_cat_key_volume(key, v->rec.name, NULL);
+		vol_key(v, key);
 		gw->cat->ops->get(gw->cat, key, vol_got, v);
+		break;
+	case GV_BRANCH:
+		vms_cat_key_branch(key, v->rec.branch);
+		gw->cat->ops->get(gw->cat, key, snap_branch_got, v);
 		break;
 	case GV_CREATE:
 		gw->cat->ops->get(gw->cat, "cluster", vol_cluster_got, v);
@@ -558,14 +669,21 @@ static void vol_run(struct vms_gw_vol *v)
 int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, uint8_t write_ack,
 		    void *arg, struct vms_gw_vol **out, struct vms_errmsg *msg)
 {
+	char volume[128], snap[104] = "";
 	struct gw_vol_wait *w;
 	struct vms_gw_vol *v = NULL;
 	int rc;
 
 	*out = NULL;
-	rc = vms_cat_volume_name_check(name, msg);
+	if (strchr(name, '@'))
+		rc = vms_cat_snap_name_split(name, volume, snap, msg);
+	else
+		rc = vms_cat_volume_name_check(name, msg);
 	if (rc)
 		return rc;
+	if (snap[0] && create_bytes)
+		return vms_fail(msg, VMS_E_INVAL,
+				"%s is a snapshot: it has a size and cannot be created here", name);
 	if (create_bytes % VMS_LB_BYTES || create_bytes > VMS_VOL_BYTES_MAX)
 		return vms_fail(msg, VMS_E_INVAL,
 				"size %" PRIu64 ": it must be a multiple of %u and at most 2^54",
@@ -577,7 +695,7 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 	gw_each(l, &gw->vols) {
 		struct vms_gw_vol *o = gw_entry(l, struct vms_gw_vol, link);
 
-		if (!strcmp(o->rec.name, name))
+		if (!strcmp(o->name, name))
 			v = o;
 	}
 	w = calloc(1, sizeof(*w));
@@ -594,7 +712,11 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 		v->create_bytes = create_bytes;
 		v->create_ack = write_ack;
 		v->loss_stamp = UINT64_MAX;
-		snprintf(v->rec.name, sizeof(v->rec.name), "%s", name);
+		v->snap = snap[0];
+		v->read_gen = VMS_GEN_LIVE;
+		snprintf(v->name, sizeof(v->name), "%s", name);
+		snprintf(v->rec.name, sizeof(v->rec.name), "%s", snap[0] ? volume : name);
+		snprintf(v->snap_name, sizeof(v->snap_name), "%s", snap);
 		gw_list_init(&v->loss_wait);
 		gw_list_init(&v->held);
 		gw_list_add(&gw->vols, &v->link);
@@ -641,7 +763,7 @@ static void closing_done(void *arg, const struct vms_cat_reply *r)
 
 static void closing_run(struct vms_gw *gw)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX], akey[VMS_CAT_KEY_BYTES_MAX];
+	char akey[VMS_CAT_KEY_BYTES_MAX];
 
 	for (struct gw_closing *c = gw->closing; c; c = c->next) {
 		unsigned n = c->veto ? 2 : 1;
@@ -649,10 +771,10 @@ static void closing_run(struct vms_gw *gw)
 		if (c->busy || gw->now_ms < c->retry_ms)
 			continue;
 		c->busy = true;
-		vms_cat_key_open(key, c->id, gw->id);
 		vms_cat_key_ack(akey, c->id, gw->id);
-		gw->cat->ops->txn(gw->cat, (struct vms_cat_cmp[]){{key, c->rev}, {c->vkey, c->vrev}}, n,
-				  (struct vms_cat_op[]){{key, NULL, 0}, {akey, c->veto, 0}}, n,
+		gw->cat->ops->txn(gw->cat,
+				  (struct vms_cat_cmp[]){{c->key, c->rev}, {c->vkey, c->vrev}}, n,
+				  (struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n,
 				  closing_done, c);
 	}
 }
@@ -662,18 +784,19 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	struct vms_gw *gw = v->gw;
 	struct gw_closing *c;
 
-	if (v->state >= GV_NODES)
+	if (v->state >= GV_NODES && !v->snap)
 		for (uint32_t i = 1; i < gw->node_top; i++)
 			if (gw->node[i] && gw->node[i]->state == GN_READY)
 				send_open(gw, v, gw->node[i], true, false);
 	/* the nodes forget who holds pages of it */
-	vms_pc_drop_branch(gw->pc, v->rec.branch);
+	vms_pc_drop_all(gw->pc, v->rec.branch, v->read_gen);
 	if (!v->open_rev)
 		return;
 	c = calloc(1, sizeof(*c));
 	vms_assert(c);
 	c->gw = gw;
 	c->id = v->rec.id;
+	vol_open_key(v, c->key);
 	c->rev = v->open_rev;
 	gw_barrier_close(v, c);
 	c->next = gw->closing;
@@ -696,12 +819,12 @@ void vms_gw_vol_close(struct vms_gw *gw, struct vms_gw_vol *v)
 void vms_gw_vol_info(const struct vms_gw_vol *v, struct vms_gw_vol_info *out)
 {
 	memset(out, 0, sizeof(*out));
-	snprintf(out->name, sizeof(out->name), "%s", v->rec.name);
+	snprintf(out->name, sizeof(out->name), "%s", v->name);
 	memcpy(out->uuid, v->rec.uuid, sizeof(out->uuid));
 	out->size_bytes = v->rec.size_bytes;
 	out->write_ack = v->rec.write_ack;
 	out->openers = v->nopeners;
-	out->read_only = v->gone || v->rec.state != 1;
+	out->read_only = v->snap || v->gone || v->rec.state != 1;
 	out->gone = v->gone;
 }
 
@@ -715,7 +838,7 @@ static void vol_watches(struct vms_gw_vol *v)
 
 	v->again = 0;
 	if (again & 1) {
-		vms_cat_key_volume(key, v->rec.name, NULL);
+		vol_key(v, key);
 		gw->cat->ops->get(gw->cat, key, vol_got, v);
 	}
 	if (again & 2) {

@@ -66,7 +66,8 @@ static void page_mask(struct vms_pc_page *p, uint32_t from, uint32_t to)
 
 void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p)
 {
-	struct gw_wext *w = wext_find(gw, p->branch, p->extent);
+	struct gw_wext *w =
+		p->gen == VMS_GEN_LIVE ? wext_find(gw, p->branch, p->extent) : NULL;
 
 	for (struct gw_op *o = w ? w->ops : NULL; o; o = o->wx_next)
 		page_mask(p, op_chunk0(o), op_chunk_end(o));
@@ -91,7 +92,8 @@ static void own_mark(struct vms_gw *gw, struct gw_op *op)
 	w->ops = op;
 	op->marked = true;
 	for (uint32_t s = op_chunk0(op) / VMS_SUBEXT_CHUNKS; s <= last; s++) {
-		struct vms_pc_page *p = vms_pc_find(gw->pc, branch, op->extent, (uint8_t)s);
+		struct vms_pc_page *p = vms_pc_find(gw->pc, branch, VMS_GEN_LIVE, op->extent,
+						    (uint8_t)s);
 
 		if (p)
 			page_mask(p, op_chunk0(op), op_chunk_end(op));
@@ -110,7 +112,8 @@ static void own_unmark(struct vms_gw *gw, struct gw_op *op)
 	*at = op->wx_next;
 	op->marked = false;
 	for (uint32_t s = op_chunk0(op) / VMS_SUBEXT_CHUNKS; s <= last; s++) {
-		struct vms_pc_page *p = vms_pc_find(gw->pc, branch, op->extent, (uint8_t)s);
+		struct vms_pc_page *p = vms_pc_find(gw->pc, branch, VMS_GEN_LIVE, op->extent,
+						    (uint8_t)s);
 
 		if (!p)
 			continue;
@@ -335,8 +338,8 @@ static void pages_forget(struct vms_gw *gw, const struct gw_op *op)
 	uint32_t last = (op_chunk_end(op) - 1) / VMS_SUBEXT_CHUNKS;
 
 	for (uint32_t s = op_chunk0(op) / VMS_SUBEXT_CHUNKS; s <= last; s++) {
-		struct vms_pc_page *p = vms_pc_find(gw->pc, op->req->vol->rec.branch, op->extent,
-						    (uint8_t)s);
+		struct vms_pc_page *p = vms_pc_find(gw->pc, op->req->vol->rec.branch,
+						    VMS_GEN_LIVE, op->extent, (uint8_t)s);
 		if (p)
 			vms_pc_drop(gw->pc, p);
 	}
@@ -376,7 +379,7 @@ static void op_applied(struct vms_gw *gw, struct gw_op *op, const struct vms_msg
 
 		if (c / VMS_SUBEXT_CHUNKS != sub) {
 			sub = c / VMS_SUBEXT_CHUNKS;
-			pg = gw_page_good(gw, r->vol->rec.branch, op->extent, (uint8_t)sub, part, n);
+			pg = gw_page_good(gw, r->vol, op->extent, (uint8_t)sub, part, n);
 			if (pg && pg->version >= m->sequence)
 				pg = NULL; /* has it already, or something newer */
 			if (pg)
@@ -872,6 +875,8 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	default:
 		break;
 	}
+	if (v->snap)
+		return refuse(cmd, VMS_E_PERM);
 	if (cmd->data_bytes < want)
 		return refuse(cmd, VMS_E_INVAL);
 	if (extents > 1 && (kind == VMS_WRITE_CAW || kind == VMS_WRITE_ORWRITE))

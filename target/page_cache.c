@@ -54,23 +54,25 @@ void vms_pc_free(struct vms_page_cache *c)
 	free(c);
 }
 
-static inline uint32_t *bucket_of(const struct vms_page_cache *c, uint64_t branch,
+static inline uint32_t *bucket_of(const struct vms_page_cache *c, uint64_t branch, uint64_t gen,
 				  uint32_t extent, uint8_t sub)
 {
-	uint64_t h = vms_mix64(branch * 0x9e3779b97f4a7c15ull + ((uint64_t)extent << 3 | sub));
+	uint64_t h = vms_mix64(branch * 0x9e3779b97f4a7c15ull + gen * 0xc2b2ae3d27d4eb4full +
+			       ((uint64_t)extent << 3 | sub));
 
 	return &c->bucket[h & c->mask];
 }
 
-struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint32_t extent,
-				uint8_t sub)
+struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint64_t gen,
+				uint32_t extent, uint8_t sub)
 {
-	uint32_t i = *bucket_of(c, branch, extent, sub);
+	uint32_t i = *bucket_of(c, branch, gen, extent, sub);
 
 	while (i != PC_NONE) {
 		struct vms_pc_page *p = &c->page[i];
 
-		if (p->branch == branch && p->extent == extent && p->sub == sub) {
+		if (p->branch == branch && p->extent == extent && p->sub == sub &&
+		    p->gen == gen) {
 			p->used = 1;
 			return p;
 		}
@@ -82,7 +84,7 @@ struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint3
 static void unhash(struct vms_page_cache *c, uint32_t i)
 {
 	struct vms_pc_page *p = &c->page[i];
-	uint32_t *at = bucket_of(c, p->branch, p->extent, p->sub);
+	uint32_t *at = bucket_of(c, p->branch, p->gen, p->extent, p->sub);
 
 	while (*at != i) {
 		vms_assert(*at != PC_NONE);
@@ -93,10 +95,10 @@ static void unhash(struct vms_page_cache *c, uint32_t i)
 	c->used--;
 }
 
-struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uint32_t extent,
-				  uint8_t sub)
+struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uint64_t gen,
+				  uint32_t extent, uint8_t sub)
 {
-	struct vms_pc_page *p = vms_pc_find(c, branch, extent, sub);
+	struct vms_pc_page *p = vms_pc_find(c, branch, gen, extent, sub);
 	uint32_t i, *b;
 
 	if (p)
@@ -117,11 +119,12 @@ struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uin
 	}
 	p = &c->page[i];
 	p->branch = branch;
+	p->gen = gen;
 	p->extent = extent;
 	p->sub = sub;
 	p->used = 0;
 	p->live = 1;
-	b = bucket_of(c, branch, extent, sub);
+	b = bucket_of(c, branch, gen, extent, sub);
 	p->hash_next = *b;
 	*b = i;
 	c->used++;
@@ -139,10 +142,10 @@ void vms_pc_drop(struct vms_page_cache *c, struct vms_pc_page *p)
 	c->free_head = i;
 }
 
-void vms_pc_drop_branch(struct vms_page_cache *c, uint64_t branch)
+void vms_pc_drop_all(struct vms_page_cache *c, uint64_t branch, uint64_t gen)
 {
 	for (uint32_t i = 0; i < c->fresh; i++)
-		if (c->page[i].live && c->page[i].branch == branch)
+		if (c->page[i].live && c->page[i].branch == branch && c->page[i].gen == gen)
 			vms_pc_drop(c, &c->page[i]);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Index pages a gateway holds, by (branch, extent, sub-extent), in bounded memory
- * taken once; second-chance replacement. Whether a page may be used (session,
+ * Index pages a gateway holds, by (branch, generation, extent, sub-extent), in
+ * bounded memory taken once; second-chance replacement. The generation is
+ * VMS_GEN_LIVE for the pages of a live volume, else the snapshot's number. Whether a page may be used (session,
  * lease, partition epoch) is for the caller to say: this is only the store.
  *
  * Owner: tgt's event loop. Serves invariants 1, 2, 19.
@@ -12,7 +13,7 @@
 #include "include/types.h"
 
 struct vms_pc_page {
-	uint64_t branch;
+	uint64_t branch, gen;
 	uint32_t extent;
 	uint8_t sub;
 	uint8_t used; /* used since the hand passed */
@@ -33,13 +34,14 @@ struct vms_page_cache *vms_pc_new(uint64_t bytes); /* at least 16 pages; NULL: n
 void vms_pc_free(struct vms_page_cache *c);
 
 /* Valid until the next insert. NULL: not cached. */
-struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint32_t extent,
-				uint8_t sub);
+struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint64_t gen,
+				uint32_t extent, uint8_t sub);
 /* The page's place, new or the existing one; the caller fills it. Never NULL. */
-struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uint32_t extent,
-				  uint8_t sub);
+struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uint64_t gen,
+				  uint32_t extent, uint8_t sub);
 void vms_pc_drop(struct vms_page_cache *c, struct vms_pc_page *p);
-void vms_pc_drop_branch(struct vms_page_cache *c, uint64_t branch);
+/* All of that branch and generation. */
+void vms_pc_drop_all(struct vms_page_cache *c, uint64_t branch, uint64_t gen);
 
 static inline bool vms_pc_own(const struct vms_pc_page *p, unsigned chunk)
 {

@@ -135,6 +135,19 @@ if command -v qemu-io > /dev/null; then
 	qemu-io -f raw -c 'read -P 7 0 4k' "$url" 2>&1 | grep -q 'read 4096' || fail "the other LUN"
 fi
 
+echo "--- a snapshot is a write-protected LUN with the contents of its volume"
+refused "is a snapshot" lun 3 disk@s "size=64M"
+refused "is a snapshot" lun 3 disk@s "write_ack=disk"
+refused "snapshot name" lun 3 disk@ ""
+refused "does not exist" lun 3 nothing@s ""
+lun 3 disk@s "" || fail "new LUN"
+adm --op show --mode target | grep -A20 'LUN: 3' | grep -q 'Readonly: Yes' || fail "tgtd does not call it read-only"
+SCSI_TEST=SCSI.ReadOnly suite 3
+! grep -q SKIPPED "$dir/out" || fail "the test was skipped"
+if command -v qemu-io > /dev/null; then
+	qemu-io -r -f raw -c 'read -P 7 0 4k' "iscsi://$ADDR:$PORT/$IQN/3" 2>&1 | grep -q 'read 4096' || fail "read of the snapshot"
+fi
+
 echo "--- a write-protected LUN"
 adm --op update --mode logicalunit --tid 1 --lun 1 --params readonly=1 || fail "readonly=1"
 SCSI_TEST=SCSI.ReadOnly suite 1

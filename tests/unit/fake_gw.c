@@ -2,7 +2,8 @@
 /*
  * A gateway without a cluster: target/gateway.h and target/gw_posix.h over RAM, for
  * testing the SCSI layer and the transport with real initiators (program
- * build/tests/tgtd-fake, mk/scsi.mk). Volumes live as long as the process.
+ * build/tests/tgtd-fake, mk/scsi.mk). Volumes live as long as the process. Opening
+ * VOLUME@SNAP makes that snapshot.
  *
  * FAKE_PENDING=N: every Nth op ends in a later turn (default 3; 0: none, 1: all).
  * FAKE_ERROR_LBA=N: reads that touch block N end with VMS_E_BAD_SECTORS.
@@ -181,15 +182,26 @@ const char *vms_gwp_name(const struct vms_gwp *p)
 	return "fake";
 }
 
+static struct vms_gw_vol *vol_find(struct vms_gwp *p, const char *name, size_t len)
+{
+	struct vms_gw_vol *v = p->vols;
+
+	while (v && (strncmp(v->info.name, name, len) || v->info.name[len]))
+		v = v->next;
+	return v;
+}
+
 int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
 		     uint8_t write_ack, void *arg, struct vms_errmsg *msg)
 {
 	struct opened *o = calloc(1, sizeof(*o));
-	struct vms_gw_vol *v;
+	struct vms_gw_vol *v = vol_find(p, name, strlen(name)), *of = NULL;
 
 	vms_assert(o);
-	for (v = p->vols; v && strcmp(v->info.name, name); v = v->next)
-		;
+	if (!v && strchr(name, '@')) {
+		of = vol_find(p, name, strcspn(name, "@"));
+		create_bytes = of ? of->info.size_bytes : 0;
+	}
 	if (!v && create_bytes) {
 		v = calloc(1, sizeof(*v));
 		vms_assert(v);
@@ -204,6 +216,14 @@ int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
 		vms_assert(v->mem != MAP_FAILED);
 		v->mapped = calloc(1, create_bytes / VMS_CHUNK_BYTES);
 		vms_assert(v->mapped);
+		if (of) {
+			v->info.read_only = true;
+			memcpy(v->mapped, of->mapped, create_bytes / VMS_CHUNK_BYTES);
+			for (uint64_t c = 0; c < create_bytes / VMS_CHUNK_BYTES; c++)
+				if (v->mapped[c])
+					memcpy(v->mem + c * VMS_CHUNK_BYTES,
+					       of->mem + c * VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);
+		}
 		v->next = p->vols;
 		p->vols = v;
 	}
@@ -273,6 +293,9 @@ static int run(struct vms_gw_cmd *c)
 
 	vms_assert(v->open && c->lba * VMS_LB_BYTES + n <= v->info.size_bytes);
 	c->status = 0;
+	if (v->info.read_only && c->op != VMS_GW_READ && c->op != VMS_GW_VERIFY &&
+	    c->op != VMS_GW_LBA_STATUS && c->op != VMS_GW_FLUSH && c->op != VMS_GW_PREFETCH)
+		return c->status = VMS_E_PERM;
 	if (c->ndata) {
 		data = malloc(c->data_bytes);
 		vms_assert(data);

@@ -77,6 +77,8 @@ struct fake {
 
 	/* the store: node 1's truth */
 	vms_addr map[F_CHUNKS];
+	vms_addr snap[F_CHUNKS]; /* what reads under snap_gen get */
+	uint64_t snap_gen;	 /* 0: there is no snapshot */
 	uint8_t *data[F_POS_MAX];
 	uint64_t pos, seq;
 
@@ -373,6 +375,11 @@ static inline void f_write(struct f_msg *q)
 	f_reply(q, 0, addrs, 8 * (uint32_t)n, NULL, 0, ++f.seq);
 }
 
+static inline const vms_addr *f_map(const struct f_msg *q)
+{
+	return f.snap_gen && q->m.snap_gen == f.snap_gen ? f.snap : f.map;
+}
+
 static inline void f_pages(struct f_msg *q, uint64_t version)
 {
 	static uint8_t body[4 + 8 * (12 + 1024)];
@@ -387,7 +394,7 @@ static inline void f_pages(struct f_msg *q, uint64_t version)
 		vms_put_le64(body + at + 4, version);
 		for (unsigned k = 0; k < 128; k++)
 			vms_put_le64(body + at + 12 + 8 * k,
-				     f.map[q->m.extent * 1024 + s * 128 + k]);
+				     f_map(q)[q->m.extent * 1024 + s * 128 + k]);
 		at += 12 + 1024;
 		n++;
 	}
@@ -402,7 +409,7 @@ static inline void f_read(struct f_msg *q, bool lba)
 	struct vms_iov iov = {copy, 0};
 
 	for (uint32_t i = 0; i < n; i++) {
-		vms_addr a = lba ? f.map[q->m.extent * 1024 + vms_get_le16(q->m.body + 2 * i)] :
+		vms_addr a = lba ? f_map(q)[q->m.extent * 1024 + vms_get_le16(q->m.body + 2 * i)] :
 				   vms_get_le64(q->m.body + 8 * i);
 		int st = 0;
 
@@ -796,6 +803,29 @@ static inline int f_read_value(uint64_t lba, uint32_t n, bool *done)
 		}
 	vms_gw_unpin(f.gw, &c);
 	return v;
+}
+/* Snapshot NAME of volume "v" as it is now. */
+static inline void f_snapshot(const char *name, uint8_t state)
+{
+	struct vms_cat_volume rec;
+	struct vms_cat_snap s = {.state = state};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct f_kv *k = f_kv_find("volume/v");
+
+	vms_assert(!vms_cat_volume_decode(&(struct vms_cat_kv){.key = k->key, .val = k->val}, &rec,
+					  NULL));
+	snprintf(s.volume, sizeof(s.volume), "v");
+	snprintf(s.name, sizeof(s.name), "%s", name);
+	s.id = rec.id;
+	s.branch = rec.branch;
+	s.snap_gen = f.snap_gen = rec.snap_gen++;
+	s.size_bytes = rec.size_bytes;
+	memset(s.uuid, 0x5a, sizeof(s.uuid));
+	memcpy(f.snap, f.map, sizeof(f.snap));
+	vms_assert(!vms_cat_key_snap(key, "v", name, NULL));
+	f_put_free("volume/v", vms_cat_volume_encode(&rec));
+	f_put_free(key, vms_cat_snap_encode(&s));
+	f_pump();
 }
 /* Another gateway writes: node 1 invalidates our pages first. */
 static inline void f_other_writes(uint32_t chunk, uint8_t value)

@@ -566,17 +566,37 @@ static void trim_dropped(void *arg, vms_addr a)
 
 static void trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 {
-	uint64_t first = (uint64_t)r->extent * VMS_EXTENT_CHUNKS + r->aux;
-	int rc;
+	uint64_t first = vms_rec_trim_first(r);
+	int rc = 0;
 
 	p->node = n;
 	vms_ovl_trim(&n->ovl, &p->ovl, r->branch, first, r->seq);
-	rc = vms_pages_trim(n->pages, p->number, r->branch, first, r->seq, trim_dropped, p);
+	if (!(r->aux & VMS_TRIM_OVERLAY))
+		rc = vms_pages_trim(n->pages, p->number, r->branch, first, r->seq, trim_dropped, p);
 	if (rc)
 		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
 			   vms_err_text(rc));
 	if (p->trims_ordered)
 		p->trims_ordered--;
+	p->drain_applied = r->seq;
+}
+
+static void drop(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	struct vms_drop d[VMS_DROPS_MAX];
+	int k = vms_rec_drops_decode(r, d), rc = k < 0 ? k : 0;
+
+	p->node = n;
+	for (int i = 0; i < k && rc >= 0; i++) {
+		struct vms_page_key key = {p->number, d[i].branch, d[i].subext, d[i].snap_gen};
+
+		rc = vms_pages_drop(n->pages, &key, r->seq, trim_dropped, p);
+		n->st.pages_dropped += rc == 0;
+	}
+	if (rc < 0)
+		node_fatal(n, rc, "partition %u: record %llu or an index page it drops is damaged "
+			   "(%s)",
+			   p->number, (unsigned long long)r->seq, vms_err_text(rc));
 	p->drain_applied = r->seq;
 }
 
@@ -659,6 +679,10 @@ void apply_run(struct vms_node *n, struct part *p)
 			break;
 		case VMS_REC_TRIM:
 			trim(n, p, &r);
+			p->applied = s;
+			break;
+		case VMS_REC_DROP:
+			drop(n, p, &r);
 			p->applied = s;
 			break;
 		case VMS_REC_SWEEP:

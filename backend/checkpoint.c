@@ -120,9 +120,12 @@ static int put_floors(struct vms_node *n, struct vms_meta_batch *b)
 			struct branch *br = vms_hlink_entry(l, struct branch, link);
 			uint8_t k[9] = {'F'}, v[16];
 
+			vms_put_be64(k + 1, l->key);
+			if (br->floor_forget && !br->floor_dirty)
+				rc = vms_meta_batch_del(b, k, 9);
+			br->floor_forget = false;
 			if (!br->floor_dirty)
 				continue;
-			vms_put_be64(k + 1, l->key);
 			vms_put_le64(v, br->snap_gen);
 			vms_put_le64(v + 8, br->lun_fence);
 			rc = vms_meta_batch_put(b, k, 9, v, 16);

@@ -292,6 +292,7 @@ void vms_node_close(struct vms_node *n)
 		n->free_ops = o->next;
 		free(o);
 	}
+	prune_close(n);
 	free(n->ckpt);
 	free(n->loss_job);
 	free(n->out_frame);
@@ -329,6 +330,7 @@ static void node_timer(struct vms_node *n)
 	if (n->phase == SP_RUN) {
 		drain_timer(n);
 		gc_timer(n);
+		prune_timer(n);
 	}
 	ckpt_timer(n);
 }

@@ -51,6 +51,12 @@ enum node_mutant {
 	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
 	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
 	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
+
+	/* pruning and collection */
+	MUT_PRUNE_BASE = 60,	 /* drops pages that undrained writes need as their base */
+	MUT_PRUNE_NEW = 61,	 /* drops what snapshots made since the volumes were read show */
+	MUT_PRUNE_DEAD = 62,	 /* takes a branch for dead whenever that happened */
+	MUT_PRUNE_CLONE = 63,	 /* forgets the ancestors of clones */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
@@ -69,6 +75,7 @@ enum node_mutant {
 struct vms_node;
 struct part;
 struct op;
+struct prune;
 
 /* ---- disk I/O in flight ---- */
 struct dio {
@@ -214,6 +221,7 @@ struct part {
 	/* of the last MARK record ordered: from then on no reference to another
 	 * partition with a lower stamp is ordered */
 	uint64_t gc_cycle;
+	uint64_t prune_seq; /* pruning waits until this record is in all durable indexes */
 };
 
 /* ---- connections ---- */
@@ -306,7 +314,7 @@ struct branch {
 	uint64_t snap_gen, lun_fence; /* floors, logged */
 	uint64_t gen_min, fence_min;  /* enforced: the floors, what the catalog tells, and
 					 no number below one that was ordered already */
-	bool floor_dirty;
+	bool floor_dirty, floor_forget;
 	bool asked; /* the catalog is being asked for its record */
 	bool known; /* requests are served, records applied */
 	bool dead;  /* the volume has left it */
@@ -409,7 +417,7 @@ struct node_stats {
 	uint64_t busy, too_old, dups, stale;
 	uint64_t recs_sent, frames_sent, recs_recv, acks;
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
-	uint64_t swept, remapped, page_updates, views, losses, corrupt, nospc;
+	uint64_t swept, remapped, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 };
 
 struct vms_node {
@@ -517,6 +525,7 @@ struct vms_node {
 	uint32_t gc_next;
 	bool hungry; /* collected space waits for a checkpoint */
 	unsigned gc_jobs;
+	struct prune *prune;
 
 	uint64_t deadline_ms;
 	struct node_stats st;
@@ -724,5 +733,12 @@ void gc_timer(struct vms_node *n);
 void gc_abort(struct vms_node *n, struct part *p);
 /* An entry of a page changed from a to b (either may be a hole). */
 void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, uint64_t seq);
+
+/* ---- prune.c ---- */
+void prune_timer(struct vms_node *n);
+void prune_hint(struct vms_node *n); /* something was deleted */
+void prune_close(struct vms_node *n);
+/* How long background work waits between two steps. */
+uint64_t gc_pace_ms(const struct vms_node *n);
 
 #endif

@@ -110,6 +110,9 @@ static json_t *stats(struct vms_node *n)
 	S(copied);
 	S(swept);
 	S(remapped);
+	S(pages_scanned);
+	S(pages_dropped);
+	S(scans);
 	S(page_updates);
 	S(views);
 	S(losses);

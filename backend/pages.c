@@ -80,11 +80,20 @@ struct subext_key { /* hashed as bytes: no padding */
 struct subext {
 	struct subext_key key;
 	struct version *first;
+	struct subext *next; /* of the partition */
+	UT_hash_handle hh;
+};
+
+/* The sub-extents of one partition: walks look at no others. */
+struct plist {
+	uint32_t partition;
+	struct subext *first;
 	UT_hash_handle hh;
 };
 
 struct delta {
 	struct subext *table;
+	struct plist *parts;
 	size_t npages;
 };
 
@@ -128,6 +137,29 @@ static struct version *delta_exact(const struct delta *d, const struct vms_page_
 	return v && v->page.key.snap_gen == k->snap_gen ? v : NULL;
 }
 
+static struct plist *plist_find(const struct delta *d, uint32_t partition)
+{
+	struct plist *pl = NULL;
+
+	if (d->parts)
+		HASH_FIND(hh, d->parts, &partition, sizeof(partition), pl);
+	return pl;
+}
+
+static void plist_add(struct delta *d, struct subext *s)
+{
+	struct plist *pl = plist_find(d, s->key.partition);
+
+	if (!pl) {
+		pl = calloc(1, sizeof(*pl));
+		vms_assert(pl);
+		pl->partition = s->key.partition;
+		HASH_ADD(hh, d->parts, partition, sizeof(pl->partition), pl);
+	}
+	s->next = pl->first;
+	pl->first = s;
+}
+
 /* Make a version at exactly k (must not exist); content undefined. Out of memory
  * ends the process: the log has the change, and the index must not miss it. */
 static struct version *delta_add(struct delta *d, const struct vms_page_key *k)
@@ -141,6 +173,7 @@ static struct version *delta_add(struct delta *d, const struct vms_page_key *k)
 		vms_assert(s);
 		s->key = (struct subext_key){k->branch, k->partition, k->subext};
 		HASH_ADD(hh, d->table, key, sizeof(s->key), s);
+		plist_add(d, s);
 	}
 	prev = subext_le(s, k->snap_gen);
 	vms_assert(!prev || prev->page.key.snap_gen != k->snap_gen);
@@ -157,7 +190,14 @@ static struct version *delta_add(struct delta *d, const struct vms_page_key *k)
 
 static void delta_free(struct delta *d)
 {
+	struct plist *pl, *ptmp;
 	struct subext *s, *tmp;
+
+	HASH_ITER(hh, d->parts, pl, ptmp)
+	{
+		HASH_DELETE(hh, d->parts, pl);
+		free(pl);
+	}
 
 	HASH_ITER(hh, d->table, s, tmp)
 	{
@@ -360,9 +400,9 @@ static void delta_collect(const struct delta *d, const struct delta *over,
 			  const struct vms_page_key *from, const struct vms_page_key *to,
 			  version_vec *out)
 {
-	for (const struct subext *s = d->table; s; s = s->hh.next) {
-		if (s->key.partition != from->partition)
-			continue;
+	const struct plist *pl = plist_find(d, from->partition);
+
+	for (const struct subext *s = pl ? pl->first : NULL; s; s = s->next) {
 		for (const struct version *v = s->first; v; v = v->next)
 			if (key_le(from, &v->page.key) && key_le(&v->page.key, to) &&
 			    !(over && delta_exact(over, &v->page.key)))
@@ -482,6 +522,29 @@ int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
 	}
 	VMS_VEC_FREE(&keys);
 	return err;
+}
+
+int vms_pages_drop(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
+		   void (*dropped)(void *arg, vms_addr a), void *arg)
+{
+	struct version *v;
+	struct vms_page page;
+	int err = vms_pages_lookup(ps, key, &page);
+
+	if (err == VMS_E_NOENT || (!err && page.key.snap_gen != key->snap_gen))
+		return 1;
+	if (err)
+		return err;
+	if (page.drain_seq >= drain_seq)
+		return 1; /* made again since */
+	v = active_take(ps, key, &page);
+	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++)
+		if (page.entry[i] > VMS_ADDR_ASK && dropped)
+			dropped(arg, page.entry[i]);
+	memset(v->page.entry, 0, sizeof(v->page.entry));
+	v->page.drain_seq = drain_seq;
+	v->dead = true;
+	return 0;
 }
 
 /* ---- checkpoint ---- */

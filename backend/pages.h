@@ -22,7 +22,7 @@ struct vms_page_key {
 
 struct vms_page {
 	struct vms_page_key key;
-	uint64_t drain_seq; /* partition seq of the last DRAIN/REMAP/TRIM record applied */
+	uint64_t drain_seq; /* partition seq of the last DRAIN/REMAP/TRIM/DROP record applied */
 	vms_addr entry[VMS_SUBEXT_CHUNKS];
 };
 
@@ -57,6 +57,11 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key, uint64
  * deleted. dropped(arg, addr) is told each address that went. */
 int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
 		   uint64_t first_chunk, uint64_t drain_seq,
+		   void (*dropped)(void *arg, vms_addr a), void *arg);
+
+/* DROP: the page of exactly this key goes, with all it names. Skipped (returns 1)
+ * when there is none, or when it has been changed by drain_seq or later. */
+int vms_pages_drop(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
 		   void (*dropped)(void *arg, vms_addr a), void *arg);
 
 /* Checkpoint: freeze moves active to frozen (must be empty) and adds its puts

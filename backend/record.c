@@ -296,3 +296,40 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 	}
 	return (int)n;
 }
+
+void vms_rec_drops_put(struct vms_rec *r, uint8_t *meta, const struct vms_drop *d, unsigned n)
+{
+	uint8_t *out = meta + 8;
+
+	vms_assert(n <= VMS_DROPS_MAX);
+	vms_put_le32(meta, n);
+	vms_put_le32(meta + 4, 0);
+	for (unsigned i = 0; i < n; i++, out += VMS_DROP_BYTES) {
+		vms_put_le64(out, d[i].branch);
+		vms_put_le64(out + 8, d[i].snap_gen);
+		vms_put_le32(out + 16, d[i].subext);
+		vms_put_le32(out + 20, 0);
+	}
+	r->meta = meta;
+	r->meta_bytes = 8 + n * VMS_DROP_BYTES;
+}
+
+int vms_rec_drops_decode(const struct vms_rec *r, struct vms_drop *d)
+{
+	struct vms_rd rd;
+	uint32_t n;
+
+	vms_rd_init(&rd, r->meta, r->meta_bytes);
+	n = vms_rd_u32(&rd);
+	if (vms_rd_u32(&rd) != 0 || !vms_rd_ok(&rd) || n > VMS_DROPS_MAX ||
+	    r->meta_bytes != 8 + n * VMS_DROP_BYTES)
+		return VMS_E_CORRUPT;
+	for (uint32_t i = 0; i < n; i++) {
+		d[i].branch = vms_rd_u64(&rd);
+		d[i].snap_gen = vms_rd_u64(&rd);
+		d[i].subext = vms_rd_u32(&rd);
+		if (vms_rd_u32(&rd) != 0)
+			return VMS_E_CORRUPT;
+	}
+	return (int)n;
+}

@@ -47,6 +47,10 @@ enum vms_rec_flags {
 	VMS_RF_INTERNAL = 2, /* may use reserved log space; durable before it counts */
 };
 
+/* TRIM: aux holds the first chunk and this: pages stay, only what is not drained
+ * goes. */
+#define VMS_TRIM_OVERLAY 0x80000000u
+
 struct vms_rec {
 	uint8_t type;
 	uint8_t flags;
@@ -119,5 +123,25 @@ void vms_rec_moves_put(struct vms_rec *r, uint8_t *meta, const struct vms_move *
 unsigned vms_rec_moves_bytes(unsigned n); /* without fingerprints */
 void vms_rec_moves_encode(uint8_t *out, const struct vms_move *m, unsigned n);
 int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned room);
+
+/* First chunk of the branch that a TRIM takes away. */
+static inline uint64_t vms_rec_trim_first(const struct vms_rec *r)
+{
+	return (uint64_t)r->extent * VMS_EXTENT_CHUNKS + (r->aux & ~VMS_TRIM_OVERLAY);
+}
+
+/* Meta of DROP: u32 n, u32 0, then n index pages, each named exactly. */
+struct vms_drop {
+	uint64_t branch;
+	uint64_t snap_gen;
+	uint32_t subext;
+};
+#define VMS_DROP_BYTES 24u
+#define VMS_DROPS_MAX  128u
+#define VMS_DROPS_META_MAX (8u + VMS_DROPS_MAX * VMS_DROP_BYTES)
+/* meta has room for VMS_DROPS_META_MAX; sets meta and meta_bytes of r. */
+void vms_rec_drops_put(struct vms_rec *r, uint8_t *meta, const struct vms_drop *d, unsigned n);
+/* Their number, or VMS_E_CORRUPT: malformed or more than VMS_DROPS_MAX. */
+int vms_rec_drops_decode(const struct vms_rec *r, struct vms_drop *d);
 
 #endif

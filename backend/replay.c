@@ -199,7 +199,7 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 		drained_before(n, p, r);
 	if (r->seq <= p->replay_applied && r->type == VMS_REC_TRIM)
 		vms_ovl_trim(&n->ovl, &p->ovl, r->branch,
-			     (uint64_t)r->extent * VMS_EXTENT_CHUNKS + r->aux, r->seq);
+			     vms_rec_trim_first(r), r->seq);
 	return 0;
 }
 
@@ -220,7 +220,7 @@ static void drains_again(struct vms_node *n, struct part *p)
 			drained_before(n, p, &r);
 		} else if (s <= p->replay_applied) {
 			vms_ovl_trim(&n->ovl, &p->ovl, r.branch,
-				     (uint64_t)r.extent * VMS_EXTENT_CHUNKS + r.aux, r.seq);
+				     vms_rec_trim_first(&r), r.seq);
 		} else if (r.type == VMS_REC_DRAIN) {
 			k = vms_rec_moves_decode(&r, m, VMS_SEG_ENTRIES_MAX);
 			for (int i = 0; i < k; i++) {

@@ -198,6 +198,44 @@ static void trim_cuts_pages_and_drops_whole_ones(void)
 	}
 }
 
+/* Exactly the named version goes, with what it names; one made later stays. */
+static void drop_takes_one_version(void)
+{
+	struct vms_page_key a = {1, 2, 3, 4}, b = {1, 2, 3, 6}, c = {1, 2, 3, 5};
+	int err;
+
+	for (int stored = 0; stored < 3; stored++) {
+		setup();
+		ndropped = 0;
+		put1(&a, 5, 10, 4096 * 2);
+		if (stored)
+			checkpoint();
+		put1(&b, 6, 11, 4096 * 3);
+		if (stored == 2)
+			checkpoint();
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &c, 7, drop, NULL), 1);
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &a, 7, drop, NULL), 0);
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &a, 8, drop, NULL), 1);
+		CU_ASSERT_EQUAL(ndropped, 1);
+		for (int again = 0; again < 2; again++) {
+			get1(&a, 10, &err);
+			CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+			CU_ASSERT_EQUAL(get1(&b, 10, &err), 4096 * 2);
+			CU_ASSERT_EQUAL(get1(&b, 11, &err), 4096 * 3);
+			checkpoint();
+		}
+		put1(&a, 9, 12, 4096 * 4);
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &a, 9, drop, NULL), 1);
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &a, 8, drop, NULL), 1);
+		CU_ASSERT_EQUAL(get1(&a, 12, &err), 4096 * 4);
+		CU_ASSERT_EQUAL(get1(&a, 10, &err), 0);
+		CU_ASSERT_EQUAL(vms_pages_drop(ps, &b, 10, drop, NULL), 0);
+		CU_ASSERT_EQUAL(ndropped, 3);
+		CU_ASSERT_EQUAL(get1(&b, 12, &err), 4096 * 4);
+		teardown();
+	}
+}
+
 static void damaged_page_is_corrupt_not_a_hole(void)
 {
 	struct vms_page_key k = {1, 2, 3, 4};
@@ -295,6 +333,9 @@ static void random_ops_match_a_model(void)
 				mem.disk.ops->meta_commit(&mem, &b, 1);
 			}
 			frozen = !frozen;
+		} else if (what < 45) {
+			wrong += vms_pages_drop(ps, &k, seq, NULL, NULL) != !m->there;
+			memset(m, 0, sizeof(*m));
 		} else if (what < 500) {
 			const struct model_page *le = model_le(
 				(unsigned)k.branch - 1, k.subext, (unsigned)k.snap_gen);
@@ -370,6 +411,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(replay_skips_what_is_there),
 	VMS_TEST(remap_changes_only_what_is_equal),
 	VMS_TEST(trim_cuts_pages_and_drops_whole_ones),
+	VMS_TEST(drop_takes_one_version),
 	VMS_TEST(damaged_page_is_corrupt_not_a_hole),
 	VMS_TEST(random_ops_match_a_model),
 	VMS_TEST(each_stops_and_resumes),

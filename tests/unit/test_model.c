@@ -660,6 +660,7 @@ static void ops_settle(void)
 /* Every chunk of every volume, or a share of them. */
 static void read_back(unsigned share)
 {
+	ops_settle(); /* a write under way may show already */
 	for (unsigned k = 0; k < VOLS; k++)
 		for (unsigned at = 0; at < NPLACE && !failed[0]; at += 64) {
 			struct mop *o = NULL;

@@ -239,6 +239,7 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	case VMS_GW_WRITE_SAME:
 	case VMS_GW_CAW:
 	case VMS_GW_ORWRITE:
+	case VMS_GW_REF:
 		if (cmd->nblocks == 0)
 			return done(cmd, 0);
 		return gw_write_submit(gw, cmd);

@@ -65,7 +65,10 @@ enum vms_gw_op {
 	VMS_GW_FLUSH,	/* SYNCHRONIZE CACHE; always the whole volume */
 	VMS_GW_PREFETCH,/* fill the cache; completes at once */
 	VMS_GW_LBA_STATUS, /* mapped or hole, from lba on; see result */
+	VMS_GW_REF, /* write what the cluster has already, by fingerprint: whole chunks
+		       within one extent, all of them or none */
 };
+#define VMS_GW_FP_BYTES 32u
 enum vms_gw_flags { VMS_GW_FUA = 1, VMS_GW_DPO = 2 };
 
 #define VMS_GW_IOV_MAX 260 /* 1 MiB + 2 unaligned ends, or more by continuation */
@@ -93,6 +96,10 @@ struct vms_gw_cmd {
 	 * when NULL the result is riov[] into pinned cache memory, which stays valid
 	 * until vms_gw_unpin(). */
 	uint8_t *dest;
+	/* REF: of each chunk its fingerprint (VMS_GW_FP_BYTES) and CRC32C; borrowed until
+	 * done */
+	const uint8_t *fps;
+	const uint32_t *crcs;
 	/* out */
 	int status;		/* 0 or VMS_E_*; target/sense.c maps it */
 	uint64_t info_lba;	/* first bad or miscomparing block; valid with CORRUPT, BAD_SECTORS */
@@ -101,6 +108,8 @@ struct vms_gw_cmd {
 	unsigned nriov;
 	struct vms_gw_lba_range *ranges; /* LBA_STATUS: caller's array ... */
 	unsigned nranges;	/* in: its room; out: used */
+	uint8_t *found;		/* REF: caller's array, a byte per chunk; with VMS_E_NOENT
+				 * (nothing was written): 1 if the cluster has the chunk */
 	/* private */
 	void *priv;
 };

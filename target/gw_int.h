@@ -446,7 +446,8 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	X(reads, "read commands")                                                         \
 	X(reads_cached, "read commands answered at once from the caches")                 \
 	X(read_bytes, "bytes read")                                                       \
-	X(writes, "write, zero, compare-and-write and or-write commands")                 \
+	X(writes, "write, zero, compare-and-write, or-write and reference commands")      \
+	X(writes_ref, "of them, writes by reference")                                     \
 	X(write_bytes, "bytes written")                                                   \
 	X(flushes, "flush commands")                                                      \
 	X(ops_sent, "ops sent to primaries, repeats included")                            \

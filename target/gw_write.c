@@ -243,6 +243,17 @@ static void op_encode(struct vms_gw *gw, const struct gw_op *op, struct vms_msg 
 
 	if (op->kind == VMS_WRITE_ZERO) {
 		n = zero_pieces(op, pieces);
+	} else if (op->kind == VMS_WRITE_REF) {
+		for (; c < end; c++, n++)
+			pieces[n] = (struct vms_piece){.chunk = (uint16_t)c,
+						       .count = 1,
+						       .mask = VMS_MASK_FULL,
+						       .crc = r->cmd->crcs[n]};
+		gw->iov[0].base = r->cmd->fps;
+		gw->iov[0].len = op->bytes;
+		m->payload = gw->iov;
+		m->npayload = 1;
+		m->payload_bytes = op->bytes;
 	} else {
 		if (r->pattern) {
 			for (uint32_t i = c; i < end; i++) {
@@ -651,13 +662,29 @@ static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
 	op_end(gw, op, status);
 }
 
+/* Which chunks of a REF the cluster has: all (m is NULL), or those the answer names. */
+static void ref_found(const struct gw_op *op, const struct vms_msg *m)
+{
+	uint32_t n = op->nblk / VMS_CHUNK_BLOCKS;
+
+	if (op->kind != VMS_WRITE_REF)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		op->req->cmd->found[i] = !m || (m->body_bytes == n && m->body[i] != 0);
+}
+
 void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status)
 {
 	op->rpc = NULL;
 	switch (status) {
 	case 0:
+		ref_found(op, NULL);
 		op_applied(gw, op, m);
 		op_end(gw, op, 0);
+		break;
+	case VMS_E_NOENT: /* REF: nothing was ordered */
+		ref_found(op, m);
+		op_end(gw, op, status);
 		break;
 	case VMS_E_DISCONNECTED:
 		op->unknown = true;
@@ -829,7 +856,10 @@ static void op_new(struct vms_gw *gw, struct gw_req *r, uint8_t kind, uint64_t l
 	op->partition =
 		vms_extent_partition(r->vol->rec.lineage, op->extent, gw->cluster.part_bits);
 	op->data_off = (lba - r->cmd->lba) * VMS_LB_BYTES;
-	op->bytes = kind == VMS_WRITE_ZERO ? 0 : kind == VMS_WRITE_CAW ? 2 * payload : payload;
+	op->bytes = kind == VMS_WRITE_ZERO ? 0 :
+		    kind == VMS_WRITE_CAW  ? 2 * payload :
+		    kind == VMS_WRITE_REF  ? payload / VMS_CHUNK_BYTES * VMS_GW_FP_BYTES :
+					     payload;
 	op->state = GO_SLOT;
 	op->req_next = r->ops;
 	r->ops = op;
@@ -871,6 +901,14 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		break;
 	case VMS_GW_WRITE_SAME:
 		want = VMS_LB_BYTES;
+		break;
+	case VMS_GW_REF:
+		kind = VMS_WRITE_REF;
+		bytes = bytes / VMS_CHUNK_BYTES * VMS_GW_FP_BYTES;
+		want = 0;
+		if (lba % VMS_CHUNK_BLOCKS || cmd->nblocks % VMS_CHUNK_BLOCKS || extents > 1 ||
+		    !cmd->fps || !cmd->crcs || !cmd->found)
+			return refuse(cmd, VMS_E_INVAL);
 		break;
 	default:
 		break;
@@ -922,6 +960,7 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	r->bytes = bytes;
 	gw->outstanding_bytes += bytes;
 	gw->st.writes++;
+	gw->st.writes_ref += kind == VMS_WRITE_REF;
 	gw->st.write_bytes += (uint64_t)cmd->nblocks * VMS_LB_BYTES;
 	v->st.writes++;
 	v->st.write_bytes += (uint64_t)cmd->nblocks * VMS_LB_BYTES;

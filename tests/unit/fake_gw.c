@@ -382,6 +382,9 @@ static int run(struct vms_gw_cmd *c)
 		c->nranges = used;
 		break;
 	}
+	case VMS_GW_REF:
+		c->status = VMS_E_UNSUPPORTED;
+		break;
 	case VMS_GW_FLUSH:
 	case VMS_GW_PREFETCH:
 		break;

@@ -81,6 +81,7 @@ struct fake {
 	uint64_t snap_gen;	 /* 0: there is no snapshot */
 	uint8_t *data[F_POS_MAX];
 	uint64_t pos, seq;
+	vms_addr fp[256]; /* chunk that a fingerprint of this byte, repeated, names */
 
 	/* behaviour */
 	bool hold_writes, hold_pages, hold_cancel; /* frames stay in held[] */
@@ -334,15 +335,43 @@ static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
 	return f.map[chunk];
 }
 
+/* Kind 5: all chunks are there, or nothing happens. */
+static inline void f_write_ref(struct f_msg *q)
+{
+	uint32_t n = vms_get_le16(q->m.body + 2), chunk;
+	const uint8_t *fp = q->iov.base;
+	static uint8_t body[8 * VMS_EXTENT_CHUNKS];
+	bool all = true;
+
+	vms_assert(q->m.body_bytes == VMS_WRITE_BODY_BYTES(n) && q->iov.len == 32 * n);
+	for (uint32_t i = 0; i < n; i++) {
+		body[i] = f.fp[fp[32 * i]] != 0;
+		all &= body[i];
+	}
+	if (!all) {
+		f_reply(q, VMS_E_NOENT, body, n, NULL, 0, 0);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *pc = q->m.body + 8 + VMS_PIECE_BYTES * i;
+
+		chunk = q->m.extent * VMS_EXTENT_CHUNKS + vms_get_le16(pc);
+		vms_assert(pc[4] == VMS_MASK_FULL && vms_get_le16(pc + 2) == 1);
+		f.map[chunk] = f.fp[fp[32 * i]];
+		vms_assert(vms_get_le32(pc + 8) == vms_crc32c(0, f_chunk(f.map[chunk]), 4096));
+		vms_put_le64(body + 8 * i, f.map[chunk]);
+	}
+	f_reply(q, 0, body, 8 * n, NULL, 0, ++f.seq);
+}
+
 static inline void f_write(struct f_msg *q)
 {
 	static struct vms_piece pc[VMS_WRITE_PIECES_MAX];
 	static uint8_t addrs[8 * VMS_WRITE_PIECES_MAX];
 	uint8_t kind;
 	const uint8_t *p = q->iov.base;
-	int n = vms_write_body_decode(&q->m, &kind, pc);
+	int n;
 
-	vms_assert(n > 0);
 	if (q->m.snap_gen < f.floor_gen || q->m.lun_fence < f.floor_fence) {
 		bool gen = q->m.snap_gen < f.floor_gen;
 
@@ -356,6 +385,12 @@ static inline void f_write(struct f_msg *q)
 	}
 	if (f.write_ok_first)
 		f.write_ok_first--;
+	if (q->m.body[0] == VMS_WRITE_REF) {
+		f_write_ref(q);
+		return;
+	}
+	n = vms_write_body_decode(&q->m, &kind, pc);
+	vms_assert(n > 0);
 	if (kind == VMS_WRITE_CAW)
 		p += q->iov.len / 2;
 	for (int i = 0; i < n; i++) {

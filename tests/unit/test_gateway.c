@@ -625,6 +625,71 @@ static void zero_and_write_same(void)
 	f_stop();
 }
 
+static uint8_t ref_fps[3 * VMS_GW_FP_BYTES], ref_found[3];
+static uint32_t ref_crcs[3];
+static struct vms_gw_cmd ref_cmd(uint64_t lba, const char *values)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_REF, lba, (uint32_t)strlen(values) * 8);
+
+	for (unsigned i = 0; values[i]; i++) {
+		memset(ref_fps + i * VMS_GW_FP_BYTES, values[i], VMS_GW_FP_BYTES);
+		ref_crcs[i] = vms_crc32c(0, memset(w1_data, values[i], 4096), 4096);
+	}
+	memset(ref_found, 9, sizeof(ref_found));
+	c.fps = ref_fps;
+	c.crcs = ref_crcs;
+	c.found = ref_found;
+	return c;
+}
+
+static void a_write_by_reference_is_all_or_nothing(void)
+{
+	struct vms_gw_cmd c;
+	bool done;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(8, 8, 'a'), 0);
+	CU_ASSERT_EQUAL(f_write_blocks(16, 8, 'b'), 0);
+	f.fp['a'] = f.map[1];
+	f.fp['b'] = f.map[2];
+	c = ref_cmd(160, "axb");
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_NOENT);
+	CU_ASSERT(ref_found[0] == 1 && ref_found[1] == 0 && ref_found[2] == 1);
+	CU_ASSERT_EQUAL(f_read_value(160, 24, NULL), 0);
+	c = ref_cmd(160, "ab");
+	f.n_write = 0;
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(f.n_write, 1);
+	CU_ASSERT_EQUAL(f.last_write.payload_bytes, 2 * VMS_GW_FP_BYTES);
+	CU_ASSERT(ref_found[0] == 1 && ref_found[1] == 1);
+	CU_ASSERT_EQUAL(f_read_value(160, 8, &done), 'a');
+	CU_ASSERT(done); /* that chunk is cached under the same address */
+	CU_ASSERT_EQUAL(f_read_value(168, 8, NULL), 'b');
+	CU_ASSERT_EQUAL(f_read_value(176, 8, NULL), 0);
+	/* like any other op: refused for now, sent again with its id */
+	c = ref_cmd(200, "b");
+	f.write_status = VMS_E_AGAIN;
+	CU_ASSERT_EQUAL(f_do(&c), 1);
+	f.write_status = 0;
+	f_run(250);
+	CU_ASSERT(f_ended(&c) && c.status == 0);
+	CU_ASSERT_EQUAL(f.last_write.sequence, f.prev_write.sequence);
+	CU_ASSERT(f.last_write.flags & VMS_F_RETRY);
+	CU_ASSERT_EQUAL(f_read_value(200, 8, NULL), 'b');
+	/* what it does not take */
+	c = ref_cmd(201, "b");
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = ref_cmd(200, "b");
+	c.nblocks = 7;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = ref_cmd(8184, "bb"); /* two extents */
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = ref_cmd(200, "b");
+	c.found = NULL;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	f_stop();
+}
+
 static void bad_requests_are_refused_at_the_door(void)
 {
 	struct vms_gw_cmd c;
@@ -1017,6 +1082,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(half_applied_is_never_busy),
 	VMS_TEST(writes_merge_behind_one_in_flight),
 	VMS_TEST(zero_and_write_same),
+	VMS_TEST(a_write_by_reference_is_all_or_nothing),
 	VMS_TEST(bad_requests_are_refused_at_the_door),
 	VMS_TEST(too_much_outstanding_is_refused),
 	VMS_TEST(verify_compares),

@@ -55,6 +55,10 @@ void apply_abort(struct vms_node *n, struct part *p)
 {
 	struct apply_job *j = p->apply;
 
+	if (p->apply_wait) {
+		p->apply_wait = false;
+		n->apply_waits--;
+	}
 	if (!j)
 		return;
 	p->apply = NULL;
@@ -410,7 +414,7 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 {
 	struct apply_job *j = f->arg;
 	struct part *p = j->p;
-	bool again = false;
+	bool again = false, away = false;
 
 	j->io = false;
 	if (j->dead) {
@@ -422,12 +426,23 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		if (!vms_move_placed(&j->m[i]))
 			continue;
 		again |= f->e[i].status == VMS_E_STOPPING;
+		away |= f->e[i].status == VMS_E_AGAIN;
 		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
 			memset(f->e[i].buf, 0, VMS_CHUNK_BYTES);
 		chunk_merge(f->e[i].buf, j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES,
 			    j->patched[i]);
 	}
 	fetch_free(f);
+	if (!again && away) {
+		/* nodes that have a base are away: the record from the start, later */
+		p->apply = NULL;
+		n->applies--;
+		job_free(j);
+		p->hold_ms = n->now_ms + n->tm.tick_ms / 4;
+		p->apply_wait = true;
+		n->apply_waits++;
+		return;
+	}
 	if (!again)
 		moves_check(n, p, j);
 	/* when all was at hand this runs inside apply_run(), which goes on itself */
@@ -452,6 +467,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 	f = fetch_new(n, j->nm);
 	f->arg = j;
 	f->done = bases_done;
+	f->patient = true;
 	for (unsigned i = 0; i < j->nm; i++) {
 		struct vms_move *m = &j->m[i];
 		struct vms_ovl_ext *e;
@@ -645,7 +661,7 @@ static bool branches_known(struct vms_node *n, struct part *p, const struct vms_
 
 void apply_run(struct vms_node *n, struct part *p)
 {
-	while (!p->apply && p->applied < p->committed && !n->poisoned) {
+	while (!p->apply && !p->apply_wait && p->applied < p->committed && !n->poisoned) {
 		uint64_t s = p->applied + 1;
 		struct prec *pr = part_rec(p, s);
 		struct vms_rec r;
@@ -704,12 +720,18 @@ void apply_run(struct vms_node *n, struct part *p)
 /* Segment writes that met a full disk, chunks asked from another replica. */
 void apply_timer(struct vms_node *n)
 {
-	if (!n->applies)
+	if (!n->applies && !n->apply_waits)
 		return;
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 		struct apply_job *j = p ? p->apply : NULL;
 
+		if (p && p->apply_wait && n->now_ms >= p->hold_ms) {
+			p->apply_wait = false;
+			n->apply_waits--;
+			apply_run(n, p);
+			continue;
+		}
 		if (!j || n->now_ms < j->retry_ms)
 			continue;
 		if (j->state == JOB_RETRY)

@@ -149,6 +149,8 @@ void copy_forward(struct vms_node *n)
 				      part_serving(p) && part_members_ready(p) :
 				      p && p->repl_conn;
 
+		/* nodes that have a chunk to merge with are away */
+		drains &= !(p && p->base_wait);
 		/* what drains by itself only needs time */
 		if (!p || (drains && !p->copied) || p->apply)
 			continue;

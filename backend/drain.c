@@ -328,20 +328,25 @@ static void batch_read(struct vms_node *n, struct fetch *f)
 	struct batch_arg *a = f->arg;
 	struct drain_job *d = a->d;
 	struct part *p = a->p;
-	bool stop = false;
+	bool stop = false, away = false;
 
 	d->busy = false;
 	for (unsigned i = 0; i < f->nent; i++) {
+		away |= f->e[i].status == VMS_E_AGAIN;
 		stop |= f->e[i].status == VMS_E_STOPPING;
 		/* collected between look-up and read: looked up again */
 		stop |= f->e[i].status == VMS_E_GONE || f->e[i].status == VMS_E_UNKNOWN;
 	}
 	if (d->dead) {
 		job_free(d);
-	} else if (stop) {
+	} else if (stop || away) {
+		p->base_wait = away;
+		if (away)
+			p->hold_ms = n->now_ms + n->tm.tick_ms;
 		d->n = 0;
 		d->at = d->items.n; /* the next scan finds them again */
 	} else {
+		p->base_wait = false;
 		batch_content(d, f);
 		batch_order(n, p);
 		if (!a->sync)
@@ -368,6 +373,7 @@ static void batch_start(struct vms_node *n, struct part *p)
 	a->sync = true;
 	f->arg = a;
 	f->done = batch_read;
+	f->patient = true;
 	d->n = 0;
 	while (d->n < VMS_SEG_ENTRIES_MAX && d->at < d->items.n) {
 		struct item *it = &d->items.d[d->at++];
@@ -510,11 +516,16 @@ static void ask_primary(struct vms_node *n, struct part *p, uint8_t *body, unsig
 	(*k)++;
 }
 
+/* A member asks for partitions to be drained; the answer names those that cannot
+ * be, because nodes that have a chunk to merge with are away. */
 void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
+	struct vms_msg re = {.type = VMS_MSG_DRAIN,
+			     .flags = VMS_F_REPLY,
+			     .partition = VMS_PART_NONE};
+	uint8_t body[16 * 256];
 	struct vms_rd r;
 
-	(void)c;
 	vms_rd_init(&r, m->body, m->body_bytes);
 	while (vms_rd_left(&r) >= 16) {
 		struct part *p = node_part(n, vms_rd_u32(&r));
@@ -522,11 +533,25 @@ void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 
 		vms_rd_skip(&r, 4);
 		seq = vms_rd_u64(&r);
+		if (m->flags & VMS_F_REPLY) {
+			if (p && !p->primary && p->repl_conn == c->id)
+				p->base_wait = true;
+			continue;
+		}
 		if (p && p->primary && seq > p->drain_req) {
 			p->drain_req = seq;
 			p->scan_due = true;
 		}
+		if (p && p->primary && p->base_wait && re.body_bytes < sizeof(body)) {
+			vms_put_le32(body + re.body_bytes, p->number);
+			vms_put_le32(body + re.body_bytes + 4, 0);
+			vms_put_le64(body + re.body_bytes + 8, seq);
+			re.body_bytes += 16;
+		}
 	}
+	re.body = body;
+	if (re.body_bytes)
+		node_send(n, c->id, &re);
 }
 
 /* Containers that an earlier process or epoch left open are sealed at their end. */
@@ -572,8 +597,10 @@ void drain_timer(struct vms_node *n)
 			drain_go(n, p);
 			continue;
 		}
-		if (p->clean_pos >= n->drain_limit && !p->scan_due)
+		if (p->clean_pos >= n->drain_limit && !p->scan_due) {
+			p->base_wait = false;
 			continue;
+		}
 		if (!p->ovl.exts) {
 			p->clean_pos = n->drain_limit;
 			p->scan_due = false;
@@ -586,7 +613,7 @@ void drain_timer(struct vms_node *n)
 			scan(n, p, n->drain_limit, 0, NULL);
 			continue;
 		}
-		if (n->drain_jobs >= JOBS_MAX)
+		if (n->drain_jobs >= JOBS_MAX || n->now_ms < p->hold_ms)
 			continue;
 		p->scan_due = false;
 		p->drain = calloc(1, sizeof(*p->drain));

@@ -2,7 +2,9 @@
 /*
  * Fetching chunks from containers: segment headers (cached) and the engine that
  * reads chunks and checks each against its header. A misdirected or damaged chunk
- * never leaves it. Keeps invariants 19, 25 (rules A11, B5).
+ * never leaves it. Chunks of partitions that this node does not have (pages refer to
+ * them since deduplication) come from a member of theirs, the primary first; AGAIN
+ * when some member could not be asked. Keeps invariants 19, 25 (rules A11, B5).
  */
 #include "backend/node_int.h"
 
@@ -126,11 +128,157 @@ static uint32_t zero_crc(void)
 	return crc;
 }
 
+/* ---- from other nodes ---- */
+
+#define REMOTE_MAX 256u /* chunks of one request */
+
+struct remote {
+	struct fetch *f;
+	uint32_t part;
+	unsigned next_member, n;
+	bool missing; /* some member could not be asked */
+	bool own_bad; /* the own copy is damaged */
+	uint32_t idx[REMOTE_MAX];
+};
+
+static void remote_go(struct vms_node *n, struct remote *r);
+
+static void fetch_part_done(struct vms_node *n, struct fetch *f)
+{
+	f->pending--;
+	if (!f->pending && !f->issuing)
+		f->done(n, f);
+}
+
+static void remote_reply(struct vms_node *n, void *arg, const struct vms_msg *m)
+{
+	struct remote *r = arg;
+	const uint8_t *data = m && m->npayload ? m->payload[0].base : NULL;
+	size_t left = m && m->npayload ? m->payload[0].len : 0;
+	unsigned k = 0;
+
+	if (m && !m->status && m->body_bytes != 16 * r->n)
+		m = NULL;
+	if (!m || (m->status && m->status != VMS_E_UNKNOWN)) {
+		r->missing = true;
+		remote_go(n, r);
+		return;
+	}
+	for (unsigned i = 0; i < r->n; i++) {
+		struct fetch_ent *e = &r->f->e[r->idx[i]];
+		const uint8_t *b = m->status ? NULL : m->body + 16 * i;
+		int st = b ? (int16_t)vms_get_le16(b + 12) : VMS_E_UNKNOWN;
+
+		if (st == 0 || st == VMS_E_BAD_SECTORS) {
+			if (left < VMS_CHUNK_BYTES) {
+				st = VMS_E_CORRUPT;
+			} else {
+				if (vms_get_le64(b) != e->addr ||
+				    vms_crc32c(0, data, VMS_CHUNK_BYTES) != vms_get_le32(b + 8)) {
+					st = VMS_E_CORRUPT;
+				} else {
+					memcpy(e->buf, data, VMS_CHUNK_BYTES);
+					e->crc = vms_get_le32(b + 8);
+					e->valid = st ? b[14] : VMS_MASK_FULL;
+				}
+				data += VMS_CHUNK_BYTES;
+				left -= VMS_CHUNK_BYTES;
+			}
+		}
+		e->status = st;
+		if (st == 0 || st == VMS_E_BAD_SECTORS || st == VMS_E_GONE)
+			continue;
+		if (st != VMS_E_UNKNOWN && st != VMS_E_CORRUPT && st != VMS_E_IO)
+			r->missing = true;
+		r->idx[k++] = r->idx[i];
+	}
+	r->n = k;
+	remote_go(n, r);
+}
+
+/* Ask the next member for what is still missing. */
+static void remote_go(struct vms_node *n, struct remote *r)
+{
+	const struct vms_part_conf *pc = &n->pconf[r->part];
+	struct fetch *f = r->f;
+
+	while (r->n && r->next_member < pc->nmembers) {
+		uint32_t node = pc->member[r->next_member++].node;
+		struct vms_msg q = {.type = VMS_MSG_READ_ADDR, .partition = r->part};
+		uint8_t body[8 * REMOTE_MAX];
+
+		if (node == n->id)
+			continue;
+		for (unsigned i = 0; i < r->n; i++)
+			vms_put_le64(body + 8 * i, f->e[r->idx[i]].addr);
+		q.epoch = pc->epoch;
+		q.body = body;
+		q.body_bytes = 8 * r->n;
+		if (rpc_send(n, node_peer(n, node, false), &q, n->tm.lease_ms, remote_reply, r)) {
+			n->st.fetched_remote += r->n;
+			return;
+		}
+		r->missing = true;
+	}
+	if (!pc->nmembers)
+		r->missing = true;
+	for (unsigned i = 0; i < r->n; i++)
+		if (n->closing)
+			f->e[r->idx[i]].status = VMS_E_STOPPING;
+		else if (r->missing && (!r->own_bad || f->patient))
+			f->e[r->idx[i]].status = VMS_E_AGAIN;
+	free(r);
+	fetch_part_done(n, f);
+}
+
+static struct remote *remote_new(struct fetch *f, uint32_t part)
+{
+	struct remote *r = malloc(sizeof(*r));
+
+	vms_assert(r);
+	r->f = f;
+	r->part = part;
+	r->next_member = r->n = 0;
+	r->missing = r->own_bad = false;
+	f->pending++;
+	return r;
+}
+
+/* Is it read from the own disk? */
+static bool is_local(const struct vms_node *n, uint32_t part)
+{
+	const struct part *p = n->part[part];
+
+	return p && (p->known || !n->pconf[part].epoch);
+}
+
+/* e[first..] whose addresses are of this partition: all of them that wait. */
+static void remote_start(struct vms_node *n, struct fetch *f, unsigned first, uint32_t part)
+{
+	struct remote *r = remote_new(f, part);
+
+	for (unsigned i = first; i < f->nent && r->n < REMOTE_MAX; i++) {
+		struct fetch_ent *e = &f->e[i];
+
+		if (e->skip || e->asked || e->addr == VMS_ADDR_HOLE ||
+		    vms_addr_partition(e->addr, n->conf.part_bits) != part)
+			continue;
+		e->asked = true;
+		e->status = VMS_E_UNKNOWN;
+		r->idx[r->n++] = i;
+	}
+	remote_go(n, r);
+}
+
+/* ---- from the own disk ---- */
+
 static void run_end(struct vms_node *n, struct run *r, int status)
 {
 	struct fetch *f = r->f;
 	vms_addr first = f->e[r->first].addr;
 	uint32_t off = vms_addr_offset_bytes(first);
+	uint32_t part = vms_addr_partition(first, n->conf.part_bits);
+	struct remote *other = NULL;
 	struct seg_cache *s;
 
 	s = seg_get(n, vms_addr_make(vms_addr_container(first), vms_seg_header_offset(off)));
@@ -140,17 +288,14 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 
 		e->status = status;
 		if (status == VMS_E_NOENT) {
-			struct part *p = node_part(
-				n, vms_addr_partition(e->addr, n->conf.part_bits));
+			struct part *p = node_part(n, part);
 			int rc = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
 
 			e->status = rc ? rc : VMS_E_UNKNOWN;
 		}
-		if (e->status)
-			continue;
-		if (!s || !(s->present >> k & 1)) {
+		if (!e->status && (!s || !(s->present >> k & 1))) {
 			e->status = VMS_E_CORRUPT;
-		} else {
+		} else if (!e->status) {
 			e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
 			e->valid = s->valid[k];
 			if (e->crc != s->crc[k])
@@ -165,12 +310,20 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 				 (unsigned long long)vms_addr_container(e->addr),
 				 vms_addr_offset_bytes(e->addr));
 		}
+		if ((e->status == VMS_E_CORRUPT || e->status == VMS_E_IO) && !f->own_only &&
+		    n->pconf[part].nmembers > 1) {
+			if (!other) {
+				other = remote_new(f, part);
+				other->own_bad = true;
+			}
+			other->idx[other->n++] = r->first + i;
+		}
 	}
+	if (other) /* a run lies in one segment: they all fit */
+		remote_go(n, other);
 	free(r->hdr);
 	free(r);
-	f->pending--;
-	if (!f->pending && !f->issuing)
-		f->done(n, f);
+	fetch_part_done(n, f);
 }
 
 static int header_use(struct vms_node *n, struct run *r)
@@ -246,6 +399,7 @@ void fetch_start(struct vms_node *n, struct fetch *f)
 	f->issuing = true;
 	for (unsigned i = 0; i < f->nent;) {
 		struct fetch_ent *e = &f->e[i];
+		uint32_t number;
 		struct run *r;
 		struct part *p;
 		unsigned k;
@@ -262,8 +416,15 @@ void fetch_start(struct vms_node *n, struct fetch *f)
 			i++;
 			continue;
 		}
-		p = node_part(n, vms_addr_partition(e->addr, n->conf.part_bits));
-		e->status = p ? part_addr_check(n, p, e->addr) : VMS_E_UNKNOWN;
+		number = vms_addr_partition(e->addr, n->conf.part_bits);
+		if (!is_local(n, number)) {
+			if (!e->asked)
+				remote_start(n, f, i, number);
+			i++;
+			continue;
+		}
+		p = node_part(n, number);
+		e->status = part_addr_check(n, p, e->addr);
 		if (e->status) {
 			i++;
 			continue;

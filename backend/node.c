@@ -178,6 +178,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	vms_holders_init(&n->holders, 1u << 18);
 	vms_htab_init(&n->conns, 64);
 	vms_htab_init(&n->invals, 1024);
+	vms_htab_init(&n->rpcs, 64);
 	vms_htab_init(&n->gwfloors, 64);
 	vms_htab_init(&n->branches, 64);
 	vms_htab_init(&n->volumes, 64);
@@ -238,10 +239,12 @@ void vms_node_close(struct vms_node *n)
 		return;
 	if (n->cat && n->cat->ops->forget)
 		n->cat->ops->forget(n->cat, n);
+	n->closing = true;
 	/* disk operations in flight are the owner's to drop: their dios are freed here */
 	for (size_t i = 0; i < n->dios.n; i++)
 		if (n->dios.d[i])
 			n->dios.d[i]->fn(n, n->dios.d[i], VMS_E_STOPPING);
+	rpc_close(n);
 	for (uint32_t i = 0; n->part && i < n->nparts; i++)
 		if (n->part[i])
 			part_close(n, n->part[i]);
@@ -323,6 +326,7 @@ static void node_timer(struct vms_node *n)
 	branch_timer(n);
 	conn_timer(n);
 	session_timer(n);
+	rpc_timer(n);
 	part_timer(n);
 	admission_timer(n);
 	apply_timer(n);

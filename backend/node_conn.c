@@ -115,6 +115,7 @@ void peer_lost(struct vms_node *n, struct peer *pe)
 	pe->out_blocked = false;
 	pe->next_connect_ms = n->now_ms + n->tm.tick_ms / 2;
 	part_peer_change(n, pe);
+	rpc_peer_lost(n, pe);
 }
 
 static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
@@ -258,6 +259,8 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	bool gw = c->role == VMS_ROLE_GATEWAY, node = c->role == VMS_ROLE_NODE;
 	bool tool = c->role == VMS_ROLE_TOOL, reply = m->flags & VMS_F_REPLY;
 
+	if (node && reply && rpc_reply(n, c, m))
+		return;
 	switch (m->type) {
 	case VMS_MSG_TICK:
 		if (node)

@@ -201,6 +201,9 @@ struct part {
 	uint64_t drain_req;	/* a member asks to drain what is at or below this seq */
 	struct vms_node *node;
 	bool scan_due;
+	bool base_wait;	   /* nodes that have a base needed to drain are away */
+	bool apply_wait;   /* the same for the next record to be applied */
+	uint64_t hold_ms;  /* drain and apply lane: not before */
 	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
 	unsigned trims_ordered;
 	uint64_t drain_applied;	/* seq of the last DRAIN/REMAP/TRIM applied */
@@ -358,6 +361,7 @@ struct fetch_ent {
 	uint8_t valid; /* out: sector mask */
 	int status;    /* out */
 	bool skip;     /* in: nothing to read */
+	bool asked;    /* another node is or was asked for it */
 };
 struct fetch {
 	struct vms_node *n;
@@ -366,7 +370,8 @@ struct fetch {
 	unsigned nent;
 	unsigned pending;
 	bool issuing;
-	bool no_verify_cache;
+	bool own_only; /* a damaged chunk is not looked for at other members */
+	bool patient;  /* AGAIN, not CORRUPT, while some member might still have it whole */
 	struct fetch_ent *e;
 };
 
@@ -418,6 +423,7 @@ struct node_stats {
 	uint64_t recs_sent, frames_sent, recs_recv, acks;
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
 	uint64_t swept, remapped, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
+	uint64_t fetched_remote;
 };
 
 struct vms_node {
@@ -443,7 +449,7 @@ struct vms_node {
 	bool clean_start; /* the last process ended cleanly */
 	uint64_t last_incarnation;
 	uint64_t serve_from_ms, part_ms;
-	bool poisoned, stopping, stopped, fatal_said;
+	bool poisoned, stopping, stopped, closing, fatal_said;
 	unsigned cat_prefix_loading;
 	char cat_after[VMS_CAT_KEY_BYTES_MAX];
 	uint64_t load_rev;
@@ -471,6 +477,8 @@ struct vms_node {
 	struct session *sessions;
 	unsigned nsessions;
 	struct vms_htab invals;
+	struct vms_htab rpcs;
+	struct rpc *rpc_list;
 	uint64_t next_req;
 	struct vms_htab gwfloors, branches, volumes;
 	VMS_VEC(uint64_t) branch_ask; /* branches whose records the catalog is asked for */
@@ -520,6 +528,7 @@ struct vms_node {
 	unsigned unlinks;
 	bool stop_said, stop_closed;
 	unsigned applies;	  /* apply jobs running */
+	unsigned apply_waits;	  /* partitions whose apply lane waits for other nodes */
 
 	/* collector */
 	uint32_t gc_next;
@@ -597,6 +606,18 @@ void node_reply(struct vms_node *n, vms_conn_id conn, const struct vms_msg *req,
 struct peer *node_peer(struct vms_node *n, uint32_t id, bool create);
 void peer_lost(struct vms_node *n, struct peer *pe);
 void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+
+/* ---- rpc.c ---- */
+/* re NULL: no answer came (connection lost, time over, n->closing). What re points to
+ * is gone after the call. */
+typedef void (*rpc_fn)(struct vms_node *n, void *arg, const struct vms_msg *re);
+/* False: not connected, fn is not called. Sets m->req_id. */
+bool rpc_send(struct vms_node *n, struct peer *pe, struct vms_msg *m, uint64_t timeout_ms,
+	      rpc_fn fn, void *arg);
+bool rpc_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void rpc_peer_lost(struct vms_node *n, struct peer *pe);
+void rpc_timer(struct vms_node *n);
+void rpc_close(struct vms_node *n);
 
 /* ---- node_session.c ---- */
 struct session *session_get(struct vms_node *n, uint32_t gateway);

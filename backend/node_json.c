@@ -92,6 +92,7 @@ static json_t *stats(struct vms_node *n)
 	S(write_bytes);
 	S(reads);
 	S(read_chunks);
+	S(fetched_remote);
 	S(pages);
 	S(invalidations);
 	S(flushes);

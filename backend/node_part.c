@@ -463,6 +463,7 @@ void part_catchup(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 void part_view_committed(struct vms_node *n, struct part *p)
 {
 	n->st.views++;
+	drain_safe(n, p); /* what the indexes hold since earlier */
 	p->state = PS_LEASE;
 	if (n->now_ms >= n->serve_from_ms) {
 		p->state = PS_ACTIVE;

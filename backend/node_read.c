@@ -384,6 +384,7 @@ void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	f = rop_new(n, c, m, count);
 	if (!f)
 		return;
+	f->own_only = true; /* the asker looks at the other members itself */
 	o = f->arg;
 	for (unsigned i = 0; i < count; i++) {
 		vms_addr a = vms_get_le64(m->body + 8 * i);

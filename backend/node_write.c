@@ -684,10 +684,12 @@ void write_timer(struct vms_node *n, struct part *p)
 			at = &o->next;
 			continue;
 		}
-		if (!o->dead)
-			answer(n, &w, !part_serving(p) && (o->req.flags & VMS_F_RETRY) ?
-					      VMS_E_AGAIN :
-					      VMS_E_BUSY);
+		/* A partition that has just begun to serve again may know the op: its
+		 * outcome came with the log, and then it must not be called BUSY. */
+		if (!o->dead && !part_serving(p))
+			answer(n, &w, (o->req.flags & VMS_F_RETRY) ? VMS_E_AGAIN : VMS_E_BUSY);
+		else if (!o->dead && check(n, p, &w, true) != W_ANSWERED)
+			answer(n, &w, VMS_E_BUSY);
 		*at = o->next;
 		p->nwait--;
 		wait_drop(n, o);

@@ -21,7 +21,7 @@ struct apply_job {
 	uint64_t seq;
 	unsigned nm;
 	struct vms_move m[VMS_SEG_ENTRIES_MAX];
-	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by */
+	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by; 0: none */
 	uint8_t patched[VMS_SEG_ENTRIES_MAX];
 	uint8_t *buf;	/* segment header, then the chunks */
 	uint8_t *patch; /* chunks' overlay sectors */
@@ -148,6 +148,11 @@ static bool same_page(const struct vms_move *a, const struct vms_move *b)
 	return a->branch == b->branch && a->extent == b->extent && a->snap_gen == b->snap_gen;
 }
 
+static bool older(const struct vms_move *a, const struct vms_move *b)
+{
+	return a->branch != b->branch ? a->branch < b->branch : a->snap_gen < b->snap_gen;
+}
+
 static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j,
 			 const struct vms_move *g, unsigned sub, bool *changed)
 {
@@ -160,6 +165,7 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 	vms_addr val[VMS_SUBEXT_CHUNKS], cmp[VMS_SUBEXT_CHUNKS];
 	uint16_t lo = (uint16_t)(sub * VMS_SUBEXT_CHUNKS);
 	bool data = false;
+	struct vms_stack st;
 	struct vms_page page;
 	unsigned k = 0;
 	int rc;
@@ -193,10 +199,14 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 		}
 	if (!k)
 		return;
-	if (!data && vms_pages_lookup(n->pages, &key, &page) == VMS_E_NOENT)
+	rc = node_stack(n, g->branch, g->snap_gen, &st);
+	vms_assert(rc == 0); /* apply_run() has seen to it */
+	if (!data && vms_pages_lookup_stack(n->pages, p->number, key.subext, &st, &page) ==
+			     VMS_E_NOENT)
 		return; /* holes over nothing */
-	rc = vms_pages_apply(n->pages, &key, n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index,
-			     to, k, j->type == VMS_REC_REMAP ? eq : NULL, ch, old);
+	rc = vms_pages_apply(n->pages, &key, &st,
+			     n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index, to, k,
+			     j->type == VMS_REC_REMAP ? eq : NULL, ch, old);
 	if (rc < 0) {
 		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
 			   vms_err_text(rc));
@@ -227,7 +237,9 @@ static void stub_make(struct vms_node *n, struct part *p, struct vms_ovl_ext *e,
 /* The bytes are in their places: change pages, take the chunks from the overlay. */
 static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j)
 {
-	bool changed[VMS_SEG_ENTRIES_MAX] = {false}, seen[VMS_SEG_ENTRIES_MAX] = {false};
+	bool changed[VMS_SEG_ENTRIES_MAX] = {false};
+	uint8_t first[VMS_SEG_ENTRIES_MAX]; /* one move of each page */
+	unsigned nfirst = 0;
 	struct ctr *ct = j->nchunks ? part_ctr_add(p, j->ctr) : NULL;
 
 	if (ct) {
@@ -240,14 +252,23 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		ct->chunks += j->nchunks;
 		ct->dirty = true;
 	}
+	/* Older layers first: a newer one's first page is a copy of what they show. An
+	 * ancestor's number is below that of its descendants (branch.c). */
 	for (unsigned i = 0; i < j->nm; i++) {
-		if (seen[i])
+		unsigned at = 0, k = nfirst;
+
+		while (at < nfirst && !same_page(&j->m[i], &j->m[first[at]]))
+			at++;
+		if (at < nfirst)
 			continue;
-		for (unsigned k = i; k < j->nm; k++)
-			seen[k] |= same_page(&j->m[i], &j->m[k]);
-		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
-			page_changes(n, p, j, &j->m[i], s, changed);
+		for (; k && older(&j->m[i], &j->m[first[k - 1]]); k--)
+			first[k] = first[k - 1];
+		first[k] = (uint8_t)i;
+		nfirst++;
 	}
+	for (unsigned i = 0; i < nfirst; i++)
+		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
+			page_changes(n, p, j, &j->m[first[i]], s, changed);
 	for (unsigned i = 0; i < j->nm; i++) {
 		struct vms_move *m = &j->m[i];
 		struct vms_ovl_ext *e;
@@ -269,6 +290,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		if (j->type == VMS_REC_DRAIN && c) {
 			if (c->pins)
 				c->pins--;
+			if (!c->pins)
+				c->pin_seq = 0;
 			vms_ovl_drained(&n->ovl, c, m->from_seq);
 			vms_ovl_commit(&n->ovl, c, p->committed);
 		}
@@ -277,7 +300,7 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 			if (j->type == VMS_REC_DRAIN && j->handed[i] && j->handed[i] != m->to)
 				stub_make(n, p, e, m->chunk, j->handed[i], m->to, j->seq);
 			else if (j->type == VMS_REC_REMAP && changed[i])
-				stub_make(n, p, e, m->chunk, m->from_seq, m->to, j->seq);
+				stub_make(n, p, e, m->chunk, j->handed[i], m->to, j->seq);
 		}
 		c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
 		if (c)
@@ -470,20 +493,26 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 	f->patient = true;
 	for (unsigned i = 0; i < j->nm; i++) {
 		struct vms_move *m = &j->m[i];
-		struct vms_ovl_ext *e;
 		struct vms_ovl_view v;
 		struct vms_page page;
+		struct seen seen;
+		int rc;
 
 		f->e[i].skip = true;
 		if (m->flags & VMS_MOVE_RANGE)
 			continue;
+		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
+		vms_assert(rc == 0); /* apply_run() has seen to it */
 		if (r->type == VMS_REC_DRAIN) {
-			e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
-					    m->snap_gen, false);
-			vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
+			vms_ovl_view(&n->ovl,
+				     vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch,
+						     m->extent, m->snap_gen, false),
+				     m->chunk, m->from_seq, &v);
 			j->handed[i] = v.newest_seq ? v.addr : 0;
+			vms_ovl_view_stack(&n->ovl, &seen.ovl, m->chunk, m->from_seq, VMS_ADDR_ASK,
+					   &v);
 		} else {
-			memset(&v, 0, sizeof(v));
+			j->handed[i] = vms_ovl_handed(&n->ovl, &seen.ovl, m->chunk, m->from_seq);
 		}
 		if (!vms_move_placed(m))
 			continue;
@@ -504,8 +533,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 			continue;
 		}
 		if ((v.have | v.zero) != VMS_MASK_FULL) {
-			if (part_page(n, p, m->branch, m->extent, m->chunk / VMS_SUBEXT_CHUNKS,
-				      m->snap_gen, &page))
+			if (part_page(n, p, &seen, m->chunk / VMS_SUBEXT_CHUNKS, &page))
 				memset(page.entry, 0, sizeof(page.entry));
 			f->e[i].skip = false;
 		} else {

@@ -237,6 +237,24 @@ void branch_timer(struct vms_node *n)
 	}
 }
 
+int node_stack(struct vms_node *n, uint64_t branch, uint64_t snap_gen, struct vms_stack *st)
+{
+	struct branch *b = node_branch(n, branch, false);
+
+	if (!b || !b->known)
+		return VMS_E_AGAIN;
+	/* Nothing is above what the catalog or a record has told. So a page that has not
+	 * been written yet costs no seek to find out that there is no newer one. */
+	if (snap_gen == VMS_GEN_LIVE && b->volume->known && b->volume->branch == branch)
+		snap_gen = b->gen_min;
+	st->n = 1;
+	st->l[0] = (struct vms_layer){branch, snap_gen, UINT64_MAX};
+	for (unsigned i = 0; i < b->nancestors; i++)
+		st->l[st->n++] = (struct vms_layer){b->ancestor[i].branch, b->ancestor[i].snap_gen,
+						    b->ancestor[i].limit_chunks};
+	return 0;
+}
+
 static void table_close(struct vms_htab *t, void (*drop)(struct vms_hlink *l))
 {
 	for (uint32_t i = 0; t->bucket && i <= t->mask; i++)

@@ -5,7 +5,10 @@
  * records, one segment each); every replica copies the bytes itself (apply.c).
  *
  * Overwritten chunks have dropped out, zero chunks become holes. Ranges of an
- * extent are drained before its later chunks. New addresses are handed out only
+ * extent are drained before its later chunks, and older layers (lower snap_gens,
+ * ancestors) before newer ones: below the overlay of all layers lie the pages of all
+ * layers, and a newer layer's first page, a copy of what shows below, misses nothing.
+ * New addresses are handed out only
  * when the checkpoint that holds them is durable on all members (stubs, safe_seq);
  * then gateways are told old and new. Keeps invariants 1, 3, 27
  * (rules A1, A2, A4, A8, B1).
@@ -25,7 +28,9 @@ struct item {
 
 struct batch_ent {
 	struct vms_move m;
-	uint8_t patched;
+	uint8_t patched; /* sectors that came from the overlay, any layer */
+	uint8_t own;	 /* from its own layer */
+	bool take;	 /* still as it was read, and nothing older is left */
 };
 
 struct drain_job {
@@ -63,13 +68,113 @@ static void job_free(struct drain_job *d)
 	free(d);
 }
 
+/* The layers below an extent's entries of one branch and snap_gen. */
+static bool below(struct vms_node *n, struct part *p, const struct vms_ovl_ext *e,
+		  struct vms_ovl_stack *out)
+{
+	const struct branch *b = node_branch(n, e->branch, false);
+	struct seen s;
+
+	out->n = 0;
+	if (!b || !b->known)
+		return false;
+	if (!e->older && !b->nancestors)
+		return true;
+	if (part_see(n, p, e->branch, e->extent, e->snap_gen, &s))
+		return false;
+	*out = s.ovl;
+	/* the first line begins with e itself */
+	if (!(out->l[0].e = e->older))
+		memmove(&out->l[0], &out->l[1], --out->n * sizeof(out->l[0]));
+	return true;
+}
+
+static bool pull(struct vms_node *n, struct part *p, const struct vms_ovl_ext *e)
+{
+	struct vms_ovl_stack s;
+	bool any = false;
+
+	below(n, p, e, &s);
+	for (unsigned i = 0; i < s.n; i++)
+		for (struct vms_ovl_ext *o = s.l[i].e; o; o = o->older)
+			any = o->pulled = true;
+	return any;
+}
+
+static bool named(const struct batch_ent *e, unsigned k, const struct vms_ovl_ext *o,
+		  uint16_t chunk, uint64_t seq, bool range)
+{
+	for (unsigned i = 0; i < k; i++)
+		if (e[i].take && e[i].m.from_seq == seq && e[i].m.chunk == chunk &&
+		    e[i].m.branch == o->branch && e[i].m.snap_gen == o->snap_gen &&
+		    e[i].m.extent == o->extent && !(e[i].m.flags & VMS_MOVE_RANGE) == !range)
+			return true;
+	return false;
+}
+
+/* Is anything left below e that neither an ordered record takes nor the first k of
+ * this batch? */
+static bool older_left(struct vms_node *n, struct part *p, const struct vms_ovl_ext *e,
+		       const struct batch_ent *b, unsigned k)
+{
+	struct vms_ovl_stack s;
+
+	if (!below(n, p, e, &s))
+		return true;
+	for (unsigned i = 0; i < s.n; i++)
+		for (struct vms_ovl_ext *o = s.l[i].e; o; o = o->older) {
+			for (uint32_t x = 0; x < o->nranges; x++)
+				if (!o->range[x].pins &&
+				    !named(b, k, o, o->range[x].first, o->range[x].seq, true))
+					return true;
+			for (struct vms_ovl_chunk *c = o->chunks; c; c = c->next)
+				if (vms_ovl_undrained(o, c) &&
+				    !named(b, k, o, c->chunk, c->newest->seq, false))
+					return true;
+		}
+	return false;
+}
+
+/* Chunks and ranges of an extent that can be drained now; upto: only chunks that need
+ * log below limit or seqs up to req, else only the others. */
+static void take(struct vms_node *n, struct part *p, struct vms_ovl_ext *e, uint64_t limit,
+		 uint64_t req, bool upto, bool ranges, struct drain_job *d)
+{
+	struct branch *b = node_branch(n, e->branch, true);
+
+	if (!b->known) {
+		branch_ask(n, b);
+		return;
+	}
+	for (struct vms_ovl_chunk *c = e->chunks; c; c = c->next) {
+		struct vms_ovl_view v;
+
+		if (!c->newest || c->pins)
+			continue;
+		vms_ovl_view(&n->ovl, e, c->chunk, p->committed, &v);
+		if (v.newest_seq && (v.min_pos < limit || v.min_seq <= req) == upto)
+			*VMS_VEC_ADD(&d->items) = (struct item){e->branch, e->snap_gen, e->extent,
+								c->chunk,  1,		0,
+								false};
+	}
+	for (uint32_t i = 0; ranges && i < e->nranges; i++)
+		if (e->range[i].seq <= p->committed && !e->range[i].pins)
+			*VMS_VEC_ADD(&d->items) =
+				(struct item){e->branch,	 e->snap_gen,
+					      e->extent,	 e->range[i].first,
+					      e->range[i].count, e->range[i].seq,
+					      true};
+}
+
 /* What of the partition must go for the log below limit (or the seqs up to req)
  * to be freed. d NULL: only look. Sets clean_pos: nothing below it is needed any
- * more, what is drained but not applied included. */
+ * more, what is drained but not applied included. Older layers of the same extent
+ * come along, even when they were copied forward to above the limit. */
 static void scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t req,
 		 struct drain_job *d)
 {
 	uint64_t low = limit;
+	bool pulled = false;
 
 	for (struct vms_ovl_ext *e = p->ovl.exts; e; e = e->next) {
 		struct vms_ovl_chunk *c;
@@ -91,21 +196,19 @@ static void scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t re
 			vms_ovl_view(&n->ovl, e, c->chunk, p->committed, &v);
 			if (v.min_pos < low)
 				low = v.min_pos;
-			if (v.min_pos >= limit && v.min_seq > req)
-				continue;
-			here = true;
-			if (d && !c->pins && v.newest_seq)
-				*VMS_VEC_ADD(&d->items) = (struct item){
-					e->branch, e->snap_gen, e->extent, c->chunk, 1, 0, false};
+			here |= v.min_pos < limit || v.min_seq <= req;
 		}
-		for (uint32_t i = 0; d && here && i < e->nranges; i++)
-			if (e->range[i].seq <= p->committed && !e->range[i].pins)
-				*VMS_VEC_ADD(&d->items) =
-					(struct item){e->branch,	 e->snap_gen,
-						      e->extent,	 e->range[i].first,
-						      e->range[i].count, e->range[i].seq,
-						      true};
+		e->scanned = here;
+		e->pulled = false;
+		if (d && here)
+			take(n, p, e, limit, req, true, true, d);
 	}
+	for (struct vms_ovl_ext *e = d ? p->ovl.exts : NULL; e; e = e->next)
+		if (e->scanned)
+			pulled |= pull(n, p, e);
+	for (struct vms_ovl_ext *e = pulled ? p->ovl.exts : NULL; e; e = e->next)
+		if (e->pulled)
+			take(n, p, e, limit, req, false, !e->scanned, d);
 	if (low > p->clean_pos)
 		p->clean_pos = low;
 }
@@ -208,6 +311,44 @@ static bool is_zero(const uint8_t *b)
 	return b[0] == 0 && !memcmp(b, b + 1, VMS_CHUNK_BYTES - 1);
 }
 
+static struct vms_ovl_ext *batch_ext(struct vms_node *n, struct part *p,
+				     const struct batch_ent *b)
+{
+	return vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, b->m.branch, b->m.extent,
+			       b->m.snap_gen, false);
+}
+
+/* Is it as it was when it was read? */
+static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
+{
+	struct vms_ovl_ext *e = batch_ext(n, p, b);
+	const struct vms_move *m = &b->m;
+	struct vms_ovl_chunk *c;
+	struct vms_ovl_piece *pc;
+	struct vms_ovl_view v;
+
+	if (!e)
+		return false;
+	if (m->flags & VMS_MOVE_RANGE) {
+		bool there = false;
+
+		for (uint32_t x = 0; x < e->nranges; x++)
+			there |= e->range[x].seq == m->from_seq && e->range[x].first == m->chunk &&
+				 !e->range[x].pins;
+		return there;
+	}
+	c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
+	pc = c ? c->newest : NULL;
+	while (pc && pc->seq != m->from_seq)
+		pc = pc->older;
+	if (!pc || c->pins)
+		return false; /* overwritten meanwhile: it drops out */
+	/* the same sectors as when it was read? A later write may have let older pieces
+	 * go that still show as of from_seq */
+	vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
+	return (v.have | v.zero) == b->own;
+}
+
 /* All content is there: name places, order the record. */
 static void batch_order(struct vms_node *n, struct part *p)
 {
@@ -219,44 +360,24 @@ static void batch_order(struct vms_node *n, struct part *p)
 	uint64_t ctr = 0;
 	uint32_t seg = 0;
 
-	/* what is still as it was read; holes first, they take no place */
+	for (unsigned i = 0; i < d->n; i++)
+		d->e[i].take = still(n, p, &d->e[i]);
+	for (unsigned i = 0; i < d->n; i++) {
+		struct vms_ovl_ext *e = d->e[i].take ? batch_ext(n, p, &d->e[i]) : NULL;
+
+		/* items are sorted: all of one page have the same answer */
+		if (e && i && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e)
+			continue;
+		if (e && older_left(n, p, e, d->e, i))
+			d->e[i].take = false;
+	}
+	/* holes first, they take no place */
 	for (int pass = 0; pass < 2; pass++)
-		for (unsigned i = 0; i < d->n; i++) {
-			struct vms_move *m = &d->e[i].m;
-			struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number,
-								m->branch, m->extent, m->snap_gen,
-								false);
-			struct vms_ovl_chunk *c;
-			struct vms_ovl_piece *pc;
-			struct vms_ovl_view v;
-
-			if ((m->to == VMS_ADDR_HOLE) != (pass == 0) || !e)
-				continue;
-			if (m->flags & VMS_MOVE_RANGE) {
-				bool there = false;
-
-				for (uint32_t x = 0; x < e->nranges; x++)
-					there |= e->range[x].seq == m->from_seq &&
-						 e->range[x].first == m->chunk &&
-						 !e->range[x].pins;
-				if (there)
-					out[k++] = *m;
-				continue;
+		for (unsigned i = 0; i < d->n; i++)
+			if (d->e[i].take && (d->e[i].m.to == VMS_ADDR_HOLE) == (pass == 0)) {
+				out[k++] = d->e[i].m;
+				data += pass;
 			}
-			c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
-			pc = c ? c->newest : NULL;
-			while (pc && pc->seq != m->from_seq)
-				pc = pc->older;
-			if (!pc || c->pins)
-				continue; /* overwritten meanwhile: it drops out */
-			/* the same sectors as when it was read? A later write may have let
-			 * older pieces go that still show as of from_seq */
-			vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
-			if ((v.have | v.zero) != d->e[i].patched)
-				continue;
-			out[k++] = *m;
-			data += m->to != VMS_ADDR_HOLE;
-		}
 	if (!k) {
 		d->n = 0;
 		return;
@@ -383,8 +504,9 @@ static void batch_start(struct vms_node *n, struct part *p)
 							it->extent, it->snap_gen, false);
 		struct vms_ovl_view v;
 		struct vms_page page;
+		struct seen seen;
 
-		if (!e)
+		if (!e || part_see(n, p, it->branch, it->extent, it->snap_gen, &seen))
 			continue;
 		memset(be, 0, sizeof(*be));
 		be->m.branch = it->branch;
@@ -435,11 +557,12 @@ static void batch_start(struct vms_node *n, struct part *p)
 		}
 		be->m.from_seq = v.newest_seq;
 		be->m.to = VMS_ADDR_ASK; /* a place follows */
+		be->own = v.have | v.zero;
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, it->chunk, p->committed, VMS_ADDR_ASK, &v);
 		memset(page.entry, 0, sizeof(page.entry));
 		if ((v.have | v.zero) != VMS_MASK_FULL) {
 			fe->skip = false;
-			if (part_page(n, p, it->branch, it->extent, it->chunk / VMS_SUBEXT_CHUNKS,
-				      it->snap_gen, &page)) {
+			if (part_page(n, p, &seen, it->chunk / VMS_SUBEXT_CHUNKS, &page)) {
 				fe->skip = true; /* page lost: only the patch is valid */
 				fe->status = VMS_E_CORRUPT;
 			}

@@ -588,6 +588,9 @@ void branch_on_record(struct vms_node *n, const struct vms_cat_branch *r);
 /* A record or a volume names a branch that is not known: its record is fetched. */
 void branch_ask(struct vms_node *n, struct branch *b);
 void branch_timer(struct vms_node *n);
+/* What shows through at that number (VMS_GEN_LIVE: the newest). VMS_E_AGAIN: the
+ * branch is not known. */
+int node_stack(struct vms_node *n, uint64_t branch, uint64_t snap_gen, struct vms_stack *st);
 void branch_close(struct vms_node *n);
 
 /* ---- node_cat.c ---- */
@@ -699,14 +702,23 @@ void admission_timer(struct vms_node *n);
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+/* What a reader of one extent sees: pages, and the overlay over them. */
+struct seen {
+	uint32_t extent;
+	struct vms_stack st;
+	struct vms_ovl_stack ovl;
+};
+int part_see(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+	     uint64_t snap_gen, struct seen *out);
+/* The page under it; no page: holes. */
+int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned sub,
+	      struct vms_page *out);
 /* Content of a chunk as of `committed`: patch[] gets the sectors of the overlay
  * (mask in *patched), *base the address below (HOLE when nothing of it shows). */
 int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
 		  const struct vms_page *page, uint16_t chunk, uint8_t *patch, uint8_t *patched,
 		  vms_addr *base);
 void chunk_merge(uint8_t *base, const uint8_t *patch, uint8_t patched);
-int part_page(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
-	      unsigned sub, uint64_t snap_gen, struct vms_page *out);
 struct ctr *part_ctr(struct part *p, uint64_t number);
 struct ctr *part_ctr_add(struct part *p, uint64_t number);
 int part_addr_check(struct vms_node *n, struct part *p, vms_addr a);

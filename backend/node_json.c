@@ -120,6 +120,8 @@ static json_t *stats(struct vms_node *n)
 	S(corrupt);
 	S(nospc);
 #undef S
+	json_object_set_new(o, "node.index_seeks",
+			    json_integer((json_int_t)vms_pages_lookups(n->pages)));
 	return o;
 }
 

@@ -60,20 +60,33 @@ int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
 
 /* ---- content of a chunk ---- */
 
-int part_page(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
-	      unsigned sub, uint64_t snap_gen, struct vms_page *out)
+int part_see(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+	     uint64_t snap_gen, struct seen *out)
 {
-	struct vms_page_key k = {p->number, branch, extent * VMS_EXTENT_SUBEXTS + sub, snap_gen};
-	int rc = vms_pages_lookup(n->pages, &k, out);
+	int rc = node_stack(n, branch, snap_gen, &out->st);
+
+	out->extent = extent;
+	if (!rc)
+		vms_ovl_stack(&n->ovl, p->number, &out->st, extent, &out->ovl);
+	return rc;
+}
+
+int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned sub,
+	      struct vms_page *out)
+{
+	uint32_t subext = s->extent * VMS_EXTENT_SUBEXTS + sub;
+	int rc = vms_pages_lookup_stack(n->pages, p->number, subext, &s->st, out);
 
 	if (rc == VMS_E_NOENT) {
 		memset(out, 0, sizeof(*out));
-		out->key = k;
+		out->key = (struct vms_page_key){p->number, s->st.l[0].branch, subext,
+						 s->st.l[0].snap_gen};
 		return 0;
 	}
 	if (rc)
 		node_log(n, VMS_LOG_ERROR, "partition %u: index page of branch %llu, sub-extent %u: "
-			 "%s", p->number, (unsigned long long)branch, k.subext, vms_err_text(rc));
+			 "%s", p->number, (unsigned long long)s->st.l[0].branch, subext,
+			 vms_err_text(rc));
 	return rc;
 }
 
@@ -255,11 +268,11 @@ static uint64_t read_point(const struct vms_node *n, const struct part *p)
 	return n->mut == MUT_READ_UNCOMMITTED ? p->seq_last : p->committed;
 }
 
-static int read_check(struct vms_node *n, struct part *p, const struct vms_msg *m)
+static int read_check(struct part *p, const struct vms_msg *m)
 {
 	if (!p || !p->known || !p->primary)
 		return VMS_E_NOT_PRIMARY;
-	if (!part_readable(p) || m->epoch > p->conf.epoch || !node_branch_known(n, m->branch))
+	if (!part_readable(p) || m->epoch > p->conf.epoch)
 		return VMS_E_AGAIN;
 	if (m->epoch < p->conf.epoch)
 		return VMS_E_EPOCH;
@@ -279,12 +292,14 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
 	unsigned count = m->body_bytes / 2, sub = UINT32_MAX;
-	struct vms_ovl_ext *e;
 	struct vms_page page;
+	struct seen seen;
 	struct fetch *f;
 	struct rop *o;
-	int rc = read_check(n, p, m);
+	int rc = read_check(p, m);
 
+	if (!rc)
+		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
 	if (!rc && (!count || count > VMS_EXTENT_CHUNKS || m->body_bytes % 2))
 		rc = VMS_E_PROTO;
 	for (unsigned i = 0; !rc && i < count; i++)
@@ -294,11 +309,11 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		node_reply(n, c->id, m, rc);
 		return;
 	}
-	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
 	for (unsigned i = 0; i < count && stuck(n, p); i++) {
 		struct vms_ovl_view v;
 
-		vms_ovl_view(&n->ovl, e, vms_get_le16(m->body + 2 * i), p->committed, &v);
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, vms_get_le16(m->body + 2 * i), p->committed,
+				   VMS_ADDR_ASK, &v);
 		if (v.uncommitted) {
 			node_reply(n, c->id, m, VMS_E_AGAIN);
 			return;
@@ -314,13 +329,11 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 
 		if (ch / VMS_SUBEXT_CHUNKS != sub) {
 			sub = ch / VMS_SUBEXT_CHUNKS;
-			rc = part_page(n, p, m->branch, m->extent, sub, m->snap_gen, &page);
+			rc = part_page(n, p, &seen, sub, &page);
 		}
-		vms_ovl_view(&n->ovl, e, ch, read_point(n, p), &v);
-		o->addr[i] = v.newest_seq || v.stub ? v.addr :
-						      page.entry[ch % VMS_SUBEXT_CHUNKS];
-		if (v.uncommitted)
-			o->addr[i] = VMS_ADDR_ASK;
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, ch, read_point(n, p),
+				   rc ? VMS_ADDR_ASK : page.entry[ch % VMS_SUBEXT_CHUNKS], &v);
+		o->addr[i] = v.uncommitted ? VMS_ADDR_ASK : v.addr;
 		if (rc && (v.have | v.zero) != VMS_MASK_FULL) {
 			f->e[i].skip = true;
 			f->e[i].status = VMS_E_CORRUPT;
@@ -332,7 +345,8 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	fetch_start(n, f);
 }
 
-/* A log address: the merged chunk as of that position, while it is the newest. */
+/* A log address: the merged chunk as of that position, while it is the newest of its
+ * layer. What lies below it cannot change any more. */
 static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_addr a)
 {
 	struct vms_ovl_piece *pc = vms_ovl_by_addr(&n->ovl, a);
@@ -340,6 +354,7 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 	struct part *p = node_part(n, vms_addr_partition(a, n->conf.part_bits));
 	struct vms_ovl_view v;
 	struct vms_page page;
+	struct seen seen;
 
 	f->e[i].skip = true;
 	f->e[i].status = VMS_E_UNKNOWN;
@@ -348,22 +363,32 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 	f->e[i].status = VMS_E_GONE;
 	if (!c)
 		return;
+	if (stuck(n, p) &&
+	    !part_see(n, p, c->ext->branch, c->ext->extent, VMS_GEN_LIVE, &seen)) {
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, c->chunk, p->committed, VMS_ADDR_ASK, &v);
+		if (v.uncommitted)
+			return; /* GONE: by LBA, where it waits */
+	}
 	vms_ovl_view(&n->ovl, c->ext, c->chunk, p->committed, &v);
-	if (v.addr != a)
+	if (!pc && !v.newest_seq) {
+		f->e[i].skip = false;
+		f->e[i].status = 0;
+		f->e[i].addr = c->stub_to;
 		return;
-	if (v.uncommitted && stuck(n, p))
-		return; /* GONE: by LBA, where it waits */
-	if (part_page(n, p, c->ext->branch, c->ext->extent, c->chunk / VMS_SUBEXT_CHUNKS,
-		      c->ext->snap_gen, &page)) {
+	}
+	if (!pc || v.addr != a ||
+	    part_see(n, p, c->ext->branch, c->ext->extent, c->ext->snap_gen, &seen))
+		return;
+	vms_ovl_view_stack(&n->ovl, &seen.ovl, c->chunk, p->committed, VMS_ADDR_ASK, &v);
+	memset(page.entry, 0, sizeof(page.entry));
+	if ((v.have | v.zero) != VMS_MASK_FULL &&
+	    part_page(n, p, &seen, c->chunk / VMS_SUBEXT_CHUNKS, &page)) {
 		f->e[i].status = VMS_E_CORRUPT;
 		return;
 	}
 	f->e[i].skip = false;
 	f->e[i].status = 0;
-	if (v.stub)
-		f->e[i].addr = c->stub_to;
-	else
-		rop_view(n, p, f, i, &v, &page, c->chunk);
+	rop_view(n, p, f, i, &v, &page, c->chunk);
 }
 
 void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m)
@@ -409,12 +434,14 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct part *p = node_part(n, m->partition);
 	uint8_t body[4 + VMS_EXTENT_SUBEXTS * (12 + 8 * VMS_SUBEXT_CHUNKS)];
 	uint64_t point;
-	struct vms_ovl_ext *e;
+	struct seen seen;
 	struct vms_msg re;
 	uint32_t count = 0;
 	unsigned at = 4;
-	int rc = read_check(n, p, m);
+	int rc = read_check(p, m);
 
+	if (!rc)
+		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
 	if (!rc && (m->aux & 0xff) == 0)
 		rc = VMS_E_PROTO;
 	if (rc) {
@@ -422,14 +449,13 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		return;
 	}
 	point = read_point(n, p);
-	e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen, false);
 	for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++) {
 		struct vms_page page;
 		bool any = false;
 
 		if (!(m->aux >> s & 1))
 			continue;
-		rc = part_page(n, p, m->branch, m->extent, s, m->snap_gen, &page);
+		rc = part_page(n, p, &seen, s, &page);
 		if (rc) {
 			/* damaged: every chunk by LBA, where the valid sectors are told */
 			for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++)
@@ -438,13 +464,13 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++) {
 			struct vms_ovl_view v;
 
-			if (e) {
-				vms_ovl_view(&n->ovl, e, (uint16_t)(s * VMS_SUBEXT_CHUNKS + k),
-					     point, &v);
-				if (v.uncommitted && n->mut != MUT_ASK_SKIPPED)
-					page.entry[k] = VMS_ADDR_ASK;
-				else if (v.newest_seq || v.stub)
-					page.entry[k] = v.addr;
+			if (seen.ovl.n) {
+				vms_ovl_view_stack(&n->ovl, &seen.ovl,
+						   (uint16_t)(s * VMS_SUBEXT_CHUNKS + k), point,
+						   page.entry[k], &v);
+				page.entry[k] = v.uncommitted && n->mut != MUT_ASK_SKIPPED ?
+							VMS_ADDR_ASK :
+							v.addr;
 			}
 			any |= page.entry[k] != VMS_ADDR_HOLE;
 		}
@@ -458,8 +484,10 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		count++;
 	}
 	vms_put_le32(body, count);
-	vms_holder_add(&n->holders, p->number, m->branch, m->extent, c->sess->gateway,
-		       (uint8_t)m->aux);
+	/* what is sealed does not change any more: nobody need be told */
+	if (m->snap_gen >= node_branch(n, m->branch, false)->gen_min)
+		vms_holder_add(&n->holders, p->number, m->branch, m->extent, c->sess->gateway,
+			       (uint8_t)m->aux);
 	while (n->holders.n > n->holders.max) {
 		struct vms_holder *h = n->holders.oldest;
 		struct part *hp = node_part(n, h->partition);

@@ -92,9 +92,11 @@ static void pin_move(struct vms_node *n, struct part *p, const struct vms_move *
 	if (!c)
 		return;
 	if (on) {
-		c->pins++;
+		if (!c->pins++ || m->from_seq > c->pin_seq)
+			c->pin_seq = m->from_seq;
 	} else if (c->pins) {
 		c->pins--;
+		c->pin_seq = 0; /* not known exactly: it all counts as undrained */
 		vms_ovl_chunk_tidy(&n->ovl, c);
 	}
 	vms_ovl_ext_tidy(&n->ovl, e);

@@ -567,17 +567,20 @@ static void lock_read_done(struct vms_node *n, struct fetch *f)
 
 static void lock_read(struct vms_node *n, struct part *p, struct op *o)
 {
-	struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, o->req.branch,
-						o->req.extent, o->req.snap_gen, false);
 	struct lock_read *lr;
 	struct vms_page page;
+	struct seen seen;
 	unsigned sub = UINT32_MAX;
 	struct fetch *f;
+	int rc = 0;
 
+	if (part_see(n, p, o->req.branch, o->req.extent, VMS_GEN_LIVE, &seen))
+		return; /* the branch is known since the op was checked */
 	for (unsigned i = 0; i < o->np; i++) {
 		struct vms_ovl_view v;
 
-		vms_ovl_view(&n->ovl, e, o->pieces[i].chunk, p->committed, &v);
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, o->pieces[i].chunk, p->committed,
+				   VMS_ADDR_ASK, &v);
 		if (v.uncommitted)
 			return; /* a commit wakes us */
 	}
@@ -598,9 +601,15 @@ static void lock_read(struct vms_node *n, struct part *p, struct op *o)
 
 		if (ch / VMS_SUBEXT_CHUNKS != sub) {
 			sub = ch / VMS_SUBEXT_CHUNKS;
-			part_page(n, p, o->req.branch, o->req.extent, sub, o->req.snap_gen, &page);
+			rc = part_page(n, p, &seen, sub, &page);
 		}
-		vms_ovl_view(&n->ovl, e, (uint16_t)ch, p->committed, &v);
+		vms_ovl_view_stack(&n->ovl, &seen.ovl, (uint16_t)ch, p->committed, VMS_ADDR_ASK,
+				   &v);
+		if (rc) {
+			memset(page.entry, 0, sizeof(page.entry));
+			f->e[i].skip = true;
+			f->e[i].status = VMS_E_CORRUPT;
+		}
 		chunk_resolve(n, p, &v, &page, (uint16_t)ch, lr->patch + i * VMS_CHUNK_BYTES,
 			      &lr->patched[i], &f->e[i].addr);
 		f->e[i].buf = lr->data + i * VMS_CHUNK_BYTES;
@@ -760,8 +769,8 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 {
 	struct vms_opid op = opid_of(&o->req);
 	struct vms_outcome *oc = vms_outcome_find(&n->outcomes, p->number, &op);
-	struct vms_ovl_ext *e;
 	struct vms_msg re;
+	struct seen seen;
 
 	if (oc && oc->pending == o)
 		vms_outcome_settle(&n->outcomes, oc, n->now_ms);
@@ -770,9 +779,8 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 		re.epoch = p->conf.epoch;
 		re.sequence = r->seq;
 		re.aux = r->outcome_aux;
-		e = np ? vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent,
-					 r->snap_gen, false) :
-			 NULL;
+		if (np && part_see(n, p, r->branch, r->extent, VMS_GEN_LIVE, &seen))
+			seen.ovl.n = 0;
 		for (unsigned i = 0; i < np; i++) {
 			vms_addr a = VMS_ADDR_ASK;
 			struct vms_ovl_view v;
@@ -781,7 +789,9 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 			/* the address only while nothing newer is ordered there (a page
 			 * given out meanwhile says ASK and must go on saying so) */
 			for (k = 0; k < pieces[i].count; k++) {
-				vms_ovl_view(&n->ovl, e, (uint16_t)(pieces[i].chunk + k), r->seq, &v);
+				vms_ovl_view_stack(&n->ovl, &seen.ovl,
+						   (uint16_t)(pieces[i].chunk + k), r->seq,
+						   VMS_ADDR_ASK, &v);
 				if (v.uncommitted || v.newest_seq != r->seq)
 					break;
 				a = v.addr;

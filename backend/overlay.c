@@ -60,11 +60,14 @@ void vms_ovl_close(struct vms_ovl *o)
 		struct vms_hlink *l = o->ext.bucket[i], *nl;
 
 		for (; l; l = nl) {
-			struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link);
+			struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link), *older;
 
 			nl = l->next;
-			free(e->range);
-			free(e);
+			for (; e; e = older) {
+				older = e->older;
+				free(e->range);
+				free(e);
+			}
 		}
 	}
 	vms_htab_free(&o->ext);
@@ -78,30 +81,60 @@ void vms_ovl_close(struct vms_ovl *o)
 	o->slabs = NULL;
 }
 
-static uint64_t ext_key(uint32_t partition, uint64_t branch, uint32_t extent, uint64_t gen)
+static uint64_t ext_key(uint32_t partition, uint64_t branch, uint32_t extent)
 {
 	return vms_mix64(branch * 0x9e3779b97f4a7c15ull + extent) ^
-	       vms_mix64(gen + ((uint64_t)partition << 40));
+	       vms_mix64((uint64_t)partition << 40);
+}
+
+static struct vms_ovl_ext *ext_head(const struct vms_ovl *o, uint32_t partition, uint64_t branch,
+				    uint32_t extent)
+{
+	struct vms_hlink *l = vms_htab_find(&o->ext, ext_key(partition, branch, extent));
+
+	for (; l; l = vms_htab_next(l)) {
+		struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link);
+
+		if (e->branch == branch && e->extent == extent && e->partition == partition)
+			return e;
+	}
+	return NULL;
+}
+
+struct vms_ovl_ext *vms_ovl_line(const struct vms_ovl *o, uint32_t partition, uint64_t branch,
+				 uint32_t extent, uint64_t max_gen)
+{
+	struct vms_ovl_ext *e = ext_head(o, partition, branch, extent);
+
+	while (e && e->snap_gen > max_gen)
+		e = e->older;
+	return e;
 }
 
 struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
 				    uint32_t partition, uint64_t branch, uint32_t extent,
 				    uint64_t snap_gen, bool create)
 {
-	uint64_t key = ext_key(partition, branch, extent, snap_gen);
-	struct vms_hlink *l;
-	struct vms_ovl_ext *e;
+	struct vms_ovl_ext *e = ext_head(o, partition, branch, extent), *newer = NULL;
 
-	for (l = vms_htab_find(&o->ext, key); l; l = vms_htab_next(l)) {
-		e = vms_hlink_entry(l, struct vms_ovl_ext, link);
-		if (e->branch == branch && e->extent == extent && e->snap_gen == snap_gen &&
-		    e->partition == partition)
-			return e;
-	}
+	for (; e && e->snap_gen > snap_gen; e = e->older)
+		newer = e;
+	if (e && e->snap_gen == snap_gen)
+		return e;
 	if (!create)
 		return NULL;
-	e = calloc(1, sizeof(*e));
-	vms_assert(e);
+	{
+		struct vms_ovl_ext *older = e;
+
+		e = calloc(1, sizeof(*e));
+		vms_assert(e);
+		e->older = older;
+		e->newer = newer;
+		if (older)
+			older->newer = e;
+		if (newer)
+			newer->older = e;
+	}
 	e->branch = branch;
 	e->extent = extent;
 	e->snap_gen = snap_gen;
@@ -112,7 +145,11 @@ struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
 	if (p->exts)
 		p->exts->prev = e;
 	p->exts = e;
-	vms_htab_add(&o->ext, &e->link, key);
+	if (!newer) {
+		if (e->older)
+			vms_htab_del(&o->ext, &e->older->link);
+		vms_htab_add(&o->ext, &e->link, ext_key(partition, branch, extent));
+	}
 	return e;
 }
 
@@ -126,7 +163,15 @@ void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e)
 		e->part->exts = e->next;
 	if (e->next)
 		e->next->prev = e->prev;
-	vms_htab_del(&o->ext, &e->link);
+	if (e->older)
+		e->older->newer = e->newer;
+	if (e->newer) {
+		e->newer->older = e->older;
+	} else {
+		vms_htab_del(&o->ext, &e->link);
+		if (e->older)
+			vms_htab_add(&o->ext, &e->older->link, e->link.key);
+	}
 	free(e->range);
 	free(e);
 }
@@ -479,20 +524,25 @@ void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr hande
 	vms_htab_add(&o->stub, &c->by_stub, handed);
 }
 
-void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
-		  uint64_t committed, struct vms_ovl_view *v)
+bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c)
+{
+	uint64_t pos;
+	bool newer;
+
+	return c->newest && c->newest->seq > (c->pins ? c->pin_seq : 0) &&
+	       c->newest->seq > range_over(e, c->chunk, UINT64_MAX, &newer, &pos);
+}
+
+/* Add what a layer has to what the layers above it have left open. */
+static void view_layer(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint16_t chunk,
+		       uint64_t committed, struct vms_ovl_view *v)
 {
 	uint64_t rseq, rpos = 0;
 	bool newer;
 
-	memset(v, 0, sizeof(*v));
-	v->min_pos = v->min_seq = UINT64_MAX;
-	if (!e)
-		return;
-	v->c = vms_ovl_chunk_get((struct vms_ovl *)o, (struct vms_ovl_ext *)e, chunk, false);
 	rseq = range_over(e, chunk, committed, &newer, &rpos);
-	v->uncommitted = newer;
-	for (struct vms_ovl_piece *p = v->c ? v->c->newest : NULL; p; p = p->older) {
+	v->uncommitted |= newer;
+	for (struct vms_ovl_piece *p = c ? c->newest : NULL; p; p = p->older) {
 		uint8_t m;
 
 		if (p->seq > committed) {
@@ -534,10 +584,88 @@ void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t
 			v->addr = VMS_ADDR_HOLE;
 		}
 	}
-	if (!v->newest_seq && v->c && v->c->stub) {
-		v->stub = true;
-		v->addr = v->c->stub_handed;
+}
+
+static void view_begin(struct vms_ovl_view *v)
+{
+	memset(v, 0, sizeof(*v));
+	v->min_pos = v->min_seq = UINT64_MAX;
+}
+
+static struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o, const struct vms_ovl_ext *e,
+				      uint16_t chunk)
+{
+	struct vms_hlink *l =
+		e->chunks ? vms_htab_find(&o->chunk, e->id << 10 | chunk) : NULL;
+
+	return l ? vms_hlink_entry(l, struct vms_ovl_chunk, link) : NULL;
+}
+
+void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
+		  uint64_t committed, struct vms_ovl_view *v)
+{
+	view_begin(v);
+	if (!e)
+		return;
+	v->c = chunk_of(o, e, chunk);
+	view_layer(e, v->c, chunk, committed, v);
+}
+
+void vms_ovl_stack(const struct vms_ovl *o, uint32_t partition, const struct vms_stack *st,
+		   uint32_t extent, struct vms_ovl_stack *out)
+{
+	uint64_t base = (uint64_t)extent * VMS_EXTENT_CHUNKS;
+
+	out->n = 0;
+	for (unsigned i = 0; i < st->n && st->l[i].limit_chunks > base; i++) {
+		struct vms_ovl_ext *e = vms_ovl_line(o, partition, st->l[i].branch, extent,
+						     st->l[i].snap_gen);
+		uint64_t limit = st->l[i].limit_chunks - base;
+
+		if (!e)
+			continue;
+		out->l[out->n].e = e;
+		out->l[out->n++].limit =
+			limit < VMS_EXTENT_CHUNKS ? (uint16_t)limit : VMS_EXTENT_CHUNKS;
 	}
+}
+
+vms_addr vms_ovl_handed(const struct vms_ovl *o, const struct vms_ovl_stack *s, uint16_t chunk,
+			vms_addr entry)
+{
+	for (unsigned i = 0; i < s->n && chunk < s->l[i].limit; i++) {
+		const struct vms_ovl_ext *e = s->l[i].e;
+
+		for (; e && e->part->nstubs; e = e->older) {
+			struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
+
+			if (c && c->stub && c->stub_to == entry)
+				return c->stub_handed;
+		}
+	}
+	return entry;
+}
+
+void vms_ovl_view_stack(const struct vms_ovl *o, const struct vms_ovl_stack *s, uint16_t chunk,
+			uint64_t committed, vms_addr entry, struct vms_ovl_view *v)
+{
+	vms_addr handed = entry;
+
+	view_begin(v);
+	for (unsigned i = 0; i < s->n && chunk < s->l[i].limit; i++)
+		for (const struct vms_ovl_ext *e = s->l[i].e; e; e = e->older) {
+			struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
+
+			if (!i && e == s->l[0].e)
+				v->c = c;
+			view_layer(e, c, chunk, committed, v);
+			if ((v->have | v->zero) == VMS_MASK_FULL)
+				return;
+			if (handed == entry && c && c->stub && c->stub_to == entry)
+				handed = c->stub_handed;
+		}
+	if (!v->newest_seq)
+		v->addr = handed;
 }
 
 struct vms_ovl_piece *vms_ovl_by_addr(const struct vms_ovl *o, vms_addr a)

@@ -12,6 +12,11 @@
  * A drained chunk leaves a stub: until the checkpoint that holds its new address
  * is durable on all members, pages still name the old one ("handed").
  *
+ * Extents of one branch hang together by descending snap_gen. What a read sees is
+ * the view over a stack of layers: per sector the newest piece of the newest layer,
+ * then the next layer's, down through the ancestors; what no piece gives comes from
+ * the page. An older layer never gets a piece after a newer one had its first.
+ *
  * Pure memory, no I/O. Owner: the node thread. Keeps invariants 1, 3, 27
  * (rules A1, A2, A4, A7).
  */
@@ -19,6 +24,7 @@
 #define VMS_OVERLAY_H
 
 #include "backend/htab.h"
+#include "backend/stack.h"
 #include "include/wire.h"
 
 struct vms_ovl_chunk;
@@ -44,6 +50,7 @@ struct vms_ovl_chunk {
 	struct vms_ovl_piece *newest;
 	uint16_t chunk;
 	uint16_t pins; /* drain records not applied yet that name it */
+	uint64_t pin_seq; /* with pins: up to here an ordered record takes its pieces */
 	bool stub;
 	vms_addr stub_handed, stub_to;
 	uint64_t stub_seq; /* the record that moved it */
@@ -62,16 +69,18 @@ struct vms_ovl_part { /* embedded in the partition */
 };
 
 struct vms_ovl_ext {
-	struct vms_hlink link; /* key: hash of what follows */
+	struct vms_hlink link; /* key: hash of partition, branch, extent; newest snap_gen only */
 	uint64_t branch, snap_gen;
 	uint32_t extent, partition;
 	uint64_t id;
 	struct vms_ovl_part *part;
-	struct vms_ovl_ext *prev, *next;
+	struct vms_ovl_ext *prev, *next;   /* of the partition */
+	struct vms_ovl_ext *older, *newer; /* of the branch and extent, by snap_gen */
 	struct vms_ovl_chunk *chunks;
 	uint32_t nchunks;
 	struct vms_ovl_range *range; /* ascending seq */
 	uint32_t nranges, range_room;
+	bool scanned, pulled; /* used by the drain while it looks for work */
 };
 
 struct vms_ovl {
@@ -90,6 +99,9 @@ void vms_ovl_part_drop(struct vms_ovl *o, struct vms_ovl_part *p);
 struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
 				    uint32_t partition, uint64_t branch, uint32_t extent,
 				    uint64_t snap_gen, bool create);
+/* The newest one with snap_gen <= max_gen; NULL: none. */
+struct vms_ovl_ext *vms_ovl_line(const struct vms_ovl *o, uint32_t partition, uint64_t branch,
+				 uint32_t extent, uint64_t max_gen);
 struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
 					bool create);
 /* Frees the chunk and its extent when nothing is left in them. */
@@ -124,9 +136,13 @@ void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr hande
 		      uint64_t seq);
 void vms_ovl_stub_drop(struct vms_ovl *o, struct vms_ovl_chunk *c);
 
+/* Ordered records do not take all of it: a piece above pin_seq that no range of its
+ * extent hides. */
+bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c);
+
 /* What a chunk is made of as of `committed`. */
 struct vms_ovl_view {
-	struct vms_ovl_chunk *c;     /* or NULL */
+	struct vms_ovl_chunk *c;     /* of the first layer, or NULL */
 	struct vms_ovl_piece *src[8];/* per sector; NULL: zero (bit in zero) or base */
 	uint8_t have;		     /* sectors that come from pieces */
 	uint8_t zero;		     /* sectors that are zero */
@@ -134,11 +150,30 @@ struct vms_ovl_view {
 	uint64_t newest_seq;	     /* newest committed seq in it; 0: none */
 	uint64_t min_pos;	     /* lowest log position it needs; UINT64_MAX: none */
 	uint64_t min_seq;	     /* lowest seq it needs; UINT64_MAX: none */
-	vms_addr addr;		     /* address to hand out; valid when newest_seq or stub */
-	bool stub;
+	vms_addr addr;		     /* address to hand out */
 };
+/* One layer alone. addr: valid when newest_seq. */
 void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
 		  uint64_t committed, struct vms_ovl_view *v);
+
+/* The overlay's part of a stack, for one extent. */
+struct vms_ovl_stack {
+	unsigned n; /* 0: nothing of it is in the overlay */
+	struct {
+		struct vms_ovl_ext *e; /* newest; older ones hang behind it */
+		uint16_t limit;	       /* chunks of the extent below it show */
+	} l[1 + VMS_ANCESTORS_MAX];
+};
+void vms_ovl_stack(const struct vms_ovl *o, uint32_t partition, const struct vms_stack *st,
+		   uint32_t extent, struct vms_ovl_stack *out);
+/* The address by which gateways know the chunk whose page entry this is: a stub of
+ * any layer may still hold the old one. */
+vms_addr vms_ovl_handed(const struct vms_ovl *o, const struct vms_ovl_stack *s, uint16_t chunk,
+			vms_addr entry);
+/* entry: what the page of the whole stack says of the chunk; v->addr is what stands
+ * for it when no layer has a piece. */
+void vms_ovl_view_stack(const struct vms_ovl *o, const struct vms_ovl_stack *s, uint16_t chunk,
+			uint64_t committed, vms_addr entry, struct vms_ovl_view *v);
 
 /* Who has this log address: a piece, or a stub's chunk; NULL: nobody. */
 struct vms_ovl_piece *vms_ovl_by_addr(const struct vms_ovl *o, vms_addr a);

@@ -302,6 +302,25 @@ int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struc
 	}
 }
 
+int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t subext,
+			   const struct vms_stack *st, struct vms_page *out)
+{
+	uint64_t first = (uint64_t)subext * VMS_SUBEXT_CHUNKS;
+
+	for (unsigned i = 0; i < st->n && first < st->l[i].limit_chunks; i++) {
+		struct vms_page_key k = {partition, st->l[i].branch, subext, st->l[i].snap_gen};
+		int err = vms_pages_lookup(ps, &k, out);
+
+		if (err == VMS_E_NOENT)
+			continue;
+		for (unsigned e = 0; !err && e < VMS_SUBEXT_CHUNKS; e++)
+			if (first + e >= st->l[i].limit_chunks)
+				out->entry[e] = VMS_ADDR_HOLE;
+		return err;
+	}
+	return VMS_E_NOENT;
+}
+
 /* ---- changes ---- */
 
 /* Move a page into the active delta for changing. exact tells whether the page
@@ -324,9 +343,10 @@ static struct version *active_take(struct vms_pages *ps, const struct vms_page_k
 	return v;
 }
 
-int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
-		    const uint16_t *index, const vms_addr *to, unsigned n,
-		    const vms_addr *if_equal, bool *changed, vms_addr *old)
+int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
+		    const struct vms_stack *below, uint64_t drain_seq, const uint16_t *index,
+		    const vms_addr *to, unsigned n, const vms_addr *if_equal, bool *changed,
+		    vms_addr *old)
 {
 	struct version *v = delta_exact(&ps->active, key);
 	const struct vms_page *page = NULL;
@@ -337,13 +357,15 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key, uint64
 	if (v && !v->dead) {
 		page = &v->page;
 	} else {
-		err = vms_pages_lookup(ps, key, &found);
+		err = below ? vms_pages_lookup_stack(ps, key->partition, key->subext, below,
+						     &found) :
+			      vms_pages_lookup(ps, key, &found);
 		if (err && err != VMS_E_NOENT)
 			return err;
 		if (!err)
 			page = &found;
 	}
-	exact = page && page->key.snap_gen == key->snap_gen;
+	exact = page && page->key.branch == key->branch && page->key.snap_gen == key->snap_gen;
 	if (exact && page->drain_seq >= drain_seq)
 		return 1;
 	/* a compare needs the page itself: an older version's entries are not ours */

@@ -12,6 +12,7 @@
 #define VMS_PAGES_H
 
 #include "backend/meta.h"
+#include "backend/stack.h"
 
 struct vms_page_key {
 	uint32_t partition;
@@ -43,15 +44,23 @@ void vms_pages_free(struct vms_pages *ps);
  * holes. VMS_E_CORRUPT: stored value damaged. */
 int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struct vms_page *out);
 
+/* The same over a stack of layers: the page of the first that has one, without the
+ * entries beyond its limit. A hole in a page is final: it was made as a copy of what
+ * lay below. At most one seek per layer. */
+int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t subext,
+			   const struct vms_stack *st, struct vms_page *out);
+
 /* Change one entry on behalf of the record `drain_seq` of the partition. The
- * page (exactly this snap_gen) is made as a copy of the one lookup finds when
- * it does not exist. Skipped (returns 1) when the page already has drain_seq or
+ * page (exactly this snap_gen) is made as a copy of the one the stack shows when
+ * it does not exist; below: the layers, the first one the key's own (NULL: only
+ * its branch). Skipped (returns 1) when the page already has drain_seq or
  * later. All changes of one record to one page carry the same drain_seq: give
  * them in one call. if_equal != NULL: entry i changes only where it equals
  * if_equal[i] (REMAP). changed[i], if not NULL, tells which did; old[i] what was there. */
-int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
-		    const uint16_t *index, const vms_addr *to, unsigned n,
-		    const vms_addr *if_equal, bool *changed, vms_addr *old);
+int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
+		    const struct vms_stack *below, uint64_t drain_seq, const uint16_t *index,
+		    const vms_addr *to, unsigned n, const vms_addr *if_equal, bool *changed,
+		    vms_addr *old);
 /* TRIM: remove entries >= first_chunk (of the branch) of all pages of the
  * partition and branch. Works on store and deltas; pages that become empty are
  * deleted. dropped(arg, addr) is told each address that went. */

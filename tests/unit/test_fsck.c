@@ -106,7 +106,7 @@ static void setup(void)
 	vms_put_be64(key + 1, ctr);
 	vms_meta_batch_put(&b, key, 9, v, 40);
 	ps = vms_pages_new(&mem.disk);
-	vms_pages_apply(ps, &k, 5, index, to, NCHUNKS, NULL, NULL, NULL);
+	vms_pages_apply(ps, &k, NULL, 5, index, to, NCHUNKS, NULL, NULL, NULL);
 	vms_pages_freeze(ps, &b);
 	commit(&b);
 	vms_pages_free(ps);

@@ -39,6 +39,26 @@ static void fill(uint8_t *b, uint64_t seed)
 
 /* ---- requests ---- */
 
+/* Crash in the middle of the next request: after so many events. */
+static struct {
+	unsigned after, nodes; /* bit mask; 0: no crash */
+	bool power;
+} crash;
+
+static void crash_now(void)
+{
+	unsigned mask = crash.nodes;
+
+	crash.nodes = 0;
+	for (unsigned k = 0; k < R.nnodes; k++)
+		if (mask >> k & 1)
+			rig_node_crash(&R, k, crash.power);
+	rig_run(&R, vms_rng_below(&R.rng, 300));
+	for (unsigned k = 0; k < R.nnodes; k++)
+		if (!R.node[k].n)
+			rig_node_start(&R, k);
+}
+
 /* Send m to the primary of its partition until it is settled; re as answered. */
 static int ask(unsigned g, struct vms_msg *m, struct rig_reply *re, int tries)
 {
@@ -56,6 +76,10 @@ static int ask(unsigned g, struct vms_msg *m, struct rig_reply *re, int tries)
 		m->epoch = R.gw[g].epoch[m->partition];
 		m->tick = 0;
 		rig_send(&R, g, nd, m, re);
+		for (; crash.nodes && crash.after && !re->done; crash.after--)
+			rig_step(&R);
+		if (crash.nodes)
+			crash_now();
 		if (!rig_wait(&R, re, 20000)) {
 			R.gw[g].nwait = 0;
 			return VMS_E_TIMEOUT;
@@ -388,12 +412,613 @@ static void a_loss_is_told_per_volume(void)
 	rig_close(&R);
 }
 
+/* ---- what the layers show ---- */
+
+static struct part *primary_part(uint32_t part)
+{
+	return node_part(node(rig_primary(&R, part)), part);
+}
+
+/* A new snap_gen of a branch, as a snapshot spends it. */
+static void next_gen(uint64_t branch, uint64_t gen)
+{
+	CU_ASSERT_EQUAL(floor_all(branch, gen, VMS_F_FUA), 0);
+}
+
+static void clone_put(uint64_t branch, const struct vms_cat_ancestor *a, unsigned n)
+{
+	struct vms_cat_branch b = {.branch = branch, .lineage = LIN, .nancestors = n};
+
+	memcpy(b.ancestor, a, n * sizeof(*a));
+	rig_branch_put(&R, b);
+	rig_volume_put(&R, (struct vms_cat_volume){.branch = branch, .lineage = LIN, .snap_gen = 1,
+						   .lun_fence = 1});
+	CU_ASSERT_EQUAL(floor_all(branch, 1, VMS_F_FUA), 0);
+}
+
+/* Everything that is in the overlay goes into containers, and is checkpointed. */
+static void drain_all(void)
+{
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		if (!node(i))
+			continue;
+		vms_wal_gen_seal(node(i)->wal);
+		for (uint32_t k = 0; k < node(i)->nparts; k++)
+			if (node(i)->part[k])
+				node(i)->part[k]->scan_due = true;
+	}
+	rig_run(&R, 12000);
+}
+
+/* A container address that is handed out is durable at all members. */
+static bool addr_safe(vms_addr a)
+{
+	struct part *p = primary_part(vms_addr_partition(a, R.part_bits));
+
+	for (struct vms_ovl_ext *e = p->ovl.exts; e; e = e->next)
+		for (struct vms_ovl_chunk *c = e->chunks; c; c = c->next)
+			if (c->stub && c->stub_to == a && c->stub_seq > p->safe_seq)
+				return false;
+	return true;
+}
+
+static int addr_read(unsigned g, vms_addr a, uint8_t *out)
+{
+	struct rig_reply re;
+	uint8_t body[8];
+	struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
+			    .partition = vms_addr_partition(a, R.part_bits), .body = body,
+			    .body_bytes = 8};
+	int st;
+
+	vms_put_le64(body, a);
+	st = ask(g, &m, &re, 400);
+	if (st)
+		return st;
+	st = (int16_t)vms_get_le16(re.body + 12);
+	if (!st)
+		memcpy(out, re.payload, CHUNK);
+	rig_reply_free(&re);
+	return st;
+}
+
+/* A part of a chunk over a snapshot: LBA, page and log address show the merged chunk,
+ * the snapshot goes on showing the old one; in the overlay, with the older layer
+ * drained, and with both. */
+static void a_part_over_a_snapshot(void)
+{
+	uint8_t old[CHUNK], now[CHUNK], part[2 * VMS_LB_BYTES], x[CHUNK];
+	struct wr w = {.branch = LIN, .gen = 2, .kind = VMS_WRITE_DATA, .data = part, .mask = 0x0c,
+		       .chunk = 5};
+	vms_addr e[VMS_SUBEXT_CHUNKS], a;
+
+	fill(old, 1);
+	memset(part, 0x77, sizeof(part));
+	memcpy(now, old, CHUNK);
+	memcpy(now + 2 * VMS_LB_BYTES, part, sizeof(part));
+	for (unsigned k = 0; k < 4; k++) {
+		up(1, 30 + k, VMS_ACK_DISK);
+		CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 1), 0);
+		if (k == 1 || k == 3)
+			drain_all();
+		next_gen(LIN, 2);
+		CU_ASSERT_EQUAL(put(0, &w), 0);
+		CU_ASSERT_TRUE(w.addr > VMS_ADDR_ASK);
+		CU_ASSERT_EQUAL(addr_read(1, w.addr, x), 0);
+		CU_ASSERT_EQUAL(memcmp(x, now, CHUNK), 0);
+		if (k >= 2)
+			drain_all();
+		CU_ASSERT_EQUAL(lba(1, LIN, VMS_GEN_LIVE, 0, 5, x, &a), 0);
+		CU_ASSERT_EQUAL(memcmp(x, now, CHUNK), 0);
+		CU_ASSERT_EQUAL(lba(1, LIN, 2, 0, 5, x, &a), 0);
+		CU_ASSERT_EQUAL(memcmp(x, now, CHUNK), 0);
+		CU_ASSERT_TRUE(shows(LIN, 1, 0, 5, 1));
+		for (uint64_t gen = 1; gen <= 2; gen++) {
+			CU_ASSERT_EQUAL(pages(1, LIN, gen, 0, 0, e), 0);
+			CU_ASSERT_EQUAL(addr_read(1, e[5], x), 0);
+			CU_ASSERT_EQUAL(memcmp(x, gen == 1 ? old : now, CHUNK), 0);
+			CU_ASSERT_TRUE(addr_safe(e[5]));
+			CU_ASSERT_EQUAL(vms_addr_is_log(e[5], R.part_bits), gen == 1 ? k == 0 : k < 2);
+		}
+		/* a hole over it, also when only the page below shows it */
+		CU_ASSERT_EQUAL(put_seed(LIN, 2, 0, 5, 0), 0);
+		CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, 0, 5, 0));
+		drain_all();
+		CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, 0, 5, 0));
+		CU_ASSERT_TRUE(shows(LIN, 1, 0, 5, 1));
+		rig_close(&R);
+	}
+}
+
+/* What a page hands out between the drain of a snapshot's chunk and the checkpoint
+ * that makes it durable: the address gateways know, through all layers. */
+static void stubs_of_older_layers_hold(void)
+{
+	vms_addr e[VMS_SUBEXT_CHUNKS], h[VMS_SUBEXT_CHUNKS];
+	struct part *p;
+	unsigned held = 0;
+
+	up(1, 40, VMS_ACK_DISK);
+	for (unsigned i = 0; i < 20; i++)
+		CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, (uint16_t)i, 100 + i), 0);
+	next_gen(LIN, 2);
+	clone_put(20, (struct vms_cat_ancestor[]){{LIN, 1, 10}}, 1);
+	CU_ASSERT_EQUAL(put_seed(LIN, 2, 0, 0, 7), 0);
+	CU_ASSERT_EQUAL(put_seed(20, 1, 0, 1, 8), 0);
+	CU_ASSERT_EQUAL(pages(0, LIN, VMS_GEN_LIVE, 0, 0, h), 0);
+	p = primary_part(part_of(0));
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		vms_wal_gen_seal(node(i)->wal);
+		node(i)->ckpt_ms = R.now_us / 1000 + 100000; /* none of its own accord */
+	}
+	p->scan_due = true;
+	for (unsigned i = 0; i < 200 && p->ovl.npieces; i++)
+		rig_run(&R, 1);
+	CU_ASSERT_EQUAL(p->ovl.npieces, 0);
+	CU_ASSERT_TRUE(p->ovl.nstubs >= 22 && p->safe_seq == 0);
+	CU_ASSERT_EQUAL(pages(1, LIN, VMS_GEN_LIVE, 0, 0, e), 0);
+	for (unsigned i = 0; i < 20; i++)
+		held += e[i] == h[i];
+	CU_ASSERT_EQUAL(held, 20);
+	CU_ASSERT_EQUAL(pages(1, LIN, 1, 0, 0, e), 0);
+	for (unsigned i = 1; i < 20; i++)
+		CU_ASSERT_EQUAL(e[i], h[i]);
+	CU_ASSERT_TRUE(vms_addr_is_log(e[0], R.part_bits) && e[0] != h[0]);
+	CU_ASSERT_EQUAL(pages(1, 20, VMS_GEN_LIVE, 0, 0, e), 0);
+	for (unsigned i = 2; i < 10; i++)
+		CU_ASSERT_EQUAL(e[i], h[i]);
+	CU_ASSERT_TRUE(vms_addr_is_log(e[1], R.part_bits));
+	for (unsigned i = 10; i < 20; i++)
+		CU_ASSERT_EQUAL(e[i], VMS_ADDR_HOLE);
+	for (unsigned i = 0; i < 20; i++)
+		CU_ASSERT_TRUE(shows(LIN, 1, 0, (uint16_t)i, 100 + i));
+	drain_all();
+	CU_ASSERT_EQUAL(p->ovl.nstubs, 0);
+	CU_ASSERT_EQUAL(pages(1, LIN, VMS_GEN_LIVE, 0, 0, e), 0);
+	for (unsigned i = 0; i < 20; i++)
+		CU_ASSERT_FALSE(vms_addr_is_log(e[i], R.part_bits));
+	rig_close(&R);
+}
+
+/* Two writes to one chunk, the second under a new number, both on their way: the
+ * answer to the first must not name an address, pages say ASK meanwhile. */
+static void answers_know_of_newer_numbers(void)
+{
+	static uint8_t b[2][CHUNK];
+	struct vms_piece pc = {5, 1, 0xff, 0, 0};
+	uint8_t body[2][VMS_WRITE_BODY_BYTES(1)];
+	struct vms_iov iov[2];
+	struct rig_reply re[2];
+
+	up(1, 50, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 1), 0);
+	for (unsigned k = 0; k < 2; k++) {
+		struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(0), .branch = LIN,
+				    .snap_gen = 1 + k, .lun_fence = 1, .slot = 2 + k,
+				    .sequence = 1, .epoch = R.gw[0].epoch[part_of(0)],
+				    .body = body[k], .body_bytes = sizeof(body[k]),
+				    .payload = &iov[k], .npayload = 1, .payload_bytes = CHUNK};
+
+		fill(b[k], 60 + k);
+		iov[k] = (struct vms_iov){b[k], CHUNK};
+		pc.crc = vms_crc32c(0, b[k], CHUNK);
+		vms_write_body_encode(body[k], VMS_WRITE_DATA, &pc, 1);
+		rig_send(&R, 0, rig_primary(&R, part_of(0)), &m, &re[k]);
+	}
+	for (unsigned k = 0; k < 2; k++) {
+		CU_ASSERT_TRUE(rig_wait(&R, &re[k], 1000));
+		CU_ASSERT_EQUAL(re[k].status, 0);
+		CU_ASSERT_EQUAL(vms_get_le64(re[k].body) == VMS_ADDR_ASK, k == 0);
+		rig_reply_free(&re[k]);
+	}
+	CU_ASSERT_TRUE(shows(LIN, 1, 0, 5, 60));
+	CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, 0, 5, 61));
+	rig_close(&R);
+}
+
+/* One seek per layer that may have a page, none where the delta has the newest. */
+static void seeks_per_layer(void)
+{
+	struct vms_cat_ancestor a[VMS_ANCESTORS_MAX];
+	vms_addr e[VMS_SUBEXT_CHUNKS];
+	struct vms_node *n;
+	uint64_t gen = 1, before;
+
+	up(0, 60, VMS_ACK_DISK);
+	n = node(0);
+	for (; gen <= 12; gen++) {
+		CU_ASSERT_EQUAL(put_seed(LIN, gen, 0, 1, gen), 0);
+		drain_all();
+		next_gen(LIN, gen + 1);
+	}
+	CU_ASSERT_EQUAL(vms_pages_delta_count(n->pages), 0);
+	for (uint64_t g = 1; g <= 13; g += 4) { /* 12 snapshots or none: the same */
+		before = vms_pages_lookups(n->pages);
+		CU_ASSERT_EQUAL(pages(0, LIN, g == 13 ? VMS_GEN_LIVE : g, 0, 0, e), 0);
+		CU_ASSERT_EQUAL(vms_pages_lookups(n->pages) - before, 1);
+		CU_ASSERT_TRUE(shows(LIN, g, 0, 1, g < 12 ? g : 12));
+	}
+	for (unsigned i = 0; i < VMS_ANCESTORS_MAX; i++) { /* clones of clones */
+		clone_put(20 + i, a, 0);
+		memmove(a + 1, a, i * sizeof(*a));
+		a[0] = (struct vms_cat_ancestor){i ? 19 + i : LIN, i ? 1 : 6, UINT32_MAX};
+		clone_put(40 + i, a, i + 1);
+		before = vms_pages_lookups(n->pages);
+		CU_ASSERT_EQUAL(pages(0, 40 + i, VMS_GEN_LIVE, 0, 0, e), 0);
+		CU_ASSERT_EQUAL(vms_pages_lookups(n->pages) - before, i + 2);
+		CU_ASSERT_TRUE(shows(40 + i, VMS_GEN_LIVE, 0, 1, 6));
+	}
+	/* in the delta: no seek at all for a live read, however many numbers */
+	CU_ASSERT_EQUAL(put_seed(LIN, gen, 0, 1, 77), 0);
+	vms_wal_gen_seal(n->wal);
+	n->ckpt_ms = R.now_us / 1000 + 200000;
+	n->part[0]->scan_due = true;
+	for (unsigned i = 0; i < 200 && !vms_pages_delta_count(n->pages); i++)
+		rig_run(&R, 1);
+	CU_ASSERT_EQUAL(vms_pages_delta_count(n->pages), 1);
+	before = vms_pages_lookups(n->pages);
+	CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, 0, 1, 77));
+	CU_ASSERT_EQUAL(vms_pages_lookups(n->pages), before);
+	rig_close(&R);
+}
+
+/* ---- many branches, many numbers, against a model ---- */
+
+#define NEXT  3u
+#define NCH   150u /* chunks from 60 on: over a sub-extent's edge */
+#define CH0   60u
+#define NVIEW 40u
+
+struct content {
+	uint8_t d[NEXT][NCH][8]; /* value of each sector; 0: zeros */
+};
+struct view { /* a live branch, or a snapshot */
+	uint64_t branch, gen;
+	bool live;
+	struct vms_cat_branch rec;
+	struct content c;
+};
+static struct view V[NVIEW];
+static unsigned nview, bad;
+static VMS_VEC(struct {
+	vms_addr a;
+	uint32_t crc;
+}) seen_addr;
+
+static void sector(uint8_t *b, uint8_t v, uint32_t ext, unsigned ch, unsigned s)
+{
+	memset(b, v, VMS_LB_BYTES);
+	if (v) {
+		vms_put_le32(b, ext);
+		vms_put_le32(b + 4, ch * 8 + s);
+	}
+}
+
+static void model_chunk(const struct view *v, uint32_t ext, unsigned ch, uint8_t *out)
+{
+	for (unsigned s = 0; s < 8; s++)
+		sector(out + s * VMS_LB_BYTES, v->c.d[ext][ch][s], ext, ch, s);
+}
+
+/* An address never names other content. */
+static void addr_seen(vms_addr a, uint32_t crc)
+{
+	if (a <= VMS_ADDR_ASK)
+		return;
+	for (size_t i = 0; i < seen_addr.n; i++)
+		if (seen_addr.d[i].a == a) {
+			if (seen_addr.d[i].crc != crc && bad++ < 5)
+				fprintf(stderr, "address %llx names other content now\n",
+					(unsigned long long)a);
+			return;
+		}
+	VMS_VEC_RESERVE(&seen_addr, seen_addr.n + 1);
+	seen_addr.d[seen_addr.n].a = a;
+	seen_addr.d[seen_addr.n++].crc = crc;
+}
+
+/* All chunks of one extent as the view's readers see them. */
+static void check_extent(const struct view *v, uint32_t ext)
+{
+	uint8_t body[2 * NCH], want[CHUNK];
+	uint64_t gen = v->live ? VMS_GEN_LIVE : v->gen;
+
+	for (unsigned i = 0; i < NCH; i++)
+		vms_put_le16(body + 2 * i, (uint16_t)(CH0 + i));
+	for (int tries = 0; tries < 50; tries++) {
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(ext),
+				    .branch = v->branch, .snap_gen = gen, .extent = ext,
+				    .body = body, .body_bytes = sizeof(body)};
+		struct rig_reply re;
+		const uint8_t *at;
+		bool again = false;
+
+		if (ask(1, &m, &re, 800)) {
+			bad++;
+			return;
+		}
+		at = re.payload;
+		for (unsigned i = 0; i < NCH; i++) {
+			const uint8_t *b = re.body + 16 * i;
+			int16_t st = (int16_t)vms_get_le16(b + 12);
+			vms_addr a = vms_get_le64(b);
+			uint8_t zero[CHUNK] = {0};
+
+			model_chunk(v, ext, i, want);
+			if (st == VMS_E_GONE || st == VMS_E_UNKNOWN) {
+				again = true;
+				continue;
+			}
+			if (st || memcmp(want, a ? at : zero, CHUNK)) {
+				if (bad++ < 5)
+					fprintf(stderr,
+						"branch %llu gen %lld extent %u chunk %u: status %d "
+						"value %u want %u addr %llx\n",
+						(unsigned long long)v->branch, (long long)gen, ext,
+						i, st, a && !st ? at[100] : 0, want[100],
+						(unsigned long long)a);
+			} else if (a) {
+				addr_seen(a, vms_get_le32(b + 8));
+			}
+			if (a && !st)
+				at += CHUNK;
+		}
+		rig_reply_free(&re);
+		if (!again)
+			return;
+		rig_run(&R, 10);
+	}
+	bad++;
+}
+
+/* A page's entries, read by address. */
+static void check_page(const struct view *v, uint32_t ext)
+{
+	vms_addr e[VMS_SUBEXT_CHUNKS];
+	uint8_t want[CHUNK], x[CHUNK];
+	unsigned sub = (unsigned)vms_rng_below(&R.rng, 2);
+
+	if (pages(0, v->branch, v->live ? VMS_GEN_LIVE : v->gen, ext, sub, e)) {
+		bad++;
+		return;
+	}
+	for (int k = 0; k < 8; k++) {
+		unsigned ch = (unsigned)vms_rng_below(&R.rng, NCH), c = CH0 + ch;
+		int st = 0;
+
+		if (c / VMS_SUBEXT_CHUNKS != sub)
+			continue;
+		c %= VMS_SUBEXT_CHUNKS;
+		model_chunk(v, ext, ch, want);
+		if (e[c] == VMS_ADDR_ASK)
+			continue;
+		memset(x, 0, CHUNK);
+		if (e[c])
+			st = addr_read(0, e[c], x);
+		if (st == VMS_E_GONE || st == VMS_E_UNKNOWN)
+			continue;
+		if (st || memcmp(x, want, CHUNK)) {
+			if (bad++ < 5)
+				fprintf(stderr, "page of branch %llu extent %u chunk %u: status %d\n",
+					(unsigned long long)v->branch, ext, ch, st);
+		} else {
+			addr_seen(e[c], vms_crc32c(0, x, CHUNK));
+			if (e[c] && !addr_safe(e[c]) && bad++ < 5)
+				fprintf(stderr, "address %llx is not durable everywhere\n",
+					(unsigned long long)e[c]);
+		}
+	}
+}
+
+static void check_everything(void)
+{
+	for (unsigned i = 0; i < nview && bad < 5; i++)
+		for (uint32_t e = 0; e < NEXT; e++)
+			check_extent(&V[i], e);
+}
+
+static struct view *pick(bool live)
+{
+	for (;;) {
+		struct view *v = &V[vms_rng_below(&R.rng, nview)];
+
+		if (v->live == live)
+			return v;
+	}
+}
+
+static unsigned count(bool live)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < nview; i++)
+		n += V[i].live == live;
+	return n;
+}
+
+static void volume_of(const struct view *v, unsigned ack)
+{
+	rig_volume_put(&R, (struct vms_cat_volume){.branch = v->branch, .lineage = LIN,
+						   .snap_gen = v->gen, .lun_fence = 1,
+						   .write_ack = (uint8_t)ack});
+}
+
+static void take_snapshot(struct view *v, unsigned ack)
+{
+	struct view *s = &V[nview];
+
+	*s = *v;
+	s->live = false;
+	v->gen++;
+	if (vms_rng_below(&R.rng, 2))
+		volume_of(v, ack);
+	if (floor_all(v->branch, v->gen, VMS_F_FUA))
+		bad++;
+	volume_of(v, ack);
+	nview++;
+}
+
+static void take_clone(const struct view *s, uint64_t number, unsigned ack)
+{
+	struct view *c = &V[nview];
+	uint64_t limit = UINT32_MAX;
+
+	*c = *s;
+	c->live = true;
+	c->branch = number;
+	c->gen = vms_rng_between(&R.rng, 1, 3);
+	if (vms_rng_below(&R.rng, 2)) /* a smaller one */
+		limit = vms_rng_below(&R.rng, NEXT) * VMS_EXTENT_CHUNKS + CH0 +
+			vms_rng_below(&R.rng, NCH);
+	c->rec = (struct vms_cat_branch){.branch = number, .lineage = LIN, .nancestors = 1};
+	c->rec.ancestor[0] = (struct vms_cat_ancestor){s->branch, s->gen, limit};
+	for (unsigned i = 0; i < s->rec.nancestors && c->rec.nancestors < VMS_ANCESTORS_MAX; i++)
+		c->rec.ancestor[c->rec.nancestors++] = s->rec.ancestor[i];
+	for (uint64_t e = 0; e < NEXT; e++)
+		for (uint64_t ch = 0; ch < NCH; ch++)
+			if (e * VMS_EXTENT_CHUNKS + CH0 + ch >= limit)
+				memset(c->c.d[e][ch], 0, 8);
+	rig_branch_put(&R, c->rec);
+	volume_of(c, ack);
+	if (floor_all(number, c->gen, VMS_F_FUA))
+		bad++;
+	nview++;
+	for (uint32_t e = 0; e < NEXT; e++)
+		check_extent(c, e);
+}
+
+static void change(struct view *v, unsigned ack, bool mid_crash)
+{
+	static uint8_t buf[2 * CHUNK];
+	uint32_t ext = (uint32_t)vms_rng_below(&R.rng, NEXT);
+	unsigned ch = (unsigned)vms_rng_below(&R.rng, NCH), k = 0;
+	uint8_t val = (uint8_t)vms_rng_between(&R.rng, 1, 255);
+	unsigned what = (unsigned)vms_rng_below(&R.rng, 100);
+	struct wr w = {.branch = v->branch, .gen = v->gen, .extent = ext, .mask = 0xff,
+		       .chunk = (uint16_t)(CH0 + ch), .data = buf, .count = 1,
+		       .flags = ack == VMS_ACK_MEMORY ? VMS_F_MEMORY : 0};
+	int st;
+
+	if (mid_crash) {
+		crash.after = (unsigned)vms_rng_below(&R.rng, 30);
+		crash.nodes = (unsigned)vms_rng_between(&R.rng, 1, (1u << R.nnodes) - 1);
+		crash.power = vms_rng_below(&R.rng, 2);
+	}
+	if (what < 25) {
+		w.kind = VMS_WRITE_ZERO;
+		w.count = (uint16_t)vms_rng_between(&R.rng, 1, what < 15 ? 4 : NCH);
+		if (w.count > NCH - ch)
+			w.count = (uint16_t)(NCH - ch);
+		if (w.count == 1)
+			w.mask = (uint8_t)vms_rng_between(&R.rng, 1, 255);
+		val = 0;
+	} else {
+		w.kind = what < 35 ? VMS_WRITE_CAW : VMS_WRITE_DATA;
+		if (what < 65)
+			w.mask = (uint8_t)vms_rng_between(&R.rng, 1, 255);
+		for (unsigned s = 0; s < 8 && w.kind == VMS_WRITE_CAW; s++)
+			if (w.mask >> s & 1)
+				sector(buf + VMS_LB_BYTES * k++, v->c.d[ext][ch][s], ext, ch, s);
+		for (unsigned s = 0; s < 8; s++)
+			if (w.mask >> s & 1)
+				sector(buf + VMS_LB_BYTES * k++, val, ext, ch, s);
+	}
+	st = put(0, &w);
+	if (st == VMS_E_BUSY || st == VMS_E_TOO_OLD)
+		return;
+	if (st && bad++ < 5)
+		fprintf(stderr, "write of kind %u: %s\n", w.kind, vms_err_name(st));
+	for (unsigned c = ch; !st && c < ch + w.count; c++)
+		for (unsigned s = 0; s < 8; s++)
+			if (w.mask >> s & 1)
+				v->c.d[ext][c][s] = val;
+}
+
+static void model_up(uint64_t seed, unsigned ack)
+{
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	bad = 0;
+	crash.nodes = 0;
+	up(1, seed, ack);
+	memset(V, 0, sizeof(V));
+	nview = 1;
+	V[0] = (struct view){.branch = LIN, .gen = 1, .live = true};
+}
+
+static void model_down(void)
+{
+	CU_ASSERT_EQUAL(bad, 0);
+	for (unsigned i = 0; i < R.nnodes; i++)
+		CU_ASSERT_FALSE(R.node[i].fatal);
+	VMS_VEC_FREE(&seen_addr);
+	R.gen_bytes = 0;
+	R.container_bytes = 0;
+	rig_close(&R);
+}
+
+static void model_run(uint64_t seed, unsigned ack, unsigned rounds, unsigned crashes)
+{
+	uint64_t number = 20;
+
+	model_up(seed, ack);
+	for (unsigned i = 0; i < rounds && bad < 5; i++) {
+		unsigned what = (unsigned)vms_rng_below(&R.rng, 1000);
+
+		if (what < 12 && nview < NVIEW - 4)
+			take_snapshot(pick(true), ack);
+		else if (what < 18 && nview < NVIEW && count(false) && count(true) < 8)
+			take_clone(pick(false), number++, ack);
+		else if (what < 100)
+			check_extent(&V[vms_rng_below(&R.rng, nview)],
+				     (uint32_t)vms_rng_below(&R.rng, NEXT));
+		else if (what < 200)
+			check_page(&V[vms_rng_below(&R.rng, nview)],
+				   (uint32_t)vms_rng_below(&R.rng, NEXT));
+		else
+			change(pick(true), ack, vms_rng_below(&R.rng, 1000) < crashes);
+		if (i % 400 == 399)
+			rig_run(&R, vms_rng_below(&R.rng, 7000));
+	}
+	CU_ASSERT_TRUE(rig_wait_active(&R, 60000));
+	check_everything();
+	rig_run(&R, 12000);
+	check_everything();
+	model_down();
+}
+
+static void model_without_crashes(void)
+{
+	for (uint64_t s = 1; s <= 3; s++)
+		model_run(200 + s, VMS_ACK_DISK, 4000, 0);
+}
+
+static void model_with_crashes(void)
+{
+	uint64_t first = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 10) : 300;
+	unsigned seeds = getenv("SEEDS") ? (unsigned)atoi(getenv("SEEDS")) : 6;
+
+	for (uint64_t s = 0; s < seeds; s++) {
+		model_run(first + s, VMS_ACK_DISK, 3000, 10);
+		if (bad) {
+			fprintf(stderr, "SEED=%llu\n", (unsigned long long)(first + s));
+			break;
+		}
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(a_volume_counts_only_with_its_branch),
 	VMS_TEST(a_volume_without_record_has_no_ancestors),
 	VMS_TEST(ancestors_must_be_older),
 	VMS_TEST(numbers_never_go_down),
 	VMS_TEST(a_loss_is_told_per_volume),
+	VMS_TEST(a_part_over_a_snapshot),
+	VMS_TEST(stubs_of_older_layers_hold),
+	VMS_TEST(answers_know_of_newer_numbers),
+	VMS_TEST(seeks_per_layer),
+	VMS_TEST(model_without_crashes),
+	VMS_TEST(model_with_crashes),
 };
 
 VMS_TEST_MAIN("node snapshots", tests)

@@ -33,7 +33,7 @@ static void checkpoint(void)
 
 static int put1(const struct vms_page_key *k, uint64_t seq, uint16_t i, vms_addr to)
 {
-	return vms_pages_apply(ps, k, seq, &i, &to, 1, NULL, NULL, NULL);
+	return vms_pages_apply(ps, k, NULL, seq, &i, &to, 1, NULL, NULL, NULL);
 }
 
 static vms_addr get1(const struct vms_page_key *k, uint16_t i, int *err)
@@ -133,7 +133,7 @@ static void remap_changes_only_what_is_equal(void)
 	setup();
 	put1(&k, 5, 1, 4096);
 	put1(&k, 6, 2, 8192);
-	CU_ASSERT_EQUAL(vms_pages_apply(ps, &k, 7, index, to, 2, from, changed, old), 0);
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &k, NULL, 7, index, to, 2, from, changed, old), 0);
 	CU_ASSERT_TRUE(changed[0]);
 	CU_ASSERT_FALSE(changed[1]);
 	CU_ASSERT_EQUAL(old[0], 4096);
@@ -141,10 +141,10 @@ static void remap_changes_only_what_is_equal(void)
 	CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096 * 10);
 	CU_ASSERT_EQUAL(get1(&k, 2, &err), 8192);
 	/* no page comes into being by a compare */
-	CU_ASSERT_EQUAL(vms_pages_apply(ps, &none, 7, index, to, 2, from, changed, NULL), 0);
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &none, NULL, 7, index, to, 2, from, changed, NULL), 0);
 	CU_ASSERT_FALSE(changed[0]);
 	from[1] = 8192;
-	CU_ASSERT_EQUAL(vms_pages_apply(ps, &newer, 8, index, to, 2, from, changed, NULL), 0);
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &newer, NULL, 8, index, to, 2, from, changed, NULL), 0);
 	CU_ASSERT_FALSE(changed[1]);
 	CU_ASSERT_EQUAL(vms_pages_delta_count(ps), 1);
 	teardown();

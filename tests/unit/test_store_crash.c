@@ -317,7 +317,7 @@ static int drain_apply(struct store *s, const struct vms_move *m, unsigned n, ui
 			index[i] = m[from + i].chunk % VMS_SUBEXT_CHUNKS;
 			to[i] = m[from + i].to;
 		}
-		rc = vms_pages_apply(s->ps, &k, seq, index, to, i, NULL, NULL, NULL);
+		rc = vms_pages_apply(s->ps, &k, NULL, seq, index, to, i, NULL, NULL, NULL);
 		if (rc < 0)
 			WRONG(s, "pages_apply failed");
 		skipped |= rc == 1;

@@ -846,15 +846,20 @@ static void volume_of(const struct view *v, unsigned ack)
 static void take_snapshot(struct view *v, unsigned ack)
 {
 	struct view *s = &V[nview];
+	struct vms_cat_snap rec = {.id = v->branch, .branch = v->branch, .snap_gen = v->gen,
+				   .size_bytes = 1 << 30, .state = 2};
+	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	*s = *v;
 	s->live = false;
 	v->gen++;
-	if (vms_rng_below(&R.rng, 2))
-		volume_of(v, ack);
+	snprintf(rec.volume, sizeof(rec.volume), "v%llu", (unsigned long long)v->branch);
+	snprintf(rec.name, sizeof(rec.name), "s%llu", (unsigned long long)s->gen);
+	CU_ASSERT_EQUAL(vms_cat_key_snap(key, rec.volume, rec.name, NULL), 0);
+	rig_put(&R, key, vms_cat_snap_encode(&rec));
+	volume_of(v, ack);
 	if (floor_all(v->branch, v->gen, VMS_F_FUA))
 		bad++;
-	volume_of(v, ack);
 	nview++;
 }
 

@@ -154,7 +154,7 @@ int main(int argc, char **argv)
 	}
 	log_open("vmstored", VMS_LOG_INFO);
 	if (fsck)
-		return vms_fsck_main(fsck);
+		return vms_fsck_main("vmstored", fsck, &(struct vms_fsck_conf){0}, false);
 	if (!conf)
 		conf = VMS_SETTINGS_PATH;
 	rc = vms_settings_load(&set, conf, &e);

@@ -6,7 +6,7 @@
 int main(int argc, char **argv)
 {
 	static const struct cmd *const subs[] = {&cmd_volume, &cmd_snap, &cmd_stats, &cmd_trace, &cmd_status,
-						 &cmd_estimate, NULL};
+						 &cmd_estimate, &cmd_fsck, NULL};
 	const struct cmd root = {.name = "vmstore",
 				 .brief = "Volumes, statistics and traces of a VMStore cluster",
 				 .sub = subs};

@@ -2,6 +2,8 @@
 /* See tests/sim/node_rig.h. */
 #include "tests/sim/node_rig.h"
 
+#include "backend/fsck.h"
+
 static void push(struct rig *r, uint64_t delay, struct rig_event e)
 {
 	size_t i;
@@ -740,6 +742,24 @@ void rig_node_crash(struct rig *r, unsigned i, bool power)
 		r->drv->crash(rn->dd, power);
 	else
 		sim_disk_crash(rn->sd, power);
+}
+
+const char *rig_fsck(struct rig *r, unsigned i)
+{
+	static const struct vms_fsck_conf conf = {.deep = true};
+	struct vms_fsck_io io = {r->drv ? r->node[i].dd : r->node[i].sd,
+				 r->drv ? r->drv->read : sim_disk_read, NULL, NULL};
+	static char text[300];
+	struct vms_fsck f;
+	bool wrong;
+
+	vms_assert(!r->node[i].n);
+	vms_fsck(&r->node[i].disk, &io, &conf, &f);
+	wrong = f.errors > 0;
+	if (wrong)
+		snprintf(text, sizeof(text), "%s", f.problem.d[0].text);
+	vms_fsck_free(&f);
+	return wrong ? text : NULL;
 }
 
 void rig_put(struct rig *r, const char *key, char *val)

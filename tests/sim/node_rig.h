@@ -45,6 +45,7 @@ struct rig_disk_drv {
 	bool (*finish)(void *d, uint64_t id, struct vms_disk_event *ev);
 	void (*crash)(void *d, bool power);
 	void (*free)(void *d);
+	int (*read)(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len); /* blocking */
 };
 struct rig_node {
 	struct rig *r;
@@ -129,6 +130,8 @@ void rig_branch_put(struct rig *r, struct vms_cat_branch b);
 void rig_put(struct rig *r, const char *key, char *val);
 void rig_node_start(struct rig *r, unsigned i);
 void rig_node_crash(struct rig *r, unsigned i, bool power);
+/* Of a node that is down. What is wrong, or NULL; valid until the next call. */
+const char *rig_fsck(struct rig *r, unsigned i);
 void rig_run(struct rig *r, uint64_t ms);
 bool rig_step(struct rig *r); /* one event or deadline */
 bool rig_active(struct rig *r); /* all partitions served */

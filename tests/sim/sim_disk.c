@@ -315,6 +315,10 @@ static int ctr_read_copy(struct sim_disk *d, uint64_t ctr, uint64_t off, uint8_t
 	}
 	return 0;
 }
+int sim_disk_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len)
+{
+	return ctr_read_copy(ctx, ctr, off, buf, len);
+}
 static void ctr_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len, uint64_t token)
 {
 	struct sim_disk *d = ctx;

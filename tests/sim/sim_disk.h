@@ -38,6 +38,8 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 /* The process died (lose_unsynced false: only the process, the machine and its
  * page cache live on) or power was cut (true). Pending operations die. */
 void sim_disk_crash(struct sim_disk *d, bool lose_unsynced);
+/* Blocking; as fsck wants it. */
+int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);
 uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes not */
 
 #endif

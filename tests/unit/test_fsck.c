@@ -13,6 +13,7 @@
 #include "tests/unit/mem_disk.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
+#include "utils/lib/fp.h"
 
 #define PART_BITS 4u
 #define PART	  3u
@@ -20,27 +21,47 @@
 
 static struct mem_disk mem;
 static struct vms_fsck result;
+static struct vms_fsck_conf conf;
 static char said[8][300];
-static unsigned nsaid;
 static uint64_t ctr;
-
-static void say(void *arg, const char *line)
-{
-	if (nsaid < 8)
-		snprintf(said[nsaid], sizeof(said[0]), "%s", line);
-	nsaid++;
-}
+static unsigned writes;
 
 static int read_mem(void *ctx, uint64_t c, uint64_t off, void *buf, size_t len)
 {
 	return mem_ctr_read_now(ctx, c, off, buf, len);
 }
 
+static int write_mem(void *ctx, uint64_t c, uint64_t off, const void *buf, size_t len)
+{
+	struct mem_disk *m = ctx;
+
+	writes++;
+	VMS_VEC_FOREACH (&m->file, f)
+		if (f->ctr == c && off + len <= f->room_bytes) {
+			memcpy(f->data + off, buf, len);
+			if (off + len > f->size_bytes)
+				f->size_bytes = off + len;
+			return 0;
+		}
+	return VMS_E_IO;
+}
+
+static int commit_mem(void *ctx, const struct vms_meta_batch *b)
+{
+	writes++;
+	mem_apply(ctx, b);
+	return 0;
+}
+
 static unsigned check(void)
 {
-	nsaid = 0;
+	struct vms_fsck_io io = {&mem, read_mem, write_mem, commit_mem};
+
 	memset(said, 0, sizeof(said));
-	vms_fsck(&mem.disk, read_mem, &mem, &result, say, NULL);
+	CU_ASSERT_EQUAL(vms_fsck(&mem.disk, &io, &conf, &result), 0);
+	for (unsigned i = 0; i < 8 && i < result.problem.n; i++)
+		snprintf(said[i], sizeof(said[0]), "%s", result.problem.d[i].text);
+	vms_fsck_free(&result);
 	return (unsigned)result.errors;
 }
 
@@ -60,28 +81,35 @@ static void commit(struct vms_meta_batch *b)
 	vms_meta_batch_reset(b);
 }
 
-/* One container with NCHUNKS chunks, a page that maps them, three writes in the
- * log behind the tail. */
+/* One sealed container with NCHUNKS chunks, a page that maps them and one chunk of a
+ * container that is another node's, three writes in the log behind the tail. */
 static void setup(void)
 {
-	static uint8_t file[4096 * (2 + NCHUNKS)], data[4096];
-	struct vms_wal_conf conf = {.node_id = 9, .cluster_uuid = "0123456789abcde"};
-	struct vms_ctr_header h = {.partition = PART};
+	static uint8_t file[4096 * (1 + 65 + 1)], data[4096];
+	struct vms_wal_conf wc = {.node_id = 9, .cluster_uuid = "0123456789abcde"};
+	struct vms_ctr_header h = {.partition = PART, .epoch = 4, .incarnation = 6};
+	struct vms_ctr_footer foot = {.nchunks = NCHUNKS, .length_bytes = vms_seg_offset(1)};
 	struct vms_page_key k = {PART, 7, 11, 1};
 	struct vms_iov iov = {file, sizeof(file)};
 	struct vms_wal_tail tail = {0};
 	struct vms_meta_batch b = {0};
-	uint16_t index[NCHUNKS];
-	vms_addr to[NCHUNKS];
+	uint16_t index[NCHUNKS + 1];
+	vms_addr to[NCHUNKS + 1];
 	struct vms_pages *ps;
 	static struct vms_seg s;
-	uint8_t v[40] = {0}, key[9] = {'C'};
+	uint8_t v[88] = {0}, key[9] = {'C'};
+	uint8_t pkey[3] = {'P', 0, PART};
 	struct vms_wal *w;
 
 	mem_disk_init(&mem, (256 << 10) + 8192);
+	conf = (struct vms_fsck_conf){0};
+	writes = 0;
 	ctr = vms_ctr_first(PART, PART_BITS) + 1;
-	h.ctr = ctr;
+	h.ctr = foot.ctr = ctr;
+	memcpy(h.cluster_uuid, wc.cluster_uuid, 16);
+	memset(file, 0, sizeof(file));
 	vms_ctr_header_encode(file, &h);
+	vms_ctr_footer_encode(file + vms_seg_offset(1), &foot);
 	s = (struct vms_seg){.ctr = ctr, .offset_bytes = (uint32_t)vms_seg_offset(0), .n = NCHUNKS};
 	for (unsigned i = 0; i < NCHUNKS; i++) {
 		uint8_t *p = file + vms_seg_chunk_offset(0, i);
@@ -93,26 +121,38 @@ static void setup(void)
 			.addr = to[i], .crc = vms_crc32c(0, p, 4096), .valid = 0xff};
 	}
 	vms_seg_encode(file + 4096, &s);
+	index[NCHUNKS] = 100;
+	to[NCHUNKS] = vms_addr_make(vms_ctr_first(PART + 1, PART_BITS) + 1, 8192);
 	mem.disk.ops->ctr_write(&mem, ctr, 0, &iov, 1, 1);
 	drain(NULL);
 
 	vms_put_le32(v, 1);
 	vms_put_le32(v + 4, PART_BITS);
-	memcpy(v + 8, conf.cluster_uuid, 16);
+	memcpy(v + 8, wc.cluster_uuid, 16);
 	vms_put_le64(v + 24, 9);
 	vms_meta_batch_put(&b, "V", 1, v, 32);
 	memset(v, 0, sizeof(v));
 	vms_put_le32(v, 2);
+	vms_put_le32(v + 4, 1);
+	vms_put_le64(v + 8, NCHUNKS);
+	vms_put_le64(v + 16, h.epoch);
+	vms_put_le64(v + 24, h.incarnation);
+	vms_put_le64(v + 32, NCHUNKS);
 	vms_put_be64(key + 1, ctr);
 	vms_meta_batch_put(&b, key, 9, v, 40);
+	memset(v, 0, sizeof(v));
+	v[0] = 1;
+	vms_put_le64(v + 24, 5);
+	vms_put_le64(v + 48, ctr + 1);
+	vms_meta_batch_put(&b, pkey, 3, v, 88);
 	ps = vms_pages_new(&mem.disk);
-	vms_pages_apply(ps, &k, NULL, 5, index, to, NCHUNKS, NULL, NULL, NULL);
+	vms_pages_apply(ps, &k, NULL, 5, index, to, NCHUNKS + 1, NULL, NULL, NULL);
 	vms_pages_freeze(ps, &b);
 	commit(&b);
 	vms_pages_free(ps);
 
-	vms_wal_format(&mem.disk, &conf);
-	vms_wal_open(&w, &mem.disk, &conf, &tail, NULL, NULL, NULL);
+	vms_wal_format(&mem.disk, &wc);
+	vms_wal_open(&w, &mem.disk, &wc, &tail, NULL, NULL, NULL);
 	for (uint64_t q = 1; q <= 4; q++) {
 		struct vms_piece p = {.chunk = 1, .count = 1, .mask = 0xff};
 		uint8_t meta[20];
@@ -149,65 +189,59 @@ static void sound_node_is_sound(void)
 	setup();
 	CU_ASSERT_EQUAL(check(), 0);
 	CU_ASSERT_EQUAL(result.node_id, 9);
-	CU_ASSERT_EQUAL(result.values, 4);
+	CU_ASSERT_EQUAL(result.values, 5);
+	CU_ASSERT_EQUAL(result.partitions, 1);
 	CU_ASSERT_EQUAL(result.pages, 1);
+	CU_ASSERT_EQUAL(result.addresses, NCHUNKS + 1);
+	CU_ASSERT_EQUAL(result.elsewhere, 1);
 	CU_ASSERT_EQUAL(result.chunks, NCHUNKS);
 	CU_ASSERT_EQUAL(result.containers, 1);
+	CU_ASSERT_EQUAL(result.files, 1);
+	CU_ASSERT_EQUAL(result.leftover, 0);
 	CU_ASSERT_EQUAL(result.log_records, 3);
-	CU_ASSERT_EQUAL(result.container_bytes, 4096 * (2 + NCHUNKS));
+	CU_ASSERT_EQUAL(result.container_bytes, 4096 * 67);
+	CU_ASSERT_EQUAL(writes, 0);
 	teardown();
 }
 
-static void finds(const char *word, unsigned errors)
+/* So many errors, the first of which has this word; as many of them lost. */
+static void finds_lost(const char *word, unsigned errors, unsigned lost)
 {
 	unsigned n = check();
 
 	CU_ASSERT_EQUAL(n, errors);
+	CU_ASSERT_EQUAL(result.lost, lost);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said[0], word));
-	if (n != errors || !strstr(said[0], word))
-		printf("[%u errors, '%s', expected '%s'] ", n, said[0], word);
+	if (n != errors || result.lost != lost || !strstr(said[0], word))
+		printf("[%u errors, %u lost, '%s', '%s', expected '%s'] ", n, (unsigned)result.lost,
+		       said[0], said[1], word);
 }
 
-static void each_damage_is_named(void)
+/* What is primary stays as it is, whatever the options say. */
+static void finds(const char *word, unsigned errors)
 {
-	uint8_t *f;
+	finds_lost(word, errors, errors);
+	conf.repair = true;
+	finds_lost(word, errors, errors);
+	CU_ASSERT_EQUAL(result.repaired, 0);
+	CU_ASSERT_EQUAL(writes, 0);
+	conf.repair = false;
+}
 
-	setup();
-	f = mem.file.d[0].data;
-	f[vms_seg_chunk_offset(0, 2) + 9] ^= 1;
-	finds("fails its checksum", 1);
-	CU_ASSERT_EQUAL(result.chunks, NCHUNKS - 1);
-	f[vms_seg_chunk_offset(0, 2) + 9] ^= 1;
-
-	f[vms_seg_offset(0) + 70] ^= 1;
-	finds("segment header", 1);
-	f[vms_seg_offset(0) + 70] ^= 1;
-
-	f[30] ^= 1;
-	finds("file header is damaged", 1);
-	CU_ASSERT_EQUAL(result.chunks, NCHUNKS);
-	f[30] ^= 1;
-
-	mem.file.d[0].size_bytes -= 4096;
-	finds("is not there", 1);
-	mem.file.d[0].size_bytes += 4096;
-
-	mem.file.d[0].ctr++;
-	finds("5 chunks are lost", 1);
-	mem.file.d[0].ctr--;
-
-	/* the log: data of a record, then a superblock pair */
-	mem.log[8192 + 2 * 8192 + 80 + 200] ^= 1;
-	finds("acknowledged", 1);
-	mem.log[8192 + 2 * 8192 + 80 + 200] ^= 1;
-	mem.log[100] ^= 1;
-	CU_ASSERT_EQUAL(check(), 0); /* the copy is good */
-	mem.log[4096 + 100] ^= 1;
-	finds("superblock", 1);
-	mem.log[100] ^= 1;
-	mem.log[4096 + 100] ^= 1;
+/* Found, repaired by a second run, and gone in a third. */
+static void repairs(const char *word, unsigned errors)
+{
+	writes = 0;
+	finds_lost(word, errors, 0);
+	CU_ASSERT_EQUAL(writes, 0);
+	conf.repair = true;
+	finds_lost(word, errors, 0);
+	CU_ASSERT_EQUAL(result.repaired, errors);
+	conf.repair = false;
 	CU_ASSERT_EQUAL(check(), 0);
-	teardown();
+	if (result.errors)
+		printf("['%s' is left] ", said[0]);
+	writes = 0;
 }
 
 static struct mem_kv *kv_of(char letter)
@@ -218,12 +252,155 @@ static struct mem_kv *kv_of(char letter)
 	return NULL;
 }
 
+static uint8_t *file(void)
+{
+	return mem.file.d[0].data;
+}
+
+static void each_lost_chunk_is_named(void)
+{
+	uint8_t *f;
+
+	setup();
+	f = file();
+	f[vms_seg_chunk_offset(0, 2) + 9] ^= 1;
+	finds("fails its checksum", 1);
+	CU_ASSERT_EQUAL(result.chunks, NCHUNKS - 1);
+	CU_ASSERT_EQUAL(result.lost_chunks, 1);
+	f[vms_seg_chunk_offset(0, 2) + 9] ^= 1;
+
+	f[vms_seg_offset(0) + 70] ^= 1;
+	finds("5 chunks that pages name are lost", 1);
+	CU_ASSERT_EQUAL(result.lost_chunks, NCHUNKS);
+	f[vms_seg_offset(0) + 70] ^= 1;
+
+	mem.file.d[0].ctr++;
+	finds("lost here", 1);
+	CU_ASSERT_EQUAL(result.lost_chunks, NCHUNKS);
+	CU_ASSERT_EQUAL(result.leftover, 1);
+	mem.file.d[0].ctr--;
+
+	mem.file.d[0].size_bytes = vms_seg_chunk_offset(0, 3);
+	CU_ASSERT_EQUAL(check(), 3); /* two chunks and the footer */
+	CU_ASSERT_EQUAL(result.lost, 2);
+	CU_ASSERT_EQUAL(check(), 3);
+	teardown();
+}
+
+static void log_damage_is_named(void)
+{
+	setup();
+	/* data of a record, then a superblock pair */
+	mem.log[8192 + 2 * 8192 + 80 + 200] ^= 1;
+	finds("acknowledged", 1);
+	mem.log[8192 + 2 * 8192 + 80 + 200] ^= 1;
+	mem.log[100] ^= 1;
+	CU_ASSERT_EQUAL(check(), 0); /* the copy is good */
+	mem.log[4096 + 100] ^= 1;
+	finds("superblock", 1);
+	mem.log[100] ^= 1;
+	mem.log[4096 + 100] ^= 1;
+	CU_ASSERT_EQUAL(check(), 0);
+	/* with a damaged log nothing is repaired: it may know better */
+	file()[30] ^= 1;
+	mem.log[8192 + 2 * 8192 + 80 + 200] ^= 1;
+	conf.repair = true;
+	CU_ASSERT_EQUAL(check(), 2);
+	CU_ASSERT_EQUAL(result.repaired, 0);
+	CU_ASSERT_EQUAL(writes, 0);
+	teardown();
+}
+
+static void derived_state_is_rebuilt(void)
+{
+	uint8_t was[4096], *entry, v[40] = {2};
+	struct vms_meta_batch b = {0};
+	struct mem_kv *kv;
+
+	setup();
+	/* file header: damaged, or of another container */
+	memcpy(was, file(), 4096);
+	file()[30] ^= 1;
+	repairs("file header is damaged", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file(), 4096), 0);
+	vms_ctr_header_encode(file(), &(struct vms_ctr_header){.ctr = ctr + 7});
+	repairs("is that of", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file(), 4096), 0);
+	vms_ctr_header_encode(file(),
+			      &(struct vms_ctr_header){.ctr = ctr, .partition = PART, .epoch = 3});
+	repairs("another epoch", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file(), 4096), 0);
+
+	/* footer: damaged, not there, of another length */
+	memcpy(was, file() + vms_seg_offset(1), 4096);
+	file()[vms_seg_offset(1) + 20] ^= 1;
+	repairs("footer is damaged", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
+	mem.file.d[0].size_bytes = vms_seg_offset(1);
+	repairs("footer is not there", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
+	vms_ctr_footer_encode(file() + vms_seg_offset(1),
+			      &(struct vms_ctr_footer){.ctr = ctr, .nchunks = 1,
+						       .length_bytes = vms_seg_offset(1)});
+	repairs("footer does not fit", 1);
+	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
+
+	/* entry in the index: wrong count, damaged, gone; sealed, since there is a footer */
+	kv = kv_of('C');
+	memcpy(was, kv->val, 44);
+	vms_put_be64(was + 100, ctr);
+	memcpy(v, was, 40);
+	v[8]--;
+	vms_meta_batch_put(&b, kv->key, 9, v, 40);
+	commit(&b);
+	repairs("5 chunks, the index says 4", 1);
+	CU_ASSERT_EQUAL(memcmp(was, kv_of('C')->val, 40), 0);
+	kv_of('C')->val[9] ^= 1;
+	repairs("entry of container", 1);
+	entry = kv_of('C')->val;
+	CU_ASSERT_EQUAL(entry[0], 2);
+	CU_ASSERT_EQUAL(entry[1], 1); /* shared: nobody knows */
+	CU_ASSERT_EQUAL(memcmp(was + 4, entry + 4, 36), 0);
+	vms_meta_batch_del(&b, kv_of('C')->key, 9);
+	commit(&b);
+	repairs("not in the index", 1);
+	/* without a footer it stays open, and the node seals it */
+	vms_meta_batch_del(&b, kv_of('C')->key, 9);
+	commit(&b);
+	mem.file.d[0].size_bytes = vms_seg_offset(1);
+	repairs("not in the index", 1);
+	CU_ASSERT_EQUAL(kv_of('C')->val[0], 1);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
+static void entry_without_file_goes(void)
+{
+	uint8_t key[9] = {'C'}, v[40] = {2};
+	struct vms_meta_batch b = {0};
+
+	setup();
+	vms_put_be64(key + 1, ctr + 1);
+	vms_meta_batch_put(&b, key, 9, v, 40);
+	commit(&b);
+	repairs("nothing refers to it", 1);
+	/* damaged as well: one problem more, the same remedy */
+	vms_meta_batch_put(&b, key, 9, v, 40);
+	commit(&b);
+	VMS_VEC_FOREACH (&mem.kv, kv)
+		if (kv->key[0] == 'C' && vms_get_be64(kv->key + 1) == ctr + 1)
+			kv->val[3] ^= 1;
+	repairs("fails its checksum", 2);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
 static void each_index_damage_is_named(void)
 {
 	struct vms_meta_batch b = {0};
 	struct vms_page_key k = {PART, 7, 12, 1};
 	uint8_t key[VMS_PAGE_KEY_BYTES], val[VMS_PAGE_VAL_BYTES], ckey[9] = {'C'}, v[40] = {3};
-	uint8_t pkey[3] = {'P'};
+	uint8_t pkey[3] = {'P'}, pv[88] = {0};
 	struct vms_page p = {.key = k};
 
 	setup();
@@ -233,17 +410,25 @@ static void each_index_damage_is_named(void)
 	kv_of('T')->val[1] ^= 1;
 	finds("fails its checksum", 2);
 	kv_of('T')->val[1] ^= 1;
+	kv_of('P')->val[30] ^= 1;
+	finds("no state of that partition", 2);
+	kv_of('P')->val[30] ^= 1;
 	kv_of('V')->val[4] ^= 1;
 	CU_ASSERT_TRUE(check() >= 1);
 	kv_of('V')->val[4] ^= 1;
 
-	/* pages that name what they must not */
+	/* pages that name what they must not, or are ahead of their partition */
 	vms_page_key_encode(key, &k);
 	p.entry[1] = vms_logpos_addr(PART, 5, PART_BITS);
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
 	commit(&b);
-	finds("no container address", 1);
+	finds("no place of a chunk", 1);
+	p.entry[1] = vms_addr_make(ctr, (uint32_t)vms_seg_offset(0));
+	vms_page_val_encode(val, &p);
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	finds("no place of a chunk", 1);
 	p.entry[1] = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(0, NCHUNKS));
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
@@ -253,19 +438,28 @@ static void each_index_damage_is_named(void)
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
 	commit(&b);
-	finds("not in the index", 2);
-	/* another partition's: to be found elsewhere, unless this node has that one too */
+	finds("is not there", 1);
+	/* another partition's: elsewhere, unless this node has that partition too */
 	p.entry[1] = vms_addr_make(vms_ctr_first(PART + 1, PART_BITS) + 1, 8192);
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
 	commit(&b);
 	CU_ASSERT_EQUAL(check(), 0);
-	CU_ASSERT_EQUAL(result.foreign, 1);
+	CU_ASSERT_EQUAL(result.elsewhere, 2);
+	pv[0] = 1;
 	vms_put_be16(pkey + 1, PART + 1);
-	vms_meta_batch_put(&b, pkey, sizeof(pkey), v, sizeof(v));
+	vms_meta_batch_put(&b, pkey, sizeof(pkey), pv, sizeof(pv));
 	commit(&b);
-	finds("not in the index", 2);
+	finds("is not there", 1);
+	vms_meta_batch_del(&b, pkey, sizeof(pkey));
+	commit(&b);
 	p.entry[1] = 0;
+	p.drain_seq = 6;
+	vms_page_val_encode(val, &p);
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	finds("holds drain 6", 1);
+	p.drain_seq = 5;
 	vms_page_val_encode(val, &p);
 	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
 	vms_put_be64(ckey + 1, ctr);
@@ -276,9 +470,48 @@ static void each_index_damage_is_named(void)
 	teardown();
 }
 
+/* Chunks that no page names are looked at with `deep` only; then fingerprints too. */
+static void deep_reads_everything(void)
+{
+	struct vms_meta_batch b = {0};
+	uint8_t fp[32], *f;
+	struct vms_seg s;
+	struct vms_fp *h;
+
+	setup();
+	f = file();
+	CU_ASSERT_EQUAL(vms_seg_decode(f + 4096, ctr, 4096, &s), 0);
+	h = vms_fp_open("01234567890123456789012345678901", 32);
+	vms_fp_chunk(h, f + vms_seg_chunk_offset(0, 4), 4096, fp);
+	vms_fp_close(h);
+	s.e[4].has_fp = true;
+	memcpy(s.e[4].fp, fp, 32);
+	vms_seg_encode(f + 4096, &s);
+	conf.deep = true;
+	CU_ASSERT_EQUAL(check(), 0);
+	conf.nsalts = 2;
+	memcpy(conf.salt[1], "01234567890123456789012345678901", 32);
+	conf.salt_bytes[1] = 32;
+	CU_ASSERT_EQUAL(check(), 0);
+	s.e[4].fp[3] ^= 1;
+	vms_seg_encode(f + 4096, &s);
+	finds_lost("fingerprint", 1, 0);
+	conf.nsalts = 0;
+	CU_ASSERT_EQUAL(check(), 0);
+	/* the page is gone: nothing names the chunk */
+	vms_meta_batch_del(&b, kv_of('I')->key, kv_of('I')->key_bytes);
+	commit(&b);
+	f[vms_seg_chunk_offset(0, 1)] ^= 1;
+	finds_lost("no page names it", 1, 0);
+	conf.deep = false;
+	CU_ASSERT_EQUAL(check(), 0);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
 static void write_that_fails_its_checksum_in_a_sound_frame(void)
 {
-	struct vms_wal_conf conf = {.node_id = 9};
+	struct vms_wal_conf wc = {.node_id = 9};
 	struct vms_wal_tail tail = {0};
 	struct vms_piece p = {.chunk = 1, .count = 1, .mask = 0x01, .crc = 12345};
 	uint8_t meta[20], data[512] = {1};
@@ -288,8 +521,10 @@ static void write_that_fails_its_checksum_in_a_sound_frame(void)
 	struct vms_wal *w;
 
 	mem_disk_init(&mem, (256 << 10) + 8192);
-	vms_wal_format(&mem.disk, &conf);
-	vms_wal_open(&w, &mem.disk, &conf, &tail, NULL, NULL, NULL);
+	conf = (struct vms_fsck_conf){0};
+	writes = 0;
+	vms_wal_format(&mem.disk, &wc);
+	vms_wal_open(&w, &mem.disk, &wc, &tail, NULL, NULL, NULL);
 	vms_rec_pieces_encode(meta, &p, 1);
 	vms_wal_append(w, &r, &iov, 1, false, NULL);
 	vms_wal_submit(w, true, 1000);
@@ -299,35 +534,55 @@ static void write_that_fails_its_checksum_in_a_sound_frame(void)
 	teardown();
 }
 
+/* On a real folder, through the body of the tools. */
 static void exit_codes_of_the_program(void)
 {
 	char dir[] = "/tmp/vms-fsck-XXXXXX", cmd[64];
 	struct vms_disk_posix_conf c = {.dir = dir, .log_bytes = 4 << 20, .index_bytes = 1 << 20};
+	struct vms_fsck_conf look = {0}, repair = {.repair = true};
 	struct vms_wal_conf wc = {.node_id = 1};
+	uint8_t key[9] = {'C'}, v[40] = {2}, ident[32] = {1};
+	struct vms_meta_batch b = {0};
 	struct vms_disk_posix *d;
 	struct vms_disk disk;
 	struct vms_errmsg msg;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
-	CU_ASSERT_EQUAL(vms_fsck_main(dir), 8); /* no node's */
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &look, false), 8); /* no node's */
 	CU_ASSERT_EQUAL_FATAL(vms_disk_posix_format(&c, &msg), 0);
 	CU_ASSERT_EQUAL_FATAL(vms_disk_posix_open(&d, &c, &msg), 0);
-	CU_ASSERT_EQUAL(vms_fsck_main(dir), 8); /* in use */
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &look, false), 8); /* in use */
 	disk = vms_disk_posix_disk(d);
 	CU_ASSERT_EQUAL(vms_wal_format(&disk, &wc), 0);
 	vms_disk_posix_close(d);
-	CU_ASSERT_EQUAL(vms_fsck_main(dir), 0); /* formatted, nothing stored yet */
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &look, false), 0); /* nothing stored yet */
+	/* the entry of a container that is not there */
+	CU_ASSERT_EQUAL_FATAL(vms_disk_posix_open(&d, &c, &msg), 0);
+	disk = vms_disk_posix_disk(d);
+	vms_meta_batch_put(&b, "V", 1, ident, sizeof(ident));
+	vms_put_be64(key + 1, 5);
+	vms_meta_batch_put(&b, key, 9, v, 40);
+	disk.ops->meta_commit(disk.ctx, &b, 1);
+	vms_disk_posix_close(d);
+	vms_meta_batch_free(&b);
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &look, false), 4);
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &repair, true), 1);
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &look, false), 0);
 	snprintf(cmd, sizeof(cmd), "%s/log", dir);
 	CU_ASSERT_EQUAL(truncate(cmd, 4096), 0);
-	CU_ASSERT_EQUAL(vms_fsck_main(dir), 4);
+	CU_ASSERT_EQUAL(vms_fsck_main("t", dir, &repair, false), 4);
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
 	CU_ASSERT_EQUAL(system(cmd), 0);
 }
 
 static const struct vms_test tests[] = {
 	VMS_TEST(sound_node_is_sound),
-	VMS_TEST(each_damage_is_named),
+	VMS_TEST(each_lost_chunk_is_named),
+	VMS_TEST(log_damage_is_named),
+	VMS_TEST(derived_state_is_rebuilt),
+	VMS_TEST(entry_without_file_goes),
 	VMS_TEST(each_index_damage_is_named),
+	VMS_TEST(deep_reads_everything),
 	VMS_TEST(write_that_fails_its_checksum_in_a_sound_frame),
 	VMS_TEST(exit_codes_of_the_program),
 };

@@ -17,7 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "backend/fsck.h"
 #include "tests/sim/node_rig.h"
 #include "tests/sim/real_disk.h"
 #include "tests/unit/cunit.h"
@@ -694,16 +693,12 @@ static void read_back(unsigned share)
 
 /* ---- kill and reopen ---- */
 
-static void say(void *arg, const char *line)
-{
-	fail("fsck of node %u: %s", *(unsigned *)arg + 1, line);
-}
-
 static void check_folder(unsigned i)
 {
-	struct vms_fsck f;
+	const char *wrong = rig_fsck(&R, i);
 
-	vms_fsck(&R.node[i].disk, real_disk_read, R.node[i].dd, &f, say, &i);
+	if (wrong)
+		fail("fsck of node %u: %s", i + 1, wrong);
 	st.fscks++;
 }
 
@@ -798,7 +793,8 @@ static void drv_free(void *d)
 {
 	real_disk_free(d);
 }
-static const struct rig_disk_drv drv = {drv_make, drv_finish, drv_crash, drv_free};
+static const struct rig_disk_drv drv = {drv_make, drv_finish, drv_crash, drv_free,
+					real_disk_read};
 
 static uint64_t env_number(const char *name, uint64_t other)
 {

@@ -554,6 +554,12 @@ static void crash_run(uint64_t seed, bool power)
 		rig_node_crash(&R, nd, power);
 		if (vms_rng_below(&R.rng, 3) == 0)
 			rig_node_crash(&R, (nd + 1) % 3, power);
+		for (unsigned k = 0; k < 3; k++) {
+			const char *wrong = R.node[k].n ? NULL : rig_fsck(&R, k);
+
+			if (wrong && bad++ < 5)
+				fprintf(stderr, "fsck of node %u: %s\n", k + 1, wrong);
+		}
 		rig_run(&R, vms_rng_below(&R.rng, 500));
 		for (unsigned k = 0; k < 3; k++)
 			if (!R.node[k].n)

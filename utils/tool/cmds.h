@@ -5,6 +5,7 @@
 
 #include "utils/tool/cmd.h"
 
-extern const struct cmd cmd_volume, cmd_snap, cmd_stats, cmd_trace, cmd_status, cmd_estimate;
+extern const struct cmd cmd_volume, cmd_snap, cmd_stats, cmd_trace, cmd_status,
+	cmd_estimate, cmd_fsck;
 
 #endif

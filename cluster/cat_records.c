@@ -281,9 +281,9 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 	out->snap_gen = dec_u64(&d, "snap_gen", INT64_MAX);
 	out->lun_fence = dec_u64(&d, "lun_fence", INT64_MAX);
 	out->write_ack = (uint8_t)dec_u64(&d, "write_ack", VMS_ACK_MEMORY);
-	out->state = (uint8_t)dec_u64(&d, "state", 3);
+	out->state = (uint8_t)dec_u64(&d, "state", 4);
 	if (!out->state)
-		dec_bad(&d, "state", "is not 1, 2 or 3");
+		dec_bad(&d, "state", "is not 1 to 4");
 	out->created_s = dec_u64(&d, "created_s", INT64_MAX);
 	/* fields that records of the first release do not have */
 	out->id = has(&d, "id") ? dec_u64(&d, "id", INT64_MAX) : out->branch;

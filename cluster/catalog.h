@@ -123,7 +123,7 @@ struct vms_cat_volume {
 	uint64_t size_bytes;
 	uint64_t snap_gen, lun_fence;
 	uint8_t write_ack;  /* enum vms_write_ack */
-	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking */
+	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking, 4 importing */
 	uint8_t barrier;    /* enum vms_barrier */
 	uint64_t barrier_id;/* the number the barrier spends */
 	bool dedup;

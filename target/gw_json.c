@@ -69,7 +69,10 @@ static json_t *status(struct vms_gw *gw)
 {
 	static const char *const names[] = {"down", "connecting", "hello", "ready"};
 	json_t *o = json_object(), *a = json_array();
+	unsigned closing = 0;
 
+	for (const struct gw_closing *c = gw->closing; c; c = c->next)
+		closing++;
 	json_object_set_new(o, "name", json_string(gw->conf.name));
 	json_object_set_new(o, "portal", json_string(gw->conf.portal));
 	json_object_set_new(o, "id", num(gw->id));
@@ -99,6 +102,7 @@ static json_t *status(struct vms_gw *gw)
 		json_array_append_new(a, e);
 	}
 	json_object_set_new(o, "nodes", a);
+	json_object_set_new(o, "closing", num(closing)); /* registrations to be withdrawn */
 	return o;
 }
 

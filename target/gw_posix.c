@@ -541,7 +541,8 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	p->cat_deadline_ms = now + CAT_TIMER_MS;
 
 	snprintf(gc.name, sizeof(gc.name), "%s", p->name);
-	snprintf(gc.portal, sizeof(gc.portal), "%s", portal);
+	snprintf(gc.portal, sizeof(gc.portal), "%s", portal ? portal : "");
+	gc.tool = !portal;
 	gc.chunk_cache_bytes = s->gateway.chunk_cache_bytes;
 	gc.page_cache_bytes = s->gateway.page_cache_bytes;
 	gc.slots = (uint32_t)s->gateway.slots;

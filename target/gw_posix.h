@@ -37,7 +37,7 @@ struct vms_gwp_hooks {
 };
 
 /* settings: loaded by the caller, stays its own and must outlive this.
- * portal: "address:port" initiators reach this process at.
+ * portal: "address:port" initiators reach this process at; NULL: none do, it is a tool.
  * 0 or VMS_E_* with msg (e.g. the local socket is in use: another gateway with this
  * name runs here). The catalog is not waited for. */
 int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *settings, const char *portal,

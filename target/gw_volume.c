@@ -502,6 +502,11 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 			 rec.state == 2 ? "deleted" : "shrunk");
 		return;
 	}
+	if (rec.state == 4 && !gw->conf.tool) {
+		vol_fail(v, VMS_E_BUSY, "volume %s is being imported; `vmstore import` goes on with it",
+			 rec.name);
+		return;
+	}
 	v->rev = r->kv[0].mod_revision;
 	v->gone = false;
 	vol_take(v, &rec);

@@ -154,10 +154,36 @@ static void health_follows_the_nodes(void)
 	end();
 }
 
+/* A volume that is being imported and the note about it come into being together. */
+static void a_volume_may_begin_as_importing(void)
+{
+	const struct volume_new want = {.name = "imp",
+					.size_bytes = 1 << 20,
+					.state = VOLUME_IMPORTING,
+					.no_dedup = true,
+					.key = "import/imp",
+					.val = "{}"};
+	struct vms_cat_volume v;
+	struct volume_view view;
+	struct tool_kvs kv;
+
+	begin(4);
+	CU_ASSERT_EQUAL(volume_make(&t, &want, &v, &e), 0);
+	CU_ASSERT_EQUAL(volume_load(&t, "imp", &view, &e), 0);
+	CU_ASSERT(view.v.state == VOLUME_IMPORTING && !view.v.dedup);
+	CU_ASSERT_STRING_EQUAL(volume_state_word(view.v.state), "importing");
+	volume_free(&view);
+	CU_ASSERT(!tool_get(&t, "import/imp", &kv, &e) && kv.n == 1);
+	tool_kvs_free(&kv);
+	CU_ASSERT_EQUAL(volume_make(&t, &want, &v, &e), VMS_E_EXIST);
+	end();
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(create_gives_identity_and_counts_branches),
 	VMS_TEST(create_needs_a_whole_ring),
 	VMS_TEST(a_lost_answer_creates_no_second_volume),
+	VMS_TEST(a_volume_may_begin_as_importing),
 	VMS_TEST(delete_fences_trims_and_forgets),
 	VMS_TEST(delete_is_refused_while_open),
 	VMS_TEST(delete_goes_on_where_it_stopped),

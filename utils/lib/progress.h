@@ -17,9 +17,9 @@ struct vms_progress {
 	char label[48];
 	uint64_t total_bytes; /* 0: not known */
 	uint64_t start_ms, drawn_ms, mark_ms;
-	uint64_t
-	    mark_bytes; /* done at mark_ms: the rate is that since the mark, smoothed */
-	double rate;	/* bytes a second; 0: not known yet */
+	uint64_t mark_bytes; /* done at mark_ms: the rate is that since the mark, smoothed
+			      */
+	double rate;	     /* bytes a second; 0: not known yet */
 	bool drawn;
 };
 

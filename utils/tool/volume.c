@@ -20,6 +20,8 @@ const char *volume_state_word(uint8_t state)
 		return "deleting";
 	case VOLUME_SHRINKING:
 		return "shrinking";
+	case VOLUME_IMPORTING:
+		return "importing";
 	default:
 		return "unknown";
 	}
@@ -140,6 +142,19 @@ static int check_ring(struct view *v, struct vms_errmsg *msg)
 int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
 		  struct vms_cat_volume *out, struct vms_errmsg *msg)
 {
+	return volume_make(t,
+			   &(struct volume_new){.name = name,
+						.size_bytes = size_bytes,
+						.write_ack = write_ack,
+						.state = VOLUME_READY},
+			   out, msg);
+}
+
+int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_volume *out,
+		struct vms_errmsg *msg)
+{
+	const char *name = want->name;
+	uint64_t size_bytes = want->size_bytes;
 	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX];
 	int rc = vms_cat_key_volume(key, name, msg);
 
@@ -150,18 +165,21 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
 				size_bytes);
 	memset(out, 0, sizeof(*out));
-	out->dedup = true;
+	out->dedup = !want->no_dedup;
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	tool_uuid_new(out->uuid);
 	out->size_bytes = size_bytes;
 	out->snap_gen = 1;
 	out->lun_fence = 1;
-	out->write_ack = write_ack;
-	out->state = VOLUME_READY;
+	out->write_ack = want->write_ack;
+	out->state = want->state;
 	out->created_s = (uint64_t)time(NULL);
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
 		struct vms_cat_cmp cmp[2] = {{"cluster", 0}, {key, 0}};
-		struct vms_cat_op op[3] = {{"cluster", NULL, 0}, {bkey, NULL, 0}, {key, NULL, 0}};
+		struct vms_cat_op op[4] = {{"cluster", NULL, 0},
+					   {bkey, NULL, 0},
+					   {key, NULL, 0},
+					   {want->key, want->val, 0}};
 		struct volume_view have;
 		struct view v;
 
@@ -196,7 +214,7 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 									   .owner = out->id,
 									   .state = 1});
 		op[2].val = vms_cat_volume_encode(out);
-		rc = tool_txn(t, cmp, 2, op, 3, msg);
+		rc = tool_txn(t, cmp, 2, op, want->key ? 4 : 3, msg);
 		for (unsigned k = 0; k < 3; k++)
 			free((char *)op[k].val);
 		view_free(&v);

@@ -13,7 +13,7 @@
 
 #include "utils/tool/view.h"
 
-enum { VOLUME_READY = 1, VOLUME_DELETING = 2, VOLUME_SHRINKING = 3 };
+enum { VOLUME_READY = 1, VOLUME_DELETING = 2, VOLUME_SHRINKING = 3, VOLUME_IMPORTING = 4 };
 
 struct volume_opener {
 	struct vms_cat_open o;
@@ -32,6 +32,18 @@ json_t *volume_json(const struct volume_view *v);
 const char *volume_state_word(uint8_t state);
 const char *volume_ack_word(uint8_t write_ack);
 
+/* What a new volume is to be. */
+struct volume_new {
+	const char *name;
+	uint64_t size_bytes;
+	uint8_t write_ack; /* enum vms_write_ack */
+	uint8_t state;	   /* VOLUME_READY or VOLUME_IMPORTING */
+	bool no_dedup;
+	/* a key written in the same transaction, or NULL */
+	const char *key, *val;
+};
+int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_volume *out,
+		struct vms_errmsg *msg);
 int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
 		  struct vms_cat_volume *out, struct vms_errmsg *msg);
 /* VMS_E_OPEN: a gateway has it open. */

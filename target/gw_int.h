@@ -364,7 +364,9 @@ struct vms_gw_vol {
 	struct gw_link link;
 	char name[GW_NAME_BYTES]; /* as it was opened */
 	bool snap;		  /* a snapshot: nothing is written, all is final */
-	uint64_t read_gen;	  /* VMS_GEN_LIVE or the snapshot's number */
+	/* What reads carry: VMS_GEN_LIVE, whatever number the volume has by now (a
+	 * gateway that lags behind a barrier reads nothing stale), or the snapshot's. */
+	uint64_t read_gen;
 	struct vms_cat_volume rec; /* of a snapshot: what it has of a volume's record */
 	char snap_name[104];
 	uint64_t rev; /* of the volume's or the snapshot's record */

@@ -543,12 +543,6 @@ static inline struct gw_pagereq **page_bucket(struct vms_gw *gw, uint64_t branch
 	return &gw->page_hash[vms_mix64(branch * 31 + extent) & (GW_HASH - 1)];
 }
 
-/* What a read is about: a live volume's newest state, whatever its number is by now. */
-static inline uint64_t wire_gen(const struct vms_gw_vol *v)
-{
-	return v->snap ? v->read_gen : v->rec.snap_gen;
-}
-
 static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n, uint8_t need)
 {
 	const struct vms_cat_volume *rec = &p->vol->rec;
@@ -558,7 +552,7 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 			    .partition = p->partition,
 			    .epoch = part->c.epoch,
 			    .branch = rec->branch,
-			    .snap_gen = wire_gen(p->vol),
+			    .snap_gen = p->vol->read_gen,
 			    .lun_fence = rec->lun_fence,
 			    .extent = p->extent,
 			    .aux = need};
@@ -744,7 +738,7 @@ static void piece_lba(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n)
 			    .partition = p->partition,
 			    .epoch = gw->part[p->partition].c.epoch,
 			    .branch = rec->branch,
-			    .snap_gen = wire_gen(p->vol),
+			    .snap_gen = p->vol->read_gen,
 			    .lun_fence = rec->lun_fence,
 			    .extent = p->extent,
 			    .body = gw->body,

@@ -99,6 +99,7 @@ struct fake {
 	/* what was seen */
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
 	struct vms_msg last_write, prev_write;
+	uint64_t read_gen; /* of the last GET_PAGES or READ_LBA */
 };
 
 static struct fake f;
@@ -488,6 +489,7 @@ static inline void f_handle(struct f_msg *q)
 		f_reply(q, f.flush_status, NULL, 0, NULL, 0, 0);
 		break;
 	case VMS_MSG_GET_PAGES:
+		f.read_gen = m->snap_gen;
 		f.n_pages++;
 		f_pages(q, f.seq);
 		break;
@@ -496,6 +498,7 @@ static inline void f_handle(struct f_msg *q)
 		f_read(q, false);
 		break;
 	case VMS_MSG_READ_LBA:
+		f.read_gen = m->snap_gen;
 		f.n_lba++;
 		f_read(q, true);
 		break;

@@ -921,8 +921,10 @@ static void a_snapshot_shows_what_was(void)
 	s = snap_open();
 	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 6), 0);
 	CU_ASSERT_EQUAL(f.last_write.snap_gen, 2);
-	CU_ASSERT_EQUAL(read_of(s, 24, NULL), 5);
 	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 6);
+	CU_ASSERT_EQUAL(f.read_gen, VMS_GEN_LIVE); /* not the volume's number */
+	CU_ASSERT_EQUAL(read_of(s, 24, NULL), 5);
+	CU_ASSERT_EQUAL(f.read_gen, 1);
 	CU_ASSERT_EQUAL(read_of(s, 24, &done), 5);
 	CU_ASSERT(done);
 	CU_ASSERT_EQUAL(f_read_value(24, 8, &done), 6);
@@ -949,6 +951,9 @@ static void a_snapshot_shows_what_was(void)
 	CU_ASSERT_EQUAL(read_of(s, 24, &done), 5);
 	CU_ASSERT_FALSE(done);
 	CU_ASSERT(f.n_lba > 0);
+	CU_ASSERT_EQUAL(f.read_gen, 1);
+	CU_ASSERT(f_read_value(24, 8, NULL) != 5);
+	CU_ASSERT_EQUAL(f.read_gen, VMS_GEN_LIVE);
 	f_stop();
 }
 

@@ -389,7 +389,7 @@ struct flush {
 	vms_conn_id conn;
 	struct vms_msg req;
 	uint64_t arrived_ms;
-	bool memory;
+	bool settle; /* FLOOR: also for all that was ordered before */
 	VMS_VEC(struct {
 		uint32_t part;
 		uint64_t seq;
@@ -693,7 +693,7 @@ void write_conn_void(struct vms_node *n, vms_conn_id conn);
 bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op);
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_check(struct vms_node *n);
-void flush_wait_log(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos);
+void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos);
 void flush_conn_void(struct vms_node *n, vms_conn_id conn);
 void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void admission_timer(struct vms_node *n);

@@ -320,6 +320,8 @@ int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_
 	return 0;
 }
 
+/* Answered when durable; with flag FUA also what this node had ordered before, so what
+ * a snapshot shows is settled: committed, and durable on all members. */
 void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	uint64_t pos = 0;
@@ -350,7 +352,7 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			}
 		}
 	}
-	flush_wait_log(n, c, m, pos);
+	flush_wait_floor(n, c, m, pos);
 }
 
 /* ---- cancel ---- */

@@ -832,34 +832,32 @@ static struct flush *flush_new(struct vms_node *n, struct conn *c, const struct 
 	return f;
 }
 
-void flush_wait_log(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos)
+void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos)
 {
 	struct flush *f = flush_new(n, c, m);
 
 	if (!f)
 		return;
 	f->log_pos = pos;
-	f->armed = true;
+	f->settle = m->flags & VMS_F_FUA;
+	f->armed = !f->settle;
 	n->want_sync = true;
 }
 
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct volume *v = branch_volume(n, m->branch);
-	struct flush *f;
 
 	n->st.flushes++;
 	if (v && v->known && v->write_ack == VMS_ACK_DISK) {
 		node_reply(n, c->id, m, 0); /* whatever was answered is durable */
 		return;
 	}
-	f = flush_new(n, c, m);
-	if (f)
-		f->memory = true;
+	flush_new(n, c, m);
 }
 
 /* What the flush waits for: fixed once every led partition serves, because only
- * then a loss is known. */
+ * then a loss is known. Memory-mode records; to settle: all records. */
 static void flush_arm(struct vms_node *n, struct flush *f)
 {
 	if (n->phase != SP_RUN || !n->loss_loaded)
@@ -872,12 +870,16 @@ static void flush_arm(struct vms_node *n, struct flush *f)
 	}
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
+		uint64_t seq;
 
-		if (!p || !p->known || !p->primary || p->mem_last <= p->all_durable)
+		if (!p || !p->known || !p->primary)
+			continue;
+		seq = f->settle ? p->seq_last : p->mem_last;
+		if (seq <= p->all_durable && seq <= p->committed)
 			continue;
 		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
 		f->want.d[f->want.n].part = i;
-		f->want.d[f->want.n++].seq = p->mem_last;
+		f->want.d[f->want.n++].seq = seq;
 		part_fua(n, p);
 	}
 	f->armed = true;
@@ -917,9 +919,11 @@ void flush_check(struct vms_node *n)
 			}
 			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos)
 				rc = 0;
-		} else if (n->now_ms - f->arrived_ms > n->tm.t_op_ms) {
-			rc = VMS_E_BUSY;
 		}
+		/* a member is missing: the asker decides how long to go on */
+		if (rc == 1 && (!f->armed || f->settle) &&
+		    n->now_ms - f->arrived_ms > n->tm.t_op_ms)
+			rc = VMS_E_BUSY;
 		if (rc == 1) {
 			at = &f->next;
 			continue;

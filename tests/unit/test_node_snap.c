@@ -260,6 +260,7 @@ static void a_volume_counts_only_with_its_branch(void)
 	struct wr w = {.branch = 20, .gen = 1, .kind = VMS_WRITE_DATA, .data = b, .tries = 1};
 	vms_addr e[VMS_SUBEXT_CHUNKS];
 	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .branch = 20};
+	struct vms_stack st;
 	struct rig_reply re;
 
 	up(2, 1, VMS_ACK_DISK);
@@ -278,6 +279,7 @@ static void a_volume_counts_only_with_its_branch(void)
 	while (!node_volume(node(0), 20, true)->known)
 		rig_step(&R);
 	CU_ASSERT_FALSE(node_branch_known(node(0), 20));
+	CU_ASSERT_EQUAL(node_stack(node(0), 20, 1, &st), VMS_E_AGAIN);
 	w.tries = 0;
 	CU_ASSERT_EQUAL(put(0, &w), 0);
 	CU_ASSERT_EQUAL(pages(1, 20, VMS_GEN_LIVE, 0, 0, e), 0);
@@ -545,6 +547,10 @@ static void stubs_of_older_layers_hold(void)
 	clone_put(20, (struct vms_cat_ancestor[]){{LIN, 1, 10}}, 1);
 	CU_ASSERT_EQUAL(put_seed(LIN, 2, 0, 0, 7), 0);
 	CU_ASSERT_EQUAL(put_seed(20, 1, 0, 1, 8), 0);
+	CU_ASSERT_EQUAL(pages(0, 20, VMS_GEN_LIVE, 0, 0, h), 0);
+	for (unsigned i = 0; i < 20; i++)
+		CU_ASSERT_EQUAL(h[i] != VMS_ADDR_HOLE, i < 10);
+	CU_ASSERT_TRUE(shows(20, VMS_GEN_LIVE, 0, 15, 0));
 	CU_ASSERT_EQUAL(pages(0, LIN, VMS_GEN_LIVE, 0, 0, h), 0);
 	p = primary_part(part_of(0));
 	for (unsigned i = 0; i < R.nnodes; i++) {
@@ -659,6 +665,97 @@ static void seeks_per_layer(void)
 	before = vms_pages_lookups(n->pages);
 	CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, 0, 1, 77));
 	CU_ASSERT_EQUAL(vms_pages_lookups(n->pages), before);
+	rig_close(&R);
+}
+
+static int floor_once(unsigned nd, uint64_t gen, uint64_t ms)
+{
+	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .branch = LIN,
+			    .snap_gen = gen, .lun_fence = 1, .flags = VMS_F_FUA};
+	struct rig_reply re;
+	int st;
+
+	rig_send(&R, 0, nd, &m, &re);
+	st = rig_wait(&R, &re, ms) ? re.status : VMS_E_TIMEOUT;
+	R.gw[0].nwait = 0;
+	if (re.done)
+		rig_reply_free(&re);
+	return st;
+}
+
+/* The flush of memory mode that a snapshot contains: what was answered before FLOOR is
+ * on all disks when it is answered; without it a power cut takes it. */
+static void floor_settles_memory_mode(void)
+{
+	static uint8_t b[CHUNK];
+	struct wr w = {.branch = LIN, .gen = 1, .kind = VMS_WRITE_DATA, .data = b,
+		       .flags = VMS_F_MEMORY};
+	unsigned lost = 0;
+
+	fill(b, 5);
+	for (unsigned settled = 0; settled < 2; settled++) {
+		up(1, 70, VMS_ACK_MEMORY);
+		CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 999, 1), 0);
+		rig_run(&R, 1500);
+		for (w.chunk = 0; w.chunk < 30; w.chunk++)
+			CU_ASSERT_EQUAL(put(0, &w), 0);
+		if (settled)
+			next_gen(LIN, 2);
+		for (unsigned i = 0; i < 3; i++)
+			rig_node_crash(&R, i, true);
+		for (unsigned i = 0; i < 3; i++)
+			rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		for (uint16_t c = 0; c < 30; c++) {
+			uint8_t x[CHUNK];
+			vms_addr a;
+
+			CU_ASSERT_EQUAL(lba(1, LIN, 1, 0, c, x, &a), 0);
+			if (memcmp(x, b, CHUNK)) {
+				lost++;
+				CU_ASSERT_FALSE(settled);
+			}
+		}
+		rig_close(&R);
+	}
+	CU_ASSERT_TRUE(lost > 0);
+}
+
+/* A write is ordered but a member is missing: FLOOR does not call that settled. */
+static void floor_waits_for_what_was_ordered(void)
+{
+	static uint8_t b[CHUNK];
+	struct vms_piece pc = {5, 1, 0xff, 0, 0};
+	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
+	struct vms_iov iov = {b, CHUNK};
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .branch = LIN, .snap_gen = 1, .lun_fence = 1,
+			    .slot = 3, .sequence = 1, .body = body, .body_bytes = sizeof(body),
+			    .payload = &iov, .npayload = 1, .payload_bytes = CHUNK};
+	unsigned nd;
+
+	up(0, 80, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 1), 0);
+	nd = rig_primary(&R, 0);
+	fill(b, 2);
+	pc.crc = vms_crc32c(0, b, CHUNK);
+	vms_write_body_encode(body, VMS_WRITE_DATA, &pc, 1);
+	m.epoch = R.gw[0].epoch[0];
+	rig_send(&R, 0, nd, &m, &re);
+	while (primary_part(0)->seq_last == primary_part(0)->committed)
+		rig_step(&R);
+	rig_node_crash(&R, (nd + 1) % 3, true);
+	rig_run(&R, 10);
+	CU_ASSERT_EQUAL(floor_once(nd, 2, 1000), VMS_E_TIMEOUT);
+	CU_ASSERT_EQUAL(floor_once(nd, 2, 5000), VMS_E_BUSY);
+	rig_node_start(&R, (nd + 1) % 3);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_EQUAL(floor_once(nd, 2, 5000), 0);
+	CU_ASSERT_TRUE(shows(LIN, 1, 0, 5, 2)); /* it is in the snapshot */
+	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 3), VMS_E_SNAP_GEN);
+	R.gw[0].nwait = 0;
+	if (re.done)
+		rig_reply_free(&re);
 	rig_close(&R);
 }
 
@@ -1022,6 +1119,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(stubs_of_older_layers_hold),
 	VMS_TEST(answers_know_of_newer_numbers),
 	VMS_TEST(seeks_per_layer),
+	VMS_TEST(floor_settles_memory_mode),
+	VMS_TEST(floor_waits_for_what_was_ordered),
 	VMS_TEST(model_without_crashes),
 	VMS_TEST(model_with_crashes),
 };

@@ -779,6 +779,13 @@ void drain_timer(struct vms_node *n)
 		node_wake_at(n, n->now_ms + 2);
 }
 
+void vms_node_drain(struct vms_node *n)
+{
+	vms_wal_gen_seal(n->wal);
+	n->gen_seal_ms = n->now_ms;
+	node_wake_at(n, n->now_ms);
+}
+
 /* ---- new addresses become safe ---- */
 
 struct upd {

@@ -88,6 +88,9 @@ void vms_node_step(struct vms_node *n, const struct vms_node_event *ev);
 void vms_node_turn_end(struct vms_node *n, uint64_t now_ms);
 void vms_node_close(struct vms_node *n);
 
+/* Drains all that is in the log now, without waiting for size or age. */
+void vms_node_drain(struct vms_node *n);
+
 /* Status for `vmstore-ring status`, ADMIN and tests: JSON object, caller frees
  * (json_decref). what: "status", "partitions", "space", "stats", "sessions". */
 struct json_t;

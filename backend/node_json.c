@@ -62,22 +62,28 @@ static json_t *partitions(struct vms_node *n)
 
 static json_t *space(struct vms_node *n)
 {
-	uint64_t chunks = 0, live = 0, ctrs = 0;
+	uint64_t chunks = 0, live = 0, ctrs = 0, undrained = 0;
 
-	for (uint32_t i = 0; i < n->nparts; i++)
-		if (n->part[i])
-			VMS_VEC_FOREACH(&n->part[i]->ctrs, c)
-			{
-				ctrs++;
-				chunks += c->chunks;
-				live += c->live;
-			}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "total_bytes",
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		struct part *p = n->part[i];
+
+		if (!p)
+			continue;
+		undrained += p->ovl.npieces + p->ovl.nranges + p->stubs.n - p->stubs_head;
+		VMS_VEC_FOREACH(&p->ctrs, c)
+		{
+			ctrs++;
+			chunks += c->chunks;
+			live += c->live;
+		}
+	}
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "total_bytes",
 			 (json_int_t)n->space_total, "free_bytes",
 			 (json_int_t)n->space_free, "index_used_permille",
 			 (json_int_t)n->meta_permille, "log_bytes",
 			 (json_int_t)vms_wal_size_bytes(n->wal), "log_used_bytes",
-			 (json_int_t)vms_wal_used_bytes(n->wal), "containers",
+			 (json_int_t)vms_wal_used_bytes(n->wal), "undrained",
+			 (json_int_t)undrained, "containers",
 			 (json_int_t)ctrs, "container_chunks", (json_int_t)chunks,
 			 "live_chunks", (json_int_t)live, "low", n->nospc);
 }

@@ -573,6 +573,13 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		*answer = vms_node_json(r->node, call);
 		return *answer ? 0 : VMS_E_UNSUPPORTED;
 	}
+	if (!strcmp(call, "drain")) {
+		if (!r->node)
+			return vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
+		vms_node_drain(r->node);
+		*answer = vms_node_json(r->node, "space");
+		return *answer ? 0 : VMS_E_UNSUPPORTED;
+	}
 	return vms_fail(msg, VMS_E_UNSUPPORTED, "a storage node has no call '%.40s'", call);
 }
 

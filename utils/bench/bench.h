@@ -41,7 +41,7 @@ json_t *vms_bench_hist_json(const struct vms_hist *h);
 struct vms_bench_cpu {
 	uint64_t wall_ns;
 	double machine_s; /* all CPUs of the machine, busy */
-	double client_s;  /* this process */
+	double client_s;  /* this process and the commands it ran */
 	double server_s;  /* the processes named by --server-pid */
 };
 
@@ -118,12 +118,14 @@ struct vms_bench_load {
 	uint64_t span_bytes; /* 0: the whole LUN */
 	uint64_t seed;
 	bool prefill;
+	const char *settle; /* command run behind the load, inside the measurement; or NULL */
 	struct vms_bench_gen data;
 	struct vms_bench_pids pids;
 };
 
 struct vms_bench_result {
-	double seconds;
+	double seconds;	 /* of the load and of settling */
+	double settle_s; /* of settling */
 	uint64_t ops;
 	uint64_t bytes;
 	uint64_t errors;
@@ -147,7 +149,7 @@ int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigne
 /* Option parsing shared by run and compare. */
 extern const char vms_bench_load_help[];
 void vms_bench_load_defaults(struct vms_bench_load *l);
-#define VMS_BENCH_LOAD_OPTIONS 17
+#define VMS_BENCH_LOAD_OPTIONS 18
 extern const struct option vms_bench_load_options[VMS_BENCH_LOAD_OPTIONS];
 /* Handle one getopt_long value; returns 1 handled, 0 not ours, -1 bad value. */
 int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg);

@@ -8,11 +8,14 @@
  */
 #include "utils/bench/bench.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
@@ -197,6 +200,31 @@ static int drain(struct run *run, struct pollfd *pfd)
 	return run->failed ? -1 : 0;
 }
 
+/* The sessions stay logged in and answer pings meanwhile. */
+static int settle(struct run *run, struct pollfd *pfd)
+{
+	uint64_t from = vms_bench_now();
+	pid_t pid = fork(), got;
+	int status = 0;
+
+	if (!pid) {
+		execl("/bin/sh", "sh", "-c", run->l->settle, (char *)NULL);
+		_exit(127);
+	}
+	if (pid < 0) {
+		vms_bench_err("--settle: %s", strerror(errno));
+		return -1;
+	}
+	while (!(got = waitpid(pid, &status, WNOHANG)))
+		turn(run, pfd, 5);
+	if (got < 0 || !WIFEXITED(status) || WEXITSTATUS(status)) {
+		vms_bench_err("--settle: '%s' failed", run->l->settle);
+		return -1;
+	}
+	run->r->settle_s = (double)(vms_bench_now() - from) / 1e9;
+	return vms_bench_cpu_now(&run->cpu_to, &run->l->pids);
+}
+
 static void kick(struct run *run)
 {
 	unsigned n = run->n_sess * run->l->depth;
@@ -325,7 +353,7 @@ int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigne
 				end_window(&run);
 		}
 	}
-	if (drain(&run, pfd))
+	if (drain(&run, pfd) || (l->settle && settle(&run, pfd)))
 		goto out;
 	r->seconds = (double)(run.cpu_to.wall_ns - run.cpu_from.wall_ns) / 1e9;
 	r->bytes = r->ops * l->block_bytes;
@@ -372,6 +400,8 @@ const char vms_bench_load_help[] =
 	"  --seed N          of offsets (1)\n"
 	"  --data KIND       unique, zero, or dup:PERCENT (unique)\n"
 	"  --prefill         write the span once before the load\n"
+	"  --settle COMMAND  run COMMAND (sh -c) behind the load; its time and what the\n"
+	"                    servers do meanwhile count as well (latencies do not)\n"
 	"  --server-pid PID  server process whose CPU is counted; repeat\n";
 
 enum {
@@ -390,6 +420,7 @@ enum {
 	O_SEED,
 	O_DATA,
 	O_PREFILL,
+	O_SETTLE,
 	O_PID,
 };
 
@@ -402,6 +433,7 @@ const struct option vms_bench_load_options[VMS_BENCH_LOAD_OPTIONS] = {
 	{"offset", 1, NULL, O_OFFSET},	   {"span", 1, NULL, O_SPAN},
 	{"seed", 1, NULL, O_SEED},	   {"data", 1, NULL, O_DATA},
 	{"prefill", 0, NULL, O_PREFILL},   {"server-pid", 1, NULL, O_PID},
+	{"settle", 1, NULL, O_SETTLE},
 	{NULL, 0, NULL, 0},
 };
 
@@ -486,6 +518,9 @@ int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg)
 		return vms_bench_parse_data(arg, &l->data) ? -1 : 1;
 	case O_PREFILL:
 		l->prefill = true;
+		return 1;
+	case O_SETTLE:
+		l->settle = arg;
 		return 1;
 	case O_PID:
 		if (number(arg, 1, 1 << 22, &d) || l->pids.n >= VMS_BENCH_PIDS_MAX)

@@ -69,6 +69,8 @@ int vms_bench_cpu_now(struct vms_bench_cpu *c, const struct vms_bench_pids *pids
 	c->machine_s = machine_busy_s();
 	getrusage(RUSAGE_SELF, &ru);
 	c->client_s = tv_s(ru.ru_utime) + tv_s(ru.ru_stime);
+	getrusage(RUSAGE_CHILDREN, &ru);
+	c->client_s += tv_s(ru.ru_utime) + tv_s(ru.ru_stime);
 	c->server_s = 0;
 	for (unsigned i = 0; pids && i < pids->n; i++) {
 		clockid_t clk;

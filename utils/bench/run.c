@@ -33,8 +33,8 @@ json_t *vms_bench_result_json(const struct vms_bench_load *l, const struct vms_b
 				"cmds_per_server_cpu_s", r->cmds_per_server_cpu_s,
 				"cmds_per_machine_cpu_s", r->cmds_per_machine_cpu_s);
 
-	return json_pack("{s:o,s:f,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:o}", "load", load, "seconds",
-			 r->seconds, "ops", (json_int_t)r->ops, "bytes", (json_int_t)r->bytes,
+	return json_pack("{s:o,s:f,s:f,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:o}", "load", load, "seconds",
+			 r->seconds, "settle_seconds", r->settle_s, "ops", (json_int_t)r->ops, "bytes", (json_int_t)r->bytes,
 			 "errors", (json_int_t)r->errors, "busy", (json_int_t)r->busy, "iops",
 			 r->iops, "mb_s", r->mb_s, "latency", vms_bench_hist_json(&r->lat), "cpu",
 			 cpu);
@@ -44,6 +44,8 @@ void vms_bench_result_print(const struct vms_bench_result *r)
 {
 	printf("  commands   %llu in %.2f s (%llu answered BUSY and repeated)\n",
 	       (unsigned long long)r->ops, r->seconds, (unsigned long long)r->busy);
+	if (r->settle_s > 0)
+		printf("  settling   %.2f s of these\n", r->settle_s);
 	printf("  IOPS       %.0f\n", r->iops);
 	printf("  MB/s       %.1f\n", r->mb_s);
 	printf("  latency us p50 %.0f  p90 %.0f  p99 %.0f  p99.9 %.0f  max %.0f\n",

@@ -215,7 +215,9 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 	for (unsigned i = 0; i < k && rc == 0; i++) {
 		if (!ch[i])
 			continue;
-		gc_moved(n, p, old[i], to[i], j->seq);
+		gc_moved(n, p, old[i], to[i],
+			 move_of[index[i]] >= 0 && (j->m[move_of[index[i]]].flags & VMS_MOVE_REF),
+			 j->seq);
 		if (move_of[index[i]] >= 0)
 			changed[move_of[index[i]]] = true;
 	}
@@ -605,7 +607,7 @@ static void trim_dropped(void *arg, vms_addr a)
 {
 	struct part *p = arg;
 
-	gc_moved(p->node, p, a, VMS_ADDR_HOLE, p->applied + 1);
+	gc_moved(p->node, p, a, VMS_ADDR_HOLE, false, p->applied + 1);
 }
 
 static void trim(struct vms_node *n, struct part *p, const struct vms_rec *r)

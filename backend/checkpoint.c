@@ -79,6 +79,7 @@ static int put_ctrs(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 		if (c->state == 3) {
 			rc = vms_meta_batch_del(b, key, sizeof(key));
 			VMS_VEC_PUSH(&n->unlink_next, c->number);
+			places_free(&c->mark);
 			if (rc)
 				return rc;
 			continue;

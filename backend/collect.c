@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Partition-local collector: mark with one source (addresses cross no
- * partitions yet). The primary walks its pages, delta included, a few at a time;
- * addresses removed or written meanwhile count as live. Sealed containers that
- * nothing refers to are named in a SWEEP record; each replica unlinks them after
- * the checkpoint that holds the record. When containers hold more than
- * gc_target_percent of what is live, the emptiest sealed ones are emptied by
- * REMAP records. A container is swept only when every move out of it is durable
- * on all members and so no gateway is given its addresses any more.
- * Keeps invariants 19, 20, 27 (rules B2, B3, B5).
+ * Partition-local collector, for containers that only their own partition refers
+ * to (the others: round.c). The primary walks its pages, delta included, a few at a
+ * time, and marks chunk places; addresses removed or written meanwhile count as
+ * live. Sealed containers that nothing refers to are named in a SWEEP record; each
+ * replica unlinks them after the checkpoint that holds the record. When containers
+ * hold more than gc_target_percent of what is live, the emptiest sealed ones are
+ * emptied by REMAP records: one copy of each chunk, however many pages (snapshots,
+ * duplicates) refer to it; the others follow as references to that copy. A
+ * container is swept only when every move out of it is durable on all members and
+ * so no gateway is given its addresses any more.
+ *
+ * Between marks `live` is an estimate on the low side: removing one of several
+ * references counts as a death. A mark that finds nothing makes the next one wait
+ * longer. Keeps invariants 19, 20, 27 (rules B2, B3, B5).
  */
 #include "backend/node_int.h"
 
 #define PAGES_PER_STEP 128u
 #define GC_JOBS_MAX    2u
+#define MOVED_MAX      65536u /* chunks that one job moves */
+#define WAIT_MIN_MS    200u
+#define WAIT_MAX_MS    20000u
 
 enum gc_phase { GC_MARK, GC_MOVE };
 
@@ -21,6 +29,14 @@ struct gc_entry {
 	struct vms_page_key key;
 	uint16_t index;
 	vms_addr addr;
+	vms_addr to; /* has been copied there; HOLE: it is read and copied now */
+	int16_t same; /* of the batch's entry that copies the same chunk, or -1 */
+};
+
+/* Where the chunks of victims have gone. */
+struct gc_moved {
+	struct vms_hlink link; /* key: old address */
+	vms_addr to;
 };
 
 struct gc_job {
@@ -34,16 +50,66 @@ struct gc_job {
 	unsigned ne;
 	struct gc_entry e[VMS_SEG_ENTRIES_MAX];
 	bool ordered_wait; /* e[] is read, waits for a place */
-	uint32_t crc[VMS_SEG_ENTRIES_MAX];
-	uint8_t valid[VMS_SEG_ENTRIES_MAX];
-	bool ok[VMS_SEG_ENTRIES_MAX];
+	struct fetch_ent got[VMS_SEG_ENTRIES_MAX];
 	uint8_t *buf;
+	struct vms_htab map; /* struct gc_moved */
+	bool useful;
+	unsigned idle; /* batches in a row of which nothing could be read */
+	uint64_t start_ms;
 };
 
 static void job_free(struct gc_job *g)
 {
+	for (uint32_t i = 0; g->map.bucket && i <= g->map.mask; i++)
+		while (g->map.bucket[i]) {
+			struct vms_hlink *l = g->map.bucket[i];
+
+			g->map.bucket[i] = l->next;
+			free(vms_hlink_entry(l, struct gc_moved, link));
+		}
+	vms_htab_free(&g->map);
 	free(g->buf);
 	free(g);
+}
+
+/* ---- chunk places of a container ---- */
+
+bool places_set(struct places *s, vms_addr a)
+{
+	uint32_t off = vms_addr_offset_bytes(a), seg = (off / VMS_CHUNK_BYTES - 1) / 65;
+	unsigned i = vms_seg_index(off);
+
+	if (i >= VMS_SEG_ENTRIES_MAX)
+		return false;
+	if (seg >= s->n) {
+		uint32_t n = s->n ? s->n * 2 : 8;
+
+		while (n <= seg)
+			n *= 2;
+		s->bit = realloc(s->bit, n * sizeof(*s->bit));
+		vms_assert(s->bit);
+		memset(s->bit + s->n, 0, (n - s->n) * sizeof(*s->bit));
+		s->n = n;
+	}
+	if (s->bit[seg] >> i & 1)
+		return false;
+	s->bit[seg] |= 1ull << i;
+	s->count++;
+	return true;
+}
+
+bool places_has(const struct places *s, vms_addr a)
+{
+	uint32_t off = vms_addr_offset_bytes(a), seg = (off / VMS_CHUNK_BYTES - 1) / 65;
+	unsigned i = vms_seg_index(off);
+
+	return seg < s->n && i < VMS_SEG_ENTRIES_MAX && (s->bit[seg] >> i & 1);
+}
+
+void places_free(struct places *s)
+{
+	free(s->bit);
+	memset(s, 0, sizeof(*s));
 }
 
 void gc_abort(struct vms_node *n, struct part *p)
@@ -60,8 +126,10 @@ void gc_abort(struct vms_node *n, struct part *p)
 		job_free(g);
 }
 
-void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, uint64_t seq)
+void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bool ref,
+	      uint64_t seq)
 {
+	bool marking = p->gc && p->gc->phase == GC_MARK;
 	struct ctr *c;
 
 	if (from != VMS_ADDR_HOLE && (c = part_ctr(p, vms_addr_container(from)))) {
@@ -71,14 +139,17 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, ui
 			p->live_chunks--;
 		c->moved_seq = seq;
 		c->dirty = true;
-		if (p->gc && p->gc->phase == GC_MARK && n->mut != MUT_SWEEP_LIVE)
-			c->mark++;
+		if (marking && n->mut != MUT_SWEEP_LIVE)
+			places_set(&c->mark, from);
 	}
 	if (to != VMS_ADDR_HOLE && (c = part_ctr(p, vms_addr_container(to)))) {
-		c->live++;
-		c->mark++;
-		p->live_chunks++;
+		if (!ref) {
+			c->live++;
+			p->live_chunks++;
+		}
 		c->dirty = true;
+		if (marking)
+			places_set(&c->mark, to);
 	}
 }
 
@@ -119,9 +190,14 @@ static void gc_end(struct vms_node *n, struct part *p)
 
 	p->gc = NULL;
 	n->gc_jobs--;
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH(&p->ctrs, c) {
 		c->victim = false;
-	p->gc_at_ms = n->now_ms + 200;
+		places_free(&c->mark);
+	}
+	p->gc_wait_ms = g->useful || !p->gc_wait_ms ? WAIT_MIN_MS : p->gc_wait_ms * 2;
+	if (p->gc_wait_ms > WAIT_MAX_MS)
+		p->gc_wait_ms = WAIT_MAX_MS;
+	p->gc_at_ms = n->now_ms + p->gc_wait_ms + (n->now_ms - g->start_ms);
 	job_free(g);
 }
 
@@ -141,8 +217,8 @@ static int mark_page(void *arg, const struct vms_page *pg)
 		if (pg->entry[i] == VMS_ADDR_HOLE)
 			continue;
 		c = part_ctr(g->p, vms_addr_container(pg->entry[i]));
-		if (c)
-			c->mark++;
+		if (c && c->marked)
+			places_set(&c->mark, pg->entry[i]);
 	}
 	return 0;
 }
@@ -155,8 +231,9 @@ static void sweep_order(struct vms_node *n, struct part *p)
 	unsigned k = 0;
 
 	VMS_VEC_FOREACH(&p->ctrs, c)
-		if (c->marked && c->state == 2 && c->mark == 0 && !c->sweeping && !foreign(c) &&
-		    !c->refs_ordered && c->moved_seq <= p->safe_seq && k < 256) {
+		if (c->marked && c->state == 2 && c->mark.count == 0 && !c->sweeping &&
+		    !foreign(c) && (!c->refs_ordered || n->mut == MUT_GC_ORDERED) &&
+		    c->moved_seq <= p->safe_seq && k < 256) {
 			dead[k] = c;
 			vms_put_le64(meta + 8 * k++, c->number);
 		}
@@ -168,12 +245,13 @@ static void sweep_order(struct vms_node *n, struct part *p)
 		return;
 	for (unsigned i = 0; i < k; i++)
 		dead[i]->sweeping = true;
+	p->gc->useful = true;
 }
 
 /* The emptiest sealed containers, until the rest is within the target. */
 static bool victims(struct vms_node *n, struct part *p)
 {
-	uint64_t total = 0, live = 0, goal;
+	uint64_t total = 0, live = 0, goal, moved = 0;
 	bool any = false;
 
 	VMS_VEC_FOREACH(&p->ctrs, c) {
@@ -191,26 +269,38 @@ static bool victims(struct vms_node *n, struct part *p)
 			    c->live * 4 < c->chunks * 3ull &&
 			    (!best || c->live * best->chunks < best->live * c->chunks))
 				best = c;
-		if (!best)
+		if (!best || (any && moved + best->live > MOVED_MAX))
 			break;
 		best->victim = true;
 		any = true;
+		moved += best->live;
 		total -= best->chunks - best->live;
 	}
 	return any;
+}
+
+/* The copy of a chunk that this job has made; HOLE: none that may be referred to. */
+static vms_addr copied(const struct gc_job *g, vms_addr from)
+{
+	struct vms_hlink *l = g->n->mut == MUT_GC_COPIES ? NULL : vms_htab_find(&g->map, from);
+	vms_addr to = l ? vms_hlink_entry(l, struct gc_moved, link)->to : VMS_ADDR_HOLE;
+	struct ctr *c = l ? part_ctr(g->p, vms_addr_container(to)) : NULL;
+
+	return c && c->state != 3 && !c->sweeping ? to : VMS_ADDR_HOLE;
 }
 
 static int move_page(void *arg, const struct vms_page *pg)
 {
 	struct gc_job *g = arg;
 
-	if (g->pages++ == PAGES_PER_STEP || g->ne + VMS_SUBEXT_CHUNKS / 2 > 2 * VMS_SEG_ENTRIES_MAX) {
+	if (g->pages++ == PAGES_PER_STEP) {
 		g->resume = pg->key;
 		g->resumed = true;
 		g->more = true;
 		return 1;
 	}
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++) {
+		struct gc_entry *e;
 		struct ctr *c;
 
 		if (pg->entry[i] == VMS_ADDR_HOLE)
@@ -225,7 +315,14 @@ static int move_page(void *arg, const struct vms_page *pg)
 			g->more = true;
 			return 1;
 		}
-		g->e[g->ne++] = (struct gc_entry){pg->key, (uint16_t)i, pg->entry[i]};
+		e = &g->e[g->ne++];
+		*e = (struct gc_entry){pg->key, (uint16_t)i, pg->entry[i],
+				       copied(g, pg->entry[i]), -1};
+		for (unsigned k = 0; k + 1 < g->ne && e->to == VMS_ADDR_HOLE && e->same < 0 &&
+				     g->n->mut != MUT_GC_COPIES;
+		     k++)
+			if (g->e[k].addr == e->addr && g->e[k].to == VMS_ADDR_HOLE)
+				e->same = (int16_t)k;
 	}
 	return 0;
 }
@@ -235,46 +332,74 @@ static void move_order(struct vms_node *n, struct part *p)
 	struct gc_job *g = p->gc;
 	struct vms_rec r = {.type = VMS_REC_REMAP, .flags = VMS_RF_INTERNAL};
 	struct vms_move m[VMS_SEG_ENTRIES_MAX];
-	uint8_t meta[8 + VMS_MOVE_BYTES * VMS_SEG_ENTRIES_MAX];
-	uint64_t ctr;
-	uint32_t seg;
-	unsigned k = 0;
+	uint8_t meta[VMS_MOVES_META_MAX];
+	uint64_t ctr = 0;
+	uint32_t seg = 0;
+	unsigned data = 0, k = 0;
+	int16_t place[VMS_SEG_ENTRIES_MAX];
 
 	for (unsigned i = 0; i < g->ne; i++)
-		k += g->ok[i];
-	if (!k) {
-		g->ordered_wait = false;
-		g->ne = 0;
+		data += g->e[i].to == VMS_ADDR_HOLE && g->e[i].same < 0 && g->got[i].status == 0;
+	if (data && drain_place(n, p, data, &ctr, &seg))
 		return;
-	}
-	if (drain_place(n, p, k, &ctr, &seg))
-		return;
-	k = 0;
+	data = 0;
 	for (unsigned i = 0; i < g->ne; i++) {
 		struct gc_entry *e = &g->e[i];
+		unsigned from = e->same < 0 ? i : (unsigned)e->same;
+		struct vms_move *x = &m[k];
 
-		if (!g->ok[i])
+		place[i] = -1;
+		*x = (struct vms_move){.branch = e->key.branch,
+				       .snap_gen = e->key.snap_gen,
+				       .extent = e->key.subext / VMS_EXTENT_SUBEXTS,
+				       .chunk = (uint16_t)(e->key.subext % VMS_EXTENT_SUBEXTS *
+								   VMS_SUBEXT_CHUNKS +
+							   e->index),
+				       .valid = VMS_MASK_FULL,
+				       .from_seq = e->addr,
+				       .to = e->to};
+		if (e->to != VMS_ADDR_HOLE) {
+			x->flags = VMS_MOVE_REF;
+			if (copied(g, e->addr) != e->to)
+				continue; /* gone since: the next walk copies it */
+		} else if (g->got[from].status) {
 			continue;
-		m[k] = (struct vms_move){.branch = e->key.branch,
-					 .snap_gen = e->key.snap_gen,
-					 .extent = e->key.subext / VMS_EXTENT_SUBEXTS,
-					 .chunk = (uint16_t)(e->key.subext % VMS_EXTENT_SUBEXTS *
-								     VMS_SUBEXT_CHUNKS +
-							     e->index),
-					 .valid = g->valid[i],
-					 .crc = g->crc[i],
-					 .from_seq = e->addr,
-					 .to = vms_addr_make(
-						 ctr, (uint32_t)vms_seg_chunk_offset(seg, k))};
+		} else if (e->same >= 0) {
+			x->flags = VMS_MOVE_REF;
+			x->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(
+							   seg, (unsigned)place[from]));
+		} else {
+			place[i] = (int16_t)data;
+			x->valid = g->got[i].valid;
+			x->crc = g->got[i].crc;
+			x->has_fp = g->got[i].has_fp;
+			memcpy(x->fp, g->got[i].fp, sizeof(x->fp));
+			x->to = vms_addr_make(ctr,
+					      (uint32_t)vms_seg_chunk_offset(seg, data++));
+		}
 		k++;
 	}
-	vms_rec_moves_encode(meta, m, k);
-	r.meta = meta;
-	r.meta_bytes = vms_rec_moves_bytes(k);
-	if (part_order(n, p, &r, NULL, 0))
-		return;
-	p->open_seg++;
-	p->open_chunks += k;
+	if (k) {
+		vms_rec_moves_put(&r, meta, m, k);
+		if (part_order(n, p, &r, NULL, 0))
+			return;
+	}
+	for (unsigned i = 0; i < g->ne; i++) {
+		struct gc_moved *x;
+
+		if (place[i] < 0)
+			continue;
+		x = calloc(1, sizeof(*x));
+		vms_assert(x);
+		x->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(seg, (unsigned)place[i]));
+		vms_htab_add(&g->map, &x->link, g->e[i].addr);
+	}
+	if (data) {
+		p->open_seg++;
+		p->open_chunks += data;
+	}
+	g->useful |= k != 0;
+	g->idle = k ? 0 : g->idle + 1;
 	g->ordered_wait = false;
 	g->ne = 0;
 }
@@ -285,9 +410,9 @@ static void move_read(struct vms_node *n, struct fetch *f)
 
 	g->busy = false;
 	for (unsigned i = 0; i < f->nent; i++) {
-		g->ok[i] = f->e[i].status == 0 || f->e[i].status == VMS_E_BAD_SECTORS;
-		g->crc[i] = f->e[i].crc;
-		g->valid[i] = f->e[i].valid;
+		g->got[i] = f->e[i];
+		if (f->e[i].status == VMS_E_BAD_SECTORS)
+			g->got[i].status = 0; /* goes on as it is */
 	}
 	fetch_free(f);
 	if (g->dead) {
@@ -307,9 +432,11 @@ static void move_start(struct vms_node *n, struct gc_job *g)
 	vms_assert(g->buf);
 	f->arg = g;
 	f->done = move_read;
+	f->want_fp = true;
 	for (unsigned i = 0; i < g->ne; i++) {
 		f->e[i].addr = g->e[i].addr;
 		f->e[i].buf = g->buf + (size_t)i * VMS_CHUNK_BYTES;
+		f->e[i].skip = g->e[i].to != VMS_ADDR_HOLE || g->e[i].same >= 0;
 	}
 	g->busy = true;
 	fetch_start(n, f);
@@ -329,6 +456,10 @@ static void gc_step(struct vms_node *n, struct part *p)
 	if (g->ordered_wait) {
 		if (p->moves_ordered < 2)
 			move_order(n, p);
+		return;
+	}
+	if (g->idle > 4) {
+		gc_end(n, p);
 		return;
 	}
 	/* moves on their way still show in the pages: wait for them */
@@ -356,7 +487,7 @@ static void gc_step(struct vms_node *n, struct part *p)
 	}
 	VMS_VEC_FOREACH(&p->ctrs, c)
 		if (c->marked)
-			c->live = c->mark;
+			c->live = c->mark.count;
 	sweep_order(n, p);
 	if (!worth(n, p) || !victims(n, p)) {
 		gc_end(n, p);
@@ -372,9 +503,11 @@ static void gc_start(struct vms_node *n, struct part *p)
 	vms_assert(p->gc);
 	p->gc->p = p;
 	p->gc->n = n;
+	p->gc->start_ms = n->now_ms;
+	vms_htab_init(&p->gc->map, 64);
 	n->gc_jobs++;
 	VMS_VEC_FOREACH(&p->ctrs, c) {
-		c->mark = 0;
+		places_free(&c->mark);
 		c->marked = c->state == 2;
 		c->victim = false;
 	}

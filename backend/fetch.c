@@ -333,9 +333,19 @@ static int header_use(struct vms_node *n, struct run *r)
 	int rc = vms_seg_decode(r->hdr, vms_addr_container(a),
 				vms_seg_header_offset(vms_addr_offset_bytes(a)), &sg);
 
-	if (!rc)
-		segs_put(n, &sg);
-	return rc;
+	if (rc)
+		return rc;
+	segs_put(n, &sg);
+	for (unsigned i = 0; r->f->want_fp && i < r->count; i++) {
+		struct fetch_ent *e = &r->f->e[r->first + i];
+		unsigned k = vms_seg_index(vms_addr_offset_bytes(e->addr));
+
+		if (k >= sg.n || sg.e[k].addr != e->addr || !sg.e[k].has_fp)
+			continue;
+		e->has_fp = true;
+		memcpy(e->fp, sg.e[k].fp, sizeof(e->fp));
+	}
+	return 0;
 }
 
 static void run_event(struct vms_node *n, struct dio *d, int status);
@@ -348,7 +358,7 @@ static void run_go(struct vms_node *n, struct run *r)
 	int rc;
 
 	if (!r->data) {
-		if (!seg_get(n, vms_addr_make(c, hoff))) {
+		if (r->f->want_fp || !seg_get(n, vms_addr_make(c, hoff))) {
 			r->hdr = malloc(VMS_CHUNK_BYTES);
 			vms_assert(r->hdr);
 			rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, hoff, r->hdr,

@@ -225,6 +225,8 @@ static void part_close(struct vms_node *n, struct part *p)
 		next = o->next;
 		op_free(n, o);
 	}
+	VMS_VEC_FOREACH(&p->ctrs, c)
+		places_free(&c->mark);
 	VMS_VEC_FREE(&p->recs);
 	VMS_VEC_FREE(&p->ctrs);
 	VMS_VEC_FREE(&p->stubs);

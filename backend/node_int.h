@@ -57,6 +57,8 @@ enum node_mutant {
 	MUT_PRUNE_NEW = 61,	 /* drops what snapshots made since the volumes were read show */
 	MUT_PRUNE_DEAD = 62,	 /* takes a branch for dead whenever that happened */
 	MUT_PRUNE_CLONE = 63,	 /* forgets the ancestors of clones */
+	MUT_GC_ORDERED = 64,	 /* sweeps what an ordered record refers to */
+	MUT_GC_COPIES = 65,	 /* one copy for each reference, not for each chunk */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
@@ -91,13 +93,20 @@ struct prec {
 	uint8_t type, flags;
 };
 
+/* A set of chunk places of a container. */
+struct places {
+	uint64_t *bit; /* one word per segment */
+	uint32_t n;
+	uint64_t count;
+};
+
 struct ctr {
 	uint64_t number;
 	uint64_t epoch, incarnation; /* that opened it */
 	uint32_t segs;	  /* grid segments used by applied records */
 	uint32_t chunks;  /* written */
 	uint64_t live;	  /* estimate between marks */
-	uint64_t mark;	  /* counted by the running mark */
+	struct places mark; /* found by the running mark of the partition */
 	uint64_t moved_seq; /* last record that moved a chunk out */
 	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
 	uint32_t refs_ordered; /* references to it in ordered records that are not applied */
@@ -220,7 +229,7 @@ struct part {
 	/* collector */
 	uint64_t live_chunks, dead_hint;
 	struct gc_job *gc;
-	uint64_t gc_at_ms;
+	uint64_t gc_at_ms, gc_wait_ms;
 	/* of the last MARK record ordered: from then on no reference to another
 	 * partition with a lower stamp is ordered */
 	uint64_t gc_cycle;
@@ -362,6 +371,8 @@ struct fetch_ent {
 	int status;    /* out */
 	bool skip;     /* in: nothing to read */
 	bool asked;    /* another node is or was asked for it */
+	bool has_fp;   /* out, with want_fp */
+	uint8_t fp[32];
 };
 struct fetch {
 	struct vms_node *n;
@@ -372,6 +383,7 @@ struct fetch {
 	bool issuing;
 	bool own_only; /* a damaged chunk is not looked for at other members */
 	bool patient;  /* AGAIN, not CORRUPT, while some member might still have it whole */
+	bool want_fp; /* fingerprints too: segment headers are read */
 	struct fetch_ent *e;
 };
 
@@ -764,8 +776,13 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg);
 /* ---- collect.c ---- */
 void gc_timer(struct vms_node *n);
 void gc_abort(struct vms_node *n, struct part *p);
-/* An entry of a page changed from a to b (either may be a hole). */
-void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, uint64_t seq);
+/* An entry of a page changed from a to b (either may be a hole); ref: b is a chunk
+ * that was there before. */
+void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bool ref,
+	      uint64_t seq);
+bool places_set(struct places *s, vms_addr a); /* true: it was not set */
+bool places_has(const struct places *s, vms_addr a);
+void places_free(struct places *s);
 
 /* ---- prune.c ---- */
 void prune_timer(struct vms_node *n);

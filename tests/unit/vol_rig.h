@@ -8,6 +8,8 @@
 #define VMS_TESTS_VOL_RIG_H
 
 #include <stdarg.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
@@ -450,6 +452,28 @@ static inline void v_up(unsigned nnodes, unsigned copies, unsigned bits, uint64_
 		for (unsigned i = 0; i < nnodes; i++)
 			rig_gw_connect(&R, g, i);
 	rig_run(&R, 600);
+}
+
+/* Does the test fail with this defect switched on? In a process of its own. */
+static inline bool v_catches(unsigned mutant, void (*test)(void))
+{
+	int st = 0;
+	pid_t pid;
+
+	fflush(stdout);
+	fflush(stderr);
+	pid = fork();
+	if (pid == 0) {
+		unsigned before = CU_get_number_of_failures();
+
+		if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout))
+			_exit(0);
+		R.mutant = mutant;
+		test();
+		_exit(CU_get_number_of_failures() > before ? 1 : 0);
+	}
+	vms_assert(pid > 0 && waitpid(pid, &st, 0) == pid);
+	return !WIFEXITED(st) || WEXITSTATUS(st) == 1;
 }
 
 static inline void v_down(void)

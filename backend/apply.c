@@ -7,6 +7,7 @@
  * write has ended. Replay repeats the same bytes at the same addresses.
  * Keeps invariants 1, 27 (rules A1, A7, B1, B5).
  */
+#include "backend/ctr_list.h"
 #include "backend/node_int.h"
 
 enum job_state { JOB_BASE, JOB_PEER, JOB_WRITE, JOB_RETRY };
@@ -584,23 +585,52 @@ static void ctr_open_start(struct vms_node *n, struct part *p, const struct vms_
 	job_write(n, j);
 }
 
+/* The container's fingerprints are there: the footer with them. */
+static void seal_list(struct vms_node *n, void *arg, int status, const uint8_t *body, size_t bytes,
+		      uint32_t segs, bool any)
+{
+	struct apply_job *j = arg;
+	struct vms_ctr_footer f = {.ctr = j->ctr, .length_bytes = j->write_off,
+				   .nchunks = j->nchunks};
+
+	j->io = false;
+	if (j->dead) {
+		job_free(j);
+		return;
+	}
+	if (status)
+		return; /* closing: apply_abort() frees it */
+	if (any) {
+		f.segs = segs;
+		f.list_bytes = (uint32_t)bytes;
+		f.list_crc = vms_crc32c(0, body, bytes);
+		free(j->buf);
+		j->write_bytes = (1 + vms_ctr_list_blocks(bytes)) * VMS_CHUNK_BYTES;
+		j->buf = calloc(1, j->write_bytes);
+		vms_assert(j->buf);
+		memcpy(j->buf + VMS_CHUNK_BYTES, body, bytes);
+	}
+	vms_ctr_footer_encode(j->buf, &f);
+	job_write(n, j);
+}
+
 static void ctr_seal_start(struct vms_node *n, struct part *p, const struct vms_rec *r)
 {
 	uint64_t number = vms_get_le64(r->meta), length = vms_get_le64(r->meta + 8);
 	struct ctr *c = part_ctr(p, number);
-	struct vms_ctr_footer f = {.ctr = number, .length_bytes = length};
 	struct apply_job *j;
 
 	if (!c || c->state != 1) {
 		p->applied = r->seq;
 		return;
 	}
-	f.nchunks = c->chunks;
 	j = job_new(n, p, r, 1);
 	j->ctr = number;
 	j->write_off = length;
-	vms_ctr_footer_encode(j->buf, &f);
-	job_write(n, j);
+	j->nchunks = c->chunks;
+	j->state = JOB_BASE;
+	j->io = true;
+	ctr_list_read(n, number, c->segs, false, seal_list, j);
 }
 
 static void trim_dropped(void *arg, vms_addr a)

@@ -122,6 +122,9 @@ void vms_ctr_footer_encode(uint8_t out[VMS_CHUNK_BYTES], const struct vms_ctr_fo
 	vms_put_le32(out + 12, f->nchunks);
 	vms_put_le64(out + 16, f->ctr);
 	vms_put_le64(out + 24, f->length_bytes);
+	vms_put_le32(out + 32, f->segs);
+	vms_put_le32(out + 36, f->list_bytes);
+	vms_put_le32(out + 40, f->list_crc);
 	block_seal(out);
 }
 
@@ -132,5 +135,8 @@ int vms_ctr_footer_decode(const uint8_t in[VMS_CHUNK_BYTES], struct vms_ctr_foot
 	f->nchunks = vms_get_le32(in + 12);
 	f->ctr = vms_get_le64(in + 16);
 	f->length_bytes = vms_get_le64(in + 24);
+	f->segs = vms_get_le32(in + 32);
+	f->list_bytes = vms_get_le32(in + 36);
+	f->list_crc = vms_get_le32(in + 40);
 	return 0;
 }

@@ -52,7 +52,15 @@ struct vms_ctr_footer {
 	uint64_t ctr;
 	uint64_t length_bytes; /* of what precedes the footer */
 	uint32_t nchunks;
+	uint32_t segs;	     /* grid segments; with the list only */
+	uint32_t list_bytes; /* fingerprint list behind it (fplists.h); 0: none */
+	uint32_t list_crc;   /* CRC32C of it */
 };
+/* Blocks that a list takes behind the footer. */
+static inline size_t vms_ctr_list_blocks(size_t list_bytes)
+{
+	return (list_bytes + VMS_CHUNK_BYTES - 1) / VMS_CHUNK_BYTES;
+}
 void vms_ctr_footer_encode(uint8_t out[VMS_CHUNK_BYTES], const struct vms_ctr_footer *f);
 int vms_ctr_footer_decode(const uint8_t in[VMS_CHUNK_BYTES], struct vms_ctr_footer *f);
 

@@ -171,6 +171,7 @@ static void check_footer(struct fsck *c, struct fctr *f)
 	uint32_t segs = counted ? f->segs : f->seen_segs;
 	uint64_t chunks = f->segs_damaged && counted ? f->chunks : f->seen_chunks;
 	struct vms_ctr_footer foot;
+	const char *what;
 	int rc = read_block(c, f->number, vms_seg_offset(segs));
 
 	if (!rc)
@@ -188,6 +189,8 @@ static void check_footer(struct fsck *c, struct fctr *f)
 		 foot.nchunks != chunks)
 		REPAIR(c, f, FIX_FOOTER, "container %09" PRIx64 ": its footer does not fit it",
 		       f->number);
+	else if ((what = fsck_list_check(c, f, &foot, segs)))
+		REPAIR(c, f, FIX_FOOTER, "container %09" PRIx64 ": %s", f->number, what);
 }
 
 void fsck_container(struct fsck *c, struct fctr *f)
@@ -260,8 +263,7 @@ static int fix_footer(struct fsck *c, struct fctr *f)
 		.length_bytes = vms_seg_offset(f->segs),
 		.nchunks = (uint32_t)(f->segs_damaged ? f->chunks : f->seen_chunks)};
 
-	vms_ctr_footer_encode(c->block, &foot);
-	return c->io->write(c->io->ctx, f->number, foot.length_bytes, c->block, VMS_CHUNK_BYTES);
+	return fsck_footer_write(c, f, &foot, f->segs);
 }
 
 /* From the segments. Shared when in doubt: then only a round of the whole cluster

@@ -58,6 +58,12 @@ struct fctr *fsck_ctr(struct fsck *c, uint64_t number, bool make);
 void fsck_problem(struct fsck *c, enum vms_fsck_class class, struct fctr *f, unsigned fix,
 		  const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void fsck_container(struct fsck *c, struct fctr *f);
+/* The fingerprint list behind a footer (fplists.h), from the segment headers; the
+ * caller frees it. any: some fingerprint is known. */
+uint8_t *fsck_list_make(struct fsck *c, struct fctr *f, uint32_t segs, size_t *bytes, bool *any);
+const char *fsck_list_check(struct fsck *c, struct fctr *f, const struct vms_ctr_footer *foot,
+			    uint32_t segs);
+int fsck_footer_write(struct fsck *c, struct fctr *f, struct vms_ctr_footer *foot, uint32_t segs);
 /* Everything found repairable, in one go. */
 int fsck_repair(struct fsck *c);
 

@@ -18,7 +18,7 @@ fuzz-libfuzzer:
 	clang -std=gnu11 -O1 -g -msse4.2 -mpclmul -D_GNU_SOURCE -DVMS_LIBFUZZER -Iinclude -I. \
 		-fsanitize=fuzzer,address,undefined -o $(B)/tests/libfuzzer_$(T) \
 		tests/fuzz/fuzz_$(T).c backend/record.c backend/ctr.c backend/meta.c \
-		backend/pages.c backend/wal.c utils/lib/err.c utils/lib/crc32c.c -lisal
+		backend/pages.c backend/wal.c backend/fplists.c utils/lib/err.c utils/lib/crc32c.c -lisal
 	$(B)/tests/libfuzzer_$(T) -max_total_time=$(SECONDS_MAX) -max_len=65536 \
 		$(B)/fuzz-new/$(T) tests/fuzz/corpus/$(T)
 

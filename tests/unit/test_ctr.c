@@ -78,7 +78,7 @@ static void each_damaged_byte_is_found(void)
 {
 	struct vms_seg s = make_seg(64), d;
 	struct vms_ctr_header hd, h = {.ctr = 1};
-	struct vms_ctr_footer fd, f = {1, 4096, 2};
+	struct vms_ctr_footer fd, f = {1, 4096, 2, 1, 24, 5};
 	unsigned missed = 0;
 
 	vms_seg_encode(block, &s);
@@ -104,13 +104,18 @@ static void each_damaged_byte_is_found(void)
 
 static void footer_comes_back(void)
 {
-	struct vms_ctr_footer f = {12, 1ull << 26, 16000}, d;
+	struct vms_ctr_footer f = {12, 1ull << 26, 16000, 256, 128 << 10, 0xabcdef01}, d;
 
 	vms_ctr_footer_encode(block, &f);
 	CU_ASSERT_EQUAL(vms_ctr_footer_decode(block, &d), 0);
 	CU_ASSERT_EQUAL(d.ctr, 12);
 	CU_ASSERT_EQUAL(d.length_bytes, 1ull << 26);
 	CU_ASSERT_EQUAL(d.nchunks, 16000);
+	CU_ASSERT_EQUAL(d.segs, 256);
+	CU_ASSERT_EQUAL(d.list_bytes, 128 << 10);
+	CU_ASSERT_EQUAL(d.list_crc, 0xabcdef01);
+	CU_ASSERT_EQUAL(vms_ctr_list_blocks(d.list_bytes), 32);
+	CU_ASSERT_EQUAL(vms_ctr_list_blocks(1), 1);
 }
 
 static void grid_names_the_header_of_each_chunk(void)

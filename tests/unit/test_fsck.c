@@ -7,6 +7,7 @@
 
 #include "backend/ctr.h"
 #include "backend/disk_posix.h"
+#include "backend/fplists.h"
 #include "backend/pages.h"
 #include "backend/wal.h"
 #include "tests/unit/cunit.h"
@@ -85,10 +86,12 @@ static void commit(struct vms_meta_batch *b)
  * container that is another node's, three writes in the log behind the tail. */
 static void setup(void)
 {
-	static uint8_t file[4096 * (1 + 65 + 1)], data[4096];
+	static uint8_t file[4096 * (1 + 65 + 2)], data[4096];
+	uint8_t *list = file + vms_seg_offset(1) + 4096;
 	struct vms_wal_conf wc = {.node_id = 9, .cluster_uuid = "0123456789abcde"};
 	struct vms_ctr_header h = {.partition = PART, .epoch = 4, .incarnation = 6};
-	struct vms_ctr_footer foot = {.nchunks = NCHUNKS, .length_bytes = vms_seg_offset(1)};
+	struct vms_ctr_footer foot = {.nchunks = NCHUNKS, .length_bytes = vms_seg_offset(1),
+				      .segs = 1};
 	struct vms_page_key k = {PART, 7, 11, 1};
 	struct vms_iov iov = {file, sizeof(file)};
 	struct vms_wal_tail tail = {0};
@@ -109,7 +112,6 @@ static void setup(void)
 	memcpy(h.cluster_uuid, wc.cluster_uuid, 16);
 	memset(file, 0, sizeof(file));
 	vms_ctr_header_encode(file, &h);
-	vms_ctr_footer_encode(file + vms_seg_offset(1), &foot);
 	s = (struct vms_seg){.ctr = ctr, .offset_bytes = (uint32_t)vms_seg_offset(0), .n = NCHUNKS};
 	for (unsigned i = 0; i < NCHUNKS; i++) {
 		uint8_t *p = file + vms_seg_chunk_offset(0, i);
@@ -119,8 +121,21 @@ static void setup(void)
 		to[i] = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(0, i));
 		s.e[i] = (struct vms_seg_entry){
 			.addr = to[i], .crc = vms_crc32c(0, p, 4096), .valid = 0xff};
+		/* the last two have fingerprints */
+		s.e[i].has_fp = i >= NCHUNKS - 2;
+		if (s.e[i].has_fp) {
+			struct vms_fp *fp = vms_fp_open(NULL, 0);
+
+			vms_fp_chunk(fp, p, 4096, s.e[i].fp);
+			vms_fp_close(fp);
+			memcpy(list + 8 + 8 * i, s.e[i].fp, 8);
+		}
 	}
+	list[0] = NCHUNKS;
 	vms_seg_encode(file + 4096, &s);
+	foot.list_bytes = (uint32_t)vms_fplist_bytes(1, NCHUNKS);
+	foot.list_crc = vms_crc32c(0, list, foot.list_bytes);
+	vms_ctr_footer_encode(file + vms_seg_offset(1), &foot);
 	index[NCHUNKS] = 100;
 	to[NCHUNKS] = vms_addr_make(vms_ctr_first(PART + 1, PART_BITS) + 1, 8192);
 	mem.disk.ops->ctr_write(&mem, ctr, 0, &iov, 1, 1);
@@ -199,7 +214,7 @@ static void sound_node_is_sound(void)
 	CU_ASSERT_EQUAL(result.files, 1);
 	CU_ASSERT_EQUAL(result.leftover, 0);
 	CU_ASSERT_EQUAL(result.log_records, 3);
-	CU_ASSERT_EQUAL(result.container_bytes, 4096 * 67);
+	CU_ASSERT_EQUAL(result.container_bytes, 4096 * 68);
 	CU_ASSERT_EQUAL(writes, 0);
 	teardown();
 }
@@ -345,6 +360,24 @@ static void derived_state_is_rebuilt(void)
 	repairs("footer does not fit", 1);
 	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
 
+	/* the list behind it: damaged, another one than the segments say */
+	{
+		uint8_t *list = file() + vms_seg_offset(1) + 4096, sound[64];
+		struct vms_ctr_footer f;
+
+		memcpy(sound, list, sizeof(sound));
+		list[40] ^= 1;
+		repairs("fingerprint list is damaged", 1);
+		CU_ASSERT_EQUAL(memcmp(sound, list, sizeof(sound)), 0);
+		list[40] ^= 1;
+		CU_ASSERT_EQUAL(vms_ctr_footer_decode(was, &f), 0);
+		f.list_crc = vms_crc32c(0, list, f.list_bytes);
+		vms_ctr_footer_encode(file() + vms_seg_offset(1), &f);
+		repairs("fingerprint list differs", 1);
+		CU_ASSERT_EQUAL(memcmp(sound, list, sizeof(sound)), 0);
+		CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
+	}
+
 	/* entry in the index: wrong count, damaged, gone; sealed, since there is a footer */
 	kv = kv_of('C');
 	memcpy(was, kv->val, 44);
@@ -481,6 +514,10 @@ static void deep_reads_everything(void)
 	setup();
 	f = file();
 	CU_ASSERT_EQUAL(vms_seg_decode(f + 4096, ctr, 4096, &s), 0);
+	/* sealed by a release that wrote no lists */
+	vms_ctr_footer_encode(f + vms_seg_offset(1),
+			      &(struct vms_ctr_footer){.ctr = ctr, .nchunks = NCHUNKS,
+						       .length_bytes = vms_seg_offset(1)});
 	h = vms_fp_open("01234567890123456789012345678901", 32);
 	vms_fp_chunk(h, f + vms_seg_chunk_offset(0, 4), 4096, fp);
 	vms_fp_close(h);

@@ -5,10 +5,20 @@
 
 int main(int argc, char **argv)
 {
-	static const struct cmd *const subs[] = {&cmd_volume, &cmd_snap, &cmd_stats, &cmd_trace, &cmd_status,
-						 &cmd_estimate, &cmd_fsck, NULL};
+	static const struct cmd *const subs[] = {
+		&cmd_volume,
+		&cmd_snap,
+		&cmd_clone,
+		&cmd_domain,
+		&cmd_stats,
+		&cmd_trace,
+		&cmd_status,
+		&cmd_estimate,
+		&cmd_fsck,
+		NULL,
+	};
 	const struct cmd root = {.name = "vmstore",
-				 .brief = "Volumes, statistics and traces of a VMStore cluster",
+				 .brief = "Volumes, snapshots, space and statistics of a VMStore cluster",
 				 .sub = subs};
 
 	return cmd_main(&root,

@@ -94,7 +94,30 @@ refuses 1 "node3" ring drain
 cluster_start || fail "node3 does not start again"
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well after node3's restart"
 
-# ---- delete with a node down, then with it back; the space comes back ----
+# ---- snapshots, clones, domains: what is refused and why (contents: snap.sh) ----
+refuses 2 "VOLUME@SNAP" vmstore snap create t
+refuses 1 "no volume 'nix'" vmstore snap create nix@s
+vmstore snap create t@s1 t@s2 > /dev/null || fail "snap create while open on both gateways"
+refuses 1 "exists already" vmstore snap create t@s1
+refuses 1 "open on gateway" vmstore snap rollback t@s1 --yes
+refuses 2 "--yes" vmstore snap rollback t@s1
+vmstore clone t@s1 t-clone --size 256M > /dev/null || fail "clone"
+refuses 1 "clone: t-clone" vmstore snap rm t@s1
+refuses 1 "no snapshot matches" vmstore snap rm "t@daily-*"
+refuses 1 "no snapshot 't@nix'" vmstore snap rm t@nix
+vmstore clone ls t@s1 --json | grep -q '"name": "t-clone"' || fail "clone ls"
+[ "$(vmstore clone ls t@s2 | wc -l)" = 1 ] || fail "clone ls of a snapshot without clones"
+vmstore snap rm "t@*" --dry-run | grep -q '^t@s2$' || fail "snap rm --dry-run"
+refuses 1 "t@s1 is kept" vmstore snap rm "t@*"
+[ "$(vmstore snap ls t | wc -l)" = 2 ] || fail "snap rm with a pattern"
+vmstore domain create red > /dev/null || fail "domain create"
+vmstore volume create r --size 64M --domain red --dedup off > /dev/null || fail "volume in a domain"
+refuses 1 "1 volume is in it (r)" vmstore domain rm red
+vmstore volume set r dedup=on > /dev/null || fail "volume set"
+vmstore volume info r --json | grep -q '"dedup": true' || fail "dedup is not on"
+refuses 2 "dedup=on" vmstore volume set r colour=red
+
+# ---- delete: refusals, then with a node down ----
 for g in 1 2; do
 	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --op delete --mode logicalunit --tid 1 --lun 1 ||
 		fail "tgtadm delete of the LUN on gateway $g"
@@ -102,16 +125,20 @@ done
 rm -f "$IT_DIR/c/luns"
 wait_for 10 sh -c "'$B/bin/vmstore' -c '$conf' volume info t --json | grep -q '\"open\": \[\]'" ||
 	fail "closed on both gateways, but still open in the catalog"
+refuses 1 "--snapshots" vmstore volume rm t
+refuses 1 "1 clone (t-clone)" vmstore volume rm t --snapshots
 proc_kill node2
 refuses 3 "down" ring status
-refuses 1 "Run the same command again" vmstore volume rm t
-vmstore volume ls | grep -q 't .*deleting' || fail "the volume is not marked as being deleted"
+refuses 1 "node2" vmstore snap create t@s3 --timeout 200ms
+vmstore volume rm t-clone > /dev/null || fail "rm of a clone with a node down"
+vmstore volume rm t --snapshots > /dev/null || fail "rm with a node down"
+refuses 1 "no volume 't'" vmstore volume info t
 cluster_start || fail "node2 does not start again"
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well again"
-vmstore volume rm t > /dev/null || fail "rm does not go on"
-refuses 1 "no volume 't'" vmstore volume info t
-vmstore volume rm a > /dev/null || fail "rm of a volume that was never written"
+vmstore volume rm a r > /dev/null || fail "rm of volumes that were never written"
+vmstore domain rm red > /dev/null || fail "domain rm"
 [ "$(vmstore volume ls | wc -l)" = 1 ] || fail "volumes are left"
+[ "$(vmstore snap ls | wc -l)" = 1 ] || fail "snapshots are left"
 
 # ---- clean stop, check of the folders ----
 cluster_stop

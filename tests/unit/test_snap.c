@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Snapshots as the tool makes them: the steps of a barrier and their order, gateways
- * that veto, close, die, say nothing, nodes that fail, tools that are killed. */
+/* Snapshots and what grows from them: the steps of a barrier and their order, gateways
+ * that veto, close, die, say nothing, nodes that fail, tools that are killed; delete,
+ * clone, roll back. */
 #include <inttypes.h>
 #include <time.h>
 
-#define CATALOG "127.0.3.2:13431"
-#define NODE	"127.0.3.2:13432"
 #include "tests/unit/tool_rig.h"
 #include "utils/tool/barrier.h"
+#include "utils/tool/branch.h"
+#include "utils/tool/move.h"
 #include "utils/tool/snap.h"
-
-#define BAD_NODE "127.0.3.2:13439" /* nobody listens */
 
 static struct barrier_report rep;
 
@@ -21,17 +20,6 @@ static int snapshot(const char *name, uint32_t try_ms)
 
 	CU_ASSERT_EQUAL_FATAL(vms_cat_snap_name_split(name, volume, snap, &e), 0);
 	return barrier_snapshot(&t, volume, snap, try_ms, &s, &rep, &e);
-}
-
-static size_t count(const char *prefix)
-{
-	struct tool_kvs kv;
-	size_t n;
-
-	CU_ASSERT_EQUAL(tool_range(&t, prefix, &kv, &e), 0);
-	n = kv.n;
-	tool_kvs_free(&kv);
-	return n;
 }
 
 static struct vms_cat_snap get(const char *volume, size_t i)
@@ -192,7 +180,7 @@ static void a_silent_gateway_that_lives_fails_it(void)
 
 static void a_node_that_fails_is_named(void)
 {
-	struct vms_cat_node n = {.id = 2, .name = "n2", .address = BAD_NODE, .weight = 100};
+	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100};
 	struct vms_cat_volume a;
 
 	begin(4);
@@ -206,6 +194,7 @@ static void a_node_that_fails_is_named(void)
 	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
 	CU_ASSERT_EQUAL(rep.attempts, 1);
 	/* one that is down stops nobody's writes */
+	snprintf(n.address, sizeof(n.address), "%s", rig_nobody);
 	put("node/00000002", vms_cat_node_encode(&n));
 	seen->gw[1].stopped = 0;
 	CU_ASSERT_EQUAL(snapshot("a@t", 100), VMS_E_DISCONNECTED);
@@ -231,7 +220,7 @@ static void lost_answers_change_nothing(void)
 		is_clean("a", (size_t)i);
 	}
 	gateway_start(1, &a, RIG_GW_GOOD);
-	for (int i = 1; i <= 6; i++) { /* of the gateway's too */
+	for (int i = 1; i <= 4; i++) { /* of the gateway's too */
 		char name[16];
 
 		snprintf(name, sizeof(name), "a@g%d", i);
@@ -309,7 +298,7 @@ static void killed_at_any_point_it_can_be_repeated(void)
 	begin(4);
 	a = create("a", 1u << 30);
 	gateway_start(1, &a, RIG_GW_GOOD);
-	for (int i = 0; i < 25; i++) {
+	for (int i = 0; i < 16; i++) {
 		char name[16];
 		pid_t tool;
 
@@ -321,11 +310,11 @@ static void killed_at_any_point_it_can_be_repeated(void)
 			struct vms_cat_snap s;
 			struct tool own;
 
-			if (!tool_open(&own, "killed", "/dev/null", CATALOG, &m))
+			if (!tool_open(&own, "killed", "/dev/null", rig_catalog, &m))
 				(void)barrier_snapshot(&own, "a", name, 5000, &s, &r, &m);
 			_exit(0);
 		}
-		usleep((useconds_t)(1000 * i));
+		usleep((useconds_t)(1500 * i));
 		kill(tool, SIGKILL);
 		waitpid(tool, NULL, 0);
 		make_old("a");
@@ -336,6 +325,376 @@ static void killed_at_any_point_it_can_be_repeated(void)
 			CU_ASSERT_EQUAL(snapshot(name, 5000), 0);
 		}
 		is_clean("a", (size_t)i + 1);
+	}
+	end();
+}
+
+/* ---- delete, roll back, clone, shrink ---- */
+
+static struct snap_fate fate[400];
+
+/* Deletes all of the volume's snapshots whose name begins so. */
+static int rm(const char *volume, const char *begin_with)
+{
+	struct snaps l;
+	size_t n = 0;
+	int rc;
+
+	CU_ASSERT_EQUAL(snaps_load(&t, volume, &l, &e), 0);
+	for (size_t i = 0; i < l.n; i++)
+		if (!strncmp(l.d[i].s.name, begin_with, strlen(begin_with)))
+			l.d[n++] = l.d[i];
+	CU_ASSERT_FATAL(n && n < 400);
+	rc = snaps_remove(&t, l.d, n, fate, &e);
+	snaps_free(&l);
+	return rc;
+}
+
+static struct vms_cat_volume clone_of(const char *volume, const char *snap, const char *name,
+				      uint64_t size)
+{
+	struct vms_cat_volume v;
+
+	CU_ASSERT_EQUAL(move_clone(&t, volume, snap, name, size, &v, &e), 0);
+	return v;
+}
+
+static int roll(const char *volume, const char *snap)
+{
+	struct volume_move mv = {.volume = volume, .what = "rolled back", .snap = snap};
+	struct vms_cat_volume v;
+
+	return move_volume(&t, &mv, &v, &e);
+}
+
+static struct vms_cat_branch branch(uint64_t id)
+{
+	struct vms_cat_volume none = {.lineage = 1};
+	struct branch_info b;
+
+	CU_ASSERT_EQUAL(branch_get(&t, id, &none, &b, &e), 0);
+	CU_ASSERT(b.mod_revision);
+	return b.b;
+}
+
+static void deleting_touches_the_catalog_only(void)
+{
+	begin(4);
+	create("a", 1u << 30);
+	create("a2", 1u << 30);
+	for (int i = 0; i < 150; i++) { /* more than one transaction takes */
+		char name[16];
+
+		snprintf(name, sizeof(name), "a@s%d", i);
+		CU_ASSERT_EQUAL(snapshot(name, 1000), 0);
+	}
+	CU_ASSERT_EQUAL(snapshot("a@keep", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a2@s1", 1000), 0);
+	seen->floors = 0;
+	seen->drop_txn_answer = 2;
+	CU_ASSERT_EQUAL(rm("a", "s"), 0);
+	for (int i = 0; i < 150; i++)
+		CU_ASSERT(fate[i].gone && !fate[i].status);
+	CU_ASSERT(seen->floors == 0 && seen->trims == 0);
+	is_clean("a", 1);
+	is_clean("a2", 1);
+	CU_ASSERT_EQUAL(branch(look("a").branch).state, BRANCH_LIVE);
+	end();
+}
+
+static void an_exported_snapshot_is_kept(void)
+{
+	struct vms_cat_gateway g = {.id = 4, .name = "g4", .incarnation = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_open o;
+
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	o = (struct vms_cat_open){.id = look("a").id, .snap_gen = get("a", 0).snap_gen, .gateway = 4,
+				  .incarnation = 1};
+	put("gateway/00000004", vms_cat_gateway_encode(&g));
+	vms_cat_key_snapopen(key, o.id, o.snap_gen, 4);
+	put(key, vms_cat_open_encode(&o));
+	CU_ASSERT_EQUAL(rm("a", "s"), 0);
+	CU_ASSERT(!fate[0].gone && fate[0].status == VMS_E_OPEN && strstr(fate[0].why.text, "g4"));
+	CU_ASSERT(fate[1].gone);
+	is_clean("a", 1); /* its state is as before */
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(look("a").state, VOLUME_READY);
+	put(key, NULL);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), 0);
+	CU_ASSERT_EQUAL(count("snap/"), 0);
+	end();
+}
+
+static void a_clone_keeps_its_snapshot(void)
+{
+	struct vms_cat_volume a, c;
+	struct vms_cat_branch b;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	seen->floors = 0;
+	c = clone_of("a", "s1", "c", 2u << 30);
+	CU_ASSERT(c.lineage == a.lineage && c.branch != a.branch && c.id == c.branch);
+	CU_ASSERT(memcmp(c.uuid, a.uuid, 16) && c.size_bytes == 2u << 30);
+	CU_ASSERT(c.write_ack == a.write_ack && !strcmp(c.parent, "a@s1"));
+	CU_ASSERT(look("c").barrier == VMS_BARRIER_NONE && look("c").state == VOLUME_READY);
+	/* every node knew the branch before the volume could be opened */
+	CU_ASSERT(seen->floors == 1 && seen->branch == c.branch);
+	b = branch(c.branch);
+	CU_ASSERT(b.owner == c.id && b.nancestors == 1 && b.state == BRANCH_LIVE);
+	CU_ASSERT(b.ancestor[0].branch == a.branch && b.ancestor[0].snap_gen == a.snap_gen);
+	/* beyond the snapshot's end the clone shows nothing of its parent */
+	CU_ASSERT_EQUAL(b.ancestor[0].limit_chunks, (1u << 30) / VMS_CHUNK_BYTES);
+	CU_ASSERT_EQUAL(rm("a", "s"), 0);
+	CU_ASSERT(!fate[0].gone && fate[0].status == VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(fate[0].why.text, ": c;"));
+	CU_ASSERT(fate[1].gone);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "vmstore clone ls a"));
+	CU_ASSERT(look("a").state == VOLUME_READY);
+	is_clean("a", 1);
+	/* without it everything may go */
+	CU_ASSERT_EQUAL(volume_delete(&t, "c", false, &e), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "--snapshots"));
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), 0);
+	CU_ASSERT(count("volume/") == 0 && count("snap/") == 0);
+	CU_ASSERT_EQUAL(branch(a.branch).state, BRANCH_DEAD);
+	end();
+}
+
+static void clones_are_refused_in_words(void)
+{
+	struct vms_cat_volume v;
+
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "none", "c", 0, &v, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(move_clone(&t, "b", "s", "c", 0, &v, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "s", "a", 0, &v, &e), VMS_E_EXIST);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "s", "c", 1u << 20, &v, &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "s", "-c", 0, &v, &e), VMS_E_INVAL);
+	leave_behind("young", 60);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "young", "c", 0, &v, &e), VMS_E_BUSY);
+	CU_ASSERT_EQUAL(count("volume/"), 1);
+	end();
+}
+
+static void rolling_back_moves_to_a_new_branch(void)
+{
+	struct vms_cat_volume a, now;
+	struct vms_cat_branch b;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 30, false, &old, &e), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	open_by(a.id, true);
+	CU_ASSERT_EQUAL(roll("a", "s1"), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(look("a").branch, a.branch);
+	open_by(a.id, false);
+	seen->floors = 0;
+	CU_ASSERT_EQUAL(roll("a", "s1"), 0);
+	now = look("a");
+	CU_ASSERT(now.id == a.id && now.branch != a.branch && now.size_bytes == 1u << 30);
+	CU_ASSERT(now.snap_gen == a.snap_gen + 3 && now.lun_fence == a.lun_fence + 1);
+	CU_ASSERT(now.barrier == VMS_BARRIER_NONE && !memcmp(now.uuid, a.uuid, 16));
+	CU_ASSERT(seen->floors == 2 && seen->branch == now.branch);
+	b = branch(now.branch);
+	CU_ASSERT(b.nancestors == 1 && b.ancestor[0].branch == a.branch && b.owner == a.id);
+	CU_ASSERT_EQUAL(b.ancestor[0].snap_gen, a.snap_gen);
+	/* the old branch lives for its snapshots, and dies with the last */
+	CU_ASSERT_EQUAL(branch(a.branch).state, BRANCH_LIVE);
+	CU_ASSERT_EQUAL(rm("a", "s1"), 0);
+	CU_ASSERT_EQUAL(branch(a.branch).state, BRANCH_LIVE);
+	CU_ASSERT_EQUAL(rm("a", "s2"), 0);
+	CU_ASSERT_EQUAL(branch(a.branch).state, BRANCH_DEAD);
+	CU_ASSERT_EQUAL(branch(now.branch).state, BRANCH_LIVE);
+	CU_ASSERT_EQUAL(roll("a", "s1"), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	CU_ASSERT_EQUAL(branch(now.branch).state, BRANCH_DEAD);
+	end();
+}
+
+static void a_branch_has_at_most_eight_ancestors(void)
+{
+	struct vms_cat_volume v;
+	struct vms_cat_branch b;
+
+	begin(4);
+	create("a", 1u << 30);
+	for (int i = 0; i < 8; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "a@s%d", i);
+		CU_ASSERT_EQUAL(snapshot(name, 1000), 0);
+		CU_ASSERT_EQUAL(roll("a", name + 2), 0);
+	}
+	b = branch(look("a").branch);
+	CU_ASSERT_EQUAL(b.nancestors, 8);
+	for (int i = 1; i < 8; i++) /* nodes rely on it */
+		CU_ASSERT(b.ancestor[i].branch < b.ancestor[i - 1].branch);
+	CU_ASSERT_EQUAL(snapshot("a@t", 1000), 0);
+	CU_ASSERT_EQUAL(roll("a", "t"), VMS_E_FULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "vmstore export"));
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "t", "c", 0, &v, &e), VMS_E_FULL);
+	is_clean("a", 9);
+	/* to an older one it still works, and the list is that one's */
+	CU_ASSERT_EQUAL(roll("a", "s0"), 0);
+	CU_ASSERT_EQUAL(branch(look("a").branch).nancestors, 1);
+	end();
+}
+
+static void shrinking_below_a_snapshot_moves(void)
+{
+	struct vms_cat_volume a, now;
+	struct vms_cat_branch b;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	seen->floors = 0;
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 20, false, &old, &e), VMS_E_INVAL);
+	seen->fail_floor = VMS_E_IO; /* every node has to stop the old number */
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 20, true, &old, &e), VMS_E_IO);
+	CU_ASSERT(look("a").size_bytes == 1u << 30 && look("a").branch == a.branch);
+	is_clean("a", 1);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 20, true, &old, &e), 0);
+	now = look("a");
+	CU_ASSERT(seen->trims == 0 && old == 1u << 30);
+	CU_ASSERT(now.size_bytes == 1u << 20 && now.branch != a.branch && now.state == VOLUME_READY);
+	b = branch(now.branch);
+	CU_ASSERT_EQUAL(b.ancestor[0].limit_chunks, (1u << 20) / VMS_CHUNK_BYTES);
+	CU_ASSERT(b.ancestor[0].branch == a.branch && b.ancestor[0].snap_gen < now.snap_gen);
+	/* what it cut off stays away when it grows, for its clones too */
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 30, false, &old, &e), 0);
+	CU_ASSERT_EQUAL(snapshot("a@t", 1000), 0);
+	b = branch(clone_of("a", "t", "c", 0).branch);
+	CU_ASSERT_EQUAL(b.nancestors, 2);
+	CU_ASSERT_EQUAL(b.ancestor[1].limit_chunks, (1u << 20) / VMS_CHUNK_BYTES);
+	/* the failed attempt's branch is dead, those in use are not */
+	CU_ASSERT_EQUAL(branch(a.branch + 1).state, BRANCH_DEAD);
+	CU_ASSERT_EQUAL(branch(a.branch).state, BRANCH_LIVE);
+	CU_ASSERT_EQUAL(branch(now.branch).state, BRANCH_LIVE);
+	end();
+}
+
+static void lost_answers_make_no_second_clone(void)
+{
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	for (int i = 1; i <= 2; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		seen->drop_txn_answer = i;
+		clone_of("a", "s", name, 0);
+		seen->drop_txn_answer = 0;
+		CU_ASSERT(count("volume/") == (size_t)i + 1 && count("branch/") == (size_t)i + 1);
+		CU_ASSERT_EQUAL(look(name).barrier, VMS_BARRIER_NONE);
+	}
+	for (int i = 1; i <= 2; i++) {
+		seen->drop_txn_answer = i;
+		CU_ASSERT_EQUAL(roll("a", "s"), 0);
+		seen->drop_txn_answer = 0;
+		CU_ASSERT_EQUAL(count("branch/"), (size_t)i + 3);
+	}
+	is_clean("a", 1);
+	end();
+}
+
+/* What an admin's commands are made of, each killed after a while, then repeated. */
+static int act(struct tool *own, int what)
+{
+	struct volume_move mv = {.volume = "a", .what = "rolled back", .snap = "s"};
+	struct vms_cat_volume v;
+	struct vms_errmsg m;
+	uint64_t old;
+
+	switch (what) {
+	case 0:
+		return move_volume(own, &mv, &v, &m);
+	case 1:
+		return move_clone(own, "a", "s", "c", 0, &v, &m);
+	case 2:
+		return volume_delete(own, "c", true, &m);
+	default:
+		return volume_resize(own, "a", 1u << 20, true, &old, &m);
+	}
+}
+
+/* A branch is live when its volume or a snapshot is on it, and else dead. */
+static void branches_are_settled(void)
+{
+	struct branches all;
+	struct snaps l;
+
+	CU_ASSERT_EQUAL(branches_load(&t, &all, &e), 0);
+	CU_ASSERT_EQUAL(snaps_load(&t, "", &l, &e), 0);
+	VMS_VEC_FOREACH(&all, b) {
+		bool used = false;
+		static const char *const names[] = {"a", "c"};
+
+		for (int i = 0; i < 2; i++) {
+			struct volume_view v;
+
+			used |= !volume_load(&t, names[i], &v, &e) && v.v.branch == b->b.branch;
+			volume_free(&v);
+		}
+		VMS_VEC_FOREACH(&l, s)
+			used |= s->s.branch == b->b.branch;
+		CU_ASSERT_EQUAL(b->b.state, used ? BRANCH_LIVE : BRANCH_DEAD);
+	}
+	branches_free(&all);
+	snaps_free(&l);
+}
+
+static void what_is_killed_can_be_repeated(void)
+{
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	for (int i = 0; i < 24; i++) {
+		int what = i % 4;
+		struct volume_view v;
+		pid_t tool = fork();
+
+		if (!tool) {
+			struct vms_errmsg m;
+			struct tool own;
+
+			if (!tool_open(&own, "killed", "/dev/null", rig_catalog, &m))
+				(void)act(&own, what);
+			_exit(0);
+		}
+		usleep((useconds_t)(700 * (i / 4) + 1500));
+		kill(tool, SIGKILL);
+		waitpid(tool, NULL, 0);
+		/* a barrier without a snapshot: nobody knows its age, so it is waited for */
+		for (int k = 0; k < 2; k++) {
+			if (!volume_load(&t, k ? "c" : "a", &v, &e) && v.v.barrier) {
+				CU_ASSERT_EQUAL(barrier_abandon(&t, v.v.name, v.v.barrier_id, &e), 0);
+			}
+			volume_free(&v);
+		}
+		/* once more, unless a clone was made or deleted already */
+		if (what == 0 || what == 3 ||
+		    volume_load(&t, "c", &v, &e) != (what == 1 ? 0 : VMS_E_NOENT)) {
+			CU_ASSERT_EQUAL(act(&t, what), 0);
+		}
+		CU_ASSERT_EQUAL(branches_settle(&t, "a", &e), 0);
+		branches_are_settled();
 	}
 	end();
 }
@@ -352,10 +711,19 @@ static const struct vms_test tests[] = {
 	VMS_TEST(lost_answers_change_nothing),
 	VMS_TEST(what_a_dead_tool_left_is_given_up),
 	VMS_TEST(killed_at_any_point_it_can_be_repeated),
+	VMS_TEST(deleting_touches_the_catalog_only),
+	VMS_TEST(an_exported_snapshot_is_kept),
+	VMS_TEST(a_clone_keeps_its_snapshot),
+	VMS_TEST(clones_are_refused_in_words),
+	VMS_TEST(rolling_back_moves_to_a_new_branch),
+	VMS_TEST(a_branch_has_at_most_eight_ancestors),
+	VMS_TEST(shrinking_below_a_snapshot_moves),
+	VMS_TEST(lost_answers_make_no_second_clone),
+	VMS_TEST(what_is_killed_can_be_repeated),
 };
 
 int main(void)
 {
 	rig_init();
-	return vms_test_main_("utils/tool/barrier", tests, sizeof(tests) / sizeof(tests[0]));
+	return vms_test_main_("utils/tool/snap", tests, sizeof(tests) / sizeof(tests[0]));
 }

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What vmstore does with volumes, against a catalog and a storage node that a
  * child process plays. */
-#define CATALOG "127.0.3.1:13431"
-#define NODE	"127.0.3.1:13432"
 #include "tests/unit/tool_rig.h"
+#include "utils/tool/domain.h"
 
 static void create_gives_identity_and_counts_branches(void)
 {
@@ -40,28 +39,60 @@ static void a_lost_answer_creates_no_second_volume(void)
 	struct vms_cat_volume v;
 
 	begin(4);
-	seen->drop_txn_answer = true;
+	seen->drop_txn_answer = 1;
 	v = create("a", 4096);
 	CU_ASSERT(v.branch == 7 && !memcmp(look("a").uuid, v.uuid, 16));
 	end();
 }
 
-static void delete_fences_trims_and_forgets(void)
+static struct vms_cat_branch branch(uint64_t id)
+{
+	struct vms_cat_branch b = {.state = 0};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_kv c;
+	struct tool_kvs kv;
+
+	vms_cat_key_branch(key, id);
+	CU_ASSERT_EQUAL(tool_get(&t, key, &kv, &e), 0);
+	if (kv.n) {
+		c = tool_cat_kv(&kv.d[0]);
+		CU_ASSERT_EQUAL(vms_cat_branch_decode(&c, &b, &e), 0);
+	}
+	tool_kvs_free(&kv);
+	return b;
+}
+
+static void delete_changes_the_catalog_only(void)
 {
 	struct volume_view v;
 	struct vms_cat_volume a;
 
 	begin(4);
 	a = create("a", 1u << 20);
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), 0);
-	CU_ASSERT(seen->floors == 1 && seen->trims == 1 && !seen->trims_before_floor);
-	CU_ASSERT(seen->branch == a.branch && seen->lun_fence == a.lun_fence + 1);
-	CU_ASSERT(seen->extent == 0 && seen->aux == 0);
+	put("loss/0000000000000007", strdup("3"));
+	put("lossack/0000000000000007/port", strdup("3"));
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	CU_ASSERT(seen->floors == 0 && seen->trims == 0);
 	CU_ASSERT_EQUAL(volume_load(&t, "a", &v, &e), VMS_E_NOENT);
 	volume_free(&v);
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), VMS_E_NOENT);
+	/* nodes learn from it that its pages may go */
+	CU_ASSERT_EQUAL(branch(a.branch).state, 2);
+	CU_ASSERT_EQUAL(count("loss"), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), VMS_E_NOENT);
 	/* the number is not used again */
 	CU_ASSERT_EQUAL(create("a", 4096).branch, a.branch + 1);
+	end();
+}
+
+static void delete_of_an_old_volume_leaves_a_dead_branch(void)
+{
+	struct vms_cat_volume a;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	put("branch/0000000000000007", NULL);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	CU_ASSERT(branch(a.branch).state == 2 && branch(a.branch).lineage == a.lineage);
 	end();
 }
 
@@ -72,10 +103,10 @@ static void delete_is_refused_while_open(void)
 	begin(4);
 	a = create("a", 1u << 20);
 	open_by(a.branch, true);
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), VMS_E_OPEN);
-	CU_ASSERT(look("a").state == VOLUME_READY && !seen->trims);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), VMS_E_OPEN);
+	CU_ASSERT(look("a").state == VOLUME_READY && branch(a.branch).state == 1);
 	open_by(a.branch, false);
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
 	end();
 }
 
@@ -84,14 +115,63 @@ static void delete_goes_on_where_it_stopped(void)
 	struct vms_cat_volume v;
 
 	begin(4);
-	create("a", 1u << 20);
-	seen->fail_trim = VMS_E_BUSY;
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), VMS_E_BUSY);
-	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "again"));
-	CU_ASSERT_EQUAL(look("a").state, VOLUME_DELETING);
+	v = create("a", 1u << 20);
+	v.state = VOLUME_DELETING; /* as a tool leaves it that dies */
+	put("volume/a", vms_cat_volume_encode(&v));
 	CU_ASSERT_EQUAL(volume_create(&t, "a", 4096, 0, &v, &e), VMS_E_EXIST);
-	CU_ASSERT_EQUAL(volume_delete(&t, "a", &e), 0);
-	CU_ASSERT(seen->floors == 2 && seen->trims == 2);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "vmstore volume rm"));
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	CU_ASSERT_EQUAL(count("volume/"), 0);
+	for (int i = 1; i <= 5; i++) { /* any answer may be lost */
+		create("b", 1u << 20);
+		seen->drop_txn_answer = i;
+		CU_ASSERT_EQUAL(volume_delete(&t, "b", false, &e), 0);
+		seen->drop_txn_answer = 0;
+		CU_ASSERT_EQUAL(count("volume/"), 0);
+	}
+	end();
+}
+
+static void domains_give_their_salt(void)
+{
+	struct vms_cat_branch b;
+	struct vms_cat_volume v;
+	struct volume_new w = {
+		.name = "a", .size_bytes = 4096, .state = VOLUME_READY, .domain = "red"};
+	uint64_t revision;
+	uint8_t salt[32];
+
+	begin(4);
+	CU_ASSERT_EQUAL(volume_make(&t, &w, &v, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(domain_create(&t, "red", &e), 0);
+	CU_ASSERT_EQUAL(domain_create(&t, "red", &e), VMS_E_EXIST);
+	CU_ASSERT_EQUAL(domain_create(&t, "blue", &e), 0);
+	CU_ASSERT_EQUAL(domain_create(&t, "../x", &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(domain_salt(&t, "red", salt, &revision, &e), 0);
+	CU_ASSERT_EQUAL(volume_make(&t, &w, &v, &e), 0);
+	b = branch(v.branch);
+	CU_ASSERT(b.salted && !memcmp(b.salt, salt, 32) && !strcmp(look("a").domain, "red"));
+	CU_ASSERT_EQUAL(domain_salt(&t, "blue", salt, &revision, &e), 0);
+	CU_ASSERT(memcmp(b.salt, salt, 32));
+	CU_ASSERT_EQUAL(domain_remove(&t, "red", &e), VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "(a)"));
+	CU_ASSERT_EQUAL(domain_remove(&t, "blue", &e), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	CU_ASSERT_EQUAL(domain_remove(&t, "red", &e), 0);
+	end();
+}
+
+static void dedup_is_set_while_open(void)
+{
+	struct vms_cat_volume a;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	open_by(a.branch, true);
+	CU_ASSERT(look("a").dedup);
+	CU_ASSERT_EQUAL(volume_set_dedup(&t, "a", false, &e), 0);
+	CU_ASSERT(!look("a").dedup && look("a").lun_fence == a.lun_fence);
+	CU_ASSERT_EQUAL(volume_set_dedup(&t, "b", false, &e), VMS_E_NOENT);
 	end();
 }
 
@@ -184,9 +264,12 @@ static const struct vms_test tests[] = {
 	VMS_TEST(create_needs_a_whole_ring),
 	VMS_TEST(a_lost_answer_creates_no_second_volume),
 	VMS_TEST(a_volume_may_begin_as_importing),
-	VMS_TEST(delete_fences_trims_and_forgets),
+	VMS_TEST(delete_changes_the_catalog_only),
+	VMS_TEST(delete_of_an_old_volume_leaves_a_dead_branch),
 	VMS_TEST(delete_is_refused_while_open),
 	VMS_TEST(delete_goes_on_where_it_stopped),
+	VMS_TEST(domains_give_their_salt),
+	VMS_TEST(dedup_is_set_while_open),
 	VMS_TEST(grow_touches_no_node),
 	VMS_TEST(shrink_cuts_at_the_new_end),
 	VMS_TEST(health_follows_the_nodes),

@@ -629,7 +629,9 @@ int barrier_snapshot(struct tool *t, const char *volume, const char *snap, uint3
 			rc = 0;
 		if (!rc && r.v.state != 1)
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%.100s' is being %s", volume,
-				      r.v.state == 2 ? "deleted" : "shrunk");
+				      r.v.state == 2	 ? "deleted"
+				      : r.v.state == 3 ? "shrunk"
+						       : "imported");
 		if (rc)
 			break;
 		rep->attempts++;

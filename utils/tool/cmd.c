@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "utils/lib/assert.h"
 
@@ -54,9 +55,15 @@ static char *usage_of(const struct cmd *c, const char *before)
 	f = open_memstream(&text, &bytes);
 	vms_assert(f);
 	for (const struct cmd *const *s = c->sub; *s; s++) {
-		fprintf(f, "%s%s%s ", s == c->sub ? "" : "\n", before, (*s)->name);
-		if ((*s)->run)
-			fprintf(f, "%s", (*s)->args);
+		const char *line = (*s)->run ? (*s)->args : "";
+
+		do { /* each line of its arguments is a way to call it */
+			int n = (int)strcspn(line, "\n");
+
+			fprintf(f, "%s%s%s %.*s", ftell(f) ? "\n" : "", before, (*s)->name, n,
+				line);
+			line += n + (line[n] == '\n');
+		} while (*line);
 		for (const struct cmd *const *u = (*s)->sub; u && *u; u++)
 			fprintf(f, "%s%s", u == (*s)->sub ? "" : "|", (*u)->name);
 		fprintf(f, "%s", (*s)->run ? "" : " ...");
@@ -146,6 +153,25 @@ int cmd_usage(struct cmd_call *c, const char *fmt, ...)
 	vwrong(c->t->prog, c->path, fmt, ap);
 	va_end(ap);
 	return TOOL_USAGE;
+}
+
+bool cmd_confirm(struct cmd_call *c, bool yes, int *code, const char *fmt, ...)
+{
+	char answer[16] = "";
+	va_list ap;
+
+	if (yes)
+		return true;
+	if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
+		*code = cmd_usage(c, "nobody is there to be asked: say --yes if you are sure");
+		return false;
+	}
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, " [y/N] ");
+	*code = TOOL_FAILED;
+	return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
 /* ---- dispatch ---- */

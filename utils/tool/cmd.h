@@ -41,6 +41,11 @@ bool cmd_parse(struct cmd_call *c, const struct vms_opt *opts, int *code);
 /* A wrong use that only the leaf can see; returns TOOL_USAGE. */
 __attribute__((format(printf, 2, 3))) int cmd_usage(struct cmd_call *c, const char *fmt, ...);
 
+/* Asks on the terminal, unless yes is set already (--yes). False: *code is the exit
+ * code. */
+__attribute__((format(printf, 4, 5))) bool cmd_confirm(struct cmd_call *c, bool yes, int *code,
+						       const char *fmt, ...);
+
 #define CMD_OPT_JSON(c)                                                                   \
 	{                                                                                 \
 		0, "json", VMS_OPT_FLAG, &(c)->t->json, NULL, "print JSON"                \

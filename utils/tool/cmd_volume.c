@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* vmstore volume: create, list, show, delete, resize. */
+/* vmstore volume: create, list, show, delete, resize, set. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,40 +8,56 @@
 #include "utils/lib/fmt.h"
 #include "utils/lib/size.h"
 #include "utils/tool/cmds.h"
+#include "utils/tool/domain.h"
+#include "utils/tool/snap.h"
 #include "utils/tool/volume.h"
+
+static bool on_off(const char *text, bool *out)
+{
+	*out = !strcmp(text, "on");
+	return *out || !strcmp(text, "off");
+}
 
 static int run_create(struct cmd_call *c)
 {
-	struct tool *t = c->t;
-	uint64_t size = 0;
-	const char *ack = "disk";
+	struct volume_new w = {.state = VOLUME_READY};
+	const char *ack = "disk", *dedup_text = "on";
+	bool dedup;
 	const struct vms_opt opts[] = {
-		{0, "size", VMS_OPT_SIZE, &size, "SIZE", "such as 20G; a multiple of 4096"},
+		{0, "size", VMS_OPT_SIZE, &w.size_bytes, "SIZE", "such as 20G; a multiple of 4096"},
 		{0, "write-ack", VMS_OPT_STRING, &ack, "MODE",
 		 "a write is done when it is on `disk` (default) or in `memory` of all copies"},
+		{0, "dedup", VMS_OPT_STRING, &dedup_text, "on|off", "store equal chunks once (default on)"},
+		{0, "domain", VMS_OPT_STRING, &w.domain, "NAME",
+		 "dedup domain: only volumes of one domain share chunks"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
 	struct vms_cat_volume v;
 	struct vms_errmsg e = {""};
 	char text[VMS_SIZE_TEXT_MAX];
-	int code, mode;
+	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (!size)
+	if (!w.size_bytes)
 		return cmd_usage(c, "--size is missing");
 	if (!strcmp(ack, "disk"))
-		mode = VMS_ACK_DISK;
+		w.write_ack = VMS_ACK_DISK;
 	else if (!strcmp(ack, "memory"))
-		mode = VMS_ACK_MEMORY;
+		w.write_ack = VMS_ACK_MEMORY;
 	else
 		return cmd_usage(c, "--write-ack %s: must be disk or memory", ack);
-	if (vms_cat_volume_name_check(c->arg[0], &e))
+	if (!on_off(dedup_text, &dedup))
+		return cmd_usage(c, "--dedup %s: must be on or off", dedup_text);
+	w.no_dedup = !dedup;
+	w.name = c->arg[0];
+	if (vms_cat_volume_name_check(c->arg[0], &e) ||
+	    (w.domain && domain_name_check(w.domain, &e)))
 		return cmd_usage(c, "%s", e.text);
-	if (volume_create(t, c->arg[0], size, (uint8_t)mode, &v, &e))
-		return tool_fail(t, "%s", e.text);
-	if (t->json) {
+	if (volume_make(c->t, &w, &v, &e))
+		return tool_fail(c->t, "%s", e.text);
+	if (c->t->json) {
 		struct volume_view vv = {.v = v};
 
 		return tool_print_json(volume_json(&vv));
@@ -50,128 +66,197 @@ static int run_create(struct cmd_call *c)
 	return TOOL_OK;
 }
 
+/* ---- ls ---- */
+
+/* Keys below prefix + "%016x/" of this id; keys are in order. */
+static unsigned count_open(const struct tool_kvs *open, uint64_t id)
+{
+	char prefix[32];
+	unsigned n = 0;
+
+	snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", id);
+	for (size_t i = 0; i < open->n; i++)
+		n += !strncmp(open->d[i].key, prefix, strlen(prefix));
+	return n;
+}
+
+static unsigned count_snaps(const struct snaps *all, const char *volume)
+{
+	unsigned n = 0;
+
+	VMS_VEC_FOREACH(all, s)
+		n += !strcmp(s->s.volume, volume);
+	return n;
+}
+
+static void ls_row(struct vms_table *tab, json_t *list, const struct vms_cat_volume *v,
+		   unsigned openers, unsigned snapshots)
+{
+	char size[VMS_SIZE_TEXT_MAX], cnt[16], snaps[16], state[32];
+
+	snprintf(cnt, sizeof(cnt), "%u", openers);
+	snprintf(snaps, sizeof(snaps), "%u", snapshots);
+	snprintf(state, sizeof(state), "%s%s", volume_state_word(v->state),
+		 v->barrier ? " (barrier)" : "");
+	vms_table_cells(tab, 8,
+			(const char *[]){v->name, vms_size_format(v->size_bytes, size),
+					 volume_ack_word(v->write_ack), v->dedup ? "on" : "off", state,
+					 cnt, snaps, v->parent});
+	json_array_append_new(
+		list,
+		json_pack("{ss sI ss ss sI sI ss sb ss ss}", "name", v->name, "size_bytes",
+			  (json_int_t)v->size_bytes, "write_ack", volume_ack_word(v->write_ack),
+			  "state", volume_state_word(v->state), "open", (json_int_t)openers,
+			  "snapshots", (json_int_t)snapshots, "parent", v->parent, "dedup",
+			  (int)v->dedup, "domain", v->domain, "barrier",
+			  volume_barrier_word(v->barrier)));
+}
+
 static int run_ls(struct cmd_call *c)
 {
-	struct tool *t = c->t;
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
-	struct tool_kvs kv, open = VMS_VEC_INIT;
+	struct tool_kvs kv = VMS_VEC_INIT, open = VMS_VEC_INIT;
+	struct snaps snaps = VMS_VEC_INIT;
 	struct vms_errmsg e = {""};
-	json_t *list = json_array();
 	struct vms_table *tab;
+	json_t *list;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	code = tool_range(t, "volume/", &kv, &e);
+	list = json_array();
+	code = tool_range(c->t, "volume/", &kv, &e);
 	if (!code)
-		code = tool_range(t, "open/", &open, &e);
-	tab = vms_table_open("<volume|>size|<write-ack|<state|>open");
+		code = tool_range(c->t, "open/", &open, &e);
+	if (!code)
+		code = snaps_load(c->t, "", &snaps, &e);
+	tab = vms_table_open("<volume|>size|<write-ack|<dedup|<state|>open|>snapshots|<parent");
 	for (size_t i = 0; !code && i < kv.n; i++) {
 		struct vms_cat_kv k = tool_cat_kv(&kv.d[i]);
 		struct vms_cat_volume v;
-		unsigned openers = 0;
-		char size[VMS_SIZE_TEXT_MAX], cnt[16], prefix[32];
 
 		code = vms_cat_volume_decode(&k, &v, &e);
-		if (code)
-			break;
-		snprintf(prefix, sizeof(prefix), "open/%016" PRIx64 "/", v.id);
-		for (size_t o = 0; o < open.n; o++)
-			openers += !strncmp(open.d[o].key, prefix, strlen(prefix));
-		snprintf(cnt, sizeof(cnt), "%u", openers);
-		vms_table_cells(tab, 5,
-				(const char *[]){v.name, vms_size_format(v.size_bytes, size),
-						 volume_ack_word(v.write_ack),
-						 volume_state_word(v.state), cnt});
-		json_array_append_new(list,
-				      json_pack("{ss sI ss ss sI}", "name", v.name, "size_bytes",
-						(json_int_t)v.size_bytes, "write_ack",
-						volume_ack_word(v.write_ack), "state",
-						volume_state_word(v.state), "open",
-						(json_int_t)openers));
+		if (!code)
+			ls_row(tab, list, &v, count_open(&open, v.id), count_snaps(&snaps, v.name));
 	}
 	if (code)
-		code = tool_fail(t, "%s", e.text);
-	else if (t->json)
+		code = tool_fail(c->t, "%s", e.text);
+	else if (c->t->json)
 		tool_print_json(json_incref(list));
 	else
 		vms_table_print(tab, stdout);
 	vms_table_close(tab);
 	json_decref(list);
+	snaps_free(&snaps);
 	tool_kvs_free(&kv);
 	tool_kvs_free(&open);
 	return code;
 }
 
-static int run_info(struct cmd_call *c)
-{
-	struct tool *t = c->t;
-	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
-	char size[VMS_SIZE_TEXT_MAX], uuid[37], when[32];
-	struct vms_errmsg e = {""};
-	struct volume_view v;
-	time_t created;
-	struct tm tm;
-	int code;
+/* ---- info ---- */
 
-	if (!cmd_parse(c, opts, &code))
-		return code;
-	if (volume_load(t, c->arg[0], &v, &e)) {
-		volume_free(&v);
-		return tool_fail(t, "%s", e.text);
-	}
-	if (t->json) {
-		code = tool_print_json(volume_json(&v));
-		volume_free(&v);
-		return code;
-	}
-	tool_uuid_text(v.v.uuid, uuid);
-	created = (time_t)v.v.created_s;
+static void print_info(const struct volume_view *v, const struct snaps *snaps)
+{
+	char size[VMS_SIZE_TEXT_MAX], uuid[37], when[32];
+	time_t created = (time_t)v->v.created_s;
+	struct tm tm;
+
+	tool_uuid_text(v->v.uuid, uuid);
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", localtime_r(&created, &tm));
 	if (!created) /* made by a gateway's size= option: its core knows no calendar */
 		strcpy(when, "not recorded");
 	printf("volume     %s\nuuid       %s\nsize       %s (%" PRIu64 " bytes)\nwrite-ack  %s\n"
-	       "state      %s\ncreated    %s\nbranch     %" PRIu64 " (lineage %" PRIu64
-	       ", snap_gen %" PRIu64 ", lun_fence %" PRIu64 ")\n",
-	       v.v.name, uuid, vms_size_format(v.v.size_bytes, size), v.v.size_bytes,
-	       volume_ack_word(v.v.write_ack), volume_state_word(v.v.state), when, v.v.branch,
-	       v.v.lineage, v.v.snap_gen, v.v.lun_fence);
-	if (v.losses)
-		printf("losses     unflushed writes may have been lost %" PRIu64 " times\n", v.losses);
-	if (!v.openers.n)
+	       "dedup      %s%s%s\nstate      %s\ncreated    %s\nbranch     %" PRIu64
+	       " (lineage %" PRIu64 ", snap_gen %" PRIu64 ", lun_fence %" PRIu64 ")\n",
+	       v->v.name, uuid, vms_size_format(v->v.size_bytes, size), v->v.size_bytes,
+	       volume_ack_word(v->v.write_ack), v->v.dedup ? "on" : "off",
+	       v->v.domain[0] ? ", domain " : "", v->v.domain, volume_state_word(v->v.state), when,
+	       v->v.branch, v->v.lineage, v->v.snap_gen, v->v.lun_fence);
+	if (v->v.parent[0])
+		printf("parent     %s\n", v->v.parent);
+	if (snaps->n)
+		printf("snapshots  %zu, the newest %s@%s\n", snaps->n, v->v.name,
+		       VMS_VEC_LAST(snaps).s.name);
+	if (v->v.barrier)
+		printf("barrier    %s (a snapshot or a move to another branch is under way)\n",
+		       volume_barrier_word(v->v.barrier));
+	if (v->losses)
+		printf("losses     unflushed writes may have been lost %" PRIu64 " times\n", v->losses);
+	if (!v->openers.n)
 		printf("open       nowhere\n");
-	for (size_t i = 0; i < v.openers.n; i++)
-		printf("open       gateway %u (%s)\n", v.openers.d[i].o.gateway,
-		       v.openers.d[i].gateway);
-	if (v.v.state == VOLUME_DELETING)
-		printf("note       vmstore volume rm %s completes the deletion\n", v.v.name);
-	if (v.v.state == VOLUME_SHRINKING)
-		printf("note       vmstore volume resize %s %s completes the shrinking\n", v.v.name,
+	for (size_t i = 0; i < v->openers.n; i++)
+		printf("open       gateway %u (%s)\n", v->openers.d[i].o.gateway,
+		       v->openers.d[i].gateway);
+	if (v->v.state == VOLUME_DELETING)
+		printf("note       vmstore volume rm %s completes the deletion\n", v->v.name);
+	if (v->v.state == VOLUME_SHRINKING)
+		printf("note       vmstore volume resize %s %s completes the shrinking\n", v->v.name,
 		       size);
-	volume_free(&v);
-	return TOOL_OK;
 }
 
-static int run_rm(struct cmd_call *c)
+static int run_info(struct cmd_call *c)
 {
-	struct tool *t = c->t;
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
+	struct snaps snaps = VMS_VEC_INIT;
 	struct vms_errmsg e = {""};
+	struct volume_view v;
+	json_t *j;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (volume_delete(t, c->arg[0], &e))
-		return tool_fail(t, "%s", e.text);
-	if (t->json)
-		return tool_print_json(json_pack("{ss}", "deleted", c->arg[0]));
-	printf("volume %s deleted\n", c->arg[0]);
-	return TOOL_OK;
+	code = volume_load(c->t, c->arg[0], &v, &e);
+	if (!code)
+		code = snaps_load(c->t, c->arg[0], &snaps, &e);
+	if (code) {
+		code = tool_fail(c->t, "%s", e.text);
+	} else if (c->t->json) {
+		j = volume_json(&v);
+		json_object_set_new(j, "snapshots", json_integer((json_int_t)snaps.n));
+		tool_print_json(j);
+	} else {
+		print_info(&v, &snaps);
+	}
+	snaps_free(&snaps);
+	volume_free(&v);
+	return code;
+}
+
+/* ---- rm, resize, set ---- */
+
+static int run_rm(struct cmd_call *c)
+{
+	bool snapshots = false;
+	const struct vms_opt opts[] = {
+		{0, "snapshots", VMS_OPT_FLAG, &snapshots, NULL, "delete its snapshots too"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
+	};
+	json_t *list;
+	int code;
+
+	if (!cmd_parse(c, opts, &code))
+		return code;
+	list = json_array();
+	for (unsigned i = 0; i < c->n; i++) {
+		struct vms_errmsg e = {""};
+
+		if (volume_delete(c->t, c->arg[i], snapshots, &e)) {
+			code = tool_fail(c->t, "%s", e.text);
+			continue;
+		}
+		json_array_append_new(list, json_string(c->arg[i]));
+		if (!c->t->json)
+			printf("volume %s deleted\n", c->arg[i]);
+	}
+	if (c->t->json)
+		tool_print_json(json_pack("{sO}", "deleted", list));
+	json_decref(list);
+	return code;
 }
 
 static int run_resize(struct cmd_call *c)
 {
-	struct tool *t = c->t;
 	bool allow_shrink = false;
 	uint64_t size = 0, old = 0;
 	const struct vms_opt opts[] = {
@@ -191,9 +276,9 @@ static int run_resize(struct cmd_call *c)
 		return cmd_usage(c, "%s", e.text);
 	if (!size)
 		return cmd_usage(c, "the new size is missing");
-	if (volume_resize(t, c->arg[0], size, allow_shrink, &old, &e))
-		return tool_fail(t, "%s", e.text);
-	if (t->json)
+	if (volume_resize(c->t, c->arg[0], size, allow_shrink, &old, &e))
+		return tool_fail(c->t, "%s", e.text);
+	if (c->t->json)
 		return tool_print_json(json_pack("{ss sI sI}", "name", c->arg[0], "old_bytes",
 						 (json_int_t)old, "size_bytes", (json_int_t)size));
 	printf("volume %s: %s -> %s\n", c->arg[0], vms_size_format(old, was),
@@ -201,13 +286,33 @@ static int run_resize(struct cmd_call *c)
 	return TOOL_OK;
 }
 
+static int run_set(struct cmd_call *c)
+{
+	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
+	struct vms_errmsg e = {""};
+	bool dedup;
+	int code;
+
+	if (!cmd_parse(c, opts, &code))
+		return code;
+	if (strncmp(c->arg[1], "dedup=", 6) || !on_off(c->arg[1] + 6, &dedup))
+		return cmd_usage(c, "'%s': what can be set is dedup=on and dedup=off", c->arg[1]);
+	if (volume_set_dedup(c->t, c->arg[0], dedup, &e))
+		return tool_fail(c->t, "%s", e.text);
+	if (c->t->json)
+		return tool_print_json(json_pack("{ss sb}", "name", c->arg[0], "dedup", (int)dedup));
+	printf("volume %s: dedup %s\n", c->arg[0], dedup ? "on" : "off");
+	return TOOL_OK;
+}
+
 static const struct cmd *const subs[] = {
-	&(const struct cmd){.name = "create",
-			    .args = "NAME --size SIZE [--write-ack disk|memory]",
-			    .brief = "create a thin volume",
-			    .min = 1,
-			    .max = 1,
-			    .run = run_create},
+	&(const struct cmd){
+		.name = "create",
+		.args = "NAME --size SIZE [--write-ack disk|memory] [--dedup on|off] [--domain NAME]",
+		.brief = "create a thin volume",
+		.min = 1,
+		.max = 1,
+		.run = run_create},
 	&(const struct cmd){
 		.name = "ls", .args = "[--json]", .brief = "list volumes", .run = run_ls},
 	&(const struct cmd){.name = "info",
@@ -218,21 +323,33 @@ static const struct cmd *const subs[] = {
 			    .run = run_info},
 	&(const struct cmd){
 		.name = "rm",
-		.args = "NAME",
+		.args = "NAME... [--snapshots]",
 		.brief = "delete a volume",
-		.about = "Deletes a volume and its data. Refused while a gateway has it open. When it\n"
-			 "was interrupted, the same command goes on.",
+		.about = "Deletes volumes and their data. It returns at once; storage nodes give the space\n"
+			 "back in the background (vmstore reclaim). Refused while a gateway has the volume\n"
+			 "open, and when clones depend on it. If it was interrupted, the same command goes\n"
+			 "on.",
 		.min = 1,
-		.max = 1,
+		.max = CMD_ARGS_MAX,
 		.run = run_rm},
 	&(const struct cmd){
 		.name = "resize",
 		.args = "NAME SIZE [--allow-shrink]",
 		.brief = "change a volume's size",
-		.about = "Changes a volume's size. Refused while a gateway has it open.",
+		.about = "Changes a volume's size. Refused while a gateway has it open. Snapshots keep what\n"
+			 "they show.",
 		.min = 1,
 		.max = 2,
 		.run = run_resize},
+	&(const struct cmd){
+		.name = "set",
+		.args = "NAME dedup=on|off",
+		.brief = "change a setting, also while it is open",
+		.about = "Changes whether chunks that are written from now on are stored once. What is\n"
+			 "stored stays as it is.",
+		.min = 2,
+		.max = 2,
+		.run = run_set},
 	NULL,
 };
 const struct cmd cmd_volume = {

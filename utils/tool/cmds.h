@@ -5,7 +5,14 @@
 
 #include "utils/tool/cmd.h"
 
-extern const struct cmd cmd_volume, cmd_snap, cmd_stats, cmd_trace, cmd_status,
-	cmd_estimate, cmd_fsck;
+extern const struct cmd cmd_volume;
+extern const struct cmd cmd_snap;
+extern const struct cmd cmd_clone;
+extern const struct cmd cmd_domain;
+extern const struct cmd cmd_stats;
+extern const struct cmd cmd_trace;
+extern const struct cmd cmd_status;
+extern const struct cmd cmd_estimate;
+extern const struct cmd cmd_fsck;
 
 #endif

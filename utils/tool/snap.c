@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "utils/tool/snap.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "utils/tool/barrier.h"
+#include "utils/tool/branch.h"
+#include "utils/tool/gateway.h"
+
+#define PER_TXN 60u
 
 const char *snap_state_word(uint8_t state)
 {
@@ -70,4 +77,235 @@ json_t *snap_json(const struct vms_cat_snap *s)
 			 "state", snap_state_word(s->state), "created_s",
 			 (json_int_t)s->created_s, "branch", (json_int_t)s->branch, "snap_gen",
 			 (json_int_t)s->snap_gen);
+}
+
+int snap_get(struct tool *t, const char *volume, const char *snap, struct snap_info *out,
+	     struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct tool_kvs kv = VMS_VEC_INIT;
+	int rc = vms_cat_key_snap(key, volume, snap, msg);
+
+	if (rc)
+		return rc;
+	rc = tool_get(t, key, &kv, msg);
+	if (!rc && !kv.n)
+		rc = vms_fail(msg, VMS_E_NOENT, "there is no snapshot '%.100s@%.100s'", volume,
+			      snap);
+	if (!rc) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
+
+		out->mod_revision = c.mod_revision;
+		rc = vms_cat_snap_decode(&c, &out->s, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* ---- who depends ---- */
+
+static void add_name(char *names, size_t room, const char *name)
+{
+	size_t n = strlen(names);
+
+	/* whole names only */
+	if (n + strlen(name) + 3 < room)
+		snprintf(names + n, room - n, "%s%s", n ? ", " : "", name);
+	else if (n && n + 5 < room && !strstr(names, ", ..."))
+		snprintf(names + n, room - n, ", ...");
+}
+
+int snap_clones(struct tool *t, const struct branches *all, uint64_t id, uint64_t branch,
+		uint64_t snap_gen, struct snap_clones *out, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "volume/", &kv, msg);
+
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct vms_cat_volume v;
+
+		rc = vms_cat_volume_decode(&c, &v, msg);
+		if (rc || !branches_clone_of(all, v.id, id, branch, snap_gen))
+			continue;
+		out->n++;
+		add_name(out->names, sizeof(out->names), v.name);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* ---- delete ---- */
+
+/* The record as it is now. */
+static int refresh(struct tool *t, struct snap_info *s, struct snap_fate *fate,
+		   struct vms_errmsg *msg)
+{
+	struct snap_info now;
+	int rc = snap_get(t, s->s.volume, s->s.name, &now, msg);
+
+	/* another snapshot of that name: ours is gone */
+	fate->gone = rc == VMS_E_NOENT || (!rc && memcmp(now.s.uuid, s->s.uuid, 16));
+	if (!rc && !fate->gone)
+		*s = now;
+	return fate->gone ? 0 : rc;
+}
+
+/* Gives those that are refused, or are not, this state; 0 deletes their records. */
+static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
+		      bool refused, uint8_t state, struct vms_errmsg *msg)
+{
+	char key[PER_TXN][VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[PER_TXN];
+	struct vms_cat_op op[PER_TXN];
+	size_t which[PER_TXN], at = 0;
+	unsigned tries = 0;
+
+	while (at < n) {
+		size_t from = at;
+		unsigned k = 0;
+		int rc = 0;
+
+		for (; at < n && k < PER_TXN; at++) {
+			struct vms_cat_snap next = s[at].s;
+
+			if (fate[at].gone || (fate[at].status != 0) != refused ||
+			    next.state == state)
+				continue;
+			next.state = state;
+			vms_cat_key_snap(key[k], next.volume, next.name, NULL);
+			cmp[k] = (struct vms_cat_cmp){key[k], s[at].mod_revision};
+			op[k] = (struct vms_cat_op){
+				key[k], state ? vms_cat_snap_encode(&next) : NULL, 0};
+			which[k++] = at;
+		}
+		if (k)
+			rc = tool_txn(t, cmp, k, op, k, msg);
+		for (unsigned i = 0; i < k; i++)
+			free((char *)op[i].val);
+		if (tool_txn_again(rc) && ++tries <= TOOL_TRIES) {
+			/* One of them changed, or the answer was lost: these once more. */
+			rc = 0;
+			for (unsigned i = 0; !rc && i < k; i++)
+				rc = refresh(t, &s[which[i]], &fate[which[i]], msg);
+			at = from;
+			k = 0;
+		}
+		if (rc)
+			return rc;
+		for (unsigned i = 0; i < k; i++) {
+			s[which[i]].s.state = state;
+			s[which[i]].mod_revision = t->revision;
+			fate[which[i]].gone = !state;
+		}
+	}
+	return 0;
+}
+
+/* One that is being made: by a tool that lives, then it is complete in a moment, or by
+ * one that died, then it is given up. */
+static int wait_made(struct tool *t, struct snap_info *s, struct snap_fate *fate,
+		     struct vms_errmsg *msg)
+{
+	int rc;
+
+	if (s->s.state != VMS_SNAP_CREATING)
+		return 0;
+	rc = barrier_settle(t, s->s.volume, NULL, msg);
+	if (!rc)
+		rc = refresh(t, s, fate, msg);
+	if (!rc && !fate->gone && s->s.state == VMS_SNAP_CREATING)
+		fate->status = vms_fail(&fate->why, VMS_E_BUSY, "it is being made");
+	return rc;
+}
+
+/* Gateways that export it, by name. */
+static int exporters(struct tool *t, const struct snap_info *s, const struct gateways *gws,
+		     struct snap_clones *out, struct vms_errmsg *msg)
+{
+	char prefix[VMS_CAT_KEY_BYTES_MAX], name[64];
+	struct tool_kvs kv;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	snprintf(prefix, sizeof(prefix), "snapopen/%016" PRIx64 "/%016" PRIx64 "/", s->s.id,
+		 s->s.snap_gen);
+	rc = tool_range(t, prefix, &kv, msg);
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct vms_cat_open o;
+
+		rc = vms_cat_open_decode(&c, &o, msg);
+		if (!rc)
+			add_name(out->names, sizeof(out->names),
+				 gateways_name(gws, o.gateway, name));
+		out->n++;
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* The reasons not to delete, looked for when no new ones can come any more. */
+static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
+		      struct vms_errmsg *msg)
+{
+	struct branches all = VMS_VEC_INIT;
+	struct gateways gws = VMS_VEC_INIT;
+	int rc = branches_load(t, &all, msg);
+
+	if (!rc)
+		rc = gateways_load(t, &gws, msg);
+	for (size_t i = 0; !rc && i < n; i++) {
+		struct snap_clones c;
+		bool grown = false;
+
+		if (fate[i].status || fate[i].gone)
+			continue;
+		rc = exporters(t, &s[i], &gws, &c, msg);
+		if (!rc && c.n)
+			fate[i].status = vms_fail(&fate[i].why, VMS_E_OPEN,
+						  "it is exported by gateway %s; delete its LUN there first (tgtadm)",
+						  c.names);
+		/* the list of volumes is read only when a branch of another one grew from it */
+		VMS_VEC_FOREACH(&all, b)
+			grown |= b->b.owner != s[i].s.id && b->b.state == BRANCH_LIVE &&
+				 branch_sees(&b->b, s[i].s.branch, s[i].s.snap_gen);
+		if (rc || fate[i].status || !grown)
+			continue;
+		rc = snap_clones(t, &all, s[i].s.id, s[i].s.branch, s[i].s.snap_gen, &c, msg);
+		if (!rc && c.n)
+			fate[i].status = vms_fail(&fate[i].why, VMS_E_BUSY,
+						  "it has %u clone%s: %s; delete %s first", c.n,
+						  c.n > 1 ? "s" : "", c.names,
+						  c.n > 1 ? "them" : "it");
+	}
+	branches_free(&all);
+	gateways_free(&gws);
+	return rc;
+}
+
+int snaps_remove(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
+		 struct vms_errmsg *msg)
+{
+	int rc = 0;
+
+	memset(fate, 0, n * sizeof(*fate));
+	for (size_t i = 0; !rc && i < n; i++)
+		rc = wait_made(t, &s[i], &fate[i], msg);
+	/* Marked first: from then on no gateway exports it and no clone is made of it, and
+	 * who did so just before is seen. */
+	if (!rc)
+		rc = put_states(t, s, n, fate, false, VMS_SNAP_DELETING, msg);
+	if (!rc)
+		rc = find_users(t, s, n, fate, msg);
+	if (!rc)
+		rc = put_states(t, s, n, fate, true, VMS_SNAP_COMPLETE, msg);
+	if (!rc)
+		rc = put_states(t, s, n, fate, false, 0, msg);
+	/* A branch that its volume has left may have lost its last snapshot. */
+	for (size_t i = 0; !rc && i < n; i++)
+		if (!i || strcmp(s[i].s.volume, s[i - 1].s.volume))
+			rc = branches_settle(t, s[i].s.volume, msg);
+	return rc;
 }

@@ -358,6 +358,20 @@ int tool_txn(struct tool *t, const struct vms_cat_cmp *cmp, unsigned ncmp,
 	return wait_for(t, &w, nop ? op[0].key : "transaction", msg);
 }
 
+bool tool_retry(struct tool *t, unsigned *tries)
+{
+	uint64_t until;
+	uint32_t r;
+
+	if (++*tries > 60)
+		return false;
+	vms_assert(getrandom(&r, sizeof(r), 0) == sizeof(r));
+	until = vms_clock_us() + r % (*tries < 20 ? 4000 * *tries : 80000);
+	while (vms_clock_us() < until)
+		pump(t, 1);
+	return true;
+}
+
 uint64_t tool_watch(struct tool *t, const char *prefix, uint64_t from_revision,
 		    vms_cat_done_fn event, void *arg)
 {

@@ -73,6 +73,9 @@ static inline bool tool_txn_again(int rc)
 	return rc == VMS_E_CONFLICT || rc == VMS_E_TIMEOUT || rc == VMS_E_DISCONNECTED;
 }
 #define TOOL_TRIES 10
+/* Before a repetition, after many tools wanted the same record: waits for a moment that
+ * chance picks and that grows. False: it is enough (some seconds in all). */
+bool tool_retry(struct tool *t, unsigned *tries);
 
 /* Every later change under prefix; event is called while the tool waits for
  * anything (cluster/catalog.h). */

@@ -7,7 +7,8 @@
 
 #include "utils/lib/assert.h"
 
-static int load_cluster(struct tool *t, struct view *v, struct vms_errmsg *msg)
+int view_cluster(struct tool *t, struct vms_cat_cluster *out, uint64_t *mod_revision,
+		 struct vms_errmsg *msg)
 {
 	struct tool_kvs kv;
 	int rc = tool_get(t, "cluster", &kv, msg);
@@ -18,8 +19,8 @@ static int load_cluster(struct tool *t, struct view *v, struct vms_errmsg *msg)
 	if (!rc) {
 		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
 
-		v->cluster_revision = c.mod_revision;
-		rc = vms_cat_cluster_decode(&c, &v->cluster, msg);
+		*mod_revision = c.mod_revision;
+		rc = vms_cat_cluster_decode(&c, out, msg);
 	}
 	tool_kvs_free(&kv);
 	return rc;
@@ -101,7 +102,7 @@ int view_load(struct tool *t, struct view *v, struct vms_errmsg *msg)
 	int rc;
 
 	memset(v, 0, sizeof(*v));
-	rc = load_cluster(t, v, msg);
+	rc = view_cluster(t, &v->cluster, &v->cluster_revision, msg);
 	if (!rc)
 		rc = load_nodes(t, v, msg);
 	if (!rc)

@@ -34,6 +34,9 @@ struct view {
 	VMS_VEC(struct vms_cat_volume) volumes;
 };
 
+/* The cluster's record alone. VMS_E_NOENT: there is no cluster yet. */
+int view_cluster(struct tool *t, struct vms_cat_cluster *out, uint64_t *mod_revision,
+		 struct vms_errmsg *msg);
 /* Reads the catalog. VMS_E_NOENT: there is no cluster yet. Free in any case. */
 int view_load(struct tool *t, struct view *v, struct vms_errmsg *msg);
 void view_free(struct view *v);

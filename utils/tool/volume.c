@@ -7,7 +7,13 @@
 #include <string.h>
 #include <time.h>
 
+#include "utils/lib/assert.h"
 #include "utils/lib/size.h"
+#include "utils/tool/barrier.h"
+#include "utils/tool/branch.h"
+#include "utils/tool/domain.h"
+#include "utils/tool/move.h"
+#include "utils/tool/snap.h"
 
 #define NODE_MS_MAX 600000u /* one TRIM of a large volume */
 
@@ -30,6 +36,18 @@ const char *volume_state_word(uint8_t state)
 const char *volume_ack_word(uint8_t write_ack)
 {
 	return write_ack == VMS_ACK_MEMORY ? "memory" : "disk";
+}
+
+const char *volume_barrier_word(uint8_t barrier)
+{
+	switch (barrier) {
+	case VMS_BARRIER_NONE:
+		return "none";
+	case VMS_BARRIER_STOP:
+		return "stop";
+	default:
+		return "release";
+	}
 }
 
 static int load_openers(struct tool *t, struct volume_view *out, struct vms_errmsg *msg)
@@ -107,13 +125,16 @@ json_t *volume_json(const struct volume_view *v)
 		json_array_append_new(open, json_pack("{sI ss}", "gateway",
 						      (json_int_t)v->openers.d[i].o.gateway, "name",
 						      v->openers.d[i].gateway));
-	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so}", "name", v->v.name, "uuid", uuid,
+	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so ss sb ss ss}", "name", v->v.name,
+			 "uuid", uuid,
 			 "size_bytes", (json_int_t)v->v.size_bytes, "write_ack",
 			 volume_ack_word(v->v.write_ack), "state", volume_state_word(v->v.state),
 			 "branch", (json_int_t)v->v.branch, "lineage", (json_int_t)v->v.lineage,
 			 "snap_gen", (json_int_t)v->v.snap_gen, "lun_fence",
 			 (json_int_t)v->v.lun_fence, "created_s", (json_int_t)v->v.created_s,
-			 "losses", (json_int_t)v->losses, "open", open);
+			 "losses", (json_int_t)v->losses, "open", open, "parent", v->v.parent,
+			 "dedup", (int)v->v.dedup, "domain", v->v.domain, "barrier",
+			 volume_barrier_word(v->v.barrier));
 }
 
 /* ---- create ---- */
@@ -139,6 +160,15 @@ static int check_ring(struct view *v, struct vms_errmsg *msg)
 	return 0;
 }
 
+static int check_size(uint64_t size_bytes, struct vms_errmsg *msg)
+{
+	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
+		return vms_fail(msg, VMS_E_INVAL,
+				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
+				size_bytes);
+	return 0;
+}
+
 int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
 		  struct vms_cat_volume *out, struct vms_errmsg *msg)
 {
@@ -154,28 +184,30 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 		struct vms_errmsg *msg)
 {
 	const char *name = want->name;
-	uint64_t size_bytes = want->size_bytes;
-	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX];
+	char key[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX], dkey[VMS_CAT_KEY_BYTES_MAX];
+	const char *domain = want->domain ? want->domain : "";
+	unsigned tries = 0;
 	int rc = vms_cat_key_volume(key, name, msg);
 
+	if (!rc)
+		rc = check_size(want->size_bytes, msg);
 	if (rc)
 		return rc;
-	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
-		return vms_fail(msg, VMS_E_INVAL,
-				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
-				size_bytes);
 	memset(out, 0, sizeof(*out));
 	out->dedup = !want->no_dedup;
 	snprintf(out->name, sizeof(out->name), "%s", name);
+	snprintf(out->domain, sizeof(out->domain), "%s", domain);
 	tool_uuid_new(out->uuid);
-	out->size_bytes = size_bytes;
+	out->size_bytes = want->size_bytes;
 	out->snap_gen = 1;
 	out->lun_fence = 1;
 	out->write_ack = want->write_ack;
 	out->state = want->state;
 	out->created_s = (uint64_t)time(NULL);
-	for (unsigned i = 0; i < TOOL_TRIES; i++) {
-		struct vms_cat_cmp cmp[2] = {{"cluster", 0}, {key, 0}};
+	snprintf(dkey, sizeof(dkey), "domain/%.63s", domain);
+	do {
+		struct vms_cat_cmp cmp[3] = {{"cluster", 0}, {key, 0}, {dkey, 0}};
+		struct vms_cat_branch b = {.state = BRANCH_LIVE, .salted = domain[0] != 0};
 		struct vms_cat_op op[4] = {{"cluster", NULL, 0},
 					   {bkey, NULL, 0},
 					   {key, NULL, 0},
@@ -197,6 +229,11 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 						: "");
 		if (rc != VMS_E_NOENT)
 			return rc;
+		if (b.salted) {
+			rc = domain_salt(t, domain, b.salt, &cmp[2].mod_revision, msg);
+			if (rc)
+				return rc;
+		}
 		rc = view_load(t, &v, msg);
 		if (!rc)
 			rc = check_ring(&v, msg);
@@ -209,28 +246,24 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 		vms_cat_key_branch(bkey, out->branch);
 		v.cluster.has_data = true;
 		op[0].val = vms_cat_cluster_encode(&v.cluster);
-		op[1].val = vms_cat_branch_encode(&(struct vms_cat_branch){.branch = out->branch,
-									   .lineage = out->lineage,
-									   .owner = out->id,
-									   .state = 1});
+		b.branch = b.lineage = b.owner = out->id;
+		op[1].val = vms_cat_branch_encode(&b);
 		op[2].val = vms_cat_volume_encode(out);
-		rc = tool_txn(t, cmp, 2, op, want->key ? 4 : 3, msg);
+		rc = tool_txn(t, cmp, b.salted ? 3 : 2, op, want->key ? 4 : 3, msg);
 		for (unsigned k = 0; k < 3; k++)
 			free((char *)op[k].val);
 		view_free(&v);
-		if (!tool_txn_again(rc))
-			return rc;
-	}
+	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	return rc;
 }
 
 /* ---- steps that delete and shrink share ---- */
 
-static int store(struct tool *t, const struct volume_view *v, const struct vms_cat_volume *next,
+int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
 		 struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp = {key, v->mod_revision};
+	struct vms_cat_cmp cmp = {key, mod_revision};
 	struct vms_cat_op op = {key, NULL, 0};
 	int rc = vms_cat_key_volume(key, next->name, msg);
 
@@ -242,7 +275,7 @@ static int store(struct tool *t, const struct volume_view *v, const struct vms_c
 	return rc;
 }
 
-static int refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
+int volume_refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
 {
 	char names[160] = "";
 	size_t at = 0;
@@ -256,8 +289,23 @@ static int refuse_open(const struct volume_view *v, const char *what, struct vms
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return vms_fail(msg, VMS_E_OPEN,
-			"volume '%.60s' cannot be %s: open on gateway %.80s; delete its LUN there first (tgtadm)",
+			"volume '%.60s' cannot be %.20s: open on gateway %.80s; delete its LUN there first (tgtadm)",
 			v->v.name, what, names);
+}
+
+int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
+{
+	if (v->v.state == VOLUME_DELETING)
+		return vms_fail(msg, VMS_E_BUSY,
+				"volume '%.60s' is being deleted: vmstore volume rm completes that",
+				v->v.name);
+	if (v->v.state == VOLUME_SHRINKING)
+		return vms_fail(msg, VMS_E_BUSY,
+				"volume '%.60s' is being shrunk: vmstore volume resize completes that",
+				v->v.name);
+	if (v->v.state == VOLUME_IMPORTING)
+		return vms_fail(msg, VMS_E_BUSY, "volume '%.60s' is being imported", v->v.name);
+	return volume_refuse_open(v, what, msg);
 }
 
 struct saying {
@@ -314,127 +362,283 @@ static int fence_and_trim(struct tool *t, const struct vms_cat_volume *vol, uint
 	return rc;
 }
 
-int volume_delete(struct tool *t, const char *name, struct vms_errmsg *msg)
+/* ---- delete ---- */
+
+/* Gateways that export one of its snapshots, or volumes made of them. */
+static int refuse_used(struct tool *t, const struct vms_cat_volume *v, struct vms_errmsg *msg)
 {
-	struct volume_view v;
+	struct branches all;
+	struct snap_clones c;
+	char prefix[64];
+	struct tool_kvs kv;
+	int rc;
+
+	snprintf(prefix, sizeof(prefix), "snapopen/%016" PRIx64 "/", v->id);
+	rc = tool_range(t, prefix, &kv, msg);
+	if (!rc && kv.n)
+		rc = vms_fail(msg, VMS_E_OPEN,
+			      "volume '%.60s' cannot be deleted: gateways export a snapshot of it (%zu LUNs); delete them there first (tgtadm)",
+			      v->name, kv.n);
+	tool_kvs_free(&kv);
+	if (rc)
+		return rc;
+	rc = branches_load(t, &all, msg);
+	if (!rc)
+		rc = snap_clones(t, &all, v->id, 0, 0, &c, msg);
+	branches_free(&all);
+	if (!rc && c.n)
+		rc = vms_fail(msg, VMS_E_BUSY,
+			      "volume '%.60s' cannot be deleted: it has %u clone%s (%.120s); vmstore clone ls %.30s lists them",
+			      v->name, c.n, c.n > 1 ? "s" : "", c.names, v->name);
+	return rc;
+}
+
+static int refuse_snaps(struct tool *t, const char *name, struct vms_errmsg *msg)
+{
+	struct snaps l;
+	int rc = snaps_load(t, name, &l, msg);
+
+	if (!rc && l.n)
+		rc = vms_fail(msg, VMS_E_BUSY,
+			      "volume '%.60s' has %zu snapshot%s: say --snapshots to delete %s too",
+			      name, l.n, l.n > 1 ? "s" : "", l.n > 1 ? "them" : "it");
+	snaps_free(&l);
+	return rc;
+}
+
+/* *v: in state "deleting" from here on. *began: this call or an earlier one made it so.
+ * VMS_E_NOENT: it does not exist, or no more. */
+static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *began,
+			struct volume_view *v, struct vms_errmsg *msg)
+{
 	struct vms_cat_volume next;
-	bool began = false;
-	int rc = 0;
+	int rc;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
-		rc = volume_load(t, name, &v, msg);
-		if (rc == VMS_E_NOENT && began)
-			return 0;
-		if (!rc && v.v.state != VOLUME_DELETING)
-			rc = refuse_open(&v, "deleted", msg);
+		rc = barrier_settle(t, name, NULL, msg);
+		if (!rc)
+			rc = volume_load(t, name, v, msg);
+		if (!rc && v->v.state != VOLUME_DELETING) {
+			rc = volume_refuse_open(v, "deleted", msg);
+			if (!rc && !snapshots)
+				rc = refuse_snaps(t, name, msg);
+			if (!rc)
+				rc = refuse_used(t, &v->v, msg);
+		}
 		if (rc)
+			return rc;
+		if (v->v.state == VOLUME_DELETING)
 			break;
-		if (v.v.state == VOLUME_DELETING)
-			break;
-		next = v.v;
+		next = v->v;
 		next.state = VOLUME_DELETING;
 		next.lun_fence++;
-		rc = store(t, &v, &next, msg);
-		volume_free(&v);
+		rc = volume_store(t, &next, v->mod_revision, msg);
+		volume_free(v);
 		if (rc && !tool_txn_again(rc))
 			return rc;
-		began = true;
+		*began = true;
 	}
-	if (!rc && v.v.state == VOLUME_DELETING && v.openers.n) {
-		/* A gateway was faster: it had registered before the state changed. */
-		next = v.v;
-		next.state = VOLUME_READY;
-		rc = store(t, &v, &next, msg);
-		if (!rc)
-			rc = refuse_open(&v, "deleted", msg);
-	}
+	if (v->v.state != VOLUME_DELETING)
+		return vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time", name);
+	/* A gateway or a clone may have been faster. */
+	rc = volume_refuse_open(v, "deleted", msg);
 	if (!rc)
-		rc = fence_and_trim(t, &v.v, 0, "being deleted", msg);
-	for (unsigned i = 0; !rc && i < TOOL_TRIES; i++) {
-		char key[VMS_CAT_KEY_BYTES_MAX], loss[VMS_CAT_KEY_BYTES_MAX], acks[64];
-		struct vms_cat_cmp cmp = {key, v.mod_revision};
-		struct vms_cat_op op[2] = {{key, NULL, 0}, {loss, NULL, 0}};
-		struct tool_kvs kv;
+		rc = refuse_used(t, &v->v, msg);
+	if (rc == VMS_E_OPEN || rc == VMS_E_BUSY) {
+		struct vms_errmsg ignored;
 
-		vms_cat_key_volume(key, name, NULL);
-		vms_cat_key_loss(loss, v.v.id);
-		snprintf(acks, sizeof(acks), "lossack/%016" PRIx64 "/", v.v.id);
-		rc = tool_range(t, acks, &kv, msg);
-		for (size_t k = 0; !rc && k < kv.n; k++) {
-			struct vms_cat_op del = {kv.d[k].key, NULL, 0};
-
-			rc = tool_txn(t, NULL, 0, &del, 1, msg);
-		}
-		tool_kvs_free(&kv);
-		if (!rc)
-			rc = tool_txn(t, &cmp, 1, op, 2, msg);
-		if (!tool_txn_again(rc))
-			break;
-		volume_free(&v);
-		rc = volume_load(t, name, &v, msg);
-		if (rc == VMS_E_NOENT)
-			return 0;
+		next = v->v;
+		next.state = VOLUME_READY;
+		(void)volume_store(t, &next, v->mod_revision, &ignored);
 	}
+	return rc;
+}
+
+static int delete_snaps(struct tool *t, const char *name, struct vms_errmsg *msg)
+{
+	struct snap_fate *fate;
+	struct snaps l;
+	int rc = snaps_load(t, name, &l, msg);
+
+	fate = calloc(l.n + 1, sizeof(*fate));
+	vms_assert(fate);
+	if (!rc)
+		rc = snaps_remove(t, l.d, l.n, fate, msg);
+	for (size_t i = 0; !rc && i < l.n; i++)
+		if (!fate[i].gone)
+			rc = vms_fail(msg, fate[i].status, "volume '%.60s' is not deleted: its snapshot %.60s: %.100s",
+				      name, l.d[i].s.name, fate[i].why.text);
+	free(fate);
+	snaps_free(&l);
+	return rc;
+}
+
+static int delete_lossacks(struct tool *t, uint64_t id, struct vms_errmsg *msg)
+{
+	struct vms_cat_op op[100];
+	char prefix[64];
+	struct tool_kvs kv;
+	int rc;
+
+	snprintf(prefix, sizeof(prefix), "lossack/%016" PRIx64 "/", id);
+	rc = tool_range(t, prefix, &kv, msg);
+	for (size_t i = 0; !rc && i < kv.n;) {
+		unsigned n = 0;
+
+		for (; i < kv.n && n < 100; i++)
+			op[n++] = (struct vms_cat_op){kv.d[i].key, NULL, 0};
+		rc = tool_txn(t, NULL, 0, op, n, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* The volume's record goes and its branch dies. */
+static int end_delete(struct tool *t, const struct volume_view *v, struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], loss[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[2] = {{key, v->mod_revision}, {bkey, 0}};
+	struct vms_cat_op op[3] = {{key, NULL, 0}, {loss, NULL, 0}, {bkey, NULL, 0}};
+	struct branch_info b;
+	int rc = branch_get(t, v->v.branch, &v->v, &b, msg);
+
+	if (rc)
+		return rc;
+	vms_cat_key_volume(key, v->v.name, NULL);
+	vms_cat_key_loss(loss, v->v.id);
+	vms_cat_key_branch(bkey, v->v.branch);
+	cmp[1].mod_revision = b.mod_revision;
+	b.b.state = BRANCH_DEAD;
+	op[2].val = vms_cat_branch_encode(&b.b);
+	rc = tool_txn(t, cmp, 2, op, 3, msg);
+	free((char *)op[2].val);
+	return rc;
+}
+
+int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_errmsg *msg)
+{
+	struct volume_view v = {.losses = 0};
+	unsigned tries = 0;
+	bool began = false;
+	int rc;
+
+	do {
+		volume_free(&v);
+		rc = begin_delete(t, name, snapshots || began, &began, &v, msg);
+		if (rc == VMS_E_NOENT && began)
+			rc = 0; /* an answer was lost: it is gone */
+		else if (!rc && !(rc = delete_snaps(t, name, msg)) &&
+			 !(rc = delete_lossacks(t, v.v.id, msg)))
+			rc = end_delete(t, &v, msg);
+	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	volume_free(&v);
 	return rc;
+}
+
+/* ---- resize, set ---- */
+
+/* Do its snapshots or ancestors show what is behind the end? */
+static int has_history(struct tool *t, const struct vms_cat_volume *v, bool *yes,
+		       struct vms_errmsg *msg)
+{
+	struct branch_info b;
+	struct snaps l;
+	int rc = branch_get(t, v->branch, v, &b, msg);
+
+	if (rc)
+		return rc;
+	rc = snaps_load(t, v->name, &l, msg);
+	*yes = b.b.nancestors || l.n;
+	snaps_free(&l);
+	return rc;
+}
+
+/* One step towards the size; *done: it is reached. */
+static int resize_step(struct tool *t, struct volume_view *v, uint64_t size_bytes,
+		       bool allow_shrink, bool *done, struct vms_errmsg *msg)
+{
+	char a[VMS_SIZE_TEXT_MAX], b[VMS_SIZE_TEXT_MAX];
+	struct volume_move mv = {.volume = v->v.name, .what = "shrunk", .size_bytes = size_bytes};
+	struct vms_cat_volume next = v->v;
+	bool history;
+	int rc;
+
+	if (v->v.state == VOLUME_SHRINKING) {
+		/* Its tail must be gone before anything else. */
+		rc = fence_and_trim(t, &v->v, v->v.size_bytes, "shrinking", msg);
+		next.state = VOLUME_READY;
+	} else if (v->v.size_bytes == size_bytes) {
+		*done = true;
+		return 0;
+	} else if (size_bytes > v->v.size_bytes) {
+		next.size_bytes = size_bytes;
+		rc = 0;
+	} else if (!allow_shrink) {
+		return vms_fail(msg, VMS_E_INVAL,
+				"volume '%s' has %s; %s would cut off its end: say --allow-shrink if the data there is not needed",
+				v->v.name, vms_size_format(v->v.size_bytes, a),
+				vms_size_format(size_bytes, b));
+	} else {
+		rc = has_history(t, &v->v, &history, msg);
+		if (!rc && history) {
+			*done = true;
+			return move_volume(t, &mv, &next, msg);
+		}
+		next.size_bytes = size_bytes;
+		next.state = VOLUME_SHRINKING;
+		next.lun_fence++;
+	}
+	if (!rc)
+		rc = volume_store(t, &next, v->mod_revision, msg);
+	return tool_txn_again(rc) ? 0 : rc;
 }
 
 int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
 		  uint64_t *old_bytes, struct vms_errmsg *msg)
 {
 	struct volume_view v;
-	struct vms_cat_volume next;
 	uint64_t first = 0;
-	int rc = 0;
+	bool done = false;
+	int rc = check_size(size_bytes, msg);
 
-	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
-		return vms_fail(msg, VMS_E_INVAL,
-				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
-				size_bytes);
+	if (rc)
+		return rc;
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
-		char a[VMS_SIZE_TEXT_MAX], b[VMS_SIZE_TEXT_MAX];
-
+		rc = barrier_settle(t, name, NULL, msg);
+		if (rc)
+			return rc;
 		rc = volume_load(t, name, &v, msg);
 		if (!rc && v.v.state == VOLUME_DELETING)
 			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is being deleted", name);
 		if (!rc)
-			rc = refuse_open(&v, "resized", msg);
-		if (rc)
-			goto out;
-		if (!first)
+			rc = volume_refuse_open(&v, "resized", msg);
+		if (!rc && !first)
 			first = v.v.size_bytes;
 		*old_bytes = first;
-		if (v.v.state == VOLUME_SHRINKING) {
-			/* Its tail must be gone before anything else. */
-			rc = fence_and_trim(t, &v.v, v.v.size_bytes, "shrinking", msg);
-			if (rc)
-				goto out;
-			next = v.v;
-			next.state = VOLUME_READY;
-		} else if (v.v.size_bytes == size_bytes) {
-			goto out;
-		} else {
-			next = v.v;
-			next.size_bytes = size_bytes;
-			if (size_bytes < v.v.size_bytes) {
-				if (!allow_shrink) {
-					rc = vms_fail(msg, VMS_E_INVAL,
-						      "volume '%s' has %s; %s would cut off its end: say --allow-shrink if the data there is not needed",
-						      name, vms_size_format(v.v.size_bytes, a),
-						      vms_size_format(size_bytes, b));
-					goto out;
-				}
-				next.state = VOLUME_SHRINKING;
-				next.lun_fence++;
-			}
-		}
-		rc = store(t, &v, &next, msg);
+		if (!rc)
+			rc = resize_step(t, &v, size_bytes, allow_shrink, &done, msg);
 		volume_free(&v);
-		if (rc && !tool_txn_again(rc))
+		if (rc || done)
 			return rc;
 	}
-	return rc ? rc : vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time", name);
-out:
-	volume_free(&v);
+	return vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time", name);
+}
+
+int volume_set_dedup(struct tool *t, const char *name, bool dedup, struct vms_errmsg *msg)
+{
+	struct volume_view v;
+	unsigned tries = 0;
+	int rc;
+
+	do {
+		rc = volume_load(t, name, &v, msg);
+		if (!rc && v.v.state == VOLUME_DELETING)
+			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is being deleted", name);
+		if (!rc && v.v.dedup != dedup) {
+			v.v.dedup = dedup;
+			rc = volume_store(t, &v.v, v.mod_revision, msg);
+		}
+		volume_free(&v);
+	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	return rc;
 }

@@ -3,10 +3,11 @@
  * What is done with volumes, each step repeatable: a tool that dies half-way
  * leaves a state from which the same command goes on.
  *
- * Delete:  state "deleting" and lun_fence + 1 by compare -> FLOOR at every node
- *          -> TRIM at every node -> the key goes.
- * Shrink:  state "shrinking", new size and lun_fence + 1 -> FLOOR -> TRIM behind
- *          the new end -> state "ready".
+ * Delete: state "deleting" and lun_fence + 1 by compare -> its snapshots -> the key
+ *         goes, its branches are dead; storage nodes drop the data by themselves.
+ * Shrink: with snapshots or ancestors, a new branch that sees less (move.h); else
+ *         state "shrinking", new size and lun_fence + 1 -> FLOOR -> TRIM behind the
+ *         new end -> state "ready".
  */
 #ifndef VMS_TOOL_VOLUME_H
 #define VMS_TOOL_VOLUME_H
@@ -31,6 +32,15 @@ void volume_free(struct volume_view *v);
 json_t *volume_json(const struct volume_view *v);
 const char *volume_state_word(uint8_t state);
 const char *volume_ack_word(uint8_t write_ack);
+const char *volume_barrier_word(uint8_t barrier);
+
+/* Writes the record, if it is still at this revision. */
+int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
+		 struct vms_errmsg *msg);
+/* VMS_E_OPEN when a gateway has it open. what: "deleted", for the message. */
+int volume_refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg);
+/* ... or when it is being deleted, shrunk or imported. */
+int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms_errmsg *msg);
 
 /* What a new volume is to be. */
 struct volume_new {
@@ -39,6 +49,7 @@ struct volume_new {
 	uint8_t write_ack; /* enum vms_write_ack */
 	uint8_t state;	   /* VOLUME_READY or VOLUME_IMPORTING */
 	bool no_dedup;
+	const char *domain; /* dedup domain; NULL or "": the cluster's */
 	/* a key written in the same transaction, or NULL */
 	const char *key, *val;
 };
@@ -46,10 +57,13 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 		struct vms_errmsg *msg);
 int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t write_ack,
 		  struct vms_cat_volume *out, struct vms_errmsg *msg);
-/* VMS_E_OPEN: a gateway has it open. */
-int volume_delete(struct tool *t, const char *name, struct vms_errmsg *msg);
+/* VMS_E_OPEN: a gateway has it open. snapshots: those go too, else they are a reason to
+ * refuse. */
+int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_errmsg *msg);
 /* *old_bytes: the size before. */
 int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
 		  uint64_t *old_bytes, struct vms_errmsg *msg);
+/* Storing chunks that exist already once, from now on; also while it is open. */
+int volume_set_dedup(struct tool *t, const char *name, bool dedup, struct vms_errmsg *msg);
 
 #endif

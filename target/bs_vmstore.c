@@ -142,6 +142,7 @@ static struct {
 	uint32_t gateway_id;
 	struct vms_pr_nexus *preempted; /* while a PR OUT is executed */
 	unsigned npreempted;
+	uint64_t space_warnings; /* that initiators were told */
 } g = {.done_tail = &g.done, .gateway_id = 1};
 
 static struct bs_lu *bl_of(struct scsi_lu *dev)
@@ -1114,6 +1115,9 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	memcpy(id->uuid, info->uuid, sizeof(id->uuid));
 	id->nblocks = info->size_bytes / VMS_LB_BYTES;
 	id->write_cache = info->write_ack == VMS_ACK_MEMORY;
+	/* nothing is written to a snapshot, so it needs no space */
+	id->thin_soft_percent =
+		info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
 	bl->dev->attrs.readonly = info->read_only;
 	bl->lu.shared = info->openers > 1;
 	bl->lu.gone = info->gone;
@@ -1199,6 +1203,20 @@ static void work_changes(void)
 	}
 }
 
+/* Space gets short: one unit attention for each nexus that can write. */
+static void work_space(void)
+{
+	struct vms_gw_space s;
+
+	vms_gw_space(vms_gwp_core(g.gwp), &s);
+	if (s.warnings == g.space_warnings)
+		return;
+	g.space_warnings = s.warnings;
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
+		if (bl->lu.ident.thin_soft_percent)
+			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_THIN_SOFT_THRESHOLD);
+}
+
 static void work_done(void)
 {
 	struct bs_req *r;
@@ -1247,6 +1265,7 @@ static int turn_end(void)
 	if (g.done)
 		work_done();
 	work_changes();
+	work_space();
 	if (g.deletes)
 		work_deletes();
 	/* completions may have let queued commands start, whose ops must leave */

@@ -31,6 +31,7 @@ struct vms_gw_conf {
 	uint32_t slots;		    /* ops in flight; 0: 1024 */
 	uint64_t outstanding_bytes_max; /* of writes in flight; 0: 64 MiB */
 	uint32_t readahead_chunks;  /* 0: default */
+	uint32_t thin_soft_percent; /* of a node's space: initiators are warned; 0: never */
 	uint64_t seed;
 	uint32_t mutant; /* test builds: enum vms_gw_mutant */
 };
@@ -193,6 +194,15 @@ void vms_gw_unpin(struct vms_gw *gw, struct vms_gw_cmd *cmd);
  * was or can be applied, else with its real outcome; never before each piece is
  * known applied or impossible. */
 void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+
+/* Space on the storage nodes, as their ticks tell it. */
+struct vms_gw_space {
+	uint32_t used_permille; /* of the fullest node */
+	bool refusing;		/* some node takes no new data */
+	uint64_t warnings;	/* times thin_soft_percent was reached, again only after it
+				 * had fallen 5 % below */
+};
+void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out);
 
 struct json_t;
 struct json_t *vms_gw_json(struct vms_gw *gw, const char *what); /* "status", "stats", "volumes" */

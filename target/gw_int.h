@@ -122,6 +122,7 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_HOLD_MS	     1000 /* a barrier holds writes no longer; no factor scales it */
 #define GW_BARRIER_AGE_MS    10000 /* an older one is abandoned by whoever meets it */
 #define GW_BARRIER_LOOK_MS   50	 /* the volume's record is looked at again */
+#define GW_THIN_BACK	     50 /* 1/1000 below the threshold, before it warns again */
 #define GW_STATUS_EXTENTS    8	/* extents one GET LBA STATUS looks at */
 #define GW_LEASE_FOREVER     UINT64_MAX
 #define GW_HASH		     4096u /* buckets of the tables of what is on its way */
@@ -155,6 +156,8 @@ struct gw_node {
 	uint32_t inflight_ops;
 	uint64_t inflight_bytes;
 	uint64_t batch_ms; /* last batch sent */
+	uint32_t used_permille; /* of its space */
+	bool refusing;		/* new data, for lack of it */
 	uint64_t rpc_sent, rpc_answered, rpc_lost, reconnects;
 };
 
@@ -529,6 +532,8 @@ struct vms_gw {
 	uint64_t topo_stamp;
 	struct gw_tickvec *tv;
 	bool ticks_changed;
+	struct vms_gw_space space;
+	bool space_warned;
 
 	struct vms_chunk_cache *cc;
 	struct vms_page_cache *pc;

@@ -27,6 +27,9 @@ static json_t *stats(struct vms_gw *gw)
 	json_object_set_new(o, "gateway.chunk_cache_evictions", num(cc->evictions));
 	json_object_set_new(o, "gateway.page_cache_slots", num(vms_pc_slots(gw->pc)));
 	json_object_set_new(o, "gateway.page_cache_used", num(vms_pc_used(gw->pc)));
+	json_object_set_new(o, "gateway.space_used", num(gw->space.used_permille));
+	json_object_set_new(o, "gateway.space_refused", num(gw->space.refusing));
+	json_object_set_new(o, "gateway.space_warnings", num(gw->space.warnings));
 	json_object_set_new(o, "gateway.reads_waiting", num(gw->npieces));
 	json_object_set_new(o, "gateway.ops_waiting", num(gw->ops_waiting));
 	json_object_set_new(o, "gateway.slots_used", num(gw->nslots - gw->slot_free_n));

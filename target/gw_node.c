@@ -310,6 +310,46 @@ static void hello_reply(struct vms_gw *gw, struct gw_node *n, const struct vms_m
 
 /* ---- ticks ---- */
 
+/* A volume lies on all nodes: the fullest one is where its writes are refused first. */
+static void space_look(struct vms_gw *gw)
+{
+	struct vms_gw_space *s = &gw->space;
+	uint32_t soft = 10 * gw->conf.thin_soft_percent;
+	bool refused = s->refusing;
+
+	s->used_permille = 0;
+	s->refusing = false;
+	for (uint32_t i = 1; i < gw->node_top; i++) {
+		const struct gw_node *n = gw->node[i];
+
+		if (!n || !n->known)
+			continue;
+		s->refusing |= n->refusing;
+		if (n->used_permille > s->used_permille)
+			s->used_permille = n->used_permille;
+	}
+	if (s->refusing != refused)
+		gw_log(gw, refused ? VMS_LOG_INFO : VMS_LOG_ERROR, "%s",
+		       refused ? "the storage nodes take new data again" :
+				 "a storage node has no space left: new data is refused");
+	if (!soft)
+		return;
+	if (!gw->space_warned && s->used_permille >= soft) {
+		gw->space_warned = true;
+		s->warnings++;
+		gw_log(gw, VMS_LOG_WARN,
+		       "a storage node is %u %% full: initiators are warned (thin_soft_threshold)",
+		       s->used_permille / 10);
+	} else if (s->used_permille + GW_THIN_BACK <= soft) {
+		gw->space_warned = false;
+	}
+}
+
+void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out)
+{
+	*out = gw->space;
+}
+
 static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 {
 	struct vms_msg re;
@@ -368,6 +408,11 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 			n->peer_until_ms[id] = until;
 		if (until < n->peers_until_ms)
 			n->peers_until_ms = until;
+	}
+	if (vms_rd_left(&rd) >= 5) {
+		n->used_permille = vms_rd_u32(&rd);
+		n->refusing = vms_rd_u8(&rd) & 1;
+		space_look(gw);
 	}
 	n->ack_ms = gw->now_ms;
 	re = (struct vms_msg){.type = VMS_MSG_TICK,

@@ -547,6 +547,7 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	gc.page_cache_bytes = s->gateway.page_cache_bytes;
 	gc.slots = (uint32_t)s->gateway.slots;
 	gc.outstanding_bytes_max = s->gateway.outstanding_bytes;
+	gc.thin_soft_percent = (uint32_t)s->gateway.thin_soft_percent;
 	gc.readahead_chunks = (uint32_t)(s->gateway.readahead_bytes / VMS_CHUNK_BYTES);
 	if (getrandom(&gc.seed, sizeof(gc.seed), 0) != (ssize_t)sizeof(gc.seed))
 		gc.seed = now;

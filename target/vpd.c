@@ -151,12 +151,17 @@ static void page_b1(struct vms_wr *w)
 	vms_put_be16(p, 1); /* non-rotating */
 }
 
-static void page_b2(struct vms_wr *w)
+/* The threshold is one of percentage (SBC-4), so the exponent only says that there
+ * is one: the largest volume has 2^45 blocks, and less than 2^32 sets are allowed. */
+#define THRESHOLD_EXPONENT    14
+#define THRESHOLD_RANGE_TENTH 10 /* it is told with this exactness: 1 % */
+
+static void page_b2(const struct vms_lu_ident *id, struct vms_wr *w)
 {
-	vms_wr_u8(w, 0);    /* no threshold */
+	vms_wr_u8(w, id->thin_soft_percent ? THRESHOLD_EXPONENT : 0);
 	vms_wr_u8(w, 0xe4); /* LBPU, LBPWS, LBPWS10, LBPRZ */
 	vms_wr_u8(w, 0x02); /* thin */
-	vms_wr_u8(w, 0);
+	vms_wr_u8(w, id->thin_soft_percent ? THRESHOLD_RANGE_TENTH : 0);
 }
 
 static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *out)
@@ -225,7 +230,7 @@ int vms_vpd_inquiry(const struct vms_lu_ident *id, const uint8_t *cdb, bool no_l
 		page_b1(&w);
 		break;
 	case 0xb2:
-		page_b2(&w);
+		page_b2(id, &w);
 		break;
 	default:
 		return vms_sense_bad_cdb(s, 2);
@@ -267,6 +272,7 @@ enum { PC_CURRENT, PC_CHANGEABLE, PC_DEFAULT, PC_SAVED };
 #define CACHING_BYTES	  20
 #define CONTROL_BYTES	  12
 #define CONTROL_EXT_BYTES 32
+#define LBP_BYTES	  24
 
 static void put_caching(const struct vms_lu_ident *id, int pc, uint8_t *p)
 {
@@ -306,16 +312,33 @@ static void put_control_ext(int pc, uint8_t *p)
 		p[6] = VMS_SENSE_BYTES_MAX; /* maximum sense data length */
 }
 
+/* Logical block provisioning: one threshold, on the available percentage of the space
+ * that all volumes share. It is set in the gateway's configuration. */
+static void put_lbp(const struct vms_lu_ident *id, int pc, uint8_t *p)
+{
+	memset(p, 0, LBP_BYTES);
+	p[0] = 0x5c;
+	p[1] = 0x02;
+	vms_put_be16(p + 2, LBP_BYTES - 4);
+	if (pc == PC_CHANGEABLE)
+		return;
+	p[16] = 0x80 | 1 << 3; /* enabled; a percentage; armed decreasing */
+	p[17] = 0x03;	       /* available provisioning resource percentage */
+	vms_put_be32(p + 20, 100u - id->thin_soft_percent);
+}
+
 /* Pages that a (page, subpage) asks for; -1 if there is none of it. */
 static int put_pages(const struct vms_lu_ident *id, const struct vms_mode *m, int pc,
 		     uint8_t page, uint8_t sub, struct vms_wr *w)
 {
-	bool all = page == 0x3f;
+	bool all = page == 0x3f, lbp = id->thin_soft_percent;
 	uint8_t *p;
 
-	if (sub != 0 && sub != 0xff && !(page == 0x0a && sub == 0x01))
+	/* page 1Ch has no subpage 0 (informational exceptions) here */
+	if (sub != 0 && sub != 0xff && !(page == 0x0a && sub == 0x01) &&
+	    !(page == 0x1c && sub == 0x02))
 		return -1;
-	if (!all && page != 0x08 && page != 0x0a)
+	if (!all && page != 0x08 && page != 0x0a && !(page == 0x1c && sub && lbp))
 		return -1;
 	if (all || page == 0x08) {
 		p = vms_wr_room(w, CACHING_BYTES);
@@ -333,6 +356,11 @@ static int put_pages(const struct vms_lu_ident *id, const struct vms_mode *m, in
 			if (p)
 				put_control_ext(pc, p);
 		}
+	}
+	if (lbp && (page == 0x1c || (all && sub == 0xff))) {
+		p = vms_wr_room(w, LBP_BYTES);
+		if (p)
+			put_lbp(id, pc, p);
 	}
 	return 0;
 }
@@ -368,7 +396,10 @@ int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m,
 		}
 	}
 	if (put_pages(id, m, pc, page, cdb[3], &w))
-		return vms_sense_bad_cdb(s, page == 0x08 || page == 0x0a || page == 0x3f ? 3 : 2);
+		return vms_sense_bad_cdb(s, page == 0x08 || page == 0x0a || page == 0x3f ||
+							    (page == 0x1c && id->thin_soft_percent) ?
+						    3 :
+						    2);
 	/* WP and DPOFUA */
 	dev = (uint8_t)((id->write_protect || m->swp ? 0x80 : 0) | 0x10);
 	len = vms_wr_len(&w);
@@ -460,6 +491,11 @@ int vms_vpd_mode_select(const struct vms_lu_ident *id, struct vms_mode *m, const
 			put_control_ext(PC_CURRENT, cur);
 			put_control_ext(PC_CHANGEABLE, chg);
 			if (len != CONTROL_EXT_BYTES)
+				return vms_sense_bad_param(s, at + 2);
+		} else if (code == 0x5c && p[1] == 0x02 && id->thin_soft_percent) {
+			put_lbp(id, PC_CURRENT, cur);
+			put_lbp(id, PC_CHANGEABLE, chg);
+			if (len != LBP_BYTES)
 				return vms_sense_bad_param(s, at + 2);
 		} else {
 			return vms_sense_bad_param(s, at);

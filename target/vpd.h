@@ -24,6 +24,7 @@ struct vms_lu_ident {
 	uint64_t nblocks; /* capacity in logical blocks */
 	bool write_cache; /* write_ack=memory */
 	bool write_protect;
+	uint8_t thin_soft_percent; /* of the space used: initiators are warned; 0: never */
 	char target_name[224]; /* iSCSI name of the target */
 	uint16_t portal_group; /* target portal group tag */
 	uint16_t target_port;  /* relative target port identifier, 1.. */

@@ -20,6 +20,7 @@ fail() {
 	exit 1
 }
 command -v iscsi-test-cu > /dev/null || { echo "skipped: iscsi-test-cu not found (Debian package libiscsi-bin)"; exit 77; }
+[ -x "$B/tests/iscsi_raw" ] || { echo "skipped: $B/tests/iscsi_raw is not built (make)"; exit 77; }
 [ -x "$B/tests/tgtd-fake" ] || { echo "skipped: $B/tests/tgtd-fake is not built (make tgtd-fake)"; exit 77; }
 dir=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-fake.XXXXXX") || exit 1
 export TGT_IPC_SOCKET="$dir/ipc"
@@ -153,6 +154,14 @@ adm --op update --mode logicalunit --tid 1 --lun 1 --params readonly=1 || fail "
 SCSI_TEST=SCSI.ReadOnly suite 1
 ! grep -q SKIPPED "$dir/out" || fail "the test was skipped"
 stop
+
+echo "--- space gets short"
+export FAKE_WARNINGS="$dir/warnings"
+start FAKE_PENDING=0
+lun 1 disk "size=64M" || fail "new LUN"
+"$B/tests/iscsi_raw" "$ADDR" "$PORT" "$IQN" 1 thin-warning || fail "warnings"
+stop
+unset FAKE_WARNINGS
 
 echo "--- reservations are not offered where another gateway has the volume open"
 start FAKE_OPENERS=2

@@ -8,6 +8,7 @@
  * FAKE_PENDING=N: every Nth op ends in a later turn (default 3; 0: none, 1: all).
  * FAKE_ERROR_LBA=N: reads that touch block N end with VMS_E_BAD_SECTORS.
  * FAKE_OPENERS=N: that many gateways seem to have each volume open.
+ * FAKE_WARNINGS=FILE: as many warnings of space getting short as FILE has bytes.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "target/gw_posix.h"
@@ -250,6 +252,16 @@ void vms_gwp_vol_close(struct vms_gwp *p, struct vms_gw_vol *vol)
 void vms_gw_vol_info(const struct vms_gw_vol *vol, struct vms_gw_vol_info *out)
 {
 	*out = vol->info;
+}
+
+void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out)
+{
+	const char *path = getenv("FAKE_WARNINGS");
+	struct stat st;
+
+	memset(out, 0, sizeof(*out));
+	if (path && !stat(path, &st))
+		out->warnings = (uint64_t)st.st_size;
 }
 
 /* ---- ops ---- */

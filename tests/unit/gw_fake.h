@@ -100,6 +100,9 @@ struct fake {
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
 	struct vms_msg last_write, prev_write;
 	uint64_t read_gen; /* of the last GET_PAGES or READ_LBA */
+	/* told with ticks, when tell_space */
+	bool tell_space, refusing[F_NODES + 1];
+	uint32_t used_permille[F_NODES + 1];
 };
 
 static struct fake f;
@@ -653,7 +656,7 @@ static inline void f_forget_held(void)
 
 static inline void f_tick(uint32_t node)
 {
-	uint8_t body[10] = {0};
+	uint8_t body[15] = {0};
 	struct vms_msg m = {.type = VMS_MSG_TICK,
 			    .partition = VMS_PART_NONE,
 			    .sender = node,
@@ -662,9 +665,11 @@ static inline void f_tick(uint32_t node)
 			    .tick_incarnation = f.incarnation[node],
 			    .incarnation = f.incarnation[node],
 			    .body = body,
-			    .body_bytes = sizeof(body)};
+			    .body_bytes = f.tell_space ? 15 : 10};
 
 	vms_put_le64(body, f.now);
+	vms_put_le32(body + 10, f.used_permille[node]);
+	body[14] = f.refusing[node];
 	if (f.connected[node])
 		f_event(VMS_GEV_MSG, node, &m);
 }
@@ -706,6 +711,7 @@ static inline void f_gw_start(uint32_t mutant)
 				   .slots = 64,
 				   .outstanding_bytes_max = 4u << 20,
 				   .readahead_chunks = 16,
+				   .thin_soft_percent = 80,
 				   .seed = 1,
 				   .mutant = mutant};
 

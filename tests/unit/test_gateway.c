@@ -780,6 +780,61 @@ static void sequential_reads_are_read_ahead(void)
 	f_stop();
 }
 
+/* ---- space ---- */
+
+static struct vms_gw_space space_at(uint32_t one, uint32_t two, bool refusing)
+{
+	struct vms_gw_space s;
+
+	f.used_permille[1] = one;
+	f.used_permille[2] = two;
+	f.refusing[2] = refusing;
+	f_run(300);
+	vms_gw_space(f.gw, &s);
+	return s;
+}
+
+static void the_fullest_node_warns_once_each_time(void)
+{
+	struct vms_gw_space s;
+
+	f_start(0, DISK);
+	s = space_at(990, 990, true); /* an older node tells nothing */
+	CU_ASSERT(s.used_permille == 0 && !s.refusing && s.warnings == 0);
+	f.tell_space = true;
+	s = space_at(100, 799, false);
+	CU_ASSERT(s.used_permille == 799 && !s.refusing && s.warnings == 0);
+	s = space_at(100, 800, false);
+	CU_ASSERT_EQUAL(s.warnings, 1);
+	s = space_at(900, 760, false);
+	CU_ASSERT(s.used_permille == 900 && s.warnings == 1);
+	s = space_at(100, 751, false); /* not far enough below */
+	s = space_at(100, 850, false);
+	CU_ASSERT_EQUAL(s.warnings, 1);
+	s = space_at(100, 750, false);
+	s = space_at(100, 801, true);
+	CU_ASSERT(s.warnings == 2 && s.refusing);
+	s = space_at(100, 801, false);
+	CU_ASSERT(s.warnings == 2 && !s.refusing);
+	f_stop();
+}
+
+static void no_space_is_an_error_of_its_own(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(8, 8, 3), 0);
+	f.write_status = VMS_E_NOSPC;
+	CU_ASSERT_EQUAL(f_write_blocks(8, 8, 4), VMS_E_NOSPC);
+	CU_ASSERT_EQUAL(f_read_value(8, 8, NULL), 3);
+	f.write_status = 0; /* what gives space back is taken */
+	c = f_cmd(VMS_GW_ZERO, 8, 8);
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT_EQUAL(f_read_value(8, 8, NULL), 0);
+	f_stop();
+}
+
 /* ---- flush and losses ---- */
 
 static int flush(const char *port)
@@ -1093,6 +1148,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(verify_compares),
 	VMS_TEST(lba_status_tells_holes),
 	VMS_TEST(sequential_reads_are_read_ahead),
+	VMS_TEST(the_fullest_node_warns_once_each_time),
+	VMS_TEST(no_space_is_an_error_of_its_own),
 	VMS_TEST(flush_asks_every_primary_in_memory_mode_only),
 	VMS_TEST(a_loss_fails_each_port_once),
 	VMS_TEST(closing_withdraws_the_registration),

@@ -143,6 +143,43 @@ static void thin_and_non_rotating(void)
 	CU_ASSERT_EQUAL(out[6], 2);
 }
 
+static int sense6(uint8_t b1, uint8_t page, uint8_t sub);
+static int select6(uint8_t *list, uint8_t n);
+
+static void the_threshold_is_told(void)
+{
+	uint8_t l[64];
+
+	inquiry(0xb2);
+	CU_ASSERT(out[4] == 0 && out[7] == 0);
+	CU_ASSERT_EQUAL(sense6(8, 0x1c, 2), -1);
+	id.thin_soft_percent = 80;
+	CU_ASSERT_EQUAL(inquiry(0xb2), 8);
+	/* less than 2^32 sets in the largest volume; a percentage, to 1 % */
+	CU_ASSERT((VMS_VOL_BYTES_MAX / VMS_LB_BYTES) >> out[4] < 1ull << 32 && out[4]);
+	CU_ASSERT_EQUAL(out[7], 10);
+	CU_ASSERT_EQUAL(sense6(8, 0x1c, 2), 4 + 24);
+	CU_ASSERT(out[4] == 0x5c && out[5] == 2 && vms_get_be16(out + 6) == 20);
+	CU_ASSERT_EQUAL(out[8], 0); /* every nexus is told */
+	CU_ASSERT_EQUAL(out[20], 0x88); /* enabled, percentage, armed decreasing */
+	CU_ASSERT_EQUAL(out[21], 3);	/* of what is available */
+	CU_ASSERT_EQUAL(vms_get_be32(out + 24), 20);
+	memcpy(l, out, 28);
+	l[0] = 0;
+	CU_ASSERT_EQUAL(select6(l, 28), 0);
+	l[27] = 10;
+	CU_ASSERT_EQUAL(select6(l, 28), -1); /* not to be changed from here */
+	CU_ASSERT_EQUAL(s.field, 27);
+	CU_ASSERT_EQUAL(sense6(8, 0x5c, 2), 4 + 24); /* changeable values */
+	CU_ASSERT_EQUAL(out[20], 0);
+	CU_ASSERT_EQUAL(sense6(8, 0x1c, 0xff), 4 + 24);
+	CU_ASSERT_EQUAL(sense6(8, 0x3f, 0xff), 4 + 20 + 12 + 32 + 24);
+	CU_ASSERT_EQUAL(sense6(8, 0x3f, 0), 4 + 20 + 12);
+	CU_ASSERT_EQUAL(sense6(8, 0x1c, 0), -1); /* informational exceptions: not offered */
+	CU_ASSERT_EQUAL(sense6(8, 0x0a, 2), -1);
+	id.thin_soft_percent = 0;
+}
+
 static void capacities(void)
 {
 	struct vms_lu_ident big = id;
@@ -278,7 +315,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(missing_lun_says_so), VMS_TEST(listed_pages_exist_and_have_right_lengths),
 	VMS_TEST(identity_is_the_uuid), VMS_TEST(only_the_port_differs_between_gateways),
 	VMS_TEST(block_limits_tell_the_parsers_limits), VMS_TEST(thin_and_non_rotating),
-	VMS_TEST(capacities), VMS_TEST(mode_sense_pages),
+	VMS_TEST(the_threshold_is_told), VMS_TEST(capacities), VMS_TEST(mode_sense_pages),
 	VMS_TEST(write_cache_is_what_the_volume_has), VMS_TEST(mode_sense_10_long_descriptor),
 	VMS_TEST(mode_select_changes_what_may_change),
 	VMS_TEST(mode_select_rejects_broken_lists),

@@ -217,6 +217,17 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .max = 64 * MIB,
 	 .multiple = 4 * KIB,
 	 .help = "How far a sequential reader is read ahead; 0 switches it off."},
+	{.section = "gateway",
+	 .key = "thin_soft_threshold",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(gateway.thin_soft_percent),
+	 .def = "80",
+	 .min = 0,
+	 .max = 99,
+	 .help = "Percentage of a storage node's space from which on initiators are warned\n"
+		 "(unit attention THIN PROVISIONING SOFT THRESHOLD REACHED), again only after\n"
+		 "it has fallen 5 below; 0 switches it off. Where writes are refused is the\n"
+		 "node's own reserve."},
 	VMS_CONF_END,
 };
 

@@ -52,6 +52,7 @@ struct vms_settings {
 		uint64_t slots;
 		uint64_t outstanding_bytes;
 		uint64_t readahead_bytes;
+		uint64_t thin_soft_percent;
 	} gateway;
 };
 

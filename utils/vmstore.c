@@ -10,6 +10,7 @@ int main(int argc, char **argv)
 		&cmd_snap,
 		&cmd_clone,
 		&cmd_domain,
+		&cmd_gateway,
 		&cmd_stats,
 		&cmd_trace,
 		&cmd_status,

@@ -140,6 +140,14 @@ vmstore domain rm red > /dev/null || fail "domain rm"
 [ "$(vmstore volume ls | wc -l)" = 1 ] || fail "volumes are left"
 [ "$(vmstore snap ls | wc -l)" = 1 ] || fail "snapshots are left"
 
+# ---- gateways ----
+vmstore gateway ls | grep -q 'gw2 .*3 of 3' || fail "gateway ls"
+refuses 1 "lives" vmstore gateway forget gw2
+refuses 1 "no gateway" vmstore gateway forget gw9
+proc_kill gw2
+wait_for 10 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
+[ "$(vmstore gateway ls | grep -c gw)" = 1 ] || fail "it is still listed"
+
 # ---- clean stop, check of the folders ----
 cluster_stop
 for n in catalog node1 node2 node3 gw1 gw2; do

@@ -8,6 +8,7 @@
 #include "tests/unit/tool_rig.h"
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
+#include "utils/tool/gateway.h"
 #include "utils/tool/move.h"
 #include "utils/tool/snap.h"
 
@@ -614,6 +615,38 @@ static void lost_answers_make_no_second_clone(void)
 	end();
 }
 
+static void a_gateway_is_forgotten_when_it_is_dead(void)
+{
+	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100};
+	struct vms_cat_volume a;
+	struct gateways g;
+	bool kept;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	gateway_start(1, &a, RIG_GW_SILENT);
+	gateway_start(2, &a, RIG_GW_GOOD);
+	CU_ASSERT_EQUAL(gateways_load(&t, &g, &e), 0);
+	CU_ASSERT_FATAL(g.n == 2);
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), VMS_E_BUSY);
+	CU_ASSERT(count("open/") == 2 && !seen->floor_gateways);
+	/* a node that is down has to learn it from the record */
+	snprintf(n.address, sizeof(n.address), "%s", rig_nobody);
+	put("node/00000002", vms_cat_node_encode(&n));
+	seen->gw[1].live = false;
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), 0);
+	CU_ASSERT(kept && seen->floor_incarnation == 2);
+	CU_ASSERT(count("open/") == 1 && count("gateway/") == 2);
+	put("node/00000002", NULL);
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), 0);
+	CU_ASSERT(!kept && count("gateway/") == 1);
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[1], true, &kept, &e), 0);
+	CU_ASSERT(count("gateway/") == 0 && count("open/") == 0);
+	gateways_free(&g);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	end();
+}
+
 /* What an admin's commands are made of, each killed after a while, then repeated. */
 static int act(struct tool *own, int what)
 {
@@ -719,6 +752,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_branch_has_at_most_eight_ancestors),
 	VMS_TEST(shrinking_below_a_snapshot_moves),
 	VMS_TEST(lost_answers_make_no_second_clone),
+	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
 	VMS_TEST(what_is_killed_can_be_repeated),
 };
 

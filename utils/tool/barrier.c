@@ -434,7 +434,7 @@ static int shut_out_silent(struct run *r, struct vms_errmsg *msg)
 
 		if (a->state || a->gone)
 			continue;
-		rc = gateway_sessions(r->t, &r->nodes, a->gateway, &live, msg);
+		rc = gateway_sessions(r->t, &r->nodes, a->gateway, false, &live, msg);
 		if (rc)
 			return rc;
 		if (live)

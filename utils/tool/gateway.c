@@ -41,8 +41,8 @@ const char *gateways_name(const struct gateways *g, uint32_t id, char out[64])
 	return out;
 }
 
-int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
-		     struct vms_errmsg *msg)
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, bool skip_down,
+		     unsigned *live, struct vms_errmsg *msg)
 {
 	*live = 0;
 	nodes_ask(t, ns, "sessions", NULL, NODE_MS_MAX);
@@ -51,6 +51,8 @@ int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigne
 		json_t *s;
 		size_t k;
 
+		if (skip_down && p->status && !p->up)
+			continue;
 		if (!json_is_array(p->answer))
 			return vms_fail(msg, p->status ? p->status : VMS_E_PROTO,
 					"storage node %s (%s): %.150s", p->name, p->address,
@@ -146,5 +148,33 @@ int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t i
 		rc = nodes_send(t, ns, &m, &want, msg);
 	for (unsigned i = 0; !rc && i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		rc = forget(t, prefixes[i], gateway, m.incarnation, msg);
+	return rc;
+}
+
+int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, bool *kept,
+		   struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, NULL, 0};
+	struct nodes ns;
+	unsigned live = 0;
+	int rc = nodes_open(t, &ns, msg);
+
+	*kept = false;
+	if (!rc && !force)
+		rc = gateway_sessions(t, &ns, g->g.id, true, &live, msg);
+	if (!rc && live)
+		rc = vms_fail(msg, VMS_E_BUSY,
+			      "gateway '%s' lives: %u of %u storage nodes have a session of it; --force shuts it out all the same",
+			      g->g.name, live, ns.n);
+	if (!rc)
+		rc = gateway_fence(t, &ns, g->g.id, g->g.incarnation, true, msg);
+	for (unsigned i = 0; i < ns.n; i++)
+		*kept |= ns.p[i].status != 0;
+	/* A node that is down reads from the record, when it starts, whom to shut out. */
+	vms_cat_key_gateway(key, g->g.id);
+	if (!rc && !*kept)
+		rc = tool_txn(t, NULL, 0, &op, 1, msg);
+	nodes_close(t, &ns);
 	return rc;
 }

@@ -11,7 +11,6 @@
 struct gateway_info {
 	struct vms_cat_gateway g;
 	uint64_t mod_revision;
-	unsigned sessions; /* nodes with a live session, by gateways_sessions() */
 };
 VMS_VEC_TYPE(gateways, struct gateway_info);
 
@@ -21,9 +20,9 @@ void gateways_free(struct gateways *g);
 const char *gateways_name(const struct gateways *g, uint32_t id, char out[64]);
 
 /* Asks every node. *live: nodes with a live session of that gateway. A node that does
- * not answer: VMS_E_TIMEOUT or the like, msg names it. */
-int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
-		     struct vms_errmsg *msg);
+ * not answer: VMS_E_TIMEOUT or the like, msg names it; skip_down: it has none. */
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, bool skip_down,
+		     unsigned *live, struct vms_errmsg *msg);
 
 /* Shuts out the process of a gateway that ran as `incarnation`: no node takes an op of
  * it any more, and what it had open counts as closed. Repeatable.
@@ -31,5 +30,11 @@ int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigne
  * they start. */
 int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
 		  bool skip_down, struct vms_errmsg *msg);
+
+/* Takes a gateway that is gone for good off the list. VMS_E_BUSY: it lives (force: it is
+ * shut out all the same). *kept: a node was down and does not know yet, so the record
+ * stays; repeat when it is up. */
+int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, bool *kept,
+		   struct vms_errmsg *msg);
 
 #endif

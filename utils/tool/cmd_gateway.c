@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vmstore gateway: list gateways, forget one that is gone. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "utils/lib/fmt.h"
+#include "utils/tool/cmds.h"
+#include "utils/tool/gateway.h"
+
+/* ---- ls ---- */
+
+/* Volumes by number, for names. */
+struct volumes {
+	VMS_VEC(struct vms_cat_volume) v;
+};
+
+static const char *volume_name(const struct volumes *vols, uint64_t id)
+{
+	VMS_VEC_FOREACH(&vols->v, v)
+		if (v->id == id)
+			return v->name;
+	return "?";
+}
+
+static int load_volumes(struct tool *t, struct volumes *out, struct vms_errmsg *e)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, "volume/", &kv, e);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+
+		rc = vms_cat_volume_decode(&c, VMS_VEC_ADD(&out->v), e);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* Names of what the gateway has open: "vm1", "vm1@s" is told as "vm1@" and a number. */
+static int opened(struct tool *t, const char *prefix, uint32_t gateway, const struct volumes *vols,
+		  json_t *out, struct vms_errmsg *e)
+{
+	struct tool_kvs kv;
+	int rc = tool_range(t, prefix, &kv, e);
+
+	for (size_t i = 0; !rc && i < kv.n; i++) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
+		struct vms_cat_open o;
+
+		if (vms_cat_open_decode(&c, &o, NULL) || o.gateway != gateway)
+			continue;
+		json_array_append_new(out, o.snap_gen ? json_sprintf("%s@(%" PRIu64 ")",
+								     volume_name(vols, o.id),
+								     o.snap_gen)
+						      : json_string(volume_name(vols, o.id)));
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* Live sessions at the nodes; -1: no node could be asked. */
+static int sessions_of(const struct nodes *ns, uint32_t gateway)
+{
+	int live = -1;
+
+	for (unsigned i = 0; i < ns->n; i++) {
+		json_t *s;
+		size_t k;
+
+		if (!json_is_array(ns->p[i].answer))
+			continue;
+		live = live < 0 ? 0 : live;
+		json_array_foreach(ns->p[i].answer, k, s)
+			live += (uint64_t)json_integer_value(json_object_get(s, "gateway")) ==
+					gateway &&
+				json_is_true(json_object_get(s, "live"));
+	}
+	return live;
+}
+
+static void add_row(struct vms_table *tab, const struct vms_cat_gateway *g, int live,
+		    unsigned nodes, json_t *open)
+{
+	char id[16], starts[24], sess[32], names[128] = "";
+	json_t *name;
+	size_t i;
+
+	snprintf(id, sizeof(id), "%" PRIu32, g->id);
+	snprintf(starts, sizeof(starts), "%" PRIu64, g->incarnation);
+	snprintf(sess, sizeof(sess), live < 0 ? "?" : "%d of %u", live, nodes);
+	json_array_foreach(open, i, name) {
+		size_t n = strlen(names);
+
+		if (n + strlen(json_string_value(name)) + 8 > sizeof(names)) {
+			snprintf(names + n, sizeof(names) - n, ", ...");
+			break;
+		}
+		snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+			 json_string_value(name));
+	}
+	vms_table_cells(tab, 6,
+			(const char *[]){id, g->name, g->portal[0] ? g->portal : "(tool)", starts,
+					 sess, names});
+}
+
+static int run_ls(struct cmd_call *c)
+{
+	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
+	struct gateways gws = VMS_VEC_INIT;
+	struct volumes vols = {VMS_VEC_INIT};
+	struct nodes ns = {NULL, 0};
+	struct vms_errmsg e = {""};
+	struct vms_table *tab;
+	json_t *list;
+	int code;
+
+	if (!cmd_parse(c, opts, &code))
+		return code;
+	tab = vms_table_open(">gateway|<name|<portal|>starts|>sessions|<open");
+	list = json_array();
+	code = gateways_load(c->t, &gws, &e);
+	if (!code)
+		code = load_volumes(c->t, &vols, &e);
+	if (!code)
+		code = nodes_open(c->t, &ns, &e);
+	if (!code)
+		nodes_ask(c->t, &ns, "sessions", NULL, 3000);
+	VMS_VEC_FOREACH(&gws, g) {
+		json_t *open = json_array();
+		int live = sessions_of(&ns, g->g.id);
+
+		if (!code)
+			code = opened(c->t, "open/", g->g.id, &vols, open, &e);
+		if (!code)
+			code = opened(c->t, "snapopen/", g->g.id, &vols, open, &e);
+		add_row(tab, &g->g, live, ns.n, open);
+		json_array_append_new(list, json_pack("{sI ss ss sI si sI so}", "id",
+						      (json_int_t)g->g.id, "name", g->g.name, "portal",
+						      g->g.portal, "incarnation",
+						      (json_int_t)g->g.incarnation, "sessions", live,
+						      "nodes", (json_int_t)ns.n, "open", open));
+	}
+	if (code)
+		code = tool_fail(c->t, "%s", e.text);
+	else if (c->t->json)
+		tool_print_json(json_incref(list));
+	else
+		vms_table_print(tab, stdout);
+	json_decref(list);
+	vms_table_close(tab);
+	nodes_close(c->t, &ns);
+	gateways_free(&gws);
+	VMS_VEC_FREE(&vols.v);
+	return code;
+}
+
+/* ---- forget ---- */
+
+static int run_forget(struct cmd_call *c)
+{
+	bool force = false, kept = false;
+	const struct vms_opt opts[] = {
+		{0, "force", VMS_OPT_FLAG, &force, NULL, "also one that lives; its initiators lose it"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
+	};
+	const struct gateway_info *found = NULL;
+	struct vms_errmsg e = {""};
+	struct gateways gws;
+	int code, rc;
+
+	if (!cmd_parse(c, opts, &code))
+		return code;
+	rc = gateways_load(c->t, &gws, &e);
+	VMS_VEC_FOREACH(&gws, g)
+		if (!strcmp(g->g.name, c->arg[0]))
+			found = g;
+	if (!rc && !found)
+		rc = vms_fail(&e, VMS_E_NOENT, "there is no gateway '%s'", c->arg[0]);
+	if (!rc)
+		rc = gateway_forget(c->t, found, force, &kept, &e);
+	if (rc)
+		code = tool_fail(c->t, "%s", e.text);
+	else if (c->t->json)
+		tool_print_json(json_pack("{ss sb}", "forgotten", c->arg[0], "record_kept", kept));
+	else if (kept)
+		printf("gateway %s is shut out and has nothing open any more; a storage node is down, so it\n"
+		       "stays on the list: repeat this when the node is up\n",
+		       c->arg[0]);
+	else
+		printf("gateway %s forgotten\n", c->arg[0]);
+	gateways_free(&gws);
+	return code;
+}
+
+static const struct cmd *const subs[] = {
+	&(const struct cmd){.name = "ls",
+			    .args = "[--json]",
+			    .brief = "list gateways, their sessions, what they have open",
+			    .run = run_ls},
+	&(const struct cmd){
+		.name = "forget",
+		.args = "NAME [--force]",
+		.brief = "take one that is gone for good off the list",
+		.about = "Shuts out a gateway that will not come back: no storage node takes a write of it\n"
+			 "any more, and what it had open counts as closed. Refused while a node has a live\n"
+			 "session of it. A gateway that is started under that name again is a new one.",
+		.min = 1,
+		.max = 1,
+		.run = run_forget},
+	NULL,
+};
+const struct cmd cmd_gateway = {
+	.name = "gateway", .brief = "list gateways, forget one that is gone", .sub = subs};

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
 		&cmd_stats,
 		&cmd_trace,
 		&cmd_status,
+		&cmd_import,
 		&cmd_estimate,
 		&cmd_fsck,
 		NULL,

@@ -199,7 +199,7 @@ static void progress_tells_rate_and_time_left(void)
 	vms_progress_open(&p, NULL, false, "import", 90 << 20, 100 << 20, 1000);
 	vms_progress_update(&p, 91 << 20, 2000);
 	CU_ASSERT_PTR_NOT_NULL(
-	    strstr(vms_progress_text(&p, 91 << 20, text), "/s  9 s left"));
+		strstr(vms_progress_text(&p, 91 << 20, text), "/s  9 s left"));
 	/* more than there should be */
 	CU_ASSERT_PTR_NOT_NULL(strstr(vms_progress_text(&p, 200 << 20, text), "100%"));
 	vms_progress_open(&p, NULL, false, "x\ny", 0, 0, 0);
@@ -207,11 +207,11 @@ static void progress_tells_rate_and_time_left(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(fingerprints_are_sha256_behind_the_salt),
-    VMS_TEST(files_are_told_apart),
-    VMS_TEST(a_short_end_counts_as_filled_up),
-    VMS_TEST(a_plain_count_agrees),
-    VMS_TEST(a_full_table_samples),
-    VMS_TEST(progress_tells_rate_and_time_left),
+	VMS_TEST(fingerprints_are_sha256_behind_the_salt),
+	VMS_TEST(files_are_told_apart),
+	VMS_TEST(a_short_end_counts_as_filled_up),
+	VMS_TEST(a_plain_count_agrees),
+	VMS_TEST(a_full_table_samples),
+	VMS_TEST(progress_tells_rate_and_time_left),
 };
 VMS_TEST_MAIN("estimate", tests)

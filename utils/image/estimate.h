@@ -29,8 +29,8 @@ struct image_est_counts {
 	uint64_t dup;	   /* repeated within the file */
 	uint64_t unique;   /* in no other file (total: in one file only) */
 	uint64_t shared;   /* also in another file (total: in more than one) */
-	uint64_t
-	    added; /* what no file before this one had; the sum is the total's distinct */
+	uint64_t added;	   /* what no file before this one had; the sum is the total's
+			      distinct */
 };
 
 /* memory_bytes: bound of the table. chunks_max: no more chunks than this will come,

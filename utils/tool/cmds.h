@@ -15,5 +15,6 @@ extern const struct cmd cmd_trace;
 extern const struct cmd cmd_status;
 extern const struct cmd cmd_estimate;
 extern const struct cmd cmd_fsck;
+extern const struct cmd cmd_import;
 
 #endif

@@ -11,6 +11,7 @@
 #include "utils/lib/size.h"
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
+#include "utils/tool/importing.h"
 #include "utils/tool/domain.h"
 #include "utils/tool/move.h"
 #include "utils/tool/snap.h"
@@ -412,6 +413,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 			struct volume_view *v, struct vms_errmsg *msg)
 {
 	struct vms_cat_volume next;
+	uint8_t was = VOLUME_READY;
 	int rc;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
@@ -419,6 +421,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 		if (!rc)
 			rc = volume_load(t, name, v, msg);
 		if (!rc && v->v.state != VOLUME_DELETING) {
+			was = v->v.state;
 			rc = volume_refuse_open(v, "deleted", msg);
 			if (!rc && !snapshots)
 				rc = refuse_snaps(t, name, msg);
@@ -448,7 +451,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 		struct vms_errmsg ignored;
 
 		next = v->v;
-		next.state = VOLUME_READY;
+		next.state = was;
 		(void)volume_store(t, &next, v->mod_revision, &ignored);
 	}
 	return rc;
@@ -498,7 +501,9 @@ static int end_delete(struct tool *t, const struct volume_view *v, struct vms_er
 {
 	char key[VMS_CAT_KEY_BYTES_MAX], loss[VMS_CAT_KEY_BYTES_MAX], bkey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[2] = {{key, v->mod_revision}, {bkey, 0}};
-	struct vms_cat_op op[3] = {{key, NULL, 0}, {loss, NULL, 0}, {bkey, NULL, 0}};
+	char ikey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op[4] = {
+		{key, NULL, 0}, {loss, NULL, 0}, {bkey, NULL, 0}, {ikey, NULL, 0}};
 	struct branch_info b;
 	int rc = branch_get(t, v->v.branch, &v->v, &b, msg);
 
@@ -507,10 +512,11 @@ static int end_delete(struct tool *t, const struct volume_view *v, struct vms_er
 	vms_cat_key_volume(key, v->v.name, NULL);
 	vms_cat_key_loss(loss, v->v.id);
 	vms_cat_key_branch(bkey, v->v.branch);
+	importing_key(ikey, v->v.name);
 	cmp[1].mod_revision = b.mod_revision;
 	b.b.state = BRANCH_DEAD;
 	op[2].val = vms_cat_branch_encode(&b.b);
-	rc = tool_txn(t, cmp, 2, op, 3, msg);
+	rc = tool_txn(t, cmp, 2, op, 4, msg);
 	free((char *)op[2].val);
 	return rc;
 }
@@ -520,8 +526,10 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 	struct volume_view v = {.losses = 0};
 	unsigned tries = 0;
 	bool began = false;
-	int rc;
+	int rc = importing_shut_out(t, name, "", msg);
 
+	if (rc)
+		return rc;
 	do {
 		volume_free(&v);
 		rc = begin_delete(t, name, snapshots || began, &began, &v, msg);

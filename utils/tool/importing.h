@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Volumes whose content is being replaced: state "importing" and a key
+ * import/<volume> that tells by what and how far. Only a tool opens such a volume; it
+ * is ready again when all of it is there. Whatever interrupts an import leaves a volume
+ * that the same command goes on with, or that `volume rm` removes.
+ *
+ * import/<volume>: JSON. kind: "image", source, format, identity (of the source file),
+ * bytes (of the image), done (all before it is durable), blank (the volume was new), or
+ * kind: "diff", source, base (the snapshot that an interrupted import goes back to).
+ */
+#ifndef VMS_TOOL_IMPORTING_H
+#define VMS_TOOL_IMPORTING_H
+
+#include "utils/tool/volume.h"
+
+struct importing {
+	char kind[8];	   /* "image", "diff" */
+	char source[1024]; /* absolute path, "-": standard input */
+	char format[16];
+	char identity[64]; /* "": cannot be told */
+	char base[104];	   /* snapshot's name; "": the volume was new */
+	char gateway[64];  /* name of the tool that works on it, or did */
+	uint64_t bytes, done;
+	bool blank;
+};
+
+void importing_key(char key[VMS_CAT_KEY_BYTES_MAX], const char *volume);
+char *importing_encode(const struct importing *in);
+/* VMS_E_NOENT: no import of that volume is under way or interrupted. */
+int importing_load(struct tool *t, const char *volume, struct importing *out,
+		   struct vms_errmsg *msg);
+
+/* An existing volume, ready and open nowhere, becomes one that is being imported. */
+int importing_begin(struct tool *t, const char *volume, const struct importing *in,
+		    struct vms_errmsg *msg);
+/* Notes how far it is, or that it begins anew. */
+int importing_note(struct tool *t, const char *volume, const struct importing *in,
+		   struct vms_errmsg *msg);
+/* All of it is there: the volume is ready. Repeatable. */
+int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg);
+
+/* Nobody but this gateway ("": nobody) has a volume open that is being imported:
+ * whoever had and has no session left is shut out. VMS_E_OPEN: somebody lives. Any
+ * other volume, and none at all: 0. */
+int importing_shut_out(struct tool *t, const char *volume, const char *own_name,
+		       struct vms_errmsg *msg);
+
+#endif

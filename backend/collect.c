@@ -139,8 +139,10 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bo
 			p->live_chunks--;
 		c->moved_seq = seq;
 		c->dirty = true;
-		if (marking && n->mut != MUT_SWEEP_LIVE)
+		if (marking && n->mut != MUT_SWEEP_LIVE) {
 			places_set(&c->mark, from);
+			c->mark_gone++;
+		}
 	}
 	if (to != VMS_ADDR_HOLE && (c = part_ctr(p, vms_addr_container(to)))) {
 		if (!ref) {
@@ -486,8 +488,8 @@ static void gc_step(struct vms_node *n, struct part *p)
 		return;
 	}
 	VMS_VEC_FOREACH(&p->ctrs, c)
-		if (c->marked)
-			c->live = c->mark.count;
+		if (c->marked) /* what went meanwhile is marked, but the next mark may not find it */
+			c->live = c->mark.count > c->mark_gone ? c->mark.count - c->mark_gone : 0;
 	sweep_order(n, p);
 	if (!worth(n, p) || !victims(n, p)) {
 		gc_end(n, p);
@@ -508,6 +510,7 @@ static void gc_start(struct vms_node *n, struct part *p)
 	n->gc_jobs++;
 	VMS_VEC_FOREACH(&p->ctrs, c) {
 		places_free(&c->mark);
+		c->mark_gone = 0;
 		c->marked = c->state == 2;
 		c->victim = false;
 	}
@@ -529,6 +532,14 @@ void gc_timer(struct vms_node *n)
 		if (!p || p->gc || !part_serving(p) || !part_members_ready(p) || n->stopping ||
 		    n->now_ms < p->gc_at_ms || !p->ctrs.n)
 			continue;
+		/* opened for what has dropped out since */
+		c = p->open_ctr ? part_ctr(p, p->open_ctr) : NULL;
+		if (c && !c->chunks && !p->open_chunks && !p->live_chunks && !p->drain &&
+		    !p->moves_ordered && p->ovl.npieces + p->ovl.nranges == 0) {
+			drain_seal_open(n, p);
+			p->gc_at_ms = n->now_ms + WAIT_MIN_MS;
+			continue;
+		}
 		if (!worth(n, p)) {
 			p->gc_at_ms = n->now_ms + n->tm.tick_ms;
 			continue;

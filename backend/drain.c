@@ -360,6 +360,8 @@ static void batch_order(struct vms_node *n, struct part *p)
 	uint64_t ctr = 0;
 	uint32_t seg = 0;
 
+	if (p->trims_ordered)
+		return; /* what was read may be gone when the TRIM is applied: looked at then */
 	for (unsigned i = 0; i < d->n; i++)
 		d->e[i].take = still(n, p, &d->e[i]);
 	for (unsigned i = 0; i < d->n; i++) {

@@ -188,6 +188,8 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	n->pconf = calloc(n->nparts, sizeof(*n->pconf));
 	n->next_req = 1;
 	n->pages = vms_pages_new(&n->disk);
+	if (n->pages)
+		vms_pages_on_copy(n->pages, prune_copied, n);
 	if (!n->part || !n->pconf || !n->pages) {
 		vms_node_close(n);
 		return VMS_E_NOMEM;

@@ -107,6 +107,7 @@ struct ctr {
 	uint32_t chunks;  /* written */
 	uint64_t live;	  /* estimate between marks */
 	struct places mark; /* found by the running mark of the partition */
+	uint64_t mark_gone; /* references removed since it began */
 	uint64_t moved_seq; /* last record that moved a chunk out */
 	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
 	uint32_t refs_ordered; /* references to it in ordered records that are not applied */
@@ -787,7 +788,9 @@ void places_free(struct places *s);
 /* ---- prune.c ---- */
 void prune_timer(struct vms_node *n);
 void prune_hint(struct vms_node *n); /* something was deleted */
+void prune_copied(void *arg, const struct vms_page_key *made, const struct vms_page_key *from);
 void prune_close(struct vms_node *n);
+int prune_reading(const struct vms_node *n); /* which prefix of the catalog; -1: none */
 /* How long background work waits between two steps. */
 uint64_t gc_pace_ms(const struct vms_node *n);
 

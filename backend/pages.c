@@ -101,6 +101,8 @@ struct vms_pages {
 	const struct vms_disk *disk; /* borrowed */
 	struct delta active, frozen;
 	uint64_t lookups;
+	void (*copied)(void *arg, const struct vms_page_key *made, const struct vms_page_key *from);
+	void *copied_arg;
 };
 
 static struct subext *delta_find(const struct delta *d, const struct vms_page_key *k)
@@ -227,6 +229,15 @@ void vms_pages_free(struct vms_pages *ps)
 	delta_free(&ps->active);
 	delta_free(&ps->frozen);
 	free(ps);
+}
+
+void vms_pages_on_copy(struct vms_pages *ps,
+		       void (*fn)(void *arg, const struct vms_page_key *made,
+				  const struct vms_page_key *from),
+		       void *arg)
+{
+	ps->copied = fn;
+	ps->copied_arg = arg;
 }
 
 /* ---- lookup ---- */
@@ -376,11 +387,13 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
 		if (changed)
 			changed[i] = hit;
 		if (old)
-			old[i] = page ? page->entry[index[i]] : VMS_ADDR_HOLE;
+			old[i] = exact ? page->entry[index[i]] : VMS_ADDR_HOLE;
 		any |= hit;
 	}
 	if (!any)
 		return 0;
+	if (page && !exact && ps->copied)
+		ps->copied(ps->copied_arg, key, &page->key);
 	v = active_take(ps, key, page);
 	for (unsigned i = 0; i < n; i++)
 		if (!if_equal || v->page.entry[index[i]] == if_equal[i])

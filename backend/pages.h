@@ -39,6 +39,12 @@ struct vms_pages;
 struct vms_pages *vms_pages_new(const struct vms_disk *disk);
 void vms_pages_free(struct vms_pages *ps);
 
+/* Called whenever a page is made as a copy of an older one. */
+void vms_pages_on_copy(struct vms_pages *ps,
+		       void (*fn)(void *arg, const struct vms_page_key *made,
+				  const struct vms_page_key *from),
+		       void *arg);
+
 /* The page with the greatest snap_gen <= key->snap_gen of that branch and
  * sub-extent, copied to *out (out->key tells which). VMS_E_NOENT: no page, all
  * holes. VMS_E_CORRUPT: stored value damaged. */
@@ -56,7 +62,8 @@ int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t su
  * its branch). Skipped (returns 1) when the page already has drain_seq or
  * later. All changes of one record to one page carry the same drain_seq: give
  * them in one call. if_equal != NULL: entry i changes only where it equals
- * if_equal[i] (REMAP). changed[i], if not NULL, tells which did; old[i] what was there. */
+ * if_equal[i] (REMAP). changed[i], if not NULL, tells which did; old[i] what was there
+ * and no page names any more on account of this change (what it was copied from stays). */
 int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
 		    const struct vms_stack *below, uint64_t drain_seq, const uint16_t *index,
 		    const vms_addr *to, unsigned n, const vms_addr *if_equal, bool *changed,

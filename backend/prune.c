@@ -15,7 +15,11 @@
  * - then snapshots, then branches: a clone compares its snapshot when it is made,
  *   so either the snapshot or the branch is seen;
  * - a branch is dead for good only when that was so before the volumes were read: a
- *   snapshot made on it in between could have been missed.
+ *   snapshot made on it in between could have been missed. It is left for good when
+ *   its volume was on a younger one, for volumes never go back.
+ *
+ * A place in an ancestor list is a point only where the descendant really looks
+ * through: where its readers have no page of its own.
  *
  * What is not drained yet counts too: an entry of the overlay needs the page below
  * it as its base, through ancestors as well. This is looked at again in the step
@@ -23,7 +27,9 @@
  *
  * A dead branch that nothing names goes as a whole. When no page of it is left, in
  * the durable index of all members, the node says so (reaped/); the last one
- * removes the branch's record. One scan serves all deletions seen before it.
+ * removes the branch's record. One scan serves all deletions seen before it; pages
+ * that become superfluous later, when a newer one is made over them, are noted one
+ * by one (prune_copied()).
  *
  * Owner: the node thread. Keeps invariants 17, 20, 27 (rules D4, D5, A2).
  */
@@ -31,6 +37,7 @@
 
 #define PAGES_PER_STEP 128u
 #define TXN_KEYS       100u
+#define LATE_MAX       16384u
 
 enum phase {
 	PR_IDLE,
@@ -44,6 +51,7 @@ static const char *const prefixes[PX_N] = {"volume/", "snap/", "branch/", "reape
 
 struct point {
 	uint64_t branch, gen;
+	uint64_t via;	/* the descendant that sees it; 0: a snapshot */
 	uint64_t limit; /* chunks from here on are not seen */
 };
 
@@ -51,7 +59,7 @@ struct pbranch {
 	uint64_t branch, owner;
 	uint64_t rev;  /* of its record; 0: it has none */
 	uint64_t from; /* all numbers from here on are points; UINT64_MAX: none */
-	bool dead;
+	bool dead, left_by; /* its volume is gone; is on a younger one */
 	bool seen; /* a point lies on it */
 	bool dirty;
 	bool left; /* the scan left something of it behind, or missed a partition */
@@ -71,6 +79,17 @@ struct reaped {
 
 VMS_VEC_TYPE(points, struct point);
 VMS_VEC_TYPE(pbranches, struct pbranch);
+
+/* A page over which a newer one was made. */
+struct late {
+	struct vms_page_key key;
+};
+
+/* A page that no snapshot shows, and the number of the one that follows it. */
+struct cand {
+	struct vms_page_key key;
+	uint64_t next;
+};
 
 /* An entry of the overlay by extent. */
 struct under {
@@ -103,7 +122,10 @@ struct prune {
 	unsigned pages;
 	bool have_prev;
 	struct vms_page_key prev;
-	unsigned nd;
+	bool full; /* whole branches are scanned; else only what is in late */
+	VMS_VEC(struct late) late, again;
+	unsigned nc, nd;
+	struct cand c[VMS_DROPS_MAX];
 	struct vms_drop d[VMS_DROPS_MAX];
 	VMS_VEC(struct under) under;
 	uint64_t scan_ms;
@@ -142,13 +164,13 @@ static size_t first_point(const struct points *v, uint64_t branch, uint64_t gen)
 	return lo;
 }
 
-/* Is there a point in [gen, next) for this sub-extent? */
+/* Does a snapshot show [gen, next) of the branch, or is there any point at all? */
 static bool pointed(const struct points *v, uint64_t branch, uint64_t gen, uint64_t next,
-		    uint32_t subext)
+		    bool any)
 {
 	for (size_t i = first_point(v, branch, gen);
 	     i < v->n && v->d[i].branch == branch && v->d[i].gen < next; i++)
-		if ((uint64_t)subext * VMS_SUBEXT_CHUNKS < v->d[i].limit)
+		if (any || !v->d[i].via)
 			return true;
 	return false;
 }
@@ -189,6 +211,32 @@ void prune_hint(struct vms_node *n)
 	if (pr->due_ms < n->now_ms + 2ull * n->tm.tick_ms)
 		pr->due_ms = n->now_ms + 2ull * n->tm.tick_ms;
 	node_wake_at(n, pr->due_ms);
+}
+
+/* A page was made as a copy of an older one, of its own branch or of an ancestor: is
+ * that still needed? What is known here only decides whether to ask the catalog. */
+void prune_copied(void *arg, const struct vms_page_key *made, const struct vms_page_key *from)
+{
+	struct vms_node *n = arg;
+	struct prune *pr = n->prune;
+	struct part *p = node_part(n, made->partition);
+	struct pbranch *b;
+
+	if (!pr || !p || !p->primary)
+		return;
+	b = pr->phase == PR_READ ? NULL : find(&pr->br, from->branch);
+	if (b && (made->branch == from->branch ?
+			  pointed(&pr->pts, from->branch, from->snap_gen, made->snap_gen, false) :
+			  b->from != UINT64_MAX ||
+				  pointed(&pr->pts, from->branch, from->snap_gen, UINT64_MAX, false)))
+		return;
+	if (pr->late.n < LATE_MAX)
+		VMS_VEC_PUSH(&pr->late, ((struct late){*from}));
+	else if (b)
+		b->dirty = true;
+	if (!pr->hint && pr->due_ms < n->now_ms + 6ull * n->tm.tick_ms)
+		pr->due_ms = n->now_ms + 6ull * n->tm.tick_ms;
+	pr->hint = true;
 }
 
 /* A snapshot is deleted, a branch has died. */
@@ -241,7 +289,7 @@ static void on_kv(struct vms_node *n, struct prune *pr, const struct vms_cat_kv 
 
 		if (vms_cat_snap_decode(kv, &s, &e))
 			break;
-		VMS_VEC_PUSH(&pr->pts, ((struct point){s.branch, s.snap_gen, UINT64_MAX}));
+		VMS_VEC_PUSH(&pr->pts, ((struct point){s.branch, s.snap_gen, 0, UINT64_MAX}));
 		return;
 	}
 	case PX_BRANCH: {
@@ -368,7 +416,8 @@ static bool lost_points(const struct prune *pr, uint64_t branch)
 {
 	for (size_t i = first_point(&pr->oldpts, branch, 0);
 	     i < pr->oldpts.n && pr->oldpts.d[i].branch == branch; i++)
-		if (!pointed(&pr->pts, branch, pr->oldpts.d[i].gen, pr->oldpts.d[i].gen + 1, 0))
+		if (!pointed(&pr->pts, branch, pr->oldpts.d[i].gen, pr->oldpts.d[i].gen + 1,
+			     pr->oldpts.d[i].via != 0))
 			return true;
 	return false;
 }
@@ -446,7 +495,8 @@ static void table_make(struct vms_node *n, struct prune *pr)
 			struct pbranch *x = find(&pr->br, a->branch);
 
 			VMS_VEC_PUSH(&pr->pts,
-				     ((struct point){a->branch, a->snap_gen, a->limit_chunks}));
+				     ((struct point){a->branch, a->snap_gen, b->branch,
+						     a->limit_chunks}));
 			if (x)
 				x->seen = true;
 		}
@@ -455,24 +505,28 @@ static void table_make(struct vms_node *n, struct prune *pr)
 		qsort(pr->pts.d, pr->pts.n, sizeof(*pr->pts.d), point_cmp);
 	VMS_VEC_FOREACH(&pr->br, b) {
 		struct pbranch *o = find(&pr->old, b->branch);
-
 		struct branch *nb = node_branch(n, b->branch, false);
 
 		if (b->dead && nb)
 			nb->dead = true; /* whatever the watch is at */
 		b->from = b->dead ? UINT64_MAX : 0;
-		for (struct pvolume *v = pr->vols.d; v < end && !b->dead; v++)
-			if (v->id == b->owner)
-				b->from = v->snap_gen;
+		for (struct pvolume *v = pr->vols.d; v < end && !b->dead; v++) {
+			if (v->id != b->owner)
+				continue;
+			b->left_by = b->branch < v->branch && b->rev <= pr->rev0;
+			b->from = b->left_by ? UINT64_MAX : v->snap_gen;
+		}
 		count_reaped(n, pr, b);
-		b->dirty = (b->dead && (!o || !o->dead)) || lost_points(pr, b->branch) ||
-			   (o ? o->dirty : !pr->old.n) || (gone(b) && !b->here);
+		b->dirty = (b->dead && (!o || !o->dead)) || (b->left_by && (!o || !o->left_by)) ||
+			   lost_points(pr, b->branch) || (o ? o->dirty : !pr->old.n) ||
+			   (gone(b) && !b->here);
 		any |= b->dirty;
 	}
+	pr->full = any;
 	floors_forget(n, pr);
 	pr->phase = PR_SCAN;
 	pr->scan_ms = pr->step_ms = n->now_ms;
-	pr->part = any ? 0 : n->nparts;
+	pr->part = any || pr->late.n ? 0 : n->nparts;
 	pr->entered = false;
 	node_wake_at(n, n->now_ms);
 }
@@ -503,15 +557,17 @@ static bool needed_below(struct prune *pr, uint64_t branch, uint64_t gen, uint64
 	}
 	for (; lo < pr->under.n && pr->under.d[lo].extent == extent; lo++) {
 		const struct vms_ovl_ext *e = pr->under.d[lo].e;
-		const struct pbranch *b;
+		const struct branch *b;
 
 		if (e->branch == branch) {
 			if (e->snap_gen >= gen && e->snap_gen < next)
 				return true;
 			continue;
 		}
-		b = find(&pr->br, e->branch);
-		for (unsigned k = 0; b && k < b->nancestors; k++)
+		b = node_branch(pr->n, e->branch, false);
+		if (!b || !b->known)
+			return true;
+		for (unsigned k = 0; k < b->nancestors; k++)
 			if (b->ancestor[k].branch == branch && b->ancestor[k].snap_gen >= gen &&
 			    b->ancestor[k].snap_gen < next)
 				return true;
@@ -519,28 +575,87 @@ static bool needed_below(struct prune *pr, uint64_t branch, uint64_t gen, uint64
 	return false;
 }
 
-/* The page `k` is followed by one of number `next` (UINT64_MAX: by none). */
-static void judge(struct prune *pr, const struct vms_page_key *k, uint64_t next)
+/* Do all readers of the branch b find a page on the way to its ancestor `branch` at
+ * this sub-extent, in b or in between? (Descendants of b have that ancestor in their
+ * own lists.) */
+static bool covered(struct prune *pr, const struct pbranch *b, uint64_t branch, uint32_t subext)
+{
+	struct branch *nb = node_branch(pr->n, b->branch, false);
+	struct vms_page_key k = {pr->p->number, b->branch, subext, b->from};
+	struct vms_page pg;
+
+	if (b->from != UINT64_MAX && (!nb || nb->gen_min < k.snap_gen))
+		k.snap_gen = nb ? nb->gen_min : 0;
+	for (size_t i = first_point(&pr->pts, b->branch, 0);
+	     i < pr->pts.n && pr->pts.d[i].branch == b->branch; i++)
+		if (!pr->pts.d[i].via && pr->pts.d[i].gen < k.snap_gen)
+			k.snap_gen = pr->pts.d[i].gen;
+	for (size_t u = 0; u < pr->under.n; u++)
+		if (pr->under.d[u].e->branch == b->branch &&
+		    pr->under.d[u].extent == subext / VMS_EXTENT_SUBEXTS &&
+		    pr->under.d[u].e->snap_gen < k.snap_gen)
+			k.snap_gen = pr->under.d[u].e->snap_gen;
+	if (vms_pages_lookup(pr->n->pages, &k, &pg) == 0)
+		return true;
+	for (unsigned i = 0; i < b->nancestors && b->ancestor[i].branch != branch; i++) {
+		k.branch = b->ancestor[i].branch;
+		k.snap_gen = b->ancestor[i].snap_gen;
+		if ((uint64_t)subext * VMS_SUBEXT_CHUNKS >= b->ancestor[i].limit_chunks ||
+		    vms_pages_lookup(pr->n->pages, &k, &pg) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Does a descendant look through to [gen, next)? */
+static bool looked_through(struct prune *pr, const struct vms_page_key *k, uint64_t next)
+{
+	for (size_t i = first_point(&pr->pts, k->branch, k->snap_gen);
+	     i < pr->pts.n && pr->pts.d[i].branch == k->branch && pr->pts.d[i].gen < next; i++) {
+		const struct point *q = &pr->pts.d[i];
+		const struct pbranch *d = q->via ? find(&pr->br, q->via) : NULL;
+
+		if ((uint64_t)k->subext * VMS_SUBEXT_CHUNKS >= q->limit)
+			continue;
+		if (!d || !covered(pr, d, k->branch, k->subext))
+			return true;
+	}
+	return false;
+}
+
+/* The page `k` is followed by one of number `next` (UINT64_MAX: by none). First what
+ * can be told without looking at other pages. */
+static void consider(struct prune *pr, const struct vms_page_key *k, uint64_t next)
 {
 	struct pbranch *b = find(&pr->br, k->branch);
-	struct branch *nb;
-	uint64_t from;
 
-	if (!b || !b->dirty)
+	if (!b || (pr->full && !b->dirty))
 		return;
 	if ((next > b->from && pr->n->mut != MUT_PRUNE_NEW) ||
-	    (next == UINT64_MAX && !b->dead) ||
-	    pointed(&pr->pts, k->branch, k->snap_gen, next, k->subext))
+	    (next == UINT64_MAX && b->from != UINT64_MAX) ||
+	    pointed(&pr->pts, k->branch, k->snap_gen, next, false))
 		return;
-	/* now or later: numbers from here on may still be ordered here */
-	nb = node_branch(pr->n, k->branch, false);
-	from = b->dead ? UINT64_MAX : nb ? nb->gen_min : 0;
-	if (next > from || (pr->n->mut != MUT_PRUNE_BASE &&
-			    needed_below(pr, k->branch, k->snap_gen, next, k->subext))) {
+	pr->c[pr->nc++] = (struct cand){*k, next};
+}
+
+/* false: once more later. */
+static bool judge(struct prune *pr, const struct cand *c)
+{
+	const struct vms_page_key *k = &c->key;
+	struct pbranch *b = find(&pr->br, k->branch);
+	struct branch *nb = node_branch(pr->n, k->branch, false);
+	/* numbers from here on may still be ordered here */
+	uint64_t from = b->from == UINT64_MAX ? UINT64_MAX : nb ? nb->gen_min : 0;
+
+	if (looked_through(pr, k, c->next))
+		return true;
+	if (c->next > from || (pr->n->mut != MUT_PRUNE_BASE &&
+			       needed_below(pr, k->branch, k->snap_gen, c->next, k->subext))) {
 		b->left = true;
-		return;
+		return false;
 	}
 	pr->d[pr->nd++] = (struct vms_drop){k->branch, k->snap_gen, k->subext};
+	return true;
 }
 
 static int scan_page(void *arg, const struct vms_page *pg)
@@ -552,10 +667,10 @@ static int scan_page(void *arg, const struct vms_page *pg)
 	if (pr->have_prev) {
 		bool same = pr->prev.branch == k->branch && pr->prev.subext == k->subext;
 
-		judge(pr, &pr->prev, same ? k->snap_gen : UINT64_MAX);
+		consider(pr, &pr->prev, same ? k->snap_gen : UINT64_MAX);
 		pr->have_prev = false;
 	}
-	if (pr->nd == VMS_DROPS_MAX || pr->pages++ == PAGES_PER_STEP) {
+	if (pr->nc == VMS_DROPS_MAX || pr->pages++ == PAGES_PER_STEP) {
 		pr->resume = *k;
 		pr->more = true;
 		return 1;
@@ -611,6 +726,56 @@ static bool overlay_drop(struct vms_node *n, struct prune *pr, struct part *p)
 	return false;
 }
 
+static int late_page(void *arg, const struct vms_page *pg)
+{
+	struct prune *pr = arg;
+
+	if (!pr->have_prev) {
+		if (pg->key.branch != pr->prev.branch || pg->key.subext != pr->prev.subext ||
+		    pg->key.snap_gen != pr->prev.snap_gen)
+			return 1; /* it is gone */
+		pr->have_prev = true;
+		return 0;
+	}
+	consider(pr, &pr->prev,
+		 pg->key.branch == pr->prev.branch && pg->key.subext == pr->prev.subext ?
+			 pg->key.snap_gen :
+			 UINT64_MAX);
+	pr->have_prev = false;
+	return 1;
+}
+
+/* The pages noted of this partition; those that may not go yet stay noted. */
+static int late_pages(struct vms_node *n, struct prune *pr, struct part *p)
+{
+	unsigned count = 0;
+	size_t k = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < pr->late.n; i++) {
+		struct late *l = &pr->late.d[i];
+		unsigned before = pr->nc;
+
+		if (l->key.partition != p->number || rc < 0 || pr->nc == VMS_DROPS_MAX ||
+		    count++ == PAGES_PER_STEP) {
+			pr->late.d[k++] = *l;
+			pr->more |= l->key.partition == p->number && rc >= 0;
+			continue;
+		}
+		pr->prev = l->key;
+		pr->have_prev = false;
+		rc = vms_pages_each(n->pages, p->number, &l->key, late_page, pr);
+		if (rc >= 0 && pr->have_prev)
+			consider(pr, &pr->prev, UINT64_MAX);
+		pr->have_prev = false;
+		pr->pages++;
+		if (pr->nc > before && !judge(pr, &pr->c[before]))
+			VMS_VEC_PUSH(&pr->again, *l);
+	}
+	pr->late.n = k;
+	return rc;
+}
+
 static void scan_step(struct vms_node *n, struct prune *pr)
 {
 	struct part *p = node_part(n, pr->part);
@@ -638,17 +803,25 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 	}
 	if (p->applied < pr->wait_seq)
 		return;
-	if (overlay_drop(n, pr, p))
+	if (pr->full && overlay_drop(n, pr, p))
 		return;
 	pr->p = p;
-	pr->pages = pr->nd = 0;
+	pr->pages = pr->nc = pr->nd = 0;
 	pr->more = pr->have_prev = false;
 	VMS_VEC_CLEAR(&pr->under);
 	for (struct vms_ovl_ext *e = p->ovl.exts; e; e = e->next)
 		VMS_VEC_PUSH(&pr->under, ((struct under){e->extent, e}));
 	if (pr->under.n)
 		qsort(pr->under.d, pr->under.n, sizeof(*pr->under.d), under_cmp);
-	rc = vms_pages_each(n->pages, p->number, &pr->resume, scan_page, pr);
+	if (pr->full) {
+		rc = vms_pages_each(n->pages, p->number, &pr->resume, scan_page, pr);
+		if (rc >= 0 && pr->have_prev)
+			consider(pr, &pr->prev, UINT64_MAX);
+		for (unsigned i = 0; rc >= 0 && i < pr->nc; i++)
+			judge(pr, &pr->c[i]);
+	} else {
+		rc = late_pages(n, pr, p);
+	}
 	if (rc < 0) {
 		node_log(n, VMS_LOG_ERROR, "partition %u: an index page is damaged, nothing of it "
 			 "is pruned", p->number);
@@ -656,23 +829,26 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 		part_next(pr);
 		return;
 	}
-	if (pr->have_prev)
-		judge(pr, &pr->prev, UINT64_MAX);
 	n->st.pages_scanned += pr->pages;
 	if (pr->nd) {
 		vms_rec_drops_put(&r, meta, pr->d, pr->nd);
 		if (part_order(n, p, &r, NULL, 0)) {
 			/* no log space: the same pages again */
 			pr->more = true;
-			pr->resume = (struct vms_page_key){p->number, pr->d[0].branch,
-							   pr->d[0].subext, 0};
+			if (pr->full)
+				pr->resume = (struct vms_page_key){p->number, pr->d[0].branch,
+								   pr->d[0].subext, 0};
+			for (unsigned i = 0; !pr->full && i < pr->nd; i++)
+				VMS_VEC_PUSH(&pr->late, ((struct late){{p->number, pr->d[i].branch,
+									pr->d[i].subext,
+									pr->d[i].snap_gen}}));
 			return;
 		}
 		pr->wait_seq = p->seq_last;
 	}
 	if (!pr->more && !pr->nd)
 		part_next(pr);
-	else if (!pr->more) {
+	else if (!pr->more && pr->full) {
 		/* the last DROP of the partition is waited for as well */
 		pr->resume = (struct vms_page_key){p->number, UINT64_MAX, UINT32_MAX, UINT64_MAX};
 	}
@@ -684,12 +860,26 @@ static void scan_end(struct vms_node *n, struct prune *pr)
 {
 	bool left = false, reap = false;
 
-	n->st.scans++;
+	n->st.scans += pr->full;
 	VMS_VEC_FOREACH(&pr->br, b) {
+		if (!pr->full)
+			break;
 		b->dirty &= b->left;
 		left |= b->left;
 		reap |= gone(b) && !b->left && !b->here;
 	}
+	VMS_VEC_FOREACH(&pr->again, l)
+		VMS_VEC_PUSH(&pr->late, *l);
+	VMS_VEC_CLEAR(&pr->again);
+	for (size_t i = 0; i < pr->late.n;) {
+		struct part *p = node_part(n, pr->late.d[i].key.partition);
+
+		if (p && p->primary)
+			i++;
+		else
+			VMS_VEC_REMOVE_FAST(&pr->late, i);
+	}
+	left |= pr->late.n != 0;
 	for (uint32_t i = 0; i < n->nparts && reap; i++)
 		if (n->part[i])
 			n->part[i]->prune_seq = n->part[i]->drain_applied;
@@ -852,6 +1042,11 @@ void prune_timer(struct vms_node *n)
 	}
 }
 
+int prune_reading(const struct vms_node *n)
+{
+	return n->prune && n->prune->phase == PR_READ ? (int)n->prune->px : -1;
+}
+
 void prune_close(struct vms_node *n)
 {
 	struct prune *pr = n->prune;
@@ -866,6 +1061,8 @@ void prune_close(struct vms_node *n)
 	VMS_VEC_FREE(&pr->pts);
 	VMS_VEC_FREE(&pr->oldpts);
 	VMS_VEC_FREE(&pr->under);
+	VMS_VEC_FREE(&pr->late);
+	VMS_VEC_FREE(&pr->again);
 	free(pr);
 	n->prune = NULL;
 }

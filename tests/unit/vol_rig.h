@@ -34,6 +34,7 @@ struct v_vol {
 	uint64_t id, branch, gen, lineage;
 	unsigned nanc;
 	struct vms_cat_ancestor anc[VMS_ANCESTORS_MAX];
+	bool cut; /* the next branch sees nothing of the one it grows from */
 	struct v_image img;
 	struct v_snap snap[V_SNAPS];
 };
@@ -41,6 +42,8 @@ static struct rig R;
 static struct v_vol V[V_VOLS];
 static uint64_t v_next_branch;
 static unsigned v_bad;
+static unsigned v_turn;
+static bool v_nowait; /* several steps at one moment: nodes learn of them later */
 
 __attribute__((format(printf, 1, 2))) static void v_fail(const char *fmt, ...)
 {
@@ -72,6 +75,12 @@ static inline uint32_t v_part(const struct v_vol *v, uint32_t ext)
 }
 
 /* ---- what the tools do ---- */
+
+static inline void v_learn(void)
+{
+	if (!v_nowait)
+		rig_run(&R, 5);
+}
 
 static inline void v_put(const struct v_vol *v)
 {
@@ -130,7 +139,7 @@ static inline void v_snap(struct v_vol *v, unsigned s)
 	v->snap[s].img = v->img;
 	v_put(v);
 	rig_put(&R, key, vms_cat_snap_encode(&c));
-	rig_run(&R, 5);
+	v_learn();
 }
 
 static inline void v_snap_rm(struct v_vol *v, unsigned s)
@@ -144,7 +153,7 @@ static inline void v_snap_rm(struct v_vol *v, unsigned s)
 
 static inline void v_anc_of(struct v_vol *c, const struct v_vol *v, const struct v_snap *s)
 {
-	c->anc[0] = (struct vms_cat_ancestor){s->branch, s->gen, UINT32_MAX};
+	c->anc[0] = (struct vms_cat_ancestor){s->branch, s->gen, v->cut ? 0 : UINT32_MAX};
 	c->nanc = 1;
 	for (unsigned k = 0; k < v->nanc && c->nanc < VMS_ANCESTORS_MAX; k++)
 		if (v->anc[k].branch < s->branch)
@@ -164,7 +173,7 @@ static inline struct v_vol *v_clone(unsigned i, const struct v_vol *v, unsigned 
 	v_anc_of(c, v, &v->snap[s]);
 	v_branch_put(c, c->branch, 1);
 	v_put(c);
-	rig_run(&R, 5);
+	v_learn();
 	return c;
 }
 
@@ -179,7 +188,7 @@ static inline void v_rollback(struct v_vol *v, unsigned s)
 	v_branch_put(v, v->branch, 1);
 	v_put(v);
 	v_branch_put(&old, old.branch, 2);
-	rig_run(&R, 5);
+	v_learn();
 }
 
 static inline void v_rm(struct v_vol *v)
@@ -235,8 +244,7 @@ static inline int v_call(unsigned g, struct vms_msg m, struct rig_reply *re)
 static inline int v_write_raw(const struct v_vol *v, uint32_t ext, unsigned ch, unsigned count,
 			      uint8_t mask, const uint8_t *data, size_t bytes)
 {
-	static unsigned turn;
-	unsigned g = turn & 1, slot = turn++ % 8;
+	unsigned g = v_turn & 1, slot = v_turn++ % 8;
 	struct vms_piece pc = {(uint16_t)ch, (uint16_t)count, mask, 0, 0};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct vms_iov iov = {data, bytes};
@@ -413,6 +421,29 @@ static inline uint64_t v_ctr_bytes(void)
 	return b;
 }
 
+/* Containers that are left, for people. */
+static inline void v_print_ctrs(void)
+{
+	for (unsigned i = 0; i < R.nnodes; i++)
+		for (uint32_t k = 0; R.node[i].n && k < R.node[i].n->nparts; k++) {
+			struct part *p = R.node[i].n->part[k];
+
+			if (!p)
+				continue;
+			VMS_VEC_FOREACH(&p->ctrs, c)
+				fprintf(stderr,
+					"node %u part %u primary %d: %llx state %u chunks %u live %llu "
+					"moved %llu safe %llu refs %u shared %d sweeping %d open %llx "
+					"gc %d undrained %llu\n",
+					i + 1, k, p->primary, (unsigned long long)c->number, c->state,
+					c->chunks, (unsigned long long)c->live,
+					(unsigned long long)c->moved_seq,
+					(unsigned long long)p->safe_seq, c->refs_ordered, c->shared,
+					c->sweeping, (unsigned long long)p->open_ctr, p->gc != NULL,
+					(unsigned long long)(p->ovl.npieces + p->ovl.nranges));
+		}
+}
+
 static inline struct rig_kv *v_key(const char *key)
 {
 	for (size_t i = 0; i < R.kv.n; i++)
@@ -441,6 +472,7 @@ static inline unsigned v_keys(const char *prefix)
 
 static inline void v_up(unsigned nnodes, unsigned copies, unsigned bits, uint64_t seed)
 {
+	v_turn = 0;
 	memset(V, 0, sizeof(V));
 	v_bad = 0;
 	v_next_branch = 7;

@@ -255,6 +255,23 @@ int node_stack(struct vms_node *n, uint64_t branch, uint64_t snap_gen, struct vm
 	return 0;
 }
 
+bool branch_alone(struct vms_node *n, uint64_t branch)
+{
+	struct branch *b = node_branch(n, branch, false);
+
+	if (!b || b->nancestors)
+		return false;
+	for (uint32_t i = 0; i <= n->branches.mask; i++)
+		for (struct vms_hlink *l = n->branches.bucket[i]; l; l = l->next) {
+			const struct branch *o = vms_hlink_entry(l, struct branch, link);
+
+			for (unsigned k = 0; k < o->nancestors; k++)
+				if (o->ancestor[k].branch == branch)
+					return false;
+		}
+	return true;
+}
+
 static void table_close(struct vms_htab *t, void (*drop)(struct vms_hlink *l))
 {
 	for (uint32_t i = 0; t->bucket && i <= t->mask; i++)

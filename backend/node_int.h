@@ -604,6 +604,8 @@ void branch_timer(struct vms_node *n);
 /* What shows through at that number (VMS_GEN_LIVE: the newest). VMS_E_AGAIN: the
  * branch is not known. */
 int node_stack(struct vms_node *n, uint64_t branch, uint64_t snap_gen, struct vms_stack *st);
+/* It shows nothing of others, nor others of it. */
+bool branch_alone(struct vms_node *n, uint64_t branch);
 void branch_close(struct vms_node *n);
 
 /* ---- node_cat.c ---- */

@@ -952,12 +952,20 @@ void flush_conn_void(struct vms_node *n, vms_conn_id conn)
 	}
 }
 
+/* All versions of the branch lose their tail, snapshots too: for volumes that have
+ * none. Without its own page an ancestor's would show again, and descendants would
+ * lose what they show: refused. */
 void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct flush *f;
 
 	if (m->branch == 0 || m->aux >= VMS_EXTENT_CHUNKS) {
 		node_reply(n, c->id, m, VMS_E_INVAL);
+		return;
+	}
+	if (!node_branch_known(n, m->branch) || !branch_alone(n, m->branch)) {
+		node_reply(n, c->id, m,
+			   node_branch_known(n, m->branch) ? VMS_E_UNSUPPORTED : VMS_E_AGAIN);
 		return;
 	}
 	for (uint32_t i = 0; i < n->nparts; i++) {

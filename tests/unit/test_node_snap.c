@@ -929,6 +929,96 @@ static void older_layers_are_pulled_in(void)
 	}
 }
 
+static uint32_t ext_of_part(uint32_t part, unsigned nth)
+{
+	for (uint32_t e = 0;; e++)
+		if (part_of(e) == part && !nth--)
+			return e;
+}
+
+/* A member is away for long: what the layers have is copied forward over and over, while
+ * others drain; then power goes. Nothing drained comes back over newer layers (a replayed
+ * older write would hide them), nothing undrained is lost under them. */
+static void layers_through_copying_and_crashes(void)
+{
+	static uint8_t b[CHUNK];
+
+	for (unsigned round = 0; round < 4; round++) {
+		uint32_t e0, e2;
+		struct vms_node *n;
+
+		R.gen_bytes = 256 << 10;
+		up(2, 100 + round, VMS_ACK_DISK);
+		n = node(0);
+		e0 = ext_of_part(0, 0);
+		e2 = ext_of_part(2, 0);
+		/* chunk by chunk: drained in layer 1; over it layer 2 drained; layer 2 not
+		 * drained; layer 1 only, not drained; a clone's part over it */
+		for (uint16_t i = 0; i < 60; i++)
+			CU_ASSERT_EQUAL(put_seed(LIN, 1, e0, i, 1000 + i), 0);
+		drain_all();
+		for (uint16_t i = 60; i < 120; i++)
+			CU_ASSERT_EQUAL(put_seed(LIN, 1, e0, i, 1000 + i), 0);
+		next_gen(LIN, 2);
+		clone_put(20, (struct vms_cat_ancestor[]){{LIN, 1, UINT32_MAX}}, 1);
+		for (uint16_t i = 0; i < 120; i += 3)
+			CU_ASSERT_EQUAL(put_seed(LIN, 2, e0, i, 2000 + i), 0);
+		if (round & 1)
+			drain_all();
+		for (uint16_t i = 1; i < 120; i += 3) {
+			struct wr w = {.branch = 20, .gen = 1, .extent = e0, .chunk = i, .mask = 0x40,
+				       .data = b, .kind = VMS_WRITE_DATA};
+
+			CU_ASSERT_EQUAL(put(0, &w), 0);
+		}
+		CU_ASSERT_EQUAL(put_seed(20, 1, e0, 2, 0), 0);
+		if (round & 2) /* drained, but its record is still in the log when the copying begins */
+			for (unsigned i = 0; i < 3; i++) {
+				vms_wal_gen_seal(node(i)->wal);
+				primary_part(0)->scan_due = true;
+				rig_run(&R, 8);
+			}
+		for (uint16_t i = 0; i < 20; i++) /* something to copy in any case */
+			CU_ASSERT_EQUAL(put_seed(LIN, 2, ext_of_part(0, 1), i, 50 + i), 0);
+		rig_node_crash(&R, 1, true);
+		rig_run(&R, 100);
+		for (unsigned i = 0; i < 3000; i++)
+			CU_ASSERT_EQUAL(put_seed(LIN, 2, e2, (uint16_t)(i % 500), 3000 + i), 0);
+		CU_ASSERT_TRUE(n->st.copied > 0);
+		for (unsigned k = 0; k < 3; k++) {
+			if (k < 2)
+				rig_node_crash(&R, 0, true);
+			if (k)
+				rig_node_crash(&R, 2, true);
+			for (unsigned i = 0; i < 3; i++)
+				if (!node(i))
+					rig_node_start(&R, i);
+			CU_ASSERT_TRUE(rig_wait_active(&R, 60000));
+			for (uint16_t i = 0; i < 120; i++) {
+				uint8_t want[CHUNK], x[CHUNK];
+				vms_addr a;
+
+				CU_ASSERT_TRUE(shows(LIN, 1, e0, i, 1000 + i));
+				CU_ASSERT_TRUE(shows(LIN, VMS_GEN_LIVE, e0, i,
+						     i % 3 ? 1000 + i : 2000 + i));
+				fill(want, 1000 + i);
+				if (i % 3 == 1)
+					memset(want + 6 * VMS_LB_BYTES, 0, VMS_LB_BYTES);
+				if (i == 2)
+					memset(want, 0, CHUNK);
+				CU_ASSERT_EQUAL(lba(1, 20, VMS_GEN_LIVE, e0, i, x, &a), 0);
+				CU_ASSERT_EQUAL(memcmp(x, want, CHUNK), 0);
+			}
+			if (k == 1)
+				drain_all();
+		}
+		for (unsigned i = 0; i < 3; i++)
+			CU_ASSERT_EQUAL(node(i)->st.corrupt, 0);
+		R.gen_bytes = 0;
+		rig_close(&R);
+	}
+}
+
 /* A backup whose watch lags gets the drain of a clone it does not know: the record
  * waits, the others' too, and everything goes on when the branch arrives. */
 static void records_wait_for_their_branch(void)
@@ -1408,6 +1498,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(only_readers_of_the_present_are_told),
 	VMS_TEST(a_pinned_chunk_with_a_newer_write_holds_newer_layers),
 	VMS_TEST(older_layers_are_pulled_in),
+	VMS_TEST(layers_through_copying_and_crashes),
 	VMS_TEST(records_wait_for_their_branch),
 	VMS_TEST(trim_is_for_volumes_that_stand_alone),
 	VMS_TEST(model_without_crashes),

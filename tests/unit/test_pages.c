@@ -150,6 +150,71 @@ static void remap_changes_only_what_is_equal(void)
 	teardown();
 }
 
+/* Branch 30 came from branch 20 at number 4, that from branch 2 at number 7. */
+static const struct vms_stack clone = {
+	3, {{30, 5, UINT64_MAX}, {20, 4, 3 * 128 + 100}, {2, 7, 3 * 128 + 50}}};
+
+static vms_addr get_stack(uint32_t subext, uint16_t i, int *err)
+{
+	struct vms_page p;
+
+	*err = vms_pages_lookup_stack(ps, 1, subext, &clone, &p);
+	return *err ? 0 : p.entry[i];
+}
+
+static void a_stack_shows_its_first_page_within_limits(void)
+{
+	struct vms_page_key root = {1, 2, 3, 7}, above = {1, 2, 3, 8}, mid = {1, 20, 3, 4};
+	struct vms_page_key far = {1, 2, 4, 7}, own = {1, 30, 3, 5};
+	uint16_t index[1] = {3};
+	vms_addr to[1] = {4096 * 40}, old[1];
+	int err;
+
+	for (int stored = 0; stored < 2; stored++) {
+		setup();
+		put1(&root, 5, 49, 4096 * 2);
+		put1(&root, 6, 50, 4096 * 3);
+		put1(&above, 7, 49, 4096 * 4);
+		put1(&far, 8, 0, 4096 * 5);
+		if (stored)
+			checkpoint();
+		mem.seeks = 0;
+		CU_ASSERT_EQUAL(get_stack(3, 49, &err), 4096 * 2);
+		CU_ASSERT_TRUE(!stored || mem.seeks == 3);
+		CU_ASSERT_EQUAL(get_stack(3, 50, &err), 0); /* behind the limit */
+		CU_ASSERT_EQUAL(err, 0);
+		mem.seeks = 0;
+		get_stack(4, 0, &err); /* wholly behind it: not even asked */
+		CU_ASSERT_EQUAL(err, VMS_E_NOENT);
+		CU_ASSERT_EQUAL(mem.seeks, 1);
+		/* a page of the layer between is final, its holes too */
+		put1(&mid, 9, 99, 4096 * 6);
+		put1(&mid, 10, 100, 4096 * 7);
+		if (stored)
+			checkpoint();
+		CU_ASSERT_EQUAL(get_stack(3, 99, &err), 4096 * 6);
+		CU_ASSERT_EQUAL(get_stack(3, 100, &err), 0);
+		CU_ASSERT_EQUAL(get_stack(3, 49, &err), 0);
+		/* the first own page is a copy of what shows */
+		CU_ASSERT_EQUAL(vms_pages_apply(ps, &own, &clone, 11, index, to, 1, NULL, NULL, old),
+				0);
+		CU_ASSERT_EQUAL(old[0], 0);
+		CU_ASSERT_EQUAL(get1(&own, 99, &err), 4096 * 6);
+		CU_ASSERT_EQUAL(get1(&own, 100, &err), 0);
+		CU_ASSERT_EQUAL(get1(&own, 3, &err), 4096 * 40);
+		/* no layer's page counts as the own one, whatever its number */
+		own.snap_gen = 4;
+		CU_ASSERT_EQUAL(vms_pages_apply(ps, &own,
+						&(struct vms_stack){2, {{30, 4, UINT64_MAX},
+									{20, 4, 3 * 128 + 100}}},
+						2, index, to, 1, NULL, NULL, old),
+				0);
+		CU_ASSERT_EQUAL(get1(&mid, 3, &err), 0);
+		own.snap_gen = 5;
+		teardown();
+	}
+}
+
 static unsigned ndropped;
 static void drop(void *arg, vms_addr a)
 {
@@ -410,6 +475,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(newer_snap_gen_starts_as_a_copy),
 	VMS_TEST(replay_skips_what_is_there),
 	VMS_TEST(remap_changes_only_what_is_equal),
+	VMS_TEST(a_stack_shows_its_first_page_within_limits),
 	VMS_TEST(trim_cuts_pages_and_drops_whole_ones),
 	VMS_TEST(drop_takes_one_version),
 	VMS_TEST(damaged_page_is_corrupt_not_a_hole),

@@ -103,3 +103,9 @@ $(B)/tests/iscsi_raw: tests/it/iscsi_raw.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -lisal
 tgt: $(B)/tests/iscsi_raw
+
+# Writers whose writes depend on each other, for tests/it/snap.sh.
+$(B)/tests/cut: tests/it/cut.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
+tgt: $(B)/tests/cut

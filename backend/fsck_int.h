@@ -51,6 +51,9 @@ struct fsck {
 	struct fctr *ctrs;
 	uint8_t block[VMS_CHUNK_BYTES];
 	struct vms_seg seg;
+	/* a whole segment of `ahead_ctr` from `ahead_off` on; 0: nothing */
+	uint64_t ahead_ctr, ahead_off;
+	uint8_t ahead[(VMS_SEG_ENTRIES_MAX + 1) * VMS_CHUNK_BYTES];
 };
 
 struct fctr *fsck_ctr(struct fsck *c, uint64_t number, bool make);

@@ -65,6 +65,9 @@ struct real_disk {
 	struct blk *blks;
 	struct file *files;
 	uint64_t next_id, gen;
+	/* the file read last; -1: none */
+	int read_fd;
+	uint64_t read_ctr;
 };
 
 static struct op *op_new(struct real_disk *d, enum kind kind, uint64_t token)
@@ -137,15 +140,26 @@ static int file_open(struct real_disk *d, uint64_t ctr, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+static void read_forget(struct real_disk *d)
+{
+	if (d->read_fd >= 0)
+		close(d->read_fd);
+	d->read_fd = -1;
+}
+
 int real_disk_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len)
 {
-	int fd = file_open(ctx, ctr, O_RDONLY);
+	struct real_disk *d = ctx;
 	ssize_t n;
 
-	if (fd < 0)
+	if (d->read_fd < 0 || d->read_ctr != ctr) {
+		read_forget(d);
+		d->read_fd = file_open(d, ctr, O_RDONLY);
+		d->read_ctr = ctr;
+	}
+	if (d->read_fd < 0)
 		return errno == ENOENT ? VMS_E_NOENT : VMS_E_IO;
-	n = pread(fd, buf, len, (off_t)off);
-	close(fd);
+	n = pread(d->read_fd, buf, len, (off_t)off);
 	return n < 0 ? VMS_E_IO : (size_t)n == len ? 0 : VMS_E_NOENT;
 }
 
@@ -527,6 +541,8 @@ static void blks_drop(struct real_disk *d, uint64_t ctr, uint64_t from, uint64_t
 
 static void forget_file(struct real_disk *d, struct file *f)
 {
+	if (f->ctr == d->read_ctr)
+		read_forget(d);
 	blks_drop(d, f->ctr, 0, UINT64_MAX);
 	HASH_DEL(d->files, f);
 	free(f);
@@ -724,6 +740,7 @@ void real_disk_crash(struct real_disk *d, bool power)
 {
 	struct vms_errmsg msg = {""};
 
+	read_forget(d);
 	vms_disk_posix_close(d->posix); /* waits for what was begun */
 	log_crash(d, power);
 	if (power)
@@ -771,6 +788,7 @@ struct real_disk *real_disk_new(const struct real_disk_conf *conf, uint64_t seed
 
 	vms_assert(d);
 	d->conf = *conf;
+	d->read_fd = -1;
 	d->dir = strdup(conf->dir);
 	d->conf.dir = d->dir;
 	vms_rng_init(&d->rng, seed);
@@ -788,6 +806,7 @@ void real_disk_free(struct real_disk *d)
 {
 	if (!d)
 		return;
+	read_forget(d);
 	vms_disk_posix_close(d->posix);
 	while (d->ops)
 		op_free(d, d->ops);

@@ -25,7 +25,9 @@
 #define CHUNK	    VMS_CHUNK_BYTES
 #define EPISODE_OPS 25000u
 #define OPS_PER_KILL 1000u
-#define VOLS	    4u
+#define OPS_PER_ADMIN 200u /* snapshots and the like */
+#define VOLS	    6u
+#define SNAPS	    24u /* of a volume */
 #define EXTENTS	    5u /* of a volume */
 #define PLACES	    256u /* chunks used in each: its first and last sub-extent */
 #define NPLACE	    (EXTENTS * PLACES)
@@ -41,10 +43,20 @@ struct image {
 	uint32_t sec[NPLACE][SECTORS];
 };
 
+struct snap {
+	uint64_t gen;
+	struct vms_cat_branch rec; /* of the branch it is on */
+	struct image *img;
+};
+
 struct vol {
-	uint64_t branch, gen;
+	bool used, stopped; /* stopped: a barrier holds its writes */
+	uint64_t id, gen, fence;
 	enum vms_write_ack ack;
+	struct vms_cat_branch rec; /* of the branch it writes to */
 	struct image img;
+	unsigned nsnaps;
+	struct snap snap[SNAPS];
 	uint8_t busy[NPLACE]; /* 255: a write, else readers */
 };
 
@@ -54,6 +66,9 @@ struct mop {
 	bool used, sent;
 	enum kind kind;
 	struct vol *v;
+	const struct snap *snap; /* reads of a snapshot */
+	const struct image *img; /* reads: what they must find */
+	uint64_t gen;		 /* writes: the number they carry */
 	uint32_t extent;
 	unsigned n;
 	uint16_t place[WRITE_CHUNKS * 8]; /* of the volume */
@@ -79,12 +94,14 @@ static struct vol vol[VOLS];
 static struct mop slot[DEPTH];
 static struct known known[KNOWN_ADDRS];
 static uint32_t next_content;
+static uint64_t next_branch;
 static bool one_at_a_time; /* memory mode: one member must keep its memory */
 static unsigned depth, dup_percent, range_percent;
 static uint64_t seed_now, ops_done;
 static char failed[600];
 static struct {
-	uint64_t writes, reads, old_addrs, gone, kills, powers, fscks, never, moved;
+	uint64_t writes, reads, old_addrs, gone, kills, powers, fscks, never;
+	uint64_t snaps, clones, rollbacks, deleted, renumbered;
 } st;
 
 __attribute__((format(printf, 1, 2))) static void fail(const char *fmt, ...)
@@ -160,7 +177,7 @@ static uint16_t chunk_of(unsigned place)
 
 static uint32_t part_of(const struct vol *v, uint32_t extent)
 {
-	return vms_extent_partition(v->branch, extent, R.part_bits);
+	return vms_extent_partition(v->rec.lineage, extent, R.part_bits);
 }
 
 /* ---- what addresses name ---- */
@@ -182,7 +199,7 @@ static void addr_seen(vms_addr a, const uint8_t *data)
 
 static void release(struct mop *o)
 {
-	if (o->kind != M_FLUSH && o->kind != M_OLD_ADDR)
+	if (o->kind != M_FLUSH && o->kind != M_OLD_ADDR && !o->snap)
 		for (unsigned i = 0; i < o->n; i++) {
 			uint8_t *b = &o->v->busy[o->place[i]];
 
@@ -219,9 +236,9 @@ static void send_write(struct mop *o)
 	struct vms_iov iov = {data, 0};
 	struct vms_msg m = {.type = VMS_MSG_WRITE,
 			    .partition = part_of(o->v, o->extent),
-			    .branch = o->v->branch,
-			    .snap_gen = o->v->gen,
-			    .lun_fence = 1,
+			    .branch = o->v->rec.branch,
+			    .snap_gen = o->gen,
+			    .lun_fence = o->v->fence,
 			    .extent = o->extent,
 			    .flags = (uint16_t)o->flags,
 			    .slot = (uint32_t)(o - slot),
@@ -278,8 +295,8 @@ static void send_write(struct mop *o)
 static void send_read(struct mop *o)
 {
 	uint8_t body[8 * WRITE_CHUNKS * 8];
-	struct vms_msg m = {.branch = o->v ? o->v->branch : 0,
-			    .snap_gen = o->v ? o->v->gen : 0,
+	struct vms_msg m = {.branch = o->snap ? o->snap->rec.branch : o->v ? o->v->rec.branch : 0,
+			    .snap_gen = o->snap ? o->snap->gen : VMS_GEN_LIVE,
 			    .extent = o->extent};
 
 	m.body = body;
@@ -319,6 +336,11 @@ static void send_op(struct mop *o)
 		o->retry_us = R.now_us + 5000;
 		return;
 	}
+	if (is_write(o) && !o->gen) { /* not sent before, or refused for its number */
+		if (o->v->stopped)
+			return;
+		o->gen = o->v->gen;
+	}
 	o->sent = true;
 	if (is_write(o))
 		send_write(o);
@@ -328,16 +350,34 @@ static void send_op(struct mop *o)
 
 /* ---- ops: making ---- */
 
+static struct vol *vol_draw(void)
+{
+	struct vol *v;
+
+	do
+		v = &vol[below(VOLS)];
+	while (!v->used);
+	return v;
+}
+
 /* A run of free places in one extent; false: none found. */
 static bool draw_places(struct mop *o, unsigned n, bool write)
 {
 	unsigned first = (unsigned)below(PLACES), e = (unsigned)below(EXTENTS);
 
-	o->v = &vol[below(VOLS)];
+	o->v = vol_draw();
+	o->img = &o->v->img;
 	o->extent = e;
 	if (first % VMS_SUBEXT_CHUNKS + n > VMS_SUBEXT_CHUNKS)
 		n = VMS_SUBEXT_CHUNKS - first % VMS_SUBEXT_CHUNKS;
 	o->n = n;
+	if (!write && o->v->nsnaps && percent(35)) {
+		o->snap = &o->v->snap[below(o->v->nsnaps)];
+		o->img = o->snap->img;
+		for (unsigned i = 0; i < n; i++)
+			o->place[i] = (uint16_t)(e * PLACES + first + i);
+		return true;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		uint8_t b;
 
@@ -405,7 +445,7 @@ static bool op_make(struct mop *o)
 		made = k->a != 0;
 	} else {
 		o->kind = M_FLUSH;
-		o->v = &vol[below(VOLS)];
+		o->v = vol_draw();
 		made = true;
 	}
 	if (!made)
@@ -435,7 +475,7 @@ static bool op_make(struct mop *o)
 
 static void check_chunk(const struct mop *o, unsigned i, const uint8_t *data)
 {
-	const uint32_t *sec = o->v->img.sec[o->place[i]];
+	const uint32_t *sec = o->img->sec[o->place[i]];
 	uint8_t want[CHUNK];
 
 	chunk_fill(want, sec);
@@ -452,17 +492,17 @@ static void check_chunk(const struct mop *o, unsigned i, const uint8_t *data)
 				if (!memcmp(b, data + s * 512, 512))
 					is = c + 1;
 			}
-			fail("branch %llu extent %u chunk %u sector %u holds content %d, not %u",
-			     (unsigned long long)o->v->branch, o->extent, chunk_of(o->place[i]), s,
-			     (int)is - 1, sec[s]);
+			fail("branch %llu number %lld extent %u chunk %u sector %u holds content %d, "
+			     "not %u",
+			     (unsigned long long)(o->snap ? o->snap->rec.branch : o->v->rec.branch),
+			     o->snap ? (long long)o->snap->gen : -1, o->extent,
+			     chunk_of(o->place[i]), s, (int)is - 1, sec[s]);
 			return;
 		}
 }
 
-static void wrote(struct mop *o, bool applied)
+static void wrote(struct mop *o)
 {
-	if (!applied)
-		return;
 	for (unsigned i = 0; i < o->n; i++)
 		for (unsigned s = 0; s < SECTORS; s++)
 			if (o->mask[i] >> s & 1)
@@ -530,15 +570,16 @@ static bool pages_answer(struct mop *o)
 
 		if (a == VMS_ADDR_ASK)
 			fail("chunk %u is ASK though nothing writes to it", chunk_of(o->place[i]));
-		if (a == VMS_ADDR_HOLE && !is_zero(o->v->img.sec[o->place[i]]))
+		if (a == VMS_ADDR_HOLE && !is_zero(o->img->sec[o->place[i]]))
 			fail("branch %llu extent %u chunk %u is a hole, not content %u",
-			     (unsigned long long)o->v->branch, o->extent, chunk_of(o->place[i]),
-			     o->v->img.sec[o->place[i]][0]);
+			     (unsigned long long)o->v->rec.branch, o->extent,
+			     chunk_of(o->place[i]), o->img->sec[o->place[i]][0]);
 		/* read only those of the first one's partition in one message */
 		if (a == VMS_ADDR_HOLE || a == VMS_ADDR_ASK ||
 		    (k && vms_addr_partition(a, R.part_bits) !=
 				  vms_addr_partition(o->addr[0], R.part_bits))) {
-			o->v->busy[o->place[i]]--;
+			if (!o->snap)
+				o->v->busy[o->place[i]]--;
 			continue;
 		}
 		o->place[k] = o->place[i];
@@ -575,6 +616,12 @@ static bool op_answer(struct mop *o)
 		if (o->kind == M_OLD_ADDR)
 			return true;
 		break;
+	case VMS_E_SNAP_GEN: /* surely not applied; again under the number that counts now */
+		if (!is_write(o) || o->gen >= o->v->gen)
+			break;
+		st.renumbered++;
+		o->gen = 0;
+		return false;
 	case VMS_E_BUSY:
 		if (!is_write(o)) {
 			o->retry_us = R.now_us + 20000;
@@ -596,7 +643,8 @@ static bool op_answer(struct mop *o)
 		if (!rc && o->must_miss)
 			fail("a COMPARE AND WRITE matched what was not there");
 		st.never += never;
-		wrote(o, rc == 0);
+		if (!rc)
+			wrote(o);
 		return true;
 	}
 	if (rc) {
@@ -656,38 +704,51 @@ static void ops_settle(void)
 	}
 }
 
-/* Every chunk of every volume, or a share of them. */
+/* A share of the chunks of a volume, or of its snapshot. */
+static void read_view(struct vol *v, const struct snap *snap, unsigned share)
+{
+	for (unsigned at = 0; at < NPLACE && !failed[0]; at += 64) {
+		struct mop *o = NULL;
+
+		if (!percent(share))
+			continue;
+		while (!o && !failed[0]) {
+			for (unsigned i = 0; i < DEPTH; i++)
+				if (!slot[i].used)
+					o = &slot[i];
+			if (!o)
+				step();
+		}
+		if (!o)
+			return;
+		memset(o, 0, sizeof(*o));
+		o->v = v;
+		o->snap = snap;
+		o->img = snap ? snap->img : &v->img;
+		o->kind = M_READ;
+		o->extent = at / PLACES;
+		o->n = 64;
+		for (unsigned i = 0; i < 64; i++) {
+			o->place[i] = (uint16_t)(at + i);
+			if (!snap)
+				v->busy[at + i]++;
+		}
+		o->node = rig_primary(&R, part_of(v, o->extent));
+		o->used = true;
+		o->since_us = R.now_us;
+	}
+}
+
 static void read_back(unsigned share)
 {
 	ops_settle(); /* a write under way may show already */
-	for (unsigned k = 0; k < VOLS; k++)
-		for (unsigned at = 0; at < NPLACE && !failed[0]; at += 64) {
-			struct mop *o = NULL;
-
-			if (!percent(share))
-				continue;
-			while (!o && !failed[0]) {
-				for (unsigned i = 0; i < DEPTH; i++)
-					if (!slot[i].used)
-						o = &slot[i];
-				if (!o)
-					step();
-			}
-			if (!o)
-				return;
-			memset(o, 0, sizeof(*o));
-			o->v = &vol[k];
-			o->kind = M_READ;
-			o->extent = at / PLACES;
-			o->n = 64;
-			for (unsigned i = 0; i < 64; i++) {
-				o->place[i] = (uint16_t)(at + i);
-				vol[k].busy[at + i]++;
-			}
-			o->node = rig_primary(&R, part_of(o->v, o->extent));
-			o->used = true;
-			o->since_us = R.now_us;
-		}
+	for (unsigned k = 0; k < VOLS; k++) {
+		if (!vol[k].used)
+			continue;
+		read_view(&vol[k], NULL, share);
+		for (unsigned i = 0; i < vol[k].nsnaps; i++)
+			read_view(&vol[k], &vol[k].snap[i], (share + 2) / 3);
+	}
 	ops_settle();
 }
 
@@ -745,6 +806,258 @@ static void kill_some(void)
 	}
 	if (one_at_a_time)
 		ops_settle();
+}
+
+/* ---- snapshots, clones: what the tools do ---- */
+
+static void volume_put(const struct vol *v)
+{
+	struct vms_cat_volume c = {.id = v->id,
+				   .branch = v->rec.branch,
+				   .lineage = v->rec.lineage,
+				   .snap_gen = v->gen,
+				   .lun_fence = v->fence,
+				   .dedup = true,
+				   .write_ack = (uint8_t)v->ack};
+
+	snprintf(c.name, sizeof(c.name), "v%llu", (unsigned long long)v->id);
+	if (v->stopped) {
+		c.barrier = VMS_BARRIER_STOP;
+		c.barrier_id = v->gen;
+	}
+	rig_volume_put(&R, c);
+}
+
+static void snap_key(const struct vol *v, const struct snap *s, char *key)
+{
+	char volume[64], name[64];
+
+	snprintf(volume, sizeof(volume), "v%llu", (unsigned long long)v->id);
+	snprintf(name, sizeof(name), "s%llu", (unsigned long long)s->gen);
+	vms_cat_key_snap(key, volume, name, NULL);
+}
+
+static void snap_put(const struct vol *v, const struct snap *s, uint8_t state)
+{
+	struct vms_cat_snap rec = {.id = v->id, .branch = s->rec.branch, .snap_gen = s->gen,
+				   .size_bytes = 1 << 30, .state = state};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	snprintf(rec.volume, sizeof(rec.volume), "v%llu", (unsigned long long)v->id);
+	snprintf(rec.name, sizeof(rec.name), "s%llu", (unsigned long long)s->gen);
+	snap_key(v, s, key);
+	rig_put(&R, key, vms_cat_snap_encode(&rec));
+}
+
+/* The floor at every node, which settles what was ordered before. */
+static void floor_all(const struct vol *v)
+{
+	struct rig_reply re[RIG_NODES] = {{0}};
+	bool done[RIG_NODES] = {false}, sent[RIG_NODES] = {false};
+	uint64_t since = R.now_us;
+
+	for (unsigned left = R.nnodes; left && !failed[0];) {
+		for (unsigned i = 0; i < R.nnodes; i++) {
+			struct vms_msg m = {.type = VMS_MSG_FLOOR,
+					    .flags = VMS_F_FUA,
+					    .partition = VMS_PART_NONE,
+					    .branch = v->rec.branch,
+					    .snap_gen = v->gen,
+					    .lun_fence = v->fence};
+
+			if (done[i])
+				continue;
+			if (sent[i] && re[i].done) {
+				sent[i] = false;
+				done[i] = re[i].status == 0;
+				left -= done[i];
+				if (re[i].status && re[i].status != VMS_E_AGAIN &&
+				    re[i].status != VMS_E_DISCONNECTED &&
+				    re[i].status != VMS_E_BUSY)
+					fail("FLOOR ends with %s", vms_err_name(re[i].status));
+				rig_reply_free(&re[i]);
+				continue;
+			}
+			if (!sent[i] && R.gw[1].up[i]) {
+				rig_send(&R, 1, i, &m, &re[i]);
+				sent[i] = true;
+			} else if (!sent[i]) {
+				rig_gw_connect(&R, 1, i);
+			}
+		}
+		step();
+		if (R.now_us - since > 60000000)
+			fail("FLOOR of branch %llu is not answered",
+			     (unsigned long long)v->rec.branch);
+	}
+	/* what is still under way belongs to nobody any more */
+	R.gw[1].nwait = 0;
+	for (unsigned i = 0; i < R.nnodes; i++)
+		rig_reply_free(&re[i]);
+}
+
+static bool any_older(const struct vol *v)
+{
+	for (unsigned i = 0; i < DEPTH; i++)
+		if (slot[i].used && slot[i].v == v && is_write(&slot[i]) && slot[i].gen &&
+		    slot[i].gen < v->gen)
+			return true;
+	return false;
+}
+
+/* Writes of the volume are on their way meanwhile: each belongs to the snapshot, or
+ * is refused and goes out again under the new number. */
+static void snap_create(struct vol *v)
+{
+	struct snap *s;
+
+	if (v->nsnaps == SNAPS)
+		return;
+	s = &v->snap[v->nsnaps];
+	*s = (struct snap){.gen = v->gen++, .rec = v->rec};
+	v->stopped = true;
+	snap_put(v, s, 1);
+	volume_put(v);
+	if (percent(20) && !one_at_a_time)
+		kill_some();
+	floor_all(v);
+	while (any_older(v) && !failed[0])
+		step();
+	s->img = malloc(sizeof(*s->img));
+	vms_assert(s->img);
+	*s->img = v->img;
+	v->nsnaps++;
+	v->stopped = false;
+	snap_put(v, s, 2);
+	volume_put(v);
+	st.snaps++;
+}
+
+static struct vms_cat_branch branch_over(const struct snap *s, uint64_t limit)
+{
+	struct vms_cat_branch b = {.branch = next_branch++, .lineage = s->rec.lineage,
+				   .nancestors = 1};
+
+	b.ancestor[0] = (struct vms_cat_ancestor){s->rec.branch, s->gen, limit};
+	for (unsigned i = 0; i < s->rec.nancestors; i++)
+		b.ancestor[b.nancestors++] = s->rec.ancestor[i];
+	return b;
+}
+
+static void image_of(struct image *img, const struct snap *s, uint64_t limit)
+{
+	*img = *s->img;
+	for (unsigned i = 0; i < NPLACE; i++)
+		if ((uint64_t)(i / PLACES) * VMS_EXTENT_CHUNKS + chunk_of(i) >= limit)
+			memset(img->sec[i], 0, sizeof(img->sec[i]));
+}
+
+static void clone_create(const struct vol *from)
+{
+	const struct snap *s = from->nsnaps ? &from->snap[below(from->nsnaps)] : NULL;
+	uint64_t limit = UINT32_MAX;
+	struct vol *v = NULL;
+
+	for (unsigned i = 0; i < VOLS; i++)
+		if (!vol[i].used)
+			v = &vol[i];
+	if (!v || !s || s->rec.nancestors == VMS_ANCESTORS_MAX)
+		return;
+	if (percent(15)) /* a smaller one */
+		limit = below(EXTENTS) * VMS_EXTENT_CHUNKS + chunk_of((unsigned)below(PLACES));
+	memset(v, 0, sizeof(*v));
+	v->rec = branch_over(s, limit);
+	v->id = v->rec.owner = v->rec.branch;
+	v->gen = v->fence = 1;
+	v->ack = from->ack;
+	image_of(&v->img, s, limit);
+	rig_branch_put(&R, v->rec);
+	volume_put(v);
+	floor_all(v);
+	v->used = true;
+	st.clones++;
+}
+
+/* The volume goes on from one of its snapshots, on a branch of its own; those taken
+ * since stay. */
+static void rollback(struct vol *v)
+{
+	const struct snap *s = v->nsnaps ? &v->snap[below(v->nsnaps)] : NULL;
+	struct vms_cat_branch old = v->rec;
+
+	if (!s || s->rec.nancestors == VMS_ANCESTORS_MAX)
+		return;
+	v->rec = branch_over(s, UINT32_MAX);
+	v->rec.owner = v->id;
+	v->gen++;
+	v->fence++;
+	image_of(&v->img, s, UINT32_MAX);
+	old.state = 2;
+	rig_branch_put(&R, v->rec);
+	volume_put(v);
+	rig_branch_put(&R, old);
+	floor_all(v);
+	st.rollbacks++;
+}
+
+static void snap_delete(struct vol *v)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct snap *s;
+
+	if (!v->nsnaps)
+		return;
+	s = &v->snap[below(v->nsnaps)];
+	snap_key(v, s, key);
+	rig_put(&R, key, NULL);
+	free(s->img);
+	*s = v->snap[--v->nsnaps];
+	st.deleted++;
+}
+
+static void volume_delete(struct vol *v)
+{
+	char name[64], key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_branch old = v->rec;
+
+	while (v->nsnaps)
+		snap_delete(v);
+	snprintf(name, sizeof(name), "v%llu", (unsigned long long)v->id);
+	vms_cat_key_volume(key, name, NULL);
+	old.state = 2;
+	rig_branch_put(&R, old);
+	rig_put(&R, key, NULL);
+	v->used = false;
+	st.deleted++;
+}
+
+static unsigned vols_used(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < VOLS; i++)
+		n += vol[i].used;
+	return n;
+}
+
+static void admin(void)
+{
+	struct vol *v = vol_draw();
+	unsigned d = (unsigned)below(100);
+
+	if (d < 55) {
+		snap_create(v);
+		return;
+	}
+	ops_settle(); /* nobody has it open */
+	if (d < 70)
+		clone_create(v);
+	else if (d < 80)
+		rollback(v);
+	else if (d < 95)
+		snap_delete(v);
+	else if (vols_used() > 2)
+		volume_delete(v);
 }
 
 /* ---- episodes ---- */
@@ -828,12 +1141,20 @@ static void episode_open(uint64_t seed)
 	R.verbose = getenv("VMS_MODEL_VERBOSE") != NULL;
 	R.mutant = (uint32_t)env_number("VMS_MODEL_MUTANT", 0);
 	rig_open(&R, nodes, copies, bits, seed);
-	for (unsigned i = 0; i < VOLS; i++) {
-		vol[i].branch = 7 + i;
-		vol[i].gen = 1;
-		vol[i].ack = one_at_a_time && percent(50) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
-		rig_volume(&R, vol[i].branch, vol[i].ack);
+	next_branch = 7;
+	for (unsigned i = 0; i < VOLS / 2; i++) {
+		struct vol *v = &vol[i];
+
+		v->used = true;
+		v->id = next_branch++;
+		v->rec = (struct vms_cat_branch){.branch = v->id, .lineage = v->id,
+						 .owner = v->id};
+		v->gen = v->fence = 1;
+		v->ack = one_at_a_time && percent(50) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
+		rig_branch_put(&R, v->rec);
+		volume_put(v);
 	}
+	R.gw[1].tool = true;
 	if (!rig_wait_active(&R, 60000))
 		fail("the cluster does not start");
 	for (unsigned i = 0; i < nodes; i++)
@@ -842,11 +1163,12 @@ static void episode_open(uint64_t seed)
 
 static void episode(uint64_t seed, uint64_t ops)
 {
-	uint64_t kill_at;
+	uint64_t kill_at, admin_at;
 
 	episode_open(seed);
 	ops_done = 0;
 	kill_at = below(OPS_PER_KILL);
+	admin_at = below(OPS_PER_ADMIN);
 	while (ops_done < ops && !failed[0]) {
 		for (unsigned i = 0; i < depth; i++)
 			if (!slot[i].used)
@@ -856,7 +1178,11 @@ static void episode(uint64_t seed, uint64_t ops)
 		if (ops_done >= kill_at) {
 			kill_at += OPS_PER_KILL;
 			kill_some();
-			read_back(10);
+			read_back(5);
+		}
+		if (ops_done >= admin_at) {
+			admin_at = ops_done + 1 + below(2 * OPS_PER_ADMIN);
+			admin();
 		}
 	}
 	if (!failed[0])
@@ -869,6 +1195,9 @@ static void episode(uint64_t seed, uint64_t ops)
 	R.gw[0].nwait = 0;
 	for (unsigned i = 0; i < DEPTH; i++)
 		rig_reply_free(&slot[i].re);
+	for (unsigned i = 0; i < VOLS; i++)
+		for (unsigned k = 0; k < vol[i].nsnaps; k++)
+			free(vol[i].snap[k].img);
 	rig_close(&R);
 }
 
@@ -901,12 +1230,15 @@ static void random_operations_and_reopenings(void)
 	CU_ASSERT_EQUAL(failed[0], 0);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	printf("[%llu ops, %llu writes, %llu never, %llu reads, %llu old addresses, %llu gone; %llu kills, "
-	       "%llu with power; %llu fscks; %.1f s] ",
+	       "%llu with power; %llu fscks; %llu snapshots, %llu clones, %llu rollbacks, %llu deleted, "
+	       "%llu renumbered; %.1f s] ",
 	       (unsigned long long)total, (unsigned long long)st.writes,
 	       (unsigned long long)st.never, (unsigned long long)st.reads,
 	       (unsigned long long)st.old_addrs, (unsigned long long)st.gone,
 	       (unsigned long long)st.kills, (unsigned long long)st.powers,
-	       (unsigned long long)st.fscks,
+	       (unsigned long long)st.fscks, (unsigned long long)st.snaps,
+	       (unsigned long long)st.clones, (unsigned long long)st.rollbacks,
+	       (unsigned long long)st.deleted, (unsigned long long)st.renumbered,
 	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
 	rmdir(base_dir);
 }

@@ -752,7 +752,8 @@ static int space(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes, uint32_
 	if (fstatvfs(d->dirfd, &v))
 		return map_errno(errno);
 	*free_bytes = (uint64_t)v.f_bavail * v.f_frsize;
-	*total_bytes = (uint64_t)v.f_blocks * v.f_frsize;
+	/* as df(1) counts: blocks kept back for root are neither free nor used */
+	*total_bytes = (uint64_t)(v.f_blocks - v.f_bfree + v.f_bavail) * v.f_frsize;
 	*permille = vms_meta_lmdb_used_permille(d->meta);
 	return 0;
 }

@@ -192,7 +192,9 @@ else
 	# scripts/cluster keeps everything of this cluster under one folder.
 	VMS_PORT=$IT_PORT
 	VMS_CONTROL=$IT_CONTROL
-	export B VMS_PORT VMS_CONTROL
+	# how full this machine's disk is must not show in the tests
+	VMS_THIN_SOFT=${VMS_THIN_SOFT:-0}
+	export B VMS_PORT VMS_CONTROL VMS_THIN_SOFT
 	IT_CLUSTER=$IT_ROOT/scripts/cluster
 
 	cluster_start() {

@@ -15,6 +15,7 @@ int main(int argc, char **argv)
 		&cmd_trace,
 		&cmd_status,
 		&cmd_import,
+		&cmd_export,
 		&cmd_estimate,
 		&cmd_fsck,
 		NULL,

@@ -8,6 +8,7 @@
 
 #include "utils/image/copyin.h"
 #include "utils/image/format.h"
+#include "utils/image/pace.h"
 #include "utils/lib/progress.h"
 #include "utils/lib/size.h"
 #include "utils/tool/branch.h"
@@ -24,11 +25,13 @@ struct job {
 	struct image_vol *vol;
 	struct importing note;
 	uint64_t volume_bytes;
-	bool resumes, ask;
+	uint64_t from; /* where an interrupted import goes on */
+	bool ask;
 	uint8_t salt[32];
 	uint32_t salt_bytes;
 	struct image_copyin copy;
 	struct vms_progress bar;
+	struct image_pace pace;
 };
 
 struct options {
@@ -73,7 +76,7 @@ static int plan_again(struct job *j, const struct options *o, const struct impor
 		return 0; /* a pipe: nobody knows whether it brings the same again */
 	j->note.blank = was->blank;
 	j->note.done = was->done;
-	j->resumes = was->done > 0;
+	j->from = was->done;
 	return 0;
 }
 
@@ -180,6 +183,7 @@ static bool on_progress(void *arg, uint64_t done)
 	struct job *j = arg;
 
 	vms_progress_update(&j->bar, done, vms_clock_ms());
+	image_pace(&j->pace, j->copy.n.read - j->copy.n.zero);
 	return tool_interrupted();
 }
 
@@ -199,7 +203,7 @@ static int copy(struct job *j, struct vms_errmsg *e)
 				   .checkpoint = on_checkpoint,
 				   .progress = on_progress};
 	memcpy(c->salt, j->salt, sizeof(c->salt));
-	if (j->resumes)
+	if (j->from)
 		image_src_seek(j->src, j->note.done);
 	rc = image_copy_in(c, e);
 	/* behind the end of a shorter image */
@@ -215,7 +219,7 @@ static int copy(struct job *j, struct vms_errmsg *e)
 	return rc;
 }
 
-static int report(struct job *j, uint64_t from, uint64_t ms)
+static int report(struct job *j, uint64_t ms)
 {
 	const struct image_counts *n = &j->copy.n;
 	char size[VMS_SIZE_TEXT_MAX], zero[VMS_SIZE_TEXT_MAX], ref[VMS_SIZE_TEXT_MAX],
@@ -225,7 +229,7 @@ static int report(struct job *j, uint64_t from, uint64_t ms)
 		return tool_print_json(json_pack(
 			"{ss ss ss sI sI sI sI sI sI sI}", "volume", j->volume, "source",
 			j->note.source, "format", j->note.format, "size_bytes",
-			(json_int_t)j->volume_bytes, "resumed_from_bytes", (json_int_t)from,
+			(json_int_t)j->volume_bytes, "resumed_from_bytes", (json_int_t)j->from,
 			"read_bytes", (json_int_t)n->read, "zero_bytes", (json_int_t)n->zero,
 			"referenced_bytes", (json_int_t)n->referenced, "sent_bytes",
 			(json_int_t)n->sent, "ms", (json_int_t)ms));
@@ -254,7 +258,7 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 	if (!rc)
 		rc = image_vol_open(j->dev, j->volume, &j->vol, e);
 	if (!rc) {
-		if (j->resumes)
+		if (j->from)
 			tool_note(t, "going on at %" PRIu64 " bytes, where the import was interrupted",
 				  j->note.done);
 		vms_progress_open(&j->bar, stderr, t->json, j->volume, j->note.done,
@@ -274,6 +278,7 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 
 static int run(struct cmd_call *c)
 {
+	struct job j = {.c = c};
 	struct options o = {.ack = "disk", .dedup = "on"};
 	const struct vms_opt opts[] = {
 		{0, "format", VMS_OPT_STRING, &o.format, "FORMAT",
@@ -289,13 +294,14 @@ static int run(struct cmd_call *c)
 		 "begin an interrupted import anew, perhaps with another image"},
 		{0, "follow", VMS_OPT_FLAG, &o.follow, NULL,
 		 "read files that the image names, too (backing files, extents)"},
+		{0, "limit", VMS_OPT_SIZE, &j.pace.bytes_per_s, "SIZE",
+		 "write at most so much data a second"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct job j = {.c = c};
 	struct image_src_conf conf = {0};
 	struct vms_errmsg e = {""};
-	uint64_t t0 = vms_clock_ms(), from;
+	uint64_t t0 = vms_clock_ms();
 	int code, rc;
 	char *real;
 
@@ -334,8 +340,7 @@ static int run(struct cmd_call *c)
 			      j.note.bytes);
 	if (!rc)
 		rc = import(&j, &o, &e);
-	from = j.resumes ? j.note.done : 0;
-	code = rc ? tool_fail(c->t, "%s", e.text) : report(&j, from, vms_clock_ms() - t0);
+	code = rc ? tool_fail(c->t, "%s", e.text) : report(&j, vms_clock_ms() - t0);
 	image_src_close(j.src);
 	return code;
 }

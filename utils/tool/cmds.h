@@ -16,5 +16,6 @@ extern const struct cmd cmd_status;
 extern const struct cmd cmd_estimate;
 extern const struct cmd cmd_fsck;
 extern const struct cmd cmd_import;
+extern const struct cmd cmd_export;
 
 #endif

@@ -697,12 +697,15 @@ void drain_timer(struct vms_node *n)
 	bool again = n->now_ms >= n->drain_ms;
 	uint64_t limit;
 
-	/* a third full, or space is low and what was deleted waits in the log */
+	/* A third full; or space is low and what was deleted waits in the log; or many
+	 * snapshots were taken and reads go through ever more layers. */
 	if (vms_wal_gen_oldest(n->wal) == open &&
 	    ((used > size * 3 / 10 && n->now_ms - n->gen_seal_ms > 50) ||
+	     (n->deep && n->now_ms - n->gen_seal_ms > n->tm.tick_ms) ||
 	     (n->nospc && used && n->now_ms - n->gen_seal_ms > 1000))) {
 		vms_wal_gen_seal(n->wal);
 		n->gen_seal_ms = n->now_ms;
+		n->deep = false;
 	}
 	limit = vms_wal_gen_oldest(n->wal) < open ? vms_wal_gen_start_pos(n->wal, open) : 0;
 	if (limit > n->drain_limit) {

@@ -73,6 +73,7 @@ enum node_mutant {
 #define NODE_SEGS_MAX	    16384u /* segment headers cached */
 #define NODE_FLUSHES_MAX    256u
 #define NODE_RAISE_BATCH    60u
+#define NODE_LAYERS_MAX	    16u /* undrained snap_gens of one extent before it is drained */
 
 struct vms_node;
 struct part;
@@ -534,6 +535,7 @@ struct vms_node {
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
 	uint64_t ckpt_ms, gen_seal_ms;
+	bool deep; /* some extent has more than NODE_LAYERS_MAX layers in the overlay */
 	uint64_t copy_ms, freed_ms;
 	uint64_t copy_end; /* copies must be durable up to here before anything is freed */
 	VMS_VEC(uint64_t) unlink; /* dead containers, durable: files to remove */

@@ -167,6 +167,7 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		branch_raise(node_branch(n, r->branch, true), r->snap_gen, 0);
 		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch, r->extent, r->snap_gen,
 				    true);
+		n->deep |= vms_ovl_deep(e, NODE_LAYERS_MAX);
 		at = ref.log_pos + VMS_REC_HEADER_BYTES + r->meta_bytes;
 		for (int i = 0; i < np; i++) {
 			bool zero = r->type == VMS_REC_ZERO;

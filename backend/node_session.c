@@ -327,7 +327,9 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	uint64_t pos = 0;
 	int rc;
 
-	if (m->branch && !node_branch_known(n, m->branch))
+	if (m->branch && (m->snap_gen > INT64_MAX || m->lun_fence > INT64_MAX))
+		rc = VMS_E_INVAL;
+	else if (m->branch && !node_branch_known(n, m->branch))
 		rc = VMS_E_AGAIN; /* once it is answered, the branch is known here */
 	else if (m->branch)
 		rc = floor_branch(n, m->branch, m->snap_gen, m->lun_fence, &pos);

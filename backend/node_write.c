@@ -409,7 +409,8 @@ void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		answer(n, &w, VMS_E_PROTO);
 		return;
 	}
-	if (m->payload_bytes > NODE_WRITE_BYTES_MAX) {
+	/* a number above all would be the last one of its branch */
+	if (m->payload_bytes > NODE_WRITE_BYTES_MAX || m->snap_gen > INT64_MAX) {
 		answer(n, &w, VMS_E_INVAL);
 		return;
 	}

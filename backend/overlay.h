@@ -95,6 +95,14 @@ void vms_ovl_init(struct vms_ovl *o);
 void vms_ovl_close(struct vms_ovl *o); /* parts need no cleaning first */
 void vms_ovl_part_drop(struct vms_ovl *o, struct vms_ovl_part *p);
 
+/* Is it the newest of more than max of its branch and extent? */
+static inline bool vms_ovl_deep(const struct vms_ovl_ext *e, unsigned max)
+{
+	for (; e && max; e = e->older)
+		max--;
+	return e != NULL;
+}
+
 /* NULL when there is nothing (create false). */
 struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
 				    uint32_t partition, uint64_t branch, uint32_t extent,

@@ -841,6 +841,45 @@ static void only_readers_of_the_present_are_told(void)
 	rig_close(&R);
 }
 
+/* Hundreds of snapshots with a write each: reads do not go through hundreds of layers,
+ * though the log is far from full. */
+static void many_snapshots_do_not_pile_up_layers(void)
+{
+	struct vms_ovl_stack s;
+	struct vms_stack st;
+	unsigned most = 0;
+	vms_addr e[VMS_SUBEXT_CHUNKS];
+	uint64_t before;
+
+	up(0, 89, VMS_ACK_DISK);
+	for (uint64_t gen = 1; gen <= 300; gen++) {
+		unsigned depth = 0;
+
+		CU_ASSERT_EQUAL(put_seed(LIN, gen, 0, (uint16_t)(gen % 100), gen), 0);
+		CU_ASSERT_EQUAL(node_stack(node(0), LIN, VMS_GEN_LIVE, &st), 0);
+		vms_ovl_stack(&node(0)->ovl, 0, &st, 0, &s);
+		for (struct vms_ovl_ext *x = s.n ? s.l[0].e : NULL; x; x = x->older)
+			for (struct vms_ovl_chunk *c = x->chunks; c; c = c->next)
+				if (c->newest) { /* not only a stub, until all have a checkpoint */
+					depth++;
+					break;
+				}
+		most = depth > most ? depth : most;
+		rig_run(&R, 20);
+	}
+	CU_ASSERT_TRUE(most < 60);
+	drain_all();
+	for (uint64_t gen = 1; gen <= 300; gen += 23) {
+		before = vms_pages_lookups(node(0)->pages);
+		CU_ASSERT_EQUAL(pages(0, LIN, gen, 0, 0, e), 0);
+		CU_ASSERT_EQUAL(vms_pages_lookups(node(0)->pages) - before, 1);
+		CU_ASSERT_TRUE(shows(LIN, gen, 0, (uint16_t)(gen % 100), gen));
+	}
+	CU_ASSERT_EQUAL(put_seed(LIN, VMS_GEN_LIVE, 0, 1, 1), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(floor_all(LIN, VMS_GEN_LIVE, 0), VMS_E_INVAL);
+	rig_close(&R);
+}
+
 static struct vms_ovl_ext *ext_of(uint64_t branch, uint64_t gen, uint32_t extent)
 {
 	struct part *p = primary_part(part_of(extent));
@@ -1495,6 +1534,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(seeks_per_layer),
 	VMS_TEST(floor_settles_memory_mode),
 	VMS_TEST(floor_waits_for_what_was_ordered),
+	VMS_TEST(many_snapshots_do_not_pile_up_layers),
 	VMS_TEST(only_readers_of_the_present_are_told),
 	VMS_TEST(a_pinned_chunk_with_a_newer_write_holds_newer_layers),
 	VMS_TEST(older_layers_are_pulled_in),

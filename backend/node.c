@@ -300,6 +300,7 @@ void vms_node_close(struct vms_node *n)
 		free(o);
 	}
 	prune_close(n);
+	du_close(n);
 	free(n->ckpt);
 	free(n->loss_job);
 	free(n->out_frame);
@@ -339,6 +340,7 @@ static void node_timer(struct vms_node *n)
 		drain_timer(n);
 		gc_timer(n);
 		prune_timer(n);
+		du_timer(n);
 	}
 	ckpt_timer(n);
 }

@@ -95,5 +95,9 @@ void vms_node_drain(struct vms_node *n);
  * (json_decref). what: "status", "partitions", "space", "stats", "sessions". */
 struct json_t;
 struct json_t *vms_node_json(struct vms_node *n, const char *what);
+/* ADMIN "du": begins a count of space, or tells how far it is (doc/wire-format.md
+ * "Administration"). 0 and *answer, or a VMS_E_* and msg. */
+int vms_node_du(struct vms_node *n, struct json_t *req, struct json_t **answer,
+		struct vms_errmsg *msg);
 
 #endif

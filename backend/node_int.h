@@ -550,6 +550,8 @@ struct vms_node {
 	bool hungry; /* collected space waits for a checkpoint */
 	unsigned gc_jobs;
 	struct prune *prune;
+	struct du *du;
+	uint64_t du_jobs;
 
 	uint64_t deadline_ms;
 	struct node_stats st;
@@ -788,6 +790,10 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bo
 bool places_set(struct places *s, vms_addr a); /* true: it was not set */
 bool places_has(const struct places *s, vms_addr a);
 void places_free(struct places *s);
+
+/* ---- du.c ---- */
+void du_timer(struct vms_node *n);
+void du_close(struct vms_node *n);
 
 /* ---- prune.c ---- */
 void prune_timer(struct vms_node *n);

@@ -580,6 +580,9 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		*answer = vms_node_json(r->node, "space");
 		return *answer ? 0 : VMS_E_UNSUPPORTED;
 	}
+	if (!strcmp(call, "du"))
+		return r->node ? vms_node_du(r->node, req, answer, msg)
+			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
 	return vms_fail(msg, VMS_E_UNSUPPORTED, "a storage node has no call '%.40s'", call);
 }
 

@@ -11,6 +11,7 @@ int main(int argc, char **argv)
 		&cmd_clone,
 		&cmd_domain,
 		&cmd_gateway,
+		&cmd_du,
 		&cmd_stats,
 		&cmd_trace,
 		&cmd_status,

@@ -94,6 +94,16 @@ refuses 1 "node3" ring drain
 cluster_start || fail "node3 does not start again"
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well after node3's restart"
 
+# ---- space: all 16 MiB of the test are mapped, and nothing else shows them ----
+vmstore du t --json > "$IT_DIR/du" || fail "du: exit code $?"
+grep -q '"missing_partitions": 0' "$IT_DIR/du" || fail "du has not counted all"
+du_field() { sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" "$IT_DIR/du" | head -n 1; }
+[ "$(du_field mapped_bytes)" -gt 8388608 ] && [ "$(du_field mapped_bytes)" -le 16777216 ] ||
+	fail "du: mapped $(du_field mapped_bytes)"
+[ "$(du_field returns_bytes)" = "$(du_field mapped_bytes)" ] ||
+	fail "du: $(du_field mapped_bytes) mapped, $(du_field returns_bytes) would come back"
+refuses 1 "no snapshot 't@nix'" vmstore du t@nix
+
 # ---- snapshots, clones, domains: what is refused and why (contents: snap.sh) ----
 refuses 2 "VOLUME@SNAP" vmstore snap create t
 refuses 1 "no volume 'nix'" vmstore snap create nix@s

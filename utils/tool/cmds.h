@@ -10,6 +10,7 @@ extern const struct cmd cmd_snap;
 extern const struct cmd cmd_clone;
 extern const struct cmd cmd_domain;
 extern const struct cmd cmd_gateway;
+extern const struct cmd cmd_du;
 extern const struct cmd cmd_stats;
 extern const struct cmd cmd_trace;
 extern const struct cmd cmd_status;

@@ -409,7 +409,8 @@ static void snap_got(struct vms_gw_vol *v, const struct vms_cat_kv *kv)
 		return;
 	}
 	if (s.state != VMS_SNAP_COMPLETE) {
-		vol_fail(v, VMS_E_BUSY, "snapshot %s is still being made", v->name);
+		vol_fail(v, VMS_E_BUSY, "snapshot %s is %s", v->name,
+			 s.state == VMS_SNAP_CREATING ? "still being made" : "being deleted");
 		return;
 	}
 	v->rev = kv->mod_revision;

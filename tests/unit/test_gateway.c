@@ -1069,6 +1069,11 @@ static void a_snapshot_that_is_not_there_is_not_opened(void)
 	f_run(300);
 	CU_ASSERT_EQUAL(f.opened, 3);
 	CU_ASSERT_EQUAL(f.open_status, -VMS_E_BUSY);
+	f_snapshot("s", VMS_SNAP_DELETING);
+	vms_assert(!vms_gw_vol_open(f.gw, "v@s", 0, 0, NULL, &s, &msg));
+	f_run(300);
+	CU_ASSERT_EQUAL(f.opened, 4);
+	CU_ASSERT_EQUAL(f.open_status, -VMS_E_BUSY);
 	CU_ASSERT_PTR_NULL(f_kv_find(SNAPOPEN_1));
 	f_stop();
 }

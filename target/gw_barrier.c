@@ -191,6 +191,13 @@ static void behind_run(struct vms_gw_vol *v)
 			gw_ops_release(gw, v);
 		return;
 	}
+	/* What was refused then is too old by now: see whether it still is so. */
+	if (gw->now_ms - v->behind_ms >= gw->tm.t_op_ms) {
+		v->behind = false;
+		if (!v->stopped)
+			gw_ops_release(gw, v);
+		return;
+	}
 	if (gw->now_ms >= v->behind_ask_ms) {
 		v->behind_ask_ms = gw->now_ms + 2 * GW_BARRIER_LOOK_MS;
 		v->again |= 1;

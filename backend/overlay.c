@@ -176,15 +176,22 @@ void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e)
 	free(e);
 }
 
+static inline struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o,
+					     const struct vms_ovl_ext *e, uint16_t chunk)
+{
+	if (!(e->present[chunk / 64] >> chunk % 64 & 1))
+		return NULL;
+	return vms_hlink_entry(vms_htab_find(&o->chunk, e->id << 10 | chunk),
+			       struct vms_ovl_chunk, link);
+}
+
 struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
 					bool create)
 {
-	uint64_t key = e->id << 10 | chunk;
-	struct vms_hlink *l = vms_htab_find(&o->chunk, key);
-	struct vms_ovl_chunk *c;
+	struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
 
-	if (l)
-		return vms_hlink_entry(l, struct vms_ovl_chunk, link);
+	if (c)
+		return c;
 	if (!create)
 		return NULL;
 	c = pool_get(o, &o->free_chunks, sizeof(*c));
@@ -197,7 +204,8 @@ struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e
 	e->chunks = c;
 	e->nchunks++;
 	o->nchunks++;
-	vms_htab_add(&o->chunk, &c->link, key);
+	e->present[chunk / 64] |= 1ull << chunk % 64;
+	vms_htab_add(&o->chunk, &c->link, e->id << 10 | chunk);
 	return c;
 }
 
@@ -213,6 +221,7 @@ void vms_ovl_chunk_tidy(struct vms_ovl *o, struct vms_ovl_chunk *c)
 		e->chunks = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
+	e->present[c->chunk / 64] &= ~(1ull << c->chunk % 64);
 	e->nchunks--;
 	o->nchunks--;
 	vms_htab_del(&o->chunk, &c->link);
@@ -534,7 +543,7 @@ bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *
 }
 
 /* Add what a layer has to what the layers above it have left open. */
-static void view_layer(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint16_t chunk,
+static inline void view_layer(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint16_t chunk,
 		       uint64_t committed, struct vms_ovl_view *v)
 {
 	uint64_t rseq, rpos = 0;
@@ -590,15 +599,6 @@ static void view_begin(struct vms_ovl_view *v)
 {
 	memset(v, 0, sizeof(*v));
 	v->min_pos = v->min_seq = UINT64_MAX;
-}
-
-static struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o, const struct vms_ovl_ext *e,
-				      uint16_t chunk)
-{
-	struct vms_hlink *l =
-		e->chunks ? vms_htab_find(&o->chunk, e->id << 10 | chunk) : NULL;
-
-	return l ? vms_hlink_entry(l, struct vms_ovl_chunk, link) : NULL;
 }
 
 void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,
@@ -658,6 +658,8 @@ void vms_ovl_view_stack(const struct vms_ovl *o, const struct vms_ovl_stack *s, 
 
 			if (!i && e == s->l[0].e)
 				v->c = c;
+			if (!c && !e->nranges)
+				continue;
 			view_layer(e, c, chunk, committed, v);
 			if ((v->have | v->zero) == VMS_MASK_FULL)
 				return;

@@ -78,6 +78,7 @@ struct vms_ovl_ext {
 	struct vms_ovl_ext *older, *newer; /* of the branch and extent, by snap_gen */
 	struct vms_ovl_chunk *chunks;
 	uint32_t nchunks;
+	uint64_t present[VMS_EXTENT_CHUNKS / 64]; /* bit per chunk: most look-ups find none */
 	struct vms_ovl_range *range; /* ascending seq */
 	uint32_t nranges, range_room;
 	bool scanned, pulled; /* used by the drain while it looks for work */

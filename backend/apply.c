@@ -313,6 +313,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 	vms_assert(p->moves_ordered > 0);
 	p->moves_ordered--;
 	p->drain_applied = j->seq;
+	if (p->primary)
+		dedup_applied(n, p, j->type, j->seq, j->m, j->nm);
 	if (j->type == VMS_REC_DRAIN) {
 		n->st.drains++;
 		n->st.drained_chunks += j->nchunks;
@@ -343,6 +345,8 @@ static void moves_write(struct vms_node *n, struct part *p, struct apply_job *j)
 		}
 	vms_seg_encode(j->buf, &sg);
 	segs_put(n, &sg);
+	for (uint32_t i = 0; i < sg.n; i++)
+		segs_verify(n, sg.e[i].addr);
 	job_write(n, j);
 }
 
@@ -768,6 +772,8 @@ void apply_run(struct vms_node *n, struct part *p)
 		case VMS_REC_SHARE:
 			share(p, &r);
 			p->applied = s;
+			if (p->primary)
+				dedup_shared(n, p);
 			break;
 		default:
 			p->applied = s;

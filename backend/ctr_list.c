@@ -100,6 +100,7 @@ static void took(struct ctr_list *l, int status)
 			headers_begin(l);
 			return;
 		}
+		free(l->out);
 		l->out = l->buf;
 		l->buf = NULL;
 		l->any = true;

@@ -13,35 +13,7 @@
  * then gateways are told old and new. Keeps invariants 1, 3, 27
  * (rules A1, A2, A4, A8, B1).
  */
-#include "backend/node_int.h"
-
-#define JOBS_MAX  8u  /* partitions drained at once */
-#define AHEAD_MAX 4u  /* DRAIN records of one partition on their way */
-
-struct item {
-	uint64_t branch, snap_gen;
-	uint32_t extent;
-	uint16_t chunk, count; /* count > 1: a range */
-	uint64_t seq;	       /* range: its seq */
-	bool range;
-};
-
-struct batch_ent {
-	struct vms_move m;
-	uint8_t patched; /* sectors that came from the overlay, any layer */
-	uint8_t own;	 /* from its own layer */
-	bool take;	 /* still as it was read, and nothing older is left */
-};
-
-struct drain_job {
-	VMS_VEC(struct item) items;
-	size_t at;
-	bool busy, dead; /* a base read is in flight */
-	/* the batch in work */
-	unsigned n;
-	struct batch_ent e[VMS_SEG_ENTRIES_MAX];
-	uint8_t *data, *patch;
-};
+#include "backend/drain_int.h"
 
 static int item_cmp(const void *a, const void *b)
 {
@@ -60,12 +32,24 @@ static int item_cmp(const void *a, const void *b)
 	return (int)x->chunk - (int)y->chunk;
 }
 
-static void job_free(struct drain_job *d)
+void drain_job_free(struct vms_node *n, struct drain_job *d)
 {
+	for (unsigned i = 0; i < d->n; i++)
+		free(d->e[i].patch);
+	n->drain_bytes -= (uint64_t)d->room * VMS_CHUNK_BYTES;
 	VMS_VEC_FREE(&d->items);
 	free(d->data);
-	free(d->patch);
+	free(d->e);
 	free(d);
+}
+
+static void job_room(struct vms_node *n, struct drain_job *d)
+{
+	d->room = d->items.n < DRAIN_BATCH_MAX ? (unsigned)d->items.n : DRAIN_BATCH_MAX;
+	d->data = malloc((size_t)d->room * VMS_CHUNK_BYTES);
+	d->e = calloc(d->room, sizeof(*d->e));
+	vms_assert(d->data && d->e);
+	n->drain_bytes += (uint64_t)d->room * VMS_CHUNK_BYTES;
 }
 
 /* The layers below an extent's entries of one branch and snap_gen. */
@@ -225,7 +209,7 @@ void drain_abort(struct vms_node *n, struct part *p)
 	if (d->busy)
 		d->dead = true;
 	else
-		job_free(d);
+		drain_job_free(n, d);
 }
 
 static void job_done(struct vms_node *n, struct part *p)
@@ -235,7 +219,7 @@ static void job_done(struct vms_node *n, struct part *p)
 	p->drain = NULL;
 	n->drain_jobs--;
 	p->scan_due = true;
-	job_free(d);
+	drain_job_free(n, d);
 	node_wake_at(n, n->now_ms + 1);
 }
 
@@ -349,62 +333,110 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 	return (v.have | v.zero) == b->own;
 }
 
-/* All content is there: name places, order the record. */
+static void batch_clear(struct drain_job *d)
+{
+	for (unsigned i = 0; i < d->n; i++)
+		free(d->e[i].patch);
+	d->n = d->next = 0;
+}
+
+/* What becomes of an entry of the record that is being made. */
+enum fate { TO_HOLE, TO_PLACE, TO_HIT, TO_SAME };
+
+static enum fate fate_of(struct vms_node *n, struct part *p, struct drain_job *d, unsigned i,
+			 unsigned from)
+{
+	struct batch_ent *b = &d->e[i], *o;
+
+	if (b->m.to == VMS_ADDR_HOLE)
+		return TO_HOLE;
+	if (b->hit.addr)
+		return dedup_may_refer(n, p, &b->hit) ? TO_HIT : TO_PLACE;
+	if (!b->same)
+		return TO_PLACE;
+	/* the first of them has a place in this record, or got one before */
+	o = &d->e[b->same - 1];
+	return b->same - 1 >= from ? (o->take ? TO_SAME : TO_PLACE) :
+				     (o->put ? TO_SAME : TO_PLACE);
+}
+
+/* All content is there: name places and order the next record of the batch. */
 static void batch_order(struct vms_node *n, struct part *p)
 {
 	struct drain_job *d = p->drain;
 	struct vms_rec r = {.type = VMS_REC_DRAIN, .flags = VMS_RF_INTERNAL};
 	struct vms_move out[VMS_SEG_ENTRIES_MAX];
-	uint8_t meta[8 + VMS_MOVE_BYTES * VMS_SEG_ENTRIES_MAX];
-	unsigned k = 0, data = 0;
+	unsigned idx[VMS_SEG_ENTRIES_MAX];
+	enum fate fate[VMS_SEG_ENTRIES_MAX];
+	uint8_t meta[VMS_MOVES_META_MAX];
+	unsigned k = 0, data = 0, place = 0, own = 0, at = 0, refused = 0, i;
+	unsigned count[4] = {0};
 	uint64_t ctr = 0;
 	uint32_t seg = 0;
 
 	if (p->trims_ordered)
 		return; /* what was read may be gone when the TRIM is applied: looked at then */
-	for (unsigned i = 0; i < d->n; i++)
-		d->e[i].take = still(n, p, &d->e[i]);
-	for (unsigned i = 0; i < d->n; i++) {
-		struct vms_ovl_ext *e = d->e[i].take ? batch_ext(n, p, &d->e[i]) : NULL;
+	for (i = d->next; i < d->n && k < VMS_SEG_ENTRIES_MAX; i++) {
+		struct batch_ent *b = &d->e[i];
+		struct vms_ovl_ext *e;
 
+		b->take = still(n, p, b);
+		e = b->take ? batch_ext(n, p, b) : NULL;
 		/* items are sorted: all of one page have the same answer */
-		if (e && i && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e)
+		if (e && !(i > d->next && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e) &&
+		    older_left(n, p, e, d->e + d->next, i - d->next))
+			b->take = false;
+		if (!b->take)
 			continue;
-		if (e && older_left(n, p, e, d->e, i))
-			d->e[i].take = false;
+		idx[k] = i;
+		fate[k] = fate_of(n, p, d, i, d->next);
+		count[fate[k]]++;
+		refused += fate[k] == TO_PLACE && b->hit.addr;
+		k++;
 	}
-	/* holes first, they take no place */
-	for (int pass = 0; pass < 2; pass++)
-		for (unsigned i = 0; i < d->n; i++)
-			if (d->e[i].take && (d->e[i].m.to == VMS_ADDR_HOLE) == (pass == 0)) {
-				out[k++] = d->e[i].m;
-				data += pass;
-			}
 	if (!k) {
-		d->n = 0;
+		d->next = i;
 		return;
 	}
-	if (data) {
-		int rc = drain_place(n, p, data, &ctr, &seg);
-		unsigned place = 0;
+	data = count[TO_PLACE];
+	if (data && drain_place(n, p, data, &ctr, &seg))
+		return; /* tried again when the container is open, or by the timer */
+	/* holes first; places ascend */
+	for (int pass = 0; pass < 2; pass++)
+		for (unsigned x = 0; x < k; x++) {
+			struct batch_ent *b = &d->e[idx[x]];
+			struct vms_move *m = &out[at];
 
-		if (rc)
-			return; /* tried again when the container is open, or by the timer */
-		for (unsigned i = 0; i < k; i++)
-			if (out[i].to != VMS_ADDR_HOLE)
-				out[i].to = vms_addr_make(
-					ctr, (uint32_t)vms_seg_chunk_offset(seg, place++));
-	}
-	vms_rec_moves_encode(meta, out, k);
-	r.meta = meta;
-	r.meta_bytes = vms_rec_moves_bytes(k);
-	if (part_order(n, p, &r, NULL, 0))
+			if ((fate[x] == TO_HOLE) != (pass == 0))
+				continue;
+			*m = b->m;
+			at++;
+			if (fate[x] == TO_HOLE)
+				continue;
+			if (fate[x] == TO_PLACE)
+				m->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(seg, place++));
+			else
+				m->to = fate[x] == TO_HIT ? b->hit.addr : d->e[b->same - 1].put;
+			b->put = m->to;
+			if (fate[x] == TO_PLACE)
+				continue;
+			m->flags |= VMS_MOVE_REF;
+			m->has_fp = false;
+			own += fate[x] == TO_HIT &&
+			       vms_addr_partition(m->to, n->conf.part_bits) == p->number;
+		}
+	vms_rec_moves_put(&r, meta, out, k);
+	if (part_order(n, p, &r, NULL, 0)) {
+		for (unsigned x = 0; x < k; x++)
+			d->e[idx[x]].put = VMS_ADDR_HOLE;
 		return; /* no log space: later */
+	}
 	if (data) {
 		p->open_seg++;
 		p->open_chunks += data;
 	}
-	d->n = 0;
+	dedup_count_hits(n, count[TO_SAME], own, count[TO_HIT] - own, refused);
+	d->next = i;
 }
 
 static void batch_read(struct vms_node *n, struct fetch *f);
@@ -426,17 +458,21 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 		if ((be->m.flags & VMS_MOVE_RANGE) || be->m.to == VMS_ADDR_HOLE)
 			continue;
 		be->m.valid = VMS_MASK_FULL;
-		if (!e->skip && e->status) {
-			/* an unreadable base never blocks the log */
-			be->m.valid = e->status == VMS_E_BAD_SECTORS ? e->valid : 0;
-			be->m.valid |= be->patched;
-			if (e->status != VMS_E_BAD_SECTORS)
-				memset(b, 0, VMS_CHUNK_BYTES);
+		if (be->patch) {
+			if (e->status) {
+				/* an unreadable base never blocks the log */
+				be->m.valid = e->status == VMS_E_BAD_SECTORS ? e->valid : 0;
+				be->m.valid |= be->patched;
+				if (e->status != VMS_E_BAD_SECTORS)
+					memset(b, 0, VMS_CHUNK_BYTES);
+			}
+			chunk_merge(b, be->patch, be->patched);
+			free(be->patch);
+			be->patch = NULL;
+			for (unsigned s = 0; s < 8; s++)
+				if (!(be->m.valid >> s & 1))
+					memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
 		}
-		chunk_merge(b, d->patch + (size_t)i * VMS_CHUNK_BYTES, be->patched);
-		for (unsigned s = 0; s < 8; s++)
-			if (!(be->m.valid >> s & 1))
-				memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
 		if (be->m.valid == VMS_MASK_FULL && is_zero(b)) {
 			be->m.to = VMS_ADDR_HOLE;
 			be->m.crc = 0;
@@ -446,6 +482,15 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 	}
 }
 
+static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d)
+{
+	d->busy = false;
+	if (d->dead)
+		drain_job_free(n, d);
+	else if (!n->closing)
+		drain_go(n, p);
+}
+
 static void batch_read(struct vms_node *n, struct fetch *f)
 {
 	struct batch_arg *a = f->arg;
@@ -453,7 +498,7 @@ static void batch_read(struct vms_node *n, struct fetch *f)
 	struct part *p = a->p;
 	bool stop = false, away = false;
 
-	d->busy = false;
+	d->busy = d->reading = false;
 	for (unsigned i = 0; i < f->nent; i++) {
 		away |= f->e[i].status == VMS_E_AGAIN;
 		stop |= f->e[i].status == VMS_E_STOPPING;
@@ -461,18 +506,18 @@ static void batch_read(struct vms_node *n, struct fetch *f)
 		stop |= f->e[i].status == VMS_E_GONE || f->e[i].status == VMS_E_UNKNOWN;
 	}
 	if (d->dead) {
-		job_free(d);
+		drain_job_free(n, d);
 	} else if (stop || away) {
 		p->base_wait = away;
 		if (away)
 			p->hold_ms = n->now_ms + n->tm.tick_ms;
-		d->n = 0;
+		batch_clear(d);
 		d->at = d->items.n; /* the next scan finds them again */
 	} else {
 		p->base_wait = false;
 		batch_content(d, f);
-		batch_order(n, p);
-		if (!a->sync)
+		d->busy = drain_dedup(n, p, d, batch_dedup_done);
+		if (!a->sync && !d->busy)
 			drain_go(n, p);
 	}
 	free(a);
@@ -483,22 +528,17 @@ static void batch_start(struct vms_node *n, struct part *p)
 {
 	struct drain_job *d = p->drain;
 	struct batch_arg *a = calloc(1, sizeof(*a));
-	struct fetch *f = fetch_new(n, VMS_SEG_ENTRIES_MAX);
+	struct fetch *f = fetch_new(n, d->room);
 
 	vms_assert(a);
-	if (!d->data) {
-		d->data = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
-		d->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
-		vms_assert(d->data && d->patch);
-	}
 	a->d = d;
 	a->p = p;
 	a->sync = true;
 	f->arg = a;
 	f->done = batch_read;
 	f->patient = true;
-	d->n = 0;
-	while (d->n < VMS_SEG_ENTRIES_MAX && d->at < d->items.n) {
+	batch_clear(d);
+	while (d->n < d->room && d->at < d->items.n) {
 		struct item *it = &d->items.d[d->at++];
 		struct batch_ent *be = &d->e[d->n];
 		struct fetch_ent *fe = &f->e[d->n];
@@ -507,6 +547,7 @@ static void batch_start(struct vms_node *n, struct part *p)
 		struct vms_ovl_view v;
 		struct vms_page page;
 		struct seen seen;
+		uint8_t *to;
 
 		if (!e || part_see(n, p, it->branch, it->extent, it->snap_gen, &seen))
 			continue;
@@ -561,17 +602,19 @@ static void batch_start(struct vms_node *n, struct part *p)
 		be->m.to = VMS_ADDR_ASK; /* a place follows */
 		be->own = v.have | v.zero;
 		vms_ovl_view_stack(&n->ovl, &seen.ovl, it->chunk, p->committed, VMS_ADDR_ASK, &v);
-		memset(page.entry, 0, sizeof(page.entry));
+		to = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
 		if ((v.have | v.zero) != VMS_MASK_FULL) {
+			memset(page.entry, 0, sizeof(page.entry));
 			fe->skip = false;
+			fe->buf = to;
+			be->patch = to = malloc(VMS_CHUNK_BYTES);
+			vms_assert(to);
 			if (part_page(n, p, &seen, it->chunk / VMS_SUBEXT_CHUNKS, &page)) {
 				fe->skip = true; /* page lost: only the patch is valid */
 				fe->status = VMS_E_CORRUPT;
 			}
 		}
-		fe->buf = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
-		chunk_resolve(n, p, &v, &page, it->chunk,
-			      d->patch + (size_t)d->n * VMS_CHUNK_BYTES, &be->patched, &fe->addr);
+		chunk_resolve(n, p, &v, &page, it->chunk, to, &be->patched, &fe->addr);
 		d->n++;
 	}
 	f->nent = d->n;
@@ -580,9 +623,9 @@ static void batch_start(struct vms_node *n, struct part *p)
 		fetch_free(f);
 		return;
 	}
-	d->busy = true;
+	d->busy = d->reading = true;
 	fetch_start(n, f);
-	if (p->drain == d && d->busy)
+	if (p->drain == d && d->reading)
 		a->sync = false;
 }
 
@@ -592,18 +635,18 @@ static void drain_go(struct vms_node *n, struct part *p)
 	struct drain_job *d;
 
 	while ((d = p->drain) && !d->busy) {
-		unsigned before = d->n;
+		unsigned before = d->next;
 
 		if (!part_serving(p) || !part_members_ready(p) || n->stopping) {
 			job_done(n, p);
 			return;
 		}
-		if (p->moves_ordered >= AHEAD_MAX || p->trims_ordered)
+		if (p->moves_ordered >= DRAIN_AHEAD_MAX || p->trims_ordered)
 			return;
-		if (d->n) {
-			batch_order(n, p); /* waited for a container or for log space */
-			if (d->n == before)
-				return;
+		if (d->next < d->n) {
+			batch_order(n, p);
+			if (d->next == before)
+				return; /* waits for a container or for log space */
 			continue;
 		}
 		if (d->at >= d->items.n) {
@@ -611,8 +654,6 @@ static void drain_go(struct vms_node *n, struct part *p)
 			return;
 		}
 		batch_start(n, p);
-		if (d == p->drain && d->n && !d->busy)
-			return; /* waits for a container */
 	}
 }
 
@@ -741,18 +782,20 @@ void drain_timer(struct vms_node *n)
 			scan(n, p, n->drain_limit, 0, NULL);
 			continue;
 		}
-		if (n->drain_jobs >= JOBS_MAX || n->now_ms < p->hold_ms)
+		if (n->drain_jobs >= DRAIN_JOBS_MAX || n->now_ms < p->hold_ms ||
+		    (n->drain_jobs && n->drain_bytes >= DRAIN_BYTES_MAX))
 			continue;
 		p->scan_due = false;
 		p->drain = calloc(1, sizeof(*p->drain));
 		vms_assert(p->drain);
 		scan(n, p, n->drain_limit, p->drain_req, p->drain);
 		if (!p->drain->items.n) {
-			job_free(p->drain);
+			drain_job_free(n, p->drain);
 			p->drain = NULL;
 			continue;
 		}
 		qsort(p->drain->items.d, p->drain->items.n, sizeof(struct item), item_cmp);
+		job_room(n, p->drain);
 		n->drain_jobs++;
 		drain_go(n, p);
 	}
@@ -834,6 +877,7 @@ void drain_safe(struct vms_node *n, struct part *p)
 	if (!p->primary || safe <= p->safe_seq)
 		return;
 	p->safe_seq = safe;
+	dedup_safe(n, p);
 	while (p->stubs_head < p->stubs.n && p->stubs.d[p->stubs_head].seq <= safe) {
 		struct stub_ref r = p->stubs.d[p->stubs_head++];
 		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch,

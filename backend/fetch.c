@@ -60,6 +60,7 @@ void segs_put(struct vms_node *n, const struct vms_seg *sg)
 			vms_assert(s);
 			n->nsegs++;
 		}
+		s->verified = s->verified_ms = 0;
 		vms_htab_add(&n->segs, &s->link, key);
 		seg_newest(n, s);
 	}
@@ -76,6 +77,44 @@ void segs_put(struct vms_node *n, const struct vms_seg *sg)
 		s->crc[k] = sg->e[i].crc;
 		s->valid[k] = sg->e[i].valid;
 	}
+}
+
+#define VERIFY_MS (24ull * 3600 * 1000)
+
+static void seg_verify(struct vms_node *n, struct seg_cache *s, unsigned k)
+{
+	if (!s->verified || n->now_ms - s->verified_ms > VERIFY_MS) {
+		s->verified = 0;
+		s->verified_ms = n->now_ms;
+	}
+	s->verified |= 1ull << k;
+}
+
+static struct seg_cache *seg_of(struct vms_node *n, vms_addr a, unsigned *k)
+{
+	uint32_t off = vms_addr_offset_bytes(a);
+
+	*k = vms_seg_index(off);
+	return *k < VMS_SEG_ENTRIES_MAX ?
+		       seg_get(n, vms_addr_make(vms_addr_container(a), vms_seg_header_offset(off))) :
+		       NULL;
+}
+
+void segs_verify(struct vms_node *n, vms_addr a)
+{
+	unsigned k;
+	struct seg_cache *s = seg_of(n, a, &k);
+
+	if (s)
+		seg_verify(n, s, k);
+}
+
+bool segs_verified(struct vms_node *n, vms_addr a)
+{
+	unsigned k;
+	struct seg_cache *s = seg_of(n, a, &k);
+
+	return s && (s->verified >> k & 1) && n->now_ms - s->verified_ms <= VERIFY_MS;
 }
 
 void segs_close(struct vms_node *n)
@@ -298,6 +337,8 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 		} else if (!e->status) {
 			e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
 			e->valid = s->valid[k];
+			if (e->crc == s->crc[k])
+				seg_verify(n, s, k);
 			if (e->crc != s->crc[k])
 				e->status = VMS_E_CORRUPT;
 			else if (e->valid != VMS_MASK_FULL)

@@ -6,24 +6,27 @@
 #include "backend/ctr.h"
 #include "backend/htab.h"
 #include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 struct entry {
 	struct vms_hlink link; /* key: prefix */
-	struct list *list;
-	uint32_t off; /* of the chunk in its container */
+	uint32_t slot; /* of its list */
+	uint32_t off;  /* of the chunk in its container */
 };
 
 struct list {
 	struct vms_hlink link; /* key: container */
 	struct list *older, *newer;
-	uint64_t bytes;
-	uint32_t n;
+	uint64_t bytes, added_ms;
+	uint32_t n, slot;
 	struct entry e[];
 };
 
 struct vms_fplists {
 	struct vms_htab chunk, ctr;
 	struct list *oldest, *newest;
+	VMS_VEC(struct list *) slots;
+	VMS_VEC(uint32_t) free_slots;
 	uint64_t bytes, bytes_max;
 };
 
@@ -90,6 +93,7 @@ static void drop(struct vms_fplists *l, struct list *s)
 	vms_htab_del(&l->ctr, &s->link);
 	unlink_list(l, s);
 	l->bytes -= s->bytes;
+	VMS_VEC_PUSH(&l->free_slots, s->slot);
 	free(s);
 }
 
@@ -105,6 +109,8 @@ void vms_fplists_free(struct vms_fplists *l)
 	}
 	vms_htab_free(&l->chunk);
 	vms_htab_free(&l->ctr);
+	VMS_VEC_FREE(&l->slots);
+	VMS_VEC_FREE(&l->free_slots);
 	free(l);
 }
 
@@ -115,9 +121,11 @@ static struct list *list_of(const struct vms_fplists *l, uint64_t ctr)
 	return h ? vms_hlink_entry(h, struct list, link) : NULL;
 }
 
-bool vms_fplists_has(const struct vms_fplists *l, uint64_t ctr)
+uint64_t vms_fplists_added(const struct vms_fplists *l, uint64_t ctr)
 {
-	return list_of(l, ctr) != NULL;
+	const struct list *s = list_of(l, ctr);
+
+	return s ? s->added_ms : 0;
 }
 
 void vms_fplists_del(struct vms_fplists *l, uint64_t ctr)
@@ -129,7 +137,7 @@ void vms_fplists_del(struct vms_fplists *l, uint64_t ctr)
 }
 
 bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, size_t bytes,
-		     uint32_t segs, uint64_t key_mask)
+		     uint32_t segs, uint64_t key_mask, uint64_t now_ms)
 {
 	uint32_t chunks, k = 0;
 	const uint8_t *p;
@@ -143,6 +151,14 @@ bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, s
 	s = malloc(sizeof(*s) + chunks * sizeof(*s->e));
 	if (!s)
 		return false;
+	if (l->free_slots.n) {
+		s->slot = VMS_VEC_POP(&l->free_slots);
+	} else {
+		s->slot = (uint32_t)l->slots.n;
+		VMS_VEC_PUSH(&l->slots, s);
+	}
+	l->slots.d[s->slot] = s;
+	s->added_ms = now_ms ? now_ms : 1;
 	p = body + ((size_t)segs + 7) / 8 * 8;
 	for (uint32_t g = 0; g < segs; g++)
 		for (unsigned i = 0; i < body[g]; i++, p += 8) {
@@ -151,7 +167,7 @@ bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, s
 
 			if (!f)
 				continue;
-			e->list = s;
+			e->slot = s->slot;
 			e->off = (uint32_t)vms_seg_chunk_offset(g, i);
 			vms_htab_add(&l->chunk, &e->link, f & key_mask);
 			k++;
@@ -170,11 +186,12 @@ unsigned vms_fplists_find(struct vms_fplists *l, vms_fp_prefix p, vms_addr *out,
 
 	for (struct vms_hlink *h = vms_htab_find(&l->chunk, p); h && n < room; h = vms_htab_next(h)) {
 		struct entry *e = vms_hlink_entry(h, struct entry, link);
+		struct list *s = l->slots.d[e->slot];
 
-		out[n++] = vms_addr_make(e->list->link.key, e->off);
-		if (l->newest != e->list) {
-			unlink_list(l, e->list);
-			newest(l, e->list);
+		out[n++] = vms_addr_make(s->link.key, e->off);
+		if (l->newest != s) {
+			unlink_list(l, s);
+			newest(l, s);
 		}
 	}
 	return n;

@@ -29,9 +29,10 @@ void vms_fplists_free(struct vms_fplists *l);
 /* key_mask: bits of a prefix that count (all of them but in tests). Replaces what is
  * there. False: malformed, or larger than the whole bound. */
 bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, size_t bytes,
-		     uint32_t segs, uint64_t key_mask);
+		     uint32_t segs, uint64_t key_mask, uint64_t now_ms);
 void vms_fplists_del(struct vms_fplists *l, uint64_t ctr);
-bool vms_fplists_has(const struct vms_fplists *l, uint64_t ctr);
+/* When it was added; 0: it is not there. */
+uint64_t vms_fplists_added(const struct vms_fplists *l, uint64_t ctr);
 /* Up to `room` addresses of chunks with this prefix; returns their number. Marks
  * their lists as used. */
 unsigned vms_fplists_find(struct vms_fplists *l, vms_fp_prefix p, vms_addr *out, unsigned room);

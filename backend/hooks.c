@@ -120,7 +120,7 @@ static void remove_at(struct vms_hooks *h, struct sub *s, uint32_t hole)
 	}
 }
 
-void vms_hooks_add(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr)
+void vms_hooks_add(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr, uint64_t old)
 {
 	uint64_t mixed = vms_mix64(hook), tag = tag_of(mixed);
 	uint64_t entry = tag << VMS_CTR_BITS | (ctr & CTR_MASK);
@@ -130,7 +130,8 @@ void vms_hooks_add(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr)
 	if (!(ctr & CTR_MASK))
 		return;
 	if (at >= 0) {
-		s->e[at] = entry;
+		if ((s->e[at] & CTR_MASK) == old)
+			s->e[at] = entry;
 		return;
 	}
 	if ((s->n + 1) * 100ull > s->room * LOAD_MAX && !grow(h, s)) {

@@ -29,8 +29,9 @@ static inline bool vms_is_hook(vms_fp_prefix p)
 struct vms_hooks;
 struct vms_hooks *vms_hooks_new(uint64_t bytes_max);
 void vms_hooks_free(struct vms_hooks *h);
-/* A later container replaces an earlier one under the same hook. */
-void vms_hooks_add(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr);
+/* The first container keeps its hooks (its neighbourhood is the fuller one); old: the
+ * chunk has moved, replace that container. */
+void vms_hooks_add(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr, uint64_t old);
 uint64_t vms_hooks_find(const struct vms_hooks *h, vms_fp_prefix hook); /* 0: none */
 /* Only if it still names this container. */
 void vms_hooks_del(struct vms_hooks *h, vms_fp_prefix hook, uint64_t ctr);

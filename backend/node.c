@@ -190,7 +190,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	n->pages = vms_pages_new(&n->disk);
 	if (n->pages)
 		vms_pages_on_copy(n->pages, prune_copied, n);
-	if (!n->part || !n->pconf || !n->pages) {
+	if (!n->part || !n->pconf || !n->pages || dedup_open(n)) {
 		vms_node_close(n);
 		return VMS_E_NOMEM;
 	}
@@ -232,6 +232,7 @@ static void part_close(struct vms_node *n, struct part *p)
 	VMS_VEC_FREE(&p->recs);
 	VMS_VEC_FREE(&p->ctrs);
 	VMS_VEC_FREE(&p->stubs);
+	dedup_part_close(p);
 	free(p);
 }
 
@@ -249,6 +250,7 @@ void vms_node_close(struct vms_node *n)
 		if (n->dios.d[i])
 			n->dios.d[i]->fn(n, n->dios.d[i], VMS_E_STOPPING);
 	rpc_close(n);
+	dedup_close(n);
 	for (uint32_t i = 0; n->part && i < n->nparts; i++)
 		if (n->part[i])
 			part_close(n, n->part[i]);
@@ -332,6 +334,7 @@ static void node_timer(struct vms_node *n)
 	conn_timer(n);
 	session_timer(n);
 	rpc_timer(n);
+	dedup_timer(n);
 	part_timer(n);
 	admission_timer(n);
 	apply_timer(n);
@@ -415,6 +418,7 @@ void vms_node_turn_end(struct vms_node *n, uint64_t now_ms)
 			n->retry.n = k;
 		}
 	}
+	dedup_turn_end(n);
 	flush_check(n);
 	if (n->stopping)
 		stop_step(n);

@@ -68,6 +68,9 @@ struct vms_node_conf {
 	uint32_t container_bytes_max;	    /* 0: 64 MiB */
 	uint32_t gc_target_percent; /* collect above this share of live data; 0: 200 */
 	uint64_t seed;		    /* seeds the core's generator */
+	uint64_t dedup_hooks_bytes; /* memory of the sparse index; 0: 64 MiB */
+	uint64_t dedup_lists_bytes; /* of cached fingerprint lists; 0: 64 MiB */
+	unsigned fp_bits;	    /* tests: bits of index keys that count; 0: all */
 	uint32_t mutant;	    /* test builds: switches one defect on; 0: none */
 };
 

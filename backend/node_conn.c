@@ -136,6 +136,7 @@ static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
 	pe->tick_sent_ms = n->now_ms;
 	part_peer_change(n, pe);
 	ckpt_peer_up(n, pe);
+	dedup_peer_up(n, pe);
 }
 
 static void hello_answer(struct vms_node *n, struct conn *c)
@@ -307,6 +308,15 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	case VMS_MSG_DRAIN:
 		if (node) {
 			drain_msg(n, c, m);
+			return;
+		}
+		break;
+	case VMS_MSG_HOOK_LOOKUP:
+	case VMS_MSG_HOOK_ADD:
+	case VMS_MSG_LIST_FETCH:
+	case VMS_MSG_CONFIRM:
+		if (node && !reply) {
+			dedup_msg(n, c, m);
 			return;
 		}
 		break;

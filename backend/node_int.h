@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "backend/ctr.h"
+#include "backend/dedup.h"
 #include "backend/holders.h"
 #include "backend/node.h"
 #include "backend/outcome.h"
@@ -156,6 +157,11 @@ struct stub_ref {
 	uint16_t chunk;
 };
 
+struct hook_due { /* to be told when its record is safe */
+	uint64_t seq;
+	uint64_t key, ctr, old;
+};
+
 struct part {
 	uint32_t number;
 	bool known;
@@ -231,6 +237,7 @@ struct part {
 	/* collector */
 	uint64_t live_chunks, dead_hint;
 	struct gc_job *gc;
+	VMS_VEC(struct hook_due) hooks_due; /* by seq */
 	uint64_t gc_at_ms, gc_wait_ms;
 	/* of the last MARK record ordered: from then on no reference to another
 	 * partition with a lower stamp is ordered */
@@ -396,6 +403,8 @@ struct seg_cache {
 	uint32_t crc[VMS_SEG_ENTRIES_MAX];
 	uint8_t valid[VMS_SEG_ENTRIES_MAX];
 	uint64_t present;
+	/* chunks that were written, or read and found right, since verified_ms */
+	uint64_t verified, verified_ms;
 };
 
 struct flush {
@@ -492,6 +501,7 @@ struct vms_node {
 	unsigned nsessions;
 	struct vms_htab invals;
 	struct vms_htab rpcs;
+	struct dedup *dedup;
 	struct rpc *rpc_list;
 	uint64_t next_req;
 	struct vms_htab gwfloors, branches, volumes;
@@ -532,6 +542,7 @@ struct vms_node {
 	uint64_t drain_ms;
 	uint32_t drain_next;  /* partition to look at next */
 	unsigned drain_jobs;
+	uint64_t drain_bytes; /* content in their batches */
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
 	uint64_t ckpt_ms, gen_seal_ms;
@@ -748,6 +759,9 @@ struct fetch *fetch_new(struct vms_node *n, unsigned nent);
 void fetch_free(struct fetch *f);
 void segs_close(struct vms_node *n);
 void segs_put(struct vms_node *n, const struct vms_seg *s);
+/* These bytes have just been written, or read and found right. */
+void segs_verify(struct vms_node *n, vms_addr a);
+bool segs_verified(struct vms_node *n, vms_addr a); /* lately */
 
 /* ---- apply.c ---- */
 void apply_run(struct vms_node *n, struct part *p);

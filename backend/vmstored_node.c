@@ -333,6 +333,8 @@ static struct vms_node_conf node_conf(const struct run *r)
 		.gen_age_ms = s->node.generation_age_ms,
 		.container_bytes_max = (uint32_t)s->node.container_bytes,
 		.gc_target_percent = (uint32_t)s->node.gc_target_percent,
+		.dedup_hooks_bytes = s->node.dedup_hooks_bytes,
+		.dedup_lists_bytes = s->node.dedup_lists_bytes,
 	};
 
 	snprintf(c.name, sizeof(c.name), "%s", r->p.name);

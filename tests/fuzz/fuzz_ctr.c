@@ -20,7 +20,7 @@ static void one_list(uint64_t ctr, uint32_t segs, const uint8_t *data, size_t si
 	vms_addr a[4];
 
 	memcpy(body, data, size);
-	if (vms_fplists_add(l, ctr, body, size, segs, UINT64_MAX)) {
+	if (vms_fplists_add(l, ctr, body, size, segs, UINT64_MAX, 5)) {
 		vms_assert(vms_fplist_check(body, size, segs, &chunks));
 		if (chunks && vms_get_le64(body + (segs + 7) / 8 * 8))
 			vms_assert(vms_fplists_find(

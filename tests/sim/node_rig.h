@@ -115,6 +115,7 @@ struct rig {
 	struct vms_rng rng;
 	uint64_t gen_bytes;
 	uint32_t container_bytes, mutant;
+	unsigned fp_bits; /* of index keys; 0: all */
 	bool verbose;
 	uint64_t space_bytes;
 	const struct rig_disk_drv *drv;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Storage node core: chunks shared between places, partitions and nodes. */
+#include "backend/dedup_int.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/fp.h"
 
 #define CHUNK VMS_CHUNK_BYTES
 
@@ -416,7 +418,380 @@ static void test_base_away(void)
 	rig_close(&R);
 }
 
+/* ---- found at drain time ---- */
+
+static struct dedup_stats sum(void)
+{
+	struct dedup_stats t = {0};
+
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		const struct dedup_stats *s = R.node[i].n ? dedup_stats(R.node[i].n) : NULL;
+
+		for (size_t k = 0; s && k < sizeof(t) / 8; k++)
+			((uint64_t *)&t)[k] += ((const uint64_t *)s)[k];
+	}
+	return t;
+}
+
+static uint64_t ctr_bytes(void)
+{
+	uint64_t b = 0;
+
+	for (unsigned i = 0; i < R.nnodes; i++)
+		b += sim_disk_container_bytes(R.node[i].sd);
+	return b;
+}
+
+/* 512 chunks, 128 in each of four extents from `extent` on, moved on by `shift`. */
+static void put_image(uint64_t branch, uint32_t extent, uint64_t seed, unsigned shift)
+{
+	for (unsigned i = 0; i < 512; i++)
+		put(branch, extent + i / 128, i % 128 + shift, seed + i);
+}
+
+static void expect_image(uint64_t branch, uint32_t extent, uint64_t seed, unsigned shift)
+{
+	for (unsigned i = 0; i < 512; i++)
+		expect(branch, extent + i / 128, i % 128 + shift, seed + i);
+}
+
+/* How many of its chunks have an address that the first image has too. */
+static unsigned shared_with(uint64_t a, uint32_t ea, unsigned sa, uint64_t b, uint32_t eb,
+			    unsigned sb)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < 512; i++)
+		n += addr_of(a, ea + i / 128, i % 128 + sa) == addr_of(b, eb + i / 128, i % 128 + sb);
+	return n;
+}
+
+/* Another volume, other partitions and nodes: the same chunks are stored once. After a
+ * restart of all nodes too, when the hooks are read from the containers again. */
+static void found_again(unsigned fp_bits, unsigned least)
+{
+	struct dedup_stats s;
+	uint64_t one, two;
+	uint8_t x[CHUNK], b[CHUNK];
+	unsigned k;
+
+	R.gen_bytes = 1 << 20;
+	R.fp_bits = fp_bits;
+	up(2, 3, 11);
+	put_image(7, 0, 10000, 0);
+	settle();
+	rig_run(&R, 500);
+	one = ctr_bytes();
+	put_image(8, 100, 10000, 300);
+	settle();
+	two = ctr_bytes();
+	expect_image(7, 0, 10000, 0);
+	expect_image(8, 100, 10000, 300);
+	k = shared_with(7, 0, 0, 8, 100, 300);
+	s = sum();
+	printf("[%u of 512 shared, %llu KiB, then %llu KiB more] ", k, (unsigned long long)one >> 10,
+	       (unsigned long long)(two - one) >> 10);
+	CU_ASSERT_TRUE(k >= least);
+	CU_ASSERT_TRUE(s.hits_foreign >= least / 2);
+	CU_ASSERT_TRUE(s.hooks_found > 0 && s.lists_fetched > 0 && s.shares > 0);
+	/* what a gateway is told can be read at the address' own members */
+	for (unsigned i = 0; i < 512; i += 37) {
+		fill(b, 10000 + i);
+		CU_ASSERT_EQUAL(addr_read(addr_of(8, 100 + i / 128, i % 128 + 300), x), 0);
+		CU_ASSERT_EQUAL(memcmp(b, x, CHUNK), 0);
+	}
+	restart_all(true);
+	expect_image(8, 100, 10000, 300);
+	rig_run(&R, 5000); /* hooks are told again */
+	CU_ASSERT_TRUE(sum().hooks_told_again > 0);
+	put_image(9, 50, 10000, 77);
+	settle();
+	k = shared_with(7, 0, 0, 9, 50, 77);
+	CU_ASSERT_TRUE(k >= least);
+	expect_image(9, 50, 10000, 77);
+	R.gen_bytes = 0;
+	R.fp_bits = 0;
+	rig_close(&R);
+}
+
+static void test_found(void)
+{
+	found_again(0, 500);
+}
+
+/* Keys of 16 bits collide all the time: only the full fingerprint decides. */
+static void test_short_keys(void)
+{
+	found_again(16, 300);
+}
+
+/* Equal chunks of one batch, and of one partition later on: no other node is asked. */
+static void test_own(void)
+{
+	uint32_t e;
+	vms_addr a;
+
+	R.gen_bytes = 1 << 20;
+	up(1, 0, 12);
+	e = 0;
+	for (unsigned i = 0; i < 200; i++)
+		put(7, e, i, 77);
+	settle();
+	a = addr_of(7, e, 0);
+	for (unsigned i = 1; i < 200; i++)
+		CU_ASSERT_EQUAL(addr_of(7, e, i), a);
+	CU_ASSERT_EQUAL(sum().hits_batch + sum().hits_own, 199);
+	put(8, 9, 5, 77);
+	settle();
+	CU_ASSERT_EQUAL(addr_of(8, 9, 5), a);
+	CU_ASSERT_EQUAL(sum().hits_batch + sum().hits_own, 200);
+	CU_ASSERT_EQUAL(sum().shares, 0);
+	expect(8, 9, 5, 77);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
+/* A node that owns hooks and chunks hangs: look-ups end in time, drains go on, what is
+ * not found is written. */
+static void test_silent(void)
+{
+	uint64_t t0;
+	uint32_t e;
+	unsigned k = 0;
+
+	R.gen_bytes = 1 << 20;
+	up(2, 3, 13);
+	put_image(7, 0, 30000, 0);
+	settle();
+	rig_run(&R, 500);
+	e = ext_in(8, 0); /* nodes 1, 2 */
+	for (unsigned i = 0; i < 200; i++)
+		put(8, e, i, 30000 + i);
+	R.node[2].fatal = true; /* it takes no event any more */
+	vms_wal_gen_seal(R.node[0].n->wal);
+	t0 = R.now_us;
+	while (led(0)->ovl.npieces && R.now_us - t0 < 3000000)
+		rig_step(&R);
+	CU_ASSERT_EQUAL(led(0)->ovl.npieces, 0);
+	CU_ASSERT_TRUE(R.now_us - t0 < 1500000);
+	CU_ASSERT_TRUE(dedup_stats(R.node[0].n)->unanswered > 0);
+	/* what the two others know was still found */
+	CU_ASSERT_TRUE(dedup_stats(R.node[0].n)->hits_foreign > 0);
+	for (unsigned i = 0; i < 200; i++)
+		expect(8, e, i, 30000 + i);
+	R.node[2].fatal = false;
+	rig_node_crash(&R, 2, true);
+	rig_node_start(&R, 2);
+	CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+	connect_all();
+	settle();
+	for (unsigned i = 0; i < 200; i++) {
+		expect(8, e, i, 30000 + i);
+		k += addr_of(8, e, i) == addr_of(7, i / 128, i % 128);
+	}
+	printf("[%u of 200 found with a node silent] ", k);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
+/* ---- long runs ---- */
+
+/* Three volumes whose chunks come from a small pool, so that most of them are somewhere
+ * already; now and then some sectors over one of them. */
+#define POOL 60u
+#define MEXT 5u
+#define MCH  80u
+static struct {
+	uint8_t pool;	/* 0: never written */
+	uint8_t over;	/* sectors overwritten, with */
+	uint8_t value;
+} M[3][MEXT][MCH];
+static unsigned bad;
+
+static void model_chunk(unsigned v, uint32_t e, unsigned c, uint8_t *out)
+{
+	memset(out, 0, CHUNK);
+	if (M[v][e][c].pool)
+		fill(out, 400000 + M[v][e][c].pool);
+	for (unsigned s = 0; s < 8; s++)
+		if (M[v][e][c].over >> s & 1)
+			memset(out + 512 * s, M[v][e][c].value, 512);
+}
+
+static void model_op(void)
+{
+	unsigned v = (unsigned)vms_rng_below(&R.rng, 3);
+	uint32_t e = (uint32_t)vms_rng_below(&R.rng, MEXT);
+	unsigned c = (unsigned)vms_rng_below(&R.rng, MCH), what = (unsigned)vms_rng_below(&R.rng, 100);
+	unsigned run = what < 60 ? 1 + (unsigned)vms_rng_below(&R.rng, 40) : 1;
+	uint8_t pool = (uint8_t)vms_rng_between(&R.rng, 1, POOL), b[CHUNK];
+	int rc;
+
+	for (; run && c < MCH; run--, c++) {
+		if (what < 85) {
+			/* runs follow the pool: neighbourhoods come again */
+			fill(b, 400000 + pool);
+			rc = put_kind(7 + v, e, c, VMS_WRITE_DATA, 0xff, b);
+			if (!rc) {
+				M[v][e][c].pool = pool;
+				M[v][e][c].over = 0;
+			}
+			pool = pool == POOL ? 1 : pool + 1;
+		} else {
+			uint8_t mask = (uint8_t)(1u << vms_rng_below(&R.rng, 8));
+
+			memset(b, 200 + v, 512);
+			rc = put_kind(7 + v, e, c, VMS_WRITE_DATA, mask, b);
+			if (!rc && M[v][e][c].over && M[v][e][c].value != 200 + v)
+				bad++;
+			if (!rc) {
+				M[v][e][c].over |= mask;
+				M[v][e][c].value = (uint8_t)(200 + v);
+			}
+		}
+		if (rc && rc != VMS_E_BUSY && rc != VMS_E_TOO_OLD)
+			bad++;
+	}
+}
+
+static void model_check(void)
+{
+	uint8_t want[CHUNK], x[CHUNK];
+
+	for (unsigned v = 0; v < 3; v++)
+		for (uint32_t e = 0; e < MEXT; e++)
+			for (unsigned c = 0; c < MCH && bad < 5; c++) {
+				int rc = get(7 + v, e, c, x, 400);
+
+				model_chunk(v, e, c, want);
+				if (rc || memcmp(want, x, CHUNK)) {
+					fprintf(stderr, "volume %u extent %u chunk %u: rc %d\n", v, e,
+						c, rc);
+					bad++;
+				}
+			}
+}
+
+/* Each address in a page of a primary can be read at a member of its partition. */
+static int page_check(void *arg, const struct vms_page *pg)
+{
+	uint8_t x[CHUNK];
+
+	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS && bad < 5; i++) {
+		int rc = pg->entry[i] ? addr_read(pg->entry[i], x) : 0;
+
+		if (rc) {
+			fprintf(stderr, "page of partition %u names %llx: %s\n",
+				pg->key.partition, (unsigned long long)pg->entry[i],
+				vms_err_name(rc));
+			bad++;
+		}
+	}
+	return 0;
+}
+
+static void pages_check(void)
+{
+	for (uint32_t k = 0; k < 1u << R.part_bits; k++)
+		vms_pages_each(R.node[rig_primary(&R, k)].n->pages, k, NULL, page_check, NULL);
+}
+
+/* The index of a node is lost, or says what is not so. */
+static void spoil(struct vms_node *n)
+{
+	struct dedup *d = n->dedup;
+
+	if (vms_rng_below(&R.rng, 2)) {
+		vms_hooks_free(d->hooks);
+		vms_fplists_free(d->lists);
+		d->hooks = vms_hooks_new(1 << 20);
+		d->lists = vms_fplists_new(1 << 20);
+		memset(d->recent, 0, (d->recent_mask + 1) * sizeof(*d->recent));
+		return;
+	}
+	for (unsigned i = 1; i <= POOL; i++) {
+		uint64_t part = vms_rng_below(&R.rng, 1u << R.part_bits);
+		uint64_t ctr = vms_ctr_first((uint32_t)part, R.part_bits) + 1 +
+			       vms_rng_below(&R.rng, 8);
+		struct vms_fp *fp = vms_fp_open(NULL, 0);
+		uint8_t b[CHUNK], f[32];
+		struct recent *r;
+
+		fill(b, 400000 + i);
+		vms_fp_chunk(fp, b, CHUNK, f);
+		vms_fp_close(fp);
+		r = &d->recent[vms_mix64(dedup_key(d, f)) & d->recent_mask];
+		r->key = dedup_key(d, f);
+		r->addr = vms_addr_make(
+			ctr, (uint32_t)vms_seg_chunk_offset((uint32_t)vms_rng_below(&R.rng, 6),
+							    (unsigned)vms_rng_below(&R.rng, 64)));
+		if (vms_is_hook(dedup_key(d, f)))
+			vms_hooks_add(d->hooks, dedup_key(d, f), ctr,
+				      vms_hooks_find(d->hooks, dedup_key(d, f)));
+	}
+}
+
+static void model_run(uint64_t seed, unsigned fp_bits, bool power)
+{
+	struct dedup_stats all = {0};
+
+	memset(M, 0, sizeof(M));
+	bad = 0;
+	R.gen_bytes = 256 << 10;
+	R.container_bytes = 1 << 20;
+	R.fp_bits = fp_bits;
+	up(2, 3, seed);
+	for (unsigned round = 0; round < 10 && bad < 5; round++) {
+		unsigned nd = (unsigned)vms_rng_below(&R.rng, 3);
+
+		for (unsigned i = 0; i < 60 && bad < 5; i++)
+			model_op();
+		if (round % 3 == 2)
+			rig_run(&R, 2000); /* collection */
+		if (round % 2)
+			spoil(R.node[vms_rng_below(&R.rng, R.nnodes)].n);
+		all.hits_foreign += sum().hits_foreign;
+		all.hits_own += sum().hits_own;
+		/* in the midst of drains, confirmations, SHARE records */
+		for (unsigned i = 0; i < R.nnodes; i++)
+			vms_wal_gen_seal(R.node[i].n->wal);
+		for (unsigned i = (unsigned)vms_rng_below(&R.rng, 400); i; i--)
+			rig_step(&R);
+		rig_node_crash(&R, nd, power);
+		if (vms_rng_below(&R.rng, 3) == 0)
+			rig_node_crash(&R, (nd + 1) % 3, power);
+		rig_run(&R, vms_rng_below(&R.rng, 300));
+		for (unsigned i = 0; i < R.nnodes; i++)
+			if (!R.node[i].n)
+				rig_node_start(&R, i);
+		CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+		connect_all();
+		for (unsigned i = 0; i < R.nnodes; i++)
+			bad += R.node[i].fatal;
+		model_check();
+	}
+	settle();
+	pages_check();
+	model_check();
+	CU_ASSERT_EQUAL(bad, 0);
+	CU_ASSERT_TRUE(all.hits_foreign > 50);
+	R.gen_bytes = R.fp_bits = 0;
+	R.container_bytes = 0;
+	rig_close(&R);
+}
+
+static void test_model(void)
+{
+	for (uint64_t s = 0; s < 6; s++)
+		model_run(700 + s, s % 3 == 2 ? 16 : 0, s & 1);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(test_model),
+	VMS_TEST(test_found),
+	VMS_TEST(test_short_keys),
+	VMS_TEST(test_own),
+	VMS_TEST(test_silent),
 	VMS_TEST(test_own_partition),
 	VMS_TEST(test_foreign_base),
 	VMS_TEST(test_base_away),

@@ -2,7 +2,10 @@
 /* The sparse index and the cache of fingerprint lists. */
 #include "backend/hooks.h"
 
+#include <stdlib.h>
+
 #include "backend/ctr.h"
+#include "backend/dedup_msg.h"
 #include "backend/fplists.h"
 #include "tests/unit/cunit.h"
 #include "utils/lib/bytes.h"
@@ -19,7 +22,7 @@ static void hooks_come_back(void)
 	unsigned wrong = 0, ghosts = 0;
 
 	for (uint64_t i = 0; i < 100000; i++)
-		vms_hooks_add(h, hook(i), 1 + i * 7);
+		vms_hooks_add(h, hook(i), 1 + i * 7, 0);
 	CU_ASSERT_EQUAL(vms_hooks_evicted(h), 0);
 	for (uint64_t i = 0; i < 100000; i++)
 		wrong += vms_hooks_find(h, hook(i)) != 1 + i * 7;
@@ -28,8 +31,12 @@ static void hooks_come_back(void)
 	for (uint64_t i = 200000; i < 300000; i++)
 		ghosts += vms_hooks_find(h, hook(i)) != 0;
 	CU_ASSERT_TRUE(ghosts < 20);
-	/* the later container wins */
-	vms_hooks_add(h, hook(5), 99);
+	/* the first container stays, unless the chunk has moved out of it */
+	vms_hooks_add(h, hook(5), 99, 0);
+	CU_ASSERT_EQUAL(vms_hooks_find(h, hook(5)), 36);
+	vms_hooks_add(h, hook(5), 99, 7);
+	CU_ASSERT_EQUAL(vms_hooks_find(h, hook(5)), 36);
+	vms_hooks_add(h, hook(5), 99, 36);
 	CU_ASSERT_EQUAL(vms_hooks_find(h, hook(5)), 99);
 	CU_ASSERT_TRUE(vms_hooks_count(h) <= 100000 && vms_hooks_count(h) > 99990);
 	vms_hooks_free(h);
@@ -51,9 +58,13 @@ static void model(void)
 		unsigned k = (unsigned)vms_rng_below(&rng, N);
 
 		if (vms_rng_below(&rng, 2)) {
+			uint64_t ctr = 1 + vms_rng_below(&rng, 1u << 30);
+			uint64_t old = vms_rng_below(&rng, 2) ? have[k] : 0;
+
 			n += !have[k];
-			have[k] = 1 + vms_rng_below(&rng, 1u << 30);
-			vms_hooks_add(h, hook(k), have[k]);
+			vms_hooks_add(h, hook(k), ctr, old);
+			if (!have[k] || old)
+				have[k] = ctr;
 		} else if (vms_rng_below(&rng, 4) == 0) {
 			vms_hooks_del(h, hook(k), have[k] + 1); /* another container: stays */
 		} else {
@@ -78,7 +89,7 @@ static void memory_bound(void)
 	double worst = 0;
 
 	for (uint64_t i = 0; i < 4000000; i++) {
-		vms_hooks_add(h, hook(i), 1 + i / 512);
+		vms_hooks_add(h, hook(i), 1 + i / 512, 0);
 		if (i >= 8192 && i % 64 == 0) {
 			double b = (double)vms_hooks_bytes(h) /
 				   ((double)vms_hooks_count(h) * (VMS_HOOK_MASK + 1));
@@ -100,7 +111,7 @@ static void bound_is_kept(void)
 	unsigned fresh = 0, all = 0, room = MAX / 8;
 
 	for (uint64_t i = 0; i < 400000; i++) {
-		vms_hooks_add(h, hook(i), 1 + i);
+		vms_hooks_add(h, hook(i), 1 + i, 0);
 		CU_ASSERT_TRUE(vms_hooks_bytes(h) <= MAX);
 		if (i % 1000 == 0)
 			CU_ASSERT_EQUAL(vms_hooks_find(h, hook(i)), 1 + i);
@@ -118,7 +129,7 @@ static void bound_is_kept(void)
 	/* a bound of nothing holds nothing and breaks nothing */
 	h = vms_hooks_new(0);
 	for (uint64_t i = 0; i < 1000; i++)
-		vms_hooks_add(h, hook(i), 1 + i);
+		vms_hooks_add(h, hook(i), 1 + i, 0);
 	CU_ASSERT_EQUAL(vms_hooks_count(h), 0);
 	CU_ASSERT_EQUAL(vms_hooks_find(h, hook(1)), 0);
 	vms_hooks_free(h);
@@ -142,9 +153,9 @@ static void lists_are_searched_together(void)
 	vms_addr a[4];
 	size_t n = body_make(body, 1000);
 
-	CU_ASSERT_TRUE(vms_fplists_add(l, 7, body, n, 2, UINT64_MAX));
+	CU_ASSERT_TRUE(vms_fplists_add(l, 7, body, n, 2, UINT64_MAX, 5));
 	body_make(body, 1066);
-	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, UINT64_MAX));
+	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, UINT64_MAX, 5));
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 1000, a, 4), 1);
 	CU_ASSERT_EQUAL(a[0], vms_addr_make(7, 2 * VMS_CHUNK_BYTES));
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 1065, a, 4), 1);
@@ -157,12 +168,12 @@ static void lists_are_searched_together(void)
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 1066, a, 4), 1);
 	/* a new list of the same container replaces the old one */
 	body_make(body, 5000);
-	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, UINT64_MAX));
+	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, UINT64_MAX, 5));
 	CU_ASSERT_EQUAL(vms_fplists_count(l), 1);
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 1066, a, 4), 0);
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 5066, a, 4), 1);
 	/* truncated keys find whatever shares them */
-	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, 0xf));
+	CU_ASSERT_TRUE(vms_fplists_add(l, 8, body, n, 2, 0xf, 5));
 	CU_ASSERT_EQUAL(vms_fplists_find(l, 3, a, 4), 4);
 	vms_fplists_free(l);
 }
@@ -173,14 +184,14 @@ static void lists_that_no_one_makes_are_refused(void)
 	uint8_t body[1024];
 	size_t n = body_make(body, 1);
 
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n - 8, 2, UINT64_MAX));
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n + 8, 2, UINT64_MAX));
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, 1, UINT64_MAX));
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, VMS_CTR_SEGS_MAX + 1, UINT64_MAX));
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, 4, 2, UINT64_MAX));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n - 8, 2, UINT64_MAX, 5));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n + 8, 2, UINT64_MAX, 5));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, 1, UINT64_MAX, 5));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, VMS_CTR_SEGS_MAX + 1, UINT64_MAX, 5));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, 4, 2, UINT64_MAX, 5));
 	body[0] = 65;
 	body[1] = 2;
-	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, 2, UINT64_MAX));
+	CU_ASSERT_FALSE(vms_fplists_add(l, 7, body, n, 2, UINT64_MAX, 5));
 	CU_ASSERT_EQUAL(vms_fplists_count(l), 0);
 	CU_ASSERT_EQUAL(vms_fplists_bytes(l), 0);
 	vms_fplists_free(l);
@@ -195,19 +206,106 @@ static void least_used_lists_go_first(void)
 
 	for (uint64_t c = 1; c <= 200; c++) {
 		body_make(body, c * 1000);
-		CU_ASSERT_TRUE(vms_fplists_add(l, c, body, n, 2, UINT64_MAX));
+		CU_ASSERT_TRUE(vms_fplists_add(l, c, body, n, 2, UINT64_MAX, 5));
 		CU_ASSERT_TRUE(vms_fplists_bytes(l) <= 32 << 10);
 		/* the first one is of use all the time */
 		CU_ASSERT_EQUAL(vms_fplists_find(l, 1000, &a, 1), 1);
 	}
-	CU_ASSERT_TRUE(vms_fplists_has(l, 1));
-	CU_ASSERT_TRUE(vms_fplists_has(l, 200));
-	CU_ASSERT_FALSE(vms_fplists_has(l, 2));
+	CU_ASSERT_TRUE(vms_fplists_added(l, 1));
+	CU_ASSERT_TRUE(vms_fplists_added(l, 200));
+	CU_ASSERT_FALSE(vms_fplists_added(l, 2));
 	CU_ASSERT_TRUE(vms_fplists_count(l) > 5);
 	vms_fplists_free(l);
 }
 
+/* ---- messages ---- */
+
+static struct vms_msg msg(const uint8_t *body, uint32_t bytes)
+{
+	return (struct vms_msg){.body = body, .body_bytes = bytes};
+}
+
+static void messages_come_back(void)
+{
+	struct vms_dm_hook h[2], hk[2] = {{64, 5, 0}, {1ull << 63, 7, 6}};
+	struct vms_dm_confirm c[2];
+	struct vms_dm_answer a[2], an = {9, 0xabcd, VMS_E_NOENT};
+	uint8_t b[200], fp[32] = {1, 2, 3};
+	struct vms_msg m = msg(b, 48);
+
+	vms_dm_hook_encode(b, &hk[0]);
+	vms_dm_hook_encode(b + 24, &hk[1]);
+	CU_ASSERT_EQUAL(vms_dm_hooks_decode(&m, h, 2), 2);
+	CU_ASSERT_EQUAL(memcmp(h, hk, sizeof(h)), 0);
+	CU_ASSERT_EQUAL(vms_dm_hooks_decode(&m, h, 1), VMS_E_PROTO);
+	vms_put_le64(b + 24, 65); /* no hook */
+	CU_ASSERT_EQUAL(vms_dm_hooks_decode(&m, h, 2), VMS_E_PROTO);
+	vms_put_le64(b + 24, 64);
+	vms_put_le64(b + 32, 1ull << 33); /* no container */
+	CU_ASSERT_EQUAL(vms_dm_hooks_decode(&m, h, 2), VMS_E_PROTO);
+
+	vms_dm_confirm_encode(b, vms_addr_make(7, 8192), fp);
+	m = msg(b, 40);
+	CU_ASSERT_EQUAL(vms_dm_confirm_decode(&m, 2, c, 2), 1);
+	CU_ASSERT_EQUAL(c[0].addr, vms_addr_make(7, 8192));
+	CU_ASSERT_EQUAL(memcmp(c[0].fp, fp, 32), 0);
+	vms_dm_confirm_encode(b, vms_addr_make(7, 4096), fp); /* a header */
+	CU_ASSERT_EQUAL(vms_dm_confirm_decode(&m, 2, c, 2), VMS_E_PROTO);
+	vms_dm_confirm_encode(b, vms_logpos_addr(1, 5, 2), fp);
+	CU_ASSERT_EQUAL(vms_dm_confirm_decode(&m, 2, c, 2), VMS_E_PROTO);
+	vms_dm_answer_encode(b, &an);
+	m = msg(b, 16);
+	CU_ASSERT_EQUAL(vms_dm_answer_decode(&m, a, 2), 1);
+	CU_ASSERT_TRUE(a[0].stamp == 9 && a[0].crc == 0xabcd && a[0].status == VMS_E_NOENT);
+}
+
+/* Arbitrary bytes in buffers of exact size: refused, or in range; never read beyond. */
+static void hostile_messages(void)
+{
+	struct vms_rng rng;
+	unsigned wrong = 0;
+
+	vms_rng_init(&rng, 5);
+	for (unsigned i = 0; i < 50000; i++) {
+		uint32_t len = (uint32_t)vms_rng_below(&rng, 300);
+		uint8_t *b = malloc(len + 1);
+		struct vms_msg m = msg(b, len);
+		static uint64_t key[64];
+		static struct vms_dm_hook h[64];
+		static struct vms_dm_confirm c[64];
+		static struct vms_dm_answer a[64];
+		struct vms_dm_list l;
+		size_t at = 0;
+		int k;
+
+		vms_rng_fill(&rng, b, len);
+		/* half of them small numbers, which get further */
+		for (uint32_t x = 0; i & 1 && x < len; x++)
+			b[x] = x % 8 > 1 ? 0 : b[x] & (x % 8 ? 3 : 0x60);
+		k = vms_dm_keys_decode(&m, key, 64);
+		for (int x = 0; x < k; x++)
+			wrong += !vms_is_hook(key[x]);
+		k = vms_dm_ctrs_decode(&m, key, 64);
+		for (int x = 0; x < k; x++)
+			wrong += key[x] >> 33 != 0;
+		k = vms_dm_hooks_decode(&m, h, 64);
+		for (int x = 0; x < k; x++)
+			wrong += !vms_is_hook(h[x].key) || !h[x].ctr || h[x].ctr >> 33;
+		k = vms_dm_confirm_decode(&m, 4, c, 64);
+		for (int x = 0; x < k; x++)
+			wrong += vms_addr_offset_bytes(c[x].addr) % VMS_CHUNK_BYTES != 0;
+		(void)vms_dm_answer_decode(&m, a, 64);
+		while ((k = vms_dm_list_next(b, len, &at, &l)) > 0)
+			wrong += l.body < b || l.body + l.bytes > b + len;
+		wrong += at > len;
+		free(b);
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(messages_come_back),
+	VMS_TEST(hostile_messages),
 	VMS_TEST(hooks_come_back),
 	VMS_TEST(model),
 	VMS_TEST(memory_bound),

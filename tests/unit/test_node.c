@@ -853,6 +853,20 @@ static bool opened_after_checkpoint(void)
 	return false;
 }
 
+/* A checkpoint in the moment when a container is ordered to be opened. */
+static void checkpoint_now(void)
+{
+	struct vms_node_event ev = {.type = VMS_NEV_TIMER, .now_ms = 100000 + R.now_us / 1000};
+	struct vms_node *n = R.node[0].n;
+
+	if (!node_part(n, 0)->open_ordered)
+		return;
+	n->hungry = n->floors_dirty = node_part(n, 0)->state_dirty = true; /* it is worth it */
+	n->ckpt_ms = 0;
+	vms_node_step(n, &ev);
+	vms_node_turn_end(n, ev.now_ms);
+}
+
 static void test_opened_not_swept(void)
 {
 	static uint8_t b[CHUNK];
@@ -870,7 +884,7 @@ static void test_opened_not_swept(void)
 		R.gw[0].epoch[0] = node_part(R.node[0].n, 0)->conf.epoch;
 		write_send(0, &w, &re);
 		while (!re.done && rig_step(&R))
-			;
+			checkpoint_now();
 		CU_ASSERT_EQUAL_FATAL(re.status, 0);
 		rig_reply_free(&re);
 		if (!opened_after_checkpoint())

@@ -235,7 +235,7 @@ static bool reading(int px)
  * order in which it reads. */
 static void test_between(void)
 {
-	v_up(3, 2, 2, 7);
+	v_up(3, 2, 2, 8);
 	for (int px = 0; px < 5 && v_bad < 5; px++)
 		for (int what = 0; what < 5 && v_bad < 5; what++) {
 			struct v_vol *v = v_create(0), *c = NULL;

@@ -38,6 +38,7 @@ struct vms_settings {
 		uint64_t container_bytes;
 		uint64_t index_bytes;
 		uint64_t gc_target_percent;
+		uint64_t dedup_hooks_bytes, dedup_lists_bytes;
 		int io_engine; /* enum vms_io_engine */
 	} node;
 	struct { /* [catalog]: vmstored --catalog */

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Private to drain.c and drain_dedup.c. */
+#ifndef VMS_DRAIN_INT_H
+#define VMS_DRAIN_INT_H
+
+#include "backend/node_int.h"
+
+#define DRAIN_JOBS_MAX	64u	    /* partitions drained at once */
+#define DRAIN_BATCH_MAX 1024u	    /* chunks read, hashed and looked up together */
+#define DRAIN_BYTES_MAX (32u << 20) /* content in batches; every job may have one chunk */
+#define DRAIN_AHEAD_MAX 4u	    /* DRAIN records of one partition on their way */
+
+struct item {
+	uint64_t branch, snap_gen;
+	uint32_t extent;
+	uint16_t chunk, count; /* count > 1: a range */
+	uint64_t seq;	       /* range: its seq */
+	bool range;
+};
+
+struct batch_ent {
+	struct vms_move m;
+	uint8_t patched; /* sectors that came from the overlay, any layer */
+	uint8_t own;	 /* from its own layer */
+	bool take;	 /* still as it was read, and nothing older is left */
+	uint8_t *patch;	 /* those sectors, when there is a base below; else they are in data */
+	/* deduplication */
+	bool hashing;
+	struct dedup_hit hit; /* it may refer to this */
+	unsigned same;	      /* 1 + an earlier entry of the batch with the same content */
+	vms_addr put;	      /* where this batch has put it, for those */
+};
+
+struct drain_job {
+	VMS_VEC(struct item) items;
+	size_t at;
+	bool busy, dead; /* a base read, hashing or a look-up is under way */
+	bool reading;	 /* the first of these */
+	/* the batch in work: what is before `next` is settled */
+	unsigned n, next, room;
+	struct batch_ent *e;
+	uint8_t *data;
+};
+
+void drain_job_free(struct vms_node *n, struct drain_job *d);
+/* Content of the batch is there: hash it and look for it, then call done(). False:
+ * nothing to be done, the caller goes on itself. */
+bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
+		 void (*done)(struct vms_node *n, struct part *p, struct drain_job *d));
+
+#endif

@@ -95,7 +95,8 @@ void vms_node_close(struct vms_node *n);
 void vms_node_drain(struct vms_node *n);
 
 /* Status for `vmstore-ring status`, ADMIN and tests: JSON object, caller frees
- * (json_decref). what: "status", "partitions", "space", "stats", "sessions". */
+ * (json_decref). what: "status", "partitions", "space", "stats", "sessions",
+ * "reclaim". */
 struct json_t;
 struct json_t *vms_node_json(struct vms_node *n, const char *what);
 /* ADMIN "du": begins a count of space, or tells how far it is (doc/wire-format.md

@@ -191,11 +191,13 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what)
 		return stats(n);
 	if (!strcmp(what, "sessions"))
 		return sessions(n);
+	if (!strcmp(what, "reclaim"))
+		return n->prune ? prune_json(n) : NULL;
 	return status(n);
 }
 
 /* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats" |
- * "sessions"}. */
+ * "sessions" | "reclaim"}. */
 void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	json_t *q = json_loadb((const char *)m->body, m->body_bytes, 0, NULL), *a;

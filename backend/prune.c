@@ -33,6 +33,8 @@
  *
  * Owner: the node thread. Keeps invariants 17, 20, 27 (rules D4, D5, A2).
  */
+#include <jansson.h>
+
 #include "backend/node_int.h"
 
 #define PAGES_PER_STEP 128u
@@ -1045,6 +1047,29 @@ void prune_timer(struct vms_node *n)
 int prune_reading(const struct vms_node *n)
 {
 	return n->prune && n->prune->phase == PR_READ ? (int)n->prune->px : -1;
+}
+
+json_t *prune_json(struct vms_node *n)
+{
+	static const char *const words[] = {"idle", "reading", "scanning", "settling", "reaping"};
+	struct prune *pr = n->prune;
+	uint64_t chunks = 0, live = 0;
+	json_int_t gone_left = 0;
+
+	VMS_VEC_FOREACH(&pr->br, b)
+		gone_left += gone(b) && !b->here;
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i] && n->part[i]->primary)
+			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
+				chunks += c->chunks;
+				live += c->live;
+			}
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "pruning", words[pr->phase],
+			 "pending", pr->phase != PR_IDLE || pr->hint, "walked",
+			 (json_int_t)(pr->phase == PR_SCAN ? pr->part : n->nparts), "partitions",
+			 (json_int_t)n->nparts, "dead_branches", gone_left, "collecting",
+			 (json_int_t)n->gc_jobs, "container_chunks", (json_int_t)chunks,
+			 "live_chunks", (json_int_t)live);
 }
 
 void prune_close(struct vms_node *n)

@@ -569,11 +569,13 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 			json_object_set_new(*answer, "space", space);
 		return 0;
 	}
-	if (!strcmp(call, "partitions") || !strcmp(call, "space") || !strcmp(call, "sessions")) {
+	if (!strcmp(call, "partitions") || !strcmp(call, "space") || !strcmp(call, "sessions") ||
+	    !strcmp(call, "reclaim")) {
 		if (!r->node)
 			return vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
 		*answer = vms_node_json(r->node, call);
-		return *answer ? 0 : VMS_E_UNSUPPORTED;
+		/* before the core has all that it needs from the catalog there is nothing to tell */
+		return *answer ? 0 : VMS_E_AGAIN;
 	}
 	if (!strcmp(call, "drain")) {
 		if (!r->node)

@@ -12,6 +12,7 @@ int main(int argc, char **argv)
 		&cmd_domain,
 		&cmd_gateway,
 		&cmd_du,
+		&cmd_reclaim,
 		&cmd_stats,
 		&cmd_trace,
 		&cmd_status,

@@ -150,6 +150,11 @@ vmstore domain rm red > /dev/null || fail "domain rm"
 [ "$(vmstore volume ls | wc -l)" = 1 ] || fail "volumes are left"
 [ "$(vmstore snap ls | wc -l)" = 1 ] || fail "snapshots are left"
 
+# ---- what was deleted is given back, to the byte ----
+vmstore reclaim --wait --json > "$IT_DIR/reclaim" || fail "reclaim: exit code $?"
+grep -q '"done": true' "$IT_DIR/reclaim" || fail "reclaim is not done: $(cat "$IT_DIR/reclaim")"
+grep -q '"garbage_bytes": 0,' "$IT_DIR/reclaim" || fail "garbage is left: $(cat "$IT_DIR/reclaim")"
+
 # ---- gateways ----
 vmstore gateway ls | grep -q 'gw2 .*3 of 3' || fail "gateway ls"
 refuses 1 "lives" vmstore gateway forget gw2

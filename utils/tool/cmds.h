@@ -11,6 +11,7 @@ extern const struct cmd cmd_clone;
 extern const struct cmd cmd_domain;
 extern const struct cmd cmd_gateway;
 extern const struct cmd cmd_du;
+extern const struct cmd cmd_reclaim;
 extern const struct cmd cmd_stats;
 extern const struct cmd cmd_trace;
 extern const struct cmd cmd_status;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/fsck.h"
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
@@ -13,6 +14,7 @@
 #define SETTLE_US_MAX	60000000ull
 #define FAULTS_US_MAX	120000000ull
 #define RUN_US_MAX	600000000ull
+#define EMPTY_US_MAX	120000000u
 
 static bool ev_less(const struct ev *a, const struct ev *b)
 {
@@ -151,6 +153,12 @@ static void draw_plan(struct sim *s)
 	p->hot_chunks = (unsigned)PICK(8, 32, 64);
 	p->think_us = (uint32_t)PICK(10000, 40000, 150000);
 	p->vol_bytes = (uint64_t)PICK(8, 12, 32) << 20;
+	p->admin = vms_rng_chance(r, 0.6);
+	p->same = vms_rng_chance(r, 0.3);
+	p->empty = p->admin && vms_rng_chance(r, 0.3);
+	p->admin_us = (uint32_t)PICK(200000, 1000000, 3000000);
+	p->late_news = f * (double)PICK(0, 20, 50) / 100;
+	p->admin_dies = f * (double)PICK(0, 1, 4) / 100;
 #undef PICK
 	if (s->conf.ops)
 		p->ops = s->conf.ops;
@@ -231,8 +239,10 @@ static void do_faults(struct sim *s)
 			   (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000);
 		for (unsigned i = 0; i < s->nprocs; i++) {
 			struct proc *p = &s->p[i];
-			double crash = p->kind == SIM_NODE ? pl->crash_node
-				       : p->kind == SIM_GATEWAY ? pl->crash_gw : pl->crash_cat;
+			double crash = p->kind == SIM_NODE      ? pl->crash_node
+				       : p->kind == SIM_GATEWAY ? pl->crash_gw
+				       : p->kind == SIM_ADMIN   ? 0
+								: pl->crash_cat;
 			double pause = p->kind == SIM_NODE ? pl->pause_node
 				       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
 			if (!p->up)
@@ -378,11 +388,19 @@ void sim_run_until_idle(struct sim *s, struct client *c)
 	}
 }
 
+static bool vols_ready(struct sim *s, struct proc *p)
+{
+	for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
+		if (s->vol[i].id && s->vol[i].want && !sim_vol_ready(s, p, i))
+			return false;
+	return true;
+}
+
 static bool all_ready(struct sim *s)
 {
 	for (unsigned i = 0; i < s->nprocs; i++)
 		if (!s->p[i].up || s->p[i].paused ||
-		    (s->p[i].kind == SIM_GATEWAY && !s->p[i].vol_ready))
+		    (s->p[i].kind == SIM_GATEWAY && !vols_ready(s, &s->p[i])))
 			return false;
 	return true;
 }
@@ -411,7 +429,7 @@ static void settle(struct sim *s)
 	stop_faults(s);
 	end = s->now_us + SETTLE_US_MAX;
 	for (;;) {
-		bool idle = all_ready(s);
+		bool idle = all_ready(s) && sim_admin_idle(s);
 		for (unsigned i = 0; i < s->plan.clients; i++)
 			idle = idle && !sim_client_pending(&s->cl[i]) && !s->cl[i].nmaybe;
 		for (unsigned i = 0; i < s->nprocs; i++)
@@ -431,6 +449,80 @@ static void settle(struct sim *s)
 	}
 }
 
+/* All histories, and all snapshots there were. */
+static void judge(struct sim *s)
+{
+	char why[sizeof(s->r->why)];
+	for (size_t i = 0; i < s->checks.n; i++)
+		if (!sim_check_verify(s->checks.d[i], why, sizeof(why))) {
+			sim_fail(s, "%s%s", i ? "of a clone or after a rollback: " : "", why);
+			return;
+		}
+	for (size_t i = 0; i < s->cuts.n; i++) {
+		struct sim_cut *c = &s->cuts.d[i];
+		if (!sim_check_cut(c->check, c->image, c->begin_us, c->end_us, why, sizeof(why))) {
+			sim_fail(s, "%s", why);
+			return;
+		}
+	}
+	for (unsigned i = 1; i < SIM_VOLS_MAX; i++) {
+		struct sim_vol *v = &s->vol[i];
+		if (v->image &&
+		    !sim_check_cut(v->check, v->image, v->begin_us, v->end_us, why, sizeof(why))) {
+			sim_fail(s, "%s: %s", v->name, why);
+			return;
+		}
+	}
+}
+
+static uint64_t container_bytes(struct sim *s)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].disk)
+			sum += sim_disk_container_bytes(s->p[i].disk);
+	return sum;
+}
+
+/* Everything is deleted: nothing may be left in containers. */
+static void empty(struct sim *s)
+{
+	uint64_t end = s->now_us + EMPTY_US_MAX;
+	bool done = false;
+	for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
+		s->vol[i].want = false;
+	while (!s->failed) {
+		bool open = false;
+		for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
+			open |= sim_vol_open_anywhere(s, i);
+		if (!open && !done)
+			done = sim_admin_empty(s);
+		if (done && !container_bytes(s))
+			return;
+		if (s->now_us > end)
+			sim_fail(s, "%u s after everything was deleted containers hold %llu bytes",
+				 EMPTY_US_MAX / 1000000, (unsigned long long)container_bytes(s));
+		else
+			one_event(s);
+	}
+}
+
+/* Each disk as a power cut leaves it now must pass fsck. */
+static void check_disks(struct sim *s)
+{
+	static const struct vms_fsck_conf conf = {.deep = true};
+	for (unsigned i = 1; i <= s->plan.nodes && !s->failed; i++) {
+		struct proc *p = &s->p[i];
+		struct vms_fsck_io io = {p->disk, sim_disk_read, NULL, NULL};
+		struct vms_fsck f;
+		sim_proc_crash(s, p, true);
+		vms_fsck(&p->disk_ops, &io, &conf, &f);
+		if (f.errors)
+			sim_fail(s, "fsck of node %u: %s", i - 1, f.problem.d[0].text);
+		vms_fsck_free(&f);
+	}
+}
+
 void sim_run(const struct sim_conf *conf, struct sim_result *r)
 {
 	struct sim *s = calloc(1, sizeof(*s));
@@ -440,11 +532,14 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	vms_rng_init(&s->rng, conf->seed);
 	vms_rng_fill(&s->rng, s->uuid, 16);
 	draw_plan(s);
-	s->nprocs = 1 + s->plan.nodes + s->plan.gateways;
+	s->nprocs = 2 + s->plan.nodes + s->plan.gateways;
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
 		p->s = s;
-		p->kind = i == 0 ? SIM_CATALOG : i <= s->plan.nodes ? SIM_NODE : SIM_GATEWAY;
+		p->kind = i == 0		  ? SIM_CATALOG
+			  : i <= s->plan.nodes	  ? SIM_NODE
+			  : i == s->nprocs - 1 ? SIM_ADMIN
+						  : SIM_GATEWAY;
 		p->idx = i == 0 ? 0 : i <= s->plan.nodes ? i - 1 : i - 1 - s->plan.nodes;
 		p->clock_base_ms = 1000 + vms_rng_below(&s->rng, 1u << 30);
 		p->drift = ((double)vms_rng_below(&s->rng, 2001) - 1000) / 100000;
@@ -452,9 +547,14 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		snprintf(p->address, sizeof(p->address), "proc%u:7000", i);
 	}
 	make_catalog(s);
-	s->check = sim_check_new(s->plan.vol_bytes / VMS_LB_BYTES);
+	s->vol[0] = (struct sim_vol){.id = ++s->next_vol, .want = true, .name = "disk",
+				     .check = sim_check_add(s)};
+	s->lineage = 1; /* the first branch that is made */
 	for (unsigned i = 0; i < s->nprocs && !s->failed; i++)
 		sim_proc_start(s, &s->p[i]);
+	s->cl[SIM_AUDITOR].idx = SIM_AUDITOR;
+	s->cl[SIM_AUDITOR].gw = -1;
+	snprintf(s->cl[SIM_AUDITOR].port, sizeof(s->cl[0].port), "iqn.2011-06.org.vmstore:audit,i,0x1");
 	for (unsigned i = 0; i < s->plan.clients; i++) {
 		struct client *c = &s->cl[i];
 		c->idx = (int)i;
@@ -480,11 +580,12 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		settle(s);
 	if (!s->failed)
 		sim_clients_final(s);
-	if (!s->failed) {
-		char why[sizeof(r->why)];
-		if (!sim_check_verify(s->check, why, sizeof(why)))
-			sim_fail(s, "%s", why);
-	}
+	if (!s->failed)
+		judge(s);
+	if (!s->failed && s->plan.empty)
+		empty(s);
+	if (!s->failed)
+		check_disks(s);
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
 		if (s->p[i].disk)
 			r->drains += sim_disk_container_bytes(s->p[i].disk);
@@ -508,7 +609,15 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		s->conns = c->next;
 		free(c);
 	}
-	sim_check_free(s->check);
+	for (size_t i = 0; i < s->checks.n; i++)
+		sim_check_free(s->checks.d[i]);
+	for (size_t i = 0; i < s->cuts.n; i++)
+		free(s->cuts.d[i].image);
+	for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
+		free(s->vol[i].image);
+	free(s->cl[SIM_AUDITOR].maybe);
+	VMS_VEC_FREE(&s->checks);
+	VMS_VEC_FREE(&s->cuts);
 	free(s->hot);
 	free(s->heap);
 	free(s);

@@ -27,10 +27,10 @@
 
 #define SIM_NODES_MAX 7
 #define SIM_GWS_MAX   3
-#define SIM_PROCS_MAX (SIM_NODES_MAX + SIM_GWS_MAX + 1)
+#define SIM_PROCS_MAX (SIM_NODES_MAX + SIM_GWS_MAX + 2)
 #define SIM_CLIENTS_MAX 4
 
-enum sim_kind { SIM_CATALOG, SIM_NODE, SIM_GATEWAY };
+enum sim_kind { SIM_CATALOG, SIM_NODE, SIM_GATEWAY, SIM_ADMIN };
 
 /* What the seed drew (swarm). Probabilities are per second of virtual time. */
 struct sim_plan {
@@ -49,6 +49,12 @@ struct sim_plan {
 	uint32_t hot_chunks;
 	uint32_t think_us; /* longest pause of an initiator between looks */
 	uint64_t vol_bytes;
+	bool admin;		  /* snapshots, clones, rollback, deletion are in the mix */
+	bool same;		  /* content does not depend on the place: duplicates */
+	bool empty;		  /* at the end everything is deleted, and no byte may be left */
+	uint32_t admin_us;	  /* longest pause between two jobs */
+	double late_news;	  /* nodes and gateways that learn late of a snapshot's intent */
+	double admin_dies;	  /* the coordinator dies, at each step */
 };
 
 struct sim_conf {
@@ -67,6 +73,7 @@ struct sim_result {
 	uint64_t virtual_ms;
 	unsigned crashes, cuts, pauses;
 	uint64_t drains; /* bytes in containers at the end */
+	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };
 
 void sim_run(const struct sim_conf *conf, struct sim_result *r);
@@ -86,6 +93,14 @@ void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t
 void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us);
 /* COMPARE AND WRITE that succeeded: it read `old` in block lba, atomically. */
 void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t new_value);
+/* Blocks are not zeros at first: block lba holds value (0: zeros) since ever. */
+void sim_check_initial(struct sim_check *c, uint64_t lba, uint64_t value);
+/* A snapshot shows image[lba] (SIM_UNSEEN: not read) of this history: is it a causal
+ * cut? With everything acknowledged before begin_us, nothing invoked after end_us, and
+ * with a write whatever had been acknowledged before it was invoked. */
+#define SIM_UNSEEN (UINT64_MAX - 1)
+bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us, uint64_t end_us,
+		   char *why, size_t room);
 /* Whole history legal? else why[]. memory: losses reported are excused. */
 bool sim_check_verify(struct sim_check *c, char *why, size_t room);
 

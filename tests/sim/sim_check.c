@@ -120,6 +120,81 @@ void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64
 	c->caw[c->ncaw++] = (struct caw){lba, old_value, new_value};
 }
 
+void sim_check_initial(struct sim_check *c, uint64_t lba, uint64_t value)
+{
+	if (value) /* behind the zeros of time 0 */
+		sim_check_write_end(c, sim_check_invoke(c, true, lba, 1, value, 1), SIM_APPLIED, 1);
+}
+
+/* The write that gave block b this value; NULL: none. */
+static const struct rec *write_of(const struct block *b, uint64_t value)
+{
+	for (uint32_t i = 0; i < b->n; i++)
+		if (b->r[i].write && b->r[i].value == value)
+			return &b->r[i];
+	return NULL;
+}
+
+bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us, uint64_t end_us,
+		   char *why, size_t room)
+{
+	uint64_t newest = begin_us, newest_lba = UINT64_MAX;
+
+	for (uint64_t lba = 0; lba < c->nblocks; lba++) {
+		const struct rec *w;
+
+		if (image[lba] == SIM_UNSEEN || image[lba] == 0)
+			continue;
+		w = write_of(&c->b[lba], image[lba]);
+		if (!w || w->dead || w->inv > end_us) {
+			snprintf(why, room,
+				 "snapshot of %llu..%llu us: lba %llu shows value %llu, which %s",
+				 (unsigned long long)begin_us, (unsigned long long)end_us,
+				 (unsigned long long)lba, (unsigned long long)image[lba],
+				 !w	   ? "was never written here" :
+				 w->dead ? "was reported as never applied" :
+					   "was written after it");
+			return false;
+		}
+		if (w->inv > newest) {
+			newest = w->inv;
+			newest_lba = lba;
+		}
+	}
+	for (uint64_t lba = 0; lba < c->nblocks; lba++) {
+		const struct block *b = &c->b[lba];
+		uint64_t shown = 0; /* response of what it shows */
+
+		if (image[lba] == SIM_UNSEEN)
+			continue;
+		if (image[lba])
+			shown = write_of(b, image[lba])->resp;
+		for (uint32_t i = 0; i < b->n && !image[lba]; i++) /* any zeroing will do */
+			if (b->r[i].write && !b->r[i].value && !b->r[i].dead &&
+			    b->r[i].inv <= end_us && b->r[i].resp > shown)
+				shown = b->r[i].resp;
+		for (uint32_t i = 0; i < b->n; i++) {
+			const struct rec *x = &b->r[i];
+
+			if (!x->write || !x->must || x->value == image[lba] || x->resp >= newest ||
+			    shown >= x->inv)
+				continue;
+			snprintf(why, room,
+				 "snapshot of %llu..%llu us is no cut: lba %llu shows value %llu (until "
+				 "%llu us), not %llu acknowledged at %llu us, before %s%llu began at %llu us",
+				 (unsigned long long)begin_us, (unsigned long long)end_us,
+				 (unsigned long long)lba, (unsigned long long)image[lba],
+				 (unsigned long long)shown, (unsigned long long)x->value,
+				 (unsigned long long)x->resp,
+				 newest_lba == UINT64_MAX ? "the snapshot " : "what it shows of lba ",
+				 (unsigned long long)(newest_lba == UINT64_MAX ? 0 : newest_lba),
+				 (unsigned long long)newest);
+			return false;
+		}
+	}
+	return true;
+}
+
 struct zone { /* of one value in one block */
 	uint64_t value;
 	uint64_t f; /* earliest response of any op of the cluster */

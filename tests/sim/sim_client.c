@@ -21,6 +21,18 @@ unsigned sim_client_pending(const struct client *c)
 	return n;
 }
 
+struct sim_vol *sim_vol_of(struct sim *s, unsigned vol, uint64_t id)
+{
+	return id && s->vol[vol].id == id ? &s->vol[vol] : NULL;
+}
+
+/* What a block's content depends on besides its value: without its place the chunks
+ * of one write are duplicates of each other. */
+static uint64_t place(const struct sim *s, uint64_t lba)
+{
+	return s->plan.same ? 0 : lba;
+}
+
 static bool is_write(enum vms_gw_op op)
 {
 	return op == VMS_GW_WRITE || op == VMS_GW_ZERO || op == VMS_GW_CAW;
@@ -42,13 +54,14 @@ void sim_client_lost(struct sim *s, struct client *c, const char *why)
 		o->used = false;
 		s->r->unknown++;
 		if (o->op == VMS_GW_READ) {
-			sim_check_read_end(s->check, o->check_id, false, s->now_us);
+			if (o->check)
+				sim_check_read_end(o->check, o->check_id, false, s->now_us);
 		} else if (is_write(o->op)) {
 			if (c->nmaybe == c->maybe_room) {
 				c->maybe_room = c->maybe_room ? 2 * c->maybe_room : 16;
 				c->maybe = realloc(c->maybe, c->maybe_room * sizeof(*c->maybe));
 			}
-			c->maybe[c->nmaybe++] = o->check_id;
+			c->maybe[c->nmaybe++] = (struct sim_maybe){o->check, o->check_id};
 		}
 	}
 }
@@ -61,14 +74,18 @@ static bool window_over(struct sim *s, struct client *c)
 	       s->now_us - s->nodes_stable_us >= STABLE_US;
 }
 
-static void submit(struct sim *s, struct client *c, unsigned slot, enum vms_gw_op op,
+static void submit(struct sim *s, struct client *c, unsigned slot, unsigned vol, enum vms_gw_op op,
 		   uint64_t lba, uint32_t nblocks, uint64_t value, uint64_t old_value, bool fua)
 {
+	struct sim_check *check = s->vol[vol].snap ? NULL : s->vol[vol].check;
 	struct client_op *o = &c->op[slot];
 	struct sim_cmd *m = calloc(1, sizeof(*m));
 	uint32_t bytes = nblocks * VMS_LB_BYTES;
 
-	*o = (struct client_op){true, op, lba, nblocks, value, old_value, 0, s->now_us};
+	*o = (struct client_op){true, op, lba, nblocks, value, old_value, check, 0, vol,
+				s->vol[vol].id, s->now_us, VMS_E_TIMEOUT};
+	m->vol = vol;
+	m->vol_id = s->vol[vol].id;
 	m->cmd.op = op;
 	m->cmd.flags = fua ? VMS_GW_FUA : 0;
 	m->cmd.lba = lba;
@@ -92,14 +109,14 @@ static void submit(struct sim *s, struct client *c, unsigned slot, enum vms_gw_o
 		m->buf = calloc(1, bytes);
 		if (op == VMS_GW_WRITE)
 			for (uint32_t i = 0; i < nblocks; i++)
-				sim_block_fill(m->buf + i * VMS_LB_BYTES, lba + i, value);
+				sim_block_fill(m->buf + i * VMS_LB_BYTES, place(s, lba + i), value);
 		m->iov = (struct vms_iov){m->buf, bytes};
 		break;
 	case VMS_GW_CAW:
 		m->buf = calloc(1, 2 * bytes);
 		for (uint32_t i = 0; i < nblocks; i++) {
-			sim_block_fill(m->buf + i * VMS_LB_BYTES, lba + i, old_value);
-			sim_block_fill(m->buf + bytes + i * VMS_LB_BYTES, lba + i, value);
+			sim_block_fill(m->buf + i * VMS_LB_BYTES, place(s, lba + i), old_value);
+			sim_block_fill(m->buf + bytes + i * VMS_LB_BYTES, place(s, lba + i), value);
 		}
 		m->iov = (struct vms_iov){m->buf, 2 * bytes};
 		break;
@@ -111,20 +128,37 @@ static void submit(struct sim *s, struct client *c, unsigned slot, enum vms_gw_o
 		m->cmd.ndata = 1;
 		m->cmd.data_bytes = m->iov.len;
 	}
-	if (op == VMS_GW_READ)
-		o->check_id = sim_check_invoke(s->check, false, lba, nblocks, 0, s->now_us);
+	if (op == VMS_GW_READ && check)
+		o->check_id = sim_check_invoke(check, false, lba, nblocks, 0, s->now_us);
 	else if (is_write(op))
-		o->check_id = sim_check_invoke(s->check, true, lba, nblocks, value, s->now_us);
+		o->check_id = sim_check_invoke(check, true, lba, nblocks, value, s->now_us);
 	s->r->issued++;
 	sim_at(s, s->plan.net_us_min + vms_rng_below(&s->rng, s->plan.net_us_max), EV_CMD,
 	       1 + s->plan.nodes + (uint64_t)c->gw, c->session, 0, m);
 }
 
+void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint64_t lba,
+	      uint32_t nblocks)
+{
+	submit(s, c, slot, vol, VMS_GW_READ, lba, nblocks, 0, 0, false);
+}
+
+/* Mostly the first volume, now and then a clone or a snapshot that the gateway has. */
+static unsigned pick_vol(struct sim *s, const struct client *c)
+{
+	const struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
+	unsigned vol = 0;
+	if (s->plan.admin && vms_rng_chance(&s->rng, 0.3))
+		vol = (unsigned)vms_rng_below(&s->rng, SIM_VOLS_MAX);
+	return sim_vol_ready(s, g, vol) ? vol : 0;
+}
+
 static void issue(struct sim *s, struct client *c, unsigned slot)
 {
+	unsigned vol = pick_vol(s, c);
 	const struct sim_plan *pl = &s->plan;
-	unsigned place = (unsigned)vms_rng_below(&s->rng, pl->hot_chunks);
-	uint64_t lba = s->hot[place] * VMS_CHUNK_BLOCKS;
+	unsigned hot = (unsigned)vms_rng_below(&s->rng, pl->hot_chunks);
+	uint64_t lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
 	uint32_t n = VMS_CHUNK_BLOCKS;
 	uint64_t vol_blocks = pl->vol_bytes / VMS_LB_BYTES;
 	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
@@ -134,26 +168,29 @@ static void issue(struct sim *s, struct client *c, unsigned slot)
 		lba += vms_rng_below(&s->rng, VMS_CHUNK_BLOCKS);
 		n = 1 + (uint32_t)vms_rng_below(&s->rng, 12);
 	} else if (vms_rng_chance(&s->rng, 0.15)) {
-		n *= 1 + (uint32_t)vms_rng_below(&s->rng, 24);
+		n *= 1 + (uint32_t)vms_rng_below(&s->rng, pl->admin ? 7 : 24);
 	}
 	if (lba + n > vol_blocks)
 		n = (uint32_t)(vol_blocks - lba);
+	if (vol && (s->vol[vol].snap || (d >= pl->read_percent + pl->zero_percent &&
+					 d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
+		d = 0; /* snapshots are read; COMPARE AND WRITE knows values of the first only */
 	if (d < pl->read_percent) {
-		submit(s, c, slot, VMS_GW_READ, lba, n, 0, 0, false);
+		submit(s, c, slot, vol, VMS_GW_READ, lba, n, 0, 0, false);
 	} else if ((d -= pl->read_percent) < pl->zero_percent) {
-		submit(s, c, slot, VMS_GW_ZERO, lba, n, 0, 0, fua);
+		submit(s, c, slot, vol, VMS_GW_ZERO, lba, n, 0, 0, fua);
 	} else if ((d -= pl->zero_percent) < pl->caw_percent) {
-		lba = s->hot[place] * VMS_CHUNK_BLOCKS;
-		submit(s, c, slot, VMS_GW_CAW, lba, 1, ++s->next_value,
-		       c->last[place % 64], fua);
+		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
+		submit(s, c, slot, vol, VMS_GW_CAW, lba, 1, ++s->next_value,
+		       c->last[hot % 64], fua);
 	} else if ((d -= pl->caw_percent) < pl->or_percent) {
 		/* Within one extent; ORs zeros in: it must change nothing. */
-		lba = s->hot[place] * VMS_CHUNK_BLOCKS;
-		submit(s, c, slot, VMS_GW_ORWRITE, lba, VMS_CHUNK_BLOCKS, 0, 0, fua);
+		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
+		submit(s, c, slot, vol, VMS_GW_ORWRITE, lba, VMS_CHUNK_BLOCKS, 0, 0, fua);
 	} else if ((d -= pl->or_percent) < pl->flush_percent) {
-		submit(s, c, slot, VMS_GW_FLUSH, 0, 0, 0, 0, false);
+		submit(s, c, slot, vol, VMS_GW_FLUSH, 0, 0, 0, 0, false);
 	} else {
-		submit(s, c, slot, VMS_GW_WRITE, lba, n, ++s->next_value, 0, fua);
+		submit(s, c, slot, vol, VMS_GW_WRITE, lba, n, ++s->next_value, 0, fua);
 	}
 }
 
@@ -174,7 +211,7 @@ void sim_client_step(struct sim *s, struct client *c)
 	}
 	if (c->gw < 0 && c->nmaybe && window_over(s, c)) {
 		for (unsigned i = 0; i < c->nmaybe; i++)
-			sim_check_write_end(s->check, c->maybe[i], SIM_MAYBE, s->now_us);
+			sim_check_write_end(c->maybe[i].check, c->maybe[i].id, SIM_MAYBE, s->now_us);
 		c->nmaybe = 0;
 	}
 	if (c->gw < 0 && !c->nmaybe && s->now_us >= c->ready_us && !s->stopping) {
@@ -182,7 +219,7 @@ void sim_client_step(struct sim *s, struct client *c)
 		for (unsigned i = 0; i < s->plan.gateways; i++) {
 			unsigned k = (first + i) % s->plan.gateways;
 			struct proc *g = &s->p[1 + s->plan.nodes + k];
-			if (g->up && !g->paused && g->vol_ready) {
+			if (g->up && !g->paused && g->vol[0].ready) {
 				c->gw = (int)k;
 				c->gw_life = g->life;
 				c->session++;
@@ -217,6 +254,27 @@ void sim_client_step(struct sim *s, struct client *c)
 	sim_at(s, 500 + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
 }
 
+/* A snapshot's content never changes: the first read of a block says what it is. */
+static void snap_read(struct sim *s, struct client *c, const struct client_op *o,
+		      const uint8_t *buf)
+{
+	struct sim_vol *v = sim_vol_of(s, o->vol, o->vol_id);
+
+	for (uint32_t i = 0; v && i < o->nblocks; i++) {
+		uint64_t is = sim_block_parse(buf + i * VMS_LB_BYTES, place(s, o->lba + i));
+		uint64_t *was = &v->image[o->lba + i];
+
+		if (is == UINT64_MAX)
+			sim_fail(s, "snapshot %s: lba %llu is torn or foreign", v->name,
+				 (unsigned long long)o->lba + i);
+		else if (*was != SIM_UNSEEN && *was != is)
+			sim_fail(s, "snapshot %s: lba %llu shows value %llu to client %d, it was %llu",
+				 v->name, (unsigned long long)o->lba + i, (unsigned long long)is,
+				 c->idx, (unsigned long long)*was);
+		*was = is;
+	}
+}
+
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 {
 	struct client_op *o = &c->op[m->slot];
@@ -229,6 +287,7 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	sim_mix(s, (uint64_t)st ^ o->lba << 8);
 	bool never = st == VMS_E_BUSY || st == VMS_E_CANCELLED || st == VMS_E_FULL ||
 		     st == VMS_E_RANGE || st == VMS_E_INVAL || st == VMS_E_NOSPC;
+	o->status = st;
 	if (st == 0)
 		s->r->acked++;
 	else if (never)
@@ -241,54 +300,65 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	}
 	switch (o->op) {
 	case VMS_GW_READ:
+		if (!o->check) {
+			if (!st)
+				snap_read(s, c, o, m->buf);
+			break;
+		}
 		for (uint32_t i = 0; i < o->nblocks && st == 0; i++) {
-			uint64_t v = sim_block_parse(m->buf + i * VMS_LB_BYTES, o->lba + i);
-			sim_check_read_value(s->check, o->check_id, i, v);
+			uint64_t v = sim_block_parse(m->buf + i * VMS_LB_BYTES, place(s, o->lba + i));
+			sim_check_read_value(o->check, o->check_id, i, v);
+			if (o->vol)
+				continue;
 			for (unsigned k = 0; k < s->plan.hot_chunks && k < 64; k++)
 				if (s->hot[k] * VMS_CHUNK_BLOCKS == o->lba + i)
 					c->last[k] = v;
 		}
-		sim_check_read_end(s->check, o->check_id, st == 0, s->now_us);
+		sim_check_read_end(o->check, o->check_id, st == 0, s->now_us);
 		break;
 	case VMS_GW_CAW:
 		oc = st == 0 ? SIM_APPLIED
 		     : never || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
-		sim_check_write_end(s->check, o->check_id, oc, s->now_us);
+		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
 		if (st == VMS_E_MISCOMPARE)
 			s->r->acked++;
 		if (st == 0)
-			sim_check_caw(s->check, o->lba, o->old_value, o->value);
+			sim_check_caw(o->check, o->lba, o->old_value, o->value);
 		break;
 	case VMS_GW_WRITE:
 	case VMS_GW_ZERO:
 		oc = st == 0 ? SIM_APPLIED : never ? SIM_NEVER : SIM_MAYBE;
 		/* An error that is neither may still settle later. */
-		sim_check_write_end(s->check, o->check_id, oc, s->now_us);
+		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
 		break;
 	default:
 		break;
 	}
 }
 
-/* Every used block is read once more through each gateway. */
+/* Every used block is read once more through each gateway; snapshots too. */
 void sim_clients_final(struct sim *s)
 {
-	unsigned slot = 0;
+	struct client *c = &s->cl[0];
 	for (unsigned g = 0; g < s->plan.gateways; g++) {
-		struct client *c = &s->cl[0];
+		struct proc *p = &s->p[1 + s->plan.nodes + g];
 		c->gw = (int)g;
-		c->gw_life = s->p[1 + s->plan.nodes + g].life;
+		c->gw_life = p->life;
 		c->session++;
-		for (unsigned i = 0; i < s->plan.hot_chunks; i++) {
-			uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS;
-			uint32_t n = 8 * VMS_CHUNK_BLOCKS;
-			if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
-				n = (uint32_t)(s->plan.vol_bytes / VMS_LB_BYTES - lba);
-			submit(s, c, slot, VMS_GW_READ, lba, n, 0, 0, false);
-			s->final = true;
-			sim_run_until_idle(s, c);
-			if (s->failed)
-				return;
+		for (unsigned vol = 0; vol < SIM_VOLS_MAX; vol++) {
+			if (!sim_vol_ready(s, p, vol))
+				continue;
+			for (unsigned i = 0; i < s->plan.hot_chunks; i++) {
+				uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS;
+				uint32_t n = 8 * VMS_CHUNK_BLOCKS;
+				if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
+					n = (uint32_t)(s->plan.vol_bytes / VMS_LB_BYTES - lba);
+				sim_read(s, c, 0, vol, lba, n);
+				s->final = true;
+				sim_run_until_idle(s, c);
+				if (s->failed)
+					return;
+			}
 		}
 	}
 }

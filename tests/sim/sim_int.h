@@ -4,12 +4,15 @@
 #define SIM_INT_H
 
 #include "tests/sim/sim.h"
+#include "utils/lib/vec.h"
 
 struct sim;
 struct proc;
 
 enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, EV_START,
 	       EV_RESUME, EV_FAULTS, EV_CMD, EV_ANSWER, EV_CLIENT };
+
+#define SIM_VOLS_MAX 10
 struct ev {
 	uint64_t at_us, seq;
 	enum ev_type type;
@@ -39,6 +42,26 @@ struct conn {
 	struct conn *next;
 };
 
+/* A volume or snapshot that initiators see. The first is the one the run began with. */
+struct sim_vol {
+	uint64_t id; /* never used twice; 0: free */
+	bool snap;
+	bool want;	/* gateways are to have it open */
+	bool checking;	/* read as a whole before it is deleted, or after it was made */
+	char name[240];
+	struct sim_check *check; /* of its history; snapshots: of the volume's */
+	/* snapshots */
+	uint64_t *image; /* by logical block, SIM_UNSEEN until it was read */
+	uint64_t branch, gen, begin_us, end_us;
+	bool read; /* wholly */
+};
+/* What is left of a snapshot when it is deleted, to be judged at the end. */
+struct sim_cut {
+	struct sim_check *check;
+	uint64_t *image;
+	uint64_t begin_us, end_us;
+};
+
 struct sim_cmd { /* a command inside a gateway */
 	struct vms_gw_cmd cmd;
 	struct vms_iov iov;
@@ -46,6 +69,8 @@ struct sim_cmd { /* a command inside a gateway */
 	int client;
 	uint32_t session;
 	uint32_t slot; /* client's slot */
+	unsigned vol;
+	uint64_t vol_id;
 	bool submitted, aborting;
 	struct sim_cmd *next; /* in proc->cmdq or proc->live */
 };
@@ -76,8 +101,13 @@ struct proc {
 	/* gateway */
 	struct vms_gw *gw;
 	struct vms_gw_update gup;
-	struct vms_gw_vol *vol;
-	bool vol_ready, vol_asked, dropped;
+	struct {
+		struct vms_gw_vol *h;
+		uint64_t id; /* of the sim_vol it is */
+		bool asked, ready;
+		uint64_t again_us;
+	} vol[SIM_VOLS_MAX];
+	bool dropped;
 	uint64_t gconn[SIM_NODES_MAX + 1]; /* by node id */
 	struct sim_cmd *cmdq, **cmdq_tail;
 	struct sim_cmd *live;
@@ -94,8 +124,12 @@ struct client_op {
 	uint64_t lba;
 	uint32_t nblocks;
 	uint64_t value, old_value;
+	struct sim_check *check;
 	uint32_t check_id;
+	unsigned vol;
+	uint64_t vol_id;
 	uint64_t start_us;
+	int status; /* of the last answer */
 };
 #define SIM_DEPTH_MAX 8
 struct client {
@@ -109,7 +143,10 @@ struct client {
 	uint64_t last[64]; /* values seen lately, by hot place: for COMPARE AND WRITE */
 	char port[64];
 	/* ops of unknown outcome whose window is still open */
-	uint32_t *maybe;
+	struct sim_maybe {
+		struct sim_check *check;
+		uint32_t id;
+	} *maybe;
 	unsigned nmaybe, maybe_room;
 };
 
@@ -126,8 +163,12 @@ struct sim {
 	struct conn *conns;
 	uint64_t next_conn;
 	uint64_t blocked_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
-	struct client cl[SIM_CLIENTS_MAX];
-	struct sim_check *check;
+	struct client cl[SIM_CLIENTS_MAX + 1]; /* the last reads whole snapshots */
+	struct sim_vol vol[SIM_VOLS_MAX];
+	uint64_t next_vol, lineage;
+	VMS_VEC(struct sim_check *) checks; /* all histories there were */
+	VMS_VEC(struct sim_cut) cuts;
+	struct sim_admin *admin;
 	uint64_t next_value;
 	bool faults, stopping, failed, final;
 	uint64_t hash;
@@ -163,13 +204,31 @@ void sim_proc_turn(struct sim *s, struct proc *p);
 void sim_proc_input(struct proc *p, struct input in);
 void sim_proc_free(struct proc *p);
 
+/* sim_admin.c: what people do with the tools, and how a snapshot is made */
+void sim_admin_start(struct sim *s, struct proc *p);
+void sim_admin_turn(struct sim *s, struct proc *p);
+void sim_admin_stop(struct sim *s, struct proc *p);
+bool sim_admin_input(struct proc *p, uint64_t conn, bool up, bool down, const struct vms_msg *m);
+bool sim_admin_idle(const struct sim *s); /* no job under way */
+bool sim_admin_empty(struct sim *s);	  /* deletes everything; true: done */
+struct sim_check *sim_check_add(struct sim *s);
+bool sim_vol_open_anywhere(const struct sim *s, unsigned vol);
+
 /* sim_client.c */
+struct sim_vol *sim_vol_of(struct sim *s, unsigned vol, uint64_t id); /* NULL: gone */
+void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint64_t lba,
+	      uint32_t nblocks);
 void sim_client_step(struct sim *s, struct client *c);
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *cmd);
 void sim_client_lost(struct sim *s, struct client *c, const char *why);
 void sim_clients_final(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
 
+static inline bool sim_vol_ready(const struct sim *s, const struct proc *gw, unsigned vol)
+{
+	return gw->vol[vol].ready && gw->vol[vol].id == s->vol[vol].id && s->vol[vol].id;
+}
+#define SIM_AUDITOR SIM_CLIENTS_MAX
 static inline struct proc *sim_node_proc(struct sim *s, uint32_t node_id)
 {
 	return node_id >= 1 && node_id <= s->plan.nodes ? &s->p[node_id] : 0;

@@ -40,12 +40,15 @@ static void cat_try(struct proc *p)
 }
 static void cat_hello(struct proc *p)
 {
-	struct vms_hello h = {.role = p->kind == SIM_NODE ? VMS_ROLE_NODE : VMS_ROLE_GATEWAY,
+	struct vms_hello h = {.role = p->kind == SIM_NODE      ? VMS_ROLE_NODE
+				      : p->kind == SIM_ADMIN ? VMS_ROLE_TOOL
+							     : VMS_ROLE_GATEWAY,
 			      .version_min = 1,
 			      .version_max = 1};
 	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
 	struct vms_msg m = {.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE};
-	snprintf(h.name, sizeof(h.name), "%s%u", p->kind == SIM_NODE ? "n" : "g", p->idx);
+	snprintf(h.name, sizeof(h.name), "%s%u",
+		 p->kind == SIM_NODE ? "n" : p->kind == SIM_ADMIN ? "a" : "g", p->idx);
 	memcpy(h.cluster_uuid, p->s->uuid, 16);
 	m.sender = gw_sender(p);
 	m.body_bytes = vms_hello_encode(body, &h);
@@ -134,14 +137,17 @@ static void g_drop(void *ctx, const char *why)
 static void g_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, const char *text)
 {
 	struct proc *p = proc_of(ctx);
+	unsigned i = (unsigned)(uintptr_t)arg;
 	if (status) {
-		sim_note(p->s, "gateway %u: open of the volume failed: %s", p->idx, text ? text : "");
-		p->vol_asked = false; /* again */
-		p->vol = NULL;
+		sim_note(p->s, "gateway %u: open of volume %u failed: %s", p->idx, i, text ? text : "");
+		p->vol[i].asked = false; /* again */
+		p->vol[i].h = NULL;
+		p->vol[i].again_us = p->s->now_us + 100000;
 		return;
 	}
-	p->vol = vol;
-	p->vol_ready = true;
+	sim_note(p->s, "gateway %u: volume %u (%s) is open", p->idx, i, p->s->vol[i].name);
+	p->vol[i].h = vol;
+	p->vol[i].ready = true;
 }
 static void g_changed(void *ctx, struct vms_gw_vol *vol)
 {
@@ -205,7 +211,9 @@ void sim_proc_start(struct sim *s, struct proc *p)
 	}
 	struct vms_cat_client_sink cs = {p, cat_send};
 	p->cc = vms_cat_client_new(&cs, 5000);
-	if (p->kind == SIM_NODE) {
+	if (p->kind == SIM_ADMIN) {
+		sim_admin_start(s, p);
+	} else if (p->kind == SIM_NODE) {
 		struct vms_node_conf c;
 		node_conf(p, &c);
 		if (!p->disk) {
@@ -247,8 +255,8 @@ void sim_proc_start(struct sim *s, struct proc *p)
 		p->gup = (struct vms_gw_update){p,	    g_send,   n_connect, g_disconnect, g_complete,
 						g_drop,	    g_opened, g_changed, n_deadline,   any_fatal,
 						any_log};
-		p->vol = NULL;
-		p->vol_ready = p->vol_asked = p->dropped = false;
+		memset(p->vol, 0, sizeof(p->vol));
+		p->dropped = false;
 		p->cmdq = NULL;
 		p->cmdq_tail = &p->cmdq;
 		p->live = p->ended = NULL;
@@ -286,6 +294,8 @@ static void proc_stop(struct proc *p)
 	if (p->gw)
 		vms_gw_free(p->gw);
 	p->gw = NULL;
+	if (p->kind == SIM_ADMIN)
+		sim_admin_stop(p->s, p);
 	cmds_free(p->cmdq);
 	cmds_free(p->live);
 	cmds_free(p->ended);
@@ -303,7 +313,7 @@ void sim_proc_crash(struct sim *s, struct proc *p, bool power)
 {
 	p->up = false;
 	p->paused = false;
-	p->vol_ready = false;
+	memset(p->vol, 0, sizeof(p->vol));
 	sim_conns_die(s, p);
 	proc_stop(p);
 	if (p->disk)
@@ -453,19 +463,43 @@ static void drop_initiators(struct sim *s, struct proc *p)
 			m->aborting = true;
 			vms_gw_abort(p->gw, &m->cmd);
 		}
-	for (unsigned i = 0; i < s->plan.clients; i++)
-		if (s->cl[i].gw == (int)p->idx)
+	for (unsigned i = 0; i <= SIM_AUDITOR; i++)
+		if (s->cl[i].gw == (int)p->idx && (i < s->plan.clients || i == SIM_AUDITOR))
 			sim_client_lost(s, &s->cl[i], "dropped by the gateway");
+}
+
+/* Opens what is to be open, closes what is not, once its commands have ended. */
+static void gw_volumes(struct sim *s, struct proc *p)
+{
+	if (!vms_gw_ready(p->gw))
+		return;
+	for (unsigned i = 0; i < SIM_VOLS_MAX; i++) {
+		struct sim_vol *v = &s->vol[i];
+		bool want = v->id && v->want, busy = false;
+		if (p->vol[i].ready && (!want || p->vol[i].id != v->id)) {
+			for (struct sim_cmd *m = p->live; m; m = m->next)
+				busy |= m->vol == i;
+			if (busy)
+				continue;
+			sim_note(s, "gateway %u: closes volume %u", p->idx, i);
+			vms_gw_vol_close(p->gw, p->vol[i].h);
+			memset(&p->vol[i], 0, sizeof(p->vol[i]));
+		}
+		if (want && !p->vol[i].asked && s->now_us >= p->vol[i].again_us) {
+			struct vms_errmsg msg;
+			struct vms_gw_vol *h = NULL;
+			p->vol[i].id = v->id;
+			p->vol[i].again_us = s->now_us + 100000;
+			p->vol[i].asked = vms_gw_vol_open(p->gw, v->name, i ? 0 : s->plan.vol_bytes,
+							  s->plan.ack, (void *)(uintptr_t)i, &h,
+							  &msg) == 0;
+		}
+	}
 }
 
 static void gw_turn(struct sim *s, struct proc *p)
 {
-	if (!p->vol_asked && vms_gw_ready(p->gw)) {
-		struct vms_errmsg msg;
-		struct vms_gw_vol *vol = NULL;
-		p->vol_asked = vms_gw_vol_open(p->gw, "disk", s->plan.vol_bytes, s->plan.ack, NULL,
-					       &vol, &msg) == 0;
-	}
+	gw_volumes(s, p);
 	if (p->dropped)
 		drop_initiators(s, p);
 	vms_gw_turn_begin(p->gw, sim_now_ms(p));
@@ -476,13 +510,14 @@ static void gw_turn(struct sim *s, struct proc *p)
 		p->cmdq = m->next;
 		if (!p->cmdq)
 			p->cmdq_tail = &p->cmdq;
-		if (!p->vol_ready || s->cl[m->client].session != m->session) {
+		if (!sim_vol_ready(s, p, m->vol) || s->vol[m->vol].id != m->vol_id ||
+		    !s->vol[m->vol].want || s->cl[m->client].session != m->session) {
 			m->cmd.status = VMS_E_BUSY;
 			m->next = p->ended;
 			p->ended = m;
 			continue;
 		}
-		m->cmd.vol = p->vol;
+		m->cmd.vol = p->vol[m->vol].h;
 		m->submitted = true;
 		m->next = p->live;
 		p->live = m;
@@ -528,6 +563,10 @@ void sim_proc_turn(struct sim *s, struct proc *p)
 		} else if (!cat_input(p, &in[i], &m)) {
 			if (p->kind == SIM_NODE)
 				node_input(p, &in[i], &m);
+			else if (p->kind == SIM_ADMIN)
+				sim_admin_input(p, in[i].conn, in[i].type == IN_UP,
+						in[i].type == IN_DOWN,
+						in[i].type == IN_MSG ? &m : NULL);
 			else
 				gw_input(p, &in[i], &m);
 		}
@@ -541,7 +580,9 @@ void sim_proc_turn(struct sim *s, struct proc *p)
 		vms_cat_server_timer(p->server, now_ms);
 	} else {
 		vms_cat_client_timer(p->cc, now_ms);
-		if (p->kind == SIM_NODE) {
+		if (p->kind == SIM_ADMIN) {
+			sim_admin_turn(s, p);
+		} else if (p->kind == SIM_NODE) {
 			struct vms_node_event ev = {.type = VMS_NEV_TIMER, .now_ms = now_ms};
 			vms_node_step(p->node, &ev);
 			vms_node_turn_end(p->node, now_ms);

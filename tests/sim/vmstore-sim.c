@@ -29,6 +29,7 @@ static const char usage[] =
 
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
+	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
 };
 
 static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
@@ -53,6 +54,11 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->unknown += r.unknown;
 		t->busy += r.busy;
 		t->virtual_ms += r.virtual_ms;
+		t->snaps += r.snaps;
+		t->snap_tries += r.snap_tries;
+		t->clones += r.clones;
+		t->rollbacks += r.rollbacks;
+		t->deleted += r.deleted;
 		if (c.verbose)
 			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u crashes, "
 			       "%u pauses, %u cuts, %.1f s virtual, %llu container bytes, trace %016llx\n",
@@ -192,8 +198,17 @@ int main(int argc, char **argv)
 		sum.unknown += t.unknown;
 		sum.busy += t.busy;
 		sum.virtual_ms += t.virtual_ms;
+		sum.snaps += t.snaps;
+		sum.snap_tries += t.snap_tries;
+		sum.clones += t.clones;
+		sum.rollbacks += t.rollbacks;
+		sum.deleted += t.deleted;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
+	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted\n",
+	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
+	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
+	       (unsigned long long)sum.deleted);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
 	       "%.0f s virtual in %.1f s\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,

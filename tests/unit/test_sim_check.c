@@ -142,6 +142,104 @@ static void test_two_caw_on_one_value(void)
 	CU_ASSERT_FALSE(end());
 }
 
+/* A write of one block: invoked, and ended. */
+static void at(uint64_t lba, uint64_t value, uint64_t inv, enum sim_outcome o, uint64_t resp)
+{
+	sim_check_write_end(c, sim_check_invoke(c, true, lba, 1, value, inv), o, resp);
+}
+
+/* A snapshot between 100 and 200 that shows these values of blocks 0 and 1. */
+static bool cut(uint64_t zero, uint64_t one)
+{
+	uint64_t image[8];
+	char why[256];
+
+	for (unsigned i = 0; i < 8; i++)
+		image[i] = SIM_UNSEEN;
+	image[0] = zero;
+	image[1] = one;
+	return sim_check_cut(c, image, 100, 200, why, sizeof(why));
+}
+
+static void cut_holds_what_was_acknowledged_before(void)
+{
+	begin();
+	at(0, 1, 10, SIM_APPLIED, 20);
+	at(1, 2, 30, SIM_APPLIED, 40);
+	CU_ASSERT_TRUE(cut(1, 2));
+	CU_ASSERT_FALSE(cut(1, 0)); /* 2 is missing */
+	CU_ASSERT_FALSE(cut(0, 2));
+	CU_ASSERT_FALSE(cut(9, 2)); /* never written */
+	sim_check_free(c);
+}
+
+static void cut_holds_causes_of_what_it_holds(void)
+{
+	begin();
+	/* both while it was made: 2 was seen before 3 began */
+	at(0, 1, 10, SIM_APPLIED, 20);
+	at(0, 2, 110, SIM_APPLIED, 120);
+	at(1, 3, 130, SIM_APPLIED, 140);
+	CU_ASSERT_TRUE(cut(1, 0));
+	CU_ASSERT_TRUE(cut(2, 0));
+	CU_ASSERT_TRUE(cut(2, 3));
+	CU_ASSERT_FALSE(cut(1, 3)); /* the effect without its cause */
+	sim_check_free(c);
+	/* of those that overlapped either may be there alone */
+	begin();
+	at(0, 2, 110, SIM_APPLIED, 135);
+	at(1, 3, 130, SIM_APPLIED, 140);
+	CU_ASSERT_TRUE(cut(0, 3));
+	CU_ASSERT_TRUE(cut(2, 0));
+	sim_check_free(c);
+	/* one that may have been applied is nobody's cause */
+	begin();
+	at(0, 2, 110, SIM_MAYBE, 120);
+	at(1, 3, 130, SIM_APPLIED, 140);
+	CU_ASSERT_TRUE(cut(0, 3));
+	sim_check_free(c);
+}
+
+static void cut_holds_nothing_from_behind_it(void)
+{
+	begin();
+	at(0, 1, 210, SIM_APPLIED, 220);
+	CU_ASSERT_TRUE(cut(0, 0));
+	CU_ASSERT_FALSE(cut(1, 0));
+	sim_check_free(c);
+	begin();
+	at(0, 1, 110, SIM_NEVER, 120);
+	CU_ASSERT_FALSE(cut(1, 0));
+	sim_check_free(c);
+}
+
+static void cut_with_zeroing(void)
+{
+	begin();
+	at(0, 1, 10, SIM_APPLIED, 20);
+	at(0, 0, 30, SIM_APPLIED, 40);
+	CU_ASSERT_TRUE(cut(0, 0));
+	CU_ASSERT_FALSE(cut(1, 0)); /* zeroed before */
+	at(0, 2, 50, SIM_APPLIED, 60);
+	CU_ASSERT_FALSE(cut(0, 0)); /* the zeros were overwritten before */
+	CU_ASSERT_TRUE(cut(2, 0));
+	sim_check_free(c);
+}
+
+static void history_that_begins_with_something(void)
+{
+	begin();
+	sim_check_initial(c, 3, 7);
+	r(7, 10, 20);
+	w(8, 30, SIM_APPLIED, 40);
+	r(8, 50, 60);
+	CU_ASSERT_TRUE(end());
+	begin();
+	sim_check_initial(c, 3, 7);
+	r(0, 10, 20);
+	CU_ASSERT_FALSE(end());
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_plain_sequence_is_legal),
 	VMS_TEST(test_concurrent_writes_either_order),
@@ -155,5 +253,10 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_torn_and_foreign_are_found),
 	VMS_TEST(test_zeroing),
 	VMS_TEST(test_two_caw_on_one_value),
+	VMS_TEST(cut_holds_what_was_acknowledged_before),
+	VMS_TEST(cut_holds_causes_of_what_it_holds),
+	VMS_TEST(cut_holds_nothing_from_behind_it),
+	VMS_TEST(cut_with_zeroing),
+	VMS_TEST(history_that_begins_with_something),
 };
 VMS_TEST_MAIN("sim_check", tests)

@@ -1,0 +1,1195 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What people do with the tools, as one process that never crashes but whose jobs
+ * die: snapshots through the barrier of doc/architecture.md, clones, rollback,
+ * deletion; and the reading of whole snapshots by the auditor. One job at a time, each a
+ * chain of steps; a step asks the catalog or the nodes once and goes on with the answer.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/sim/sim_int.h"
+#include "utils/lib/assert.h"
+
+#define STOP_US	   900000u
+#define FLOOR_US   5000000u
+#define RELEASE_US 3000000u
+#define OLD_US	   10000000u
+#define POLL_US	   20000u
+#define AUDIT_US   5000000u
+
+enum step {
+	IDLE,
+	SNAP_GET, SNAP_INTENT, SNAP_OPENS, SNAP_STOPPED, SNAP_FLOOR, SNAP_RELEASE, SNAP_RELEASED,
+	SNAP_COMPLETE, SNAP_CHECK, SNAP_READ,
+	DROP_GET, DROP_SNAPS, DROP_ACKS, DROP_TXN,
+	CLONE_SNAP, CLONE_BRANCH, CLONE_CLUSTER, CLONE_TXN, CLONE_CHECK, CLONE_FLOOR,
+	BACK_CLOSE, BACK_GET, BACK_SNAP, BACK_BRANCH, BACK_CLUSTER, BACK_TXN, BACK_FLOOR_OLD,
+	BACK_FLOOR_NEW, BACK_FINISH, BACK_CHECK,
+	DELS_READ, DELS_CLOSE, DELS_GET, DELS_TXN,
+	DELV_CLOSE, DELV_GET, DELV_BRANCH, DELV_TXN,
+	EMPTY_SNAPS, EMPTY_VOLUMES, EMPTY_BRANCHES, EMPTY_TXN, EMPTY_DONE,
+};
+
+struct kv {
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	char *val;
+	uint64_t mod;
+};
+struct sim_admin {
+	struct proc *p;
+	enum step step;
+	bool asked, answered;
+	int status;
+	VMS_VEC(struct kv) kv; /* the answer */
+	uint64_t again_us;     /* not before */
+	uint64_t next_job_us, since_us;
+	unsigned nsnaps, nclones;
+	/* of the job */
+	unsigned vol;	  /* snapshot or clone it is about */
+	uint64_t vol_id;
+	struct vms_cat_volume v;
+	uint64_t vrev;
+	struct vms_cat_snap s;
+	uint64_t srev;
+	struct vms_cat_branch b, parent;
+	struct vms_cat_cluster cl;
+	uint64_t clrev, brev;
+	uint32_t gw[32]; /* that have the volume open */
+	unsigned ngw;
+	uint64_t begin_us, end_us;
+	uint64_t seen_barrier, seen_us; /* the barrier met when it was somebody else's */
+	VMS_VEC(struct kv) doomed; /* keys to be deleted or branches to die */
+	/* nodes */
+	uint64_t conn[SIM_NODES_MAX + 1];
+	bool up[SIM_NODES_MAX + 1], floored[SIM_NODES_MAX + 1];
+	uint64_t req[SIM_NODES_MAX + 1], next_req;
+	/* auditor */
+	unsigned at;
+	bool reading;
+};
+
+/* ---- catalog ---- */
+
+static void kv_clear(struct sim_admin *a)
+{
+	for (size_t i = 0; i < a->kv.n; i++)
+		free(a->kv.d[i].val);
+	a->kv.n = 0;
+}
+static void doomed_clear(struct sim_admin *a)
+{
+	for (size_t i = 0; i < a->doomed.n; i++)
+		free(a->doomed.d[i].val);
+	a->doomed.n = 0;
+}
+static void on_reply(void *arg, const struct vms_cat_reply *r)
+{
+	struct sim_admin *a = arg;
+
+	a->answered = true;
+	a->status = r->status;
+	for (unsigned i = 0; i < r->nkv && !r->status; i++) {
+		struct kv *k = VMS_VEC_ADD(&a->kv);
+
+		snprintf(k->key, sizeof(k->key), "%s", r->kv[i].key);
+		k->val = r->kv[i].val ? strdup(r->kv[i].val) : NULL;
+		k->mod = r->kv[i].mod_revision;
+	}
+	sim_wake(a->p, 1);
+}
+static struct vms_catalog *ask(struct sim_admin *a)
+{
+	kv_clear(a);
+	a->asked = true;
+	a->answered = false;
+	return vms_cat_client_catalog(a->p->cc);
+}
+static void get(struct sim_admin *a, const char *key)
+{
+	struct vms_catalog *c = ask(a);
+
+	c->ops->get(c, key, on_reply, a);
+}
+static void range(struct sim_admin *a, const char *prefix)
+{
+	struct vms_catalog *c = ask(a);
+
+	c->ops->range(c, prefix, NULL, on_reply, a);
+}
+static void txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
+		const struct vms_cat_op *op, unsigned no)
+{
+	struct vms_catalog *c = ask(a);
+
+	c->ops->txn(c, cmp, nc, op, no, on_reply, a);
+}
+static struct vms_cat_kv kv_of(const struct sim_admin *a, size_t i)
+{
+	return (struct vms_cat_kv){a->kv.d[i].key, a->kv.d[i].val,
+				   (uint32_t)strlen(a->kv.d[i].val), a->kv.d[i].mod, 1};
+}
+
+/* ---- steps ---- */
+
+static void go(struct sim_admin *a, enum step step)
+{
+	a->step = step;
+	a->asked = false;
+	a->again_us = 0;
+	a->since_us = a->p->s->now_us;
+	memset(a->floored, 0, sizeof(a->floored));
+	memset(a->req, 0, sizeof(a->req));
+	sim_wake(a->p, 1);
+}
+static void job_end(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+
+	a->next_job_us = s->now_us + vms_rng_below(&s->rng, s->plan.admin_us);
+	go(a, IDLE);
+}
+/* The same step again, later. */
+static void later(struct sim_admin *a, uint64_t us)
+{
+	a->asked = false;
+	a->again_us = a->p->s->now_us + us;
+	sim_wake(a->p, us);
+}
+static struct sim_vol *vol_of_job(struct sim_admin *a)
+{
+	return sim_vol_of(a->p->s, a->vol, a->vol_id);
+}
+bool sim_vol_open_anywhere(const struct sim *s, unsigned vol)
+{
+	for (unsigned i = 0; i < s->plan.gateways; i++)
+		if (s->p[1 + s->plan.nodes + i].vol[vol].asked)
+			return true;
+	return false;
+}
+static struct sim_vol *vol_free(struct sim *s)
+{
+	for (unsigned i = 1; i < SIM_VOLS_MAX; i++)
+		if (!s->vol[i].id && !sim_vol_open_anywhere(s, i))
+			return &s->vol[i];
+	return NULL;
+}
+struct sim_check *sim_check_add(struct sim *s)
+{
+	struct sim_check *c = sim_check_new(s->plan.vol_bytes / VMS_LB_BYTES);
+
+	VMS_VEC_PUSH(&s->checks, c);
+	return c;
+}
+/* A history that begins with what the snapshot shows. */
+static struct sim_check *check_from(struct sim *s, const struct sim_vol *snap)
+{
+	struct sim_check *c = sim_check_add(s);
+
+	for (uint64_t i = 0; i < s->plan.vol_bytes / VMS_LB_BYTES; i++)
+		if (snap->image[i] != SIM_UNSEEN)
+			sim_check_initial(c, i, snap->image[i]);
+	return c;
+}
+static void vol_drop(struct sim *s, struct sim_vol *v)
+{
+	if (v->snap) {
+		struct sim_cut *c = VMS_VEC_ADD(&s->cuts);
+
+		*c = (struct sim_cut){v->check, v->image, v->begin_us, v->end_us};
+	}
+	memset(v, 0, sizeof(*v));
+}
+
+/* ---- nodes ---- */
+
+static void node_hello(struct sim_admin *a, uint64_t conn)
+{
+	struct vms_hello h = {.role = VMS_ROLE_TOOL, .version_min = 1, .version_max = 1};
+	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
+	struct vms_msg m = {.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE};
+
+	snprintf(h.name, sizeof(h.name), "admin");
+	memcpy(h.cluster_uuid, a->p->s->uuid, 16);
+	m.body_bytes = vms_hello_encode(body, &h);
+	m.body = body;
+	sim_send(a->p->s, a->p, conn, &m);
+}
+
+bool sim_admin_input(struct proc *p, uint64_t conn, bool up, bool down, const struct vms_msg *m)
+{
+	struct sim_admin *a = p->s->admin;
+
+	for (unsigned n = 1; n <= p->s->plan.nodes; n++) {
+		if (a->conn[n] != conn)
+			continue;
+		if (up)
+			node_hello(a, conn);
+		if (down) {
+			a->conn[n] = 0;
+			a->up[n] = false;
+			a->req[n] = 0;
+		}
+		if (m && m->type == VMS_MSG_HELLO && m->flags & VMS_F_REPLY)
+			a->up[n] = m->status == 0;
+		if (m && m->type == VMS_MSG_FLOOR && m->flags & VMS_F_REPLY &&
+		    m->req_id == a->req[n]) {
+			a->req[n] = 0;
+			a->floored[n] = m->status == 0;
+		}
+		return true;
+	}
+	return false;
+}
+
+/* FLOOR with the volume's numbers at every node; true: all have answered. */
+static bool floors(struct sim_admin *a, uint64_t branch)
+{
+	struct sim *s = a->p->s;
+	bool all = true;
+
+	for (unsigned n = 1; n <= s->plan.nodes; n++) {
+		struct vms_msg m = {.type = VMS_MSG_FLOOR,
+				    .flags = VMS_F_FUA,
+				    .partition = VMS_PART_NONE,
+				    .branch = branch,
+				    .snap_gen = a->v.snap_gen,
+				    .lun_fence = a->v.lun_fence};
+
+		if (a->floored[n])
+			continue;
+		all = false;
+		if (!a->conn[n]) {
+			a->conn[n] = sim_connect(s, a->p, &s->p[n]);
+		} else if (a->up[n] && !a->req[n]) {
+			a->req[n] = m.req_id = ++a->next_req + 1;
+			sim_send(s, a->p, a->conn[n], &m);
+		}
+	}
+	if (!all)
+		later(a, POLL_US);
+	return all;
+}
+
+/* ---- auditor ---- */
+
+/* Every used block of snapshot v, through whatever gateway has it; true: done. What
+ * is read is compared as the answers come in. */
+static bool audit(struct sim_admin *a, struct sim_vol *v)
+{
+	struct sim *s = a->p->s;
+	struct client *c = &s->cl[SIM_AUDITOR];
+	struct client_op *o = &c->op[0];
+
+	if (o->used && s->now_us - o->start_us > AUDIT_US) {
+		o->used = false;
+		o->status = VMS_E_TIMEOUT;
+		c->session++;
+		c->gw = -1;
+	}
+	if (o->used) {
+		later(a, 2000);
+		return false;
+	}
+	if (a->reading && o->status == 0)
+		a->at++;
+	a->reading = false;
+	if (a->at >= s->plan.hot_chunks) {
+		c->gw = -1;
+		return true;
+	}
+	if (c->gw < 0 || !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)c->gw], a->vol)) {
+		unsigned g = (unsigned)vms_rng_below(&s->rng, s->plan.gateways);
+
+		c->gw = sim_vol_ready(s, &s->p[1 + s->plan.nodes + g], a->vol) ? (int)g : -1;
+		c->session++;
+	}
+	if (c->gw >= 0) {
+		uint64_t lba = s->hot[a->at] * VMS_CHUNK_BLOCKS, n = 8 * VMS_CHUNK_BLOCKS;
+
+		if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
+			n = s->plan.vol_bytes / VMS_LB_BYTES - lba;
+		o->status = VMS_E_TIMEOUT;
+		sim_read(s, c, 0, (unsigned)(v - s->vol), lba, (uint32_t)n);
+		a->reading = true;
+	}
+	later(a, c->gw >= 0 ? 2000 : 100000);
+	return false;
+}
+
+/* ---- jobs ---- */
+
+static void job_pick(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
+	unsigned i = (unsigned)vms_rng_below(&s->rng, SIM_VOLS_MAX);
+	struct sim_vol *v = &s->vol[i];
+
+	if (!s->vol[0].id || s->stopping || s->now_us < a->next_job_us)
+		return;
+	a->at = 0;
+	a->reading = false;
+	if (d < 50) {
+		if (vol_free(s))
+			go(a, SNAP_GET);
+		return;
+	}
+	if (!i || !v->id)
+		return;
+	a->vol = i;
+	a->vol_id = v->id;
+	if (!v->snap) {
+		if (d < 70) {
+			v->want = false;
+			go(a, DELV_CLOSE);
+		}
+	} else if (!v->read) {
+		return;
+	} else if (d < 75) {
+		if (vol_free(s))
+			go(a, CLONE_SNAP);
+	} else if (d < 85) {
+		s->vol[0].want = false;
+		go(a, BACK_CLOSE);
+	} else {
+		go(a, DELS_READ);
+	}
+}
+
+static void snap_put(struct sim_admin *a, uint8_t barrier, uint8_t state, bool acks)
+{
+	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[40] = {{vk, a->vrev}, {sk, a->srev}};
+	struct vms_cat_op op[40] = {{vk, NULL, 0}, {sk, NULL, 0}};
+	unsigned nc = state ? 2 : 1, no = nc;
+
+	vms_cat_key_volume(vk, a->v.name, NULL);
+	vms_cat_key_snap(sk, a->s.volume, a->s.name, NULL);
+	a->v.barrier = barrier;
+	a->s.state = state;
+	op[0].val = vms_cat_volume_encode(&a->v);
+	if (state)
+		op[1].val = vms_cat_snap_encode(&a->s);
+	for (size_t i = 0; acks && i < a->doomed.n && nc < 40; i++) {
+		cmp[nc++] = (struct vms_cat_cmp){a->doomed.d[i].key, a->doomed.d[i].mod};
+		op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
+	}
+	txn(a, cmp, nc, op, no);
+	free((char *)op[0].val);
+	if (state)
+		free((char *)op[1].val);
+}
+
+/* How many of those asked have acknowledged with at least this state; -1: a veto. */
+static int acks(struct sim_admin *a, uint8_t state)
+{
+	int n = 0;
+
+	doomed_clear(a);
+	for (size_t i = 0; i < a->kv.n; i++) {
+		struct vms_cat_kv kv = kv_of(a, i);
+		struct vms_cat_ack ack;
+
+		if (vms_cat_ack_decode(&kv, &ack, NULL) || ack.barrier_id != a->v.barrier_id)
+			continue;
+		for (unsigned k = 0; k < a->ngw; k++) {
+			if (a->gw[k] != ack.gateway)
+				continue;
+			if (ack.state == VMS_ACK_VETO)
+				return -1;
+			n += ack.state >= state;
+			struct kv *d = VMS_VEC_ADD(&a->doomed);
+
+			snprintf(d->key, sizeof(d->key), "%s", kv.key);
+			d->mod = kv.mod_revision;
+		}
+	}
+	return n;
+}
+
+static void volume_get(struct sim_admin *a, const char *name)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	vms_cat_key_volume(key, name, NULL);
+	get(a, key);
+}
+/* false: not there. */
+static bool volume_got(struct sim_admin *a)
+{
+	struct vms_cat_kv kv;
+
+	if (!a->kv.n)
+		return false;
+	kv = kv_of(a, 0);
+	a->vrev = kv.mod_revision;
+	return vms_cat_volume_decode(&kv, &a->v, NULL) == 0;
+}
+static void ack_prefix(struct sim_admin *a, char *out)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "ack/%016" PRIx64 "/", a->v.id);
+}
+
+static void snap_done(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	struct sim_vol *v = vol_free(s);
+	uint64_t n = s->plan.vol_bytes / VMS_LB_BYTES;
+
+	s->r->snaps++;
+	sim_note(s, "admin: %s@%s is complete, number %" PRIu64 ", branch %" PRIu64, a->s.volume,
+		 a->s.name, a->s.snap_gen, a->s.branch);
+	if (!v) {
+		job_end(a);
+		return;
+	}
+	*v = (struct sim_vol){.id = ++s->next_vol, .snap = true, .want = true,
+			      .check = s->vol[0].check, .branch = a->s.branch,
+			      .gen = a->s.snap_gen, .begin_us = a->begin_us, .end_us = a->end_us};
+	snprintf(v->name, sizeof(v->name), "%s@%s", a->s.volume, a->s.name);
+	v->image = malloc(n * sizeof(*v->image));
+	for (uint64_t i = 0; i < n; i++)
+		v->image[i] = SIM_UNSEEN;
+	a->vol = (unsigned)(v - s->vol);
+	a->vol_id = v->id;
+	a->at = 0;
+	a->reading = false;
+	go(a, SNAP_READ);
+}
+
+/* One step of the making of a snapshot. */
+static void snap_step(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	int n;
+
+	if (a->step != SNAP_GET && a->step != SNAP_READ && a->step != SNAP_CHECK && s->faults &&
+	    !a->asked && !a->again_us && vms_rng_chance(&s->rng, s->plan.admin_dies)) {
+		sim_note(s, "admin: the coordinator of %s dies (step %d)", a->s.name, a->step);
+		s->r->deaths++;
+		job_end(a);
+		return;
+	}
+	switch (a->step) {
+	case SNAP_GET:
+		if (!a->asked) {
+			volume_get(a, s->vol[0].name);
+			return;
+		}
+		if (a->status || !volume_got(a)) {
+			job_end(a);
+			return;
+		}
+		if (a->v.barrier) {
+			if (a->seen_barrier != a->v.barrier_id)
+				a->seen_us = s->now_us;
+			a->seen_barrier = a->v.barrier_id;
+			if (s->now_us - a->seen_us > OLD_US)
+				go(a, DROP_GET);
+			else
+				later(a, 200000);
+			return;
+		}
+		s->r->snap_tries++;
+		memset(&a->s, 0, sizeof(a->s));
+		a->s.id = a->v.id;
+		a->s.branch = a->v.branch;
+		a->s.snap_gen = a->v.snap_gen++;
+		a->v.barrier_id = a->v.snap_gen;
+		a->s.size_bytes = a->v.size_bytes;
+		vms_rng_fill(&s->rng, a->s.uuid, 16);
+		snprintf(a->s.volume, sizeof(a->s.volume), "%s", a->v.name);
+		snprintf(a->s.name, sizeof(a->s.name), "s%u", ++a->nsnaps);
+		a->srev = 0;
+		a->begin_us = s->now_us;
+		/* some learn of it late: what do the others do meanwhile? */
+		for (unsigned i = 1; i <= s->plan.nodes + s->plan.gateways && s->faults; i++)
+			if (vms_rng_chance(&s->rng, s->plan.late_news))
+				s->blocked_until[0][i] =
+					s->now_us + vms_rng_below(&s->rng, STOP_US);
+		go(a, SNAP_INTENT);
+		return;
+	case SNAP_INTENT:
+		if (!a->asked) {
+			snap_put(a, VMS_BARRIER_STOP, VMS_SNAP_CREATING, false);
+			return;
+		}
+		if (a->status) { /* refused, or not known: then somebody will find it */
+			job_end(a);
+			return;
+		}
+		go(a, SNAP_OPENS);
+		return;
+	case SNAP_OPENS:
+		if (!a->asked) {
+			snprintf(key, sizeof(key), "open/%016" PRIx64 "/", a->v.id);
+			range(a, key);
+			return;
+		}
+		if (a->status) {
+			go(a, DROP_GET);
+			return;
+		}
+		a->ngw = 0;
+		for (size_t i = 0; i < a->kv.n && a->ngw < 32; i++) {
+			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_open o;
+
+			if (!vms_cat_open_decode(&kv, &o, NULL))
+				a->gw[a->ngw++] = o.gateway;
+		}
+		go(a, SNAP_STOPPED);
+		return;
+	case SNAP_STOPPED:
+	case SNAP_RELEASED:
+		if (!a->asked) {
+			ack_prefix(a, key);
+			range(a, key);
+			return;
+		}
+		n = a->status ? -1 :
+		    acks(a, a->step == SNAP_STOPPED ? VMS_ACK_STOPPED : VMS_ACK_RELEASED);
+		if (n == (int)a->ngw)
+			go(a, a->step == SNAP_STOPPED ? SNAP_FLOOR : SNAP_COMPLETE);
+		else if (n < 0 ||
+			 s->now_us - (a->step == SNAP_STOPPED ? a->begin_us : a->since_us) >
+				 (a->step == SNAP_STOPPED ? STOP_US : RELEASE_US))
+			go(a, DROP_GET);
+		else
+			later(a, POLL_US);
+		return;
+	case SNAP_FLOOR:
+		/* the last stop must have come in time: the gateways' second has not passed */
+		if (s->now_us - a->since_us > FLOOR_US)
+			go(a, DROP_GET);
+		else if (floors(a, a->v.branch))
+			go(a, SNAP_RELEASE);
+		return;
+	case SNAP_RELEASE:
+	case SNAP_COMPLETE:
+		/* both need the records' revisions as they are now */
+		if (!a->asked) {
+			if (a->step == SNAP_RELEASE)
+				a->end_us = s->now_us;
+			volume_get(a, a->v.name);
+			a->step = a->step == SNAP_RELEASE ? SNAP_RELEASE : SNAP_COMPLETE;
+			a->srev = 0;
+			return;
+		}
+		if (a->srev == 0) { /* the volume has been read; now the snapshot */
+			struct vms_cat_volume now = a->v;
+			uint64_t id = a->v.barrier_id;
+
+			if (a->status || !volume_got(a) || a->v.barrier_id != id ||
+			    a->v.barrier == VMS_BARRIER_NONE) {
+				a->v = now;
+				go(a, DROP_GET);
+				return;
+			}
+			a->srev = 1;
+			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
+			get(a, key);
+			return;
+		}
+		if (a->srev == 1) {
+			if (a->status || !a->kv.n) {
+				go(a, DROP_GET);
+				return;
+			}
+			a->srev = a->kv.d[0].mod;
+			if (a->step == SNAP_RELEASE)
+				snap_put(a, VMS_BARRIER_RELEASE, 0, false);
+			else
+				snap_put(a, VMS_BARRIER_NONE, VMS_SNAP_COMPLETE, true);
+			return;
+		}
+		if (a->step == SNAP_RELEASE)
+			go(a, a->status ? DROP_GET : SNAP_RELEASED);
+		else
+			go(a, SNAP_CHECK);
+		return;
+	case SNAP_CHECK: /* whatever the answer was: what does the catalog say? */
+		if (!a->asked) {
+			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
+			get(a, key);
+			return;
+		}
+		if (a->status) {
+			later(a, 100000);
+			return;
+		}
+		if (a->kv.n) {
+			struct vms_cat_kv kv = kv_of(a, 0);
+			struct vms_cat_snap now;
+
+			if (!vms_cat_snap_decode(&kv, &now, NULL) &&
+			    now.state == VMS_SNAP_COMPLETE) {
+				snap_done(a);
+				return;
+			}
+		}
+		go(a, DROP_GET);
+		return;
+	default: { /* SNAP_READ */
+		struct sim_vol *v = vol_of_job(a);
+
+		if (v && !audit(a, v))
+			return;
+		if (v)
+			v->read = true;
+		job_end(a);
+	}
+	}
+}
+
+/* Gives up a barrier, ours or one that nobody ends. */
+static void drop_step(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	switch (a->step) {
+	case DROP_GET:
+		if (!a->asked) {
+			volume_get(a, s->vol[0].name);
+			return;
+		}
+		if (a->status || !volume_got(a) || !a->v.barrier) {
+			job_end(a);
+			return;
+		}
+		doomed_clear(a);
+		go(a, DROP_SNAPS);
+		return;
+	case DROP_SNAPS:
+	case DROP_ACKS:
+		if (!a->asked) {
+			if (a->step == DROP_SNAPS)
+				snprintf(key, sizeof(key), "snap/%s@", a->v.name);
+			else
+				ack_prefix(a, key);
+			range(a, key);
+			return;
+		}
+		if (a->status) {
+			job_end(a);
+			return;
+		}
+		for (size_t i = 0; i < a->kv.n; i++) {
+			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_snap sn;
+			struct kv *d;
+
+			if (a->step == DROP_SNAPS && (vms_cat_snap_decode(&kv, &sn, NULL) ||
+						      sn.state != VMS_SNAP_CREATING))
+				continue;
+			d = VMS_VEC_ADD(&a->doomed);
+			snprintf(d->key, sizeof(d->key), "%s", kv.key);
+		}
+		go(a, a->step == DROP_SNAPS ? DROP_ACKS : DROP_TXN);
+		return;
+	default: {
+		struct vms_cat_cmp cmp = {key, a->vrev};
+		struct vms_cat_op op[60] = {{key, NULL, 0}};
+		unsigned no = 1;
+
+		if (a->asked) {
+			job_end(a);
+			return;
+		}
+		vms_cat_key_volume(key, a->v.name, NULL);
+		a->v.barrier = VMS_BARRIER_NONE;
+		op[0].val = vms_cat_volume_encode(&a->v);
+		for (size_t i = 0; i < a->doomed.n && no < 60; i++)
+			op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
+		txn(a, &cmp, 1, op, no);
+		free((char *)op[0].val);
+		sim_note(s, "admin: gives up barrier %" PRIu64, a->v.barrier_id);
+	}
+	}
+}
+
+/* a->b: a new branch over a->s, whose branch record is a->parent. */
+static bool branch_grow(struct sim_admin *a)
+{
+	if (a->parent.nancestors == VMS_ANCESTORS_MAX)
+		return false;
+	a->b = (struct vms_cat_branch){.branch = a->cl.next_branch++,
+				       .lineage = a->parent.lineage,
+				       .state = 1,
+				       .nancestors = 1};
+	a->b.salted = a->parent.salted;
+	memcpy(a->b.salt, a->parent.salt, sizeof(a->b.salt));
+	a->b.ancestor[0] = (struct vms_cat_ancestor){a->s.branch, a->s.snap_gen,
+						     a->s.size_bytes / VMS_CHUNK_BYTES};
+	for (unsigned i = 0; i < a->parent.nancestors; i++)
+		a->b.ancestor[a->b.nancestors++] = a->parent.ancestor[i];
+	return true;
+}
+
+/* The reads that a new branch needs: snapshot, its branch, the cluster. true: all there. */
+static bool grow_reads(struct sim_admin *a, enum step snap)
+{
+	struct sim_vol *v = vol_of_job(a);
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_kv kv;
+
+	if (!v) {
+		job_end(a);
+		return false;
+	}
+	if (!a->asked) {
+		if (a->step == snap)
+			snprintf(key, sizeof(key), "snap/%s", v->name);
+		else if (a->step == snap + 1)
+			vms_cat_key_branch(key, a->s.branch);
+		else
+			snprintf(key, sizeof(key), "cluster");
+		get(a, key);
+		return false;
+	}
+	if (a->status) {
+		later(a, 100000);
+		return false;
+	}
+	if (!a->kv.n && a->step != snap + 1) {
+		job_end(a);
+		return false;
+	}
+	if (a->kv.n)
+		kv = kv_of(a, 0);
+	if (a->step == snap) {
+		a->srev = kv.mod_revision;
+		vms_assert(vms_cat_snap_decode(&kv, &a->s, NULL) == 0);
+	} else if (a->step == snap + 1) {
+		a->parent = (struct vms_cat_branch){.branch = a->s.branch, .lineage = a->v.lineage};
+		if (a->kv.n)
+			vms_assert(vms_cat_branch_decode(&kv, &a->parent, NULL) == 0);
+	} else {
+		a->clrev = kv.mod_revision;
+		vms_assert(vms_cat_cluster_decode(&kv, &a->cl, NULL) == 0);
+		return true;
+	}
+	go(a, a->step + 1);
+	return false;
+}
+
+static void clone_step(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
+	struct sim_vol *from = vol_of_job(a), *v;
+
+	if (!from) { /* cannot be: nothing else deletes it */
+		job_end(a);
+		return;
+	}
+	switch (a->step) {
+	case CLONE_SNAP:
+	case CLONE_BRANCH:
+	case CLONE_CLUSTER:
+		a->v.lineage = s->lineage;
+		if (!grow_reads(a, CLONE_SNAP))
+			return;
+		if (!branch_grow(a)) {
+			job_end(a);
+			return;
+		}
+		memset(&a->v, 0, sizeof(a->v));
+		snprintf(a->v.name, sizeof(a->v.name), "c%u", ++a->nclones);
+		vms_rng_fill(&s->rng, a->v.uuid, 16);
+		a->v.id = a->v.branch = a->b.owner = a->b.branch;
+		a->v.lineage = a->b.lineage;
+		a->v.size_bytes = a->s.size_bytes;
+		a->v.snap_gen = a->v.lun_fence = 1;
+		a->v.write_ack = (uint8_t)s->plan.ack;
+		a->v.state = 1;
+		a->v.dedup = true;
+		snprintf(a->v.parent, sizeof(a->v.parent), "%s", from->name);
+		go(a, CLONE_TXN);
+		return;
+	case CLONE_TXN: {
+		struct vms_cat_cmp cmp[] = {{vk, 0}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
+		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
+
+		if (a->asked) {
+			go(a, CLONE_CHECK);
+			return;
+		}
+		vms_cat_key_volume(vk, a->v.name, NULL);
+		snprintf(sk, sizeof(sk), "snap/%s", from->name);
+		vms_cat_key_branch(bk, a->b.branch);
+		op[0].val = vms_cat_volume_encode(&a->v);
+		op[1].val = vms_cat_branch_encode(&a->b);
+		op[2].val = vms_cat_cluster_encode(&a->cl);
+		txn(a, cmp, 4, op, 3);
+		for (unsigned i = 0; i < 3; i++)
+			free((char *)op[i].val);
+		return;
+	}
+	case CLONE_CHECK:
+		if (!a->asked)
+			volume_get(a, a->v.name);
+		else if (a->status)
+			later(a, 100000);
+		else if (!volume_got(a))
+			job_end(a);
+		else
+			go(a, CLONE_FLOOR);
+		return;
+	default:
+		if (!floors(a, a->v.branch))
+			return;
+		v = vol_free(s);
+		s->r->clones++;
+		sim_note(s, "admin: %s is a clone of %s, branch %" PRIu64, a->v.name, from->name,
+			 a->v.branch);
+		if (v) {
+			*v = (struct sim_vol){.id = ++s->next_vol, .want = true,
+					      .check = check_from(s, from)};
+			snprintf(v->name, sizeof(v->name), "%s", a->v.name);
+		}
+		job_end(a);
+	}
+}
+
+static void back_over(struct sim_admin *a)
+{
+	a->p->s->vol[0].want = true;
+	job_end(a);
+}
+
+static void back_step(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
+	struct sim_vol *snap = vol_of_job(a);
+
+	switch (a->step) {
+	case BACK_CLOSE:
+		if (sim_vol_open_anywhere(s, 0))
+			later(a, POLL_US);
+		else
+			go(a, BACK_GET);
+		return;
+	case BACK_GET:
+		if (!a->asked) {
+			volume_get(a, s->vol[0].name);
+			return;
+		}
+		if (a->status || !volume_got(a) || a->v.barrier)
+			back_over(a);
+		else
+			go(a, BACK_SNAP);
+		return;
+	case BACK_SNAP:
+	case BACK_BRANCH:
+	case BACK_CLUSTER:
+		if (!grow_reads(a, BACK_SNAP)) {
+			if (a->step == IDLE)
+				s->vol[0].want = true;
+			return;
+		}
+		if (!branch_grow(a)) {
+			back_over(a);
+			return;
+		}
+		a->b.owner = a->v.id;
+		a->v.snap_gen++;
+		a->v.lun_fence++;
+		a->v.barrier = VMS_BARRIER_STOP;
+		a->v.barrier_id = a->v.snap_gen;
+		go(a, BACK_TXN);
+		return;
+	case BACK_TXN: {
+		struct vms_cat_cmp cmp[] = {{vk, a->vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
+		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
+
+		if (a->asked) {
+			if (a->status)
+				back_over(a);
+			else
+				go(a, BACK_FLOOR_OLD);
+			return;
+		}
+		vms_cat_key_volume(vk, a->v.name, NULL);
+		snprintf(sk, sizeof(sk), "snap/%s", snap->name);
+		vms_cat_key_branch(bk, a->b.branch);
+		op[0].val = vms_cat_volume_encode(&a->v);
+		op[1].val = vms_cat_branch_encode(&a->b);
+		op[2].val = vms_cat_cluster_encode(&a->cl);
+		txn(a, cmp, 4, op, 3);
+		for (unsigned i = 0; i < 3; i++)
+			free((char *)op[i].val);
+		return;
+	}
+	case BACK_FLOOR_OLD:
+		if (floors(a, a->v.branch))
+			go(a, BACK_FLOOR_NEW);
+		return;
+	case BACK_FLOOR_NEW:
+		if (floors(a, a->b.branch))
+			go(a, BACK_FINISH);
+		return;
+	case BACK_FINISH: {
+		struct vms_cat_volume next = a->v;
+		struct vms_cat_cmp cmp = {vk, 0};
+		struct vms_cat_op op = {vk, NULL, 0};
+
+		if (!a->asked) {
+			volume_get(a, a->v.name);
+			a->clrev = 0;
+			return;
+		}
+		if (a->clrev) {
+			go(a, BACK_CHECK);
+			return;
+		}
+		if (a->status || !volume_got(a)) {
+			later(a, 100000);
+			return;
+		}
+		if (a->v.barrier_id != next.barrier_id || !a->v.barrier) {
+			go(a, BACK_CHECK); /* given up by a gateway that wanted to open */
+			return;
+		}
+		vms_cat_key_volume(vk, a->v.name, NULL);
+		next.branch = a->b.branch;
+		next.barrier = VMS_BARRIER_NONE;
+		cmp.mod_revision = a->vrev;
+		op.val = vms_cat_volume_encode(&next);
+		a->clrev = 1;
+		txn(a, &cmp, 1, &op, 1);
+		free((char *)op.val);
+		return;
+	}
+	default: /* BACK_CHECK */
+		if (!a->asked) {
+			volume_get(a, a->v.name);
+			return;
+		}
+		if (a->status || !volume_got(a)) {
+			later(a, 100000);
+			return;
+		}
+		if (a->v.barrier && a->v.branch != a->b.branch) {
+			go(a, BACK_FINISH);
+			return;
+		}
+		if (a->v.branch == a->b.branch) {
+			s->r->rollbacks++;
+			sim_note(s, "admin: rolled back to %s, branch %" PRIu64, snap->name,
+				 a->v.branch);
+			/* whoever had it open finds another volume in its place */
+			s->vol[0].id = ++s->next_vol;
+			s->vol[0].check = check_from(s, snap);
+			for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++)
+				memset(s->cl[i].last, 0, sizeof(s->cl[i].last));
+		}
+		back_over(a);
+	}
+}
+
+static void delete_step(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+	struct sim_vol *v = vol_of_job(a);
+	char key[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
+
+	switch (a->step) {
+	case DELS_READ: /* its last content is its first */
+		if (!audit(a, v))
+			return;
+		v->want = false;
+		go(a, DELS_CLOSE);
+		return;
+	case DELS_CLOSE:
+	case DELV_CLOSE:
+		if (sim_vol_open_anywhere(s, a->vol))
+			later(a, POLL_US);
+		else
+			go(a, a->step + 1);
+		return;
+	case DELS_GET:
+	case DELV_GET:
+		if (!a->asked) {
+			snprintf(key, sizeof(key), "%s/%s", v->snap ? "snap" : "volume", v->name);
+			get(a, key);
+			return;
+		}
+		if (a->status) {
+			later(a, 100000);
+		} else if (!a->kv.n) {
+			s->r->deleted++;
+			sim_note(s, "admin: %s is deleted", v->name);
+			vol_drop(s, v);
+			job_end(a);
+		} else if (a->step == DELS_GET) {
+			a->srev = a->kv.d[0].mod;
+			go(a, DELS_TXN);
+		} else {
+			volume_got(a);
+			go(a, DELV_BRANCH);
+		}
+		return;
+	case DELS_TXN: {
+		struct vms_cat_cmp cmp = {key, a->srev};
+		struct vms_cat_op op = {key, NULL, 0};
+
+		if (a->asked) {
+			go(a, DELS_GET);
+			return;
+		}
+		snprintf(key, sizeof(key), "snap/%s", v->name);
+		txn(a, &cmp, 1, &op, 1);
+		return;
+	}
+	case DELV_BRANCH:
+		if (!a->asked) {
+			vms_cat_key_branch(key, a->v.branch);
+			get(a, key);
+		} else if (a->status) {
+			later(a, 100000);
+		} else {
+			struct vms_cat_kv kv = kv_of(a, 0);
+
+			a->brev = kv.mod_revision;
+			vms_assert(vms_cat_branch_decode(&kv, &a->b, NULL) == 0);
+			go(a, DELV_TXN);
+		}
+		return;
+	default: {
+		struct vms_cat_cmp cmp[] = {{key, a->vrev}, {bk, a->brev}};
+		struct vms_cat_op op[] = {{key, NULL, 0}, {bk, NULL, 0}};
+
+		if (a->asked) {
+			go(a, DELV_GET);
+			return;
+		}
+		vms_cat_key_volume(key, a->v.name, NULL);
+		vms_cat_key_branch(bk, a->v.branch);
+		a->b.state = 2;
+		op[1].val = vms_cat_branch_encode(&a->b);
+		txn(a, cmp, 2, op, 2);
+		free((char *)op[1].val);
+	}
+	}
+}
+
+/* Everything goes: snapshots, volumes, and all branches die. */
+static void empty_step(struct sim_admin *a)
+{
+	static const char *const prefix[] = {"snap/", "volume/", "branch/"};
+	struct vms_cat_op op[VMS_CAT_TXN_OPS_MAX];
+	unsigned no = 0;
+
+	if (a->step == EMPTY_DONE)
+		return;
+	if (a->step < EMPTY_TXN) {
+		if (!a->asked) {
+			if (a->step == EMPTY_SNAPS)
+				doomed_clear(a);
+			range(a, prefix[a->step - EMPTY_SNAPS]);
+			return;
+		}
+		if (a->status) {
+			later(a, 100000);
+			return;
+		}
+		for (size_t i = 0; i < a->kv.n; i++) {
+			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_branch b;
+			struct kv *d = VMS_VEC_ADD(&a->doomed);
+
+			snprintf(d->key, sizeof(d->key), "%s", kv.key);
+			if (a->step != EMPTY_BRANCHES || vms_cat_branch_decode(&kv, &b, NULL))
+				continue;
+			b.state = 2;
+			d->val = vms_cat_branch_encode(&b);
+		}
+		go(a, a->step + 1);
+		return;
+	}
+	if (a->asked) {
+		go(a, a->status ? EMPTY_SNAPS : EMPTY_DONE);
+		return;
+	}
+	for (size_t i = 0; i < a->doomed.n && no < VMS_CAT_TXN_OPS_MAX; i++)
+		op[no++] = (struct vms_cat_op){a->doomed.d[i].key, a->doomed.d[i].val, 0};
+	txn(a, NULL, 0, op, no);
+}
+
+bool sim_admin_empty(struct sim *s)
+{
+	struct sim_admin *a = s->admin;
+
+	if (a->step == IDLE)
+		go(a, EMPTY_SNAPS);
+	return a->step == EMPTY_DONE;
+}
+
+bool sim_admin_idle(const struct sim *s)
+{
+	return !s->plan.admin || s->admin->step == IDLE;
+}
+
+void sim_admin_turn(struct sim *s, struct proc *p)
+{
+	struct sim_admin *a = s->admin;
+
+	if (!s->plan.admin)
+		return;
+	/* as long as something is to be done and nothing has to be waited for */
+	for (unsigned i = 0; i < 20 && !s->failed; i++) {
+		if (a->asked && !a->answered)
+			return;
+		if (a->again_us > s->now_us)
+			return;
+		if (a->step == IDLE)
+			job_pick(a);
+		if (a->step == IDLE)
+			return;
+		if (a->step <= SNAP_READ)
+			snap_step(a);
+		else if (a->step <= DROP_TXN)
+			drop_step(a);
+		else if (a->step <= CLONE_FLOOR)
+			clone_step(a);
+		else if (a->step <= BACK_CHECK)
+			back_step(a);
+		else if (a->step <= DELV_TXN)
+			delete_step(a);
+		else
+			empty_step(a);
+		if (a->step == EMPTY_DONE)
+			return;
+	}
+}
+
+void sim_admin_start(struct sim *s, struct proc *p)
+{
+	struct sim_admin *a = calloc(1, sizeof(*a));
+
+	vms_assert(a);
+	a->p = p;
+	s->admin = a;
+	a->next_job_us = vms_rng_below(&s->rng, s->plan.admin_us + 1);
+}
+
+void sim_admin_stop(struct sim *s, struct proc *p)
+{
+	struct sim_admin *a = s->admin;
+
+	if (!a)
+		return;
+	kv_clear(a);
+	doomed_clear(a);
+	VMS_VEC_FREE(&a->kv);
+	VMS_VEC_FREE(&a->doomed);
+	free(a);
+	s->admin = NULL;
+}

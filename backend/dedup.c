@@ -282,7 +282,7 @@ static void lists_ask(struct vms_node *n, struct look *k)
 		part = vms_addr_partition(vms_addr_make(ctr, 0), n->conf.part_bits);
 		had = vms_fplists_added(d->lists, ctr);
 		if (had && (vms_fplists_find(d->lists, k->e[i].key, &a, 1) ||
-			    n->now_ms - had < DEDUP_LIMIT_MS))
+			    n->now_ms - had < DEDUP_FRESH_MS))
 			continue;
 		l = vms_htab_find(&d->fetches, ctr);
 		f = l ? vms_hlink_entry(l, struct lfetch, link) : calloc(1, sizeof(*f));

@@ -9,8 +9,9 @@
 #include "backend/hooks.h"
 #include "backend/node_int.h"
 
-#define DEDUP_LIMIT_MS	 100u  /* of a look-up: then what is not found is unique */
-#define DEDUP_STEP_MS	 40u   /* of one question in it: the others go on */
+#define DEDUP_LIMIT_MS	 1000u /* of a look-up: then what is not found is unique */
+#define DEDUP_STEP_MS	 400u  /* of one question in it: the others go on */
+#define DEDUP_FRESH_MS	 100u  /* so long a list of an open container is not asked again */
 #define DEDUP_LIST_CHUNKS 4096u /* a hook that is found brings lists of so many chunks */
 #define DEDUP_SELF	 VMS_NODES_MAX
 

@@ -2,6 +2,7 @@
 /* Status and statistics of a node as JSON, for the tools (ADMIN, STATS). */
 #include <jansson.h>
 
+#include "backend/dedup.h"
 #include "backend/node_int.h"
 
 static const char *state_name(const struct part *p)
@@ -88,6 +89,39 @@ static json_t *space(struct vms_node *n)
 			 "live_chunks", (json_int_t)live, "low", n->nospc);
 }
 
+static void stats_dedup(struct vms_node *n, json_t *o)
+{
+	static const char *const gauges[] = {"hooks", "hook_bytes", "hooks_evicted", "lists",
+					     "list_bytes"};
+	const struct dedup_stats *s = dedup_stats(n);
+
+#define S(name) json_object_set_new(o, "dedup." #name, json_integer((json_int_t)s->name))
+	S(hashed);
+	S(hits_batch);
+	S(hits_own);
+	S(hits_foreign);
+	S(hits_refused);
+	S(lookups);
+	S(lookups_timed_out);
+	S(unanswered);
+	S(hooks_asked);
+	S(hooks_found);
+	S(lists_fetched);
+	S(lists_gone);
+	S(confirms);
+	S(confirms_no);
+	S(shares);
+	S(hooks_told);
+	S(hooks_told_again);
+#undef S
+	for (size_t i = 0; i < sizeof(gauges) / sizeof(gauges[0]); i++) {
+		char key[32] = "dedup.";
+
+		strcat(key, gauges[i]);
+		json_object_set_new(o, key, json_integer((json_int_t)dedup_gauge(n, gauges[i])));
+	}
+}
+
 static json_t *stats(struct vms_node *n)
 {
 	const struct node_stats *s = &n->st;
@@ -128,6 +162,7 @@ static json_t *stats(struct vms_node *n)
 #undef S
 	json_object_set_new(o, "node.index_seeks",
 			    json_integer((json_int_t)vms_pages_lookups(n->pages)));
+	stats_dedup(n, o);
 	return o;
 }
 

@@ -250,8 +250,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 
 		if (!ct->state)
 			ct->state = 1;
-		if (ct->segs < seg + 1)
-			ct->segs = seg + 1;
+		ctr_segs(ct, seg + 1);
+		ct->used[seg] = (uint8_t)j->nchunks;
 		ct->chunks += j->nchunks;
 		ct->dirty = true;
 	}
@@ -693,6 +693,31 @@ static void sweep(struct vms_node *n, struct part *p, const struct vms_rec *r)
 	}
 }
 
+static void punch(struct vms_node *n, struct part *p, const struct vms_rec *r)
+{
+	struct vms_punch *d = malloc(VMS_PUNCHES_MAX * sizeof(*d));
+	uint64_t number;
+	struct ctr *c;
+	int k;
+
+	vms_assert(d);
+	k = vms_rec_punch_decode(r, &number, d, VMS_PUNCHES_MAX);
+	c = k < 0 ? NULL : part_ctr(p, number);
+	if (k < 0)
+		node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu cannot be decoded",
+			   p->number, (unsigned long long)r->seq);
+	for (int i = 0; c && i < k; i++)
+		places_or(&c->dead, d[i].seg, d[i].places);
+	if (c && k > 0) {
+		ctr_holes(n, c, d[0].seg, d[k - 1].seg + 1);
+		c->dead_dirty = c->dirty = true;
+		n->hungry = true;
+	}
+	if (c && c->punching)
+		c->punching--;
+	free(d);
+}
+
 static void share(struct part *p, const struct vms_rec *r)
 {
 	for (uint32_t i = 0; i + 8 <= r->meta_bytes; i += 8) {
@@ -767,6 +792,10 @@ void apply_run(struct vms_node *n, struct part *p)
 			break;
 		case VMS_REC_SWEEP:
 			sweep(n, p, &r);
+			p->applied = s;
+			break;
+		case VMS_REC_PUNCH:
+			punch(n, p, &r);
 			p->applied = s;
 			break;
 		case VMS_REC_SHARE:

@@ -66,6 +66,25 @@ static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 	return vms_meta_batch_put(b, k, 3, v, sizeof(v));
 }
 
+/* Which places of a container are dead, 128 segments to a value. */
+static int put_dead(const struct ctr *c, struct vms_meta_batch *b, bool gone)
+{
+	int rc = 0;
+
+	for (uint32_t from = 0; from < c->dead.n && !rc; from += 128) {
+		uint32_t k = c->dead.n - from < 128 ? c->dead.n - from : 128;
+		uint8_t key[11] = {'D'}, v[8 * 128];
+
+		vms_put_be64(key + 1, c->number);
+		vms_put_be16(key + 9, (uint16_t)(from / 128));
+		for (uint32_t i = 0; i < k; i++)
+			vms_put_le64(v + 8 * i, c->dead.bit[from + i]);
+		rc = gone ? vms_meta_batch_del(b, key, sizeof(key)) :
+			    vms_meta_batch_put(b, key, sizeof(key), v, 8 * k);
+	}
+	return rc;
+}
+
 static int put_ctrs(struct vms_node *n, struct part *p, struct vms_meta_batch *b)
 {
 	size_t k = 0;
@@ -73,18 +92,22 @@ static int put_ctrs(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 
 	for (size_t i = 0; i < p->ctrs.n; i++) {
 		struct ctr *c = &p->ctrs.d[i];
-		uint8_t key[9] = {'C'}, v[40];
+		uint8_t key[9] = {'C'}, *v;
 
 		vms_put_be64(key + 1, c->number);
 		if (c->state == 3) {
 			rc = vms_meta_batch_del(b, key, sizeof(key));
 			VMS_VEC_PUSH(&n->unlink_next, c->number);
-			places_free(&c->mark);
+			if (!rc)
+				rc = put_dead(c, b, true);
+			ctr_free(c);
 			if (rc)
 				return rc;
 			continue;
 		}
 		if (c->dirty) {
+			v = malloc(40 + c->segs);
+			vms_assert(v);
 			vms_put_le32(v, c->state);
 			v[1] = c->shared;
 			vms_put_le32(v + 4, c->segs);
@@ -92,10 +115,19 @@ static int put_ctrs(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 			vms_put_le64(v + 16, c->epoch);
 			vms_put_le64(v + 24, c->incarnation);
 			vms_put_le64(v + 32, c->live);
-			rc = vms_meta_batch_put(b, key, sizeof(key), v, sizeof(v));
+			if (c->segs)
+				memcpy(v + 40, c->used, c->segs);
+			rc = vms_meta_batch_put(b, key, sizeof(key), v, 40 + c->segs);
+			free(v);
 			if (rc)
 				return rc;
 			c->dirty = false;
+		}
+		if (c->dead_dirty) {
+			rc = put_dead(c, b, false);
+			if (rc)
+				return rc;
+			c->dead_dirty = false;
 		}
 		p->ctrs.d[k++] = *c;
 	}
@@ -224,6 +256,9 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 	for (size_t i = 0; i < n->unlink_next.n; i++)
 		VMS_VEC_PUSH(&n->unlink, n->unlink_next.d[i]);
 	VMS_VEC_CLEAR(&n->unlink_next);
+	VMS_VEC_FOREACH(&n->punch_next, h)
+		VMS_VEC_PUSH(&n->punch, *h);
+	VMS_VEC_CLEAR(&n->punch_next);
 	if (n->nwait)
 		admission_timer(n);
 }
@@ -290,6 +325,9 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 	if (!rc && n->floors_dirty)
 		rc = put_floors(n, b);
 	n->floors_dirty = false;
+	VMS_VEC_FOREACH(&n->punch_new, h)
+		VMS_VEC_PUSH(&n->punch_next, *h);
+	VMS_VEC_CLEAR(&n->punch_new);
 	if (!rc)
 		rc = vms_pages_freeze(n->pages, b);
 	if (rc) {
@@ -317,7 +355,7 @@ static bool ckpt_worth(struct vms_node *n)
 		if (p->drain_applied > p->drain_ckpt)
 			return true;
 		VMS_VEC_FOREACH(&p->ctrs, c)
-			if (c->state == 3)
+			if (c->state == 3 || c->dead_dirty)
 				return true;
 	}
 	return n->floors_dirty;
@@ -331,7 +369,7 @@ static void unlinked(struct vms_node *n, struct dio *d, int status)
 {
 	n->unlinks--;
 	if (status && status != VMS_E_STOPPING && status != VMS_E_NOENT)
-		node_log(n, VMS_LOG_WARN, "a dead container could not be removed: %s",
+		node_log(n, VMS_LOG_WARN, "space of dead chunks could not be given back: %s",
 			 vms_err_text(status));
 	free(d);
 }
@@ -354,6 +392,22 @@ void ckpt_timer(struct vms_node *n)
 		n->unlinks++;
 		n->disk.ops->ctr_unlink(n->disk.ctx, VMS_VEC_POP(&n->unlink),
 					dio_token(n, &io->d));
+	}
+	while (n->punch.n && n->unlinks < 8) {
+		struct hole h = VMS_VEC_POP(&n->punch);
+		struct part *p = node_part(
+			n, vms_addr_partition(vms_addr_make(h.ctr, 0), n->conf.part_bits));
+		struct ctr *c = p ? part_ctr(p, h.ctr) : NULL;
+		struct unlink_io *io;
+
+		if (!c || c->state == 3)
+			continue; /* the whole file goes */
+		io = calloc(1, sizeof(*io));
+		vms_assert(io);
+		io->d.fn = unlinked;
+		n->unlinks++;
+		n->st.punched += h.len / VMS_CHUNK_BYTES;
+		n->disk.ops->ctr_punch(n->disk.ctx, h.ctr, h.off, h.len, dio_token(n, &io->d));
 	}
 	/* tell the members what is durable here */
 	for (unsigned x = 0; x < n->npeers; x++) {

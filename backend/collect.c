@@ -98,6 +98,15 @@ bool places_set(struct places *s, vms_addr a)
 	return true;
 }
 
+void places_or(struct places *s, uint32_t seg, uint64_t places)
+{
+	vms_addr a = vms_addr_make(0, (uint32_t)vms_seg_offset(seg));
+
+	for (unsigned i = 0; i < VMS_SEG_ENTRIES_MAX; i++)
+		if (places >> i & 1)
+			places_set(s, a + (i + 1ull) * VMS_CHUNK_BYTES);
+}
+
 bool places_has(const struct places *s, vms_addr a)
 {
 	uint32_t off = vms_addr_offset_bytes(a), seg = (off / VMS_CHUNK_BYTES - 1) / 65;
@@ -126,11 +135,69 @@ void gc_abort(struct vms_node *n, struct part *p)
 		job_free(g);
 }
 
+void ctr_segs(struct ctr *c, uint32_t segs)
+{
+	if (segs <= c->segs)
+		return;
+	c->used = realloc(c->used, segs);
+	vms_assert(c->used);
+	memset(c->used + c->segs, 0, segs - c->segs);
+	c->segs = segs;
+}
+
+void ctr_free(struct ctr *c)
+{
+	free(c->used);
+	c->used = NULL;
+	places_free(&c->mark);
+	places_free(&c->rmark);
+	places_free(&c->dead);
+}
+
+/* A segment's header goes with its last place. */
+static bool block_dead(const struct ctr *c, uint32_t b)
+{
+	uint32_t seg = b / 65;
+	uint64_t dead = seg < c->dead.n ? c->dead.bit[seg] : 0;
+	unsigned n = c->used[seg] ? c->used[seg] : VMS_SEG_ENTRIES_MAX;
+
+	if (b % 65 > n)
+		return dead != 0; /* nothing was ever written there */
+	if (b % 65)
+		return dead >> (b % 65 - 1) & 1;
+	return dead == (n >= VMS_SEG_ENTRIES_MAX ? UINT64_MAX : (1ull << n) - 1);
+}
+
+void ctr_holes(struct vms_node *n, const struct ctr *c, uint32_t seg, uint32_t end)
+{
+	uint32_t b = seg * 65, last = c->segs * 65;
+
+	while (b > 0 && block_dead(c, b - 1))
+		b--;
+	while (b < last && b < end * 65) {
+		uint32_t from = b;
+
+		while (b < last && block_dead(c, b))
+			b++;
+		if (b > from)
+			VMS_VEC_PUSH(&n->punch_new,
+				     ((struct hole){c->number, VMS_CHUNK_BYTES * (1ull + from),
+						    VMS_CHUNK_BYTES * (uint64_t)(b - from)}));
+		else
+			b++;
+	}
+}
+
 void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bool ref,
 	      uint64_t seq)
 {
 	bool marking = p->gc && p->gc->phase == GC_MARK;
 	struct ctr *c;
+
+	if (p->rd_walking && from != VMS_ADDR_HOLE)
+		round_mark(n, from);
+	if (from != VMS_ADDR_HOLE && vms_addr_partition(from, n->conf.part_bits) != p->number)
+		p->rd_gone++;
 
 	if (from != VMS_ADDR_HOLE && (c = part_ctr(p, vms_addr_container(from)))) {
 		if (c->live)
@@ -281,14 +348,19 @@ static bool victims(struct vms_node *n, struct part *p)
 	return any;
 }
 
-/* The copy of a chunk that this job has made; HOLE: none that may be referred to. */
+/* The copy of a chunk that this job has made; HOLE: none that may be referred to. No
+ * round that began before frees it. */
 static vms_addr copied(const struct gc_job *g, vms_addr from)
 {
 	struct vms_hlink *l = g->n->mut == MUT_GC_COPIES ? NULL : vms_htab_find(&g->map, from);
 	vms_addr to = l ? vms_hlink_entry(l, struct gc_moved, link)->to : VMS_ADDR_HOLE;
 	struct ctr *c = l ? part_ctr(g->p, vms_addr_container(to)) : NULL;
 
-	return c && c->state != 3 && !c->sweeping ? to : VMS_ADDR_HOLE;
+		if (!c || c->state == 3 || c->sweeping || c->punching || places_has(&c->dead, to))
+		return VMS_ADDR_HOLE;
+	if (c->stamp < g->p->gc_cycle)
+		c->stamp = g->p->gc_cycle;
+	return to;
 }
 
 static int move_page(void *arg, const struct vms_page *pg)

@@ -228,7 +228,7 @@ static void part_close(struct vms_node *n, struct part *p)
 		op_free(n, o);
 	}
 	VMS_VEC_FOREACH(&p->ctrs, c)
-		places_free(&c->mark);
+		ctr_free(c);
 	VMS_VEC_FREE(&p->recs);
 	VMS_VEC_FREE(&p->ctrs);
 	VMS_VEC_FREE(&p->stubs);
@@ -303,6 +303,10 @@ void vms_node_close(struct vms_node *n)
 	}
 	prune_close(n);
 	du_close(n);
+	round_close(n);
+	VMS_VEC_FREE(&n->punch);
+	VMS_VEC_FREE(&n->punch_next);
+	VMS_VEC_FREE(&n->punch_new);
 	free(n->ckpt);
 	free(n->loss_job);
 	free(n->out_frame);
@@ -344,6 +348,7 @@ static void node_timer(struct vms_node *n)
 		gc_timer(n);
 		prune_timer(n);
 		du_timer(n);
+		round_timer(n);
 	}
 	ckpt_timer(n);
 }

@@ -305,6 +305,18 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			return;
 		}
 		break;
+	case VMS_MSG_MARK:
+		if (node && !reply) {
+			round_msg(n, c, m);
+			return;
+		}
+		break;
+	case VMS_MSG_SWEEP:
+		if (node && !reply) {
+			round_report_msg(n, c, m);
+			return;
+		}
+		break;
 	case VMS_MSG_DRAIN:
 		if (node) {
 			drain_msg(n, c, m);

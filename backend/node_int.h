@@ -60,6 +60,14 @@ enum node_mutant {
 	MUT_PRUNE_CLONE = 63,	 /* forgets the ancestors of clones */
 	MUT_GC_ORDERED = 64,	 /* sweeps what an ordered record refers to */
 	MUT_GC_COPIES = 65,	 /* one copy for each reference, not for each chunk */
+	MUT_RD_STAMP = 70,	 /* rounds free what was confirmed to someone since they began */
+	MUT_RD_PARTIAL = 71,	 /* partitions that nobody leads now are not waited for */
+	MUT_RD_EPOCH_P = 72,	 /* marks of an earlier epoch count */
+	MUT_RD_EPOCH_Q = 73,	 /* a partition sweeps though its stamps are lost */
+	MUT_RD_REMOVED = 74,	 /* what is removed while marking is not marked */
+	MUT_RD_UNSAFE = 75,	 /* removals that a replay would undo count */
+	MUT_RD_OPEN = 76,	 /* containers count that were open when marking began */
+	MUT_RD_GONE = 77,	 /* dead places are read */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
@@ -80,6 +88,7 @@ struct vms_node;
 struct part;
 struct op;
 struct prune;
+struct round;
 
 /* ---- disk I/O in flight ---- */
 struct dio {
@@ -106,10 +115,17 @@ struct ctr {
 	uint64_t number;
 	uint64_t epoch, incarnation; /* that opened it */
 	uint32_t segs;	  /* grid segments used by applied records */
+	uint8_t *used;	  /* chunks in each of them, from the first place on; 0: not known */
 	uint32_t chunks;  /* written */
 	uint64_t live;	  /* estimate between marks */
 	struct places mark; /* found by the running mark of the partition */
 	uint64_t mark_gone; /* references removed since it began */
+	struct places rmark; /* found by the running round of the cluster */
+	struct places dead; /* died by PUNCH: they answer GONE */
+	uint64_t settled; /* chunks that are dead, but not worth a punch */
+	uint32_t punching; /* PUNCH records ordered, not applied */
+	bool rmarked; /* was sealed and shared when the round's walk here began */
+	bool dead_dirty;
 	uint64_t moved_seq; /* last record that moved a chunk out */
 	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
 	uint32_t refs_ordered; /* references to it in ordered records that are not applied */
@@ -242,6 +258,12 @@ struct part {
 	/* of the last MARK record ordered: from then on no reference to another
 	 * partition with a lower stamp is ordered */
 	uint64_t gc_cycle;
+	/* rounds of the cluster, round.c */
+	uint64_t rd_cycle, rd_epoch; /* its pages have been walked, in that epoch */
+	uint64_t rd_safe;	     /* removals up to here must be durable on all members */
+	uint64_t rd_gone;	     /* references to other partitions removed since */
+	bool rd_walking, rd_sent, rd_again;
+	uint64_t sweep_cycle, sweep_epoch; /* its stamps are complete since that cycle began */
 	uint64_t prune_seq; /* pruning waits until this record is in all durable indexes */
 };
 
@@ -445,8 +467,13 @@ struct node_stats {
 	uint64_t busy, too_old, dups, stale;
 	uint64_t recs_sent, frames_sent, recs_recv, acks;
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
-	uint64_t swept, remapped, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
+	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 	uint64_t fetched_remote;
+};
+
+/* Bytes of a container that are not needed any more. */
+struct hole {
+	uint64_t ctr, off, len;
 };
 
 struct vms_node {
@@ -563,6 +590,9 @@ struct vms_node {
 	struct prune *prune;
 	struct du *du;
 	uint64_t du_jobs;
+	struct round *round;
+	VMS_VEC(struct hole) punch, punch_next, punch_new; /* to be punched; when the running,
+							      the next checkpoint is durable */
 
 	uint64_t deadline_ms;
 	struct node_stats st;
@@ -804,6 +834,19 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bo
 bool places_set(struct places *s, vms_addr a); /* true: it was not set */
 bool places_has(const struct places *s, vms_addr a);
 void places_free(struct places *s);
+void places_or(struct places *s, uint32_t seg, uint64_t places);
+/* Dead stretches of the container's file that touch these segments. */
+void ctr_holes(struct vms_node *n, const struct ctr *c, uint32_t seg, uint32_t end);
+void ctr_segs(struct ctr *c, uint32_t segs); /* it has that many now, at least */
+void ctr_free(struct ctr *c);
+
+/* ---- round.c ---- */
+void round_timer(struct vms_node *n);
+void round_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void round_report_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+void round_mark(struct vms_node *n, vms_addr a); /* something refers to it */
+void round_part_changed(struct vms_node *n, struct part *p); /* a new epoch */
+void round_close(struct vms_node *n);
 
 /* ---- du.c ---- */
 void du_timer(struct vms_node *n);

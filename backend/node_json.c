@@ -151,6 +151,11 @@ static json_t *stats(struct vms_node *n)
 	S(copied);
 	S(swept);
 	S(remapped);
+	S(marks);
+	S(pages_marked);
+	S(mark_frames);
+	S(rounds);
+	S(punched);
 	S(pages_scanned);
 	S(pages_dropped);
 	S(scans);

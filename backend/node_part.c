@@ -112,6 +112,7 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 	p->primary = conf->primary == n->id;
 	drain_abort(n, p);
 	gc_abort(n, p);
+	round_part_changed(n, p);
 	if (!p->primary) {
 		p->state = PS_BACKUP;
 		p->was_active = false;

@@ -42,7 +42,7 @@ struct ctr *part_ctr_add(struct part *p, uint64_t number)
 	return &p->ctrs.d[i];
 }
 
-/* 0: may be read; GONE: swept; UNKNOWN: not (yet) known here. */
+/* 0: may be read; GONE: swept or punched; UNKNOWN: not (yet) known here. */
 int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
 {
 	uint64_t number = vms_addr_container(a);
@@ -53,9 +53,10 @@ int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
 	    vms_seg_header_offset(off) == off)
 		return VMS_E_UNKNOWN;
 	if (c)
-		return c->state == 3 ? VMS_E_GONE : 0;
+		return c->state == 3 || (places_has(&c->dead, a) && n->mut != MUT_RD_GONE) ?
+			       VMS_E_GONE :
+			       0;
 	return part_readable(p) && number < p->next_ctr ? VMS_E_GONE : VMS_E_UNKNOWN;
-	(void)n;
 }
 
 /* ---- content of a chunk ---- */

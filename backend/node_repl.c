@@ -135,6 +135,18 @@ static void moves_hold(struct vms_node *n, struct part *p, const struct vms_rec 
 		p->moves_ordered--;
 }
 
+/* A PUNCH is ordered (on), or void: nobody may refer to the container until it is
+ * known which places have died. */
+static void punch_named(struct part *p, const struct vms_rec *r, bool on)
+{
+	struct ctr *c = r->meta_bytes >= 8 ? part_ctr(p, vms_get_le64(r->meta)) : NULL;
+
+	if (c && on)
+		c->punching++;
+	else if (c && c->punching)
+		c->punching--;
+}
+
 /* A SWEEP or SHARE is ordered (on), or void. */
 static void ctrs_named(struct part *p, const struct vms_rec *r, bool on)
 {
@@ -203,6 +215,10 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		if (copied || r->seq <= p->replay_applied)
 			break;
 		moves_hold(n, p, r, true);
+		break;
+	case VMS_REC_PUNCH:
+		if (!copied && r->seq > p->replay_applied)
+			punch_named(p, r, true);
 		break;
 	case VMS_REC_SWEEP:
 	case VMS_REC_SHARE:
@@ -301,10 +317,12 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 			continue;
 		if ((pr->type == VMS_REC_DRAIN || pr->type == VMS_REC_REMAP ||
 		     pr->type == VMS_REC_TRIM || pr->type == VMS_REC_SWEEP ||
-		     pr->type == VMS_REC_SHARE) &&
+		     pr->type == VMS_REC_SHARE || pr->type == VMS_REC_PUNCH) &&
 		    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) > 0) {
 			if (r.type == VMS_REC_TRIM)
 				p->trims_ordered--;
+			else if (r.type == VMS_REC_PUNCH)
+				punch_named(p, &r, false);
 			else if (r.type == VMS_REC_SWEEP || r.type == VMS_REC_SHARE)
 				ctrs_named(p, &r, false);
 			else

@@ -333,3 +333,44 @@ int vms_rec_drops_decode(const struct vms_rec *r, struct vms_drop *d)
 	}
 	return (int)n;
 }
+
+void vms_rec_punch_put(struct vms_rec *r, uint8_t *meta, uint64_t container,
+		       const struct vms_punch *d, unsigned n)
+{
+	uint8_t *out = meta + 16;
+
+	vms_put_le64(meta, container);
+	vms_put_le32(meta + 8, n);
+	vms_put_le32(meta + 12, 0);
+	for (unsigned i = 0; i < n; i++, out += VMS_PUNCH_BYTES) {
+		vms_put_le32(out, d[i].seg);
+		vms_put_le32(out + 4, 0);
+		vms_put_le64(out + 8, d[i].places);
+	}
+	r->meta = meta;
+	r->meta_bytes = 16 + n * VMS_PUNCH_BYTES;
+}
+
+int vms_rec_punch_decode(const struct vms_rec *r, uint64_t *container, struct vms_punch *d,
+			 unsigned room)
+{
+	struct vms_rd rd;
+	uint32_t n;
+
+	vms_rd_init(&rd, r->meta, r->meta_bytes);
+	*container = vms_rd_u64(&rd);
+	n = vms_rd_u32(&rd);
+	if (vms_rd_u32(&rd) != 0 || !vms_rd_ok(&rd) || n > VMS_PUNCHES_MAX || n > room ||
+	    r->meta_bytes != 16 + n * VMS_PUNCH_BYTES)
+		return VMS_E_CORRUPT;
+	for (uint32_t i = 0; i < n; i++) {
+		d[i].seg = vms_rd_u32(&rd);
+		if (vms_rd_u32(&rd) != 0 || d[i].seg >= VMS_PUNCHES_MAX ||
+		    (i && d[i].seg <= d[i - 1].seg))
+			return VMS_E_CORRUPT;
+		d[i].places = vms_rd_u64(&rd);
+		if (!d[i].places)
+			return VMS_E_CORRUPT;
+	}
+	return (int)n;
+}

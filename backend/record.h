@@ -144,4 +144,19 @@ void vms_rec_drops_put(struct vms_rec *r, uint8_t *meta, const struct vms_drop *
 /* Their number, or VMS_E_CORRUPT: malformed or more than VMS_DROPS_MAX. */
 int vms_rec_drops_decode(const struct vms_rec *r, struct vms_drop *d);
 
+/* Meta of PUNCH: u64 container, u32 n, u32 0, then n segments of it with the chunk
+ * places in them that die, ascending. */
+struct vms_punch {
+	uint32_t seg;
+	uint64_t places;
+};
+#define VMS_PUNCH_BYTES 16u
+#define VMS_PUNCHES_MAX 8192u
+/* meta has room for 16 + n * VMS_PUNCH_BYTES; sets meta and meta_bytes of r. */
+void vms_rec_punch_put(struct vms_rec *r, uint8_t *meta, uint64_t container,
+		       const struct vms_punch *d, unsigned n);
+/* Number of segments, or VMS_E_CORRUPT. */
+int vms_rec_punch_decode(const struct vms_rec *r, uint64_t *container, struct vms_punch *d,
+			 unsigned room);
+
 #endif

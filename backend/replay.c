@@ -47,7 +47,7 @@ static int load_ctr(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v, 
 	struct part *p;
 	struct ctr *c;
 
-	if (kb != 9 || bytes != 40) {
+	if (kb != 9 || bytes < 40 || (bytes > 40 && (uint32_t)bytes != 40 + vms_get_le32(v + 4))) {
 		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: container entry is damaged");
 		return 1;
 	}
@@ -56,13 +56,36 @@ static int load_ctr(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v, 
 	c = part_ctr_add(p, vms_get_be64(k + 1));
 	c->state = v[0];
 	c->shared = c->sharing = v[1] & 1;
-	c->segs = vms_get_le32(v + 4);
+	ctr_segs(c, vms_get_le32(v + 4));
+	if (bytes > 40)
+		memcpy(c->used, v + 40, c->segs);
 	c->chunks = (uint32_t)vms_get_le64(v + 8);
 	c->epoch = vms_get_le64(v + 16);
 	c->incarnation = vms_get_le64(v + 24);
 	c->live = vms_get_le64(v + 32);
 	if (c->number >= p->next_ctr)
 		p->next_ctr = c->number + 1;
+	return 0;
+}
+
+static int load_dead(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v, uint32_t vb)
+{
+	struct load *l = arg;
+	int bytes = vms_meta_check(k, kb, v, vb);
+	struct part *p = NULL;
+	struct ctr *c;
+
+	if (kb == 11 && bytes > 0 && bytes % 8 == 0 && bytes <= 8 * 128)
+		p = node_part(l->n, vms_addr_partition(vms_addr_make(vms_get_be64(k + 1), 0),
+						       l->n->conf.part_bits));
+	c = p ? part_ctr(p, vms_get_be64(k + 1)) : NULL;
+	if (!c) {
+		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: dead chunks of a container are damaged");
+		return 1;
+	}
+	for (int i = 0; i < bytes / 8; i++)
+		places_or(&c->dead, 128u * vms_get_be16(k + 9) + (uint32_t)i,
+			  vms_get_le64(v + 8 * i));
 	return 0;
 }
 
@@ -300,6 +323,8 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 	if (!rc)
 		rc = load_range(n, "C", "D", load_ctr, msg);
 	if (!rc)
+		rc = load_range(n, "D", "E", load_dead, msg);
+	if (!rc)
 		rc = load_range(n, "F", "H", load_floor, msg);
 	if (!rc) {
 		rc = vms_outcomes_load(&n->outcomes, &n->disk, n->now_ms);
@@ -311,6 +336,12 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i])
 			n->part[i]->swept_below = n->part[i]->next_ctr;
+	/* what was dead may not have been punched yet */
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i])
+			VMS_VEC_FOREACH(&n->part[i]->ctrs, c)
+				if (c->dead.count)
+					ctr_holes(n, c, 0, c->segs);
 	rc = vms_wal_open(&n->wal, &n->disk, &wc, &tail, replay_rec, n, msg);
 	if (rc)
 		return rc;

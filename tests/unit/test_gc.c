@@ -109,15 +109,589 @@ static void test_one_copy(void)
 	v_down();
 }
 
+/* ---- references between partitions ---- */
+
+static struct part *part_at(uint32_t number)
+{
+	struct vms_node *n = R.node[rig_primary(&R, number)].n;
+
+	return n ? node_part(n, number) : NULL;
+}
+
+static vms_addr entry(const struct v_vol *v, uint32_t ext, unsigned ch, struct vms_page_key *key)
+{
+	struct vms_page_key k = {v_part(v, ext), v->branch, ext * 8 + ch / 128, v->gen};
+	struct vms_page pg;
+
+	if (vms_pages_lookup(R.node[rig_primary(&R, k.partition)].n->pages, &k, &pg))
+		return VMS_ADDR_HOLE;
+	if (key)
+		*key = pg.key;
+	return pg.entry[ch % 128];
+}
+
+static struct ctr *ctr_of(vms_addr a)
+{
+	struct part *q = part_at(vms_addr_partition(a, R.part_bits));
+
+	return q ? part_ctr(q, vms_addr_container(a)) : NULL;
+}
+
+/* What CONFIRM does at the owner; false: no. */
+static bool confirm(vms_addr a, uint64_t *stamp)
+{
+	struct part *q = part_at(vms_addr_partition(a, R.part_bits));
+	struct vms_node *n = q ? R.node[rig_primary(&R, q->number)].n : NULL;
+	struct vms_rec r = {.type = VMS_REC_SHARE, .flags = VMS_RF_INTERNAL};
+	struct ctr *c = ctr_of(a);
+	uint8_t meta[8];
+
+	if (!c || !part_serving(q) || c->sweeping || c->punching || part_addr_check(n, q, a))
+		return false;
+	if (!c->shared) {
+		vms_put_le64(meta, c->number);
+		r.meta = meta;
+		r.meta_bytes = 8;
+		if (part_order(n, q, &r, NULL, 0))
+			return false;
+		vms_node_turn_end(n, n->now_ms);
+		if (!V_WAIT(10000, (c = ctr_of(a)) && c->shared))
+			return false;
+	}
+	if (c->stamp < q->gc_cycle)
+		c->stamp = q->gc_cycle;
+	*stamp = q->gc_cycle;
+	return true;
+}
+
+/* The chunk becomes a reference to `to`; false: the stamp is too old. */
+static bool refer(const struct v_vol *v, uint32_t ext, unsigned ch, vms_addr to, uint64_t stamp)
+{
+	struct vms_rec r = {.type = VMS_REC_REMAP, .flags = VMS_RF_INTERNAL};
+	struct vms_move m = {.extent = ext, .chunk = (uint16_t)ch, .valid = 0xff,
+			     .flags = VMS_MOVE_REF, .to = to};
+	uint8_t meta[VMS_MOVES_META_MAX];
+	struct vms_page_key key;
+	struct vms_node *n;
+	struct part *p;
+
+	m.from_seq = entry(v, ext, ch, &key);
+	p = part_at(key.partition);
+	if (!p || !part_serving(p) || stamp < p->gc_cycle)
+		return false;
+	n = R.node[rig_primary(&R, p->number)].n;
+	m.branch = key.branch;
+	m.snap_gen = key.snap_gen;
+	vms_rec_moves_put(&r, meta, &m, 1);
+	if (part_order(n, p, &r, NULL, 0))
+		return false;
+	vms_node_turn_end(n, n->now_ms);
+	return true;
+}
+
+static uint32_t ext_in(const struct v_vol *v, uint32_t part)
+{
+	for (uint32_t e = 0; e < V_EXTS; e++)
+		if (v_part(v, e) == part)
+			return e;
+	return UINT32_MAX;
+}
+
+/* A volume with an extent in that partition. */
+static struct v_vol *create_in(unsigned i, uint32_t part, uint32_t *ext)
+{
+	struct v_vol at = {.lineage = v_next_branch};
+
+	while (ext_in(&at, part) >= V_EXTS)
+		at.lineage = ++v_next_branch;
+	*ext = ext_in(&at, part);
+	return v_create(i);
+}
+
+/* Volume 0 has chunks in partition 0, volume 1 the same in partition 1 as references to
+ * them. */
+#define PAIR 40u
+static struct v_vol *va, *vb;
+static uint32_t ea, eb;
+
+static void pair_up(uint64_t seed, unsigned copies)
+{
+	v_up(3, copies, 2, seed);
+	gc_target(100000);
+	va = create_in(0, 0, &ea);
+	vb = create_in(1, 1, &eb);
+	for (unsigned c = 0; c < PAIR; c++) {
+		v_write(va, ea, c, 100000 + c);
+		v_write(vb, eb, c, 100000 + c);
+	}
+	v_drain();
+	rig_run(&R, 6000);
+}
+
+static void pair_refer(unsigned from, unsigned to)
+{
+	for (unsigned c = from; c < to; c++) {
+		vms_addr a = entry(va, ea, c, NULL);
+		uint64_t stamp = 0;
+
+		CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+		CU_ASSERT_TRUE(refer(vb, eb, c, a, stamp));
+	}
+	rig_run(&R, 200);
+	for (unsigned c = from; c < to; c++)
+		CU_ASSERT_EQUAL(entry(va, ea, c, NULL), entry(vb, eb, c, NULL));
+}
+
+/* Seals what is open in a partition. */
+static void seal(uint32_t part)
+{
+	struct part *p = part_at(part);
+	struct vms_node *n = R.node[rig_primary(&R, part)].n;
+
+	drain_seal_open(n, p);
+	vms_node_turn_end(n, n->now_ms);
+	rig_run(&R, 100);
+}
+
+static void all_gone(const char *what)
+{
+	if (!V_WAIT(90000, v_keys("branch/") == 0 && v_ctr_bytes() == 0)) {
+		v_fail("%s: left %u branches, %u pages, %llu bytes", what, v_keys("branch/"),
+		       v_pages(0), (unsigned long long)v_ctr_bytes());
+		v_print_ctrs();
+	}
+}
+
+/* What another partition refers to stays, whatever becomes of its first owner; then
+ * all of it goes. */
+static void test_shared(void)
+{
+	vms_addr a;
+
+	pair_up(21, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	v_check_all("referred to");
+	a = entry(va, ea, 0, NULL);
+	v_rm(va);
+	CU_ASSERT_TRUE(V_WAIT(30000, v_pages(va->branch) == 0));
+	rig_run(&R, 30000);
+	CU_ASSERT_TRUE(STAT(rounds) > 0);
+	CU_ASSERT_TRUE(ctr_of(a) && ctr_of(a)->state == 2);
+	v_check_all("owner deleted");
+	for (unsigned i = 0; i < 3; i++) {
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	rig_run(&R, 30000);
+	v_check_all("restarted");
+	v_rm(vb);
+	all_gone("shared");
+	v_down();
+}
+
+static uint64_t cycle_now(void)
+{
+	struct rig_kv *kv = v_key("gc");
+	unsigned long long k = 0;
+
+	if (kv)
+		(void)sscanf(kv->val, "{\"cycle\": %llu}", &k);
+	return k;
+}
+
+/* Begins a round at once. */
+static uint64_t cycle_raise(void)
+{
+	char val[64];
+
+	snprintf(val, sizeof(val), "{\"cycle\": %llu}", (unsigned long long)cycle_now() + 1);
+	rig_put(&R, "gc", strdup(val));
+	return cycle_now();
+}
+
+/* Event by event. */
+#define STEP_UNTIL(cond)                                                                  \
+	({                                                                                \
+		uint64_t end_ = R.now_us + 30000000;                                      \
+		while (!(cond) && R.now_us < end_ && rig_step(&R))                        \
+			;                                                                 \
+		(cond);                                                                   \
+	})
+
+static int addr_status(vms_addr a)
+{
+	uint32_t q = vms_addr_partition(a, R.part_bits);
+	struct vms_msg m = {.type = VMS_MSG_READ_ADDR, .partition = q};
+	struct rig_reply re;
+	uint8_t body[8];
+	int st;
+
+	vms_put_le64(body, a);
+	m.body = body;
+	m.body_bytes = 8;
+	st = v_call(0, m, &re);
+	if (!st) {
+		st = (int16_t)vms_get_le16(re.body + 12);
+		rig_reply_free(&re);
+	}
+	return st;
+}
+
+/* Dead stretches of a container that lives on are given back to the disk. */
+static void test_punch(void)
+{
+	vms_addr a[PAIR];
+	uint64_t before;
+	struct ctr *c;
+
+	pair_up(22, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	for (unsigned i = 0; i < PAIR; i++)
+		a[i] = entry(va, ea, i, NULL);
+	before = v_ctr_bytes();
+	v_rm(va);
+	v_zero(vb, eb, 4, 30);
+	v_drain();
+	CU_ASSERT_TRUE(V_WAIT(60000, (c = ctr_of(a[0])) && c->dead.count >= 16));
+	CU_ASSERT_TRUE(V_WAIT(10000, STAT(punched) >= 2 * 16));
+	CU_ASSERT_TRUE(v_ctr_bytes() + 32 * V_CHUNK <= before);
+	for (int round = 0; round < 2; round++) {
+		unsigned gone = 0;
+
+		c = ctr_of(a[0]);
+		for (unsigned i = 0; i < PAIR; i++) {
+			bool dead = places_has(&c->dead, a[i]);
+
+			CU_ASSERT_EQUAL(addr_status(a[i]), dead ? VMS_E_GONE : 0);
+			CU_ASSERT_FALSE(dead && (i < 4 || i >= 34));
+			gone += dead;
+		}
+		CU_ASSERT_EQUAL(gone, c->dead.count);
+		v_check_all("punched");
+		for (unsigned i = 0; i < 3 && !round; i++) {
+			rig_node_crash(&R, i, true);
+			rig_node_start(&R, i);
+			CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		}
+	}
+	v_rm(vb);
+	all_gone("punch");
+	v_down();
+}
+
+/* Confirmed after the marks began, referred to after they ended: it stays. */
+static void test_late_hit(void)
+{
+	uint64_t stamp = 0, k;
+	vms_addr a;
+
+	pair_up(23, 2);
+	a = entry(va, ea, 0, NULL);
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	seal(0);
+	CU_ASSERT_TRUE(V_WAIT(20000, ctr_of(a)->state == 2));
+	v_rm(va);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(v_pages(va->branch) == 0));
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->gc_cycle == k && part_at(1)->gc_cycle == k));
+	/* a stamp from before is refused by now */
+	CU_ASSERT_FALSE(refer(vb, eb, 0, a, stamp));
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	CU_ASSERT_EQUAL(stamp, k);
+	rig_run(&R, 2500); /* the round ends meanwhile */
+	CU_ASSERT_TRUE(STAT(rounds) >= 3);
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	CU_ASSERT_TRUE(refer(vb, eb, 0, a, stamp));
+	rig_run(&R, 20000);
+	CU_ASSERT_EQUAL(entry(vb, eb, 0, NULL), a);
+	v_check_all("late hit");
+	v_rm(vb);
+	all_gone("late hit");
+	v_down();
+}
+
+/* A sweep is ordered: from that step on nobody is given the container. */
+static void test_sweep_confirm(void)
+{
+	uint64_t stamp = 0;
+	vms_addr a;
+
+	pair_up(24, 2);
+	a = entry(va, ea, 0, NULL);
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	seal(0);
+	v_rm(va);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(!ctr_of(a) || ctr_of(a)->sweeping));
+	CU_ASSERT_FALSE(confirm(a, &stamp));
+	v_rm(vb);
+	all_gone("sweep");
+	CU_ASSERT_FALSE(confirm(a, &stamp));
+	v_down();
+}
+
+/* One node is away, with references that nobody else knows of: nothing is freed. */
+static void test_silent(void)
+{
+	vms_addr a;
+
+	pair_up(25, 1);
+	pair_refer(0, PAIR);
+	seal(0);
+	rig_run(&R, 6000);
+	a = entry(va, ea, 0, NULL);
+	rig_node_crash(&R, 1, true);
+	v_rm(va);
+	CU_ASSERT_TRUE(V_WAIT(30000, entry(va, ea, 0, NULL) == VMS_ADDR_HOLE));
+	cycle_raise();
+	rig_run(&R, 20000);
+	CU_ASSERT_TRUE(ctr_of(a) && ctr_of(a)->state == 2 && !ctr_of(a)->sweeping);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_run(&R, 30000);
+	v_check_all("silent");
+	v_rm(vb);
+	all_gone("silent");
+	v_down();
+}
+
+/* The owner restarts in the middle of a round and has forgotten whom it said yes to. */
+static void test_stamps_lost(void)
+{
+	uint64_t stamp = 0, k;
+	vms_addr a;
+
+	pair_up(26, 1);
+	a = entry(va, ea, 0, NULL);
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	seal(0);
+	v_rm(va);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(v_pages(va->branch) == 0));
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->gc_cycle == k && part_at(1)->gc_cycle == k));
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	CU_ASSERT_EQUAL(stamp, k);
+	rig_node_crash(&R, 0, true);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
+	CU_ASSERT_TRUE(refer(vb, eb, 0, a, stamp));
+	rig_run(&R, 3000);
+	rig_node_start(&R, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_run(&R, 30000);
+	CU_ASSERT_EQUAL(entry(vb, eb, 0, NULL), a);
+	v_check_all("stamps lost");
+	v_rm(vb);
+	all_gone("stamps lost");
+	v_down();
+}
+
+/* Pages of partition 1 that come before those of volume 1 in a walk. */
+static void fill_pages(struct v_vol *v, unsigned count)
+{
+	uint8_t b[V_CHUNK];
+
+	v_fill(b, 5);
+	for (uint32_t e = 100; count; e++) {
+		if (v_part(v, e) != 1)
+			continue;
+		CU_ASSERT_EQUAL(v_write_raw(v, e, 0, 1, 0xff, b, V_CHUNK), 0);
+		count--;
+	}
+}
+
+/* References that go while the pages are walked: what they named stays in this round,
+ * for a replay may bring them back. */
+static void test_removed(void)
+{
+	uint64_t k, rounds, stamp = 0;
+	vms_addr a, own;
+
+	pair_up(27, 2);
+	fill_pages(va, 400);
+	v_drain();
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	v_write(vb, eb, 100, 4711);
+	v_drain();
+	rig_run(&R, 6000);
+	own = entry(vb, eb, 100, NULL);
+	CU_ASSERT_TRUE_FATAL(V_WAIT(60000, STAT(rounds) > 0));
+	rig_run(&R, 12000);
+	rounds = STAT(rounds);
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_walking));
+	for (unsigned c = 0; c < PAIR; c++) {
+		stamp = part_at(1)->gc_cycle;
+		CU_ASSERT_TRUE(refer(vb, eb, c, own, stamp));
+		vb->img.id[eb][c] = 4711;
+	}
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
+	CU_ASSERT_EQUAL(entry(vb, eb, PAIR - 1, NULL), own);
+	CU_ASSERT_TRUE(V_WAIT(20000, STAT(rounds) >= rounds + 3));
+	CU_ASSERT_TRUE(ctr_of(a) && ctr_of(a)->state == 2 && !ctr_of(a)->sweeping);
+	v_check_all("removed");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("removed");
+	v_down();
+}
+
+/* What was removed just before, and could come back by a replay, is waited for. */
+static void test_unsafe(void)
+{
+	uint64_t k;
+	vms_addr a;
+
+	pair_up(28, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	v_drain();
+	rig_run(&R, 20000); /* rounds have nothing more to do, the index is durable */
+	for (unsigned c = 0; c < PAIR; c++)
+		v_write(vb, eb, c, 5000 + c);
+	vms_wal_gen_seal(R.node[1].n->wal);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(
+		vms_addr_partition(entry(vb, eb, PAIR - 1, NULL), R.part_bits) == 1));
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
+	CU_ASSERT_EQUAL(part_at(1)->rd_safe, part_at(1)->drain_applied);
+	part_at(1)->rd_safe = UINT64_MAX; /* as if a member's checkpoint took long */
+	rig_run(&R, 4000);
+	CU_ASSERT_TRUE(ctr_of(a) && !ctr_of(a)->sweeping && ctr_of(a)->state == 2);
+	part_at(1)->rd_safe = 0;
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(!ctr_of(a) || ctr_of(a)->sweeping));
+	v_check_all("unsafe");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("unsafe");
+	v_down();
+}
+
+/* A shared container that takes chunks while the round is on. */
+static void test_open(void)
+{
+	uint64_t stamp = 0, k;
+	vms_addr a, b;
+
+	pair_up(29, 1);
+	a = entry(va, ea, 0, NULL);
+	CU_ASSERT_TRUE_FATAL(confirm(a, &stamp));
+	CU_ASSERT_EQUAL(ctr_of(a)->state, 1);
+	v_zero(va, ea, 0, PAIR);
+	v_drain();
+	rig_run(&R, 6000);
+	CU_ASSERT_EQUAL_FATAL(ctr_of(a)->state, 1);
+	rig_node_crash(&R, 2, true); /* holds the round */
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->rd_cycle == k));
+	v_write(va, ea, 7, 4712);
+	v_drain();
+	b = entry(va, ea, 7, NULL);
+	CU_ASSERT_EQUAL_FATAL(vms_addr_container(a), vms_addr_container(b));
+	seal(0);
+	rig_run(&R, 1000);
+	rig_node_start(&R, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_run(&R, 20000);
+	v_check_all("open");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("open");
+	v_down();
+}
+
+/* An epoch change after the marks: they are made again before anything is freed. */
+static void test_epoch(void)
+{
+	uint64_t k, e;
+	vms_addr a;
+
+	pair_up(30, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	v_zero(vb, eb, 0, PAIR);
+	v_drain();
+	rig_run(&R, 300);
+	k = cycle_raise();
+	e = part_at(1)->conf.epoch;
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(2)->rd_cycle == k));
+	part_at(2)->rd_safe = UINT64_MAX; /* holds the round */
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_sent && part_at(1)->rd_cycle == k));
+	rig_node_crash(&R, 2, true); /* a member of partitions 1 and 2 */
+	rig_node_start(&R, 2);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k && part_at(1)->rd_epoch > e &&
+					!part_at(1)->rd_sent));
+	part_at(1)->rd_safe = UINT64_MAX;
+	rig_run(&R, 6000);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(ctr_of(a) && !ctr_of(a)->sweeping && ctr_of(a)->state == 2);
+	part_at(1)->rd_safe = 0;
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(!ctr_of(a) || ctr_of(a)->sweeping));
+	v_check_all("epoch");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("epoch");
+	v_down();
+}
+
+/* The lowest node raises the cycles; without it the next one does. */
+static void test_coordinator(void)
+{
+	uint64_t k;
+
+	pair_up(31, 1);
+	/* partition 0 lies on node 1, which stays away: nothing can begin */
+	pair_refer(0, PAIR);
+	seal(0);
+	rig_run(&R, 3000);
+	k = cycle_now();
+	rig_node_crash(&R, 0, true);
+	rig_run(&R, 20000);
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	rig_node_start(&R, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_rm(va);
+	v_rm(vb);
+	for (int i = 0; i < 12; i++) { /* the coordinator again and again, at any step */
+		rig_run(&R, 100 + vms_rng_below(&R.rng, 1500));
+		rig_node_crash(&R, 0, i & 1);
+		rig_run(&R, vms_rng_below(&R.rng, 300));
+		rig_node_start(&R, 0);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	all_gone("coordinator");
+	v_down();
+}
+
 /* Each rule, switched off, makes one of these tests fail. */
 static void test_mutants(void)
 {
 	CU_ASSERT_TRUE(v_catches(MUT_GC_COPIES, test_one_copy));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_STAMP, test_late_hit));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_PARTIAL, test_silent));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_EPOCH_P, test_epoch));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_EPOCH_Q, test_stamps_lost));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_REMOVED, test_removed));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_UNSAFE, test_unsafe));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_OPEN, test_open));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE, test_punch));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_one_copy),
+
+	VMS_TEST(test_one_copy),     VMS_TEST(test_shared),	 VMS_TEST(test_punch),
+	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
+	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
+	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
 	VMS_TEST(test_mutants),
 };
 

@@ -222,7 +222,38 @@ static void moves_with_references(void)
 	CU_ASSERT_EQUAL(vms_rec_moves_decode(&r, out, 4), 4);
 }
 
+static void drops_and_punches(void)
+{
+	struct vms_drop d[2] = {{1, 2, 3}, {4, 5, 6}}, dout[VMS_DROPS_MAX];
+	struct vms_punch x[2] = {{3, 0xff}, {7, 1ull << 63}}, xout[4];
+	struct vms_rec r = {.type = VMS_REC_DROP};
+	uint64_t ctr;
+
+	vms_rec_drops_put(&r, meta, d, 2);
+	CU_ASSERT_EQUAL(vms_rec_drops_decode(&r, dout), 2);
+	CU_ASSERT_EQUAL(dout[1].branch, 4);
+	CU_ASSERT_EQUAL(dout[1].snap_gen, 5);
+	CU_ASSERT_EQUAL(dout[1].subext, 6);
+	r.meta_bytes--;
+	CU_ASSERT_EQUAL(vms_rec_drops_decode(&r, dout), VMS_E_CORRUPT);
+	r.meta_bytes++;
+	meta[8 + 20] = 1;
+	CU_ASSERT_EQUAL(vms_rec_drops_decode(&r, dout), VMS_E_CORRUPT);
+	vms_rec_punch_put(&r, meta, 99, x, 2);
+	CU_ASSERT_EQUAL(vms_rec_punch_decode(&r, &ctr, xout, 4), 2);
+	CU_ASSERT_EQUAL(ctr, 99);
+	CU_ASSERT_TRUE(xout[1].seg == 7 && xout[1].places == 1ull << 63);
+	CU_ASSERT_EQUAL(vms_rec_punch_decode(&r, &ctr, xout, 1), VMS_E_CORRUPT);
+	x[1].seg = 3;
+	vms_rec_punch_put(&r, meta, 99, x, 2);
+	CU_ASSERT_EQUAL(vms_rec_punch_decode(&r, &ctr, xout, 4), VMS_E_CORRUPT);
+	x[1] = (struct vms_punch){4, 0};
+	vms_rec_punch_put(&r, meta, 99, x, 2);
+	CU_ASSERT_EQUAL(vms_rec_punch_decode(&r, &ctr, xout, 4), VMS_E_CORRUPT);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(drops_and_punches),
 	VMS_TEST(write_comes_back),
 	VMS_TEST(each_damaged_byte_is_found),
 	VMS_TEST(each_short_length_is_refused),

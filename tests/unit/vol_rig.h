@@ -472,6 +472,12 @@ static inline unsigned v_keys(const char *prefix)
 
 static inline void v_up(unsigned nnodes, unsigned copies, unsigned bits, uint64_t seed)
 {
+	if (R.nnodes) { /* a test before ended in the middle */
+		uint32_t mutant = R.mutant;
+
+		memset(&R, 0, sizeof(R));
+		R.mutant = mutant;
+	}
 	v_turn = 0;
 	memset(V, 0, sizeof(V));
 	v_bad = 0;

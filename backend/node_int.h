@@ -750,6 +750,8 @@ void write_timer(struct vms_node *n, struct part *p);
 void write_committed(struct vms_node *n, struct part *p, struct op *o, const struct vms_rec *r,
 		     const struct vms_piece *pieces, unsigned np);
 void write_conn_void(struct vms_node *n, vms_conn_id conn);
+void write_ref_ready(struct vms_node *n, struct part *p, struct op *o, const uint8_t *data,
+		     const uint8_t *found);
 bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op);
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_check(struct vms_node *n);
@@ -757,6 +759,9 @@ void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *
 void flush_conn_void(struct vms_node *n, vms_conn_id conn);
 void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void admission_timer(struct vms_node *n);
+
+/* ---- write_ref.c ---- */
+void write_ref_look(struct vms_node *n, struct part *p, struct op *o);
 
 /* ---- node_read.c ---- */
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);

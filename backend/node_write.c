@@ -340,7 +340,8 @@ static void wait_drop(struct vms_node *n, struct op *o)
 
 static bool is_locking(const struct wreq *w)
 {
-	return w->kind == VMS_WRITE_CAW || w->kind == VMS_WRITE_ORWRITE;
+	return w->kind == VMS_WRITE_CAW || w->kind == VMS_WRITE_ORWRITE ||
+	       w->kind == VMS_WRITE_REF;
 }
 
 /* Order it now if that is possible. locked: the op holds the lock itself. */
@@ -419,7 +420,7 @@ void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	w.payload_bytes = m->payload_bytes;
 	if (w.kind == VMS_WRITE_CAW)
 		at = w.payload_bytes / 2;
-	for (int i = 0; i < np && w.kind != VMS_WRITE_ZERO; i++) {
+	for (int i = 0; i < np && w.kind != VMS_WRITE_ZERO && w.kind != VMS_WRITE_REF; i++) {
 		size_t len = vms_mask_sectors(n->piece_buf[i].mask) * VMS_LB_BYTES;
 
 		if (vms_crc32c(0, w.payload + at, len) != n->piece_buf[i].crc) {
@@ -633,9 +634,46 @@ static void lock_step(struct vms_node *n, struct part *p)
 			lock_end(n, p, o);
 			continue;
 		}
-		if (part_serving(p))
+		if (part_serving(p) && o->kind == VMS_WRITE_REF)
+			write_ref_look(n, p, o);
+		else if (part_serving(p))
 			lock_read(n, p, o);
 	}
+}
+
+/* The chunks of a write by reference: all there (their bytes in data), or which. */
+void write_ref_ready(struct vms_node *n, struct part *p, struct op *o, const uint8_t *data,
+		     const uint8_t *found)
+{
+	struct wreq w = wreq_of(o);
+	int rc = o->dead ? W_ANSWERED : check(n, p, &w, true);
+	bool all = data != NULL;
+
+	for (unsigned i = 0; i < o->np; i++)
+		all &= found[i] != 0;
+	if (!rc && !all) {
+		struct vms_msg re;
+
+		vms_msg_reply_init(&re, &o->req, VMS_E_NOENT);
+		re.epoch = p->conf.epoch;
+		re.body = found;
+		re.body_bytes = o->np;
+		node_send(n, o->conn, &re);
+		rc = W_ANSWERED;
+	}
+	if (!rc && !can_order(n, p, &w))
+		rc = W_WAIT;
+	if (!rc) {
+		w.payload = data;
+		w.payload_bytes = (uint64_t)o->np * VMS_CHUNK_BYTES;
+		rc = order(n, p, &w, 0, 0);
+	}
+	if (rc == W_WAIT) {
+		o->state = OP_LOCK; /* everything again, looking up included */
+		node_wake_at(n, n->now_ms + 1);
+		return;
+	}
+	lock_end(n, p, o);
 }
 
 /* ---- the waiting queue ---- */

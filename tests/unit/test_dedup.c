@@ -594,6 +594,84 @@ static void test_silent(void)
 	rig_close(&R);
 }
 
+/* ---- by reference ---- */
+
+/* REFS chunks from `chunk` on, by fingerprint; what is there into found. */
+#define REFS 100u
+static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint64_t *seed,
+		   uint32_t crc_wrong, uint64_t sequence, uint8_t found[REFS])
+{
+	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], fps[32 * REFS], b[CHUNK];
+	struct vms_fp *fp = vms_fp_open(NULL, 0);
+	struct vms_iov iov = {fps, sizeof(fps)};
+	struct vms_piece pc[REFS];
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(branch, extent),
+			    .branch = branch, .snap_gen = 1, .lun_fence = 1, .extent = extent,
+			    .slot = 2, .sequence = sequence, .payload = &iov, .npayload = 1,
+			    .payload_bytes = sizeof(fps), .body = body, .body_bytes = sizeof(body)};
+	int st;
+
+	for (unsigned i = 0; i < REFS; i++) {
+		fill(b, seed[i]);
+		vms_fp_chunk(fp, b, CHUNK, fps + 32 * i);
+		pc[i] = (struct vms_piece){(uint16_t)(chunk + i), 1, 0xff, 0,
+					   vms_crc32c(0, b, CHUNK) ^ crc_wrong};
+	}
+	vms_fp_close(fp);
+	vms_write_body_encode(body, VMS_WRITE_REF, pc, REFS);
+	st = ask(0, &m, &re, 400);
+	memset(found, 9, REFS);
+	if (st == VMS_E_NOENT && re.m.body_bytes == REFS)
+		memcpy(found, re.body, REFS);
+	if (re.done)
+		rig_reply_free(&re);
+	return st;
+}
+
+static void test_by_reference(void)
+{
+	uint64_t there[REFS], some[REFS];
+	uint8_t found[REFS], x[CHUNK];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < REFS; i++)
+		there[i] = some[i] = 50000 + i;
+	some[41] = 99999;
+
+	R.gen_bytes = 1 << 20;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	/* one is missing: nothing happens, the answer tells which */
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, some, 0, 1, found), VMS_E_NOENT);
+	for (unsigned i = 0; i < REFS; i++)
+		n += found[i];
+	CU_ASSERT_EQUAL(n, REFS - 1);
+	CU_ASSERT_EQUAL(found[41], 0);
+	CU_ASSERT_EQUAL(get(8, 5, 20, x, 400), 0);
+	CU_ASSERT_TRUE(vms_is_zero(x, CHUNK));
+	/* the gateway's checksum is of other content */
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 1, 2, found), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	for (unsigned i = 0; i < REFS; i++)
+		expect(8, 5, 20 + i, there[i]);
+	/* asked again: applied once, even with other content in between */
+	put(8, 5, 21, 1);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	expect(8, 5, 21, 1);
+	settle();
+	CU_ASSERT_EQUAL(addr_of(8, 5, 20), addr_of(7, 0, 0));
+	CU_ASSERT_EQUAL(addr_of(8, 5, 22), addr_of(7, 0, 2));
+	restart_all(true);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	expect(8, 5, 21, 1);
+	expect(8, 5, 22, there[2]);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
 /* ---- long runs ---- */
 
 /* Three volumes whose chunks come from a small pool, so that most of them are somewhere
@@ -792,6 +870,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_short_keys),
 	VMS_TEST(test_own),
 	VMS_TEST(test_silent),
+	VMS_TEST(test_by_reference),
 	VMS_TEST(test_own_partition),
 	VMS_TEST(test_foreign_base),
 	VMS_TEST(test_base_away),

@@ -604,10 +604,13 @@ void gc_timer(struct vms_node *n)
 		if (!p || p->gc || !part_serving(p) || !part_members_ready(p) || n->stopping ||
 		    n->now_ms < p->gc_at_ms || !p->ctrs.n)
 			continue;
-		/* opened for what has dropped out since */
+		/* opened for what has dropped out since; or for rounds, which only take
+		 * sealed ones */
 		c = p->open_ctr ? part_ctr(p, p->open_ctr) : NULL;
-		if (c && !c->chunks && !p->open_chunks && !p->live_chunks && !p->drain &&
-		    !p->moves_ordered && p->ovl.npieces + p->ovl.nranges == 0) {
+		if (c && !p->drain && !p->moves_ordered &&
+		    (foreign(c) ? c->chunks && c->live * 2 < c->chunks :
+				  !c->chunks && !p->open_chunks && !p->live_chunks &&
+					  p->ovl.npieces + p->ovl.nranges == 0)) {
 			drain_seal_open(n, p);
 			p->gc_at_ms = n->now_ms + WAIT_MIN_MS;
 			continue;

@@ -530,7 +530,9 @@ static void table_make(struct vms_node *n, struct prune *pr)
 	pr->scan_ms = pr->step_ms = n->now_ms;
 	pr->part = any || pr->late.n ? 0 : n->nparts;
 	pr->entered = false;
-	node_wake_at(n, n->now_ms);
+	if (n->mut == MUT_PRUNE_NEW)
+		pr->step_ms += 1000; /* what was read is out of date by then */
+	node_wake_at(n, pr->step_ms);
 }
 
 /* ---- the scan ---- */

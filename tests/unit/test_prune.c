@@ -327,79 +327,6 @@ static void test_base(void)
 	v_down();
 }
 
-static unsigned pick(unsigned n)
-{
-	return (unsigned)vms_rng_below(&R.rng, n);
-}
-
-/* Everything at random, with crashes; then nothing is left. */
-static void random_run(uint64_t seed)
-{
-	v_up(3, 2, 2, seed);
-	for (unsigned i = 0; i < 3; i++)
-		v_create(i);
-	for (unsigned op = 0; op < 260 && v_bad < 5; op++) {
-		struct v_vol *v = &V[pick(V_VOLS)];
-		unsigned s = pick(6), what = pick(100);
-
-		if (!v->used) {
-			struct v_vol *from = &V[pick(V_VOLS)];
-
-			if (what < 30 && from->used && from->snap[s].used && from->nanc < 6)
-				v_clone((unsigned)(v - V), from, s);
-			else if (what < 33)
-				v_create((unsigned)(v - V));
-			continue;
-		}
-		if (what < 55)
-			v_write(v, pick(V_EXTS), pick(V_CHS), next_id++);
-		else if (what < 60)
-			v_zero(v, pick(V_EXTS), pick(V_CHS / 2), 1 + pick(V_CHS / 2));
-		else if (what < 72 && !v->snap[s].used)
-			v_snap(v, s);
-		else if (what < 84 && v->snap[s].used)
-			v_snap_rm(v, s);
-		else if (what < 87 && v->snap[s].used && v->nanc < 6)
-			v_rollback(v, s);
-		else if (what < 89) {
-			for (unsigned k = 0; k < V_SNAPS; k++)
-				if (v->snap[k].used)
-					v_snap_rm(v, k);
-			v_rm(v);
-		} else if (what < 91) {
-			v_drain();
-		} else if (what < 93) {
-			unsigned nd = pick(3);
-
-			rig_run(&R, pick(30));
-			rig_node_crash(&R, nd, op & 1);
-			rig_run(&R, pick(300));
-			rig_node_start(&R, nd);
-			CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
-		} else {
-			rig_run(&R, pick(1500));
-		}
-		if (op % 40 == 39)
-			v_check_all("random");
-	}
-	v_check_all("at the end");
-	for (unsigned i = 0; i < V_VOLS; i++) {
-		if (!V[i].used)
-			continue;
-		for (unsigned k = 0; k < V_SNAPS; k++)
-			if (V[i].snap[k].used)
-				v_snap_rm(&V[i], k);
-		v_rm(&V[i]);
-	}
-	if (!V_WAIT(120000, v_keys("branch/") == 0 && v_ctr_bytes() == 0)) {
-		v_fail("left: %u branches, %u pages, %llu bytes", v_keys("branch/"), v_pages(0),
-		       (unsigned long long)v_ctr_bytes());
-		v_print_ctrs();
-	}
-	CU_ASSERT_EQUAL(v_keys("reaped/"), 0);
-	v_down();
-}
-
 static void test_random(void)
 {
 	const char *s = getenv("VMS_PRUNE_SEEDS");
@@ -410,7 +337,7 @@ static void test_random(void)
 		to = strchr(s, '.') ? strtoull(strrchr(s, '.') + 1, NULL, 10) + 1 : from + 1;
 	}
 	for (uint64_t seed = from; seed < to; seed++) {
-		random_run(seed);
+		v_random(seed, 0);
 		if (v_bad) {
 			fprintf(stderr, "repeat with: VMS_PRUNE_SEEDS=%llu build/tests/test_prune\n",
 				(unsigned long long)seed);

@@ -43,6 +43,7 @@ static struct v_vol V[V_VOLS];
 static uint64_t v_next_branch;
 static unsigned v_bad;
 static unsigned v_turn;
+static uint32_t v_next_id = 1000;
 static bool v_nowait; /* several steps at one moment: nodes learn of them later */
 
 __attribute__((format(printf, 1, 2))) static void v_fail(const char *fmt, ...)
@@ -521,6 +522,81 @@ static inline void v_down(void)
 			v_fail("node %u: %s", i + 1, R.node[i].why);
 	CU_ASSERT_EQUAL(v_bad, 0);
 	rig_close(&R);
+}
+
+static inline unsigned v_pick(unsigned n)
+{
+	return (unsigned)vms_rng_below(&R.rng, n);
+}
+
+/* Everything at random, with crashes; then nothing is left. Some chunks have one of few
+ * contents. */
+static inline void v_random(uint64_t seed, unsigned dup_percent)
+{
+	v_up(3, 2, 2, seed);
+	for (unsigned i = 0; i < 3; i++)
+		v_create(i);
+	for (unsigned op = 0; op < 260 && v_bad < 5; op++) {
+		struct v_vol *v = &V[v_pick(V_VOLS)];
+		unsigned s = v_pick(6), what = v_pick(100);
+
+		if (!v->used) {
+			struct v_vol *from = &V[v_pick(V_VOLS)];
+
+			if (what < 30 && from->used && from->snap[s].used && from->nanc < 6)
+				v_clone((unsigned)(v - V), from, s);
+			else if (what < 33)
+				v_create((unsigned)(v - V));
+			continue;
+		}
+		if (what < 55)
+			v_write(v, v_pick(V_EXTS), v_pick(V_CHS),
+				v_pick(100) < dup_percent ? 1 + v_pick(30) : v_next_id++);
+		else if (what < 60)
+			v_zero(v, v_pick(V_EXTS), v_pick(V_CHS / 2), 1 + v_pick(V_CHS / 2));
+		else if (what < 72 && !v->snap[s].used)
+			v_snap(v, s);
+		else if (what < 84 && v->snap[s].used)
+			v_snap_rm(v, s);
+		else if (what < 87 && v->snap[s].used && v->nanc < 6)
+			v_rollback(v, s);
+		else if (what < 89) {
+			for (unsigned k = 0; k < V_SNAPS; k++)
+				if (v->snap[k].used)
+					v_snap_rm(v, k);
+			v_rm(v);
+		} else if (what < 91) {
+			v_drain();
+		} else if (what < 93) {
+			unsigned nd = v_pick(3);
+
+			rig_run(&R, v_pick(30));
+			rig_node_crash(&R, nd, op & 1);
+			rig_run(&R, v_pick(300));
+			rig_node_start(&R, nd);
+			CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		} else {
+			rig_run(&R, v_pick(1500));
+		}
+		if (op % 40 == 39)
+			v_check_all("random");
+	}
+	v_check_all("at the end");
+	for (unsigned i = 0; i < V_VOLS; i++) {
+		if (!V[i].used)
+			continue;
+		for (unsigned k = 0; k < V_SNAPS; k++)
+			if (V[i].snap[k].used)
+				v_snap_rm(&V[i], k);
+		v_rm(&V[i]);
+	}
+	if (!V_WAIT(120000, v_keys("branch/") == 0 && v_ctr_bytes() == 0)) {
+		v_fail("left: %u branches, %u pages, %llu bytes", v_keys("branch/"), v_pages(0),
+		       (unsigned long long)v_ctr_bytes());
+		v_print_ctrs();
+	}
+	CU_ASSERT_EQUAL(v_keys("reaped/"), 0);
+	v_down();
 }
 
 #endif

@@ -356,6 +356,8 @@ int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out,
 	if (!d.err && (vms_cat_key_snap(key, out->volume, out->name, NULL) || strcmp(key, kv->key)))
 		dec_bad(&d, "name", "or \"volume\" differs from the key");
 	dec_uuid(&d, "uuid", out->uuid);
+	if (has(&d, "origin"))
+		dec_uuid(&d, "origin", out->origin);
 	out->id = dec_u64(&d, "id", INT64_MAX);
 	out->branch = dec_u64(&d, "branch", INT64_MAX);
 	out->snap_gen = dec_u64(&d, "snap_gen", INT64_MAX);
@@ -513,11 +515,16 @@ char *vms_cat_branch_encode(const struct vms_cat_branch *in)
 
 char *vms_cat_snap_encode(const struct vms_cat_snap *in)
 {
-	return enc_close(json_pack("{ss ss so so so so so si so}", "volume", in->volume, "name",
-				   in->name, "uuid", enc_uuid(in->uuid), "id", enc_u64(in->id),
-				   "branch", enc_u64(in->branch), "snap_gen", enc_u64(in->snap_gen),
-				   "size_bytes", enc_u64(in->size_bytes), "state", (int)in->state,
-				   "created_s", enc_u64(in->created_s)));
+	static const uint8_t none[16];
+	json_t *j = json_pack("{ss ss so so so so so si so}", "volume", in->volume, "name", in->name,
+			      "uuid", enc_uuid(in->uuid), "id", enc_u64(in->id), "branch",
+			      enc_u64(in->branch), "snap_gen", enc_u64(in->snap_gen), "size_bytes",
+			      enc_u64(in->size_bytes), "state", (int)in->state, "created_s",
+			      enc_u64(in->created_s));
+
+	if (memcmp(in->origin, none, 16))
+		json_object_set_new(j, "origin", enc_uuid(in->origin));
+	return enc_close(j);
 }
 
 char *vms_cat_ack_encode(const struct vms_cat_ack *in)

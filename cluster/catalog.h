@@ -152,6 +152,7 @@ struct vms_cat_branch {
 struct vms_cat_snap {
 	char volume[128], name[104];
 	uint8_t uuid[16];
+	uint8_t origin[16]; /* uuid of the snapshot it was restored from (import-diff), or 0 */
 	uint64_t id; /* of the volume */
 	uint64_t branch, snap_gen;
 	uint64_t size_bytes;

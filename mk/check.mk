@@ -7,7 +7,7 @@
 #   make check-asan     unit and simulator tests in a sanitizer build
 #   make check-deps     who includes what
 #   make check-model OPS=2000000 [SEED=7]   the real engine against an oracle in memory
-#   make check-scsi, check-kill, check-image, check-images, check-guest   one real-process test
+#   make check-scsi, check-kill, check-image, check-images, check-diffs, check-guest   one real-process test
 #   make sim SEEDS=1..10000
 #   make lint, make format
 check:
@@ -27,12 +27,12 @@ check-asan:
 	$(MAKE) SAN=asan unit $(if $(wildcard tests/sim/vmstore-sim.c),build-asan/bin/vmstore-sim)
 	B=build-asan scripts/check --no-build --groups 'unit sim' --seeds $(ASAN_SEEDS)
 
-check-scsi check-kill check-image check-images check-guest: check-%:
+check-scsi check-kill check-image check-images check-diffs check-guest: check-%:
 	B=$(B) tests/it/$*.sh
 
 # Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
 FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(foreach d,target backend cluster utils/lib,$(call lib,$(d)))
+FUZZ_LIBS := $(foreach d,utils/image target backend cluster utils/lib,$(call lib,$(d)))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS)

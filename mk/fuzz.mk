@@ -4,7 +4,7 @@
 #   make fuzz-replay [VMS_FUZZ_N=1000000] [VMS_FUZZ_SEED=7]
 #   make fuzz-libfuzzer T=record SECONDS_MAX=60    the same target under libFuzzer (clang)
 
-FUZZ_STORE = record ctr page wal msg
+FUZZ_STORE = record ctr page wal msg diff
 fuzz-replay: $(FUZZ_STORE:%=$(B)/tests/fuzz_%)
 	@for t in $(FUZZ_STORE); do \
 		printf '%-8s ' $$t; \
@@ -18,7 +18,8 @@ fuzz-libfuzzer:
 	clang -std=gnu11 -O1 -g -msse4.2 -mpclmul -D_GNU_SOURCE -DVMS_LIBFUZZER -Iinclude -I. \
 		-fsanitize=fuzzer,address,undefined -o $(B)/tests/libfuzzer_$(T) \
 		tests/fuzz/fuzz_$(T).c backend/record.c backend/ctr.c backend/meta.c \
-		backend/pages.c backend/wal.c backend/fplists.c utils/lib/err.c utils/lib/crc32c.c -lisal
+		backend/pages.c backend/wal.c backend/fplists.c utils/image/diff.c \
+		utils/lib/err.c utils/lib/crc32c.c -lisal -lcrypto
 	$(B)/tests/libfuzzer_$(T) -max_total_time=$(SECONDS_MAX) -max_len=65536 \
 		$(B)/fuzz-new/$(T) tests/fuzz/corpus/$(T)
 

@@ -217,8 +217,9 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return done(cmd, VMS_E_NOENT);
 	if (__builtin_expect(cmd->lba > v->nblocks || cmd->nblocks > v->nblocks - cmd->lba, 0))
 		return done(cmd, VMS_E_RANGE);
-	/* GET LBA STATUS moves no data: a replay has nothing to do for it */
-	if (__builtin_expect(v->trace != NULL, 0) && cmd->op != VMS_GW_LBA_STATUS) {
+	/* these move no data: a replay has nothing to do for them */
+	if (__builtin_expect(v->trace != NULL, 0) && cmd->op != VMS_GW_LBA_STATUS &&
+	    cmd->op != VMS_GW_MAP) {
 		op = cmd->op == VMS_GW_FLUSH ? 'F' :
 		     cmd->op == VMS_GW_ZERO  ? 'D' :
 		     cmd->op == VMS_GW_READ || cmd->op == VMS_GW_VERIFY ||
@@ -249,6 +250,8 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return gw_prefetch_submit(gw, cmd);
 	case VMS_GW_LBA_STATUS:
 		return gw_lba_status_submit(gw, cmd);
+	case VMS_GW_MAP:
+		return gw_map_submit(gw, cmd);
 	}
 	return done(cmd, VMS_E_INVAL);
 }
@@ -265,6 +268,7 @@ void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	case VMS_GW_READ:
 	case VMS_GW_VERIFY:
 	case VMS_GW_LBA_STATUS:
+	case VMS_GW_MAP:
 		gw_read_abort(gw, r);
 		break;
 	case VMS_GW_FLUSH:

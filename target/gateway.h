@@ -67,6 +67,7 @@ enum vms_gw_op {
 	VMS_GW_FLUSH,	/* SYNCHRONIZE CACHE; always the whole volume */
 	VMS_GW_PREFETCH,/* fill the cache; completes at once */
 	VMS_GW_LBA_STATUS, /* mapped or hole, from lba on; see result */
+	VMS_GW_MAP, /* addresses of whole chunks within one extent; see addrs */
 	VMS_GW_REF, /* write what the cluster has already, by fingerprint: whole chunks
 		       within one extent, all of them or none */
 };
@@ -110,6 +111,8 @@ struct vms_gw_cmd {
 	unsigned nriov;
 	struct vms_gw_lba_range *ranges; /* LBA_STATUS: caller's array ... */
 	unsigned nranges;	/* in: its room; out: used */
+	vms_addr *addrs;	/* MAP: caller's array, one per chunk. VMS_ADDR_HOLE: zeros;
+				 * VMS_ADDR_ASK: not known now; equal ones: equal content */
 	uint8_t *found;		/* REF: caller's array, a byte per chunk; with VMS_E_NOENT
 				 * (nothing was written): 1 if the cluster has the chunk */
 	/* private */

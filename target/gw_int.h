@@ -693,7 +693,11 @@ void gw_loss_abandon(struct vms_gw *gw, struct gw_req *req);
 void gw_verify_end(struct vms_gw *gw, struct gw_req *req);
 void gw_lba_status_end(struct gw_req *req);
 int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
-void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p, const uint8_t *mapped);
+void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p,
+			 struct vms_pc_page *const *pg);
+int gw_map_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+/* pg: pages of the piece's sub-extents */
+void gw_map_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *const *pg);
 int gw_prefetch_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
 
 #endif

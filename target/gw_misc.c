@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* VERIFY, GET LBA STATUS and PRE-FETCH on top of the read path. */
+/* VERIFY, GET LBA STATUS, MAP and PRE-FETCH on top of the read path. */
 #include "target/gw_int.h"
 
 /* All chunks are there and their checksums were right; compare if asked to. */
@@ -59,10 +59,40 @@ int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	return rc;
 }
 
-void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p, const uint8_t *mapped)
+void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *const *pg)
 {
 	(void)gw;
-	memcpy(p->req->pattern + p->req_chunk0, mapped, p->n);
+	for (unsigned i = 0; i < p->n; i++) {
+		unsigned c = p->chunk0 + i;
+
+		p->req->pattern[p->req_chunk0 + i] =
+			pg[c / VMS_SUBEXT_CHUNKS]->entry[c % VMS_SUBEXT_CHUNKS] != VMS_ADDR_HOLE;
+	}
+}
+
+int gw_map_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
+{
+	if (!cmd->addrs || !cmd->nblocks || cmd->lba % VMS_CHUNK_BLOCKS ||
+	    cmd->nblocks % VMS_CHUNK_BLOCKS ||
+	    cmd->lba / VMS_EXTENT_BLOCKS != (cmd->lba + cmd->nblocks - 1) / VMS_EXTENT_BLOCKS) {
+		cmd->status = VMS_E_INVAL;
+		return VMS_GW_DONE;
+	}
+	return gw_read_run(gw, cmd);
+}
+
+void gw_map_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *const *pg)
+{
+	(void)gw;
+	for (unsigned i = 0; i < p->n; i++) {
+		unsigned c = p->chunk0 + i;
+		const struct vms_pc_page *g = pg[c / VMS_SUBEXT_CHUNKS];
+
+		/* an own write on its way: the page does not show it yet */
+		p->req->cmd->addrs[p->req_chunk0 + i] =
+			vms_pc_own(g, c % VMS_SUBEXT_CHUNKS) ? VMS_ADDR_ASK :
+							       g->entry[c % VMS_SUBEXT_CHUNKS];
+	}
 }
 
 /* Runs of chunks in the same state, cut at the command's first block. */

@@ -843,7 +843,8 @@ static void piece_run(struct vms_gw *gw, struct gw_piece *p)
 	unsigned first = p->chunk0 / VMS_SUBEXT_CHUNKS;
 	unsigned last = (p->chunk0 + p->n - 1u) / VMS_SUBEXT_CHUNKS;
 	struct vms_pc_page *pg[VMS_EXTENT_SUBEXTS];
-	bool status_only = p->req && p->req->cmd->op == VMS_GW_LBA_STATUS, ask = false;
+	bool map = p->req && p->req->cmd->op == VMS_GW_MAP, ask = false;
+	bool status_only = map || (p->req && p->req->cmd->op == VMS_GW_LBA_STATUS);
 	uint8_t need = 0;
 
 	if (!p->req && !p->prefetch) {
@@ -876,15 +877,10 @@ static void piece_run(struct vms_gw *gw, struct gw_piece *p)
 		return;
 	}
 	if (status_only) {
-		uint8_t mapped[VMS_EXTENT_CHUNKS];
-
-		for (unsigned i = 0; i < p->n; i++) {
-			unsigned c = p->chunk0 + i;
-
-			mapped[i] = pg[c / VMS_SUBEXT_CHUNKS]->entry[c % VMS_SUBEXT_CHUNKS] !=
-				    VMS_ADDR_HOLE;
-		}
-		gw_lba_status_piece(gw, p, mapped);
+		if (map)
+			gw_map_piece(gw, p, pg);
+		else
+			gw_lba_status_piece(gw, p, pg);
 		piece_end(gw, p, 0);
 		return;
 	}
@@ -1062,6 +1058,8 @@ int gw_read_run(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	if (cmd->op == VMS_GW_LBA_STATUS) {
 		r->pattern = calloc(1, n);
 		vms_assert(r->pattern);
+	} else if (cmd->op == VMS_GW_MAP) {
+		/* brings no data */
 	} else if (n > VMS_GW_IOV_MAX) {
 		r->iov = calloc(n, sizeof(*r->iov));
 		if (!r->iov) {

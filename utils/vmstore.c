@@ -18,6 +18,8 @@ int main(int argc, char **argv)
 		&cmd_status,
 		&cmd_import,
 		&cmd_export,
+		&cmd_export_diff,
+		&cmd_import_diff,
 		&cmd_estimate,
 		&cmd_fsck,
 		NULL,

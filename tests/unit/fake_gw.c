@@ -394,6 +394,7 @@ static int run(struct vms_gw_cmd *c)
 		c->nranges = used;
 		break;
 	}
+	case VMS_GW_MAP:
 	case VMS_GW_REF:
 		c->status = VMS_E_UNSUPPORTED;
 		break;

@@ -139,7 +139,13 @@ static void branch_snap_and_ack_round_trip(void)
 	CU_ASSERT_EQUAL(vms_cat_snap_decode(&kv, &gs, NULL), 0);
 	CU_ASSERT(!strcmp(gs.volume, s.volume) && !strcmp(gs.name, s.name) && gs.snap_gen == 4 &&
 		  gs.branch == 3 && gs.id == 3 && gs.state == 2 && gs.size_bytes == s.size_bytes &&
-		  gs.created_s == 9);
+		  gs.created_s == 9 && !gs.origin[0] && !strstr(t, "origin"));
+	free(t);
+	memset(s.origin, 0xef, 16); /* restored from another one */
+	t = vms_cat_snap_encode(&s);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_snap_decode(&kv, &gs, NULL), 0);
+	CU_ASSERT(!memcmp(gs.origin, s.origin, 16) && !memcmp(gs.uuid, s.uuid, 16));
 	kv.key = "snap/pool/demo@tuesday";
 	CU_ASSERT_EQUAL(vms_cat_snap_decode(&kv, &gs, NULL), VMS_E_CORRUPT);
 	free(t);

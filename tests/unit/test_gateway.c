@@ -767,6 +767,32 @@ static void lba_status_tells_holes(void)
 	f_stop();
 }
 
+static void map_tells_addresses(void)
+{
+	vms_addr a[F_CHUNKS];
+	struct vms_gw_cmd c;
+	bool done = false;
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(16, 16, 4), 0);
+	c = f_cmd(VMS_GW_MAP, 8, 5 * 8);
+	c.addrs = a;
+	CU_ASSERT_EQUAL(f_do(&c), 0);
+	CU_ASSERT(a[0] == VMS_ADDR_HOLE && a[3] == VMS_ADDR_HOLE && a[4] == VMS_ADDR_HOLE);
+	CU_ASSERT(a[1] > VMS_ADDR_ASK && a[2] > VMS_ADDR_ASK && a[1] != a[2]);
+	/* whole chunks of one extent only */
+	c = f_cmd(VMS_GW_MAP, 4, 8);
+	c.addrs = a;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = f_cmd(VMS_GW_MAP, 0, 12);
+	c.addrs = a;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	c = f_cmd(VMS_GW_MAP, 0, 8);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(f_read_value(16, 16, &done), 4);
+	f_stop();
+}
+
 static void sequential_reads_are_read_ahead(void)
 {
 	bool done = false;
@@ -1152,6 +1178,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(too_much_outstanding_is_refused),
 	VMS_TEST(verify_compares),
 	VMS_TEST(lba_status_tells_holes),
+	VMS_TEST(map_tells_addresses),
 	VMS_TEST(sequential_reads_are_read_ahead),
 	VMS_TEST(the_fullest_node_warns_once_each_time),
 	VMS_TEST(no_space_is_an_error_of_its_own),

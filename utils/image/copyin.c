@@ -21,7 +21,7 @@ enum todo {
 };
 
 struct slot {
-	struct image_io io; /* first: a reaped request is its slot */
+	struct image_io io;
 	bool busy;
 	uint64_t offset; /* of the block in the volume */
 	unsigned nchunks;
@@ -71,7 +71,8 @@ static bool slot_go_on(struct job *j, struct slot *s)
 /* Nodes of the first release take no fingerprints. */
 static bool cannot_refer(int status)
 {
-	return status == VMS_E_NOENT || status == VMS_E_UNSUPPORTED || status == VMS_E_PROTO;
+	return status == VMS_E_NOENT || status == VMS_E_UNSUPPORTED ||
+	       status == VMS_E_PROTO;
 }
 
 /* The cluster lacks some of what was asked for, or cannot tell: nothing was written. */
@@ -82,7 +83,8 @@ static void slot_not_found(struct job *j, struct slot *s)
 	if (s->io.status != VMS_E_NOENT)
 		j->c->ask = false;
 	for (unsigned i = s->first; i < s->first + s->n; i++)
-		s->todo[i] = asked && s->io.status == VMS_E_NOENT && s->found[i] ? REFER : SEND;
+		s->todo[i] = asked && s->io.status == VMS_E_NOENT && s->found[i] ? REFER
+										 : SEND;
 }
 
 static void slot_done(struct job *j, struct slot *s)
@@ -106,9 +108,23 @@ static void slot_done(struct job *j, struct slot *s)
 	}
 }
 
+/* Goes on with every block whose request is done; waits for one if there is none. */
 static void reap(struct job *j)
 {
-	slot_done(j, (struct slot *)image_reap(j->c->dev));
+	bool any = false;
+
+	while (!any) {
+		for (unsigned i = 0; i < IMAGE_DEPTH; i++) {
+			struct slot *s = &j->slot[i];
+
+			if (!s->busy || !s->io.reaped)
+				continue;
+			any = true;
+			slot_done(j, s);
+		}
+		if (!any)
+			image_reap(j->c->dev);
+	}
 }
 
 static struct slot *free_slot(struct job *j)
@@ -200,7 +216,7 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 
 		if (j->rc)
 			break;
-		more = image_src_next(c->src, s->buf, &p, msg);
+		more = c->next(c->src, s->buf, &p, msg);
 		if (more < 0)
 			j->rc = more;
 		if (more <= 0)
@@ -241,8 +257,8 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 	return rc;
 }
 
-static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t from, uint64_t to,
-		      struct vms_errmsg *msg)
+static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t from,
+		      uint64_t to, struct vms_errmsg *msg)
 {
 	while (from < to) {
 		struct image_io io = {.op = IMAGE_ZERO, .vol = vol, .offset = from};
@@ -256,8 +272,8 @@ static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t fro
 	return 0;
 }
 
-int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from, uint64_t to,
-		   struct vms_errmsg *msg)
+int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from,
+		   uint64_t to, struct vms_errmsg *msg)
 {
 	int rc = 0;
 
@@ -269,7 +285,8 @@ int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from, 
 		if (image_call(dev, &io))
 			return image_io_fail(dev, &io, msg);
 		for (unsigned i = 0; !rc && i < io.nranges && from < to; i++) {
-			uint64_t end = (io.range[i].lba + io.range[i].nblocks) * VMS_LB_BYTES;
+			uint64_t end =
+				(io.range[i].lba + io.range[i].nblocks) * VMS_LB_BYTES;
 
 			end = end < to ? end : to;
 			if (io.range[i].mapped)

@@ -24,8 +24,13 @@ struct image_counts {
 struct image_copyin {
 	struct image_dev *dev;
 	struct image_vol *vol;
-	struct image_src *src;
-	/* Ask the cluster by fingerprint before data is sent; salt of the volume's branch. */
+	/* Pieces in ascending order, not beyond the volume's end, gaps allowed; as
+	 * image_src_next(). */
+	void *src;
+	int (*next)(void *src, uint8_t *buf, struct image_piece *p,
+		    struct vms_errmsg *msg);
+	/* Ask the cluster by fingerprint before data is sent; salt of the volume's
+	 * branch. */
 	bool ask;
 	uint8_t salt[32];
 	uint32_t salt_bytes;

@@ -6,12 +6,11 @@
 #include "utils/lib/assert.h"
 
 struct slot {
-	struct image_io io; /* first: a reaped request is its slot */
-	bool ready;
+	struct image_io io;
 	uint8_t *buf;
 };
 
-/* Slots form a ring: [head, head + n) are under way or ready, in the volume's order. */
+/* Slots form a ring: [head, head + n) are under way or done, in the volume's order. */
 struct job {
 	struct image_copyout *c;
 	struct slot slot[IMAGE_OUT_DEPTH];
@@ -57,19 +56,14 @@ static int next_data(struct job *j, uint64_t *at, uint64_t *len)
 	return 0;
 }
 
-static void reap(struct job *j)
-{
-	((struct slot *)image_reap(j->c->dev))->ready = true;
-}
-
 /* Hands out the oldest. */
 static void take(struct job *j)
 {
 	struct image_copyout *c = j->c;
 	struct slot *s = &j->slot[j->head];
 
-	while (!s->ready)
-		reap(j);
+	while (!s->io.reaped)
+		image_reap(c->dev);
 	if (s->io.status && !j->rc)
 		j->rc = image_io_fail(c->dev, &s->io, j->msg);
 	if (!j->rc)
@@ -103,7 +97,6 @@ int image_copy_out(struct image_copyout *c, struct vms_errmsg *msg)
 		if (j->n == IMAGE_OUT_DEPTH)
 			take(j);
 		s = &j->slot[(j->head + j->n) % IMAGE_OUT_DEPTH];
-		s->ready = false;
 		s->io = (struct image_io){.op = IMAGE_READ,
 					  .vol = c->vol,
 					  .offset = at,

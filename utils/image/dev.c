@@ -25,7 +25,7 @@
 #define RETRY_MS    100u
 #define CACHE_BYTES (16ull << 20)
 
-enum vol_state { VOL_OPENING, VOL_OPEN, VOL_FAILED, VOL_CLOSING, VOL_CLOSED };
+enum vol_state { VOL_OPENING, VOL_OPEN, VOL_FAILED, VOL_CLOSING, VOL_WITHDRAWN, VOL_CLOSED };
 
 struct image_vol {
 	struct image_dev *d;
@@ -132,12 +132,11 @@ static void hook_fatal(void *ctx, int err, const char *text)
 
 static void start_io(struct image_dev *d, struct image_io *io)
 {
-	static const enum vms_gw_op ops[] = {[IMAGE_READ] = VMS_GW_READ,
-					     [IMAGE_WRITE] = VMS_GW_WRITE,
-					     [IMAGE_ZERO] = VMS_GW_ZERO,
-					     [IMAGE_FLUSH] = VMS_GW_FLUSH,
-					     [IMAGE_REF] = VMS_GW_REF,
-					     [IMAGE_STATUS] = VMS_GW_LBA_STATUS};
+	static const enum vms_gw_op ops[] = {
+		[IMAGE_READ] = VMS_GW_READ,	   [IMAGE_WRITE] = VMS_GW_WRITE,
+		[IMAGE_ZERO] = VMS_GW_ZERO,	   [IMAGE_FLUSH] = VMS_GW_FLUSH,
+		[IMAGE_REF] = VMS_GW_REF,	   [IMAGE_MAP] = VMS_GW_MAP,
+		[IMAGE_STATUS] = VMS_GW_LBA_STATUS};
 	struct vms_gw_cmd *c = &io->cmd;
 
 	memset(c, 0, sizeof(*c));
@@ -161,6 +160,9 @@ static void start_io(struct image_dev *d, struct image_io *io)
 		c->fps = io->fps;
 		c->crcs = io->crcs;
 		c->found = io->found;
+		break;
+	case IMAGE_MAP:
+		c->addrs = io->addrs;
 		break;
 	case IMAGE_STATUS:
 		c->nblocks = 1;
@@ -249,13 +251,21 @@ static void start_ios(struct image_dev *d, uint64_t now)
 	}
 }
 
+/* Have all registrations been withdrawn? */
+static bool all_withdrawn(struct image_dev *d)
+{
+	json_t *j = vms_gw_json(vms_gwp_core(d->gwp), "status");
+	json_int_t n = json_integer_value(json_object_get(j, "closing"));
+
+	json_decref(j);
+	return !n;
+}
+
 static void run_vols(struct image_dev *d)
 {
 	pthread_mutex_lock(&d->lock);
 	for (struct image_vol *v = d->vols; v; v = v->next) {
-		if (v->asked)
-			continue;
-		if (v->state == VOL_OPENING) {
+		if (v->state == VOL_OPENING && !v->asked) {
 			int rc;
 
 			v->asked = true;
@@ -269,6 +279,9 @@ static void run_vols(struct image_dev *d)
 		} else if (v->state == VOL_CLOSING) {
 			vms_gwp_vol_close(d->gwp, v->vol);
 			v->vol = NULL;
+			v->state = VOL_WITHDRAWN;
+		}
+		if (v->state == VOL_WITHDRAWN && all_withdrawn(d)) {
 			v->state = VOL_CLOSED;
 			pthread_cond_broadcast(&d->cond);
 		}
@@ -277,16 +290,6 @@ static void run_vols(struct image_dev *d)
 		snprintf(d->wait_why.text, sizeof(d->wait_why.text), "%s",
 			 vms_gwp_why(d->gwp));
 	pthread_mutex_unlock(&d->lock);
-}
-
-/* Have all registrations been withdrawn? */
-static bool all_withdrawn(struct image_dev *d)
-{
-	json_t *j = vms_gw_json(vms_gwp_core(d->gwp), "status");
-	json_int_t n = json_integer_value(json_object_get(j, "closing"));
-
-	json_decref(j);
-	return !n;
 }
 
 static void turn(struct image_dev *d)
@@ -570,12 +573,13 @@ void image_vol_close(struct image_vol *v)
 	pthread_mutex_lock(&d->lock);
 	if (v->state == VOL_OPEN && !d->dead) {
 		v->state = VOL_CLOSING;
-		v->asked = false;
 		pthread_mutex_unlock(&d->lock);
 		wake(d);
 		pthread_mutex_lock(&d->lock);
-		while (v->state == VOL_CLOSING && !d->dead)
-			pthread_cond_wait(&d->cond, &d->lock);
+		for (uint64_t t0 = vms_clock_ms(); v->state != VOL_CLOSED && !d->dead &&
+						   (v->state == VOL_CLOSING ||
+						    vms_clock_ms() - t0 < CLOSE_MS);)
+			timed_wait(d, 100);
 	}
 	while (*at != v)
 		at = &(*at)->next;
@@ -591,10 +595,11 @@ uint64_t image_vol_bytes(const struct image_vol *v)
 
 static void submit(struct image_dev *d, struct image_io *io, bool sync)
 {
-	vms_assert(io->len <=
-		   (io->op == IMAGE_ZERO ? VMS_EXTENT_BYTES : VMS_SUBEXT_BYTES));
+	vms_assert(io->len <= (io->op == IMAGE_ZERO || io->op == IMAGE_MAP
+				       ? VMS_EXTENT_BYTES
+				       : VMS_SUBEXT_BYTES));
 	io->sync = sync;
-	io->done = false;
+	io->done = io->reaped = false;
 	io->next = NULL;
 	pthread_mutex_lock(&d->lock);
 	if (d->dead) {
@@ -613,7 +618,7 @@ void image_submit(struct image_dev *d, struct image_io *io)
 	submit(d, io, false);
 }
 
-struct image_io *image_reap(struct image_dev *d)
+void image_reap(struct image_dev *d)
 {
 	struct image_io *io;
 
@@ -625,7 +630,7 @@ struct image_io *image_reap(struct image_dev *d)
 	if (!d->out)
 		d->out_tail = &d->out;
 	pthread_mutex_unlock(&d->lock);
-	return io;
+	io->reaped = true;
 }
 
 int image_call(struct image_dev *d, struct image_io *io)
@@ -641,12 +646,11 @@ int image_call(struct image_dev *d, struct image_io *io)
 int image_io_fail(const struct image_dev *d, const struct image_io *io,
 		  struct vms_errmsg *msg)
 {
-	static const char *const what[] = {[IMAGE_READ] = "reading",
-					   [IMAGE_WRITE] = "writing",
-					   [IMAGE_ZERO] = "zeroing",
-					   [IMAGE_FLUSH] = "flushing",
-					   [IMAGE_REF] = "referring in",
-					   [IMAGE_STATUS] = "looking at"};
+	static const char *const what[] = {
+		[IMAGE_READ] = "reading",     [IMAGE_WRITE] = "writing",
+		[IMAGE_ZERO] = "zeroing",     [IMAGE_FLUSH] = "flushing",
+		[IMAGE_REF] = "referring in", [IMAGE_MAP] = "looking at",
+		[IMAGE_STATUS] = "looking at"};
 
 	if (d->dead)
 		return vms_fail(msg, io->status, "%s: %.200s", d->name, d->dead_why.text);

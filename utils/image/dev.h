@@ -29,7 +29,8 @@ enum image_op {
 	IMAGE_WRITE,
 	IMAGE_ZERO,
 	IMAGE_FLUSH,
-	IMAGE_REF,    /* write what the cluster has already; VMS_E_NOENT: see found */
+	IMAGE_REF, /* write what the cluster has already; VMS_E_NOENT: see found */
+	IMAGE_MAP, /* addresses of its chunks: what has the same has the same content */
 	IMAGE_STATUS, /* what is a hole, from offset on: at most 32 MiB are looked at */
 };
 
@@ -39,18 +40,20 @@ enum image_op {
 struct image_io {
 	enum image_op op;
 	struct image_vol *vol;
-	/* bytes, multiples of 512 (REF: of 4096). READ, WRITE, REF: within one 512 KiB block of the volume,
-	 * ZERO: within one extent of 4 MiB. */
+	/* bytes, multiples of 512 (REF: of 4096). READ, WRITE, REF: within one 512 KiB
+	 * block of the volume, ZERO, MAP: within one extent of 4 MiB. */
 	uint64_t offset, len;
 	uint8_t *buf; /* READ, WRITE; used until done */
 	/* REF: fingerprint and CRC32C of each chunk; found is filled */
 	const uint8_t *fps;
 	const uint32_t *crcs;
 	uint8_t *found;
+	vms_addr *addrs; /* MAP: is filled */
 	/* out */
 	int status;
 	struct vms_gw_lba_range range[IMAGE_RANGES_MAX]; /* STATUS */
 	unsigned nranges;
+	bool reaped; /* it is done and image_reap() has told so */
 	/* private */
 	bool done, sync;
 	uint64_t start_ms, due_ms;
@@ -75,10 +78,11 @@ int image_vol_open(struct image_dev *d, const char *name, struct image_vol **out
 void image_vol_close(struct image_vol *v);
 uint64_t image_vol_bytes(const struct image_vol *v);
 
-/* Never blocks; image_reap() hands it back. */
+/* Never blocks; image_reap() hands it back. Several parties may share a dev: whoever
+ * calls image_reap() may get another's request, which finds it by its `reaped`. */
 void image_submit(struct image_dev *d, struct image_io *io);
-/* The next submitted request that is done; waits for it. One must be under way. */
-struct image_io *image_reap(struct image_dev *d);
+/* Waits until another submitted request is done. One must be under way. */
+void image_reap(struct image_dev *d);
 /* Submits, waits, returns its status; nothing to reap. */
 int image_call(struct image_dev *d, struct image_io *io);
 /* Fills msg from a request that failed; returns its status. */

@@ -249,6 +249,15 @@ int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data,
 	return rc;
 }
 
+int image_sink_append(struct image_sink *s, const uint8_t *data, uint64_t len,
+		      struct vms_errmsg *msg)
+{
+	int rc = image_sink_data(s, s->at, data, len, msg);
+
+	s->bytes = s->at;
+	return rc;
+}
+
 int image_sink_checkpoint(struct image_sink *s, uint64_t done, struct vms_errmsg *msg)
 {
 	if (!s->identity || !s->part)

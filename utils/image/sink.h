@@ -33,6 +33,9 @@ int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf,
 /* Ascending. What is left out is zeros. */
 int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data,
 		    uint64_t len, struct vms_errmsg *msg);
+/* What has no size beforehand (bytes 0): behind what is there. */
+int image_sink_append(struct image_sink *s, const uint8_t *data, uint64_t len,
+		      struct vms_errmsg *msg);
 /* Notes that all before done_bytes is there; nothing where that is of no use. */
 int image_sink_checkpoint(struct image_sink *s, uint64_t done_bytes,
 			  struct vms_errmsg *msg);

@@ -53,6 +53,7 @@ struct run {
 	bool lost; /* a watch ended: nothing can be concluded any more */
 	uint64_t t0; /* before the intent */
 	struct barrier_report *rep;
+	const uint8_t *origin; /* of a volume that is being imported; NULL: it is not */
 };
 
 /* ---- the records ---- */
@@ -350,6 +351,8 @@ static int step_again(struct run *r, uint8_t barrier, const struct vms_cat_snap 
 		uint64_t revision;
 
 		next.barrier = barrier;
+		if (r->origin && barrier == VMS_BARRIER_NONE)
+			next.state = 1;
 		rc = step(r, &next, snap, more_cmp, more, true, msg);
 		if (rc != VMS_E_CONFLICT)
 			return rc;
@@ -379,6 +382,8 @@ static int intent(struct run *r, const char *snap, struct vms_errmsg *msg)
 	snprintf(s.volume, sizeof(s.volume), "%s", r->v.name);
 	snprintf(s.name, sizeof(s.name), "%s", snap);
 	tool_uuid_new(s.uuid);
+	if (r->origin)
+		memcpy(s.origin, r->origin, sizeof(s.origin));
 	next.snap_gen++;
 	next.barrier = VMS_BARRIER_STOP;
 	next.barrier_id = next.snap_gen;
@@ -598,8 +603,15 @@ static bool again(int rc)
 int barrier_snapshot(struct tool *t, const char *volume, const char *snap, uint32_t try_ms,
 		     struct vms_cat_snap *out, struct barrier_report *rep, struct vms_errmsg *msg)
 {
+	return barrier_snapshot_of_import(t, volume, snap, NULL, try_ms, out, rep, msg);
+}
+
+int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *snap,
+			       const uint8_t origin[16], uint32_t try_ms, struct vms_cat_snap *out,
+			       struct barrier_report *rep, struct vms_errmsg *msg)
+{
 	uint64_t t0 = vms_clock_ms();
-	struct run r = {.t = t, .rep = rep};
+	struct run r = {.t = t, .rep = rep, .origin = origin};
 	bool said = false;
 	int rc;
 
@@ -627,11 +639,12 @@ int barrier_snapshot(struct tool *t, const char *volume, const char *snap, uint3
 				      volume, snap);
 		else if (rc == VMS_E_NOENT)
 			rc = 0;
-		if (!rc && r.v.state != 1)
+		if (!rc && r.v.state != (origin ? 4 : 1))
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%.100s' is being %s", volume,
 				      r.v.state == 2	 ? "deleted"
 				      : r.v.state == 3 ? "shrunk"
-						       : "imported");
+				      : r.v.state == 4 ? "imported"
+						       : "used");
 		if (rc)
 			break;
 		rep->attempts++;

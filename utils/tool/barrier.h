@@ -30,6 +30,13 @@ int barrier_snapshot(struct tool *t, const char *volume, const char *snap, uint3
 		     struct vms_cat_snap *out, struct barrier_report *rep,
 		     struct vms_errmsg *msg);
 
+/* The same of a volume that is being imported, which is ready by the transaction that
+ * completes the snapshot. origin: uuid of the snapshot whose content it has. */
+int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *snap,
+			       const uint8_t origin[16], uint32_t try_ms,
+			       struct vms_cat_snap *out, struct barrier_report *rep,
+			       struct vms_errmsg *msg);
+
 /* Returns when no barrier of the volume is under way: waits for one that is alive,
  * abandons one that is older than BARRIER_OLD_MS. abandoned: "VOLUME@SNAP" whose making
  * it gave up, or "" (240 bytes; may be NULL). 0 also when there is no such volume. */

@@ -187,6 +187,11 @@ static bool on_progress(void *arg, uint64_t done)
 	return tool_interrupted();
 }
 
+static int next_piece(void *src, uint8_t *buf, struct image_piece *p, struct vms_errmsg *msg)
+{
+	return image_src_next(src, buf, p, msg);
+}
+
 static int copy(struct job *j, struct vms_errmsg *e)
 {
 	struct image_copyin *c = &j->copy;
@@ -195,6 +200,7 @@ static int copy(struct job *j, struct vms_errmsg *e)
 	*c = (struct image_copyin){.dev = j->dev,
 				   .vol = j->vol,
 				   .src = j->src,
+				   .next = next_piece,
 				   .ask = j->ask,
 				   .salt_bytes = j->salt_bytes,
 				   .blank = j->note.blank,

@@ -19,5 +19,7 @@ extern const struct cmd cmd_estimate;
 extern const struct cmd cmd_fsck;
 extern const struct cmd cmd_import;
 extern const struct cmd cmd_export;
+extern const struct cmd cmd_export_diff;
+extern const struct cmd cmd_import_diff;
 
 #endif

@@ -175,6 +175,16 @@ int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg)
 	return rc;
 }
 
+void importing_forget(struct tool *t, const char *volume)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, NULL, 0};
+	struct vms_errmsg ignored;
+
+	importing_key(key, volume);
+	(void)tool_txn(t, NULL, 0, &op, 1, &ignored);
+}
+
 /* The gateway has no session left, or gets none: what a killed process had at the nodes
  * goes with its lease. */
 static int wait_gone(struct tool *t, struct nodes *ns, const struct volume_opener *o,

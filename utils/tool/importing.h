@@ -40,6 +40,9 @@ int importing_note(struct tool *t, const char *volume, const struct importing *i
 /* All of it is there: the volume is ready. Repeatable. */
 int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg);
 
+/* The note goes; of a volume that is ready already it means nothing. */
+void importing_forget(struct tool *t, const char *volume);
+
 /* Nobody but this gateway ("": nobody) has a volume open that is being imported:
  * whoever had and has no session left is shut out. VMS_E_OPEN: somebody lives. Any
  * other volume, and none at all: 0. */

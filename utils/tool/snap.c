@@ -68,15 +68,23 @@ void snaps_free(struct snaps *s)
 
 json_t *snap_json(const struct vms_cat_snap *s)
 {
+	static const uint8_t none[16];
 	char name[240], uuid[37];
+	json_t *j;
 
 	snprintf(name, sizeof(name), "%s@%s", s->volume, s->name);
 	tool_uuid_text(s->uuid, uuid);
-	return json_pack("{ss ss ss ss sI ss sI sI sI}", "snapshot", name, "volume", s->volume,
+	j = json_pack("{ss ss ss ss sI ss sI sI sI}", "snapshot", name, "volume", s->volume,
 			 "name", s->name, "uuid", uuid, "size_bytes", (json_int_t)s->size_bytes,
 			 "state", snap_state_word(s->state), "created_s",
 			 (json_int_t)s->created_s, "branch", (json_int_t)s->branch, "snap_gen",
 			 (json_int_t)s->snap_gen);
+
+	if (memcmp(s->origin, none, 16)) {
+		tool_uuid_text(s->origin, uuid);
+		json_object_set_new(j, "origin", json_string(uuid));
+	}
+	return j;
 }
 
 int snap_get(struct tool *t, const char *volume, const char *snap, struct snap_info *out,

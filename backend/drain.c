@@ -333,6 +333,8 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 	return (v.have | v.zero) == b->own;
 }
 
+static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d);
+
 static void batch_clear(struct drain_job *d)
 {
 	for (unsigned i = 0; i < d->n; i++)
@@ -371,6 +373,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 	uint8_t meta[VMS_MOVES_META_MAX];
 	unsigned k = 0, data = 0, place = 0, own = 0, at = 0, refused = 0, i;
 	unsigned count[4] = {0};
+	bool again = false;
 	uint64_t ctr = 0;
 	uint32_t seg = 0;
 
@@ -391,8 +394,17 @@ static void batch_order(struct vms_node *n, struct part *p)
 		idx[k] = i;
 		fate[k] = fate_of(n, p, d, i, d->next);
 		count[fate[k]]++;
-		refused += fate[k] == TO_PLACE && b->hit.addr;
+		if (fate[k] == TO_PLACE && b->hit.addr) {
+			refused++;
+			again |= b->again = !b->asked_again && b->m.has_fp;
+		}
 		k++;
+	}
+	if (again) {
+		d->busy = d->nested = true;
+		drain_dedup_again(n, p, d, batch_dedup_done);
+		d->nested = false;
+		return;
 	}
 	if (!k) {
 		d->next = i;
@@ -487,7 +499,7 @@ static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_jo
 	d->busy = false;
 	if (d->dead)
 		drain_job_free(n, d);
-	else if (!n->closing)
+	else if (!n->closing && !d->nested)
 		drain_go(n, p);
 }
 

@@ -208,3 +208,36 @@ bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
 	x->pending--;
 	return true;
 }
+
+bool drain_dedup_again(struct vms_node *n, struct part *p, struct drain_job *d,
+		       void (*done)(struct vms_node *n, struct part *p, struct drain_job *d))
+{
+	struct dd *x;
+	unsigned k = 0;
+
+	for (unsigned i = d->next; i < d->n; i++)
+		k += d->e[i].again;
+	if (!k)
+		return false;
+	x = calloc(1, sizeof(*x));
+	vms_assert(x);
+	x->p = p;
+	x->d = d;
+	x->done = done;
+	x->asked = malloc(k * sizeof(*x->asked));
+	x->fp = malloc(k * sizeof(*x->fp));
+	vms_assert(x->asked && x->fp);
+	for (unsigned i = d->next; i < d->n; i++) {
+		struct batch_ent *b = &d->e[i];
+
+		if (!b->again)
+			continue;
+		b->again = false;
+		b->asked_again = true;
+		b->hit.addr = VMS_ADDR_HOLE;
+		memcpy(x->fp[x->nasked], b->m.fp, 32);
+		x->asked[x->nasked++] = i;
+	}
+	dedup_lookup(n, p->number, (const uint8_t(*)[32])x->fp, k, looked_up, x);
+	return true;
+}

@@ -26,6 +26,7 @@ struct batch_ent {
 	uint8_t *patch;	 /* those sectors, when there is a base below; else they are in data */
 	/* deduplication */
 	bool hashing;
+	bool again, asked_again; /* the answer was too old when the record was made */
 	struct dedup_hit hit; /* it may refer to this */
 	unsigned same;	      /* 1 + an earlier entry of the batch with the same content */
 	vms_addr put;	      /* where this batch has put it, for those */
@@ -36,6 +37,7 @@ struct drain_job {
 	size_t at;
 	bool busy, dead; /* a base read, hashing or a look-up is under way */
 	bool reading;	 /* the first of these */
+	bool nested;	 /* its end must not go on by itself */
 	/* the batch in work: what is before `next` is settled */
 	unsigned n, next, room;
 	struct batch_ent *e;
@@ -47,5 +49,8 @@ void drain_job_free(struct vms_node *n, struct drain_job *d);
  * nothing to be done, the caller goes on itself. */
 bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
 		 void (*done)(struct vms_node *n, struct part *p, struct drain_job *d));
+/* Ask once more for the entries that are marked `again`; false: there are none. */
+bool drain_dedup_again(struct vms_node *n, struct part *p, struct drain_job *d,
+		       void (*done)(struct vms_node *n, struct part *p, struct drain_job *d));
 
 #endif

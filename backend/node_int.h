@@ -852,6 +852,9 @@ void round_report_msg(struct vms_node *n, struct conn *c, const struct vms_msg *
 void round_mark(struct vms_node *n, vms_addr a); /* something refers to it */
 void round_part_changed(struct vms_node *n, struct part *p); /* a new epoch */
 void round_close(struct vms_node *n);
+uint64_t round_cycle(const struct vms_node *n);
+uint64_t round_want(struct vms_node *n); /* bytes that a round might free */
+const char *round_phase(struct vms_node *n);
 
 /* ---- du.c ---- */
 void du_timer(struct vms_node *n);

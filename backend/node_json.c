@@ -74,7 +74,7 @@ static json_t *space(struct vms_node *n)
 		VMS_VEC_FOREACH(&p->ctrs, c)
 		{
 			ctrs++;
-			chunks += c->chunks;
+			chunks += c->chunks - c->dead.count;
 			live += c->live;
 		}
 	}

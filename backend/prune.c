@@ -1063,10 +1063,14 @@ json_t *prune_json(struct vms_node *n)
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i] && n->part[i]->primary)
 			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
-				chunks += c->chunks;
+				chunks += c->chunks - c->dead.count;
 				live += c->live;
 			}
-	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "pruning", words[pr->phase],
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
+			 "round", round_phase(n), "cycle", (json_int_t)round_cycle(n),
+			 "want_bytes", (json_int_t)round_want(n), "pages_dropped",
+			 (json_int_t)n->st.pages_dropped, "remapped",
+			 (json_int_t)n->st.remapped, "pruning", words[pr->phase],
 			 "pending", pr->phase != PR_IDLE || pr->hint, "walked",
 			 (json_int_t)(pr->phase == PR_SCAN ? pr->part : n->nparts), "partitions",
 			 (json_int_t)n->nparts, "dead_branches", gone_left, "collecting",

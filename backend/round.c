@@ -1030,6 +1030,32 @@ void round_timer(struct vms_node *n)
 	node_wake_at(n, rd->report_ms);
 }
 
+uint64_t round_cycle(const struct vms_node *n)
+{
+	return n->round ? n->round->cycle : 0;
+}
+
+uint64_t round_want(struct vms_node *n)
+{
+	uint64_t shared;
+
+	return want(n, &shared);
+}
+
+const char *round_phase(struct vms_node *n)
+{
+	const struct round *rd = n->round;
+
+	if (!rd || rd->done >= rd->cycle)
+		return "idle";
+	if (rd->p)
+		return "marking";
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (rd->src[i].cycle != rd->cycle)
+			return "waiting";
+	return "sweeping";
+}
+
 void round_close(struct vms_node *n)
 {
 	struct round *rd = n->round;

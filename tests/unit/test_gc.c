@@ -672,6 +672,40 @@ static void test_coordinator(void)
 	v_down();
 }
 
+/* A full disk: nothing new is taken, but deleting works, and then there is room. */
+static void test_full(void)
+{
+	static uint8_t b[V_CHUNK];
+	unsigned full = 0, i;
+	struct v_vol *v;
+
+	R.space_bytes = 12 << 20;
+	v_up(3, 2, 2, 41);
+	v = v_create(0);
+	for (i = 0; i < 8000 && full < 30; i++) {
+		int rc;
+
+		v_fill(b, 900000 + i);
+		rc = v_write_raw(v, i % 40, i / 40, 1, 0xff, b, V_CHUNK);
+		if (rc == VMS_E_NOSPC) {
+			full++;
+			rig_run(&R, 50);
+		} else if (rc && rc != VMS_E_BUSY) {
+			v_fail("write %u: %s", i, vms_err_name(rc));
+		}
+	}
+	CU_ASSERT_TRUE(full > 0);
+	v_rm(v);
+	CU_ASSERT_TRUE(V_WAIT(90000, v_keys("branch/") == 0));
+	CU_ASSERT_TRUE(V_WAIT(60000, v_ctr_bytes() == 0));
+	v = v_create(1);
+	v_learn();
+	CU_ASSERT_EQUAL(v_write(v, 0, 0, 123), 0);
+	v_check_all("room again");
+	R.space_bytes = 0;
+	v_down();
+}
+
 /* Duplicates everywhere, through the real index. */
 static void test_random(void)
 {
@@ -713,7 +747,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
 	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
 	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
-	VMS_TEST(test_random),	     VMS_TEST(test_mutants),
+	VMS_TEST(test_full),	     VMS_TEST(test_random),	 VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -65,6 +65,7 @@ void dedup_applied(struct vms_node *n, struct part *p, uint8_t type, uint64_t se
 
 		if (!m[i].has_fp || m[i].valid != VMS_MASK_FULL || !vms_move_placed(&m[i]))
 			continue;
+		match_applied(p, seq);
 		key = dedup_key(d, m[i].fp);
 		r = &d->recent[vms_mix64(key) & d->recent_mask];
 		*r = (struct recent){key, m[i].to};

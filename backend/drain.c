@@ -890,6 +890,7 @@ void drain_safe(struct vms_node *n, struct part *p)
 		return;
 	p->safe_seq = safe;
 	dedup_safe(n, p);
+	match_safe(n, p);
 	while (p->stubs_head < p->stubs.n && p->stubs.d[p->stubs_head].seq <= safe) {
 		struct stub_ref r = p->stubs.d[p->stubs_head++];
 		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch,

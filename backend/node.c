@@ -190,7 +190,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	n->pages = vms_pages_new(&n->disk);
 	if (n->pages)
 		vms_pages_on_copy(n->pages, prune_copied, n);
-	if (!n->part || !n->pconf || !n->pages || dedup_open(n)) {
+	if (!n->part || !n->pconf || !n->pages || dedup_open(n) || match_open(n)) {
 		vms_node_close(n);
 		return VMS_E_NOMEM;
 	}
@@ -251,6 +251,7 @@ void vms_node_close(struct vms_node *n)
 			n->dios.d[i]->fn(n, n->dios.d[i], VMS_E_STOPPING);
 	rpc_close(n);
 	dedup_close(n);
+	match_close(n);
 	for (uint32_t i = 0; n->part && i < n->nparts; i++)
 		if (n->part[i])
 			part_close(n, n->part[i]);
@@ -339,6 +340,7 @@ static void node_timer(struct vms_node *n)
 	session_timer(n);
 	rpc_timer(n);
 	dedup_timer(n);
+	match_timer(n);
 	part_timer(n);
 	admission_timer(n);
 	apply_timer(n);

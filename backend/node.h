@@ -70,6 +70,7 @@ struct vms_node_conf {
 	uint64_t seed;		    /* seeds the core's generator */
 	uint64_t dedup_hooks_bytes; /* memory of the sparse index; 0: 64 MiB */
 	uint64_t dedup_lists_bytes; /* of cached fingerprint lists; 0: 64 MiB */
+	bool dedup_background;	    /* look for duplicates that drains missed */
 	unsigned fp_bits;	    /* tests: bits of index keys that count; 0: all */
 	uint32_t mutant;	    /* test builds: switches one defect on; 0: none */
 };

@@ -332,6 +332,15 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			return;
 		}
 		break;
+	case VMS_MSG_MATCH_POLL:
+	case VMS_MSG_MATCH_PULL:
+	case VMS_MSG_MATCH_PAIRS:
+	case VMS_MSG_MATCH_REMAP:
+		if (node && !reply) {
+			match_msg(n, c, m);
+			return;
+		}
+		break;
 	case VMS_MSG_READ_ADDR:
 		if (node && reply) {
 			apply_peer_reply(n, m);

@@ -19,6 +19,7 @@
 #include "backend/ctr.h"
 #include "backend/dedup.h"
 #include "backend/holders.h"
+#include "backend/match.h"
 #include "backend/node.h"
 #include "backend/outcome.h"
 #include "backend/overlay.h"
@@ -68,6 +69,11 @@ enum node_mutant {
 	MUT_RD_UNSAFE = 75,	 /* removals that a replay would undo count */
 	MUT_RD_OPEN = 76,	 /* containers count that were open when marking began */
 	MUT_RD_GONE = 77,	 /* dead places are read */
+
+	/* deduplication in the background */
+	MUT_MATCH_TRUST = 90,	 /* equal prefixes are taken for equal chunks */
+	MUT_MATCH_ALONE = 91,	 /* other nodes are not told of shared duplicates */
+	MUT_MATCH_STAMP = 92,	 /* confirmations hold for ever */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
@@ -254,6 +260,7 @@ struct part {
 	uint64_t live_chunks, dead_hint;
 	struct gc_job *gc;
 	VMS_VEC(struct hook_due) hooks_due; /* by seq */
+	uint64_t match_seq; /* records from here on may have put chunks that are not safe yet */
 	uint64_t gc_at_ms, gc_wait_ms;
 	/* of the last MARK record ordered: from then on no reference to another
 	 * partition with a lower stamp is ordered */
@@ -529,6 +536,7 @@ struct vms_node {
 	struct vms_htab invals;
 	struct vms_htab rpcs;
 	struct dedup *dedup;
+	struct match *match;
 	struct rpc *rpc_list;
 	uint64_t next_req;
 	struct vms_htab gwfloors, branches, volumes;

@@ -165,6 +165,13 @@ static json_t *stats(struct vms_node *n)
 	S(corrupt);
 	S(nospc);
 #undef S
+#define S(name)                                                                           \
+	json_object_set_new(o, "match." #name, json_integer((json_int_t)match_stats(n)->name))
+	S(passes);
+	S(pairs);
+	S(remapped);
+	S(lost);
+#undef S
 	json_object_set_new(o, "node.index_seeks",
 			    json_integer((json_int_t)vms_pages_lookups(n->pages)));
 	stats_dedup(n, o);

@@ -465,6 +465,7 @@ void part_view_committed(struct vms_node *n, struct part *p)
 {
 	n->st.views++;
 	drain_safe(n, p); /* what the indexes hold since earlier */
+	match_view(n, p);
 	p->state = PS_LEASE;
 	if (n->now_ms >= n->serve_from_ms) {
 		p->state = PS_ACTIVE;

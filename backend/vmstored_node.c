@@ -335,6 +335,7 @@ static struct vms_node_conf node_conf(const struct run *r)
 		.gc_target_percent = (uint32_t)s->node.gc_target_percent,
 		.dedup_hooks_bytes = s->node.dedup_hooks_bytes,
 		.dedup_lists_bytes = s->node.dedup_lists_bytes,
+		.dedup_background = s->node.dedup_background,
 	};
 
 	snprintf(c.name, sizeof(c.name), "%s", r->p.name);

@@ -372,6 +372,10 @@ const char *vms_msg_type_name(uint8_t type)
 		[VMS_MSG_CAT_STATUS] = "CAT_STATUS",
 		[VMS_MSG_STATS] = "STATS",
 		[VMS_MSG_ADMIN] = "ADMIN",
+		[VMS_MSG_MATCH_POLL] = "MATCH_POLL",
+		[VMS_MSG_MATCH_PULL] = "MATCH_PULL",
+		[VMS_MSG_MATCH_PAIRS] = "MATCH_PAIRS",
+		[VMS_MSG_MATCH_REMAP] = "MATCH_REMAP",
 	};
 
 	return type <= VMS_MSG_TYPE_MAX && name[type] ? name[type] : "unknown";

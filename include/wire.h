@@ -64,6 +64,10 @@ enum vms_msg_type {
 	VMS_MSG_CAT_STATUS = 41,
 	VMS_MSG_STATS = 48,
 	VMS_MSG_ADMIN = 49,
+	VMS_MSG_MATCH_POLL = 50, /* dedup in the background: anything new? */
+	VMS_MSG_MATCH_PULL = 51, /* chunks of a slice of the fingerprint space */
+	VMS_MSG_MATCH_PAIRS = 52, /* duplicates and other copies */
+	VMS_MSG_MATCH_REMAP = 53, /* the same, confirmed, for the pages of others */
 	VMS_MSG_TYPE_MAX = 63,
 };
 

@@ -703,6 +703,7 @@ void rig_node_start(struct rig *r, unsigned i)
 				     .container_bytes_max = r->container_bytes,
 				     .seed = vms_rng_u64(&r->rng),
 				     .fp_bits = r->fp_bits,
+				     .dedup_background = r->match,
 				     .mutant = r->mutant};
 	struct vms_node_update up = {rn,	n_send,	   n_close, n_connect, n_deadline,
 				     n_fatal, n_stopped, n_log};

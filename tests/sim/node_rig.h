@@ -116,6 +116,7 @@ struct rig {
 	uint64_t gen_bytes;
 	uint32_t container_bytes, mutant;
 	unsigned fp_bits; /* of index keys; 0: all */
+	bool match;	  /* duplicates are looked for in the background */
 	bool verbose;
 	uint64_t space_bytes;
 	const struct rig_disk_drv *drv;

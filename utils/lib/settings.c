@@ -159,6 +159,13 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .help = "Memory for cached fingerprint lists: 1 MiB covers about 110 MiB of the\n"
 		 "data that is being written again. Too little and duplicates are missed."},
 	{.section = "node",
+	 .key = "dedup_background",
+	 .type = VMS_CONF_BOOL,
+	 .offset = OFF(node.dedup_background),
+	 .def = "on",
+	 .help = "Whether this node, when it has little else to do, looks for duplicates that\n"
+		 "were missed when data was written."},
+	{.section = "node",
 	 .key = "io_engine",
 	 .type = VMS_CONF_ENUM,
 	 .offset = OFF(node.io_engine),

@@ -39,6 +39,7 @@ struct vms_settings {
 		uint64_t index_bytes;
 		uint64_t gc_target_percent;
 		uint64_t dedup_hooks_bytes, dedup_lists_bytes;
+		bool dedup_background;
 		int io_engine; /* enum vms_io_engine */
 	} node;
 	struct { /* [catalog]: vmstored --catalog */

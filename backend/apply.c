@@ -205,7 +205,7 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 	if (!data && vms_pages_lookup_stack(n->pages, p->number, key.subext, &st, &page) ==
 			     VMS_E_NOENT)
 		return; /* holes over nothing */
-	rc = vms_pages_apply(n->pages, &key, &st,
+	rc = vms_pages_apply(n->pages, &key, n->mut == MUT_EMPTY_PAGE ? NULL : &st,
 			     n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index, to, k,
 			     j->type == VMS_REC_REMAP ? eq : NULL, ch, old);
 	if (rc < 0) {

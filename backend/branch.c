@@ -119,7 +119,9 @@ void branch_on_record(struct vms_node *n, const struct vms_cat_branch *r)
 		if (r->ancestor[i].limit_chunks < limit)
 			limit = r->ancestor[i].limit_chunks;
 		b->ancestor[i] = r->ancestor[i];
-		b->ancestor[i].limit_chunks = limit;
+		b->ancestor[i].limit_chunks = n->mut == MUT_LIMIT ? UINT64_MAX : limit;
+		if (n->mut == MUT_CEILING)
+			b->ancestor[i].snap_gen++;
 	}
 	b->nancestors = r->nancestors;
 	b->lineage = r->lineage;

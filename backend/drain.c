@@ -387,6 +387,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 		e = b->take ? batch_ext(n, p, b) : NULL;
 		/* items are sorted: all of one page have the same answer */
 		if (e && !(i > d->next && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e) &&
+		    n->mut != MUT_YOUNG_FIRST &&
 		    older_left(n, p, e, d->e + d->next, i - d->next))
 			b->take = false;
 		if (!b->take)

@@ -70,6 +70,14 @@ enum node_mutant {
 	MUT_RD_OPEN = 76,	 /* containers count that were open when marking began */
 	MUT_RD_GONE = 77,	 /* dead places are read */
 
+	/* snapshots */
+	MUT_SNAP_FLOOR = 80,	 /* takes writes under a number that has passed */
+	MUT_FLOOR_EARLY = 81,	 /* a floor is answered before what was ordered is settled */
+	MUT_YOUNG_FIRST = 82,	 /* drains newer layers while older ones are left */
+	MUT_EMPTY_PAGE = 83,	 /* the first page of a layer is no copy of those below */
+	MUT_LIMIT = 84,		 /* what an ancestor holds beyond its limit shows */
+	MUT_CEILING = 85,	 /* what an ancestor got after the snapshot shows */
+	MUT_BACK_FENCE = 86,	 /* a branch that a volume has left still takes writes */
 	/* deduplication in the background */
 	MUT_MATCH_TRUST = 90,	 /* equal prefixes are taken for equal chunks */
 	MUT_MATCH_ALONE = 91,	 /* other nodes are not told of shared duplicates */

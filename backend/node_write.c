@@ -139,9 +139,9 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		rc = VMS_E_INCARNATION;
 	else if (!b || !b->known)
 		rc = VMS_E_AGAIN; /* the own watch brings it soon */
-	else if (m->snap_gen < b->gen_min)
+	else if (m->snap_gen < b->gen_min && n->mut != MUT_SNAP_FLOOR)
 		rc = VMS_E_SNAP_GEN;
-	else if (m->lun_fence < b->fence_min || b->dead)
+	else if ((m->lun_fence < b->fence_min || b->dead) && n->mut != MUT_BACK_FENCE)
 		rc = VMS_E_LUN_FENCE;
 	else if (session_age_check(n, m))
 		rc = waited ? VMS_E_BUSY : VMS_E_TOO_OLD;
@@ -878,7 +878,7 @@ void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *
 	if (!f)
 		return;
 	f->log_pos = pos;
-	f->settle = m->flags & VMS_F_FUA;
+	f->settle = m->flags & VMS_F_FUA && n->mut != MUT_FLOOR_EARLY;
 	f->armed = !f->settle;
 	n->want_sync = true;
 }

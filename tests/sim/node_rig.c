@@ -696,6 +696,7 @@ unsigned rig_primary(struct rig *r, uint32_t part)
 void rig_node_start(struct rig *r, unsigned i)
 {
 	struct rig_node *rn = &r->node[i];
+	const char *mutant = getenv("VMS_NODE_MUTANT"); /* would the test at hand find it? */
 	struct vms_node_conf conf = {.node_id = i + 1,
 				     .part_bits = r->part_bits,
 				     .timing = vms_timing_default(1.0),
@@ -704,7 +705,7 @@ void rig_node_start(struct rig *r, unsigned i)
 				     .seed = vms_rng_u64(&r->rng),
 				     .fp_bits = r->fp_bits,
 				     .dedup_background = r->match,
-				     .mutant = r->mutant};
+				     .mutant = mutant ? (uint32_t)atoi(mutant) : r->mutant};
 	struct vms_node_update up = {rn,	n_send,	   n_close, n_connect, n_deadline,
 				     n_fatal, n_stopped, n_log};
 	struct vms_errmsg e = {""};

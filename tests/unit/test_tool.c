@@ -246,6 +246,7 @@ static void a_volume_may_begin_as_importing(void)
 	struct vms_cat_volume v;
 	struct volume_view view;
 	struct tool_kvs kv;
+	uint64_t old;
 
 	begin(4);
 	CU_ASSERT_EQUAL(volume_make(&t, &want, &v, &e), 0);
@@ -256,6 +257,14 @@ static void a_volume_may_begin_as_importing(void)
 	CU_ASSERT(!tool_get(&t, "import/imp", &kv, &e) && kv.n == 1);
 	tool_kvs_free(&kv);
 	CU_ASSERT_EQUAL(volume_make(&t, &want, &v, &e), VMS_E_EXIST);
+	/* nothing makes it look whole */
+	CU_ASSERT_EQUAL(volume_resize(&t, "imp", 4096, true, &old, &e), VMS_E_BUSY);
+	open_by(view.v.id, true);
+	CU_ASSERT_EQUAL(volume_delete(&t, "imp", false, &e), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(look("imp").state, VOLUME_IMPORTING);
+	open_by(view.v.id, false);
+	CU_ASSERT_EQUAL(volume_delete(&t, "imp", false, &e), 0);
+	CU_ASSERT_EQUAL(count("import/"), 0);
 	end();
 }
 

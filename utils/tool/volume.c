@@ -433,6 +433,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 		if (v->v.state == VOLUME_DELETING)
 			break;
 		next = v->v;
+		was = next.state;
 		next.state = VOLUME_DELETING;
 		next.lun_fence++;
 		rc = volume_store(t, &next, v->mod_revision, msg);
@@ -618,6 +619,8 @@ int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool al
 		rc = volume_load(t, name, &v, msg);
 		if (!rc && v.v.state == VOLUME_DELETING)
 			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is being deleted", name);
+		if (!rc && v.v.state == VOLUME_IMPORTING)
+			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is being imported", name);
 		if (!rc)
 			rc = volume_refuse_open(&v, "resized", msg);
 		if (!rc && !first)

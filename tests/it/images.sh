@@ -98,6 +98,23 @@ vmstore export piped out.raw --overwrite > /dev/null || fail "export"
 truncate -s 80M short.raw
 same out.raw short.raw
 
+# ---- what is there already is not sent again ----
+vmstore import pattern.raw again --dedup off > /dev/null || fail "import without dedup"
+cp --sparse=always pattern.raw changed.raw
+head -c 100K /dev/urandom | dd of=changed.raw bs=1K seek=3000 conv=notrunc 2> /dev/null
+for v in again vol-raw; do
+	vmstore import changed.raw $v --overwrite --yes --json > import.json || fail "import over $v"
+	[ "$(json sent_bytes import.json)" -le 200000 ] || fail "$v: $(cat import.json)"
+	[ "$(($(json referenced_bytes import.json) + $(json unchanged_bytes import.json)))" -ge 15000000 ] ||
+		fail "$v: $(cat import.json)"
+	vmstore export $v out.raw --overwrite > /dev/null || fail "export of $v"
+	same out.raw changed.raw
+done
+vmstore import changed.raw copy --json > import.json || fail "import of what another volume has"
+[ "$(json referenced_bytes import.json)" -ge 1000000 ] || fail "nothing was referred to: $(cat import.json)"
+vmstore export copy out.raw --overwrite > /dev/null
+same out.raw changed.raw
+
 # ---- killed imports and exports go on ----
 head -c 96M /dev/urandom > large.raw
 behind import.log import large.raw large --limit 12M

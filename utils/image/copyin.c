@@ -17,6 +17,7 @@ enum todo {
 	ZERO,
 	ASK,   /* does the cluster have it? */
 	REFER, /* it has */
+	CHECK, /* is it what the volume has there? */
 	SEND,
 };
 
@@ -31,6 +32,7 @@ struct slot {
 	uint32_t crc[VMS_SUBEXT_CHUNKS];
 	uint8_t fp[VMS_SUBEXT_CHUNKS][VMS_FP_BYTES];
 	uint8_t *buf;
+	uint8_t *old; /* CHECK: what the volume has; NULL for a blank one */
 };
 
 struct job {
@@ -38,6 +40,8 @@ struct job {
 	struct slot slot[IMAGE_DEPTH];
 	struct vms_fp *fp;
 	unsigned nbusy;
+	uint64_t checked, same; /* chunks; halved now and then */
+	uint64_t nblocks;
 	int rc;
 	struct vms_errmsg *msg;
 };
@@ -56,11 +60,15 @@ static bool slot_go_on(struct job *j, struct slot *s)
 	for (s->n = 1; s->first + s->n < s->nchunks && s->todo[s->first + s->n] == what;
 	     s->n++)
 		;
-	s->io.op = what == ZERO ? IMAGE_ZERO : what == SEND ? IMAGE_WRITE : IMAGE_REF;
+	s->io.op = what == ZERO	   ? IMAGE_ZERO
+		   : what == SEND  ? IMAGE_WRITE
+		   : what == CHECK ? IMAGE_READ
+				   : IMAGE_REF;
 	s->io.vol = c->vol;
 	s->io.offset = s->offset + (uint64_t)s->first * VMS_CHUNK_BYTES;
 	s->io.len = (uint64_t)s->n * VMS_CHUNK_BYTES;
-	s->io.buf = s->buf + (size_t)s->first * VMS_CHUNK_BYTES;
+	s->io.buf =
+		(what == CHECK ? s->old : s->buf) + (size_t)s->first * VMS_CHUNK_BYTES;
 	s->io.fps = s->fp[s->first];
 	s->io.crcs = s->crc + s->first;
 	s->io.found = s->found + s->first;
@@ -75,16 +83,44 @@ static bool cannot_refer(int status)
 	       status == VMS_E_PROTO;
 }
 
+/* Reading what the volume has costs less than sending, if it is often the same; where it
+ * hardly ever is, a block here and there tells when that changes. */
+static bool worth_a_check(const struct job *j)
+{
+	return !j->c->blank &&
+	       (j->checked < 512 || j->same * 8 >= j->checked || j->nblocks % 16 == 0);
+}
+
+static void slot_checked(struct job *j, struct slot *s)
+{
+	for (unsigned i = s->first; i < s->first + s->n; i++) {
+		/* what cannot be read is written */
+		bool same = !s->io.status && !memcmp(s->buf + (size_t)i * VMS_CHUNK_BYTES,
+						     s->old + (size_t)i * VMS_CHUNK_BYTES,
+						     VMS_CHUNK_BYTES);
+
+		s->todo[i] = same ? DONE : SEND;
+		j->c->n.same += same ? VMS_CHUNK_BYTES : 0;
+		j->same += same;
+	}
+	j->checked += s->n;
+	if (j->checked > 4096) {
+		j->checked /= 2;
+		j->same /= 2;
+	}
+}
+
 /* The cluster lacks some of what was asked for, or cannot tell: nothing was written. */
 static void slot_not_found(struct job *j, struct slot *s)
 {
 	bool asked = s->todo[s->first] == ASK;
+	uint8_t other = worth_a_check(j) ? CHECK : SEND;
 
 	if (s->io.status != VMS_E_NOENT)
 		j->c->ask = false;
 	for (unsigned i = s->first; i < s->first + s->n; i++)
 		s->todo[i] = asked && s->io.status == VMS_E_NOENT && s->found[i] ? REFER
-										 : SEND;
+										 : other;
 }
 
 static void slot_done(struct job *j, struct slot *s)
@@ -93,6 +129,8 @@ static void slot_done(struct job *j, struct slot *s)
 
 	if (s->io.op == IMAGE_REF && cannot_refer(s->io.status)) {
 		slot_not_found(j, s);
+	} else if (s->io.op == IMAGE_READ) {
+		slot_checked(j, s);
 	} else {
 		if (s->io.status && !j->rc)
 			j->rc = image_io_fail(j->c->dev, &s->io, j->msg);
@@ -151,7 +189,9 @@ static void slot_start(struct job *j, struct slot *s)
 static void take_data(struct job *j, struct slot *s, uint64_t offset, uint64_t len)
 {
 	struct image_copyin *c = j->c;
+	uint8_t data = c->ask ? ASK : worth_a_check(j) ? CHECK : SEND;
 
+	j->nblocks++;
 	s->offset = offset;
 	s->nchunks = (unsigned)((len + VMS_CHUNK_BYTES - 1) / VMS_CHUNK_BYTES);
 	memset(s->buf + len, 0, (size_t)s->nchunks * VMS_CHUNK_BYTES - len);
@@ -159,7 +199,7 @@ static void take_data(struct job *j, struct slot *s, uint64_t offset, uint64_t l
 		bool zero = vms_is_zero(s->buf + (size_t)i * VMS_CHUNK_BYTES,
 					VMS_CHUNK_BYTES);
 
-		s->todo[i] = !zero ? c->ask ? ASK : SEND : c->blank ? DONE : ZERO;
+		s->todo[i] = !zero ? data : c->blank ? DONE : ZERO;
 		if (s->todo[i] == ASK) {
 			const uint8_t *chunk = s->buf + (size_t)i * VMS_CHUNK_BYTES;
 
@@ -209,7 +249,8 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 	j->fp = vms_fp_open(c->salt, c->salt_bytes);
 	for (unsigned i = 0; i < IMAGE_DEPTH; i++) {
 		j->slot[i].buf = malloc(IMAGE_PIECE_BYTES);
-		vms_assert(j->slot[i].buf);
+		j->slot[i].old = c->blank ? NULL : malloc(IMAGE_PIECE_BYTES);
+		vms_assert(j->slot[i].buf && (c->blank || j->slot[i].old));
 	}
 	while (!j->rc && !stop) {
 		struct slot *s = free_slot(j);
@@ -250,8 +291,10 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 			j->rc = vms_fail(msg, VMS_E_CANCELLED, "interrupted");
 	}
 	rc = j->rc;
-	for (unsigned i = 0; i < IMAGE_DEPTH; i++)
+	for (unsigned i = 0; i < IMAGE_DEPTH; i++) {
 		free(j->slot[i].buf);
+		free(j->slot[i].old);
+	}
 	vms_fp_close(j->fp);
 	free(j);
 	return rc;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * From a source into a volume: zeros become holes, and what the cluster has already is
- * referred to by fingerprint where the volume allows it. Bounded: IMAGE_DEPTH blocks of
+ * From a source into a volume: zeros become holes, what the cluster has already is
+ * referred to by fingerprint where the volume allows it, and what the volume has at the
+ * same place is left alone. Bounded: IMAGE_DEPTH blocks of
  * 512 KiB are under way.
  *
  * Owner: one thread, the one of the dev.
@@ -18,6 +19,7 @@ struct image_counts {
 	uint64_t read;	     /* bytes of the image looked at, holes included */
 	uint64_t zero;	     /* holes and zeros */
 	uint64_t referenced; /* found in the cluster: only fingerprints were sent */
+	uint64_t same;	     /* what the volume had there already */
 	uint64_t sent;	     /* as data */
 };
 

@@ -229,20 +229,22 @@ static int report(struct job *j, uint64_t ms)
 {
 	const struct image_counts *n = &j->copy.n;
 	char size[VMS_SIZE_TEXT_MAX], zero[VMS_SIZE_TEXT_MAX], ref[VMS_SIZE_TEXT_MAX],
-		sent[VMS_SIZE_TEXT_MAX], rate[VMS_SIZE_TEXT_MAX];
+		sent[VMS_SIZE_TEXT_MAX], rate[VMS_SIZE_TEXT_MAX], same[VMS_SIZE_TEXT_MAX];
 
 	if (j->c->t->json)
 		return tool_print_json(json_pack(
-			"{ss ss ss sI sI sI sI sI sI sI}", "volume", j->volume, "source",
+			"{ss ss ss sI sI sI sI sI sI sI sI}", "volume", j->volume, "source",
 			j->note.source, "format", j->note.format, "size_bytes",
 			(json_int_t)j->volume_bytes, "resumed_from_bytes", (json_int_t)j->from,
 			"read_bytes", (json_int_t)n->read, "zero_bytes", (json_int_t)n->zero,
-			"referenced_bytes", (json_int_t)n->referenced, "sent_bytes",
+			"referenced_bytes", (json_int_t)n->referenced, "unchanged_bytes",
+			(json_int_t)n->same, "sent_bytes",
 			(json_int_t)n->sent, "ms", (json_int_t)ms));
-	printf("volume %s: %s of %s read in %.1f s (%s/s): %s zeros, %s referenced, %s sent\n",
+	printf("volume %s: %s of %s read in %.1f s (%s/s): %s zeros, %s referenced, %s unchanged, %s sent\n",
 	       j->volume, vms_size_human(n->read, size), j->note.format, (double)ms / 1000,
 	       vms_size_human(ms ? n->read * 1000 / ms : 0, rate), vms_size_human(n->zero, zero),
-	       vms_size_human(n->referenced, ref), vms_size_human(n->sent, sent));
+	       vms_size_human(n->referenced, ref), vms_size_human(n->same, same),
+	       vms_size_human(n->sent, sent));
 	return TOOL_OK;
 }
 

@@ -328,9 +328,9 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 	if (!pc || c->pins)
 		return false; /* overwritten meanwhile: it drops out */
 	/* the same sectors as when it was read? A later write may have let older pieces
-	 * go that still show as of from_seq */
+	 * go that still show as of from_seq; then zeros of a range below may show instead */
 	vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
-	return (v.have | v.zero) == b->own;
+	return v.have == b->own && v.zero == b->own_zero;
 }
 
 static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d);
@@ -613,7 +613,8 @@ static void batch_start(struct vms_node *n, struct part *p)
 		}
 		be->m.from_seq = v.newest_seq;
 		be->m.to = VMS_ADDR_ASK; /* a place follows */
-		be->own = v.have | v.zero;
+		be->own = v.have;
+		be->own_zero = v.zero;
 		vms_ovl_view_stack(&n->ovl, &seen.ovl, it->chunk, p->committed, VMS_ADDR_ASK, &v);
 		to = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
 		if ((v.have | v.zero) != VMS_MASK_FULL) {

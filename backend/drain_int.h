@@ -21,7 +21,8 @@ struct item {
 struct batch_ent {
 	struct vms_move m;
 	uint8_t patched; /* sectors that came from the overlay, any layer */
-	uint8_t own;	 /* from its own layer */
+	uint8_t own;	 /* from pieces of its own layer */
+	uint8_t own_zero; /* zeros of its own layer */
 	bool take;	 /* still as it was read, and nothing older is left */
 	uint8_t *patch;	 /* those sectors, when there is a base below; else they are in data */
 	/* deduplication */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Storage node core: branches, snapshots and clones over simulated disks. */
+#include "backend/drain_int.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
 
@@ -917,6 +918,49 @@ static void a_pinned_chunk_with_a_newer_write_holds_newer_layers(void)
 	rig_close(&R);
 }
 
+/* Between reading a chunk and naming it in a record a write lets pieces go that still
+ * showed, and the zeros of a range lie below: it is not what was read any more. */
+static void a_range_below_does_not_stand_for_what_was_read(void)
+{
+	uint8_t whole[CHUNK], part[2 * VMS_LB_BYTES], want[CHUNK] = {0}, x[CHUNK];
+	struct wr w = {.branch = LIN, .gen = 1, .kind = VMS_WRITE_ZERO, .count = 8};
+	struct drain_job *d = NULL;
+	struct part *p;
+	vms_addr a;
+
+	up(0, 97, VMS_ACK_DISK);
+	fill(whole, 1);
+	fill(want, 2);
+	memcpy(part, want, sizeof(part));
+	memset(want + sizeof(part), 0, CHUNK - sizeof(part));
+	CU_ASSERT_EQUAL(put(0, &w), 0);
+	w = (struct wr){.branch = LIN, .gen = 1, .chunk = 5, .kind = VMS_WRITE_DATA, .data = whole};
+	CU_ASSERT_EQUAL(put(0, &w), 0);
+	w.data = part;
+	w.mask = 0x03;
+	CU_ASSERT_EQUAL(put(0, &w), 0);
+	p = primary_part(0);
+	for (unsigned i = 0; i < R.nnodes; i++)
+		vms_wal_gen_seal(node(i)->wal);
+	for (int i = 0; i < 10000 && !(d && d->n == 2 && !d->reading); i++) {
+		rig_step(&R);
+		d = p->drain;
+	}
+	CU_ASSERT_TRUE_FATAL(d && d->n == 2 && d->next == 0);
+	p->trims_ordered++; /* nothing is ordered meanwhile */
+	w = (struct wr){.branch = LIN, .gen = 1, .chunk = 5, .kind = VMS_WRITE_ZERO, .mask = 0xfc};
+	CU_ASSERT_EQUAL(put(0, &w), 0);
+	p->trims_ordered--;
+	drain_all();
+	drain_all();
+	CU_ASSERT_EQUAL(primary_part(0)->ovl.npieces, 0);
+	corrupt_check();
+	CU_ASSERT_EQUAL(corrupt, 0);
+	CU_ASSERT_EQUAL(lba(1, LIN, VMS_GEN_LIVE, 0, 5, x, &a), 0);
+	CU_ASSERT_EQUAL(memcmp(x, want, CHUNK), 0);
+	rig_close(&R);
+}
+
 /* What an older layer has was copied forward, to above what is to be freed, and the
  * newer layer's was not: it comes along, else neither could ever go. */
 static void older_layers_are_pulled_in(void)
@@ -1537,6 +1581,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(many_snapshots_do_not_pile_up_layers),
 	VMS_TEST(only_readers_of_the_present_are_told),
 	VMS_TEST(a_pinned_chunk_with_a_newer_write_holds_newer_layers),
+	VMS_TEST(a_range_below_does_not_stand_for_what_was_read),
 	VMS_TEST(older_layers_are_pulled_in),
 	VMS_TEST(layers_through_copying_and_crashes),
 	VMS_TEST(records_wait_for_their_branch),

@@ -115,6 +115,10 @@ vmstore clone t@s1 t-clone --size 256M > /dev/null || fail "clone"
 refuses 1 "clone: t-clone" vmstore snap rm t@s1
 refuses 1 "no snapshot matches" vmstore snap rm "t@daily-*"
 refuses 1 "no snapshot 't@nix'" vmstore snap rm t@nix
+refuses 2 "volume name" vmstore snap rm "@*"
+refuses 2 "volume name" vmstore snap rm "*@s1"
+refuses 2 "volume name" vmstore snap rm "*@*"
+refuses 1 "no volume 'nix'" vmstore snap ls nix
 vmstore clone ls t@s1 --json | grep -q '"name": "t-clone"' || fail "clone ls"
 [ "$(vmstore clone ls t@s2 | wc -l)" = 1 ] || fail "clone ls of a snapshot without clones"
 vmstore snap rm "t@*" --dry-run | grep -q '^t@s2$' || fail "snap rm --dry-run"

@@ -134,7 +134,7 @@ bool cmd_parse(struct cmd_call *c, const struct vms_opt *opts, int *code)
 	c->n = (unsigned)(c->argc - first);
 	*code = TOOL_USAGE;
 	if (c->n < c->cmd->min) {
-		cmd_usage(c, "usage: %s %s", c->path, c->cmd->args);
+		cmd_usage(c, "too few arguments");
 		return false;
 	}
 	if (c->n > c->cmd->max) {

@@ -98,6 +98,12 @@ static int run_ls(struct cmd_call *c)
 	}
 	code = snaps_load(c->t, c->n ? c->arg[0] : "", &snaps, &e);
 	tab = vms_table_open("<snapshot|>size|<created|<state");
+	if (!code && c->n && !snaps.n) { /* no snapshots, or no volume? */
+		struct volume_view v;
+
+		code = volume_load(c->t, c->arg[0], &v, &e);
+		volume_free(&v);
+	}
 	VMS_VEC_FOREACH(&snaps, s) {
 		char name[240], size[VMS_SIZE_TEXT_MAX], when[32];
 		time_t created = (time_t)s->s.created_s;
@@ -251,9 +257,10 @@ static int run_rm(struct cmd_call *c)
 	for (unsigned i = 0; i < c->n; i++) {
 		const char *at = strchr(c->arg[i], '@');
 
-		if (all ? vms_cat_volume_name_check(c->arg[i], &e)
-			: (!at || !is_pattern(at)) &&
-				  vms_cat_snap_name_split(c->arg[i], volume, snap, &e))
+		snprintf(volume, sizeof(volume), "%.*s", at ? (int)(at - c->arg[i]) : 0, c->arg[i]);
+		if (all ? vms_cat_volume_name_check(c->arg[i], &e) :
+		    at && is_pattern(at) ? vms_cat_volume_name_check(volume, &e) :
+			    vms_cat_snap_name_split(c->arg[i], volume, snap, &e))
 			return cmd_usage(c, "%s", e.text);
 	}
 	for (unsigned i = 0; i < c->n; i++)

@@ -41,7 +41,7 @@ static int run_create(struct cmd_call *c)
 	if (!cmd_parse(c, opts, &code))
 		return code;
 	if (!w.size_bytes)
-		return cmd_usage(c, "--size is missing");
+		return cmd_usage(c, "--size is missing, or 0");
 	if (!strcmp(ack, "disk"))
 		w.write_ack = VMS_ACK_DISK;
 	else if (!strcmp(ack, "memory"))
@@ -275,7 +275,7 @@ static int run_resize(struct cmd_call *c)
 	if (c->n == 2 && vms_size_parse(c->arg[1], &size, &e))
 		return cmd_usage(c, "%s", e.text);
 	if (!size)
-		return cmd_usage(c, "the new size is missing");
+		return cmd_usage(c, "the new size is missing, or 0");
 	if (volume_resize(c->t, c->arg[0], size, allow_shrink, &old, &e))
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)

@@ -156,6 +156,7 @@ static void draw_plan(struct sim *s)
 	p->admin = vms_rng_chance(r, 0.6);
 	p->same = vms_rng_chance(r, 0.3);
 	p->fp_bits = vms_rng_chance(r, 0.3) ? 16 : 0;
+	p->dedup_background = vms_rng_chance(r, 0.7);
 	p->empty = p->admin && vms_rng_chance(r, 0.3);
 	p->admin_us = (uint32_t)PICK(200000, 1000000, 3000000);
 	p->late_news = f * (double)PICK(0, 20, 50) / 100;

@@ -52,6 +52,7 @@ struct sim_plan {
 	bool admin;		  /* snapshots, clones, rollback, deletion are in the mix */
 	bool same;		  /* content does not depend on the place: duplicates */
 	unsigned fp_bits;	  /* of the dedup index's keys; 0: all */
+	bool dedup_background;
 	bool empty;		  /* at the end everything is deleted, and no byte may be left */
 	uint32_t admin_us;	  /* longest pause between two jobs */
 	double late_news;	  /* nodes and gateways that learn late of a snapshot's intent */

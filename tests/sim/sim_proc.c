@@ -181,6 +181,7 @@ static void node_conf(struct proc *p, struct vms_node_conf *c)
 	c->seed = s->conf.seed * 31 + p->idx + p->life * 1000;
 	c->mutant = s->conf.node_mutant;
 	c->fp_bits = s->plan.fp_bits;
+	c->dedup_background = s->plan.dedup_background;
 }
 
 static void d_schedule(void *ctx, uint64_t delay_us, uint64_t id)

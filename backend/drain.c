@@ -349,6 +349,7 @@ static enum fate fate_of(struct vms_node *n, struct part *p, struct drain_job *d
 			 unsigned from)
 {
 	struct batch_ent *b = &d->e[i], *o;
+	struct dedup_hit before;
 
 	if (b->m.to == VMS_ADDR_HOLE)
 		return TO_HOLE;
@@ -356,10 +357,13 @@ static enum fate fate_of(struct vms_node *n, struct part *p, struct drain_job *d
 		return dedup_may_refer(n, p, &b->hit) ? TO_HIT : TO_PLACE;
 	if (!b->same)
 		return TO_PLACE;
-	/* the first of them has a place in this record, or got one before */
+	/* the first of them has a place in this record, or got one before; then what was
+	 * said of that place must still hold (a TRIM may have let it die meanwhile) */
 	o = &d->e[b->same - 1];
-	return b->same - 1 >= from ? (o->take ? TO_SAME : TO_PLACE) :
-				     (o->put ? TO_SAME : TO_PLACE);
+	if (b->same - 1 >= from)
+		return o->take ? TO_SAME : TO_PLACE;
+	before = (struct dedup_hit){o->put, o->hit.stamp, 0};
+	return o->put && dedup_may_refer(n, p, &before) ? TO_SAME : TO_PLACE;
 }
 
 /* All content is there: name places and order the next record of the batch. */

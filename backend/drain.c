@@ -345,11 +345,22 @@ static void batch_clear(struct drain_job *d)
 /* What becomes of an entry of the record that is being made. */
 enum fate { TO_HOLE, TO_PLACE, TO_HIT, TO_SAME };
 
+/* An address that an earlier record of the batch named: may this one name it too? A
+ * container of the own partition may be so new that its header is not written yet. */
+static bool place_stands(struct vms_node *n, struct part *p, vms_addr a, uint64_t stamp)
+{
+	struct ctr *c;
+
+	if (vms_addr_partition(a, n->conf.part_bits) != p->number)
+		return stamp >= p->gc_cycle;
+	c = part_ctr(p, vms_addr_container(a));
+	return c && c->state != 3 && !c->sweeping && !c->punching && !c->victim;
+}
+
 static enum fate fate_of(struct vms_node *n, struct part *p, struct drain_job *d, unsigned i,
 			 unsigned from)
 {
 	struct batch_ent *b = &d->e[i], *o;
-	struct dedup_hit before;
 
 	if (b->m.to == VMS_ADDR_HOLE)
 		return TO_HOLE;
@@ -362,8 +373,7 @@ static enum fate fate_of(struct vms_node *n, struct part *p, struct drain_job *d
 	o = &d->e[b->same - 1];
 	if (b->same - 1 >= from)
 		return o->take ? TO_SAME : TO_PLACE;
-	before = (struct dedup_hit){o->put, o->hit.stamp, 0};
-	return o->put && dedup_may_refer(n, p, &before) ? TO_SAME : TO_PLACE;
+	return o->put && place_stands(n, p, o->put, o->hit.stamp) ? TO_SAME : TO_PLACE;
 }
 
 /* All content is there: name places and order the next record of the batch. */

@@ -27,6 +27,7 @@ struct frame {
 struct input {
 	enum { IN_MSG, IN_UP, IN_ACCEPT, IN_DOWN, IN_DISK } type;
 	uint64_t conn;
+	int peer; /* IN_UP, IN_ACCEPT: the process at the other end */
 	struct frame *frame;
 	struct vms_disk_event disk;
 };

@@ -168,7 +168,9 @@ void sim_net_event(struct sim *s, struct ev *e)
 	case EV_CONNECTED:
 		if (!live || !c->open[side])
 			return;
-		sim_proc_input(p, (struct input){.type = side ? IN_ACCEPT : IN_UP, .conn = c->id});
+		sim_proc_input(p, (struct input){.type = side ? IN_ACCEPT : IN_UP,
+						 .conn = c->id,
+						 .peer = c->proc[!side]});
 		break;
 	case EV_DELIVER:
 		if (live && c->open[side]) {

@@ -374,12 +374,11 @@ static bool cat_input(struct proc *p, struct input *in, const struct vms_msg *m)
 static void node_input(struct proc *p, struct input *in, const struct vms_msg *m)
 {
 	struct vms_node_event ev = {.now_ms = sim_now_ms(p), .conn = in->conn, .msg = m};
-	struct conn *c = sim_conn(p->s, in->conn);
 	switch (in->type) {
 	case IN_UP:
+		/* both ends may have given the connection up while the process paused */
 		ev.type = VMS_NEV_CONN_UP;
-		vms_assert(c);
-		ev.node = (uint32_t)c->proc[1];
+		ev.node = (uint32_t)in->peer;
 		break;
 	case IN_ACCEPT:
 		ev.type = VMS_NEV_ACCEPT;

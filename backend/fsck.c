@@ -208,6 +208,28 @@ static void check_ctr_entry(struct fsck *c, const uint8_t *key, const uint8_t *v
 	f->incarnation = vms_get_le64(val + 24);
 }
 
+/* What a page names must not be there; no other replica's pages can tell what is. */
+static void check_dead(struct fsck *c, const uint8_t *key, const uint8_t *val, int n)
+{
+	struct fctr *f = fsck_ctr(c, vms_get_be64(key + 1), true);
+	uint32_t first = 128u * vms_get_be16(key + 9), segs = first + (uint32_t)n / 8;
+
+	if (n % 8 || n > 8 * 128 || segs > VMS_CTR_SEGS_MAX) {
+		LOST(c, "index: the dead places of container %09" PRIx64 " have a wrong size",
+		     f->number);
+		return;
+	}
+	f->dead_values |= 1ull << first / 128;
+	if (segs > f->dead_segs) {
+		f->dead = realloc(f->dead, segs * sizeof(*f->dead));
+		vms_assert(f->dead);
+		memset(f->dead + f->dead_segs, 0, (segs - f->dead_segs) * sizeof(*f->dead));
+		f->dead_segs = segs;
+	}
+	for (uint32_t i = first; i < segs; i++)
+		f->dead[i] = vms_get_le64(val + 8ul * (i - first));
+}
+
 static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
 		    uint32_t val_bytes)
 {
@@ -226,6 +248,8 @@ static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uin
 		LOST(c, "index: the value of key %s fails its checksum", text);
 		return 0;
 	}
+	if (key_bytes == 11 && key[0] == 'D')
+		check_dead(c, key, val, n);
 	if (key_bytes && key[0] == 'I')
 		check_page(c, key, key_bytes, val, (uint32_t)n);
 	return 0;
@@ -414,6 +438,8 @@ int vms_fsck(const struct vms_disk *disk, const struct vms_fsck_io *io,
 	HASH_ITER(hh, c->ctrs, f, ft) {
 		HASH_DEL(c->ctrs, f);
 		free(f->ref);
+		free(f->dead);
+		free(f->used);
 		free(f);
 	}
 	free(c->part);

@@ -57,6 +57,22 @@ static unsigned seg_refs(const struct fctr *f, uint32_t k)
 	return n;
 }
 
+static uint64_t dead_places(const struct fctr *f, uint32_t k)
+{
+	return k < f->dead_segs ? f->dead[k] : 0;
+}
+
+static void used_set(struct fctr *f, uint32_t k, uint32_t n)
+{
+	if (k >= f->used_segs) {
+		f->used = realloc(f->used, k + 1);
+		vms_assert(f->used);
+		memset(f->used + f->used_segs, 0, k + 1 - f->used_segs);
+		f->used_segs = k + 1;
+	}
+	f->used[k] = (uint8_t)n;
+}
+
 static void check_header(struct fsck *c, struct fctr *f)
 {
 	struct vms_ctr_header h;
@@ -109,6 +125,16 @@ static void check_chunk(struct fsck *c, struct fctr *f, uint32_t k, unsigned i)
 	bool named = is_ref(f, off);
 	int rc;
 
+	if (dead_places(f, k) >> i & 1) {
+		if (!named)
+			return;
+		c->out->lost_chunks++;
+		LOST(c, f,
+		     "container %09" PRIx64 ": a page names the place at %" PRIu64
+		     ", which has been given back",
+		     f->number, off);
+		return;
+	}
 	if (i >= c->seg.n) {
 		if (!named)
 			return;
@@ -150,8 +176,13 @@ static void check_segments(struct fsck *c, struct fctr *f)
 		if (!rc)
 			rc = vms_seg_decode(c->block, f->number, (uint32_t)vms_seg_offset(k),
 					    &c->seg);
+		if (rc && dead_places(f, k) && !named) {
+			f->seen_segs = k + 1;
+			f->segs_dead = true;
+			continue;
+		}
 		if (rc) {
-			if (!counted && !named && k >= refs_to)
+			if (!counted && !named && k >= refs_to && k >= f->dead_segs)
 				break; /* its end */
 			f->segs_damaged = true;
 			c->out->lost_chunks += named;
@@ -171,10 +202,11 @@ static void check_segments(struct fsck *c, struct fctr *f)
 		}
 		f->seen_segs = k + 1;
 		f->seen_chunks += c->seg.n;
+		used_set(f, k, c->seg.n);
 		for (unsigned i = 0; i < VMS_SEG_ENTRIES_MAX; i++)
 			check_chunk(c, f, k, i);
 	}
-	if (counted && !f->segs_damaged && f->seen_chunks != f->chunks)
+	if (counted && !f->segs_damaged && !f->segs_dead && f->seen_chunks != f->chunks)
 		REPAIR(c, f, FIX_ENTRY,
 		       "container %09" PRIx64 ": %" PRIu64 " chunks, the index says %" PRIu64,
 		       f->number, f->seen_chunks, f->chunks);
@@ -185,7 +217,8 @@ static void check_footer(struct fsck *c, struct fctr *f)
 {
 	bool counted = f->entry && !f->entry_bad;
 	uint32_t segs = counted ? f->segs : f->seen_segs;
-	uint64_t chunks = f->segs_damaged && counted ? f->chunks : f->seen_chunks;
+	uint64_t chunks = (f->segs_damaged || f->segs_dead) && counted ? f->chunks :
+									 f->seen_chunks;
 	struct vms_ctr_footer foot;
 	const char *what;
 	int rc = read_block(c, f->number, vms_seg_offset(segs));
@@ -235,7 +268,7 @@ void fsck_container(struct fsck *c, struct fctr *f)
 			fsck_problem(c, VMS_FSCK_HARMLESS, f, 0,
 				     "container %09" PRIx64 " is not there; no page refers to it",
 				     f->number);
-		} else if (f->entry) {
+		} else if (f->entry || f->dead_values) {
 			f->fixes = f->entry_bad;
 			REPAIR(c, f, FIX_DROP_ENTRY,
 			       "container %09" PRIx64 " is not there; nothing refers to it",
@@ -244,6 +277,14 @@ void fsck_container(struct fsck *c, struct fctr *f)
 		return;
 	}
 	if (!f->entry) {
+		if (!f->nrefs && f->dead_values) {
+			/* the node refuses what it cannot place */
+			REPAIR(c, f, FIX_DROP_ENTRY,
+			       "container %09" PRIx64
+			       ": the index has places that died, but not the container",
+			       f->number);
+			return;
+		}
 		if (!f->nrefs) {
 			/* written since the checkpoint, or swept before the last stop */
 			c->out->leftover++;
@@ -278,7 +319,8 @@ static int fix_footer(struct fsck *c, struct fctr *f)
 	struct vms_ctr_footer foot = {
 		.ctr = f->number,
 		.length_bytes = vms_seg_offset(f->segs),
-		.nchunks = (uint32_t)(f->segs_damaged ? f->chunks : f->seen_chunks)};
+		.nchunks = (uint32_t)(f->segs_damaged || f->segs_dead ? f->chunks :
+									f->seen_chunks)};
 
 	return fsck_footer_write(c, f, &foot, f->segs);
 }
@@ -288,19 +330,31 @@ static int fix_footer(struct fsck *c, struct fctr *f)
 static int fix_entry(struct fctr *f, struct vms_meta_batch *b)
 {
 	bool counted = f->entry && !f->entry_bad;
-	uint8_t key[9] = {'C'}, v[40] = {0};
+	uint32_t segs = counted ? f->segs : f->seen_segs;
+	uint8_t key[11] = {'C'}, v[40 + VMS_CTR_SEGS_MAX] = {0};
+	int rc = 0;
 
 	vms_put_be64(key + 1, f->number);
-	if (f->fix & FIX_DROP_ENTRY)
-		return vms_meta_batch_del(b, key, sizeof(key));
+	if (f->fix & FIX_DROP_ENTRY) {
+		rc = vms_meta_batch_del(b, key, 9);
+		key[0] = 'D';
+		for (uint16_t i = 0; !rc && i < 64; i++) {
+			vms_put_be16(key + 9, i);
+			if (f->dead_values >> i & 1)
+				rc = vms_meta_batch_del(b, key, sizeof(key));
+		}
+		return rc;
+	}
 	v[0] = f->state;
 	v[1] = counted ? f->shared : 1;
-	vms_put_le32(v + 4, counted ? f->segs : f->seen_segs);
-	vms_put_le64(v + 8, f->seen_chunks);
+	vms_put_le32(v + 4, segs);
+	vms_put_le64(v + 8, f->segs_dead && counted ? f->chunks : f->seen_chunks);
 	vms_put_le64(v + 16, f->epoch);
 	vms_put_le64(v + 24, f->incarnation);
 	vms_put_le64(v + 32, f->nrefs < f->seen_chunks ? f->nrefs : f->seen_chunks);
-	return vms_meta_batch_put(b, key, sizeof(key), v, sizeof(v));
+	if (f->used)
+		memcpy(v + 40, f->used, f->used_segs < segs ? f->used_segs : segs);
+	return vms_meta_batch_put(b, key, 9, v, 40 + segs);
 }
 
 /* Files first, then one commit for all entries. */

@@ -21,6 +21,10 @@ struct fctr { /* one container that index, log or folder know of */
 	uint8_t state; /* 1 open, 2 sealed, 3 dead */
 	uint32_t segs;
 	uint64_t chunks, epoch, incarnation;
+	/* places that have died by PUNCH: a mask per segment, and which of its index values
+	 * (128 segments each) there are */
+	uint64_t *dead, dead_values;
+	uint32_t dead_segs;
 	bool in_log;
 	bool file;
 	uint64_t file_bytes;
@@ -31,7 +35,10 @@ struct fctr { /* one container that index, log or folder know of */
 	/* what its segments say */
 	uint32_t seen_segs;
 	uint64_t seen_chunks;
+	uint8_t *used; /* chunks of each segment, 0: not known */
+	uint32_t used_segs;
 	bool segs_damaged;
+	bool segs_dead; /* headers went with their last chunk: nothing to count there */
 	unsigned fix, fixes;
 	UT_hash_handle hh;
 };

@@ -58,7 +58,7 @@ const char *fsck_list_check(struct fsck *c, struct fctr *f, const struct vms_ctr
 	} else if (vms_crc32c(0, list, foot->list_bytes) != foot->list_crc ||
 		   !vms_fplist_check(list, foot->list_bytes, segs, &chunks)) {
 		what = "its fingerprint list is damaged";
-	} else if (!f->segs_damaged) {
+	} else if (!f->segs_damaged && !f->segs_dead) {
 		want = fsck_list_make(c, f, segs, &bytes, &any);
 		if (bytes != foot->list_bytes || memcmp(want, list, bytes))
 			what = "its fingerprint list differs from its segment headers";

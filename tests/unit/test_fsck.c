@@ -503,6 +503,50 @@ static void each_index_damage_is_named(void)
 	teardown();
 }
 
+static void dead_put(uint64_t number, uint64_t places)
+{
+	struct vms_meta_batch b = {0};
+	uint8_t key[11] = {'D'}, v[8];
+
+	vms_put_be64(key + 1, number);
+	vms_put_le64(v, places);
+	vms_meta_batch_put(&b, key, sizeof(key), v, sizeof(v));
+	commit(&b);
+	vms_meta_batch_free(&b);
+}
+
+/* Places that were given back are holes; a segment's header goes with the last. */
+static void dead_places_are_no_damage(void)
+{
+	struct vms_meta_batch b = {0};
+
+	setup();
+	dead_put(ctr, 1 << 2);
+	finds("has been given back", 1);
+	CU_ASSERT_EQUAL(result.lost_chunks, 1);
+	/* no page names anything there any more */
+	vms_meta_batch_del(&b, kv_of('I')->key, kv_of('I')->key_bytes);
+	commit(&b);
+	conf.deep = true;
+	memset(file() + vms_seg_chunk_offset(0, 2), 0, 4096);
+	CU_ASSERT_EQUAL(check(), 0);
+	dead_put(ctr, (1 << NCHUNKS) - 1);
+	memset(file() + vms_seg_offset(0), 0, 65 * 4096);
+	CU_ASSERT_EQUAL(check(), 0);
+	if (result.errors)
+		printf("['%s'] ", said[0]);
+	/* its entry goes: so do they, else the node would not start */
+	vms_meta_batch_del(&b, kv_of('C')->key, 9);
+	commit(&b);
+	repairs("places that died", 1);
+	CU_ASSERT_PTR_NULL(kv_of('D'));
+	dead_put(ctr + 3, 1);
+	repairs("nothing refers to it", 1);
+	CU_ASSERT_PTR_NULL(kv_of('D'));
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
 /* Chunks that no page names are looked at with `deep` only; then fingerprints too. */
 static void deep_reads_everything(void)
 {
@@ -619,6 +663,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(derived_state_is_rebuilt),
 	VMS_TEST(entry_without_file_goes),
 	VMS_TEST(each_index_damage_is_named),
+	VMS_TEST(dead_places_are_no_damage),
 	VMS_TEST(deep_reads_everything),
 	VMS_TEST(write_that_fails_its_checksum_in_a_sound_frame),
 	VMS_TEST(exit_codes_of_the_program),

@@ -980,6 +980,20 @@ static void clone_create(const struct vol *from)
 
 /* The volume goes on from one of its snapshots, on a branch of its own; those taken
  * since stay. */
+static bool snaps_on(const struct vol *v, uint64_t branch)
+{
+	for (unsigned i = 0; i < v->nsnaps; i++)
+		if (v->snap[i].rec.branch == branch)
+			return true;
+	return false;
+}
+
+static void branch_dies(struct vms_cat_branch b)
+{
+	b.state = 2;
+	rig_branch_put(&R, b);
+}
+
 static void rollback(struct vol *v)
 {
 	const struct snap *s = v->nsnaps ? &v->snap[below(v->nsnaps)] : NULL;
@@ -992,10 +1006,10 @@ static void rollback(struct vol *v)
 	v->gen++;
 	v->fence++;
 	image_of(&v->img, s, UINT32_MAX);
-	old.state = 2;
 	rig_branch_put(&R, v->rec);
 	volume_put(v);
-	rig_branch_put(&R, old);
+	if (!snaps_on(v, old.branch))
+		branch_dies(old);
 	floor_all(v);
 	st.rollbacks++;
 }
@@ -1003,32 +1017,55 @@ static void rollback(struct vol *v)
 static void snap_delete(struct vol *v)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_branch b;
 	struct snap *s;
 
 	if (!v->nsnaps)
 		return;
 	s = &v->snap[below(v->nsnaps)];
+	b = s->rec;
 	snap_key(v, s, key);
 	rig_put(&R, key, NULL);
 	free(s->img);
 	*s = v->snap[--v->nsnaps];
+	/* the last one on a branch that the volume has left */
+	if (b.branch != v->rec.branch && !snaps_on(v, b.branch))
+		branch_dies(b);
 	st.deleted++;
 }
 
 static void volume_delete(struct vol *v)
 {
 	char name[64], key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_branch old = v->rec;
 
 	while (v->nsnaps)
 		snap_delete(v);
 	snprintf(name, sizeof(name), "v%llu", (unsigned long long)v->id);
 	vms_cat_key_volume(key, name, NULL);
-	old.state = 2;
-	rig_branch_put(&R, old);
+	branch_dies(v->rec);
 	rig_put(&R, key, NULL);
 	v->used = false;
 	st.deleted++;
+}
+
+/* Everything goes; then no container may hold a byte. */
+static void delete_all(void)
+{
+	uint64_t end = R.now_us + 300000000, left = 1;
+
+	for (unsigned i = 0; i < VOLS; i++)
+		if (vol[i].used)
+			volume_delete(&vol[i]);
+	while (left && !failed[0]) {
+		for (unsigned i = 0; i < 200 && !failed[0]; i++)
+			step();
+		left = 0;
+		for (unsigned i = 0; i < R.nnodes; i++)
+			left += real_disk_container_bytes(R.node[i].dd);
+		if (left && R.now_us > end)
+			fail("300 s after everything was deleted containers hold %llu bytes",
+			     (unsigned long long)left);
+	}
 }
 
 static unsigned vols_used(void)
@@ -1189,6 +1226,8 @@ static void episode(uint64_t seed, uint64_t ops)
 		ops_settle();
 	if (!failed[0])
 		read_back(100);
+	if (!failed[0])
+		delete_all();
 	for (unsigned i = 0; i < R.nnodes && !failed[0]; i++)
 		kill_node(i, true);
 	/* what waits for an answer lies in the slots */

@@ -9,12 +9,15 @@
  */
 #include "backend/dedup_int.h"
 
+#define AGAIN_MAX 3u /* other candidates for chunks whose first ones are no more */
+
 enum phase { LOOK_HOOKS, LOOK_LISTS, LOOK_CONFIRM };
 
 struct look_ent {
 	uint8_t fp[32];
 	vms_fp_prefix key;
 	vms_addr cand; /* to be confirmed */
+	bool asked;    /* it has been */
 	uint64_t ctr;  /* that its owner named (hooks) */
 };
 
@@ -25,6 +28,7 @@ struct look {
 	bool issuing, over;
 	unsigned waiting; /* answers, of this step or given up */
 	unsigned n;
+	unsigned refused, again; /* candidates that are no more; rounds for others */
 	uint64_t until_ms;
 	dedup_fn fn;
 	void *arg;
@@ -108,6 +112,16 @@ static void probe_all(struct vms_node *n, struct look *k)
 	for (unsigned i = 0; i < k->n; i++)
 		if (!k->e[i].cand)
 			k->e[i].cand = probe(n->dedup, k, n->conf.part_bits, k->e[i].key);
+}
+
+/* Lists keep what was collected since: the next candidate gets its turn. */
+static void forget(struct dedup *d, vms_fp_prefix key, vms_addr a)
+{
+	struct recent *r = &d->recent[vms_mix64(key) & d->recent_mask];
+
+	if (r->addr == a)
+		r->addr = VMS_ADDR_HOLE;
+	vms_fplists_forget(d->lists, key, a);
 }
 
 /* ---- hooks ---- */
@@ -316,8 +330,18 @@ static void lists_ask(struct vms_node *n, struct look *k)
 static void take_answer(struct vms_node *n, struct look *k, uint32_t i,
 			const struct vms_dm_answer *a)
 {
-	if (a->status || k->over) {
-		n->dedup->st.confirms_no += !k->over;
+	struct look_ent *e = &k->e[i];
+
+	if (k->over)
+		return;
+	if (a->status) {
+		n->dedup->st.confirms_no++;
+		if (a->status == VMS_E_AGAIN)
+			return; /* there, but not safe yet */
+		forget(n->dedup, e->key, e->cand);
+		e->cand = VMS_ADDR_HOLE;
+		e->asked = false;
+		k->refused++;
 		return;
 	}
 	k->hit[i] = (struct dedup_hit){k->e[i].cand, a->stamp, a->crc};
@@ -410,8 +434,9 @@ static void confirms_ask(struct vms_node *n, struct look *k)
 		uint32_t part, node;
 		unsigned at;
 
-		if (!k->e[i].cand)
+		if (!k->e[i].cand || k->e[i].asked)
 			continue;
+		k->e[i].asked = true;
 		d->st.confirms++;
 		part = vms_addr_partition(k->e[i].cand, n->conf.part_bits);
 		node = n->pconf[part].primary;
@@ -456,8 +481,15 @@ static void look_step(struct vms_node *n, struct look *k)
 			}
 			break;
 		case LOOK_CONFIRM:
-			look_end(n, k);
-			return;
+			if (!k->refused || k->again == AGAIN_MAX || n->closing) {
+				look_end(n, k);
+				return;
+			}
+			k->refused = 0;
+			k->again++;
+			probe_all(n, k);
+			confirms_ask(n, k);
+			break;
 		}
 		k->issuing = false;
 	}

@@ -11,7 +11,7 @@
 struct entry {
 	struct vms_hlink link; /* key: prefix */
 	uint32_t slot; /* of its list */
-	uint32_t off;  /* of the chunk in its container */
+	uint32_t off;  /* of the chunk in its container; 0: forgotten */
 };
 
 struct list {
@@ -89,7 +89,8 @@ static void newest(struct vms_fplists *l, struct list *s)
 static void drop(struct vms_fplists *l, struct list *s)
 {
 	for (uint32_t i = 0; i < s->n; i++)
-		vms_htab_del(&l->chunk, &s->e[i].link);
+		if (s->e[i].off)
+			vms_htab_del(&l->chunk, &s->e[i].link);
 	vms_htab_del(&l->ctr, &s->link);
 	unlink_list(l, s);
 	l->bytes -= s->bytes;
@@ -134,6 +135,19 @@ void vms_fplists_del(struct vms_fplists *l, uint64_t ctr)
 
 	if (s)
 		drop(l, s);
+}
+
+void vms_fplists_forget(struct vms_fplists *l, vms_fp_prefix p, vms_addr a)
+{
+	for (struct vms_hlink *h = vms_htab_find(&l->chunk, p); h; h = vms_htab_next(h)) {
+		struct entry *e = vms_hlink_entry(h, struct entry, link);
+
+		if (vms_addr_make(l->slots.d[e->slot]->link.key, e->off) != a)
+			continue;
+		vms_htab_del(&l->chunk, h);
+		e->off = 0;
+		return;
+	}
 }
 
 bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, size_t bytes,

@@ -31,6 +31,8 @@ void vms_fplists_free(struct vms_fplists *l);
 bool vms_fplists_add(struct vms_fplists *l, uint64_t ctr, const uint8_t *body, size_t bytes,
 		     uint32_t segs, uint64_t key_mask, uint64_t now_ms);
 void vms_fplists_del(struct vms_fplists *l, uint64_t ctr);
+/* That chunk is no more: it is not found again until its list is added anew. */
+void vms_fplists_forget(struct vms_fplists *l, vms_fp_prefix p, vms_addr a);
 /* When it was added; 0: it is not there. */
 uint64_t vms_fplists_added(const struct vms_fplists *l, uint64_t ctr);
 /* Up to `room` addresses of chunks with this prefix; returns their number. Marks

@@ -77,6 +77,8 @@ refuses "exists already" vmstore import in.raw vol-raw
 refuses "--yes" vmstore import in.raw vol-raw --overwrite
 refuses "must be raw" vmstore import in.raw new --format cow
 refuses "not in qcow2 format" vmstore import in.raw new --format qcow2
+head -c $(($(stat -c %s in.qcow2) / 2)) in.qcow2 > cut.qcow2
+refuses "damaged or cut off" vmstore import cut.qcow2 new
 qemu-img create -q -f qcow2 -b in.qcow2 -F qcow2 backed.qcow2 || fail "qemu-img create -b"
 refuses "--follow" vmstore import backed.qcow2 new
 refuses "no volume 'new'" vmstore volume info new

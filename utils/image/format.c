@@ -63,8 +63,9 @@ static void child(char *const *argv, int out, int err)
 	_exit(127);
 }
 
-/* Runs argv, what it prints on stdout goes to *out (free it). */
-static int run(char *const *argv, char **out, struct vms_errmsg *msg)
+/* Runs argv, what it prints on stdout goes to *out (free it). code not NULL: an exit
+ * code is told there and no error. */
+static int run(char *const *argv, char **out, int *code, struct vms_errmsg *msg)
 {
 	struct vms_buf b[2];
 	int fd[2][2], status = 0, rc = 0, open_fds = 2;
@@ -96,6 +97,8 @@ static int run(char *const *argv, char **out, struct vms_errmsg *msg)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
 		rc = vms_fail(msg, VMS_E_CONFIG,
 			      "%s is not installed (Debian package qemu-utils)", argv[0]);
+	} else if (code && WIFEXITED(status)) {
+		*code = WEXITSTATUS(status);
 	} else if (!WIFEXITED(status) || WEXITSTATUS(status)) {
 		char *text = (char *)vms_buf_data(&b[1]);
 		size_t n = vms_buf_len(&b[1]);
@@ -122,6 +125,21 @@ static void refers_to(struct image_format *out, const char *file)
 		snprintf(out->other, sizeof(out->other), "%s", file);
 }
 
+/* An image that was cut off reads as zeros where its clusters are missing, without an
+ * error: its tables tell. */
+static int check_whole(const char *path, char *real, const char *format, struct vms_errmsg *msg)
+{
+	enum { CLEAN = 0, LEAKS = 3, NO_CHECK = 63 }; /* qemu-img(1), check */
+	int code = 0, rc;
+
+	rc = run((char *[]){"qemu-img", "check", "-q", "-f", (char *)format, real, NULL}, NULL,
+		 &code, msg);
+	if (!rc && code != CLEAN && code != LEAKS && code != NO_CHECK)
+		rc = vms_fail(msg, VMS_E_CORRUPT,
+			      "%s is damaged or cut off: qemu-img check tells what is wrong", path);
+	return rc;
+}
+
 int image_format_probe(const char *path, const char *format, struct image_format *out,
 		       struct vms_errmsg *msg)
 {
@@ -139,7 +157,7 @@ int image_format_probe(const char *path, const char *format, struct image_format
 	rc = run(format ? (char *[]){"qemu-img", "info", "--output=json", "-f",
 				     (char *)format, real, NULL}
 			: (char *[]){"qemu-img", "info", "--output=json", real, NULL},
-		 &text, &why);
+		 &text, NULL, &why);
 	if (rc) {
 		vms_fail(msg, rc, "%.250s", why.text);
 		goto out;
@@ -167,6 +185,8 @@ int image_format_probe(const char *path, const char *format, struct image_format
 		if (word && strcmp(word, real))
 			refers_to(out, word);
 	}
+	if (strcmp(out->name, "raw") && !out->other[0])
+		rc = check_whole(path, real, out->name, msg);
 out:
 	json_decref(j);
 	free(text);
@@ -224,7 +244,7 @@ int image_format_create(const char *path, const char *format, const char *option
 	argv[n++] = file;
 	argv[n++] = size;
 	argv[n] = NULL;
-	rc = run(argv, NULL, &why);
+	rc = run(argv, NULL, NULL, &why);
 	if (rc)
 		vms_fail(msg, rc, "%.250s", why.text);
 	return rc;

@@ -531,6 +531,8 @@ static bool read_answer(struct mop *o)
 			o->kind = M_READ;
 			return false;
 		}
+		if (status == VMS_E_AGAIN)
+			return false; /* it lies elsewhere, and nobody there answers now */
 		if (status) {
 			fail("extent %u chunk %u: %s", o->extent, o->v ? chunk_of(o->place[i]) : 0,
 			     vms_err_name(status));

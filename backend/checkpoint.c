@@ -205,9 +205,10 @@ static uint64_t free_gen(struct vms_node *n)
 			break;
 		for (uint32_t i = 0; i < n->nparts && ok; i++)
 			ok = !n->part[i] || part_free_below(n->part[i], pos);
-		if (!ok)
-			break;
-		best = g;
+		/* A drain keeps its generation as long as copies of what it drained lie
+		 * behind it: all of them may go at once, though none of the first alone. */
+		if (ok)
+			best = g;
 	}
 	return best;
 }

@@ -188,6 +188,14 @@ int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *
 	out->next_node = (uint32_t)dec_u64(&d, "next_node", UINT32_MAX);
 	out->next_gateway = (uint32_t)dec_u64(&d, "next_gateway", UINT32_MAX);
 	out->has_data = dec_bool(&d, "has_data");
+	/* fields that records of earlier releases do not have */
+	out->rebuild_after_s = has(&d, "rebuild_after_s") ?
+				       (uint32_t)dec_u64(&d, "rebuild_after_s", UINT32_MAX) :
+				       VMS_REBUILD_AFTER_S;
+	out->move_bytes_s = has(&d, "move_bytes_s") ? dec_u64(&d, "move_bytes_s", INT64_MAX) :
+						      VMS_MOVE_BYTES_S;
+	out->scrub_days = has(&d, "scrub_days") ? (uint32_t)dec_u64(&d, "scrub_days", 36500) :
+						  VMS_SCRUB_DAYS;
 	return dec_close(&d);
 }
 
@@ -206,7 +214,35 @@ int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out,
 	dec_text(&d, "zone", out->zone, sizeof(out->zone));
 	out->weight = (uint32_t)dec_u64(&d, "weight", 1000000);
 	out->incarnation = dec_u64(&d, "incarnation", INT64_MAX);
+	out->state = VMS_NODE_IN; /* not in records of earlier releases */
+	if (has(&d, "state"))
+		out->state = (uint8_t)dec_u64(&d, "state", VMS_NODE_OUT);
+	if (!out->state)
+		dec_bad(&d, "state", "is not 1, 2 or 3");
 	return dec_close(&d);
+}
+
+static void dec_want(struct dec *d, struct vms_part_conf *out)
+{
+	json_t *want = json_object_get(d->root, "want"), *w;
+	size_t i;
+
+	if (!json_is_array(want) || json_array_size(want) > VMS_COPIES_MAX) {
+		dec_bad(d, "want", "is not a list of at most 5 nodes");
+		return;
+	}
+	json_array_foreach(want, i, w) {
+		if (!json_is_integer(w) || json_integer_value(w) < 0 ||
+		    json_integer_value(w) > UINT32_MAX) {
+			dec_bad(d, "want", "is not a list of nodes");
+			return;
+		}
+		out->want[i] = (uint32_t)json_integer_value(w);
+		for (size_t k = 0; k < i; k++)
+			if (out->want[k] == out->want[i])
+				dec_bad(d, "want", "names a node twice");
+	}
+	out->nwant = (uint32_t)json_array_size(want);
 }
 
 int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition,
@@ -242,7 +278,23 @@ int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition,
 			out->member[i].incarnation = (uint64_t)json_integer_value(inc);
 		}
 	}
+	/* fields that records of earlier releases do not have */
+	if (has(&d, "want"))
+		dec_want(&d, out);
+	if (has(&d, "handover"))
+		out->handover = dec_u64(&d, "handover", INT64_MAX);
 	return dec_close(&d);
+}
+
+unsigned vms_cat_part_want(const struct vms_part_conf *c, uint32_t want[VMS_COPIES_MAX])
+{
+	if (c->nwant) {
+		memcpy(want, c->want, c->nwant * sizeof(want[0]));
+		return c->nwant;
+	}
+	for (uint32_t i = 0; i < c->nmembers; i++)
+		want[i] = c->member[i].node;
+	return c->nmembers;
 }
 
 int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out,
@@ -446,33 +498,47 @@ static char *enc_close(json_t *o)
 
 char *vms_cat_cluster_encode(const struct vms_cat_cluster *in)
 {
-	return enc_close(json_pack("{so si si si sf so so so sb}", "uuid", enc_uuid(in->uuid),
+	return enc_close(json_pack("{so si si si sf so so so sb so so so}", "uuid", enc_uuid(in->uuid),
 				   "part_bits", (int)in->part_bits, "copies", (int)in->copies,
 				   "min_copies", (int)in->min_copies, "timing_factor",
 				   in->timing_factor, "next_branch", enc_u64(in->next_branch),
 				   "next_node", enc_u64(in->next_node), "next_gateway",
-				   enc_u64(in->next_gateway), "has_data", (int)in->has_data));
+				   enc_u64(in->next_gateway), "has_data", (int)in->has_data,
+				   "rebuild_after_s", enc_u64(in->rebuild_after_s),
+				   "move_bytes_s", enc_u64(in->move_bytes_s), "scrub_days",
+				   enc_u64(in->scrub_days)));
 }
 
 char *vms_cat_node_encode(const struct vms_cat_node *in)
 {
-	return enc_close(json_pack("{so ss ss ss so so}", "id", enc_u64(in->id), "name", in->name,
-				   "address", in->address, "zone", in->zone, "weight",
-				   enc_u64(in->weight), "incarnation", enc_u64(in->incarnation)));
+	return enc_close(json_pack("{so ss ss ss so so si}", "id", enc_u64(in->id), "name",
+				   in->name, "address", in->address, "zone", in->zone, "weight",
+				   enc_u64(in->weight), "incarnation", enc_u64(in->incarnation),
+				   "state", in->state ? (int)in->state : VMS_NODE_IN));
 }
 
 char *vms_cat_part_encode(const struct vms_part_conf *in)
 {
-	json_t *members = json_array();
+	json_t *members = json_array(), *want, *j;
 
 	vms_assert(in->nmembers && in->nmembers <= VMS_COPIES_MAX);
 	for (uint32_t i = 0; i < in->nmembers; i++)
 		json_array_append_new(members,
 				      json_pack("[oo]", enc_u64(in->member[i].node),
 						enc_u64(in->member[i].incarnation)));
-	return enc_close(json_pack("{so so so so}", "epoch", enc_u64(in->epoch), "primary",
-				   enc_u64(in->primary), "members", members, "loss_epoch",
-				   enc_u64(in->loss_epoch)));
+	j = json_pack("{so so so so}", "epoch", enc_u64(in->epoch), "primary",
+		      enc_u64(in->primary), "members", members, "loss_epoch",
+		      enc_u64(in->loss_epoch));
+	if (in->nwant) {
+		want = json_array();
+		vms_assert(in->nwant <= VMS_COPIES_MAX);
+		for (uint32_t i = 0; i < in->nwant; i++)
+			json_array_append_new(want, enc_u64(in->want[i]));
+		json_object_set_new(j, "want", want);
+	}
+	if (in->handover)
+		json_object_set_new(j, "handover", enc_u64(in->handover));
+	return enc_close(j);
 }
 
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)

@@ -98,13 +98,27 @@ struct vms_cat_cluster {
 	uint64_t next_branch;	/* ids never used twice */
 	uint32_t next_node, next_gateway;
 	bool has_data;		/* a volume has existed: membership is fixed */
+	/* Fields that records of earlier releases do not have (decoded: defaults). */
+	uint32_t rebuild_after_s; /* a node that is away that long counts as lost; 0: never */
+	uint64_t move_bytes_s;	  /* feeding of copies, per node; 0: not held back */
+	uint32_t scrub_days;	  /* every stored byte is verified once in that time; 0: off */
 };
+#define VMS_REBUILD_AFTER_S 600u
+#define VMS_MOVE_BYTES_S    (64ull << 20)
+#define VMS_SCRUB_DAYS	    7u
+
 /* "node/<id>" */
 struct vms_cat_node {
 	uint32_t id;
 	char name[64], address[64], zone[64];
 	uint32_t weight; /* 100 = normal */
 	uint64_t incarnation;
+	uint8_t state;	 /* enum vms_node_state */
+};
+enum vms_node_state {
+	VMS_NODE_IN = 1,
+	VMS_NODE_LEAVING = 2, /* weighs nothing, feeds the others, then goes */
+	VMS_NODE_OUT = 3,     /* taken for lost by the planner until it is back */
 };
 /* "part/<number>": struct vms_part_conf */
 /* "gateway/<id>" */
@@ -209,6 +223,8 @@ char *vms_cat_part_encode(const struct vms_part_conf *in);
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in);
 char *vms_cat_volume_encode(const struct vms_cat_volume *in);
 char *vms_cat_open_encode(const struct vms_cat_open *in);
+/* The nodes that ought to hold the partition, wanted primary first; returns how many. */
+unsigned vms_cat_part_want(const struct vms_part_conf *c, uint32_t want[VMS_COPIES_MAX]);
 /* Key texts; out has VMS_CAT_KEY_BYTES_MAX. Numbers are zero-padded hex so that
  * ranges come in order. Volume names: 1..100 of [A-Za-z0-9._-], not starting
  * with '-' or '.'; "pool/name" is allowed once. */

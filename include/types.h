@@ -130,6 +130,13 @@ struct vms_part_conf {
 	uint32_t nmembers;
 	struct vms_member member[VMS_COPIES_MAX]; /* in-sync set, primary first */
 	uint64_t loss_epoch;
+	/* Nodes that ought to hold it, wanted primary first; none: the members, in
+	 * their order. Who changes the members writes it out first. */
+	uint32_t nwant;
+	uint32_t want[VMS_COPIES_MAX];
+	/* == epoch: the former primary took back all it had given out before it let
+	 * the lead go, so the new one need not wait for leases of gateways. */
+	uint64_t handover;
 };
 
 enum vms_write_ack { VMS_ACK_DISK = 0, VMS_ACK_MEMORY = 1 };

@@ -40,7 +40,10 @@ static int run_init(struct cmd_call *c)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct vms_cat_cluster cl = {.next_branch = 1, .next_node = 1, .next_gateway = 1};
+	struct vms_cat_cluster cl = {.next_branch = 1, .next_node = 1, .next_gateway = 1,
+				     .rebuild_after_s = VMS_REBUILD_AFTER_S,
+				     .move_bytes_s = VMS_MOVE_BYTES_S,
+				     .scrub_days = VMS_SCRUB_DAYS};
 	struct vms_cat_cmp cmp = {"cluster", 0};
 	struct vms_cat_op op = {"cluster", NULL, 0};
 	struct vms_errmsg e = {""};

@@ -15,7 +15,9 @@ static void cluster_round_trips(void)
 {
 	struct vms_cat_cluster c = {.part_bits = 10, .copies = 2, .min_copies = 1,
 				    .timing_factor = 2.5, .next_branch = 1ull << 40,
-				    .next_node = 4, .next_gateway = 3, .has_data = true},
+				    .next_node = 4, .next_gateway = 3, .has_data = true,
+				    .rebuild_after_s = 61, .move_bytes_s = 5ull << 32,
+				    .scrub_days = 3},
 			       g;
 	struct vms_cat_kv kv;
 	char *t;
@@ -29,14 +31,16 @@ static void cluster_round_trips(void)
 	CU_ASSERT(!memcmp(c.uuid, g.uuid, 16) && g.part_bits == 10 && g.copies == 2 &&
 		  g.min_copies == 1 && g.timing_factor == 2.5 &&
 		  g.next_branch == c.next_branch && g.next_node == 4 && g.next_gateway == 3 &&
-		  g.has_data);
+		  g.has_data && g.rebuild_after_s == 61 && g.move_bytes_s == 5ull << 32 &&
+		  g.scrub_days == 3);
 	free(t);
 }
 
 static void node_round_trips(void)
 {
 	struct vms_cat_node n = {.id = 300, .name = "n\"1", .address = "[::1]:7000",
-				 .zone = "", .weight = 150, .incarnation = 7},
+				 .zone = "", .weight = 150, .incarnation = 7,
+				 .state = VMS_NODE_LEAVING},
 			    g;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_node_encode(&n);
 	struct vms_cat_kv kv;
@@ -46,7 +50,14 @@ static void node_round_trips(void)
 	kv = kv_of(key, t);
 	CU_ASSERT_EQUAL(vms_cat_node_decode(&kv, &g, NULL), 0);
 	CU_ASSERT(g.id == 300 && !strcmp(g.name, n.name) && !strcmp(g.address, n.address) &&
-		  !g.zone[0] && g.weight == 150 && g.incarnation == 7);
+		  !g.zone[0] && g.weight == 150 && g.incarnation == 7 &&
+		  g.state == VMS_NODE_LEAVING);
+	free(t);
+	n.state = 0; /* not said: in */
+	t = vms_cat_node_encode(&n);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_node_decode(&kv, &g, NULL), 0);
+	CU_ASSERT_EQUAL(g.state, VMS_NODE_IN);
 	free(t);
 }
 
@@ -56,8 +67,8 @@ static void part_round_trips(void)
 				  .member = {{2, 11}, {5, 12}, {1, 0}}},
 			     g;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_part_encode(&p);
+	uint32_t num, want[VMS_COPIES_MAX];
 	struct vms_cat_kv kv;
-	uint32_t num;
 
 	vms_cat_key_part(key, 1023);
 	CU_ASSERT_STRING_EQUAL(key, "part/03ff");
@@ -66,6 +77,21 @@ static void part_round_trips(void)
 	CU_ASSERT(num == 1023 && g.epoch == 9 && g.primary == 2 && g.nmembers == 3 &&
 		  g.loss_epoch == 1 && g.member[1].node == 5 && g.member[1].incarnation == 12 &&
 		  g.member[2].incarnation == 0);
+	/* not said: the members are what is wanted */
+	CU_ASSERT(!strstr(t, "want") && !strstr(t, "handover") && !g.nwant && !g.handover);
+	CU_ASSERT(vms_cat_part_want(&g, want) == 3 && want[0] == 2 && want[1] == 5 && want[2] == 1);
+	free(t);
+
+	p.nwant = 2;
+	p.want[0] = 7;
+	p.want[1] = 2;
+	p.handover = 9;
+	t = vms_cat_part_encode(&p);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &g, NULL), 0);
+	CU_ASSERT(g.nwant == 2 && g.want[0] == 7 && g.want[1] == 2 && g.handover == 9 &&
+		  g.nmembers == 3);
+	CU_ASSERT(vms_cat_part_want(&g, want) == 2 && want[0] == 7 && want[1] == 2);
 	free(t);
 }
 
@@ -181,6 +207,27 @@ static void older_volume_records_are_read(void)
 	CU_ASSERT(v.id == 5 && v.dedup && v.barrier == VMS_BARRIER_NONE && !v.parent[0]);
 }
 
+/* Records of releases before failover: defaults for what they do not say. */
+static void older_cluster_records_are_read(void)
+{
+	struct vms_cat_kv kv = {
+		.key = "cluster",
+		.val = "{\"uuid\":\"00000000-0000-4000-8000-000000000001\",\"part_bits\":4,"
+		       "\"copies\":2,\"min_copies\":1,\"timing_factor\":1.0,\"next_branch\":1,"
+		       "\"next_node\":1,\"next_gateway\":1,\"has_data\":false}"};
+	struct vms_cat_cluster c;
+	struct vms_cat_node n;
+
+	CU_ASSERT_EQUAL(vms_cat_cluster_decode(&kv, &c, NULL), 0);
+	CU_ASSERT(c.rebuild_after_s == VMS_REBUILD_AFTER_S && c.move_bytes_s == VMS_MOVE_BYTES_S &&
+		  c.scrub_days == VMS_SCRUB_DAYS);
+	kv.key = "node/00000001";
+	kv.val = "{\"id\":1,\"name\":\"n\",\"address\":\"a\",\"zone\":\"\",\"weight\":100,"
+		 "\"incarnation\":1}";
+	CU_ASSERT_EQUAL(vms_cat_node_decode(&kv, &n, NULL), 0);
+	CU_ASSERT_EQUAL(n.state, VMS_NODE_IN);
+}
+
 static void damage_is_named(void)
 {
 	static const struct {
@@ -219,6 +266,12 @@ static void damage_is_named(void)
 	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
 	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[[1]],\"loss_epoch\":0}");
 	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
+	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[[1,0]],\"loss_epoch\":0,"
+				"\"want\":[1,1]}");
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
+	kv = kv_of("part/0000", "{\"epoch\":1,\"primary\":1,\"members\":[[1,0]],\"loss_epoch\":0,"
+				"\"want\":[1,2,3,4,5,6]}");
+	CU_ASSERT_EQUAL(vms_cat_part_decode(&kv, &num, &p, &e), VMS_E_CORRUPT);
 	kv = kv_of("volume/x", "{\"name\":\"y\"}");
 	CU_ASSERT_EQUAL(vms_cat_volume_decode(&kv, &v, &e), VMS_E_CORRUPT);
 	kv = kv_of("volume/x", NULL);
@@ -252,6 +305,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(gateway_volume_and_open_round_trip),
 	VMS_TEST(branch_snap_and_ack_round_trip),
 	VMS_TEST(older_volume_records_are_read),
+	VMS_TEST(older_cluster_records_are_read),
 	VMS_TEST(damage_is_named),
 	VMS_TEST(volume_names_are_checked),
 };

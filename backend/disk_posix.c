@@ -20,6 +20,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "backend/disk_fault.h"
 #include "backend/meta_lmdb.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/fp.h"
@@ -31,13 +32,20 @@
 #define RING_ENTRIES 512u
 #define FDS_MAX	     2048u
 #define SYNC_FEW     8u /* files: up to here fdatasync each, beyond one syncfs */
-#define FAULTS_MAX   8
 #define CTR_INLINE_BYTES_MAX (32u << 10)
 
-enum kind { K_LOG_WRITE, K_LOG_SYNC, K_CTR_WRITE, K_CTR_READ, K_CTR_SYNC, K_COMMIT, K_UNLINK, K_PUNCH, K_DIGEST, K_MAX };
-static const char *const kind_name[K_MAX] = {"log_write", "log_sync", "ctr_write", "ctr_read",
-					     "ctr_sync",  "commit",   "unlink",	   "punch",
-					     "digest"};
+/* Those of the fault switch are its calls. */
+enum kind {
+	K_LOG_WRITE = VMS_DC_LOG_WRITE,
+	K_LOG_SYNC = VMS_DC_LOG_SYNC,
+	K_CTR_WRITE = VMS_DC_CTR_WRITE,
+	K_CTR_READ = VMS_DC_CTR_READ,
+	K_CTR_SYNC = VMS_DC_CTR_SYNC,
+	K_COMMIT = VMS_DC_COMMIT,
+	K_UNLINK = VMS_DC_UNLINK,
+	K_PUNCH = VMS_DC_PUNCH,
+	K_DIGEST = VMS_DC_DIGEST,
+};
 
 struct file { /* an open container */
 	uint64_t ctr;
@@ -58,6 +66,7 @@ struct req {
 	uint64_t ctr, off, len, done;
 	bool sync;
 	bool flush; /* LOG_WRITE: the file's earlier writes have to be durable too */
+	bool flip;  /* CTR_READ: the fault switch changes what is read */
 	struct iovec *iov;
 	unsigned niov;
 	struct iovec one[4];
@@ -66,13 +75,6 @@ struct req {
 	int *fds; /* CTR_SYNC: dup'ed descriptors */
 	unsigned nfds;
 	bool syncfs;
-};
-
-struct fault {
-	enum kind kind;
-	uint64_t n;
-	bool on;   /* from the n-th on */
-	int what;  /* VMS_E_* or 1: crash */
 };
 
 struct queue {
@@ -103,9 +105,7 @@ struct vms_disk_posix {
 	unsigned nthreads;
 	pthread_mutex_t done_lock;
 	struct req *done, **done_tail;
-	struct fault fault[FAULTS_MAX];
-	unsigned nfault;
-	uint64_t calls[K_MAX];
+	struct vms_disk_faults faults;
 };
 
 static int map_errno(int e)
@@ -125,59 +125,6 @@ static int map_errno(int e)
 	default:
 		return VMS_E_IO;
 	}
-}
-
-/* ---- faults for tests ---- */
-static int faults_parse(struct vms_disk_posix *d, struct vms_errmsg *msg)
-{
-	const char *env = getenv("VMS_DISK_FAULT");
-	char *copy, *save = NULL;
-
-	if (!env || !*env)
-		return 0;
-	copy = strdup(env);
-	for (char *t = strtok_r(copy, ",", &save); t; t = strtok_r(NULL, ",", &save)) {
-		char kind[16], what[16];
-		unsigned long long n;
-		int at = 0;
-		struct fault *f = &d->fault[d->nfault];
-		if (d->nfault == FAULTS_MAX || sscanf(t, "%15[a-z_]:%llu%n", kind, &n, &at) != 2)
-			goto bad;
-		f->on = t[at] == '+';
-		if (sscanf(t + at + f->on, ":%15[a-z]", what) != 1)
-			goto bad;
-		f->kind = K_MAX;
-		for (int k = 0; k < K_MAX; k++)
-			if (!strcmp(kind, kind_name[k]))
-				f->kind = (enum kind)k;
-		f->n = n;
-		f->what = !strcmp(what, "eio")	     ? VMS_E_IO
-			  : !strcmp(what, "enospc") ? VMS_E_NOSPC
-			  : !strcmp(what, "crash")  ? 1
-						     : 0;
-		if (f->kind == K_MAX || !f->what)
-			goto bad;
-		d->nfault++;
-	}
-	free(copy);
-	return 0;
-bad:
-	free(copy);
-	return vms_fail(msg, VMS_E_CONFIG,
-			"VMS_DISK_FAULT '%s': expected KIND:N[+]:eio|enospc|crash[,...]", env);
-}
-static int fault_hit(struct vms_disk_posix *d, enum kind k)
-{
-	d->calls[k]++;
-	for (unsigned i = 0; i < d->nfault; i++) {
-		struct fault *f = &d->fault[i];
-		if (f->kind == k && (d->calls[k] == f->n || (f->on && d->calls[k] > f->n))) {
-			if (f->what == 1)
-				_exit(77);
-			return f->what;
-		}
-	}
-	return 0;
 }
 
 /* ---- requests and workers ---- */
@@ -336,7 +283,6 @@ static void run(struct vms_disk_posix *d, struct req *r)
 			r->status = map_errno(errno);
 		break;
 	case K_DIGEST: /* hasher() does those */
-	case K_MAX:
 		break;
 	}
 }
@@ -478,7 +424,12 @@ static int log_read(void *ctx, uint64_t off, void *buf, size_t len)
 		return VMS_E_NOMEM;
 	r.one[0] = (struct iovec){aligned, len};
 	r.iov = r.one;
-	rc = rw_rest(&r, false);
+	rc = vms_disk_faults_hit(&d->faults, VMS_DC_LOG_READ);
+	bool flip = rc == VMS_FAULT_FLIP;
+	if (!rc || flip)
+		rc = rw_rest(&r, false);
+	if (flip)
+		*(uint8_t *)aligned ^= 1;
 	if (aligned != buf) {
 		if (!rc)
 			memcpy(buf, aligned, len);
@@ -512,9 +463,10 @@ static struct io_uring_sqe *sqe(struct vms_disk_posix *d, struct req *r)
 static void start(struct vms_disk_posix *d, struct req *r)
 {
 	struct io_uring_sqe *s;
-	int hit = fault_hit(d, r->kind);
+	int hit = vms_disk_faults_hit(&d->faults, (enum vms_disk_call)r->kind);
 
-	if (hit) {
+	r->flip = hit == VMS_FAULT_FLIP;
+	if (hit && !r->flip) {
 		r->status = hit;
 		if (r->kind == K_CTR_SYNC)
 			for (unsigned i = 0; i < r->nfds; i++)
@@ -627,7 +579,10 @@ static int ctr_read_now(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t
 	struct file *f;
 	struct iovec v = {buf, len};
 	ssize_t k;
-	int rc = file_get(d, ctr, false, &f);
+	int hit = vms_disk_faults_hit(&d->faults, VMS_DC_CTR_READ), rc;
+	if (hit && hit != VMS_FAULT_FLIP)
+		return hit;
+	rc = file_get(d, ctr, false, &f);
 	if (rc)
 		return rc;
 	do
@@ -640,7 +595,11 @@ static int ctr_read_now(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t
 		return rc;
 	if (k == 0)
 		return VMS_E_NOENT;
-	return (size_t)k == len ? 0 : VMS_E_AGAIN;
+	if ((size_t)k != len)
+		return VMS_E_AGAIN;
+	if (hit)
+		*(uint8_t *)buf ^= 1;
+	return 0;
 }
 static void ctr_sync(void *ctx, uint64_t token)
 {
@@ -724,19 +683,57 @@ static int ctr_list(void *ctx, vms_ctr_list_fn fn, void *arg)
 	}
 	return rc;
 }
+/* The fault switch over a value that was read; rc: its length or an error. */
+static int meta_faults(struct vms_disk_posix *d, void *val, int rc)
+{
+	int hit = vms_disk_faults_hit(&d->faults, VMS_DC_INDEX_READ);
+	if (!hit || rc < 0)
+		return rc;
+	if (hit != VMS_FAULT_FLIP)
+		return hit;
+	if (rc)
+		*(uint8_t *)val ^= 1;
+	return rc;
+}
 static int meta_get(void *ctx, const void *key, uint32_t kb, void *val, uint32_t room)
 {
-	return vms_meta_lmdb_get(((struct vms_disk_posix *)ctx)->meta, key, kb, val, room);
+	struct vms_disk_posix *d = ctx;
+	return meta_faults(d, val, vms_meta_lmdb_get(d->meta, key, kb, val, room));
 }
 static int meta_last_le(void *ctx, const void *key, uint32_t kb, void *fk, uint32_t *fkb, void *val,
 			uint32_t room)
 {
-	return vms_meta_lmdb_last_le(((struct vms_disk_posix *)ctx)->meta, key, kb, fk, fkb, val, room);
+	struct vms_disk_posix *d = ctx;
+	return meta_faults(d, val, vms_meta_lmdb_last_le(d->meta, key, kb, fk, fkb, val, room));
+}
+struct range_arg {
+	struct vms_disk_posix *d;
+	vms_meta_iter_fn fn;
+	void *arg;
+};
+static int range_faults(void *arg, const uint8_t *key, uint32_t kb, const uint8_t *val, uint32_t vb)
+{
+	struct range_arg *a = arg;
+	int hit = vms_disk_faults_hit(&a->d->faults, VMS_DC_INDEX_READ), rc;
+	uint8_t *copy;
+	if (!hit || (hit == VMS_FAULT_FLIP && !vb))
+		return a->fn(a->arg, key, kb, val, vb);
+	if (hit != VMS_FAULT_FLIP)
+		return hit;
+	copy = malloc(vb);
+	vms_assert(copy);
+	memcpy(copy, val, vb);
+	copy[0] ^= 1;
+	rc = a->fn(a->arg, key, kb, copy, vb);
+	free(copy);
+	return rc;
 }
 static int meta_range(void *ctx, const void *from, uint32_t fb, const void *to, uint32_t tb,
 		      vms_meta_iter_fn fn, void *arg)
 {
-	return vms_meta_lmdb_range(((struct vms_disk_posix *)ctx)->meta, from, fb, to, tb, fn, arg);
+	struct vms_disk_posix *d = ctx;
+	struct range_arg a = {d, fn, arg};
+	return vms_meta_lmdb_range(d->meta, from, fb, to, tb, range_faults, &a);
 }
 static void meta_commit(void *ctx, const struct vms_meta_batch *batch, uint64_t token)
 {
@@ -793,6 +790,8 @@ static void req_end(struct vms_disk_posix *d, struct req *r,
 		    void (*fn)(void *arg, const struct vms_disk_event *ev), void *arg)
 {
 	struct vms_disk_event ev = {r->token, r->status};
+	if (r->flip && !r->status)
+		*(uint8_t *)r->iov[0].iov_base ^= 1;
 	if (r->file) {
 		/* A sync that began while this write ran did not cover it. */
 		if (r->kind == K_CTR_WRITE && !r->file->dirty) {
@@ -870,6 +869,10 @@ void vms_disk_posix_flush(struct vms_disk_posix *d)
 int vms_disk_posix_fd(const struct vms_disk_posix *d)
 {
 	return d->efd;
+}
+struct vms_disk_faults *vms_disk_posix_faults(struct vms_disk_posix *d)
+{
+	return &d->faults;
 }
 const char *vms_disk_posix_describe(const struct vms_disk_posix *d)
 {
@@ -994,7 +997,7 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 		rl.rlim_cur = rl.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
-	rc = faults_parse(d, msg);
+	rc = vms_disk_faults_env(&d->faults, msg);
 	if (rc)
 		goto out;
 	d->dirfd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -8,9 +8,7 @@
  * Owner: the node thread calls everything here; completions are collected by
  * vms_disk_posix_reap() when vms_disk_posix_fd() is readable.
  *
- * Test switch: environment VMS_DISK_FAULT="KIND:N:WHAT[,...]" makes the N-th call
- * of KIND (log_write, log_sync, ctr_write, ctr_read, ctr_sync, commit) end with
- * WHAT (eio, enospc, crash); "KIND:N+:WHAT" from the N-th on.
+ * Test switch: environment VMS_DISK_FAULT, see disk_fault.h.
  */
 #ifndef VMS_DISK_POSIX_H
 #define VMS_DISK_POSIX_H
@@ -25,6 +23,7 @@ struct vms_disk_posix_conf {
 	int engine;	      /* enum vms_io_engine of utils/lib/settings.h */
 };
 struct vms_disk_posix;
+struct vms_disk_faults;
 
 /* Make folder, log (written once with zeros) and empty index. VMS_E_EXIST when
  * the folder already holds a node. */
@@ -41,6 +40,8 @@ int vms_disk_posix_reap(struct vms_disk_posix *d, void (*fn)(void *arg, const st
 			void *arg);
 /* Submit what was queued since the last call (io_uring); end of a turn. */
 void vms_disk_posix_flush(struct vms_disk_posix *d);
+/* The fault switch, for the process around and for statistics. */
+struct vms_disk_faults *vms_disk_posix_faults(struct vms_disk_posix *d);
 /* "io_uring, O_DIRECT" or what it fell back to; for the start-up message. */
 const char *vms_disk_posix_describe(const struct vms_disk_posix *d);
 

@@ -22,6 +22,8 @@ struct vmstored_proc {
 	char socket[128];  /* "unix:RUNDIR/NAME.sock" */
 	int signal_fd;
 	bool stop_wanted; /* SIGTERM or SIGINT */
+	void (*hup)(void *arg); /* SIGHUP; NULL: the signal keeps its usual meaning */
+	void *hup_arg;
 };
 
 /* mkdir -p. 0 or an error naming the folder that failed. */

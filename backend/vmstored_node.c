@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "backend/disk_fault.h"
 #include "backend/disk_posix.h"
 #include "backend/node.h"
 #include "backend/vmstored_int.h"
@@ -318,6 +319,21 @@ static int disk_open(struct run *r, struct vms_errmsg *msg)
 	return vms_net_watch_fd(r->p.net, vms_disk_posix_fd(r->posix), on_disk, r);
 }
 
+/* The control file of the fault switch is to be read again. */
+static void faults_reload(void *arg)
+{
+	struct run *r = arg;
+	struct vms_errmsg msg = {""};
+	struct vms_disk_faults *f = r->posix ? vms_disk_posix_faults(r->posix) : NULL;
+
+	if (!f)
+		return; /* read when the folder is opened */
+	if (vms_disk_faults_reload(f, &msg))
+		vms_error("%s", msg.text);
+	else
+		vms_warn("faults of the disk: %u in the list", f->n);
+}
+
 /* ---- starting the core ---- */
 
 static struct vms_node_conf node_conf(const struct run *r)
@@ -535,6 +551,12 @@ static json_t *do_stats(void *ctx)
 			json_object_update(o, core);
 		json_decref(core);
 	}
+	if (r->posix && vms_disk_posix_faults(r->posix)->taken) {
+		const struct vms_disk_faults *f = vms_disk_posix_faults(r->posix);
+
+		json_object_set_new(o, "disk.fault_lists", json_integer((json_int_t)f->taken));
+		json_object_set_new(o, "disk.faults", json_integer((json_int_t)f->hits));
+	}
 	return o;
 }
 
@@ -712,6 +734,10 @@ int vmstored_run_node(const struct vms_settings *set, vmstored_ready_fn ready, v
 	r.admin = (struct vms_admin){.ctx = &r, .role = VMS_ROLE_NODE, .name = r.p.name,
 				     .stats = do_stats, .call = do_call, .send = up_send};
 	r.deadline_ms = UINT64_MAX;
+	if (getenv("VMS_DISK_FAULT") && *getenv("VMS_DISK_FAULT") == '@') {
+		r.p.hup = faults_reload;
+		r.p.hup_arg = &r;
+	}
 	r.p.net = vms_net_new(&h, 0);
 	rc = open_all(&r, &msg);
 	if (!rc)

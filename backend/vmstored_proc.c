@@ -42,6 +42,10 @@ static void on_signal(void *arg)
 	struct signalfd_siginfo si;
 
 	while (read(p->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGHUP) {
+			p->hup(p->hup_arg);
+			continue;
+		}
 		if (!p->stop_wanted)
 			vms_info("%s: stopping", strsignal((int)si.ssi_signo));
 		p->stop_wanted = true;
@@ -75,6 +79,8 @@ int vmstored_proc_open(struct vmstored_proc *p, struct vms_errmsg *msg)
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	if (p->hup)
+		sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	p->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/disk_fault.h"
 #include "backend/meta.h"
 #include "backend/wal.h"
 #include "tests/unit/cunit.h"
@@ -352,6 +353,59 @@ static void faults_hit_the_named_call(void)
 	CU_ASSERT_EQUAL(reopen(), VMS_E_CONFIG);
 	setenv("VMS_DISK_FAULT", "log_write:x:eio", 1);
 	CU_ASSERT_EQUAL(reopen(), VMS_E_CONFIG);
+	setenv("VMS_DISK_FAULT", "log_write:1:flip", 1); /* for reads only */
+	CU_ASSERT_EQUAL(reopen(), VMS_E_CONFIG);
+	teardown();
+}
+
+static void list_put(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+static void faults_from_a_file(void)
+{
+	struct vms_meta_batch b = {0};
+	struct vms_disk_faults *f;
+	char path[256], env[260];
+	uint8_t val[5];
+
+	setup();
+	snprintf(path, sizeof(path), "%s/faults", dir);
+	snprintf(env, sizeof(env), "@%s", path);
+	setenv("VMS_DISK_FAULT", env, 1);
+	CU_ASSERT_EQUAL(reopen(), 0); /* no file, no faults */
+	f = vms_disk_posix_faults(d);
+	memset(buf, 6, 8192);
+	CU_ASSERT_EQUAL(ctr_write(1, 0, buf, 8192), 0);
+	vms_meta_batch_put(&b, "Ka", 2, "value", 5);
+	disk.ops->meta_commit(disk.ctx, &b, 3);
+	CU_ASSERT_EQUAL(wait_events(1), 0);
+	vms_meta_batch_free(&b);
+	list_put(path, "ctr_read:1:flip, index_read:1:flip,index_read:2+:eio\nctr_read:2:eio\n");
+	CU_ASSERT_EQUAL(vms_disk_faults_reload(f, &msg), 0);
+	CU_ASSERT_EQUAL(ctr_read(1, 4096, buf2, 4096), 0);
+	CU_ASSERT_EQUAL(buf2[0], 7);
+	CU_ASSERT_EQUAL(memcmp(buf2 + 1, buf + 1, 4095), 0);
+	CU_ASSERT_EQUAL(disk.ops->ctr_read_now(disk.ctx, 1, 0, buf2, 4096), VMS_E_IO);
+	CU_ASSERT_EQUAL(ctr_read(1, 0, buf2, 8192), 0);
+	CU_ASSERT_EQUAL(memcmp(buf2, buf, 8192), 0);
+	CU_ASSERT_EQUAL(vms_meta_get(&disk, "Ka", 2, val, 5), VMS_E_CORRUPT);
+	for (unsigned i = 0; i < 2; i++)
+		CU_ASSERT_EQUAL(disk.ops->meta_get(disk.ctx, "Ka", 2, val, 5), VMS_E_IO);
+	CU_ASSERT_EQUAL(f->hits, 5);
+	/* a bad list changes nothing, an empty one ends it */
+	list_put(path, "ctr_read:1");
+	CU_ASSERT_EQUAL(vms_disk_faults_reload(f, &msg), VMS_E_CONFIG);
+	CU_ASSERT_EQUAL(f->n, 4);
+	list_put(path, "");
+	CU_ASSERT_EQUAL(vms_disk_faults_reload(f, &msg), 0);
+	CU_ASSERT_EQUAL(vms_meta_get(&disk, "Ka", 2, val, 5), 5);
+	CU_ASSERT_EQUAL(memcmp(val, "value", 5), 0);
 	teardown();
 }
 
@@ -485,6 +539,7 @@ static void digests(void)
 	X(all_calls_at_once)                                                              \
 	X(close_waits_for_what_is_in_flight)                                              \
 	X(faults_hit_the_named_call)                                                      \
+	X(faults_from_a_file)                                                             \
 	X(crash_fault_ends_the_process)                                                   \
 	X(digests)                                                                        \
 	X(memory_file_system)                                                             \

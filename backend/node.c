@@ -305,6 +305,7 @@ void vms_node_close(struct vms_node *n)
 	prune_close(n);
 	du_close(n);
 	round_close(n);
+	plan_close(n);
 	VMS_VEC_FREE(&n->punch);
 	VMS_VEC_FREE(&n->punch_next);
 	VMS_VEC_FREE(&n->punch_new);
@@ -351,6 +352,7 @@ static void node_timer(struct vms_node *n)
 		prune_timer(n);
 		du_timer(n);
 		round_timer(n);
+		plan_timer(n);
 	}
 	ckpt_timer(n);
 }

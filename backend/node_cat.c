@@ -33,14 +33,32 @@ static bool reply_ok(struct vms_node *n, const struct vms_cat_reply *r, const ch
 
 /* ---- handlers of keys, for the first load and for watches ---- */
 
+/* Its record is gone: it has left the ring. This process has nothing to do then. */
+static void node_left(struct vms_node *n, uint32_t id)
+{
+	struct peer *pe = node_peer(n, id, false);
+
+	if (pe)
+		pe->known = false;
+	if (id != n->id || n->phase <= SP_SELF || n->stopping)
+		return;
+	node_log(n, VMS_LOG_WARN,
+		 "node %s (id %u) has left the ring and stops; its folder is not needed any more",
+		 n->conf.name, id);
+	n->stopping = true;
+}
+
 static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
 {
 	struct vms_cat_node cn;
 	struct vms_errmsg e;
 	struct peer *pe;
 
-	if (!kv->val)
+	plan_hint(n);
+	if (!kv->val) {
+		node_left(n, (uint32_t)strtoul(kv->key + strlen("node/"), NULL, 16));
 		return;
+	}
 	if (vms_cat_node_decode(kv, &cn, &e)) {
 		node_log(n, VMS_LOG_ERROR, "%s", e.text);
 		return;
@@ -48,6 +66,7 @@ static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
 	if (!n->id && !strcmp(cn.name, n->conf.name))
 		n->id = cn.id;
 	if (cn.id == n->id) {
+		n->self_listed = true;
 		if (n->phase > SP_SELF && cn.incarnation > n->incarnation)
 			node_fatal(n, VMS_E_INCARNATION,
 				   "a newer process runs as node %u (incarnation %llu, this one is "
@@ -59,7 +78,7 @@ static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
 	pe = node_peer(n, cn.id, true);
 	if (!pe)
 		return;
-	pe->known = true;
+	pe->known = pe->listed = true;
 	snprintf(pe->address, sizeof(pe->address), "%s", cn.address);
 	if (cn.incarnation > pe->cat_incarnation)
 		pe->cat_incarnation = cn.incarnation;
@@ -177,6 +196,16 @@ static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {watch_0, watch_1, watch
 
 static void load_page(struct vms_node *n);
 
+/* A list that is read again does not say what has gone. */
+static void nodes_unlisted(struct vms_node *n)
+{
+	for (unsigned i = 0; i < n->npeers; i++)
+		if (!n->peer[i]->listed)
+			node_left(n, n->peer[i]->id);
+	if (n->id && !n->self_listed)
+		node_left(n, (uint32_t)n->id);
+}
+
 static void load_done(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_node *n = arg;
@@ -200,6 +229,8 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 	n->cat_busy = false;
 	n->reload_ms[w] = 0;
 	n->loss_loaded |= w == 4;
+	if (w == 0)
+		nodes_unlisted(n);
 	if (!n->watch[w])
 		n->watch[w] = n->cat->ops->watch(n->cat, prefixes[w], n->load_rev, watch_fns[w], n);
 	if (n->phase == SP_NODES && w == 0)
@@ -229,6 +260,9 @@ static void load(struct vms_node *n, unsigned w)
 {
 	n->cat_prefix_loading = w;
 	n->cat_busy = true;
+	for (unsigned i = 0; w == 0 && i < n->npeers; i++)
+		n->peer[i]->listed = false;
+	n->self_listed = n->self_listed && w != 0;
 	n->cat_after[0] = 0;
 	load_page(n);
 }

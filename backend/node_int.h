@@ -82,6 +82,8 @@ enum node_mutant {
 	MUT_MATCH_TRUST = 90,	 /* equal prefixes are taken for equal chunks */
 	MUT_MATCH_ALONE = 91,	 /* other nodes are not told of shared duplicates */
 	MUT_MATCH_STAMP = 92,	 /* confirmations hold for ever */
+
+	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
@@ -103,6 +105,7 @@ struct part;
 struct op;
 struct prune;
 struct round;
+struct planner;
 
 /* ---- disk I/O in flight ---- */
 struct dio {
@@ -302,6 +305,7 @@ struct conn {
 struct peer {
 	uint32_t id;
 	bool known; /* in the catalog */
+	bool listed; /* ... in the list that is being read */
 	char address[64];
 	uint64_t cat_incarnation, incarnation;
 	vms_conn_id conn; /* 0: not connected (HELLO done) */
@@ -521,6 +525,7 @@ struct vms_node {
 	uint64_t watch[NODE_PREFIXES];
 	uint64_t reload_ms[NODE_PREFIXES];
 	bool loss_loaded;
+	bool self_listed; /* in the list of nodes that is being read */
 	struct vms_cat_cluster cluster;
 	uint32_t raise_part[NODE_RAISE_BATCH];
 	unsigned nraise;
@@ -607,6 +612,7 @@ struct vms_node {
 	struct du *du;
 	uint64_t du_jobs;
 	struct round *round;
+	struct planner *planner;
 	VMS_VEC(struct hole) punch, punch_next, punch_new; /* to be punched; when the running,
 							      the next checkpoint is durable */
 
@@ -871,6 +877,13 @@ void round_close(struct vms_node *n);
 uint64_t round_cycle(const struct vms_node *n);
 uint64_t round_want(struct vms_node *n); /* bytes that a round might free */
 const char *round_phase(struct vms_node *n);
+
+/* ---- plan.c ---- */
+void plan_timer(struct vms_node *n);
+void plan_close(struct vms_node *n);
+void plan_hint(struct vms_node *n); /* the membership has changed */
+struct json_t;
+struct json_t *plan_json(const struct vms_node *n);
 
 /* ---- du.c ---- */
 void du_timer(struct vms_node *n);

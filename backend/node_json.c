@@ -217,7 +217,7 @@ static json_t *status(struct vms_node *n)
 				     n->peer[i]->conn != 0, "incarnation",
 				     (json_int_t)n->peer[i]->incarnation));
 	return json_pack(
-	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o}", "node", (int)n->id,
+	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "node", (int)n->id,
 	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
 	    n->poisoned		 ? "failed"
 	    : n->stopping	 ? "stopping"
@@ -225,7 +225,8 @@ static json_t *status(struct vms_node *n)
 				 : "starting",
 	    "partitions_led", (int)led, "partitions_active", (int)active,
 	    "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
-	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n));
+	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
+	    plan_json(n));
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

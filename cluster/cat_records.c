@@ -216,9 +216,9 @@ int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out,
 	out->incarnation = dec_u64(&d, "incarnation", INT64_MAX);
 	out->state = VMS_NODE_IN; /* not in records of earlier releases */
 	if (has(&d, "state"))
-		out->state = (uint8_t)dec_u64(&d, "state", VMS_NODE_OUT);
+		out->state = (uint8_t)dec_u64(&d, "state", VMS_NODE_DRAINED);
 	if (!out->state)
-		dec_bad(&d, "state", "is not 1, 2 or 3");
+		dec_bad(&d, "state", "is not 1 to 4");
 	return dec_close(&d);
 }
 

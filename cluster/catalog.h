@@ -97,7 +97,7 @@ struct vms_cat_cluster {
 	double timing_factor;
 	uint64_t next_branch;	/* ids never used twice */
 	uint32_t next_node, next_gateway;
-	bool has_data;		/* a volume has existed: membership is fixed */
+	bool has_data;		/* a volume has existed: members change by moving data */
 	/* Fields that records of earlier releases do not have (decoded: defaults). */
 	uint32_t rebuild_after_s; /* a node that is away that long counts as lost; 0: never */
 	uint64_t move_bytes_s;	  /* feeding of copies, per node; 0: not held back */
@@ -119,6 +119,7 @@ enum vms_node_state {
 	VMS_NODE_IN = 1,
 	VMS_NODE_LEAVING = 2, /* weighs nothing, feeds the others, then goes */
 	VMS_NODE_OUT = 3,     /* taken for lost by the planner until it is back */
+	VMS_NODE_DRAINED = 4, /* weighs nothing, feeds the others, stays */
 };
 /* "part/<number>": struct vms_part_conf */
 /* "gateway/<id>" */

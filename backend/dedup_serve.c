@@ -134,7 +134,7 @@ static void headers_read(struct vms_node *n, struct confirm *c)
 		if (e->status || e->asked)
 			continue;
 		if (!place(n, e)) {
-			e->status = VMS_E_NOENT;
+			e->status = VMS_E_GONE; /* by now; another one may be found */
 			continue;
 		}
 		rc = n->disk.ops->ctr_read_now(n->disk.ctx, ctr, off, buf, VMS_CHUNK_BYTES);
@@ -216,7 +216,7 @@ static bool share(struct vms_node *n, struct confirm *c)
 			continue;
 		ct = place(n, &c->e[i]);
 		if (!ct) {
-			c->e[i].status = VMS_E_NOENT;
+			c->e[i].status = VMS_E_GONE;
 			continue;
 		}
 		if (c->e[i].seq > p->safe_seq) {
@@ -271,7 +271,7 @@ static void confirm_answer(struct vms_node *n, struct confirm *c)
 		if (e->status)
 			continue;
 		if (!ct || (!e->own && (!ct->shared || e->seq > p->safe_seq))) {
-			a[i].status = VMS_E_NOENT;
+			a[i].status = VMS_E_GONE;
 			continue;
 		}
 		if (ct->stamp < p->gc_cycle)

@@ -150,7 +150,8 @@ static void take_answers(struct vms_node *n, struct group *g, const struct vms_d
 	struct match_res *r = n->match->res;
 
 	for (unsigned i = 0; i < g->n; i++) {
-		if (!a || a[i].status == VMS_E_AGAIN)
+		/* gone: it is not listed any more, another copy may be */
+		if (!a || a[i].status == VMS_E_AGAIN || a[i].status == VMS_E_GONE)
 			n->match->again = true;
 		r->e[g->idx[i]].ok = a && !a[i].status;
 		if (a)

@@ -260,6 +260,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 	for (unsigned i = 0; i < j->nm; i++) {
 		unsigned at = 0, k = nfirst;
 
+		if (j->m[i].flags & VMS_MOVE_COPY)
+			continue;
 		while (at < nfirst && !same_page(&j->m[i], &j->m[first[at]]))
 			at++;
 		if (at < nfirst)
@@ -277,6 +279,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		struct vms_ovl_ext *e;
 
 		part_ref_count(n, p, m, false);
+		if (m->flags & VMS_MOVE_COPY)
+			continue;
 		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
 					m->snap_gen, p->primary);
 		struct vms_ovl_chunk *c;
@@ -508,7 +512,8 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		f->e[i].skip = true;
 		if (m->flags & VMS_MOVE_RANGE)
 			continue;
-		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
+		rc = m->flags & VMS_MOVE_COPY ? 0 :
+						part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
 		vms_assert(rc == 0); /* apply_run() has seen to it */
 		if (r->type == VMS_REC_DRAIN) {
 			vms_ovl_view(&n->ovl,
@@ -518,7 +523,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 			j->handed[i] = v.newest_seq ? v.addr : 0;
 			vms_ovl_view_stack(&n->ovl, &seen.ovl, m->chunk, m->from_seq, VMS_ADDR_ASK,
 					   &v);
-		} else {
+		} else if (!(m->flags & VMS_MOVE_COPY)) {
 			j->handed[i] = vms_ovl_handed(&n->ovl, &seen.ovl, m->chunk, m->from_seq);
 		}
 		if (!vms_move_placed(m))
@@ -737,8 +742,11 @@ static bool branches_known(struct vms_node *n, struct part *p, const struct vms_
 	int k = vms_rec_moves_decode(r, m, VMS_SEG_ENTRIES_MAX);
 
 	for (int i = 0; i < k; i++) {
-		struct branch *b = node_branch(n, m[i].branch, true);
+		struct branch *b;
 
+		if (m[i].flags & VMS_MOVE_COPY)
+			continue;
+		b = node_branch(n, m[i].branch, true);
 		if (b->known)
 			continue;
 		branch_ask(n, b);

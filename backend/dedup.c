@@ -536,8 +536,8 @@ bool dedup_may_refer(struct vms_node *n, struct part *p, const struct dedup_hit 
 	if (vms_addr_partition(h->addr, n->conf.part_bits) != p->number)
 		return h->stamp >= p->gc_cycle;
 	c = part_ctr(p, vms_addr_container(h->addr));
-	if (!c || (c->state != 1 && c->state != 2) || c->sweeping || c->punching || c->victim ||
-	    part_addr_check(n, p, h->addr))
+	if (!c || (c->state != 1 && c->state != 2) || c->sweeping || c->punching ||
+	    c->emptying || c->victim || part_addr_check(n, p, h->addr))
 		return false;
 	if (c->stamp < p->gc_cycle)
 		c->stamp = p->gc_cycle;

@@ -67,7 +67,8 @@ static struct ctr *place(struct vms_node *n, const struct cent *e)
 	if (!part_serving(p) || !part_members_ready(p) || part_addr_check(n, p, e->addr))
 		return NULL;
 	c = part_ctr(p, vms_addr_container(e->addr));
-	return c && (c->state == 1 || c->state == 2) && !c->sweeping && !c->punching && !c->victim &&
+	return c && (c->state == 1 || c->state == 2) && !c->sweeping && !c->punching &&
+			       !c->emptying && !c->victim &&
 			       (vms_addr_offset_bytes(e->addr) / VMS_CHUNK_BYTES - 1) / 65 < c->segs ?
 		       c :
 		       NULL;

@@ -399,7 +399,7 @@ void match_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		node_reply(n, c->id, m, match_take_pairs(n, m->body, m->body_bytes));
 		break;
 	default:
-		node_reply(n, c->id, m, match_take_remap(n, m->body, m->body_bytes));
+		node_reply(n, c->id, m, match_take_remap(n, m->body, m->body_bytes, m->aux == 1));
 	}
 }
 

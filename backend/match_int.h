@@ -117,7 +117,8 @@ bool match_addr_ok(const struct vms_node *n, vms_addr a);
 /* ---- match_remap.c ---- */
 /* Bodies of MATCH_PAIRS and MATCH_REMAP; status of the answer. */
 int match_take_pairs(struct vms_node *n, const uint8_t *body, uint32_t bytes);
-int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes);
+/* moved: copies out of containers that are emptied, at higher addresses. */
+int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes, bool moved);
 void match_remap_open(struct vms_node *n);
 void match_remap_close(struct vms_node *n);
 void match_remap_timer(struct vms_node *n);

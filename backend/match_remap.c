@@ -322,7 +322,7 @@ int match_take_pairs(struct vms_node *n, const uint8_t *body, uint32_t bytes)
 	return 0;
 }
 
-int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes)
+int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes, bool moved)
 {
 	struct match *m = n->match;
 	uint32_t k = bytes / MATCH_REMAP_BYTES;
@@ -335,7 +335,7 @@ int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes)
 		vms_addr dup = vms_get_le64(body + MATCH_REMAP_BYTES * i);
 		vms_addr to = vms_get_le64(body + MATCH_REMAP_BYTES * i + 8);
 
-		if (!match_addr_ok(n, dup) || !match_addr_ok(n, to) || to >= dup)
+		if (!match_addr_ok(n, dup) || !match_addr_ok(n, to) || (moved ? to == dup : to >= dup))
 			return VMS_E_PROTO;
 	}
 	if (m->next.ent.n >= 2 * TABLE_MAX)

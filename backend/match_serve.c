@@ -55,7 +55,8 @@ static bool want_decode(const struct vms_msg *m, struct match_want *w)
 
 static bool listed(const struct ctr *c)
 {
-	return (c->state == 1 || c->state == 2) && !c->sweeping && !c->victim && c->segs;
+	return (c->state == 1 || c->state == 2) && !c->sweeping && !c->victim &&
+	       !c->emptying && c->segs;
 }
 
 uint64_t match_chunks(struct vms_node *n)

@@ -306,6 +306,7 @@ void vms_node_close(struct vms_node *n)
 	du_close(n);
 	round_close(n);
 	plan_close(n);
+	empty_close(n);
 	VMS_VEC_FREE(&n->punch);
 	VMS_VEC_FREE(&n->punch_next);
 	VMS_VEC_FREE(&n->punch_new);
@@ -353,6 +354,7 @@ static void node_timer(struct vms_node *n)
 		du_timer(n);
 		round_timer(n);
 		plan_timer(n);
+		empty_timer(n);
 	}
 	ckpt_timer(n);
 }

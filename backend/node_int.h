@@ -106,6 +106,7 @@ struct op;
 struct prune;
 struct round;
 struct planner;
+struct empty;
 
 /* ---- disk I/O in flight ---- */
 struct dio {
@@ -141,6 +142,7 @@ struct ctr {
 	struct places dead; /* died by PUNCH: they answer GONE */
 	uint64_t settled; /* chunks that are dead, but not worth a punch */
 	uint32_t punching; /* PUNCH records ordered, not applied */
+	bool emptying; /* in this cycle nobody is given its chunks */
 	bool rmarked; /* was sealed and shared when the round's walk here began */
 	bool dead_dirty;
 	uint64_t moved_seq; /* last record that moved a chunk out */
@@ -486,7 +488,7 @@ struct node_stats {
 	uint64_t busy, too_old, dups, stale;
 	uint64_t recs_sent, frames_sent, recs_recv, acks;
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
-	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
+	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, emptied, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 	uint64_t fetched_remote;
 };
 
@@ -613,6 +615,7 @@ struct vms_node {
 	uint64_t du_jobs;
 	struct round *round;
 	struct planner *planner;
+	struct empty *empty;
 	VMS_VEC(struct hole) punch, punch_next, punch_new; /* to be punched; when the running,
 							      the next checkpoint is durable */
 
@@ -866,6 +869,11 @@ void places_or(struct places *s, uint32_t seg, uint64_t places);
 void ctr_holes(struct vms_node *n, const struct ctr *c, uint32_t seg, uint32_t end);
 void ctr_segs(struct ctr *c, uint32_t segs); /* it has that many now, at least */
 void ctr_free(struct ctr *c);
+
+/* ---- empty.c ---- */
+void empty_add(struct vms_node *n, struct part *p, struct ctr *c);
+void empty_timer(struct vms_node *n);
+void empty_close(struct vms_node *n);
 
 /* ---- round.c ---- */
 void round_timer(struct vms_node *n);

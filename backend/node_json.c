@@ -156,6 +156,7 @@ static json_t *stats(struct vms_node *n)
 	S(mark_frames);
 	S(rounds);
 	S(punched);
+	S(emptied);
 	S(pages_scanned);
 	S(pages_dropped);
 	S(scans);

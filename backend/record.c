@@ -265,8 +265,9 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 		m[i].valid = vms_rd_u8(&rd);
 		m[i].flags = vms_rd_u8(&rd);
 		m[i].crc = vms_rd_u32(&rd);
-		if (vms_rd_u32(&rd) != 0 || m[i].flags > VMS_MOVE_REF ||
-		    m[i].chunk >= VMS_EXTENT_CHUNKS)
+		if (vms_rd_u32(&rd) != 0 || m[i].chunk >= VMS_EXTENT_CHUNKS ||
+		    (m[i].flags > VMS_MOVE_REF &&
+		     (m[i].flags != VMS_MOVE_COPY || r->type != VMS_REC_REMAP)))
 			return VMS_E_CORRUPT;
 		m[i].from_seq = vms_rd_u64(&rd);
 		m[i].to = vms_rd_u64(&rd);
@@ -281,7 +282,7 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 		     m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
 			return VMS_E_CORRUPT;
 		if (m[i].to == VMS_ADDR_HOLE) {
-			if (m[i].has_fp || (m[i].flags & VMS_MOVE_REF))
+			if (m[i].has_fp || (m[i].flags & (VMS_MOVE_REF | VMS_MOVE_COPY)))
 				return VMS_E_CORRUPT;
 			continue;
 		}

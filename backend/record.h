@@ -40,6 +40,8 @@ enum vms_move_flags {
 	VMS_MOVE_RANGE = 1, /* stands for `crc` chunks from `chunk` on, which a ZERO range made holes */
 	VMS_MOVE_REF = 2,   /* `to` is an address that exists already, maybe of another
 			       partition: nothing is copied, it takes no place */
+	VMS_MOVE_COPY = 4,  /* REMAP: the chunk is copied, no page changes; all before
+			       valid is 0 */
 };
 
 enum vms_rec_flags {

@@ -709,6 +709,8 @@ static bool sweep_step(struct vms_node *n, struct round *rd, struct part *p)
 		if (c->chunks > c->live + c->dead.count + fresh)
 			c->settled = c->chunks - c->live - c->dead.count - fresh;
 		c->dirty = true;
+		if (c->live * 4 < c->chunks && c->settled >= 3 * c->live)
+			empty_add(n, p, c);
 	}
 	if (k) {
 		r.meta = meta;
@@ -806,6 +808,8 @@ static void cycle_set(struct vms_node *n, struct round *rd, uint64_t cycle, bool
 		if (!p)
 			continue;
 		sweep_end(p);
+		VMS_VEC_FOREACH(&p->ctrs, c)
+			c->emptying = false; /* what was not moved may be referred to again */
 		p->rd_sent = false;
 		/* stamps since now are complete as long as the epoch stays */
 		p->sweep_cycle = begun && may_walk(p) ? cycle : 0;

@@ -672,6 +672,64 @@ static void test_coordinator(void)
 	v_down();
 }
 
+/* Little pieces all over a shared container: what lives is copied, everyone is told, the
+ * container goes. With a crash of the owner in between it is done once more. */
+static void empty_run(uint64_t seed, unsigned crash_ms)
+{
+	uint64_t number;
+	vms_addr a;
+
+	R.match = true;
+	pair_up(seed, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	number = vms_addr_container(a);
+	v_zero(va, ea, 0, PAIR);
+	for (unsigned c = 0; c < PAIR; c++)
+		if (c % 8)
+			v_write(vb, eb, c, 0);
+	v_drain();
+	if (crash_ms) {
+		CU_ASSERT_TRUE_FATAL(STEP_UNTIL(ctr_of(a) && ctr_of(a)->emptying));
+		rig_run(&R, crash_ms);
+		rig_node_crash(&R, 0, true);
+		rig_node_start(&R, 0);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		v_check_all("crashed while emptying");
+	}
+	CU_ASSERT_TRUE(V_WAIT(120000, !ctr_of(a)));
+	if (ctr_of(a))
+		v_print_ctrs();
+	for (unsigned c = 0; c < PAIR; c += 8) {
+		vms_addr b = entry(vb, eb, c, NULL);
+
+		CU_ASSERT_EQUAL(vms_addr_partition(b, R.part_bits), 0);
+		CU_ASSERT_NOT_EQUAL(vms_addr_container(b), number);
+	}
+	v_check_all("emptied");
+	for (unsigned i = 0; i < 3; i++) {
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	rig_run(&R, 15000);
+	v_check_all("restarted");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("emptied");
+	v_down();
+}
+
+static void test_empty(void)
+{
+	for (unsigned i = 0; getenv("VMS_GC_EMPTY") && i < 40; i++)
+		empty_run(200 + i, 1 + i * 97 % 2500);
+	empty_run(51, 0);
+	for (unsigned i = 0; i < 6; i++)
+		empty_run(52 + i, 1 + i * i * 37);
+}
+
 /* A full disk: nothing new is taken, but deleting works, and then there is room. */
 static void test_full(void)
 {
@@ -717,6 +775,7 @@ static void test_random(void)
 		to = strchr(s, '.') ? strtoull(strrchr(s, '.') + 1, NULL, 10) + 1 : from + 1;
 	}
 	for (uint64_t seed = from; seed < to; seed++) {
+		R.match = seed % 3 == 0;
 		v_random(seed, 50 + seed % 4 * 15);
 		if (v_bad) {
 			fprintf(stderr, "repeat with: VMS_GC_SEEDS=%llu build/tests/test_gc\n",
@@ -747,7 +806,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
 	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
 	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
-	VMS_TEST(test_full),	     VMS_TEST(test_random),	 VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	     VMS_TEST(test_full),	 VMS_TEST(test_random),	 VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -407,19 +407,19 @@ static void test_hostile(void)
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 0), VMS_E_PROTO);
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 17), VMS_E_PROTO);
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 16), VMS_E_PROTO);
-	CU_ASSERT_EQUAL(match_take_remap(n, body, 24), VMS_E_PROTO);
-	CU_ASSERT_EQUAL(match_take_remap(n, body, 25), VMS_E_PROTO);
+	CU_ASSERT_EQUAL(match_take_remap(n, body, 24, false), VMS_E_PROTO);
+	CU_ASSERT_EQUAL(match_take_remap(n, body, 25, false), VMS_E_PROTO);
 	/* never from a lower to a higher address */
 	vms_put_le64(body, vms_addr_make(1, 8192));
 	vms_put_le64(body + 8, vms_addr_make(2, 8192));
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 16), VMS_E_PROTO);
-	CU_ASSERT_EQUAL(match_take_remap(n, body, 24), VMS_E_PROTO);
+	CU_ASSERT_EQUAL(match_take_remap(n, body, 24, false), VMS_E_PROTO);
 	vms_put_le64(body + 8, vms_addr_make(1, 8192));
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 16), VMS_E_PROTO);
 	/* places that do not exist: taken, and nothing comes of it */
 	vms_put_le64(body, vms_addr_make(7, 8192));
 	CU_ASSERT_EQUAL(match_take_pairs(n, body, 16), 0);
-	CU_ASSERT_EQUAL(match_take_remap(n, body, 24), 0);
+	CU_ASSERT_EQUAL(match_take_remap(n, body, 24, false), 0);
 	rig_run(&R, 5000);
 	CU_ASSERT_EQUAL(sum().pairs, 0);
 	CU_ASSERT_EQUAL(sum().remapped, 0);
@@ -461,11 +461,11 @@ static void test_stamp(void)
 	vms_put_le64(body, a);
 	vms_put_le64(body + 8, b);
 	vms_put_le64(body + 16, k - 1);
-	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body)), 0);
+	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
 	rig_run(&R, 5000);
 	CU_ASSERT_EQUAL(sum().remapped, 0);
 	vms_put_le64(body + 16, led(part)->gc_cycle);
-	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body)), 0);
+	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
 	rig_run(&R, 5000);
 	CU_ASSERT_EQUAL(sum().remapped, 1);
 	CU_ASSERT_EQUAL(live(&V[0], 0, 0), b);

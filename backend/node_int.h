@@ -170,10 +170,14 @@ enum part_state {
 	PS_ACTIVE,
 };
 
+/* Members of the set, then learners: those get the stream, but nothing waits for
+ * them and nothing counts what they hold. */
+#define PART_STREAMS_MAX (VMS_COPIES_MAX + 3u)
 struct member {
 	uint32_t node;
 	uint64_t incarnation;
 	struct peer *peer; /* NULL: self */
+	bool learner;
 	bool streaming;	   /* VIEW_STATE answered on the present connection */
 	bool asked;
 	uint64_t sent, held, durable, ckpt_seq, told, told_all;
@@ -206,8 +210,9 @@ struct part {
 	bool primary;
 	enum part_state state;
 	uint64_t epoch; /* promised: nothing lower is accepted */
-	struct member m[VMS_COPIES_MAX];
-	unsigned nm, self;
+	struct member m[PART_STREAMS_MAX]; /* nm members of the set, then nl learners */
+	unsigned nm, nl, self;
+	bool out; /* data of a partition whose set this node is not in: serves nothing */
 	bool raising; /* a txn to raise its epoch is out */
 
 	/* sequence */
@@ -741,6 +746,29 @@ void part_timer(struct vms_node *n);
 bool part_members_ready(const struct part *p);
 struct member *part_member(struct part *p, const struct peer *pe);
 void member_inflight_drop(struct member *m);
+
+/* Learners of a partition that this node leads; NULL: no room, or not there. */
+struct member *part_learner_add(struct vms_node *n, struct part *p, struct peer *pe);
+struct member *part_learner(struct part *p, uint32_t node);
+void part_learner_del(struct vms_node *n, struct part *p, uint32_t node);
+/* Up to where a replica whose last view is `view` and whose last record is `last` has
+ * the same records as this one. False: the log does not tell any more. */
+bool part_common(const struct part *p, uint64_t view, uint64_t last, uint64_t *common);
+
+/* ---- learn_serve.c: feeding a copy, at the primary ---- */
+enum learn_state {
+	LEARN_NONE,
+	LEARN_COPY,
+	LEARN_VERIFY,
+	LEARN_READY,  /* has everything, compared equal: may become a member */
+	LEARN_FAILED, /* ended; learn_stop() forgets it */
+};
+/* Begin to feed that node. False: not now. */
+bool learn_start(struct vms_node *n, struct part *p, struct peer *pe);
+enum learn_state learn_state(const struct part *p, uint32_t node, uint64_t *done,
+			     uint64_t *total); /* bytes */
+/* The learner is not fed any more, or has become a member (promoted). */
+void learn_stop(struct vms_node *n, struct part *p, uint32_t node, bool promoted);
 
 /* ---- node_repl.c ---- */
 struct prec *part_rec(struct part *p, uint64_t seq); /* NULL: not there */

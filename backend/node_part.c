@@ -21,10 +21,69 @@
 
 struct member *part_member(struct part *p, const struct peer *pe)
 {
-	for (unsigned i = 0; i < p->nm; i++)
-		if (p->m[i].peer == pe && i != p->self)
+	for (unsigned i = 0; i < p->nm + p->nl; i++)
+		if (p->m[i].peer == pe && (i != p->self || p->m[i].learner))
 			return &p->m[i];
 	return NULL;
+}
+
+struct member *part_learner(struct part *p, uint32_t node)
+{
+	for (unsigned i = p->nm; i < p->nm + p->nl; i++)
+		if (p->m[i].node == node)
+			return &p->m[i];
+	return NULL;
+}
+
+struct member *part_learner_add(struct vms_node *n, struct part *p, struct peer *pe)
+{
+	struct member *m = part_learner(p, pe->id);
+
+	if (m || part_member(p, pe) || p->nm + p->nl == PART_STREAMS_MAX || !pe->conn)
+		return m;
+	m = &p->m[p->nm + p->nl++];
+	memset(m, 0, sizeof(*m));
+	m->node = pe->id;
+	m->incarnation = pe->incarnation;
+	m->peer = pe;
+	m->learner = true;
+	m->progress_ms = n->now_ms;
+	return m;
+}
+
+void part_learner_del(struct vms_node *n, struct part *p, uint32_t node)
+{
+	struct member *m = part_learner(p, node);
+
+	(void)n;
+	if (!m)
+		return;
+	member_inflight_drop(m);
+	*m = p->m[p->nm + --p->nl];
+}
+
+/* Records of an epoch begin with its VIEW, and whoever holds that VIEW took part in
+ * the view: the histories part where the epochs rise above the other's last view. */
+bool part_common(const struct part *p, uint64_t view, uint64_t last, uint64_t *common)
+{
+	size_t have = p->recs.n - p->recs_head;
+
+	*common = last < p->seq_last ? last : p->seq_last;
+	if (view >= p->view_epoch)
+		return true;
+	for (size_t i = 0; i < have; i++) {
+		const struct prec *r = &p->recs.d[p->recs_head + i];
+
+		if (!r->log_pos || r->epoch <= view)
+			continue;
+		/* the first of them? Only when what lies before it is there, too. */
+		if (p->recs_first + i > 1 && (i == 0 || !r[-1].log_pos))
+			return false;
+		if (p->recs_first + i - 1 < *common)
+			*common = p->recs_first + i - 1;
+		return true;
+	}
+	return false; /* VIEW is not in the log any more */
 }
 
 /* What was on its way to the member counts no more: its stream starts anew. */

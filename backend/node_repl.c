@@ -389,10 +389,10 @@ void repl_want(struct vms_node *n, struct part *p)
 	(void)n;
 	if (!p->primary)
 		return;
-	for (unsigned i = 0; i < p->nm; i++) {
+	for (unsigned i = 0; i < p->nm + p->nl; i++) {
 		struct member *m = &p->m[i];
 
-		if (i == p->self || !m->streaming || m->in_out)
+		if ((i == p->self && !m->learner) || !m->streaming || m->in_out)
 			continue;
 		m->in_out = true;
 		VMS_VEC_PUSH(&m->peer->out, p->number);

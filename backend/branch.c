@@ -5,7 +5,7 @@
  *
  * A branch counts as known only when its record has been read, or the catalog has
  * said that there is none (a volume of the first release; a branch whose last page
- * went long ago): then it has no ancestors. Watches of different prefixes run
+ * went long ago), as of a revision made after the question: then it has no ancestors. Watches of different prefixes run
  * independently, so a volume seen before its branch means nothing: the record is
  * asked for. What is known of a branch never changes, so every replica applies a
  * record to the same pages; until then requests are answered AGAIN and the apply
@@ -183,6 +183,44 @@ void branch_ask(struct vms_node *n, struct branch *b)
 	node_wake_at(n, n->branch_ask_ms);
 }
 
+static void asked_done(void *arg, const struct vms_cat_reply *r);
+
+static void asked_ends(struct vms_node *n, struct branch *b, bool again)
+{
+	n->branch_asking = n->branch_fresh_rev = 0;
+	b->asked = false;
+	if (again)
+		branch_ask(n, b);
+	else
+		branch_timer(n);
+}
+
+static void fresh_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	if (r->status) {
+		asked_ends(n, node_branch(n, n->branch_asking, true), true);
+		return;
+	}
+	n->branch_fresh_rev = r->revision;
+	vms_cat_key_branch(key, n->branch_asking);
+	n->cat->ops->get(n->cat, key, asked_done, n);
+}
+
+/* A read may be answered as of some time ago: that something is missing counts only
+ * as of a revision which did not exist when the question came up. So a transaction
+ * makes one. */
+static void fresh_make(struct vms_node *n)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, "1", 0};
+
+	snprintf(key, sizeof(key), "fresh/%08x", (unsigned)n->id);
+	n->cat->ops->txn(n->cat, NULL, 0, &op, 1, fresh_done, n);
+}
+
 static void asked_done(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_node *n = arg;
@@ -190,10 +228,8 @@ static void asked_done(void *arg, const struct vms_cat_reply *r)
 	struct vms_cat_branch rec;
 	struct vms_errmsg e;
 
-	n->branch_asking = 0;
-	b->asked = false;
 	if (r->status) {
-		branch_ask(n, b);
+		asked_ends(n, b, true);
 		return;
 	}
 	if (r->nkv) {
@@ -201,13 +237,19 @@ static void asked_done(void *arg, const struct vms_cat_reply *r)
 			node_log(n, VMS_LOG_ERROR, "%s", e.text);
 		else
 			branch_on_record(n, &rec);
+	} else if (!b->known && !n->branch_fresh_rev && n->mut != MUT_ABSENT) {
+		fresh_make(n);
+		return;
+	} else if (!b->known && r->revision < n->branch_fresh_rev) {
+		asked_ends(n, b, true);
+		return;
 	} else if (!b->known) {
 		if (!b->volume)
 			own(n, b, b->link.key);
 		b->lineage = b->volume->known ? b->volume->lineage : b->link.key;
 		learned(n, b);
 	}
-	branch_timer(n);
+	asked_ends(n, b, false);
 }
 
 void branch_timer(struct vms_node *n)

@@ -53,6 +53,7 @@ enum node_mutant {
 	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
 	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
 	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
+	MUT_ABSENT = 18,	 /* that a branch has no record is believed as of any time */
 
 	/* pruning and collection */
 	MUT_PRUNE_BASE = 60,	 /* drops pages that undrained writes need as their base */
@@ -61,6 +62,7 @@ enum node_mutant {
 	MUT_PRUNE_CLONE = 63,	 /* forgets the ancestors of clones */
 	MUT_GC_ORDERED = 64,	 /* sweeps what an ordered record refers to */
 	MUT_GC_COPIES = 65,	 /* one copy for each reference, not for each chunk */
+	MUT_PRUNE_STALE = 66,	 /* reads the catalog in whatever order its answers are true */
 	MUT_RD_STAMP = 70,	 /* rounds free what was confirmed to someone since they began */
 	MUT_RD_PARTIAL = 71,	 /* partitions that nobody leads now are not waited for */
 	MUT_RD_EPOCH_P = 72,	 /* marks of an earlier epoch count */
@@ -563,6 +565,7 @@ struct vms_node {
 	VMS_VEC(uint64_t) branch_ask; /* branches whose records the catalog is asked for */
 	uint64_t branch_ask_ms;	      /* not before */
 	uint64_t branch_asking;	      /* 0: none */
+	uint64_t branch_fresh_rev;    /* that it has no record counts as of here; 0: not made yet */
 	bool floors_retry;	      /* some floor met a full log */
 
 	struct op *free_ops;

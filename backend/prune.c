@@ -107,7 +107,7 @@ struct prune {
 	/* reading */
 	enum prefix px;
 	char after[VMS_CAT_KEY_BYTES_MAX];
-	uint64_t rev0, watch_rev[2];
+	uint64_t rev0, watch_rev[2], read_rev;
 	bool bad;
 	VMS_VEC(struct pvolume) vols;
 	VMS_VEC(struct reaped) reaped;
@@ -368,8 +368,15 @@ static void read_done(void *arg, const struct vms_cat_reply *r)
 		again_in(n, pr, 4ull * n->tm.tick_ms);
 		return;
 	}
-	if (!pr->after[0] && pr->px == PX_VOLUME)
-		pr->rev0 = r->revision;
+	/* Read one after the other is what the table relies on: an answer as of before
+	 * the one that came first would miss what was made in between. */
+	if (pr->px == PX_VOLUME && !pr->after[0])
+		pr->rev0 = pr->read_rev = r->revision;
+	if (r->revision < pr->read_rev && n->mut != MUT_PRUNE_STALE) {
+		again_in(n, pr, n->tm.tick_ms);
+		return;
+	}
+	pr->read_rev = r->revision;
 	if (!pr->after[0] && (pr->px == PX_SNAP || pr->px == PX_BRANCH))
 		pr->watch_rev[pr->px - PX_SNAP] = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)

@@ -164,9 +164,13 @@ static void draw_plan(struct sim *s)
 #undef PICK
 	if (s->conf.ops)
 		p->ops = s->conf.ops;
-	if (s->conf.no_faults)
+	if (!calm && vms_rng_chance(&s->cat_rng, 0.6))
+		sim_catalog_draw(&p->cat, &s->cat_rng, s->conf.cat_mask);
+	if (s->conf.no_faults) {
+		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
 			p->brk = p->abort = 0;
+	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
 	for (unsigned i = 0; i < p->hot_chunks; i++) {
@@ -201,6 +205,7 @@ static void make_catalog(struct sim *s)
 				     .next_gateway = 1};
 	memcpy(cl.uuid, s->uuid, 16);
 	vms_assert(vms_cat_engine_mem_open(&s->p[0].engine) == 0);
+	s->history = sim_history_new(s, &s->p[0].engine);
 	put(s, "cluster", vms_cat_cluster_encode(&cl));
 	for (unsigned i = 1; i <= pl->nodes; i++) {
 		struct vms_cat_node n = {.id = i, .weight = 100};
@@ -532,6 +537,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	s->conf = *conf;
 	s->r = r;
 	vms_rng_init(&s->rng, conf->seed);
+	vms_rng_init(&s->cat_rng, conf->seed ^ 0xca7a106);
 	vms_rng_fill(&s->rng, s->uuid, 16);
 	draw_plan(s);
 	s->nprocs = 2 + s->plan.nodes + s->plan.gateways;

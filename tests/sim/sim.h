@@ -22,6 +22,7 @@
 #include "cluster/cat_client.h"
 #include "cluster/cat_server.h"
 #include "target/gateway.h"
+#include "tests/sim/sim_catalog.h"
 #include "tests/sim/sim_disk.h"
 #include "utils/lib/rng.h"
 
@@ -57,6 +58,7 @@ struct sim_plan {
 	uint32_t admin_us;	  /* longest pause between two jobs */
 	double late_news;	  /* nodes and gateways that learn late of a snapshot's intent */
 	double admin_dies;	  /* the coordinator dies, at each step */
+	struct sim_catalog_plan cat; /* what the catalog does wrong */
 };
 
 struct sim_conf {
@@ -65,6 +67,7 @@ struct sim_conf {
 	bool verbose;
 	unsigned node_mutant, gw_mutant;
 	bool no_faults;
+	unsigned cat_mask; /* of the catalog's defects, sim_catalog.h */
 };
 
 struct sim_result {

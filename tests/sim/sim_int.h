@@ -91,6 +91,7 @@ struct proc {
 	char address[64];
 	/* catalog connection of nodes and gateways */
 	struct vms_cat_client *cc;
+	struct sim_catalog *cat; /* nodes, gateways: between them and cc */
 	uint64_t cat_conn;
 	bool cat_hello;
 	uint64_t cat_try_us;
@@ -155,7 +156,8 @@ struct sim {
 	struct sim_conf conf;
 	struct sim_plan plan;
 	struct sim_result *r;
-	struct vms_rng rng;
+	struct vms_rng rng, cat_rng;
+	struct sim_history *history;
 	uint64_t now_us, ev_seq;
 	struct ev *heap;
 	size_t nheap, heap_room;

@@ -213,6 +213,8 @@ void sim_proc_start(struct sim *s, struct proc *p)
 	}
 	struct vms_cat_client_sink cs = {p, cat_send};
 	p->cc = vms_cat_client_new(&cs, 5000);
+	if (p->kind != SIM_ADMIN)
+		p->cat = sim_catalog_new(p, vms_cat_client_catalog(p->cc));
 	if (p->kind == SIM_ADMIN) {
 		sim_admin_start(s, p);
 	} else if (p->kind == SIM_NODE) {
@@ -238,7 +240,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 		}
 		p->nup = (struct vms_node_update){p,	      n_send,	 n_close, n_connect, n_deadline,
 						  any_fatal, n_stopped, any_log};
-		rc = vms_node_open(&p->node, &c, &p->disk_ops, vms_cat_client_catalog(p->cc), &p->nup,
+		rc = vms_node_open(&p->node, &c, &p->disk_ops, sim_catalog_calls(p->cat), &p->nup,
 				   sim_now_ms(p), &msg);
 		if (rc) {
 			sim_fail(s, "node %u: open: %s (%s)", p->idx, msg.text, vms_err_name(rc));
@@ -262,7 +264,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 		p->cmdq = NULL;
 		p->cmdq_tail = &p->cmdq;
 		p->live = p->ended = NULL;
-		rc = vms_gw_new(&p->gw, &c, vms_cat_client_catalog(p->cc), &p->gup, sim_now_ms(p));
+		rc = vms_gw_new(&p->gw, &c, sim_catalog_calls(p->cat), &p->gup, sim_now_ms(p));
 		if (rc) {
 			sim_fail(s, "gateway %u: start: %s", p->idx, vms_err_name(rc));
 			return;
@@ -303,6 +305,9 @@ static void proc_stop(struct proc *p)
 	cmds_free(p->ended);
 	p->cmdq = p->live = p->ended = NULL;
 	p->cmdq_tail = &p->cmdq;
+	if (p->cat)
+		sim_catalog_free(p->cat);
+	p->cat = NULL;
 	if (p->cc)
 		vms_cat_client_free(p->cc);
 	p->cc = NULL;
@@ -328,8 +333,10 @@ void sim_proc_free(struct proc *p)
 	free(p->in);
 	if (p->disk)
 		sim_disk_free(p->disk);
-	if (p->kind == SIM_CATALOG)
+	if (p->kind == SIM_CATALOG) {
+		sim_history_free(p->s->history, &p->engine);
 		vms_cat_engine_mem_close(&p->engine);
+	}
 }
 
 void sim_proc_input(struct proc *p, struct input in)
@@ -581,6 +588,8 @@ void sim_proc_turn(struct sim *s, struct proc *p)
 		vms_cat_server_timer(p->server, now_ms);
 	} else {
 		vms_cat_client_timer(p->cc, now_ms);
+		if (p->cat)
+			sim_catalog_turn(p->cat);
 		if (p->kind == SIM_ADMIN) {
 			sim_admin_turn(s, p);
 		} else if (p->kind == SIM_NODE) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* vmstore-sim: run seeds of the deterministic cluster simulator. */
 #include <getopt.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +23,8 @@ static const char usage[] =
 	"  --no-faults          no crashes, pauses, cuts\n"
 	"  --node-mutant N, --gateway-mutant N\n"
 	"                       switch a deliberate defect on (see doc/testing.md)\n"
+	"  --catalog MASK       which of the catalog's defects may be drawn: 1, 2 stale reads, 4 unknown\n"
+	"                       outcomes, 8 events twice, 16 again, 32 late, 64 lost, 128 compaction\n"
 	"  --keep-going         do not stop at the first failing seed\n"
 	"  --twice              run each seed twice and compare the trace hashes\n"
 	"  -v, --verbose        print what happens (one seed)\n"
@@ -73,6 +77,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 			       (unsigned long long)seed, r.why, (unsigned long long)seed);
 			if (c.ops)
 				printf(" --ops %u", c.ops);
+			if (c.cat_mask != ~0u)
+				printf(" --catalog %u", c.cat_mask);
 			if (c.node_mutant)
 				printf(" --node-mutant %u", c.node_mutant);
 			if (c.gw_mutant)
@@ -85,17 +91,30 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 	}
 }
 
+static double cpu_s(void)
+{
+	double sum = 0;
+
+	for (int i = 0; i < 2; i++) {
+		struct rusage u;
+		getrusage(i ? RUSAGE_CHILDREN : RUSAGE_SELF, &u);
+		sum += (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+		       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+	}
+	return sum;
+}
+
 int main(int argc, char **argv)
 {
-	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE };
+	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT };
 	static const struct option opts[] = {
 		{"seeds", 1, NULL, O_SEEDS},	  {"ops", 1, NULL, O_OPS},
 		{"jobs", 1, NULL, O_JOBS},	  {"no-faults", 0, NULL, O_NOFAULTS},
 		{"node-mutant", 1, NULL, O_NM},	  {"gateway-mutant", 1, NULL, O_GM},
 		{"keep-going", 0, NULL, O_KEEP},  {"twice", 0, NULL, O_TWICE},
-		{"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
+		{"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
-	struct sim_conf conf = {0};
+	struct sim_conf conf = {.cat_mask = ~0u};
 	unsigned long long from = 1, to = 100;
 	long jobs = sysconf(_SC_NPROCESSORS_ONLN);
 	bool keep = false, twice = false;
@@ -127,6 +146,9 @@ int main(int argc, char **argv)
 		case O_GM:
 			conf.gw_mutant = (unsigned)atoi(optarg);
 			break;
+		case O_CAT:
+			conf.cat_mask = (unsigned)strtoul(optarg, NULL, 0);
+			break;
 		case O_KEEP:
 			keep = true;
 			break;
@@ -150,6 +172,9 @@ int main(int argc, char **argv)
 		jobs = 1;
 	if (jobs > 64)
 		jobs = 64;
+	/* A seed's world comes and goes as a whole: memory is kept for the next one. */
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 512 << 20);
 	struct timespec t0, t1;
 	struct totals sum = {0};
 	clock_gettime(CLOCK_MONOTONIC, &t0);
@@ -210,10 +235,11 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
-	       "%.0f s virtual in %.1f s\n",
+	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,
 	       (unsigned long long)sum.acked, (unsigned long long)sum.unknown,
 	       (unsigned long long)sum.busy, (double)sum.virtual_ms / 1000,
-	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
+	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9,
+	       (double)sum.acked / (cpu_s() + 1e-9));
 	return sum.failed || died ? 1 : 0;
 }

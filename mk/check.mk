@@ -8,6 +8,7 @@
 #   make check-deps     who includes what
 #   make check-model OPS=2000000 [SEED=7]   the real engine against an oracle in memory
 #   make check-scsi, check-kill, check-image, check-images, check-diffs, check-guest   one real-process test
+#   make check-faults [NAMES='crash-node cut-node-long']   scenarios of tests/faults, all or some
 #   make sim SEEDS=1..10000
 #   make lint, make format
 check:
@@ -30,6 +31,9 @@ check-asan:
 check-scsi check-kill check-image check-images check-diffs check-guest: check-%:
 	B=$(B) tests/it/$*.sh
 
+check-faults:
+	B=$(B) tests/faults/run $(if $(NAMES),$(NAMES),--all)
+
 # Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
 FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS := $(foreach d,utils/image target backend cluster utils/lib,$(call lib,$(d)))
@@ -51,7 +55,7 @@ lint:
 format:
 	clang-format -i $(shell git diff --name-only --diff-filter=d main -- '*.c' '*.h')
 
-.PHONY: check check-long check-model check-deps check-asan check-scsi check-kill check-image \
+.PHONY: check-faults check check-long check-model check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format
 
 # Programs that measure or help tests: tests/tools/X.c, one program each.

@@ -10,6 +10,7 @@
  * What was sent is in the state file before it is sent.
  */
 #include "utils/bench/bench.h"
+#include "utils/bench/gap.h"
 #include "utils/bench/journal.h"
 #include "utils/bench/model.h"
 #include "utils/lib/bytes.h"
@@ -58,12 +59,18 @@ static const char help[] =
 	"  --ping-ms N       ping a silent session this often, drop it after four (1500)\n"
 	"  --command-ms N    drop a session whose command takes longer (60000)\n"
 	"  --give-up S       fail when nothing completes for so long (90)\n"
+	"  --home-after S    a session that had to leave its URL tries it again after S\n"
+	"                    seconds; 0: it stays where it is (0)\n"
+	"  --progress MS     print how many commands were answered this often (0, never)\n"
 	"  --state FILE      journal of what was sent; continue it when it exists\n"
 	"  --check-only      only check everything in the state file, through each URL\n"
 	"  --no-final-check  skip the pass over everything at the end\n"
 	"  --errors-ok       errors other than wrong data do not fail the run\n"
 	"  --quiet           only the result\n"
 	"  --json FILE       result as JSON (- for stdout)\n"
+	"\n"
+	"The longest time without an answer, of all and of each URL while it had sessions, is\n"
+	"printed at the end of the load; SIGUSR1 starts that measurement over.\n"
 	"\n"
 	"Exit code: 0 right, 1 wrong data, 2 usage, 3 errors or no progress, 4 state file.\n";
 
@@ -102,6 +109,7 @@ struct vsess {
 	uint64_t next_try;
 	uint64_t heard;	  /* last answer */
 	uint64_t pinged;
+	bool leaving; /* gets no more commands, goes home when the last one is answered */
 	const char *why; /* dead by this program's decision; NULL: libiscsi's */
 	bool dead;	 /* to be torn down by the loop, never inside a callback */
 };
@@ -117,7 +125,7 @@ struct ver {
 	unsigned flush_every;
 	uint64_t seed;
 	bool fresh, no_overlap, chunk_atomic, check_only, final_check, errors_ok, quiet;
-	double failover_ms, scale, ping_ms, command_ms, give_up_s;
+	double failover_ms, scale, ping_ms, command_ms, give_up_s, home_s, progress_ms;
 	const char *state_file, *json_file;
 	char **url;
 	unsigned n_url;
@@ -138,18 +146,26 @@ struct ver {
 	unsigned url_pin;
 	bool checking;
 	uint64_t check_next; /* LBA */
+	struct vms_gap *gap; /* per URL, while a session is up there; the last one: of all */
+	unsigned *up;	     /* sessions up per URL */
 
 	/* figures */
 	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost, unknown, errors, wrong, logins;
 	struct vms_hist lat;
 };
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t interrupted, forget_gaps;
 
 static void on_signal(int sig)
 {
 	(void)sig;
 	interrupted = interrupted + 1;
+}
+
+static void on_forget(int sig)
+{
+	(void)sig;
+	forget_gaps = 1;
 }
 
 /* The model's clock: strictly increasing, and above all of an earlier run's. */
@@ -174,7 +190,9 @@ static void sess_down(struct vsess *s)
 {
 	struct ver *v = s->v;
 
-	if (s->state == S_UP) {
+	if (s->state == S_UP && --v->up[s->url] == 0)
+		vms_gap_end(&v->gap[s->url], vms_bench_now());
+	if (s->state == S_UP && !s->leaving) {
 		v->lost++;
 		if (!v->quiet)
 			printf("session %u: lost its connection to %s: %s\n", s->index,
@@ -188,7 +206,11 @@ static void sess_down(struct vsess *s)
 	s->state = S_DOWN;
 	s->since = vms_bench_now();
 	s->next_try = s->since + 300 * NS_PER_MS;
-	s->url = v->pinned ? v->url_pin : (s->url + 1) % v->n_url;
+	if (v->pinned)
+		s->url = v->url_pin;
+	else
+		s->url = s->leaving ? s->index % v->n_url : (s->url + 1) % v->n_url;
+	s->leaving = false;
 }
 
 static void login_cb(struct iscsi_context *ctx, int status, void *data, void *private_data)
@@ -205,6 +227,8 @@ static void login_cb(struct iscsi_context *ctx, int status, void *data, void *pr
 	}
 	s->state = S_UP;
 	s->since = s->heard = vms_bench_now();
+	if (s->v->up[s->url]++ == 0 && !s->v->checking)
+		vms_gap_begin(&s->v->gap[s->url], s->since);
 	s->pinged = 0;
 	s->v->logins++;
 }
@@ -271,6 +295,11 @@ static void sess_timers(struct vsess *s, uint64_t now)
 			if (iscsi_nop_out_async(s->ctx, ping_cb, NULL, 0, s))
 				s->dead = true;
 		}
+		if (v->home_s > 0 && !v->pinned && s->url != s->index % v->n_url &&
+		    now - s->since > (uint64_t)(v->home_s * 1e9))
+			s->leaving = true;
+		if (s->leaving && !s->in_flight)
+			s->dead = true;
 		break;
 	}
 }
@@ -396,6 +425,10 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 	switch (status) {
 	case SCSI_STATUS_GOOD:
 		s->heard = v->last_done = wall;
+		if (!v->checking) {
+			vms_gap_mark(&v->gap[s->url], wall);
+			vms_gap_mark(&v->gap[v->n_url], wall);
+		}
 		now = now_of(v);
 		vms_hist_add(&v->lat, now - o->start);
 		o->state = OP_IDLE;
@@ -665,7 +698,7 @@ static void pump(struct ver *v)
 		for (unsigned i = 0; i < v->n_sess && !s; i++) {
 			struct vsess *c = &v->sess[(first + i) % v->n_sess];
 
-			if (c->state == S_UP && !c->dead && c->in_flight < v->depth)
+			if (c->state == S_UP && !c->dead && !c->leaving && c->in_flight < v->depth)
 				s = c;
 		}
 		if (!s)
@@ -751,9 +784,10 @@ static int stalled(const struct ver *v)
 
 static int load(struct ver *v, struct pollfd *pfd)
 {
-	uint64_t until, shown;
+	uint64_t until, shown, told;
 
-	v->last_done = shown = vms_bench_now();
+	v->last_done = shown = told = vms_bench_now();
+	vms_gap_begin(&v->gap[v->n_url], v->last_done);
 	until = v->last_done + (uint64_t)(v->seconds * 1e9);
 	while (!v->stopping || busy(v)) {
 		uint64_t now = vms_bench_now();
@@ -764,6 +798,18 @@ static int load(struct ver *v, struct pollfd *pfd)
 			v->stopping = true;
 		if (stalled(v))
 			return -1;
+		if (forget_gaps) {
+			forget_gaps = 0;
+			for (unsigned i = 0; i <= v->n_url; i++)
+				v->gap[i].longest_ns = 0;
+		}
+		if (v->progress_ms > 0 && (double)(now - told) >= v->progress_ms * 1e6) {
+			printf("progress %.1f s: %" PRIu64 " answered\n",
+			       v->seconds - (double)(int64_t)(until - now) / 1e9,
+			       v->reads + v->writes + v->flushes);
+			fflush(stdout);
+			told = now;
+		}
 		if (!v->quiet && now - shown > 10000 * NS_PER_MS) {
 			printf("%.0f s: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64
 			       " lost connections, %" PRIu64 " unknown outcomes, %" PRIu64 " wrong\n",
@@ -772,7 +818,17 @@ static int load(struct ver *v, struct pollfd *pfd)
 			shown = now;
 		}
 	}
+	for (unsigned i = 0; i <= v->n_url; i++)
+		vms_gap_end(&v->gap[i], vms_bench_now());
 	return 0;
+}
+
+/* The longest time without an answered command, per URL while sessions were up there. */
+static void print_gaps(const struct ver *v)
+{
+	for (unsigned i = 0; i <= v->n_url; i++)
+		printf("stall: %s longest %" PRIu64 " ms\n", i < v->n_url ? v->url[i] : "any",
+		       (uint64_t)(v->gap[i].longest_ns / NS_PER_MS));
 }
 
 /* Read everything in the span through one URL. */
@@ -786,8 +842,7 @@ static int check(struct ver *v, struct pollfd *pfd, unsigned url)
 		struct vsess *s = &v->sess[i];
 
 		if (s->url != url || s->state == S_DOWN) {
-			if (s->state == S_UP)
-				s->state = S_CONNECTING; /* leaves on purpose: not a loss */
+			s->leaving = true; /* on purpose: not a loss */
 			sess_down(s);
 			s->next_try = 0;
 		}
@@ -840,6 +895,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		A_PING,
 		A_COMMAND,
 		A_GIVEUP,
+		A_HOME,
+		A_PROGRESS,
 		A_STATE,
 		A_CHECK,
 		A_NOFINAL,
@@ -870,6 +927,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		{"ping-ms", 1, NULL, A_PING},
 		{"command-ms", 1, NULL, A_COMMAND},
 		{"give-up", 1, NULL, A_GIVEUP},
+		{"home-after", 1, NULL, A_HOME},
+		{"progress", 1, NULL, A_PROGRESS},
 		{"state", 1, NULL, A_STATE},
 		{"check-only", 0, NULL, A_CHECK},
 		{"no-final-check", 0, NULL, A_NOFINAL},
@@ -976,6 +1035,14 @@ static int parse(struct ver *v, int argc, char **argv)
 			v->give_up_s = d;
 			bad = d <= 0;
 			break;
+		case A_HOME:
+			v->home_s = d;
+			bad = d < 0;
+			break;
+		case A_PROGRESS:
+			v->progress_ms = d;
+			bad = d < 0;
+			break;
 		case A_STATE:
 			v->state_file = optarg;
 			break;
@@ -1047,7 +1114,9 @@ static int prepare(struct ver *v)
 	v->n_op = v->n_sess * v->depth;
 	v->sess = calloc(v->n_sess, sizeof(*v->sess));
 	v->op = calloc(v->n_op, sizeof(*v->op));
-	if (!v->sess || !v->op)
+	v->gap = calloc(v->n_url + 1, sizeof(*v->gap));
+	v->up = calloc(v->n_url, sizeof(*v->up));
+	if (!v->sess || !v->op || !v->gap || !v->up)
 		return VMS_BENCH_FAILED;
 	for (unsigned i = 0; i < v->n_sess; i++) {
 		v->sess[i].v = v;
@@ -1133,11 +1202,14 @@ int vms_bench_cmd_verify(int argc, char **argv)
 		goto out;
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
+	signal(SIGUSR1, on_forget);
 	if (!v->check_only) {
 		if (!v->quiet)
 			printf("verify: seed %" PRIu64 ", span %" PRIu64 " MiB, %u sessions x %u\n",
 			       v->seed, v->blocks * BLOCK >> 20, v->n_sess, v->depth);
 		failed = load(v, pfd) != 0;
+		if (!v->quiet)
+			print_gaps(v);
 	}
 	if (!failed && (v->check_only || v->final_check))
 		for (unsigned i = 0; i < v->n_url && !failed; i++)
@@ -1177,6 +1249,8 @@ out:
 		v->sess[i].state = S_CONNECTING;
 		sess_down(&v->sess[i]);
 	}
+	free(v->gap);
+	free(v->up);
 	for (unsigned i = 0; v->op && i < v->n_op; i++)
 		free(v->op[i].buf);
 	vms_journal_close(v->j);

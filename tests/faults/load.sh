@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Load and verdict of the fault scenarios.
+#
+#   load_start             vmstore-bench verify over all gateways, in the background
+#   work SECONDS           let it run; fails when the load has ended
+#   progress SECONDS       within SECONDS it must be seen to acknowledge operations
+#   no_progress SECONDS    for SECONDS nothing may be acknowledged
+#   load_stop              ends it; everything is read through each gateway
+#   well SECONDS           until the ring says all is well
+#   finish                 load_stop, well, clean stop, fsck of every node
+#   promise SECONDS        what the issue promises for the stall of this scenario
+#   hard_limit SECONDS     what fails the scenario
+#   downtime WHY           the stall is the scenario's own doing: shown, not judged
+
+PROMISE=5 HARD=40 DOWNTIME=""
+promise() { PROMISE=$1; }
+hard_limit() { HARD=$1; }
+downtime() { DOWNTIME=$*; }
+
+url_of() { echo "iscsi://$(ip_of "$1"):3260/$IQN/1"; }
+
+load_start() {
+	local urls=() g
+	for g in $(names gw); do urls+=("$(url_of "$g")"); done
+	# shellcheck disable=SC2086
+	"$BIN/vmstore-bench" verify --fresh --zero 10 --caw 10 --span "$SPAN" --state "$LAB/state" \
+		--sessions 6 --depth 4 --seconds 100000 --give-up 150 --home-after 3 --progress 500 $LOAD_ARGS "${urls[@]}" \
+		> "$OUT/verify.log" 2>&1 &
+	LOAD=$!
+	# the first moments belong to the start
+	progress 20
+	sleep 1
+	kill -USR1 $LOAD
+}
+
+acked() { sed -n 's/^progress [0-9.]* s: \([0-9]*\) .*/\1/p' "$OUT/verify.log" | tail -n 1; }
+
+load_runs() {
+	kill -0 "$LOAD" 2> /dev/null || fail "the load ended: $(grep -E 'WRONG|ERROR|verify:' "$OUT/verify.log" | head -n 5)"
+}
+
+work() {
+	sleep "$1"
+	load_runs
+}
+
+progress() {
+	local a end=$((SECONDS + $1))
+	a=$(acked)
+	until [ "$(acked)" != "$a" ] && [ -n "$(acked)" ]; do
+		load_runs
+		[ $SECONDS -lt $end ] || fail "nothing was acknowledged for $1 s"
+		sleep 0.2
+	done
+}
+
+no_progress() {
+	local a
+	sleep 1.2
+	a=$(acked)
+	sleep "$1"
+	load_runs
+	[ "$(acked)" = "$a" ] || fail "operations were acknowledged that nobody can know to be right ($a, then $(acked))"
+}
+
+load_stop() {
+	local rc
+	[ -n "$LOAD" ] || return 0
+	kill -TERM "$LOAD"
+	wait "$LOAD"
+	rc=$?
+	LOAD=""
+	grep -E 'WRONG|ERROR|giving up|^checked|^verify:' "$OUT/verify.log" | cut -c1-500 | tail -n 20
+	[ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
+	stalls
+}
+
+# stall: URL longest MS ms …, one line per gateway and one for all of them.
+stalls() {
+	local url ms name worst=0 text=""
+	while read -r _ url _ ms _; do
+		name=any
+		case $url in iscsi*) name=$(for g in $(names gw); do [ "$(url_of "$g")" != "$url" ] || echo "$g"; done) ;; esac
+		[ "$ms" -le $worst ] || worst=$ms
+		text="$text $name $((ms / 1000)).$((ms % 1000 / 100))"
+	done < <(grep '^stall: ' "$OUT/verify.log")
+	if [ -n "$DOWNTIME" ]; then
+		text="$text s ($DOWNTIME)"
+	elif [ $worst -gt $((PROMISE * 1000)) ]; then
+		text="$text s, promised $PROMISE: OVER"
+	else
+		text="$text s, promised $PROMISE"
+	fi
+	echo "stall$text" | tee "$OUT/stall"
+	[ -n "$DOWNTIME" ] || [ $worst -le $((HARD * 1000)) ] || fail "no operation was acknowledged for $worst ms (limit $HARD s)"
+}
+
+check_again() { # everything once more, through each gateway
+	local g
+	for g in $(names gw); do
+		"$BIN/vmstore-bench" verify --check-only --quiet --state "$LAB/state" "$(url_of "$g")" >> "$OUT/check.log" 2>&1 ||
+			fail "check through $g: $(grep -E 'WRONG|ERROR' "$OUT/check.log" | head -n 3)"
+	done
+}
+
+ring_well() { ring status > "$OUT/status.log" 2>&1; }
+well() { wait_for "$1" ring_well || fail "not all well after $1 s: $(grep -vE '^ *$' "$OUT/status.log" | tail -n 6)"; }
+
+fsck_all() {
+	local n rc
+	for n in $(names node); do
+		[ -d "$LAB/data/$n" ] || continue
+		"$BIN/vmstore" fsck --deep "$LAB/data/$n" > "$OUT/fsck-$n.log" 2>&1
+		rc=$?
+		[ $rc = 0 ] || fail "fsck of $n: exit code $rc: $(tail -n 4 "$OUT/fsck-$n.log")"
+	done
+}
+
+alive() { for a in "$@"; do running "$a" || fail "$a does not run any more: $(tail -n 3 "$OUT/$a.log" | cut -c1-300)"; done; }
+
+finish() {
+	# shellcheck disable=SC2046
+	alive $(names)
+	well "${1:-60}"
+	load_stop
+	# shellcheck disable=SC2046
+	stop_clean $(names gw)
+	# shellcheck disable=SC2046
+	stop_clean $(names node)
+	fsck_all
+}

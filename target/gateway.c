@@ -132,6 +132,8 @@ void gw_req_end(struct vms_gw *gw, struct gw_req *r)
 	gw_list_del(&r->link);
 	r->vol->ncmds--;
 	gw->outstanding_bytes -= r->bytes;
+	if (r->aborted && r->tv)
+		gw->naborted--;
 	if (r->tv)
 		gw_tv_put(gw, r->tv);
 	r->tv = NULL;
@@ -264,6 +266,7 @@ void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return;
 	gw->st.aborts++;
 	r->aborted = true;
+	r->aborted_ms = gw->now_ms;
 	switch (cmd->op) {
 	case VMS_GW_READ:
 	case VMS_GW_VERIFY:
@@ -278,6 +281,8 @@ void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		gw_req_end(gw, r);
 		break;
 	default:
+		gw->naborted++;
+		gw_wake_at(gw, gw->now_ms + gw_patience_ms(gw) + gw->tm.lease_ms);
 		gw_write_abort(gw, r);
 	}
 }
@@ -315,6 +320,7 @@ static void timers(struct vms_gw *gw)
 	if (gw->phase == GP_DEAD)
 		return;
 	gw_cat_timer(gw);
+	gw_nodes_moved(gw);
 	gw_node_timer(gw);
 	gw_read_timer(gw);
 	gw_barrier_timer(gw);

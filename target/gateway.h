@@ -53,6 +53,18 @@ enum vms_gw_mutant {
 	VMS_GWM_ABORT_EARLY,  /* an abort answers before the op is settled */
 	VMS_GWM_NO_HOLD,      /* a barrier's stop is acknowledged and nothing is held */
 	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
+	/* sets that change */
+	VMS_GWM_PEER_LEASE = 30, /* cached pages outlast the leases of their set's members */
+	VMS_GWM_OLD_PEERS,    /* the lease of a peer that no tick names any more goes on */
+	VMS_GWM_LATE_SET,     /* goes by a set that the primary has changed meanwhile */
+	VMS_GWM_HELLO_PAGES,  /* pages are good before the first tick told of leases */
+	VMS_GWM_OLD_EPOCH,    /* cached pages survive a change of their partition */
+	VMS_GWM_STAY,	      /* what the former primary has not answered stays there */
+	VMS_GWM_FLUSH_ONCE,   /* a flush does not ask who leads more than when it was asked */
+	VMS_GWM_FLUSH_LOSS,   /* a loss that a node tells with its answer is not looked up */
+	VMS_GWM_ABORT_WAITS,  /* an aborted op waits for ever for a partition that is gone */
+	VMS_GWM_KEEP_NODES,   /* nodes that left during a gap in the watch stay */
+	VMS_GWM_NO_REPAIR,    /* nobody is told of a bad copy */
 	VMS_GWM_MAX
 };
 

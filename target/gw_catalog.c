@@ -17,6 +17,18 @@ static void start_run(struct vms_gw *gw);
 
 /* ---- nodes and partitions ---- */
 
+static void node_gone(struct vms_gw *gw, struct gw_node *n)
+{
+	bool making = n->state == GN_CONNECTING;
+
+	n->known = false;
+	n->refusing = false;
+	n->used_permille = 0;
+	gw_node_down(gw, n, "it has left the cluster");
+	if (making)
+		gw->up.disconnect(gw->up.ctx, n->id);
+}
+
 static void node_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 {
 	struct vms_cat_node rec;
@@ -27,10 +39,8 @@ static void node_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 		const char *s = strrchr(kv->key, '/');
 
 		n = gw_node_get(gw, s ? (uint32_t)strtoul(s + 1, NULL, 16) : 0, false);
-		if (n) {
-			n->known = false;
-			gw_node_down(gw, n, "it has left the cluster");
-		}
+		if (n && n->known)
+			node_gone(gw, n);
 		return;
 	}
 	if (vms_cat_node_decode(kv, &rec, &msg)) {
@@ -42,12 +52,17 @@ static void node_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 		gw_log(gw, VMS_LOG_ERROR, "node %u: ids go from 1 to %u", rec.id, VMS_NODES_MAX - 1);
 		return;
 	}
-	n->known = true;
+	n->known = n->seen = true;
 	snprintf(n->name, sizeof(n->name), "%s", rec.name);
 	if (strcmp(n->address, rec.address)) {
+		bool making = n->state == GN_CONNECTING;
+
 		snprintf(n->address, sizeof(n->address), "%s", rec.address);
 		gw_node_down(gw, n, "its address has changed");
+		if (making) /* to the old one */
+			gw->up.disconnect(gw->up.ctx, n->id);
 		n->connect_ms = gw->now_ms;
+		n->backoff_ms = GW_CONNECT_MS;
 		gw->kick = true;
 		gw_wake_at(gw, gw->now_ms);
 	}
@@ -74,6 +89,16 @@ static void part_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 	if (!p->rev)
 		gw->parts_known++;
 	p->rev = kv->mod_revision;
+	if (c.epoch == p->c.epoch) { /* only who ought to hold it: nothing to do for us */
+		p->c = c;
+		return;
+	}
+	if (p->c.epoch && c.primary != p->c.primary) {
+		gw->moved = true;
+		gw->st.partitions_moved++;
+		if (c.primary < VMS_NODES_MAX)
+			gw_bit_set(gw->gained, c.primary);
+	}
 	p->c = c;
 	gw->topo_stamp++;
 	gw->kick = true;
@@ -125,8 +150,11 @@ static void part_event(void *arg, const struct vms_cat_reply *r)
 		gw_wake_at(gw, gw->now_ms + GW_CAT_RETRY_MS);
 		return;
 	}
-	for (unsigned i = 0; i < r->nkv; i++)
+	for (unsigned i = 0; i < r->nkv; i++) {
 		part_apply(gw, &r->kv[i]);
+		if (r->kv[i].mod_revision > gw->set_rev)
+			gw->set_rev = r->kv[i].mod_revision;
+	}
 }
 
 static void self_check(struct vms_gw *gw, const struct vms_cat_kv *kv)
@@ -147,8 +175,28 @@ static void self_event(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		gw->watch_gw = 0;
+		gw->reload_self = true;
+		gw_wake_at(gw, gw->now_ms + GW_CAT_RETRY_MS);
 		return;
 	}
+	for (unsigned i = 0; i < r->nkv; i++)
+		self_check(gw, &r->kv[i]);
+}
+
+/* After a gap in the watch. */
+static void self_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_gw *gw = arg;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	if (r->status) {
+		gw->reload_self = true;
+		gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
+		gw_wake_at(gw, gw->cat_retry_ms);
+		return;
+	}
+	vms_cat_key_gateway(key, gw->id);
+	gw->watch_gw = gw->cat->ops->watch(gw->cat, key, r->revision, self_event, gw);
 	for (unsigned i = 0; i < r->nkv; i++)
 		self_check(gw, &r->kv[i]);
 }
@@ -279,22 +327,31 @@ static void nodes_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_gw *gw = arg;
 
 	if (r->status) {
-		if (gw->phase == GP_NODES)
+		if (gw->phase == GP_NODES) {
 			start_retry(gw, GP_NODES);
-		else
+		} else {
 			gw->reload_nodes = true;
+			gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
+			gw_wake_at(gw, gw->cat_retry_ms);
+		}
 		return;
 	}
-	if (!gw->range_rev)
-		gw->range_rev = r->revision;
+	if (!gw->nodes_rev)
+		gw->nodes_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		node_apply(gw, &r->kv[i]);
 	if (r->more && r->nkv) {
 		gw->cat->ops->range(gw->cat, "node/", r->kv[r->nkv - 1].key, nodes_got, gw);
 		return;
 	}
+	for (uint32_t i = 1; i < gw->node_top; i++) {
+		struct gw_node *n = gw->node[i];
+
+		if (n && n->known && !n->seen && !gw_mutant(gw, VMS_GWM_KEEP_NODES))
+			node_gone(gw, n);
+	}
 	gw->watch_node =
-		gw->cat->ops->watch(gw->cat, "node/", gw->range_rev, node_event, gw);
+		gw->cat->ops->watch(gw->cat, "node/", gw->nodes_rev, node_event, gw);
 	if (gw->phase != GP_NODES)
 		return;
 	gw->phase = GP_PARTS;
@@ -307,22 +364,27 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_gw *gw = arg;
 
 	if (r->status) {
-		if (gw->phase == GP_PARTS)
+		if (gw->phase == GP_PARTS) {
 			start_retry(gw, GP_PARTS);
-		else
+		} else {
 			gw->reload_parts = true;
+			gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
+			gw_wake_at(gw, gw->cat_retry_ms);
+		}
 		return;
 	}
-	if (!gw->range_rev)
-		gw->range_rev = r->revision;
+	if (!gw->parts_rev)
+		gw->parts_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		part_apply(gw, &r->kv[i]);
 	if (r->more && r->nkv) {
 		gw->cat->ops->range(gw->cat, "part/", r->kv[r->nkv - 1].key, parts_got, gw);
 		return;
 	}
+	if (gw->parts_rev > gw->set_rev)
+		gw->set_rev = gw->parts_rev;
 	gw->watch_part =
-		gw->cat->ops->watch(gw->cat, "part/", gw->range_rev, part_event, gw);
+		gw->cat->ops->watch(gw->cat, "part/", gw->parts_rev, part_event, gw);
 	if (gw->phase != GP_PARTS)
 		return;
 	gw->cat_busy = false;
@@ -333,6 +395,21 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 			gw->node[i]->connect_ms = gw->now_ms;
 	gw->kick = true;
 	gw_wake_at(gw, gw->now_ms);
+}
+
+static void nodes_load(struct vms_gw *gw)
+{
+	gw->nodes_rev = 0;
+	for (uint32_t i = 1; i < gw->node_top; i++)
+		if (gw->node[i])
+			gw->node[i]->seen = false;
+	gw->cat->ops->range(gw->cat, "node/", NULL, nodes_got, gw);
+}
+
+static void parts_load(struct vms_gw *gw)
+{
+	gw->parts_rev = 0;
+	gw->cat->ops->range(gw->cat, "part/", NULL, parts_got, gw);
 }
 
 static void start_run(struct vms_gw *gw)
@@ -357,13 +434,11 @@ static void start_run(struct vms_gw *gw)
 		if (!gw->watch_gw)
 			gw->watch_gw =
 				gw->cat->ops->watch(gw->cat, key, gw->gw_rev, self_event, gw);
-		gw->range_rev = 0;
-		gw->cat->ops->range(gw->cat, "node/", NULL, nodes_got, gw);
+		nodes_load(gw);
 		break;
 	}
 	case GP_PARTS:
-		gw->range_rev = 0;
-		gw->cat->ops->range(gw->cat, "part/", NULL, parts_got, gw);
+		parts_load(gw);
 		break;
 	default:
 		gw->cat_busy = false;
@@ -418,14 +493,20 @@ void gw_cat_timer(struct vms_gw *gw)
 			gw_wake_at(gw, gw->cat_retry_ms);
 		return;
 	}
-	if (gw->reload_nodes) {
+	if (gw->reload_nodes && gw->now_ms >= gw->cat_retry_ms) {
 		gw->reload_nodes = false;
-		gw->range_rev = 0;
-		gw->cat->ops->range(gw->cat, "node/", NULL, nodes_got, gw);
-	} else if (gw->reload_parts) {
+		nodes_load(gw);
+	}
+	if (gw->reload_parts && gw->now_ms >= gw->cat_retry_ms) {
 		gw->reload_parts = false;
-		gw->range_rev = 0;
-		gw->cat->ops->range(gw->cat, "part/", NULL, parts_got, gw);
+		parts_load(gw);
+	}
+	if (gw->reload_self && gw->now_ms >= gw->cat_retry_ms) {
+		char key[VMS_CAT_KEY_BYTES_MAX];
+
+		gw->reload_self = false;
+		vms_cat_key_gateway(key, gw->id);
+		gw->cat->ops->get(gw->cat, key, self_got, gw);
 	}
 	if (!gw->ready)
 		return;

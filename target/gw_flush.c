@@ -19,24 +19,12 @@
 
 static void loss_run(struct vms_gw_vol *v);
 
-static inline void bit_set(uint64_t *b, uint32_t i)
+/* Who is to be asked: the primaries of all partitions. */
+static void leaders(const struct vms_gw *gw, uint64_t *set)
 {
-	b[i / 64] |= 1ull << (i % 64);
-}
-static inline void bit_clear(uint64_t *b, uint32_t i)
-{
-	b[i / 64] &= ~(1ull << (i % 64));
-}
-static inline bool bit_get(const uint64_t *b, uint32_t i)
-{
-	return b[i / 64] >> (i % 64) & 1;
-}
-static bool bits_none(const uint64_t *b)
-{
-	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++)
-		if (b[i])
-			return false;
-	return true;
+	for (uint32_t i = 0; i < gw->nparts; i++)
+		if (gw->part[i].c.epoch && gw->part[i].c.primary < VMS_NODES_MAX)
+			gw_bit_set(set, gw->part[i].c.primary);
 }
 
 static uint64_t patience_ms(const struct vms_gw *gw)
@@ -54,52 +42,94 @@ static void flush_send(struct vms_gw *gw, struct gw_req *r)
 				    .partition = VMS_PART_NONE,
 				    .branch = r->vol->rec.branch};
 
-		if (!n || !bit_get(r->need, i) || n->state != GN_READY)
+		/* one that was asked and leads more by now is asked again afterwards */
+		if (!n || !gw_bit_get(r->need, i) || gw_bit_get(r->asked, i) ||
+		    n->state != GN_READY)
 			continue;
-		bit_clear(r->need, i);
-		bit_set(r->asked, i);
+		gw_bit_clear(r->need, i);
+		gw_bit_set(r->asked, i);
 		if (!gw_rpc_send(gw, n, GR_FLUSH, r, &m)) {
-			bit_clear(r->asked, i);
-			bit_set(r->need, i);
+			gw_bit_clear(r->asked, i);
+			gw_bit_set(r->need, i);
 		}
 	}
-	if (!bits_none(r->need))
+	if (!gw_bits_none(r->need))
 		gw_wake_at(gw, gw->now_ms + 2 * GW_RETRY_MS);
+}
+
+static void flush_forget_node(struct vms_gw *gw, struct gw_req *r, uint32_t i)
+{
+	if (!gw->node[i] || !gw_bit_get(r->asked, i))
+		return;
+	gw_each(l, &gw->node[i]->rpcs) {
+		struct gw_rpc *rpc = gw_entry(l, struct gw_rpc, link);
+
+		if (rpc->type == GR_FLUSH && rpc->obj == r)
+			gw_rpc_forget(gw, rpc);
+	}
+	gw_bit_clear(r->asked, i);
 }
 
 static void flush_forget(struct vms_gw *gw, struct gw_req *r)
 {
-	for (uint32_t i = 1; i < gw->node_top; i++) {
-		if (!gw->node[i] || !bit_get(r->asked, i))
-			continue;
-		gw_each(l, &gw->node[i]->rpcs) {
-			struct gw_rpc *rpc = gw_entry(l, struct gw_rpc, link);
+	for (uint32_t i = 1; i < gw->node_top; i++)
+		flush_forget_node(gw, r, i);
+}
 
-			if (rpc->type == GR_FLUSH && rpc->obj == r)
-				gw_rpc_forget(gw, rpc);
+/* All primaries have answered. */
+static bool flush_asked_all(struct vms_gw *gw, struct gw_req *r)
+{
+	/* moved: who has to be asked besides is found out in a moment */
+	if (!gw_bits_none(r->asked) || !gw_bits_none(r->need) ||
+	    (gw->moved && !gw_mutant(gw, VMS_GWM_FLUSH_ONCE)))
+		return false;
+	gw_list_del(&r->loss_link);
+	if (r->status)
+		gw_req_end(gw, r);
+	else
+		gw_loss_check(gw, r);
+	return true;
+}
+
+/* What a new primary has taken over was not covered by the answer it gave before; one
+ * that leads nothing any more need not answer. */
+void gw_flush_moved(struct vms_gw *gw)
+{
+	uint64_t lead[VMS_NODES_MAX / 64] = {0};
+
+	if (gw_list_empty(&gw->flushes) || gw_mutant(gw, VMS_GWM_FLUSH_ONCE))
+		return;
+	leaders(gw, lead);
+	gw_each(l, &gw->flushes) {
+		struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
+
+		for (uint32_t i = 1; i < gw->node_top; i++) {
+			if (gw_bit_get(gw->gained, i))
+				gw_bit_set(r->need, i);
+			if (!gw_bit_get(lead, i)) {
+				gw_bit_clear(r->need, i);
+				flush_forget_node(gw, r, i);
+			}
 		}
-		bit_clear(r->asked, i);
+		if (!flush_asked_all(gw, r))
+			flush_send(gw, r);
 	}
 }
 
 void gw_flush_reply(struct vms_gw *gw, struct gw_req *r, uint32_t node, const struct vms_msg *m,
 		    int status)
 {
-	(void)m;
-	bit_clear(r->asked, node);
+	gw_bit_clear(r->asked, node);
 	if (status && vms_err_retryable(status)) {
-		bit_set(r->need, node);
+		gw_bit_set(r->need, node);
 		gw_wake_at(gw, gw->now_ms + GW_RETRY_MS);
 	} else if (status && !r->status) {
 		r->status = status;
+	} else if (m && m->aux > r->vol->loss && !gw_mutant(gw, VMS_GWM_FLUSH_LOSS)) {
+		gw->topo_stamp++; /* our watch is late: look before it is answered */
 	}
-	if (!bits_none(r->asked) || !bits_none(r->need))
-		return;
-	gw_list_del(&r->loss_link);
-	if (r->status)
-		gw_req_end(gw, r);
-	else
-		gw_loss_check(gw, r);
+	if (!flush_asked_all(gw, r) && !gw_bits_none(r->need))
+		gw_wake_at(gw, gw->now_ms + GW_RETRY_MS);
 }
 
 int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
@@ -114,9 +144,7 @@ int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	r = gw_req_new(gw, cmd);
 	r->nchunks = 0;
 	if (memory) {
-		for (uint32_t i = 0; i < gw->nparts; i++)
-			if (gw->part[i].c.epoch && gw->part[i].c.primary < VMS_NODES_MAX)
-				bit_set(r->need, gw->part[i].c.primary);
+		leaders(gw, r->need);
 		gw_list_add(&gw->flushes, &r->loss_link);
 		flush_send(gw, r);
 	} else {
@@ -325,7 +353,7 @@ void gw_flush_timer(struct vms_gw *gw)
 			gw_loss_abandon(gw, r);
 			r->status = VMS_E_BUSY;
 			gw_req_end(gw, r);
-		} else if (!bits_none(r->need)) {
+		} else if (!gw_bits_none(r->need)) {
 			flush_send(gw, r);
 		}
 	}

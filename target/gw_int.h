@@ -112,6 +112,8 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_CAT_RETRY_MS	     200
 #define GW_TRIES_MAX	     4 /* page look-ups of one read, then by LBA at the primary */
 #define GW_READS_MAX	     8192 /* read pieces in flight, then TASK SET FULL */
+#define GW_REPAIRS_BURST     64 /* REPAIR messages at once, and ... */
+#define GW_REPAIR_MS	     10 /* ... the time each takes then */
 #define GW_PAGEREQ_WAIT_MAX  65536
 #define GW_READAHEAD_CHUNKS  128
 #define GW_STREAMS	     8
@@ -127,6 +129,28 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_LEASE_FOREVER     UINT64_MAX
 #define GW_HASH		     4096u /* buckets of the tables of what is on its way */
 
+/* ---- sets of nodes, a bit each ---- */
+
+static inline void gw_bit_set(uint64_t *b, uint32_t i)
+{
+	b[i / 64] |= 1ull << (i % 64);
+}
+static inline void gw_bit_clear(uint64_t *b, uint32_t i)
+{
+	b[i / 64] &= ~(1ull << (i % 64));
+}
+static inline bool gw_bit_get(const uint64_t *b, uint32_t i)
+{
+	return b[i / 64] >> (i % 64) & 1;
+}
+static inline bool gw_bits_none(const uint64_t *b)
+{
+	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++)
+		if (b[i])
+			return false;
+	return true;
+}
+
 /* ---- nodes and partitions ---- */
 
 enum gw_node_state { GN_DOWN = 0, GN_CONNECTING, GN_HELLO, GN_READY };
@@ -135,6 +159,7 @@ struct gw_node {
 	uint32_t id;
 	char name[64], address[64];
 	bool known; /* still in the catalog */
+	bool seen;  /* by the reading of all nodes that runs */
 	bool said_down;
 	enum gw_node_state state;
 	uint32_t session;     /* raised at every change of the connection */
@@ -145,9 +170,15 @@ struct gw_node {
 	uint64_t hello_ms;    /* HELLO sent */
 	uint64_t heard_ms;    /* last tick or HELLO answer */
 	uint64_t ack_ms;      /* last tick answer (or HELLO) sent */
-	uint64_t lease_until_ms; /* pages of this session are good before this time */
-	uint64_t peers_until_ms; /* least of all peer leases it told */
-	uint64_t peer_until_ms[VMS_NODES_MAX];
+	/* Pages it handed out in this session are good before this time, whatever their
+	 * partition's set is: the least of the session's lease and all leases its newest
+	 * tick told of. */
+	uint64_t good_until_ms;
+	uint64_t lease_until_ms; /* of the session alone */
+	uint64_t peer_until_ms[VMS_NODES_MAX]; /* 0: the newest tick does not name it */
+	/* Newest change of part/ that it goes by as a primary: who has seen it knows the
+	 * sets whose leases count. UINT64_MAX: one that adds a member is on its way. */
+	uint64_t set_rev;
 	uint64_t tick, tick_incarnation, tick_node_ms, tick_own_ms;
 	int64_t ahead_ms; /* node time minus ours, the most seen of late */
 	struct gw_link rpcs; /* waiting for an answer, oldest first */
@@ -224,7 +255,7 @@ struct gw_req {
 	struct vms_iov *iov; /* one per chunk; iov_in or malloc'ed */
 	uint8_t *pattern;    /* WRITE SAME: the block repeated to a chunk; LBA STATUS:
 				a byte per chunk, is it mapped? */
-	uint64_t t_ms;
+	uint64_t t_ms, aborted_ms;
 	uint64_t bytes; /* that count against outstanding_bytes_max */
 	uint64_t total_bytes;
 	uint64_t first_chunk; /* of the volume */
@@ -275,6 +306,8 @@ struct gw_fetch {
 	uint8_t tried;	  /* replicas that answered badly */
 	uint8_t replica;  /* index in the set it is asked at */
 	bool corrupt;
+	uint8_t nbad; /* nodes whose copy is damaged, told when the reader is served */
+	uint32_t bad[VMS_COPIES_MAX];
 	struct gw_waiter *waiters;
 	uint64_t t_ms;
 };
@@ -476,6 +509,11 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	X(chunks_unknown, "addresses a replica did not know")                             \
 	X(chunks_corrupt, "chunks that failed their checksum here")                       \
 	X(repairs_sent, "repair requests sent to nodes")                                  \
+	X(repairs_held, "repair requests not sent because many were of late")             \
+	X(ops_moved, "unanswered ops taken from a former primary to its successor")       \
+	X(reads_moved, "unanswered page and chunk requests, likewise")                    \
+	X(partitions_moved, "times a partition got another primary")                      \
+	X(aborts_given_up, "aborted ops whose partition did not come back in time")       \
 	X(readahead_chunks, "chunks asked for ahead of sequential reads")                 \
 	X(ticks, "ticks of nodes answered")                                               \
 	X(initiator_drops, "times all initiators were dropped")                           \
@@ -514,12 +552,13 @@ struct vms_gw {
 	uint64_t cluster_rev, gw_rev;
 	uint64_t cat_retry_ms; /* start machine: next try */
 	bool cat_busy;
-	uint64_t range_rev;
+	uint64_t nodes_rev, parts_rev; /* where their watches begin */
+	uint64_t set_rev; /* all changes of part/ up to this revision are applied */
 	bool found;
 	struct vms_cat_gateway found_gw;
 	uint64_t found_rev;
 	uint64_t watch_node, watch_part, watch_gw;
-	bool reload_nodes, reload_parts;
+	bool reload_nodes, reload_parts, reload_self;
 	uint64_t connect_start_ms;
 	uint8_t sweep; /* of registrations left behind: prefixes done */
 	bool sweep_busy;
@@ -530,6 +569,8 @@ struct vms_gw {
 	uint32_t nparts, parts_known;
 	uint32_t dirty_head; /* partitions with fetches to send; VMS_PART_NONE: none */
 	uint64_t topo_stamp;
+	bool moved; /* a partition has got another primary */
+	uint64_t gained[VMS_NODES_MAX / 64]; /* nodes that lead more than before */
 	struct gw_tickvec *tv;
 	bool ticks_changed;
 	struct vms_gw_space space;
@@ -556,6 +597,8 @@ struct vms_gw {
 	uint64_t next_sequence;
 	uint32_t ops_waiting;
 	uint64_t outstanding_bytes;
+	uint64_t repair_free_ms; /* when the REPAIR messages sent so far are paid for */
+	uint64_t naborted; /* ordered commands that were aborted and run */
 	struct gw_link reqs; /* commands that run */
 	struct gw_link flushes; /* of them, those that ask nodes to flush */
 	struct gw_link held; /* finished reads whose data is still pinned */
@@ -603,7 +646,20 @@ struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_typ
 			   struct vms_msg *m);
 void gw_rpc_forget(struct vms_gw *gw, struct gw_rpc *r); /* its answer is ignored */
 int gw_send(struct vms_gw *gw, struct gw_node *n, struct vms_msg *m); /* without answer */
-bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n);
+bool gw_lease_ok_(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n);
+/* May pages of this partition, handed out by n, be used now? */
+static inline bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p,
+			       const struct gw_node *n)
+{
+	return __builtin_expect(gw->now_ms < n->good_until_ms, 1) || gw_lease_ok_(gw, p, n);
+}
+/* How long commands wait for a partition to be led again, in ms. */
+static inline uint64_t gw_patience_ms(const struct vms_gw *gw)
+{
+	return (uint64_t)gw->tm.t_op_ms + gw->tm.lease_ms;
+}
+/* Partitions have got another primary: what the former one has not answered. */
+void gw_nodes_moved(struct vms_gw *gw);
 struct gw_tickvec *gw_tv_get(struct vms_gw *gw);
 void gw_tv_put(struct vms_gw *gw, struct gw_tickvec *tv);
 void gw_ticks_publish(struct vms_gw *gw);
@@ -684,6 +740,8 @@ int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
 void gw_flush_reply(struct vms_gw *gw, struct gw_req *req, uint32_t node, const struct vms_msg *m,
 		    int status);
 void gw_flush_timer(struct vms_gw *gw);
+/* Nodes lead partitions that they did not lead when they were asked. */
+void gw_flush_moved(struct vms_gw *gw);
 /* End the command with 0, or VMS_E_DATA_LOSS when its initiator port has to be
  * told of a loss. */
 void gw_loss_check(struct vms_gw *gw, struct gw_req *req);

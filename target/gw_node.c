@@ -232,7 +232,7 @@ void gw_node_connected(struct vms_gw *gw, struct gw_node *n)
 		n->session++;
 	n->hello_ms = gw->now_ms;
 	n->ack_ms = gw->now_ms;
-	n->lease_until_ms = 0;
+	n->good_until_ms = n->lease_until_ms = 0;
 	n->heard_ms = gw->now_ms;
 	gw_rpc_send(gw, n, GR_HELLO, NULL, &m);
 }
@@ -254,7 +254,7 @@ void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why)
 	n->state = GN_DOWN;
 	if (!gw_mutant(gw, VMS_GWM_KEEP_PAGES))
 		n->session++;
-	n->lease_until_ms = 0;
+	n->good_until_ms = n->lease_until_ms = 0;
 	n->connect_ms = gw->now_ms + n->backoff_ms;
 	n->backoff_ms = n->backoff_ms * 2 > GW_CONNECT_MS_MAX ? GW_CONNECT_MS_MAX : n->backoff_ms * 2;
 	if (was_up)
@@ -294,10 +294,12 @@ static void hello_reply(struct vms_gw *gw, struct gw_node *n, const struct vms_m
 	n->state = GN_READY;
 	n->backoff_ms = GW_CONNECT_MS;
 	n->heard_ms = gw->now_ms;
-	n->peers_until_ms = GW_LEASE_FOREVER;
-	memset(n->peer_until_ms, 0xff, sizeof(n->peer_until_ms));
-	/* good from the moment the HELLO left: the node counts from its receipt */
+	/* from the moment the HELLO left: the node counts from its receipt */
 	n->lease_until_ms = n->hello_ms + gw->tm.lease_ms;
+	/* how long others let it lead is told with its first tick */
+	memset(n->peer_until_ms, 0, sizeof(n->peer_until_ms));
+	n->set_rev = UINT64_MAX;
+	n->good_until_ms = gw_mutant(gw, VMS_GWM_HELLO_PAGES) ? n->lease_until_ms : 0;
 	if (m->incarnation != n->incarnation) {
 		n->incarnation = m->incarnation;
 		gw->topo_stamp++;
@@ -350,11 +352,32 @@ void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out)
 	*out = gw->space;
 }
 
+/* Leases count from the moment the previous tick was answered, `from`, so from before
+ * the node sent this one. */
+static void tick_leases(struct vms_gw *gw, struct gw_node *n, struct vms_rd *rd, unsigned peers,
+			uint64_t from)
+{
+	n->good_until_ms = n->lease_until_ms = from + gw->tm.lease_ms;
+	if (!gw_mutant(gw, VMS_GWM_OLD_PEERS))
+		memset(n->peer_until_ms, 0, sizeof(n->peer_until_ms));
+	for (unsigned i = 0; i < peers; i++) {
+		uint32_t id = vms_rd_u32(rd), ms = vms_rd_u32(rd);
+		uint64_t until = ms == UINT32_MAX ? GW_LEASE_FOREVER : from + ms;
+
+		if (!vms_rd_ok(rd))
+			break;
+		if (id < VMS_NODES_MAX)
+			n->peer_until_ms[id] = until;
+		if (until < n->good_until_ms && !gw_mutant(gw, VMS_GWM_PEER_LEASE))
+			n->good_until_ms = until;
+	}
+}
+
 static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 {
 	struct vms_msg re;
 	struct vms_rd rd;
-	uint64_t node_ms, from = n->ack_ms;
+	uint64_t node_ms;
 	uint16_t peers;
 
 	vms_rd_init(&rd, m->body, m->body_bytes);
@@ -396,24 +419,13 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 	gw->ticks_changed = true;
 	gw->st.ticks++;
 
-	n->lease_until_ms = from + gw->tm.lease_ms;
-	n->peers_until_ms = GW_LEASE_FOREVER;
-	for (uint16_t i = 0; i < peers; i++) {
-		uint32_t id = vms_rd_u32(&rd), ms = vms_rd_u32(&rd);
-		uint64_t until = ms == UINT32_MAX ? GW_LEASE_FOREVER : from + ms;
-
-		if (!vms_rd_ok(&rd))
-			break;
-		if (id < VMS_NODES_MAX)
-			n->peer_until_ms[id] = until;
-		if (until < n->peers_until_ms)
-			n->peers_until_ms = until;
-	}
+	tick_leases(gw, n, &rd, peers, n->ack_ms);
 	if (vms_rd_left(&rd) >= 5) {
 		n->used_permille = vms_rd_u32(&rd);
 		n->refusing = vms_rd_u8(&rd) & 1;
 		space_look(gw);
 	}
+	n->set_rev = vms_rd_left(&rd) >= 8 ? vms_rd_u64(&rd) : UINT64_MAX;
 	n->ack_ms = gw->now_ms;
 	re = (struct vms_msg){.type = VMS_MSG_TICK,
 			      .flags = VMS_F_REPLY,
@@ -424,16 +436,17 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 	gw_send(gw, n, &re);
 }
 
-/* May pages of this partition, handed out by n, be used now? The least of the
- * session's lease and the leases its set gave the primary (design 9). */
-bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n)
+/* Some lease has run out. Those that count are the session's and the ones that the
+ * other members of the partition's set gave the primary (design 9); which these are is
+ * certain only for who knows all that the primary has changed. */
+bool gw_lease_ok_(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n)
 {
 	if (gw_mutant(gw, VMS_GWM_LEASE))
 		return true;
 	if (gw->now_ms >= n->lease_until_ms)
 		return false;
-	if (__builtin_expect(gw->now_ms < n->peers_until_ms, 1))
-		return true;
+	if (n->set_rev > gw->set_rev && !gw_mutant(gw, VMS_GWM_LATE_SET))
+		return false;
 	for (uint32_t i = 0; i < p->c.nmembers; i++) {
 		uint32_t id = p->c.member[i].node;
 
@@ -478,6 +491,62 @@ void gw_node_msg(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 			gw_send(gw, n, &re);
 		}
 	}
+}
+
+/* ---- partitions that moved ---- */
+
+/* A write that a former primary has not answered is sent again to its successor, in
+ * whose epoch the frame that is still on its way can no longer be ordered (rules C11).
+ * Page and chunk requests are simply repeated. */
+static void node_moved(struct vms_gw *gw, struct gw_node *n)
+{
+	struct gw_link moved;
+
+	gw_list_init(&moved);
+	gw_each(l, &n->rpcs) {
+		struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
+		uint32_t p;
+
+		switch (r->type) {
+		case GR_WRITE:
+		case GR_CANCEL:
+			p = ((struct gw_op *)r->obj)->partition;
+			break;
+		case GR_PAGES:
+			p = ((struct gw_pagereq *)r->obj)->partition;
+			break;
+		case GR_LBA:
+			p = ((struct gw_piece *)r->obj)->partition;
+			break;
+		default:
+			continue;
+		}
+		if (gw_primary(gw, p) == n)
+			continue;
+		gw_list_del(l);
+		gw_list_add(&moved, l);
+	}
+	while (!gw_list_empty(&moved)) {
+		struct gw_rpc *r = gw_entry(moved.next, struct gw_rpc, link);
+		bool op = r->type == GR_WRITE || r->type == GR_CANCEL;
+
+		gw->st.ops_moved += r->type == GR_WRITE;
+		gw->st.reads_moved += !op;
+		rpc_answer(gw, r, NULL, op ? VMS_E_DISCONNECTED : VMS_E_AGAIN);
+	}
+}
+
+void gw_nodes_moved(struct vms_gw *gw)
+{
+	if (!gw->moved)
+		return;
+	gw->moved = false;
+	for (uint32_t i = 1; i < gw->node_top; i++)
+		if (gw->node[i] && !gw_mutant(gw, VMS_GWM_STAY))
+			node_moved(gw, gw->node[i]);
+	gw_flush_moved(gw);
+	memset(gw->gained, 0, sizeof(gw->gained));
+	gw->want_send = true;
 }
 
 /* ---- time ---- */
@@ -530,8 +599,12 @@ void gw_node_timer(struct vms_gw *gw)
 				all = false;
 			break;
 		case GN_HELLO:
-			/* reachable: initiators wait for its answer (rules E7) */
-			all = false;
+			/* Reachable: initiators wait for its answer (rules E7). One that
+			 * stands still gives none; by then all that our predecessor sent
+			 * is too old for it. */
+			if (gw->now_ms - gw->connect_start_ms <=
+			    GW_REACH_MS + 2ull * gw->tm.lease_ms)
+				all = false;
 			if (gw->now_ms - n->hello_ms > 2ull * gw->tm.lease_ms)
 				gw_node_down(gw, n, "HELLO was not answered in time");
 			break;

@@ -62,7 +62,7 @@ static void piece_end(struct vms_gw *gw, struct gw_piece *p, int status)
 
 static void piece_park(struct vms_gw *gw, struct gw_piece *p, uint32_t ms)
 {
-	if ((!p->req && !p->prefetch) || gw->now_ms - p->t_ms > gw->tm.t_op_ms ||
+	if ((!p->req && !p->prefetch) || gw->now_ms - p->t_ms > gw_patience_ms(gw) ||
 	    (p->prefetch && p->tries)) {
 		piece_end(gw, p, VMS_E_BUSY);
 		return;
@@ -188,6 +188,9 @@ static bool chunk_good(struct vms_gw *gw, const uint8_t *data, uint32_t crc)
 	return false;
 }
 
+/* Tell a node that its copy of a chunk is bad: once the reader has got another one, or
+ * is known to get none. A disk that is damaged all over is not to be drowned: what is
+ * held back here, the node's own scrub finds. */
 static void repair_send(struct vms_gw *gw, uint32_t node, uint32_t partition, vms_addr a)
 {
 	struct gw_node *n = gw_node_get(gw, node, false);
@@ -198,8 +201,15 @@ static void repair_send(struct vms_gw *gw, uint32_t node, uint32_t partition, vm
 			    .body = body,
 			    .body_bytes = sizeof(body)};
 
-	if (!n || n->state != GN_READY)
+	if (!n || n->state != GN_READY || gw_mutant(gw, VMS_GWM_NO_REPAIR))
 		return;
+	if (gw->repair_free_ms < gw->now_ms)
+		gw->repair_free_ms = gw->now_ms;
+	if (gw->repair_free_ms - gw->now_ms >= GW_REPAIRS_BURST * GW_REPAIR_MS) {
+		gw->st.repairs_held++;
+		return;
+	}
+	gw->repair_free_ms += GW_REPAIR_MS;
 	vms_put_le64(body, a);
 	gw->st.repairs_sent++;
 	gw_send(gw, n, &m);
@@ -229,8 +239,19 @@ static void fetch_queue(struct vms_gw *gw, struct gw_fetch *f)
 	gw->want_send = true;
 }
 
-/* Ask for an address unless it is on its way; the piece waits for it. */
-static void fetch_join(struct vms_gw *gw, struct gw_piece *p, unsigned i, vms_addr a)
+static void fetch_bad(struct gw_fetch *f, uint32_t node)
+{
+	for (unsigned i = 0; i < f->nbad; i++)
+		if (f->bad[i] == node)
+			return;
+	if (f->nbad < VMS_COPIES_MAX)
+		f->bad[f->nbad++] = node;
+}
+
+/* Ask for an address unless it is on its way; the piece waits for it. bad: the first
+ * replica's copy is known to be damaged, there; 0: nothing is known. */
+static void fetch_join(struct vms_gw *gw, struct gw_piece *p, unsigned i, vms_addr a,
+		       uint32_t bad)
 {
 	struct gw_fetch **b = fetch_bucket(gw, a), *f = *b;
 
@@ -245,6 +266,16 @@ static void fetch_join(struct vms_gw *gw, struct gw_piece *p, unsigned i, vms_ad
 		f->t_ms = gw->now_ms;
 		f->hash_next = *b;
 		*b = f;
+		if (bad) {
+			const struct vms_part_conf *c = &gw->part[f->partition].c;
+
+			f->corrupt = true;
+			f->tried = 1;
+			for (uint32_t k = 0; k < c->nmembers; k++)
+				if (c->member[k].node == bad)
+					f->replica = (uint8_t)((k + 1) % c->nmembers);
+			fetch_bad(f, bad);
+		}
 		fetch_queue(gw, f);
 		gw->st.chunks_asked++;
 		if (p->prefetch)
@@ -314,6 +345,8 @@ static void fetch_done(struct vms_gw *gw, struct gw_fetch *f, enum fetch_end how
 	*at = f->hash_next;
 	if (how == FE_DATA)
 		slot = cache_fill(gw, f->addr, data);
+	for (unsigned i = 0; i < f->nbad && (how == FE_DATA || how == FE_CORRUPT); i++)
+		repair_send(gw, f->bad[i], f->partition, f->addr);
 	gw_pool_put(&gw->p_fetch, f);
 	if (slot != VMS_CC_NONE) {
 		data = vms_cc_data(gw->cc, slot);
@@ -357,7 +390,8 @@ static void fetch_done(struct vms_gw *gw, struct gw_fetch *f, enum fetch_end how
 		vms_cc_unpin(gw->cc, slot);
 }
 
-/* This replica could not give it: ask the next one, or end with `last`. */
+/* This replica could not give it: ask the next one, or end with `last`. It is lost only
+ * when every member's copy is bad: one that did not answer may have a good one. */
 static void fetch_next_replica(struct vms_gw *gw, struct gw_fetch *f, enum fetch_end last)
 {
 	uint32_t members = gw->part[f->partition].c.nmembers;
@@ -365,8 +399,10 @@ static void fetch_next_replica(struct vms_gw *gw, struct gw_fetch *f, enum fetch
 	if (++f->tried < members && members) {
 		f->replica = (uint8_t)((f->replica + 1) % members);
 		fetch_queue(gw, f);
+	} else if (f->corrupt) {
+		fetch_done(gw, f, f->nbad < members ? FE_REDO_SLOW : FE_CORRUPT, NULL, 0);
 	} else {
-		fetch_done(gw, f, f->corrupt ? FE_CORRUPT : last, NULL, 0);
+		fetch_done(gw, f, last, NULL, 0);
 	}
 }
 
@@ -490,10 +526,8 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 				d = data;
 				data += VMS_CHUNK_BYTES;
 				left -= VMS_CHUNK_BYTES;
-				if (a != f->addr || !chunk_good(gw, d, crc)) {
-					repair_send(gw, node, f->partition, f->addr);
+				if (a != f->addr || !chunk_good(gw, d, crc))
 					st = VMS_E_CORRUPT;
-				}
 			}
 		}
 		switch (st) {
@@ -517,6 +551,7 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 		case VMS_E_CORRUPT:
 		case VMS_E_IO:
 			f->corrupt = true;
+			fetch_bad(f, node);
 			fetch_next_replica(gw, f, FE_CORRUPT);
 			break;
 		default:
@@ -533,7 +568,9 @@ struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, 
 {
 	struct vms_pc_page *pg = vms_pc_find(gw->pc, v->rec.branch, v->read_gen, extent, sub);
 
-	if (!pg || pg->node != n->id || pg->session != n->session || pg->epoch != part->c.epoch)
+	if (!pg || pg->node != n->id || pg->session != n->session)
+		return NULL;
+	if (pg->epoch != part->c.epoch && !gw_mutant(gw, VMS_GWM_OLD_EPOCH))
 		return NULL;
 	return pg;
 }
@@ -781,6 +818,7 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 		data = m->payload[0].base;
 		left = m->payload[0].len;
 	}
+	p->nwait = 1;
 	for (unsigned i = 0; i < p->n; i++) {
 		vms_addr a = vms_rd_u64(&rd);
 		uint32_t crc = vms_rd_u32(&rd);
@@ -796,11 +834,8 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 				d = data;
 				data += VMS_CHUNK_BYTES;
 				left -= VMS_CHUNK_BYTES;
-				if (!chunk_good(gw, d, crc)) {
-					if (a != VMS_ADDR_ASK)
-						repair_send(gw, node, p->partition, a);
+				if (!chunk_good(gw, d, crc))
 					st = VMS_E_CORRUPT;
-				}
 			}
 		}
 		if (st == 0) {
@@ -816,22 +851,24 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 				piece_put(gw, p, i, d, VMS_CC_NONE, false);
 		} else if (st == VMS_E_BAD_SECTORS && d) {
 			piece_put_partial(gw, p, i, d, valid);
+		} else if ((st == VMS_E_CORRUPT || st == VMS_E_IO) && a > VMS_ADDR_ASK) {
+			/* the primary's copy: another member has one too */
+			if (vms_cc_has(gw->cc, a)) {
+				uint32_t slot = vms_cc_find(gw->cc, a);
+
+				piece_put(gw, p, i, vms_cc_data(gw->cc, slot), slot, true);
+			} else {
+				fetch_join(gw, p, i, a, node);
+			}
 		} else if (vms_err_retryable(st) || (st == VMS_E_CORRUPT && p->tries < GW_TRIES_MAX * 2)) {
 			again = true;
 		} else {
 			piece_fail(gw, p, st, i, 0);
 		}
 	}
-	if (p->status) {
-		piece_end(gw, p, p->status);
-	} else if (again) {
-		p->tries++;
-		if (p->req->cmd->op != VMS_GW_READ || !p->req->cmd->dest)
-			unput(gw, p->req, p->req_chunk0, p->n);
-		piece_park(gw, p, GW_RETRY_MS);
-	} else {
-		piece_end(gw, p, 0);
-	}
+	if (again)
+		p->redo = p->slow = true;
+	piece_waited(gw, p);
 }
 
 /* ---- resolving ---- */
@@ -918,13 +955,13 @@ static void piece_run(struct vms_gw *gw, struct gw_piece *p)
 			piece_put(gw, p, i, gw->zeros, VMS_CC_NONE, true);
 		} else if (p->prefetch) {
 			if (!vms_cc_has(gw->cc, a))
-				fetch_join(gw, p, i, a);
+				fetch_join(gw, p, i, a, 0);
 		} else {
 			slot = vms_cc_find(gw->cc, a);
 			if (slot != VMS_CC_NONE)
 				piece_put(gw, p, i, vms_cc_data(gw->cc, slot), slot, true);
 			else
-				fetch_join(gw, p, i, a);
+				fetch_join(gw, p, i, a, 0);
 		}
 	}
 	piece_waited(gw, p);
@@ -1128,7 +1165,9 @@ void gw_read_timer(struct vms_gw *gw)
 		struct gw_piece *p = gw_entry(run.next, struct gw_piece, link);
 
 		gw_list_del(&p->link);
-		if (gw->now_ms - p->t_ms > gw->tm.t_op_ms)
+		/* reads change nothing, so age does not matter: long enough for most to
+		 * outlast a change of the primary */
+		if (gw->now_ms - p->t_ms > gw_patience_ms(gw))
 			piece_end(gw, p, VMS_E_BUSY);
 		else
 			piece_run(gw, p);

@@ -766,6 +766,37 @@ void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *
 
 /* ---- abort, time ---- */
 
+/* Its partition has not come back within the time in which a set sheds a dead member
+ * (rules C12). Long before that every primary refuses the op by its age: either it lies
+ * in a log, before all that is ordered later, or it never will. So the initiator's task
+ * management is answered; the command itself ends as "unknown". */
+static void abort_give_up(struct vms_gw *gw, struct gw_req *r)
+{
+	while (r->ops) {
+		bool last = r->npend == 1;
+
+		gw->st.aborts_given_up++;
+		pages_forget(gw, r->ops);
+		op_end(gw, r->ops, VMS_E_TIMEOUT);
+		if (last)
+			return;
+	}
+}
+
+static void aborts_timer(struct vms_gw *gw)
+{
+	uint64_t wait_ms = gw_patience_ms(gw) + gw->tm.lease_ms;
+
+	if (!gw->naborted || gw_mutant(gw, VMS_GWM_ABORT_WAITS))
+		return;
+	gw_each(l, &gw->reqs) {
+		struct gw_req *r = gw_entry(l, struct gw_req, link);
+
+		if (r->aborted && r->ops && gw->now_ms - r->aborted_ms >= wait_ms)
+			abort_give_up(gw, r);
+	}
+}
+
 void gw_write_abort(struct vms_gw *gw, struct gw_req *r)
 {
 	struct gw_op *op = r->ops, *next;
@@ -833,6 +864,7 @@ void gw_write_timer(struct vms_gw *gw)
 				op_end(gw, op, VMS_E_BUSY);
 		}
 	}
+	aborts_timer(gw);
 }
 
 /* ---- submit ---- */

@@ -2,7 +2,8 @@
 /*
  * A world for the gateway core: a catalog in a table whose callbacks wait for
  * pump(), and storage nodes that speak the wire structs, keep chunks in memory and
- * can be told to misbehave. One partition, led by node 1, replicas 1 and 2.
+ * can be told to misbehave. One partition, led by node 1, replicas 1 and 2; node 3 is
+ * there for who wants it.
  */
 #ifndef VMS_TESTS_GW_FAKE_H
 #define VMS_TESTS_GW_FAKE_H
@@ -15,7 +16,8 @@
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
 
-#define F_NODES	  2
+#define F_NODES	  3
+#define F_FIRST	  2u /* nodes at the start */
 #define F_CHUNKS  4096u /* of the volume: 16 MiB */
 #define F_POS_MAX 8192u
 #define F_BRANCH  1
@@ -59,6 +61,7 @@ struct fake {
 	unsigned ncall;
 	struct f_watch watch[32];
 	unsigned nwatch;
+	bool quiet;		/* watches tell nothing */
 	bool cat_down;		/* calls end with VMS_E_TIMEOUT, events wait in late[] */
 	struct f_call late[64];
 	unsigned nlate;
@@ -70,6 +73,10 @@ struct fake {
 	struct f_msg *q[1024]; /* from the gateway, not handled yet */
 	unsigned nq;
 	bool connected[F_NODES + 1], reachable[F_NODES + 1], want[F_NODES + 1];
+	bool mute[F_NODES + 1]; /* stands still: gives neither ticks nor answers */
+	char address[F_NODES + 1][64]; /* connected to last */
+	uint32_t primary;
+	uint64_t epoch; /* of the partition, as the nodes know it */
 	uint64_t incarnation[F_NODES + 1], tick[F_NODES + 1];
 	unsigned drops, opened, open_status, fatals, changes;
 	struct vms_gw_cmd *ended[64];
@@ -94,12 +101,20 @@ struct fake {
 	bool tell_floor;
 	int cancel_status;
 	int flush_status;
+	uint32_t flush_loss; /* told with the answers */
+	bool hold_flush;
 	bool corrupt_node1; /* READ_ADDR answers of node 1 are damaged */
+	bool corrupt_lba;   /* READ_LBA answers */
 	bool gone_once;
 	/* what was seen */
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
 	struct vms_msg last_write, prev_write;
+	uint32_t write_node, flush_node, repair_node; /* who got the last one */
 	uint64_t read_gen; /* of the last GET_PAGES or READ_LBA */
+	/* leases that nodes tell with their ticks */
+	unsigned npeers;
+	uint32_t peer[F_NODES], peer_ms[F_NODES];
+	uint64_t set_rev; /* 0: not told */
 	/* told with ticks, when tell_space */
 	bool tell_space, refusing[F_NODES + 1];
 	uint32_t used_permille[F_NODES + 1];
@@ -139,7 +154,7 @@ static inline void f_put(const char *key, const char *val)
 	k->val = val ? strdup(val) : NULL;
 	k->rev = ++f.rev;
 	for (unsigned i = 0; i < f.nwatch; i++)
-		if (f.watch[i].fn && !strncmp(key, f.watch[i].prefix, strlen(f.watch[i].prefix))) {
+		if (f.watch[i].fn && !f.quiet && !strncmp(key, f.watch[i].prefix, strlen(f.watch[i].prefix))) {
 			struct f_call c = {.fn = f.watch[i].fn, .arg = f.watch[i].arg, .event = true};
 
 			snprintf(c.key, sizeof(c.key), "%s", key);
@@ -293,7 +308,9 @@ static inline void f_reply(struct f_msg *q, int status, const void *body, uint32
 	vms_msg_reply_init(&re, &q->m, status);
 	re.sender = q->node;
 	re.incarnation = f.incarnation[q->node];
-	re.epoch = 1;
+	re.epoch = f.epoch;
+	if (q->m.type == VMS_MSG_FLUSH)
+		re.aux = f.flush_loss;
 	if (status == VMS_E_SNAP_GEN)
 		re.snap_gen = q->m.snap_gen;
 	re.sequence = sequence;
@@ -464,7 +481,7 @@ static inline void f_read(struct f_msg *q, bool lba)
 		if (st || a == VMS_ADDR_HOLE)
 			continue;
 		memcpy(copy + 4096 * k, f_chunk(a), 4096);
-		if (!lba && f.corrupt_node1 && q->node == 1)
+		if ((!lba && f.corrupt_node1 && q->node == 1) || (lba && f.corrupt_lba))
 			copy[4096 * k + 99] ^= 0x40;
 		k++;
 	}
@@ -482,6 +499,11 @@ static inline void f_handle(struct f_msg *q)
 		f.n_inval_ok += m->type == VMS_MSG_INVALIDATE;
 		return;
 	}
+	if (q->node != f.primary && (m->type == VMS_MSG_WRITE || m->type == VMS_MSG_GET_PAGES ||
+				     m->type == VMS_MSG_READ_LBA)) {
+		f_reply(q, VMS_E_NOT_PRIMARY, NULL, 0, NULL, 0, 0);
+		return;
+	}
 	switch (m->type) {
 	case VMS_MSG_HELLO:
 	case VMS_MSG_OPEN:
@@ -489,6 +511,7 @@ static inline void f_handle(struct f_msg *q)
 		break;
 	case VMS_MSG_FLUSH:
 		f.n_flush++;
+		f.flush_node = q->node;
 		f_reply(q, f.flush_status, NULL, 0, NULL, 0, 0);
 		break;
 	case VMS_MSG_GET_PAGES:
@@ -509,6 +532,7 @@ static inline void f_handle(struct f_msg *q)
 		f.n_write++;
 		f.prev_write = f.last_write;
 		f.last_write = *m;
+		f.write_node = q->node;
 		f_write(q);
 		break;
 	case VMS_MSG_CANCEL:
@@ -517,6 +541,7 @@ static inline void f_handle(struct f_msg *q)
 		break;
 	case VMS_MSG_REPAIR:
 		f.n_repair++;
+		f.repair_node = q->node;
 		break;
 	default:
 		vms_assert(0);
@@ -534,6 +559,7 @@ static int f_send(void *ctx, uint32_t node, const struct vms_msg *m)
 static void f_connect(void *ctx, uint32_t node, const char *address)
 {
 	f.want[node] = true;
+	snprintf(f.address[node], sizeof(f.address[node]), "%s", address);
 }
 static void f_disconnect(void *ctx, uint32_t node)
 {
@@ -573,7 +599,10 @@ static inline bool f_is_held(const struct f_msg *q)
 {
 	if (q->m.flags & VMS_F_REPLY)
 		return false;
+	if (f.mute[q->node])
+		return true;
 	return (f.hold_writes && q->m.type == VMS_MSG_WRITE) ||
+	       (f.hold_flush && q->m.type == VMS_MSG_FLUSH) ||
 	       (f.hold_pages && q->m.type == VMS_MSG_GET_PAGES) ||
 	       (f.hold_cancel && q->m.type == VMS_MSG_CANCEL);
 }
@@ -607,6 +636,11 @@ static inline void f_pump(void)
 					f.n_write++;
 					f.prev_write = f.last_write;
 					f.last_write = q->m;
+					f.write_node = q->node;
+				}
+				if (q->m.type == VMS_MSG_FLUSH) {
+					f.n_flush++;
+					f.flush_node = q->node;
 				}
 				f.n_cancel += q->m.type == VMS_MSG_CANCEL;
 				f.n_pages += q->m.type == VMS_MSG_GET_PAGES;
@@ -656,7 +690,7 @@ static inline void f_forget_held(void)
 
 static inline void f_tick(uint32_t node)
 {
-	uint8_t body[15] = {0};
+	uint8_t body[23 + 8 * F_NODES] = {0}, *p = body + 10;
 	struct vms_msg m = {.type = VMS_MSG_TICK,
 			    .partition = VMS_PART_NONE,
 			    .sender = node,
@@ -664,13 +698,25 @@ static inline void f_tick(uint32_t node)
 			    .tick = ++f.tick[node],
 			    .tick_incarnation = f.incarnation[node],
 			    .incarnation = f.incarnation[node],
-			    .body = body,
-			    .body_bytes = f.tell_space ? 15 : 10};
+			    .body = body};
 
 	vms_put_le64(body, f.now);
-	vms_put_le32(body + 10, f.used_permille[node]);
-	body[14] = f.refusing[node];
-	if (f.connected[node])
+	vms_put_le16(body + 8, (uint16_t)f.npeers);
+	for (unsigned i = 0; i < f.npeers; i++, p += 8) {
+		vms_put_le32(p, f.peer[i]);
+		vms_put_le32(p + 4, f.peer_ms[i]);
+	}
+	if (f.tell_space || f.set_rev) {
+		vms_put_le32(p, f.used_permille[node]);
+		p[4] = f.refusing[node];
+		p += 5;
+	}
+	if (f.set_rev) {
+		vms_put_le64(p, f.set_rev);
+		p += 8;
+	}
+	m.body_bytes = (uint32_t)(p - body);
+	if (f.connected[node] && !f.mute[node])
 		f_event(VMS_GEV_MSG, node, &m);
 }
 
@@ -692,15 +738,47 @@ static inline void f_lose(uint32_t node)
 	f_pump();
 }
 
-static inline void f_part(uint64_t epoch)
+/* The partition's next epoch: led by the first of the members (ids, ended by 0). */
+static inline void f_set(uint64_t epoch, const uint32_t *member)
 {
-	struct vms_part_conf pc = {.epoch = epoch, .primary = 1, .nmembers = 2};
+	struct vms_part_conf pc = {.epoch = epoch, .primary = member[0]};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
-	pc.member[0] = (struct vms_member){1, f.incarnation[1]};
-	pc.member[1] = (struct vms_member){2, f.incarnation[2]};
+	for (; member[pc.nmembers]; pc.nmembers++)
+		pc.member[pc.nmembers] = (struct vms_member){
+			member[pc.nmembers], f.incarnation[member[pc.nmembers]]};
+	f.primary = member[0];
+	f.epoch = epoch;
 	vms_cat_key_part(key, 0);
 	f_put_free(key, vms_cat_part_encode(&pc));
+}
+static inline void f_part(uint64_t epoch)
+{
+	f_set(epoch, (uint32_t[]){1, 2, 0});
+}
+static inline void f_node(uint32_t id, const char *address)
+{
+	struct vms_cat_node node = {.id = id, .weight = 100, .incarnation = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	snprintf(node.name, sizeof(node.name), "n%u", id);
+	snprintf(node.address, sizeof(node.address), "%s", address);
+	vms_cat_key_node(key, id);
+	f_put_free(key, vms_cat_node_encode(&node));
+}
+/* Changes from now on are told by no watch; afterwards the watches end. */
+static inline void f_watches(bool on)
+{
+	for (unsigned i = 0; i < f.nwatch; i++) {
+		if (on && f.watch[i].fn)
+			f_call_add((struct f_call){.fn = f.watch[i].fn,
+						   .arg = f.watch[i].arg,
+						   .status = VMS_E_GONE,
+						   .event = true});
+		if (on)
+			f.watch[i].fn = NULL;
+	}
+	f.quiet = !on;
 }
 
 static inline void f_gw_start(uint32_t mutant)
@@ -734,7 +812,6 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 				     .next_branch = F_BRANCH,
 				     .next_node = 3,
 				     .next_gateway = 1};
-	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	memset(&f, 0, sizeof(f));
 	f.cat.ops = &f_ops;
@@ -744,12 +821,11 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 	cl.uuid[0] = 7;
 	f_put_free("cluster", vms_cat_cluster_encode(&cl));
 	for (uint32_t n = 1; n <= F_NODES; n++) {
-		struct vms_cat_node node = {.id = n, .weight = 100, .incarnation = 1};
+		char address[64];
 
-		snprintf(node.name, sizeof(node.name), "n%u", n);
-		snprintf(node.address, sizeof(node.address), "host%u:1", n);
-		vms_cat_key_node(key, n);
-		f_put_free(key, vms_cat_node_encode(&node));
+		snprintf(address, sizeof(address), "host%u:1", n);
+		if (n <= F_FIRST)
+			f_node(n, address);
 		f.reachable[n] = true;
 		f.incarnation[n] = 1;
 	}
@@ -877,17 +953,17 @@ static inline void f_other_writes(uint32_t chunk, uint8_t value)
 	uint8_t p[4096];
 	struct vms_msg m = {.type = VMS_MSG_INVALIDATE,
 			    .req_id = 77,
-			    .sender = 1,
-			    .incarnation = f.incarnation[1],
-			    .epoch = 1,
+			    .sender = f.primary,
+			    .incarnation = f.incarnation[f.primary],
+			    .epoch = f.epoch,
 			    .branch = F_BRANCH,
 			    .extent = chunk / 1024,
 			    .aux = 1u << (chunk % 1024 / 128),
 			    .sequence = ++f.seq};
 
 	memset(p, value, sizeof(p));
-	if (f.connected[1])
-		f_event(VMS_GEV_MSG, 1, &m);
+	if (f.connected[f.primary])
+		f_event(VMS_GEV_MSG, f.primary, &m);
 	f_store(chunk, 0xff, p);
 	f_pump();
 }

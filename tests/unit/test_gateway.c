@@ -313,15 +313,21 @@ static void a_chunk_damaged_everywhere_is_an_error(void)
 	f_start(0, DISK);
 	f_other_writes(3, 1);
 	f_other_writes(4, 1);
-	f.data[vms_addr_logpos(f.map[4], 0)][0] ^= 1;
-	f.corrupt_node1 = true;
+	f.corrupt_node1 = f.corrupt_lba = true;
 	f.reachable[2] = false;
 	f_lose(2);
+	/* the other copy is out of reach: not lost */
 	c = f_cmd(VMS_GW_READ, 24, 16);
 	f_do(&c);
-	f_run(4000);
+	f_run(4250);
 	CU_ASSERT(f_ended(&c));
-	CU_ASSERT_NOT_EQUAL(c.status, 0);
+	CU_ASSERT_EQUAL(c.status, VMS_E_BUSY);
+	/* the set goes on without it */
+	f_set(2, (uint32_t[]){1, 0});
+	f_pump();
+	c = f_cmd(VMS_GW_READ, 24, 16);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_CORRUPT);
+	CU_ASSERT_EQUAL(c.info_lba, 24);
 	f_stop();
 }
 

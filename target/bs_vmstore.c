@@ -31,6 +31,7 @@
 
 #include "target/gw_posix.h"
 #include "target/lu.h"
+#include "target/tgt_chap.h"
 #include "target/tgt_glue.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
@@ -716,6 +717,9 @@ static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
 		g.gateway_id = id;
 	tgt_set_timing((int)(t->t_nop_ms / 3), (int)t->t_nop_ms, (int)(t->t_nop_ms * 20 / 3));
 	tgt_set_portal_group((int)g.gateway_id);
+	tgt_set_limits((int)g.settings.gateway.connections,
+		       (int)g.settings.gateway.connections_per_address);
+	tgt_chap_allow(g.settings.gateway.weak_chap ? ~0u : 1u << 7 | 1u << 8);
 	tgt_accept_logins(1);
 }
 

@@ -53,6 +53,7 @@
 #include "target.h"
 #include "util.h"
 
+#include "target/peers.h"
 #include "target/tgt_glue.h"
 
 #define RX_BUF_BYTES	 (64U << 10)
@@ -65,6 +66,7 @@
 #define TX_ROUNDS	 4 /* sendmsg calls per connection and turn at most */
 #define ACCEPT_PER_EVENT 64
 #define CONNS_MAX	 8192
+#define CONNS_PER_ADDRESS 4096
 #define HALF_OPEN_MAX	 1024 /* connections that have not logged in */
 #define DISCOVERY_IDLE_FACTOR 6 /* x login deadline */
 #define LOGIN_OUT_MAX	 (4U << 20) /* a discovery answer lists thousands of targets */
@@ -86,6 +88,8 @@ struct stream_conn {
 	bool ping_out; /* a ping waits for its answer */
 	uint32_t ping_ttt;
 	int64_t born_ms, alive_ms, ping_ms;
+	int64_t hold_ms; /* not read before: logins from there have failed; 0: is read */
+	struct vms_peer *from;
 
 	struct list_head all;
 	struct list_head ready; /* has something to send, or to be closed */
@@ -107,6 +111,8 @@ static struct iscsi_transport iscsi_stream;
 static LIST_HEAD(all_conns);
 static LIST_HEAD(ready_conns);
 static int conns_nr, half_open_nr;
+static int conns_max = CONNS_MAX;
+static struct vms_peers *peers;
 static int timer_fd = -1, spare_fd = -1;
 static int accepting = 1;
 
@@ -627,11 +633,26 @@ static void stream_event_modify(struct iscsi_connection *conn, int events)
 		stream_ready(sc);
 }
 
+/* A refused login's answer is about to be built: was it for its credentials? */
+static void login_verdict(struct stream_conn *sc)
+{
+	const struct iscsi_login_rsp *rsp =
+		(const struct iscsi_login_rsp *)&sc->iscsi_conn.rsp.bhs;
+
+	if (sc->iscsi_conn.state != STATE_EXIT || !sc->want_tx ||
+	    (rsp->opcode & ISCSI_OPCODE_MASK) != ISCSI_OP_LOGIN_RSP)
+		return;
+	if (rsp->status_class == ISCSI_STATUS_CLS_INITIATOR_ERR &&
+	    rsp->status_detail == ISCSI_LOGIN_STATUS_AUTH_FAILED)
+		vms_peer_failed(sc->from, tgt_turn_now_ms);
+}
+
 /* Build the answer of a login, text or logout request that waits in conn. */
 static void login_answer(struct stream_conn *sc)
 {
 	struct iscsi_connection *conn = &sc->iscsi_conn;
 
+	login_verdict(sc);
 	while (sc->want_tx && conn->state != STATE_SCSI && conn->state != STATE_CLOSE)
 		if (iscsi_tx_handler(conn) < 0)
 			conn->state = STATE_CLOSE;
@@ -785,6 +806,15 @@ static void send_ping(struct stream_conn *sc)
 	stream_event_modify(conn, EPOLLIN | EPOLLOUT);
 }
 
+/* Its turn has come: the login's time counts from now. */
+static void stream_unhold(struct stream_conn *sc)
+{
+	sc->hold_ms = 0;
+	sc->born_ms = sc->alive_ms = tgt_turn_now_ms;
+	if (tgt_event_modify(sc->fd, EPOLLIN))
+		stream_doom(sc);
+}
+
 static void stream_tick(int fd, int events, void *data)
 {
 	struct stream_conn *sc;
@@ -817,6 +847,9 @@ static void stream_tick(int fd, int events, void *data)
 			if (tgt_turn_now_ms - sc->alive_ms >
 			    (int64_t)login_ms * DISCOVERY_IDLE_FACTOR)
 				stream_doom(sc);
+		} else if (sc->hold_ms) {
+			if (tgt_turn_now_ms >= sc->hold_ms)
+				stream_unhold(sc);
 		} else if (tgt_turn_now_ms - sc->born_ms > login_ms) {
 			stream_doom(sc);
 		}
@@ -828,6 +861,13 @@ void tgt_set_timing(int interval_ms, int silence_ms, int login_deadline_ms)
 	nop_interval_ms = interval_ms;
 	t_nop_ms = silence_ms;
 	login_ms = login_deadline_ms;
+}
+
+void tgt_set_limits(int connections, int per_address)
+{
+	conns_max = connections < CONNS_MAX ? connections : CONNS_MAX;
+	if (peers)
+		vms_peers_limit(peers, (unsigned)per_address);
 }
 
 void tgt_close_initiators(const char *why)
@@ -884,13 +924,29 @@ static int count_half_open(void)
 	return nr;
 }
 
+static struct vms_peer *peer_of(const struct sockaddr_storage *ss, int64_t *hold_ms)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
+
+	return ss->ss_family == AF_INET6 ?
+		       vms_peer_get(peers, v6->sin6_addr.s6_addr, 16, tgt_turn_now_ms, hold_ms) :
+		       vms_peer_get(peers, (const uint8_t *)&v4->sin_addr, 4, tgt_turn_now_ms,
+				    hold_ms);
+}
+
 static void accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len)
 {
 	struct stream_conn *sc = NULL;
 	struct iscsi_connection *conn;
+	struct vms_peer *from = NULL;
+	int64_t hold_ms;
 
 	if (!accepting || !is_system_available() || list_empty(&iscsi_targets_list) ||
-	    conns_nr >= CONNS_MAX || tune_socket(fd))
+	    conns_nr >= conns_max || tune_socket(fd))
+		goto out;
+	from = peer_of(peer, &hold_ms);
+	if (!from)
 		goto out;
 	if (++half_open_nr > HALF_OPEN_MAX) {
 		/* the count only goes up; take it anew when it matters */
@@ -918,7 +974,10 @@ static void accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len
 	}
 	conn->tp = &iscsi_stream;
 	conn_read_pdu(conn);
-	if (tgt_event_add(fd, EPOLLIN, conn_event, conn)) {
+	sc->from = from;
+	if (hold_ms > tgt_turn_now_ms)
+		sc->hold_ms = hold_ms;
+	if (tgt_event_add(fd, sc->hold_ms ? 0 : EPOLLIN, conn_event, conn)) {
 		conn_exit(conn);
 		goto out;
 	}
@@ -927,6 +986,8 @@ static void accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len
 	conns_nr++;
 	return;
 out:
+	if (from)
+		vms_peer_put(peers, from);
 	free(sc);
 	close(fd);
 }
@@ -987,6 +1048,7 @@ static void stream_release(struct iscsi_connection *conn)
 	list_del(&sc->all);
 	list_del(&sc->ready);
 	conns_nr--;
+	vms_peer_put(peers, sc->from);
 	free(sc->login_out);
 	free(sc);
 }
@@ -1018,6 +1080,7 @@ static int stream_login_complete(struct iscsi_connection *conn)
 		conn->nop_count = target->nop_count;
 	}
 	SC(conn)->ping_ms = tgt_turn_now_ms;
+	vms_peer_passed(SC(conn)->from);
 	return 0;
 }
 
@@ -1215,6 +1278,9 @@ static int stream_init(void)
 		return -1;
 	}
 	spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	peers = vms_peers_open(CONNS_PER_ADDRESS);
+	if (!peers)
+		return -1;
 	tgt_turn_flush_hook = stream_flush;
 
 	if (portal_arguments && iscsi_param_parse_portals(portal_arguments, 1, 0))

@@ -130,6 +130,10 @@ void tgt_set_portal_group(int tag);
  * a login has to be complete within login_ms. Defaults 500, 1500, 10000. */
 void tgt_set_timing(int nop_interval_ms, int t_nop_ms, int login_ms);
 
+/* Connections of initiators at a time, at most 8192 (the default), and of one address
+ * among them (default 4096). What comes beyond is closed at once. */
+void tgt_set_limits(int connections, int per_address);
+
 /* A nexus (session) came (up=1: after its creation, before its first command)
  * or goes (up=0: its commands are all done). struct it_nexus carries
  * itn->initiator (name), itn->isid[6], itn->itn_id (as cmd->cmd_itn_id), and

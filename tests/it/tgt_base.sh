@@ -44,7 +44,7 @@ ok() { echo "ok $*"; }
 for c in iscsi-ls iscsi-test-cu qemu-img; do
 	command -v $c > /dev/null || skip "$c not found (Debian packages libiscsi-bin, qemu-utils)"
 done
-for p in bin/tgtd bin/tgtadm bin/tgt-admin tests/iscsi_raw; do
+for p in bin/tgtd bin/tgtadm bin/tgt-admin tests/iscsi_raw tests/iscsi_chap; do
 	[ -x "$B/$p" ] || skip "$B/$p is not built (make tgt)"
 done
 
@@ -114,13 +114,26 @@ adm --op unbind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else |
 ok discovery
 
 # --- CHAP ---
-adm --op new --mode account --user someone --password 123456789012 &&
-	adm --op bind --mode account --tid 1 --user someone || fail account
+secret=123456789012
+adm --op new --mode account --user someone --password short 2> "$dir/out" && fail "a short secret was taken"
+grep -q '12 to 255' "$dir/out" || fail "a short secret: '$(cat "$dir/out")'"
+echo $secret > "$dir/secret"
+chmod 644 "$dir/secret"
+adm --op new --mode account --user someone --password-file "$dir/secret" 2> /dev/null &&
+	fail "a secret that others can read was taken"
+chmod 600 "$dir/secret"
+adm --op new --mode account --user someone --password-file "$dir/secret" &&
+	echo theirsecret12 | adm --op new --mode account --user us --password-file - &&
+	adm --op bind --mode account --tid 1 --user someone &&
+	adm --op bind --mode account --tid 1 --user us --outgoing || fail account
 iscsi-inq "$url/1" > /dev/null 2>&1 && fail "login without CHAP"
-iscsi-inq "iscsi://someone%123456789013@${url#iscsi://}/1" > /dev/null 2>&1 && fail "a wrong secret was taken"
-iscsi-inq "iscsi://someone%123456789012@${url#iscsi://}/1" > /dev/null || fail "login with CHAP"
-adm --op unbind --mode account --tid 1 --user someone || fail "unbind account"
-ok CHAP
+iscsi-inq "iscsi://someone%$secret@${url#iscsi://}/1" > /dev/null || fail "login with CHAP"
+"$B/tests/iscsi_chap" "$addr" "$port" $iqn someone $secret us theirsecret12 > "$dir/chap" ||
+	fail "CHAP: $(grep FAILED "$dir/chap")"
+grep -q $secret "$dir/log" && fail "the secret is in the log"
+adm --op unbind --mode account --tid 1 --user someone &&
+	adm --op unbind --mode account --tid 1 --user us --outgoing || fail "unbind account"
+ok "CHAP, $(grep -c ^ok "$dir/chap") scenarios"
 
 # --- data through a real initiator ---
 head -c 64M /dev/urandom > "$dir/data"

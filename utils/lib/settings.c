@@ -253,6 +253,30 @@ const struct vms_conf_key vms_settings_keys[] = {
 		 "(unit attention THIN PROVISIONING SOFT THRESHOLD REACHED), again only after\n"
 		 "it has fallen 5 below; 0 switches it off. Where writes are refused is the\n"
 		 "node's own reserve."},
+	{.section = "gateway",
+	 .key = "connections",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(gateway.connections),
+	 .def = "8192",
+	 .min = 16,
+	 .max = 8192,
+	 .help = "Connections of initiators at a time; what comes beyond is closed at once."},
+	{.section = "gateway",
+	 .key = "connections_per_address",
+	 .type = VMS_CONF_U64,
+	 .offset = OFF(gateway.connections_per_address),
+	 .def = "4096",
+	 .min = 4,
+	 .max = 8192,
+	 .help = "The same, of one address: one per target and path a host logs in to, and\n"
+		 "some to spare for its new logins while old ones end."},
+	{.section = "gateway",
+	 .key = "weak_chap",
+	 .type = VMS_CONF_BOOL,
+	 .offset = OFF(gateway.weak_chap),
+	 .def = "on",
+	 .help = "CHAP with MD5 and SHA-1 besides SHA-256 and SHA3-256. Switch it off once all\n"
+		 "initiators know the newer ones (open-iscsi from 2.1.0 on)."},
 	VMS_CONF_END,
 };
 

@@ -55,6 +55,8 @@ struct vms_settings {
 		uint64_t outstanding_bytes;
 		uint64_t readahead_bytes;
 		uint64_t thin_soft_percent;
+		uint64_t connections, connections_per_address;
+		bool weak_chap; /* MD5 and SHA-1 are taken */
 	} gateway;
 };
 

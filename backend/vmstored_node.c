@@ -500,6 +500,16 @@ static json_t *identity_json(const struct run *r)
 	return o;
 }
 
+/* Also where the catalog is, for tools that only know this process. */
+static json_t *identity_answer(const struct run *r)
+{
+	char catalog[VMS_SETTINGS_CATALOG_MAX];
+	json_t *o = identity_json(r);
+
+	json_object_set_new(o, "catalog", json_string(vms_settings_catalog(r->p.set, catalog)));
+	return o;
+}
+
 static int do_format(struct run *r, json_t *req, json_t **answer, struct vms_errmsg *msg)
 {
 	struct vms_disk_posix_conf dc = disk_conf(r->p.set);
@@ -566,7 +576,7 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 	struct run *r = ctx;
 
 	if (!strcmp(call, "identity")) {
-		*answer = identity_json(r);
+		*answer = identity_answer(r);
 		return 0;
 	}
 	if (!strcmp(call, "format"))

@@ -378,6 +378,13 @@ static int admin_call(void *ctx, uint64_t conn, const char *call, json_t *req, j
 		*answer = j;
 		return 0;
 	}
+	if (!strcmp(call, "identity")) {
+		char text[VMS_SETTINGS_CATALOG_MAX];
+
+		*answer = json_pack("{ss ss ss}", "role", "gateway", "name", p->name, "catalog",
+				    vms_settings_catalog(p->settings, text));
+		return 0;
+	}
 	if (!strcmp(call, "volumes")) {
 		*answer = vms_gw_json(p->gw, "volumes");
 		return *answer ? 0 : VMS_E_NOMEM;

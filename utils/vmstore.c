@@ -29,6 +29,7 @@ int main(int argc, char **argv)
 				 .sub = subs};
 
 	return cmd_main(&root,
-			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the cluster is degraded.",
+			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the cluster is degraded, 4 some data\n"
+			"cannot be reached.",
 			argc, argv);
 }

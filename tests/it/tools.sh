@@ -83,14 +83,14 @@ done
 "$IT_ROOT/scripts/check-docs" --stats "$IT_DIR/stats.json" || fail "statistics are not documented"
 refuses 1 "no process 'nobody'" vmstore stats nobody
 
-# ---- drain: nothing is left in the logs, and all that was written is in containers ----
+# ---- empty-logs: nothing is left in the logs, and all that was written is in containers ----
 undrained() { ring status --json | sed -n 's/.*"undrained": \([0-9]*\).*/\1/p' | sort -un | tail -n 1; }
 [ "$(undrained)" -gt 0 ] || fail "nothing is in the logs before drain"
-ring drain > "$IT_DIR/drain" || fail "drain"
+ring empty-logs > "$IT_DIR/drain" || fail "empty-logs"
 [ "$(undrained)" = 0 ] || fail "undrained after drain: $(undrained)"
 "$BENCH" verify --check-only --quiet --state "$IT_DIR/state" "$(gw_url 1)" || fail "verify after drain"
 proc_kill node3
-refuses 1 "node3" ring drain
+refuses 1 "node3" ring empty-logs
 cluster_start || fail "node3 does not start again"
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well after node3's restart"
 

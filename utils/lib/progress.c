@@ -91,11 +91,17 @@ void vms_progress_update(struct vms_progress *p, uint64_t done, uint64_t now_ms)
 	fflush(p->f);
 }
 
-void vms_progress_close(struct vms_progress *p)
+void vms_progress_wipe(struct vms_progress *p)
 {
 	if (p->f && p->drawn) {
 		fputs("\r\033[K", p->f);
 		fflush(p->f);
 	}
+	p->drawn = false;
+}
+
+void vms_progress_close(struct vms_progress *p)
+{
+	vms_progress_wipe(p);
 	p->f = NULL;
 }

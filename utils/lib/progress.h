@@ -28,6 +28,8 @@ struct vms_progress {
 void vms_progress_open(struct vms_progress *p, FILE *f, bool quiet, const char *label,
 		       uint64_t done_bytes, uint64_t total_bytes, uint64_t now_ms);
 void vms_progress_update(struct vms_progress *p, uint64_t done_bytes, uint64_t now_ms);
+/* Wipes the line, for a message; the next update draws it again. */
+void vms_progress_wipe(struct vms_progress *p);
 /* Wipes the line. Error messages belong behind it. */
 void vms_progress_close(struct vms_progress *p);
 

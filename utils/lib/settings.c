@@ -337,3 +337,16 @@ void vms_settings_name(const char *name, char out[64])
 	memset(out, 0, 64);
 	memcpy(out, name, strnlen(name, 63));
 }
+
+const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETTINGS_CATALOG_MAX])
+{
+	char one[VMS_CONF_ADDR_TEXT_MAX];
+	size_t at = 0;
+
+	out[0] = 0;
+	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
+		at += (size_t)snprintf(out + at, VMS_SETTINGS_CATALOG_MAX - at, "%s%s",
+				       i ? " " : "",
+				       vms_conf_addr_format(&s->cluster.catalog.a[i], one));
+	return out;
+}

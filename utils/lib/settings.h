@@ -71,6 +71,10 @@ extern const struct vms_conf_key vms_settings_keys[];
 int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errmsg *e);
 void vms_settings_close(struct vms_settings *s);
 
+/* [cluster] catalog as it would stand in a file. */
+#define VMS_SETTINGS_CATALOG_MAX (VMS_CONF_ADDRS_MAX * VMS_CONF_ADDR_TEXT_MAX + 16)
+const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETTINGS_CATALOG_MAX]);
+
 /* The name by which a process is known: the given one, or the host's name up to its
  * first dot, or "localhost". out: 64 bytes. */
 void vms_settings_name(const char *name, char out[64]);

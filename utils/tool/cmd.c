@@ -217,13 +217,15 @@ static bool find(const struct cmd **at, char *path, size_t path_bytes, int argc,
 
 int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 {
-	const char *conf = NULL, *catalog = NULL;
+	const char *conf = NULL, *catalog = NULL, *via = NULL;
 	bool json = false;
 	const struct vms_opt opts[] = {
 		{'c', "conf", VMS_OPT_STRING, &conf, "FILE",
 		 "configuration (default $VMSTORE_CONF, " VMS_SETTINGS_PATH ")"},
 		{0, "catalog", VMS_OPT_STRING, &catalog, "ADDR",
 		 "the catalog's HOST:PORT, over the file's"},
+		{0, "via", VMS_OPT_STRING, &via, "ADDR",
+		 "ask the node at HOST:PORT, or the process at unix:PATH, for the catalog's address"},
 		{0, "json", VMS_OPT_FLAG, &json, NULL, "print JSON"},
 		VMS_OPT_END,
 	};
@@ -239,7 +241,7 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 	snprintf(path, sizeof(path), "%s", root->name);
 	if (!find(&leaf, path, sizeof(path), argc - first, argv + first, &used, &code))
 		return code;
-	if (tool_open(&t, root->name, conf, catalog, &e)) {
+	if (tool_open(&t, root->name, conf, catalog, &e) || (via && tool_via(&t, via, &e))) {
 		code = tool_fail(&t, "%s", e.text);
 	} else {
 		struct cmd_call c = {.t = &t,

@@ -26,7 +26,7 @@ static int run_status(struct cmd_call *c)
 	}
 	view_ask_nodes(t, &v);
 	view_health(&v, &h);
-	code = strcmp(view_health_word(&v, &h), "ok") ? TOOL_DEGRADED : TOOL_OK;
+	code = view_exit_code(&v, &h);
 	if (t->json) {
 		tool_print_json(view_json(&v));
 		view_free(&v);
@@ -54,5 +54,6 @@ static int run_status(struct cmd_call *c)
 const struct cmd cmd_status = {.name = "status",
 			       .args = "[--json]",
 			       .brief = "the cluster on one screen",
-			       .about = "The cluster on one screen. Exit code 3: degraded.",
+			       .about = "The cluster on one screen. Exit codes: 3 degraded, 4 some data\n"
+					"cannot be reached.",
 			       .run = run_status};

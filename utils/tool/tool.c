@@ -224,6 +224,24 @@ int tool_open(struct tool *t, const char *prog, const char *conf, const char *ca
 	return rc;
 }
 
+int tool_via(struct tool *t, const char *address, struct vms_errmsg *msg)
+{
+	json_t *answer = NULL;
+	const char *catalog;
+	int rc = tool_call(t, address, "identity", NULL, HELLO_MS_MAX, &answer, msg);
+
+	if (rc)
+		return rc;
+	catalog = json_string_value(json_object_get(answer, "catalog"));
+	if (!catalog || !*catalog)
+		rc = vms_fail(msg, VMS_E_UNSUPPORTED, "%s does not tell where the catalog is",
+			      address);
+	else
+		rc = vms_conf_set(vms_settings_keys, "cluster", "catalog", catalog, &t->set, msg);
+	json_decref(answer);
+	return rc;
+}
+
 void tool_close(struct tool *t)
 {
 	if (t->cc)

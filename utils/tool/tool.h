@@ -16,7 +16,13 @@
 
 struct tool_peer;
 
-enum tool_exit { TOOL_OK = 0, TOOL_FAILED = 1, TOOL_USAGE = 2, TOOL_DEGRADED = 3 };
+enum tool_exit {
+	TOOL_OK = 0,
+	TOOL_FAILED = 1,
+	TOOL_USAGE = 2,
+	TOOL_DEGRADED = 3,
+	TOOL_UNAVAILABLE = 4, /* some data cannot be reached */
+};
 
 struct tool {
 	const char *prog;
@@ -38,6 +44,8 @@ struct tool {
 int tool_open(struct tool *t, const char *prog, const char *conf, const char *catalog,
 	      struct vms_errmsg *msg);
 void tool_close(struct tool *t);
+/* Asks a storage node or a gateway where the catalog is; its answer counts from then on. */
+int tool_via(struct tool *t, const char *address, struct vms_errmsg *msg);
 
 /* "PROG: text" on stderr; returns TOOL_FAILED. */
 __attribute__((format(printf, 2, 3))) int tool_fail(struct tool *t, const char *fmt, ...);

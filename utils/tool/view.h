@@ -6,7 +6,7 @@
 #ifndef VMS_TOOL_VIEW_H
 #define VMS_TOOL_VIEW_H
 
-#include "cluster/ring.h"
+#include "cluster/catalog.h"
 #include "utils/tool/tool.h"
 
 struct view_node {
@@ -48,8 +48,9 @@ struct view_health {
 	uint32_t placed;   /* partitions with a configuration */
 	uint32_t complete; /* ... with all copies, on nodes that are up */
 	uint32_t missing_copies; /* fewer members than copies */
-	uint32_t degraded; /* a member is down: reads work, new writes wait */
-	uint32_t down;	   /* the primary is down */
+	uint32_t degraded; /* a member is down, until the others go on without it */
+	uint32_t down;	   /* all members are down: nothing of it can be reached */
+	uint32_t below_min; /* fewer members than writes need: these wait */
 	uint32_t serving;  /* as their primaries say: the view change is done */
 	uint32_t nodes_up;
 	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
@@ -58,13 +59,14 @@ struct view_health {
 void view_health(struct view *v, struct view_health *h);
 /* "ok", "degraded", "down", "empty" (no partition placed). */
 const char *view_health_word(const struct view *v, const struct view_health *h);
+/* TOOL_OK, _DEGRADED, _UNAVAILABLE */
+int view_exit_code(const struct view *v, const struct view_health *h);
+/* Of enum vms_node_state: "in", "leaving", … */
+const char *view_state_word(uint8_t state);
 /* One JSON object of everything. */
 json_t *view_json(struct view *v);
 /* Bytes of a node's containers, and these plus what is free; false if the node did
  * not tell. */
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);
-
-/* The table in force as the planner takes it; close it. */
-int view_table(const struct view *v, struct vms_ring_table *table);
 
 #endif

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* vmstore-ring status: ring, copies and what moves, on one screen. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "utils/lib/fmt.h"
+#include "utils/lib/size.h"
+#include "utils/tool/ring.h"
+#include "utils/tool/ring_cmds.h"
+
+#define SAMPLE_MS 1000u
+
+/* How fast it goes. */
+struct pace {
+	uint64_t bytes_s; /* 0: not known, or nothing moves */
+	uint64_t left_s;
+};
+
+/* Two looks with some time between them; r is the later one afterwards. */
+static void sample(struct tool *t, struct ring *r, struct pace *pace)
+{
+	uint64_t t0 = vms_clock_ms(), before = r->left_bytes, ms;
+	struct vms_errmsg e;
+	struct ring next;
+
+	memset(pace, 0, sizeof(*pace));
+	if (!r->left_bytes)
+		return;
+	while (vms_clock_ms() - t0 < SAMPLE_MS)
+		tool_wait(t, 50);
+	if (ring_load(t, &next, &e)) {
+		ring_free(&next);
+		return;
+	}
+	ring_free(r);
+	*r = next;
+	ring_ask(t, r);
+	ring_count(r);
+	ms = vms_clock_ms() - t0;
+	if (r->left_bytes >= before || !ms)
+		return;
+	pace->bytes_s = (before - r->left_bytes) * 1000 / ms;
+	pace->left_s = pace->bytes_s ? r->left_bytes / pace->bytes_s + 1 : 0;
+}
+
+static void print_partitions(const struct ring *r, const struct view_health *h)
+{
+	const struct view *v = &r->v;
+	uint32_t stopped = 0, shown = 0;
+
+	printf("partitions  %u: %u complete, %u serving", v->nparts, h->complete,
+	       h->serving);
+	if (h->missing_copies)
+		printf(", %u short of copies", h->missing_copies);
+	if (h->degraded)
+		printf(", %u with a member down", h->degraded);
+	if (h->down)
+		printf(", %u cannot be reached", h->down);
+	if (h->placed < v->nparts)
+		printf(", %u not placed", v->nparts - h->placed);
+	printf("\n");
+	if (h->below_min)
+		printf(
+		    "writes      wait in %u partitions that have fewer than %u copies\n",
+		    h->below_min, v->cluster.min_copies);
+	for (uint32_t p = 0; r->part && p < v->nparts; p++)
+		stopped += r->part[p].asked && !r->part[p].serving;
+	if (stopped)
+		printf("stopped     %u partitions:", stopped);
+	for (uint32_t p = 0; stopped && p < v->nparts && shown < 4; p++) {
+		if (!r->part[p].asked || r->part[p].serving)
+			continue;
+		printf("%s %u %s", shown++ ? "," : "", p, r->part[p].state);
+	}
+	if (stopped)
+		printf("%s\n", stopped > shown ? ", …" : "");
+}
+
+static void print_moving(const struct ring *r, const struct pace *pace)
+{
+	char left[VMS_SIZE_TEXT_MAX], rate[VMS_SIZE_TEXT_MAX], dur[VMS_SIZE_TEXT_MAX];
+
+	if (!ring_planned(r))
+		printf("planning    a change of the membership is being worked in\n");
+	if (!r->moving)
+		return;
+	printf("moving      %u copies in %u partitions, about %s to go", r->left_copies,
+	       r->moving, vms_size_human(r->left_bytes, left));
+	if (pace->bytes_s)
+		printf(", %s/s, %s left", vms_size_human(pace->bytes_s, rate),
+		       vms_duration_format(pace->left_s * 1000, dur));
+	if (r->v.cluster.move_bytes_s)
+		printf(" (at most %s/s for each node)",
+		       vms_size_human(r->v.cluster.move_bytes_s, rate));
+	printf("\n");
+}
+
+static void print_nodes(const struct ring *r)
+{
+	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
+	struct vms_table *tab =
+	    vms_table_open(">node|<name|<address|<zone|>weight|>copies|>wanted|>leads|<"
+			   "state|>used|>of|>full");
+
+	VMS_VEC_FOREACH(&r->v.nodes, n)
+	{
+		char id[16], weight[16], rep[16], pri[16], wanted[16], full[16] = "",
+								       state[200];
+		uint64_t u, s;
+		bool space = view_node_space(n, &u, &s);
+		uint32_t w = 0;
+		const char *cells[] = {id,
+				       n->n.name,
+				       n->n.address,
+				       n->n.zone,
+				       weight,
+				       rep,
+				       wanted,
+				       pri,
+				       state,
+				       space ? vms_size_human(u, used) : "",
+				       space ? vms_size_human(s, total) : "",
+				       full};
+
+		for (uint32_t p = 0; p < r->v.nparts; p++) {
+			const struct vms_part_conf *c = &r->v.part[p].conf;
+			uint32_t want[VMS_COPIES_MAX];
+
+			for (unsigned k = c->epoch ? vms_cat_part_want(c, want) : 0; k;
+			     k--)
+				w += want[k - 1] == n->n.id;
+		}
+		snprintf(id, sizeof(id), "%u", n->n.id);
+		snprintf(weight, sizeof(weight), "%u", n->n.weight);
+		snprintf(rep, sizeof(rep), "%u", n->replicas);
+		snprintf(wanted, sizeof(wanted), "%u", w);
+		snprintf(pri, sizeof(pri), "%u", n->primaries);
+		if (space && s)
+			snprintf(full, sizeof(full), "%u %%", (unsigned)(u * 100 / s));
+		if (n->n.state == VMS_NODE_IN)
+			snprintf(state, sizeof(state), "%s", n->up ? "up" : n->why);
+		else
+			snprintf(state, sizeof(state), "%s%s%s",
+				 view_state_word(n->n.state), n->up ? "" : ", ",
+				 n->up ? "" : n->why);
+		vms_table_cells(tab, 12, cells);
+	}
+	vms_table_print(tab, stdout);
+	vms_table_close(tab);
+}
+
+static void print_gateways(const struct view *v)
+{
+	struct vms_table *tab;
+
+	if (!v->gateways.n)
+		return;
+	printf("\n");
+	tab = vms_table_open(">gateway|<name|<portal|>starts");
+	VMS_VEC_FOREACH(&v->gateways, g)
+	{
+		char id[16], inc[24];
+		const char *cells[] = {id, g->name, g->portal, inc};
+
+		snprintf(id, sizeof(id), "%u", g->id);
+		snprintf(inc, sizeof(inc), "%" PRIu64, g->incarnation);
+		vms_table_cells(tab, 4, cells);
+	}
+	vms_table_print(tab, stdout);
+	vms_table_close(tab);
+}
+
+static void print_status(const struct ring *r, const struct view_health *h,
+			 const struct pace *pace)
+{
+	char uuid[37], used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
+	const struct view *v = &r->v;
+
+	tool_uuid_text(v->cluster.uuid, uuid);
+	printf("cluster     %s\nhealth      %s\n", uuid, view_health_word(v, h));
+	print_partitions(r, h);
+	printf("copies      %u (writes need %u)", v->cluster.copies,
+	       v->cluster.min_copies);
+	if (v->cluster.rebuild_after_s)
+		printf("; made anew when a node is away for %s",
+		       vms_duration_format(v->cluster.rebuild_after_s * 1000ull, used));
+	printf("\n");
+	if (h->total_bytes)
+		printf("space       %s of %s used\n", vms_size_human(h->used_bytes, used),
+		       vms_size_human(h->total_bytes, total));
+	printf("volumes     %zu\n", v->volumes.n);
+	if (h->loss_epochs)
+		printf("losses      unflushed writes may have been lost %" PRIu64
+		       " times\n",
+		       h->loss_epochs);
+	print_moving(r, pace);
+	printf("\n");
+	print_nodes(r);
+	print_gateways(v);
+}
+
+static json_t *to_json(struct ring *r, const struct pace *pace)
+{
+	json_t *o = view_json(&r->v);
+
+	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
+	json_object_set_new(
+	    o, "moving",
+	    json_pack("{sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
+		      "copies", (json_int_t)r->left_copies, "drops",
+		      (json_int_t)r->left_drops, "leads", (json_int_t)r->left_leads,
+		      "bytes_left", (json_int_t)r->left_bytes, "bytes_s",
+		      (json_int_t)pace->bytes_s, "seconds_left", (json_int_t)pace->left_s,
+		      "limit_bytes_s", (json_int_t)r->v.cluster.move_bytes_s));
+	return o;
+}
+
+static int run_status(struct cmd_call *c)
+{
+	struct tool *t = c->t;
+	const struct vms_opt opts[] = {
+	    {0, "json", VMS_OPT_FLAG, &t->json, NULL, "print JSON, with the whole table"},
+	    VMS_OPT_END,
+	};
+	struct vms_errmsg e = {""};
+	struct view_health h;
+	struct pace pace;
+	struct ring r;
+	int rc;
+
+	if (!cmd_parse(c, opts, &rc))
+		return rc;
+	rc = ring_load(t, &r, &e);
+	if (rc) {
+		ring_free(&r);
+		return tool_fail(t, "%s", e.text);
+	}
+	ring_ask(t, &r);
+	ring_count(&r);
+	sample(t, &r, &pace);
+	view_health(&r.v, &h);
+	if (t->json)
+		tool_print_json(to_json(&r, &pace));
+	else
+		print_status(&r, &h, &pace);
+	rc = view_exit_code(&r.v, &h);
+	ring_free(&r);
+	return rc;
+}
+
+const struct cmd ring_status = {
+    .name = "status",
+    .args = "[--json]",
+    .brief = "show ring, partitions, copies, health, space, what moves",
+    .about = "Shows ring, partitions, copies, health, space and what moves. Exit codes: "
+	     "0 ok,\n"
+	     "3 degraded, 4 some data cannot be reached.",
+    .run = run_status};

@@ -29,7 +29,7 @@ CFLAGS_ALL += -fsanitize=thread
 LDFLAGS_ALL += -fsanitize=thread
 endif
 
-LIBS = -llmdb -ljansson -linih -lcrypto -lisal -luring -lpthread -lm
+LIBS = -llmdb -ljansson -linih -lcurl -lcrypto -lisal -luring -lpthread -lm
 
 # Sources. Every *.c of a folder belongs to that folder's archive, except the
 # files with a main() (MAINS) and those that include tgt's headers (TGT_GLUE).

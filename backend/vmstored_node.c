@@ -629,8 +629,7 @@ static int open_all(struct run *r, struct vms_errmsg *msg)
 {
 	const struct vms_settings *s = r->p.set;
 	char addr[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX];
-	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_NODE,
-				       .timeout_ms = (uint32_t)s->cluster.catalog_timeout_ms};
+	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_NODE};
 	int rc;
 
 	if (strlen(r->address) > 63)
@@ -661,8 +660,7 @@ static int open_all(struct run *r, struct vms_errmsg *msg)
 	memcpy(cc.cluster_uuid, r->id.uuid, 16);
 	snprintf(cc.name, sizeof(cc.name), "%s", r->p.name);
 	snprintf(cc.listen, sizeof(cc.listen), "%.63s", r->address);
-	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
-		cc.address[cc.naddresses++] = vms_conf_addr_format(&s->cluster.catalog.a[i], addr[i]);
+	vms_cat_conn_conf_init(&cc, s, addr);
 	if (!cc.naddresses)
 		return vms_fail(msg, VMS_E_CONFIG, "[cluster] catalog names no address");
 	r->cc = vms_cat_conn_new(r->p.net, &cc, vms_clock_ms());

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/catalog_etcd.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
@@ -14,6 +15,8 @@
 struct vms_cat_conn {
 	struct vms_net *net;
 	struct vms_cat_client *client;
+	struct vms_cat_etcd *etcd; /* instead of client */
+	struct vms_etcd_thread *http;
 	struct vms_cat_conn_conf conf;
 	char *address[VMS_CAT_CONN_ADDRESSES_MAX];
 	unsigned next; /* address to try */
@@ -39,6 +42,97 @@ static void try_connect(struct vms_cat_conn *c)
 	c->conn = vms_net_connect(c->net, c->address[c->next % c->conf.naddresses]);
 }
 
+void vms_cat_conn_conf_init(struct vms_cat_conn_conf *c, const struct vms_settings *s,
+			    char text[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX])
+{
+	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
+		c->address[i] = vms_conf_addr_format(&s->cluster.catalog.a[i], text[i]);
+	c->naddresses = s->cluster.catalog.n;
+	c->timeout_ms = (uint32_t)s->cluster.catalog_timeout_ms;
+	c->etcd = s->cluster.catalog.scheme != 0;
+	c->prefix = s->cluster.catalog_prefix;
+	c->ca = s->cluster.catalog_ca;
+	c->cert = s->cluster.catalog_cert;
+	c->key = s->cluster.catalog_key;
+	c->user = s->cluster.catalog_user;
+}
+
+/* ---- etcd ---- */
+
+static void etcd_event(void *arg, const struct vms_etcd_event *ev)
+{
+	vms_cat_etcd_event(((struct vms_cat_conn *)arg)->etcd, ev, vms_clock_ms());
+}
+
+static void etcd_ready(void *arg)
+{
+	struct vms_cat_conn *c = arg;
+
+	vms_etcd_thread_events(c->http, etcd_event, c);
+}
+
+/* Without a file that it needs there is no client but a catalog that refuses. */
+static void no_start(void *ctx, const struct vms_etcd_call *call)
+{
+}
+
+static void no_cancel(void *ctx, uint64_t id)
+{
+}
+
+static void etcd_open(struct vms_cat_conn *c, const struct vms_cat_conn_conf *conf, uint64_t now_ms)
+{
+	struct vms_etcd_tls tls = {conf->ca, conf->cert, conf->key};
+	struct vms_etcd_sink sink = {NULL, no_start, no_cancel};
+	char name[80], *user = NULL, *password = NULL;
+	struct vms_errmsg msg = {""};
+	struct vms_cat_etcd_conf ec = {.naddresses = conf->naddresses,
+				       .prefix = conf->prefix,
+				       .timeout_ms = conf->timeout_ms ? conf->timeout_ms : 5000,
+				       .name = name,
+				       .lasting = conf->role != VMS_ROLE_TOOL,
+				       .seed = vms_clock_us()};
+	int rc = 0;
+
+	memcpy(ec.address, conf->address, sizeof(ec.address));
+	memcpy(ec.cluster_uuid, conf->cluster_uuid, 16);
+	snprintf(name, sizeof(name), "%s.%s",
+		 conf->role == VMS_ROLE_NODE ? "node" : conf->role == VMS_ROLE_GATEWAY ? "gw" : "tool",
+		 conf->name);
+	if (conf->user)
+		rc = vms_etcd_user_file(conf->user, &user, &password, &msg);
+	if (!rc)
+		rc = vms_etcd_thread_new(&c->http, conf->address, conf->naddresses, &tls, &msg);
+	if (rc) {
+		c->refused = true;
+		snprintf(c->why, sizeof(c->why), "%s", msg.text);
+		vms_error("%s", msg.text);
+	} else {
+		sink = vms_etcd_thread_sink(c->http);
+		vms_assert(!vms_net_watch_fd(c->net, vms_etcd_thread_fd(c->http), etcd_ready, c));
+	}
+	ec.user = user;
+	ec.password = password;
+	c->etcd = vms_cat_etcd_new(&ec, &sink, now_ms);
+	free(user);
+	free(password);
+}
+
+static void etcd_close(struct vms_cat_conn *c)
+{
+	if (c->http)
+		vms_net_watch_fd(c->net, vms_etcd_thread_fd(c->http), NULL, NULL);
+	vms_etcd_thread_free(c->http);
+	vms_cat_etcd_free(c->etcd);
+}
+
+struct vms_cat_etcd *vms_cat_conn_etcd(struct vms_cat_conn *c)
+{
+	return c->etcd;
+}
+
+/* ---- both ---- */
+
 struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_conn_conf *conf,
 				      uint64_t now_ms)
 {
@@ -52,6 +146,10 @@ struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_
 		c->address[i] = strdup(conf->address[i]);
 		vms_assert(c->address[i]);
 	}
+	if (conf->etcd) {
+		etcd_open(c, conf, now_ms);
+		return c;
+	}
 	c->client = vms_cat_client_new(&sink, conf->timeout_ms ? conf->timeout_ms : 5000);
 	vms_assert(c->client);
 	c->retry_ms = RETRY_MS_MIN;
@@ -64,7 +162,10 @@ void vms_cat_conn_free(struct vms_cat_conn *c)
 {
 	if (!c)
 		return;
-	vms_net_close(c->net, c->conn);
+	if (c->etcd)
+		etcd_close(c);
+	else
+		vms_net_close(c->net, c->conn);
 	vms_cat_client_free(c->client);
 	for (unsigned i = 0; i < c->conf.naddresses; i++)
 		free(c->address[i]);
@@ -73,7 +174,7 @@ void vms_cat_conn_free(struct vms_cat_conn *c)
 
 struct vms_catalog *vms_cat_conn_catalog(struct vms_cat_conn *c)
 {
-	return vms_cat_client_catalog(c->client);
+	return c->etcd ? vms_cat_etcd_catalog(c->etcd) : vms_cat_client_catalog(c->client);
 }
 
 bool vms_cat_conn_connected(struct vms_cat_conn *c, vms_net_conn conn)
@@ -172,6 +273,10 @@ bool vms_cat_conn_frame(struct vms_cat_conn *c, vms_net_conn conn, const struct 
 
 void vms_cat_conn_timer(struct vms_cat_conn *c, uint64_t now_ms)
 {
+	if (c->etcd) {
+		vms_cat_etcd_timer(c->etcd, now_ms);
+		return;
+	}
 	if (!c->conn && now_ms >= c->retry_at_ms)
 		try_connect(c);
 	vms_cat_client_timer(c->client, now_ms);
@@ -179,11 +284,13 @@ void vms_cat_conn_timer(struct vms_cat_conn *c, uint64_t now_ms)
 
 bool vms_cat_conn_is_up(const struct vms_cat_conn *c)
 {
-	return c->up;
+	return c->etcd ? vms_cat_etcd_is_up(c->etcd) : c->up;
 }
 
 const char *vms_cat_conn_why(const struct vms_cat_conn *c, bool *refused)
 {
+	if (c->etcd && !c->refused)
+		return vms_cat_etcd_why(c->etcd, refused);
 	if (refused)
 		*refused = c->refused;
 	return c->why;
@@ -191,6 +298,8 @@ const char *vms_cat_conn_why(const struct vms_cat_conn *c, bool *refused)
 
 bool vms_cat_conn_uuid(const struct vms_cat_conn *c, uint8_t uuid[16])
 {
+	if (c->etcd)
+		return vms_cat_etcd_uuid(c->etcd, uuid);
 	memcpy(uuid, c->uuid, 16);
 	return memcmp(c->uuid, no_uuid, 16) != 0;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A process's connection to the catalog: binds a vms_cat_client to a vms_net.
- * Connects, says HELLO, reconnects (250 ms, doubling to 4 s, the next address of
- * the list each time). Used by vmstored, the gateway and the tools.
+ * A process's connection to the catalog, whichever it is: used by vmstored, the
+ * gateway and the tools. Embedded: binds a vms_cat_client to a vms_net; connects, says
+ * HELLO, reconnects (250 ms, doubling to 4 s, the next address of the list each time).
+ * etcd: binds a vms_cat_etcd to its HTTP thread, whose answers wake the vms_net.
  *
  * The owner of the vms_net hands on its handler's calls; each returns true when
  * it was about this connection. Owner: the net's thread.
@@ -12,6 +13,7 @@
 
 #include "cluster/cat_client.h"
 #include "cluster/net.h"
+#include "utils/lib/settings.h"
 
 #define VMS_CAT_CONN_ADDRESSES_MAX 16
 
@@ -24,10 +26,17 @@ struct vms_cat_conn_conf {
 	char name[64];	     /* unique among the processes of that role: a second
 				connection with it ends the first (cat_server.c) */
 	char listen[64];     /* told in HELLO; may be empty */
+	/* etcd, see vmstore.conf(5); strings are copied */
+	bool etcd;
+	const char *prefix, *ca, *cert, *key, *user;
 	/* Cluster this process belongs to; all zero: any. A catalog of another
 	 * cluster is refused. */
 	uint8_t cluster_uuid[16];
 };
+/* What [cluster] says of the catalog; text: room for the addresses, like the settings
+ * in use until vms_cat_conn_new(). */
+void vms_cat_conn_conf_init(struct vms_cat_conn_conf *c, const struct vms_settings *s,
+			    char text[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX]);
 struct vms_cat_conn;
 struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_conn_conf *conf,
 				      uint64_t now_ms);
@@ -48,5 +57,7 @@ bool vms_cat_conn_is_up(const struct vms_cat_conn *c);
 const char *vms_cat_conn_why(const struct vms_cat_conn *c, bool *refused);
 /* Cluster uuid the catalog told; false while unknown. */
 bool vms_cat_conn_uuid(const struct vms_cat_conn *c, uint8_t uuid[16]);
+/* NULL: the catalog is the embedded one. */
+struct vms_cat_etcd *vms_cat_conn_etcd(struct vms_cat_conn *c);
 
 #endif

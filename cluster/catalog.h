@@ -2,8 +2,8 @@
 /*
  * The catalog: small strongly consistent metadata behind ten calls. Never
  * anything per chunk or per write. Engines: embedded (catalog_lmdb.c behind
- * cat_server.c, reached through cat_client.c over the node protocol) and, later,
- * etcd. Sans-I/O: requests are queued, answers come by callback from the
+ * cat_server.c, reached through cat_client.c over the node protocol) and etcd
+ * (catalog_etcd.c). Sans-I/O: requests are queued, answers come by callback from the
  * owner's loop, never from inside the requesting call.
  *
  * Semantics: linearizable gets and ranges; one 64-bit revision for all keys,
@@ -25,7 +25,7 @@
 
 #define VMS_CAT_KEY_BYTES_MAX 256u
 #define VMS_CAT_VAL_BYTES_MAX 65536u
-#define VMS_CAT_TXN_OPS_MAX   128u
+#define VMS_CAT_TXN_OPS_MAX   120u /* etcd takes 128; the engine adds its own */
 
 struct vms_cat_kv {
 	const char *key;     /* NUL-terminated */

@@ -495,11 +495,10 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 {
 	struct vms_gwp *p = calloc(1, sizeof(*p));
 	struct vms_net_handler h = {p, on_accepted, on_connected, on_closed, on_frame};
-	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_GATEWAY,
-				       .timeout_ms = (uint32_t)s->cluster.catalog_timeout_ms};
+	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_GATEWAY};
 	struct vms_gw_update up = {p, up_send, up_connect, up_disconnect, up_complete, up_drop,
 				   up_vol_opened, up_vol_changed, up_deadline, up_fatal, up_log};
-	char addr[VMS_CAT_CONN_ADDRESSES_MAX][80], local[300];
+	char addr[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX], local[300];
 	struct vms_gw_conf gc = {.timing = vms_timing_default(1.0)};
 	uint64_t now = vms_clock_ms();
 	int rc;
@@ -536,13 +535,7 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	vms_assert(p->timer_fd >= 0);
 
-	for (unsigned i = 0; i < s->cluster.catalog.n; i++) {
-		const struct vms_conf_addr *a = &s->cluster.catalog.a[i];
-
-		snprintf(addr[i], sizeof(addr[i]), strchr(a->host, ':') ? "[%s]:%u" : "%s:%u",
-			 a->host, a->port);
-		cc.address[cc.naddresses++] = addr[i];
-	}
+	vms_cat_conn_conf_init(&cc, s, addr);
 	snprintf(cc.name, sizeof(cc.name), "%s", p->name);
 	p->cat = vms_cat_conn_new(p->net, &cc, now);
 	p->cat_deadline_ms = now + CAT_TIMER_MS;

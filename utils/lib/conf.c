@@ -132,18 +132,30 @@ static int parse_enum(const struct vms_conf_key *k, const char *v, int *out,
 	return vms_fail(e, VMS_E_CONFIG, "'%.60s' is not one of: %s", v, words);
 }
 
-static int parse_addrs(const char *v, struct vms_conf_addrs *out, struct vms_errmsg *e)
+static int parse_addrs(const struct vms_conf_key *k, const char *v, struct vms_conf_addrs *out,
+		       struct vms_errmsg *e)
 {
 	struct vms_conf_addrs list = {0};
 	char word[128];
 
+	for (int i = 0; k->choices && k->choices[i]; i++) {
+		size_t n = strlen(k->choices[i]);
+
+		/* "etcd:7600" is a host of that name, "etcd:host:7600" is not */
+		if (!strncmp(v, k->choices[i], n) && v[n] == ':' &&
+		    (strcspn(v + n + 1, ":") < strcspn(v + n + 1, " \t,") || v[n + 1] == '[')) {
+			list.scheme = i + 1;
+			v += n + 1;
+			break;
+		}
+	}
 	for (;;) {
 		size_t n;
 
-		v += strspn(v, " \t");
+		v += strspn(v, " \t,");
 		if (!*v)
 			break;
-		n = strcspn(v, " \t");
+		n = strcspn(v, " \t,");
 		if (n >= sizeof(word))
 			return vms_fail(e, VMS_E_CONFIG, "address longer than %zu characters",
 					   sizeof(word) - 1);
@@ -237,7 +249,7 @@ static int set_value(const struct vms_conf_key *k, const char *v, void *conf,
 		return 0;
 	}
 	case VMS_CONF_ADDR_LIST:
-		return parse_addrs(v, f, e);
+		return parse_addrs(k, v, f, e);
 	}
 	vms_assert(!"unknown configuration type");
 	return -1;
@@ -566,7 +578,8 @@ static const char *type_text(const struct vms_conf_key *k)
 	case VMS_CONF_ADDR:
 		return "HOST:PORT";
 	case VMS_CONF_ADDR_LIST:
-		return "HOST:PORT list, separated by blanks";
+		return k->choices ? "HOST:PORT list, or etcd:HOST:PORT,HOST:PORT"
+				  : "HOST:PORT list, separated by blanks";
 	}
 	return "";
 }

@@ -36,7 +36,8 @@ enum vms_conf_type {
 	VMS_CONF_BOOL,	    /* bool; yes/no, on/off, true/false, 1/0 */
 	VMS_CONF_ENUM,	    /* int, index into choices */
 	VMS_CONF_ADDR,	    /* struct vms_conf_addr; HOST:PORT */
-	VMS_CONF_ADDR_LIST, /* struct vms_conf_addrs; HOST:PORT separated by blanks */
+	VMS_CONF_ADDR_LIST, /* struct vms_conf_addrs; HOST:PORT separated by blanks or
+			       commas, behind one of `choices` and a colon if it has any */
 };
 
 struct vms_conf_addr {
@@ -46,6 +47,7 @@ struct vms_conf_addr {
 
 #define VMS_CONF_ADDRS_MAX 16
 struct vms_conf_addrs {
+	int scheme; /* index into the key's choices + 1; 0: none was given */
 	unsigned n;
 	struct vms_conf_addr a[VMS_CONF_ADDRS_MAX];
 };

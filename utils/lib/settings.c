@@ -13,6 +13,7 @@
 #define TIB    (UINT64_C(1) << 40)
 
 static const char *const log_levels[] = {"error", "warning", "info", "debug", NULL};
+static const char *const catalogs[] = {"etcd", NULL};
 static const char *const io_engines[] = {"auto", "io_uring", "threads", NULL};
 
 const struct vms_conf_key vms_settings_keys[] = {
@@ -21,7 +22,38 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .type = VMS_CONF_ADDR_LIST,
 	 .offset = OFF(cluster.catalog),
 	 .def = "127.0.0.1:7600",
-	 .help = "Where the catalog answers. All programs of a cluster need the same."},
+	 .choices = catalogs,
+	 .help = "Where the catalog answers: HOST:PORT of the embedded one, or the members of\n"
+		 "an etcd as etcd:HOST:PORT,HOST:PORT,HOST:PORT. All programs of a cluster need\n"
+		 "the same."},
+	{.section = "cluster",
+	 .key = "catalog_prefix",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.catalog_prefix),
+	 .def = "/vmstore/",
+	 .help = "etcd: what all keys of this cluster begin with."},
+	{.section = "cluster",
+	 .key = "catalog_ca",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.catalog_ca),
+	 .help = "etcd: file of the authority that signed its certificates (PEM), or \"system\"\n"
+		 "for those this machine trusts. Set: TLS; unset: none."},
+	{.section = "cluster",
+	 .key = "catalog_cert",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.catalog_cert),
+	 .help = "etcd: file of our own certificate, if etcd asks for one."},
+	{.section = "cluster",
+	 .key = "catalog_key",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.catalog_key),
+	 .help = "etcd: file of its key. Must not be readable by all."},
+	{.section = "cluster",
+	 .key = "catalog_user",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.catalog_user),
+	 .help = "etcd: file with NAME:PASSWORD in its first line, if etcd wants users. Must not\n"
+		 "be readable by all."},
 	{.section = "cluster",
 	 .key = "catalog_timeout",
 	 .type = VMS_CONF_DURATION,
@@ -308,6 +340,11 @@ int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errms
 		r = check_name("node", s->node.name, path, e);
 	if (!r)
 		r = check_name("gateway", s->gateway.name, path, e);
+	if (!r && (s->cluster.catalog_prefix[0] != '/' || strlen(s->cluster.catalog_prefix) > 100 ||
+		   s->cluster.catalog_prefix[strlen(s->cluster.catalog_prefix) - 1] != '/'))
+		r = vms_fail(e, VMS_E_CONFIG,
+			     "%.100s: catalog_prefix '%.100s' must begin and end with '/'",
+			     path ? path : "default", s->cluster.catalog_prefix);
 	if (r)
 		return r;
 	if (!s->node.address.host[0])

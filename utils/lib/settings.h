@@ -21,6 +21,8 @@ enum vms_io_engine { VMS_IO_AUTO, VMS_IO_URING, VMS_IO_THREADS };
 struct vms_settings {
 	struct { /* [cluster]: what all programs need */
 		struct vms_conf_addrs catalog;
+		char *catalog_prefix;		   /* etcd */
+		char *catalog_ca, *catalog_cert, *catalog_key, *catalog_user; /* files or NULL */
 		uint64_t catalog_timeout_ms;
 		char *run_dir;
 		int log_level; /* enum vms_log_level */

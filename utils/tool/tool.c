@@ -299,14 +299,11 @@ static void on_reply(void *arg, const struct vms_cat_reply *r)
 static struct vms_catalog *catalog(struct tool *t)
 {
 	char addr[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX];
-	struct vms_cat_conn_conf c = {.role = VMS_ROLE_TOOL,
-				      .timeout_ms = (uint32_t)t->set.cluster.catalog_timeout_ms};
+	struct vms_cat_conn_conf c = {.role = VMS_ROLE_TOOL};
 
 	if (t->cc)
 		return vms_cat_conn_catalog(t->cc);
-	for (unsigned i = 0; i < t->set.cluster.catalog.n; i++)
-		c.address[c.naddresses++] =
-			vms_conf_addr_format(&t->set.cluster.catalog.a[i], addr[i]);
+	vms_cat_conn_conf_init(&c, &t->set, addr);
 	snprintf(c.name, sizeof(c.name), "%.40s.%d", t->prog, (int)getpid());
 	t->cc = vms_cat_conn_new(t->net, &c, vms_clock_ms());
 	return vms_cat_conn_catalog(t->cc);
@@ -332,9 +329,11 @@ static int wait_for(struct tool *t, struct waiting *w, const char *what, struct 
 		return vms_fail(msg, w->status, "%s: no answer from the catalog%s%s", what,
 				why[0] ? ": " : "", why);
 	}
-	if (w->status && w->status != VMS_E_CONFLICT)
+	if (w->status && w->status != VMS_E_CONFLICT) {
+		why = vms_cat_conn_why(t->cc, NULL);
 		return vms_fail(msg, w->status, "%s: the catalog says: %s", what,
-				vms_err_text(w->status));
+				why[0] ? why : vms_err_text(w->status));
+	}
 	if (w->status)
 		return vms_fail(msg, w->status, "%s: somebody else changed it at the same time", what);
 	return 0;

@@ -1,0 +1,703 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The catalog on etcd, with its HTTP thread over real sockets, against an etcd of the
+ * test's own that has every defect on demand (fake_etcd.h). With VMS_ETCD=HOST:PORT,…
+ * the cases that every catalog has run against that etcd instead (tests/it/etcd.sh);
+ * VMS_ETCD_CA, _CERT, _KEY: its TLS. */
+#include "cluster/catalog_etcd.h"
+#include "cluster/net.h"
+#include "tests/unit/cat_suite.h"
+#include "tests/unit/fake_etcd.h"
+#include "utils/lib/log.h"
+
+#include <sys/stat.h>
+
+#define PREFIX "/vmstore-test/"
+
+static struct {
+	struct fake_etcd f;
+	const char *real; /* addresses of a real one */
+	struct vms_etcd_thread *http;
+	struct vms_cat_etcd *e;
+	char prefix[64];
+	unsigned runs;
+} w;
+
+static void on_event(void *arg, const struct vms_etcd_event *ev)
+{
+	vms_cat_etcd_event(w.e, ev, vms_clock_ms());
+}
+
+static void turn(void)
+{
+	if (w.real) {
+		struct pollfd p = {vms_etcd_thread_fd(w.http), POLLIN, 0};
+
+		poll(&p, 1, 10);
+	} else {
+		fake_etcd_turn(&w.f, vms_etcd_thread_fd(w.http), 10);
+	}
+	vms_etcd_thread_events(w.http, on_event, NULL);
+	vms_cat_etcd_timer(w.e, vms_clock_ms());
+}
+
+static void turns(uint32_t ms)
+{
+	for (uint64_t t0 = vms_clock_ms(); vms_clock_ms() - t0 < ms;)
+		turn();
+}
+
+static void suite_wait(struct heard *h, unsigned calls)
+{
+	for (uint64_t t0 = vms_clock_ms(); h->calls < calls && vms_clock_ms() - t0 < 8000;)
+		turn();
+}
+
+struct as {
+	const char *name, *user, *password;
+	bool lasting;
+	uint32_t timeout_ms;
+};
+
+static void client_open(const struct as *as)
+{
+	struct vms_etcd_tls tls = {getenv("VMS_ETCD_CA"), getenv("VMS_ETCD_CERT"),
+				   getenv("VMS_ETCD_KEY")};
+	struct vms_cat_etcd_conf c = {.prefix = w.prefix,
+				      .name = as->name ? as->name : "tool.test",
+				      .user = as->user,
+				      .password = as->password,
+				      .lasting = as->lasting,
+				      .try_ms = 600,
+				      .poll_ms = 400,
+				      .timeout_ms = as->timeout_ms ? as->timeout_ms : 5000,
+				      .seed = vms_clock_us()};
+	static char text[FAKE_MEMBERS][64], list[512];
+	struct vms_etcd_sink sink;
+	struct vms_errmsg msg = {""};
+
+	if (w.real) {
+		snprintf(list, sizeof(list), "%s", w.real);
+		for (char *a = strtok(list, ","); a; a = strtok(NULL, ","))
+			c.address[c.naddresses++] = a;
+	} else {
+		for (unsigned i = 0; i < FAKE_MEMBERS; i++) {
+			snprintf(text[i], sizeof(text[i]), "127.0.0.1:%u", w.f.port[i]);
+			c.address[c.naddresses++] = text[i];
+		}
+	}
+	CU_ASSERT_EQUAL_FATAL(vms_etcd_thread_new(&w.http, c.address, c.naddresses, &tls, &msg), 0);
+	sink = vms_etcd_thread_sink(w.http);
+	w.e = vms_cat_etcd_new(&c, &sink, vms_clock_ms());
+	suite_cat = vms_cat_etcd_catalog(w.e);
+}
+
+static void client_close(void)
+{
+	vms_etcd_thread_free(w.http);
+	vms_cat_etcd_free(w.e);
+}
+
+static void begin_as(const struct as *as)
+{
+	snprintf(w.prefix, sizeof(w.prefix), PREFIX "%llx-%u/", (unsigned long long)vms_clock_us(),
+		 ++w.runs);
+	if (!w.real)
+		fake_etcd_open(&w.f);
+	client_open(as);
+}
+
+static void suite_begin(void)
+{
+	begin_as(&(struct as){0});
+}
+
+static void suite_end(void)
+{
+	client_close();
+	if (!w.real)
+		fake_etcd_close(&w.f);
+}
+
+/* Somebody else's change. */
+static uint64_t other(const char *key, const char *val)
+{
+	char full[128], rev[128];
+	struct vms_cat_op op[2] = {{full, val, 0}, {rev, "other", 0}};
+
+	snprintf(full, sizeof(full), "%s%s", w.prefix, key);
+	snprintf(rev, sizeof(rev), "%s~rev", w.prefix);
+	fake_apply(&w.f, op, 2);
+	return fake_rev(&w.f);
+}
+
+static void all_members(enum fake_how how)
+{
+	for (unsigned i = 0; i < FAKE_MEMBERS; i++)
+		w.f.how[i] = how;
+}
+
+static const struct vms_cat_etcd_counters *counters(void)
+{
+	return vms_cat_etcd_counters(w.e);
+}
+
+/* The member that is asked now: the one whose count goes up. */
+static unsigned asked_now(void)
+{
+	unsigned before[FAKE_MEMBERS];
+
+	memcpy(before, w.f.requests, sizeof(before));
+	get("x");
+	for (unsigned i = 0; i < FAKE_MEMBERS; i++)
+		if (w.f.requests[i] > before[i])
+			return i;
+	return 0;
+}
+
+/* ---- members ---- */
+
+static void a_dead_member_costs_nothing_much(void)
+{
+	uint64_t t0;
+	unsigned m;
+
+	suite_begin();
+	put_key("a", "1");
+	m = asked_now();
+	w.f.how[m] = FAKE_CLOSED;
+	fake_cut(&w.f, m);
+	t0 = vms_clock_ms();
+	CU_ASSERT_EQUAL(put_key("a", "2").status, 0);
+	CU_ASSERT(is_there("a"));
+	CU_ASSERT(vms_clock_ms() - t0 < 1000);
+	CU_ASSERT(asked_now() != m);
+	CU_ASSERT(vms_cat_etcd_is_up(w.e));
+	suite_end();
+}
+
+static void a_stuck_member_costs_one_try(void)
+{
+	struct heard h;
+	uint64_t t0;
+
+	suite_begin();
+	put_key("a", "1");
+	w.f.how[asked_now()] = FAKE_SILENT;
+	t0 = vms_clock_ms();
+	h = put_key("a", "2");
+	/* sent and not answered: the fence tells that it was not carried out */
+	CU_ASSERT_EQUAL(h.status, 0);
+	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "2");
+	CU_ASSERT(vms_clock_ms() - t0 < 600 + 1000);
+	CU_ASSERT_EQUAL(counters()->fences, 1);
+	suite_end();
+}
+
+static void without_any_member_requests_end(void)
+{
+	struct heard h = {0};
+	bool refused;
+
+	begin_as(&(struct as){.timeout_ms = 700});
+	put_key("a", "1");
+	all_members(FAKE_CLOSED);
+	for (unsigned i = 0; i < FAKE_MEMBERS; i++)
+		fake_cut(&w.f, i);
+	CU_ASSERT_EQUAL(get("a").status, VMS_E_TIMEOUT);
+	suite_cat->ops->watch(suite_cat, "", 1, hear, &h);
+	turns(300);
+	CU_ASSERT_EQUAL(h.calls, 0);
+	all_members(FAKE_WELL);
+	suite_wait(&h, 1);
+	CU_ASSERT_STRING_EQUAL(h.log, "a=1;");
+	CU_ASSERT(vms_cat_etcd_is_up(w.e));
+	CU_ASSERT_STRING_EQUAL(vms_cat_etcd_why(w.e, &refused), "");
+	CU_ASSERT(!refused);
+	suite_end();
+}
+
+static void answers_may_come_in_pieces_or_be_rubbish(void)
+{
+	suite_begin();
+	put_key("a", "1");
+	all_members(FAKE_PIECES);
+	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "1");
+	all_members(FAKE_WELL);
+	w.f.how[asked_now()] = FAKE_GARBAGE;
+	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "1");
+	suite_end();
+}
+
+static void another_etcd_cluster_is_not_believed(void)
+{
+	begin_as(&(struct as){.timeout_ms = 600});
+	put_key("a", "1");
+	w.f.cluster_id++;
+	CU_ASSERT_EQUAL(get("a").status, VMS_E_TIMEOUT);
+	w.f.cluster_id--;
+	CU_ASSERT_EQUAL(get("a").status, 0);
+	suite_end();
+}
+
+/* ---- stale answers ---- */
+
+static void an_old_answer_is_asked_again_elsewhere(void)
+{
+	unsigned m;
+
+	suite_begin();
+	put_key("a", "1");
+	put_key("b", "1");
+	m = asked_now();
+	w.f.behind = 1;
+	w.f.how[m] = FAKE_STALE;
+	CU_ASSERT(is_there("b"));
+	CU_ASSERT(counters()->stale == 1 && asked_now() != m);
+	/* what a watch has shown counts too */
+	w.f.how[m] = FAKE_WELL;
+	suite_end();
+}
+
+static void a_watch_event_makes_older_answers_stale(void)
+{
+	struct heard ev = {0};
+
+	suite_begin();
+	suite_cat->ops->watch(suite_cat, "", put_key("a", "1").revision, hear, &ev);
+	turns(100);
+	other("a", "2");
+	suite_wait(&ev, 1);
+	w.f.behind = 1;
+	w.f.how[asked_now()] = FAKE_STALE;
+	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "2");
+	CU_ASSERT(counters()->stale >= 1);
+	suite_end();
+}
+
+/* ---- unknown outcomes ---- */
+
+static void lost_before_it_was_done_is_sent_again(void)
+{
+	struct vms_cat_cmp cmp = {"a", 0};
+	struct vms_cat_op op = {"a", "1", 0};
+	unsigned m;
+
+	suite_begin();
+	put_key("x", "1");
+	m = asked_now();
+	w.f.how[m] = FAKE_LOST;
+	CU_ASSERT_EQUAL(txn(&cmp, 1, &op, 1).status, 0);
+	CU_ASSERT(counters()->fences == 1 && counters()->unknown == 0);
+	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "1");
+	suite_end();
+}
+
+static void done_but_not_answered_is_known_as_done(void)
+{
+	struct vms_cat_cmp cmp = {"a", 0};
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard h;
+
+	suite_begin();
+	put_key("x", "1");
+	w.f.how[asked_now()] = FAKE_APPLIED;
+	h = txn(&cmp, 1, &op, 1);
+	CU_ASSERT_EQUAL(h.status, 0);
+	CU_ASSERT_EQUAL(get("a").kv[0].mod, h.revision);
+	CU_ASSERT_EQUAL(counters()->fences, 1);
+	suite_end();
+}
+
+static void done_later_is_never_done(void)
+{
+	struct vms_cat_cmp cmp = {"a", 0};
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard h;
+
+	suite_begin();
+	put_key("x", "1");
+	w.f.how[asked_now()] = FAKE_LATE;
+	CU_ASSERT_EQUAL(txn(&cmp, 1, &op, 1).status, 0); /* its second sending */
+	put_key("a", NULL);
+	fake_etcd_late(&w.f); /* a is absent again: only the fence holds it back */
+	CU_ASSERT(!is_there("a"));
+	/* and what was sent before the fence moved elsewhere goes on */
+	h = put_key("a", "2");
+	CU_ASSERT_EQUAL(h.status, 0);
+	suite_end();
+}
+
+static void what_cannot_be_told_is_unknown_but_final(void)
+{
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard h = {0};
+	unsigned m;
+
+	suite_begin();
+	put_key("x", "1");
+	m = asked_now();
+	w.f.how[m] = FAKE_SILENT;
+	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &h);
+	turns(300);
+	other("y", "1"); /* ours, or not? */
+	suite_wait(&h, 1);
+	CU_ASSERT_EQUAL(h.status, VMS_E_TIMEOUT);
+	CU_ASSERT(counters()->unknown == 1 && !is_there("a"));
+	suite_end();
+}
+
+static void nothing_is_read_before_an_unknown_outcome_is_final(void)
+{
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard t = {0}, g = {0};
+
+	begin_as(&(struct as){.timeout_ms = 800});
+	put_key("x", "1");
+	all_members(FAKE_LATE);
+	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &t);
+	suite_wait(&t, 1);
+	CU_ASSERT_EQUAL(t.status, VMS_E_TIMEOUT);
+	suite_cat->ops->get(suite_cat, "a", hear, &g);
+	turns(300);
+	CU_ASSERT_EQUAL(g.calls, 0); /* reads would work, the fence does not */
+	all_members(FAKE_WELL);
+	suite_wait(&g, 1);
+	CU_ASSERT(g.status == 0 && g.nkv == 0);
+	fake_etcd_late(&w.f);
+	CU_ASSERT(!is_there("a"));
+	CU_ASSERT_EQUAL(put_key("a", "2").status, 0);
+	suite_end();
+}
+
+static void a_restart_settles_what_was_sent_before_it(void)
+{
+	struct as node = {.name = "node.n1", .lasting = true};
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard t = {0};
+	char cluster[128];
+
+	snprintf(w.prefix, sizeof(w.prefix), PREFIX "restart/");
+	fake_etcd_open(&w.f);
+	snprintf(cluster, sizeof(cluster), "%scluster", w.prefix);
+	client_open(&node);
+	turns(300);
+	CU_ASSERT(!vms_cat_etcd_is_up(w.e)); /* there is no cluster */
+	CU_ASSERT_PTR_NOT_NULL(strstr(vms_cat_etcd_why(w.e, NULL), "no cluster"));
+	fake_put(&w.f, cluster, "{}");
+	put_key("x", "1");
+	all_members(FAKE_LATE);
+	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &t);
+	turns(100);
+	client_close();
+	all_members(FAKE_WELL);
+	client_open(&node);
+	CU_ASSERT(!is_there("a"));
+	fake_etcd_late(&w.f);
+	CU_ASSERT(!is_there("a"));
+	client_close();
+	fake_etcd_close(&w.f);
+}
+
+static void errors_in_words_are_told_apart(void)
+{
+	bool refused;
+
+	begin_as(&(struct as){.timeout_ms = 1000});
+	put_key("a", "1");
+	all_members(FAKE_ERROR);
+	strcpy(w.f.error, "etcdserver: mvcc: database space exceeded");
+	CU_ASSERT_EQUAL(put_key("a", "2").status, VMS_E_NOSPC);
+	CU_ASSERT_PTR_NOT_NULL(strstr(vms_cat_etcd_why(w.e, &refused), "NOSPACE"));
+	strcpy(w.f.error, "etcdserver: request is too large");
+	CU_ASSERT_EQUAL(put_key("a", "2").status, VMS_E_FULL);
+	strcpy(w.f.error, "etcdserver: permission denied");
+	CU_ASSERT_EQUAL(put_key("a", "2").status, VMS_E_PERM);
+	/* anything else may have been carried out */
+	strcpy(w.f.error, "etcdserver: leader changed");
+	for (unsigned i = 0; i < FAKE_MEMBERS; i++)
+		w.f.how_often[i] = 1;
+	CU_ASSERT_EQUAL(put_key("a", "3").status, 0);
+	CU_ASSERT_STRING_EQUAL(vms_cat_etcd_why(w.e, NULL), "");
+	suite_end();
+}
+
+/* ---- watches ---- */
+
+static void watch_abc(struct heard *h)
+{
+	suite_cat->ops->watch(suite_cat, "v/", put_key("v/0", "0").revision, hear, h);
+	turns(100);
+}
+
+static void repeated_events_are_dropped(void)
+{
+	struct heard h = {0};
+
+	suite_begin();
+	w.f.twice = true;
+	watch_abc(&h);
+	other("v/a", "1");
+	other("v/b", "2");
+	suite_wait(&h, 2);
+	turns(50);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;v/b=2;");
+	CU_ASSERT(counters()->duplicates >= 2 && counters()->gone == 0);
+	/* the stream begins again far back */
+	for (unsigned i = 0; i < FAKE_CONNS; i++)
+		w.f.conn[i].from = 2;
+	other("v/c", "3");
+	suite_wait(&h, 3);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;v/b=2;v/c=3;");
+	CU_ASSERT_EQUAL(counters()->gone, 0);
+	suite_end();
+}
+
+static void half_a_line_is_no_event(void)
+{
+	struct heard h = {0};
+
+	suite_begin();
+	w.f.half = true;
+	watch_abc(&h);
+	other("v/a", "1");
+	suite_wait(&h, 1);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;");
+	CU_ASSERT_EQUAL(counters()->watch_starts, 1);
+	suite_end();
+}
+
+static void a_cut_stream_goes_on_behind_the_last_event(void)
+{
+	struct heard h = {0};
+
+	suite_begin();
+	watch_abc(&h);
+	other("v/a", "1");
+	suite_wait(&h, 1);
+	for (unsigned i = 0; i < FAKE_MEMBERS; i++)
+		fake_cut(&w.f, i);
+	other("v/b", "2");
+	suite_wait(&h, 2);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;v/b=2;");
+	suite_end();
+}
+
+static void a_silent_stream_is_found_out(void)
+{
+	struct heard h = {0};
+	uint64_t t0;
+
+	suite_begin();
+	watch_abc(&h);
+	w.f.mute = true; /* this stream says nothing more */
+	other("v/a", "1");
+	t0 = vms_clock_ms();
+	while (!counters()->silent && vms_clock_ms() - t0 < 6000)
+		turn();
+	w.f.mute = false;
+	for (unsigned i = 0; i < FAKE_CONNS; i++)
+		if (w.f.conn[i].stream && w.f.conn[i].from < UINT64_MAX && !h.calls)
+			w.f.conn[i].from = UINT64_MAX;
+	suite_wait(&h, 1);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;");
+	CU_ASSERT(vms_clock_ms() - t0 < 5000);
+	suite_end();
+}
+
+static void a_left_out_event_is_fetched(void)
+{
+	struct heard h = {0};
+
+	suite_begin();
+	watch_abc(&h);
+	w.f.skip = other("v/a", "1");
+	turns(100);
+	CU_ASSERT_EQUAL(h.calls, 0);
+	while (!counters()->silent)
+		turn();
+	w.f.skip = 0;
+	suite_wait(&h, 1);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;");
+	suite_end();
+}
+
+static void an_event_told_behind_a_later_one_ends_the_watch(void)
+{
+	struct heard h = {0};
+	uint64_t a;
+
+	suite_begin();
+	watch_abc(&h);
+	a = w.f.skip = other("v/a", "1");
+	other("v/b", "2");
+	suite_wait(&h, 1);
+	CU_ASSERT_STRING_EQUAL(h.log, "v/b=2;");
+	w.f.skip = 0;
+	for (unsigned i = 0; i < FAKE_CONNS; i++)
+		if (w.f.conn[i].stream)
+			w.f.conn[i].from = a;
+	suite_wait(&h, 2);
+	CU_ASSERT(h.calls == 2 && h.status == VMS_E_GONE);
+	suite_end();
+}
+
+static void events_that_never_come_end_the_watch(void)
+{
+	struct heard h = {0};
+	uint64_t t0 = vms_clock_ms();
+
+	suite_begin();
+	watch_abc(&h);
+	w.f.mute = true; /* every stream, for ever */
+	other("v/a", "1");
+	while (!h.calls && vms_clock_ms() - t0 < 10000)
+		turn();
+	CU_ASSERT(h.calls == 1 && h.status == VMS_E_GONE);
+	suite_end();
+}
+
+static void compacted_revisions_are_gone(void)
+{
+	struct heard old = {0}, fresh = {0};
+	uint64_t from, now;
+
+	suite_begin();
+	from = put_key("v/a", "1").revision;
+	for (unsigned i = 0; i < 5; i++)
+		now = put_key("v/a", "2").revision;
+	w.f.compacted = now;
+	suite_cat->ops->watch(suite_cat, "v/", from, hear, &old);
+	suite_cat->ops->watch(suite_cat, "v/", now, hear, &fresh);
+	suite_wait(&old, 1);
+	CU_ASSERT(old.calls == 1 && old.status == VMS_E_GONE);
+	other("v/a", "3");
+	suite_wait(&fresh, 1);
+	CU_ASSERT_STRING_EQUAL(fresh.log, "v/a=3;");
+	suite_end();
+}
+
+/* ---- who may ask ---- */
+
+static void users_log_in_and_again(void)
+{
+	bool refused;
+
+	begin_as(&(struct as){.user = "vmstore", .password = "secret"});
+	w.f.want_token = true;
+	CU_ASSERT_EQUAL(put_key("a", "1").status, 0);
+	suite_end();
+
+	begin_as(&(struct as){.user = "vmstore", .password = "wrong", .timeout_ms = 500});
+	w.f.want_token = true;
+	CU_ASSERT_EQUAL(get("a").status, VMS_E_TIMEOUT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(vms_cat_etcd_why(w.e, &refused), "authentication failed"));
+	CU_ASSERT(refused);
+	suite_end();
+}
+
+static void keys_that_all_can_read_are_refused(void)
+{
+	char path[] = "/tmp/vms-test-key-XXXXXX", *user, *password;
+	struct vms_etcd_tls tls = {.ca = "system", .key = path};
+	const char *address[] = {"127.0.0.1:1"};
+	struct vms_etcd_thread *t;
+	struct vms_errmsg msg = {""};
+	int fd = mkstemp(path);
+
+	CU_ASSERT_FATAL(fd >= 0 && write(fd, "me:secret\n", 10) == 10);
+	fchmod(fd, 0644);
+	CU_ASSERT_EQUAL(vms_etcd_thread_new(&t, address, 1, &tls, &msg), VMS_E_CONFIG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(msg.text, "read by every user"));
+	CU_ASSERT_EQUAL(vms_etcd_user_file(path, &user, &password, &msg), VMS_E_CONFIG);
+	fchmod(fd, 0640);
+	CU_ASSERT_EQUAL_FATAL(vms_etcd_user_file(path, &user, &password, &msg), 0);
+	CU_ASSERT(!strcmp(user, "me") && !strcmp(password, "secret"));
+	free(user);
+	free(password);
+	tls = (struct vms_etcd_tls){.cert = path};
+	CU_ASSERT_EQUAL(vms_etcd_thread_new(&t, address, 1, &tls, &msg), VMS_E_CONFIG);
+	close(fd);
+	unlink(path);
+}
+
+static void base64_goes_both_ways(void)
+{
+	for (size_t n = 0; n < 40; n++) {
+		uint8_t raw[40];
+		size_t bytes;
+		char *a, *b;
+
+		for (size_t i = 0; i < n; i++)
+			raw[i] = (uint8_t)(i * 37 + n * 11);
+		a = vms_b64_encode(raw, n);
+		b = vms_b64_decode(a, &bytes);
+		CU_ASSERT(b && bytes == n && !memcmp(b, raw, n));
+		free(a);
+		free(b);
+	}
+	CU_ASSERT_PTR_NULL(vms_b64_decode("a", &(size_t){0}));
+	CU_ASSERT_PTR_NULL(vms_b64_decode("ab!d", &(size_t){0}));
+}
+
+/* ---- a real one ---- */
+
+static void sessions_run_out(void)
+{
+	struct heard s = {0}, ev = {0};
+
+	suite_begin();
+	suite_cat->ops->session_open(suite_cat, 1000, hear, &s);
+	suite_wait(&s, 1);
+	put_key_session("open/1", "1", s.session);
+	suite_cat->ops->watch(suite_cat, "open/", put_key("x", "1").revision, hear, &ev);
+	suite_wait(&ev, 1);
+	CU_ASSERT_STRING_EQUAL(ev.log, "open/1-;");
+	suite_end();
+}
+
+static const struct vms_test tests[] = {
+	CAT_SUITE_TESTS,
+	VMS_TEST(a_dead_member_costs_nothing_much),
+	VMS_TEST(a_stuck_member_costs_one_try),
+	VMS_TEST(without_any_member_requests_end),
+	VMS_TEST(answers_may_come_in_pieces_or_be_rubbish),
+	VMS_TEST(another_etcd_cluster_is_not_believed),
+	VMS_TEST(an_old_answer_is_asked_again_elsewhere),
+	VMS_TEST(a_watch_event_makes_older_answers_stale),
+	VMS_TEST(lost_before_it_was_done_is_sent_again),
+	VMS_TEST(done_but_not_answered_is_known_as_done),
+	VMS_TEST(done_later_is_never_done),
+	VMS_TEST(what_cannot_be_told_is_unknown_but_final),
+	VMS_TEST(nothing_is_read_before_an_unknown_outcome_is_final),
+	VMS_TEST(a_restart_settles_what_was_sent_before_it),
+	VMS_TEST(errors_in_words_are_told_apart),
+	VMS_TEST(repeated_events_are_dropped),
+	VMS_TEST(half_a_line_is_no_event),
+	VMS_TEST(a_cut_stream_goes_on_behind_the_last_event),
+	VMS_TEST(a_silent_stream_is_found_out),
+	VMS_TEST(a_left_out_event_is_fetched),
+	VMS_TEST(an_event_told_behind_a_later_one_ends_the_watch),
+	VMS_TEST(events_that_never_come_end_the_watch),
+	VMS_TEST(compacted_revisions_are_gone),
+	VMS_TEST(users_log_in_and_again),
+	VMS_TEST(keys_that_all_can_read_are_refused),
+	VMS_TEST(base64_goes_both_ways),
+};
+
+static const struct vms_test real_tests[] = {CAT_SUITE_TESTS, VMS_TEST(sessions_run_out)};
+
+static void drop_logs(void *ctx, enum vms_log_level level, const char *text)
+{
+	if (getenv("VMS_TEST_LOG"))
+		fprintf(stderr, "%llu %s\n", (unsigned long long)vms_clock_ms(), text);
+}
+
+int main(void)
+{
+	vms_log_set_sink(drop_logs, NULL);
+	w.real = getenv("VMS_ETCD");
+	if (w.real)
+		return vms_test_main_("cluster/catalog_etcd (real)", real_tests,
+				      sizeof(real_tests) / sizeof(real_tests[0]));
+	return vms_test_main_("cluster/catalog_etcd", tests, sizeof(tests) / sizeof(tests[0]));
+}

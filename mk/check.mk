@@ -9,6 +9,7 @@
 #   make check-model OPS=2000000 [SEED=7]   the real engine against an oracle in memory
 #   make check-scsi, check-kill, check-image, check-images, check-diffs, check-guest   one real-process test
 #   make check-faults [NAMES='crash-node cut-node-long']   scenarios of tests/faults, all or some
+#   make check-mutants  every deliberate defect of tests/mutants is caught by a test
 #   make sim SEEDS=1..10000
 #   make lint, make format
 check:
@@ -17,6 +18,9 @@ check-long:
 	B=$(B) scripts/check --long
 check-deps:
 	scripts/check-deps
+# The bug zoo: every deliberate defect must be caught (tests/mutants).
+check-mutants: $(B)/bin/vmstore-sim unit
+	B=$(B) scripts/mutants
 
 OPS ?= 2000000
 SEED ?= 1
@@ -55,7 +59,7 @@ lint:
 format:
 	clang-format -i $(shell git diff --name-only --diff-filter=d main -- '*.c' '*.h')
 
-.PHONY: check-faults check check-long check-model check-deps check-asan check-scsi check-kill check-image \
+.PHONY: check-faults check check-long check-model check-mutants check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format
 
 # Programs that measure or help tests: tests/tools/X.c, one program each.

@@ -62,6 +62,11 @@ format:
 .PHONY: check-faults check check-long check-model check-mutants check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format
 
+# The checker of recorded histories.
+LIB_DIRS += tests/history
+LIB_ALL += $(call lib,tests/history)
+$(B)/tests/tools/history: LIBS += -liscsi
+
 # Programs that measure or help tests: tests/tools/X.c, one program each.
 TEST_TOOLS = $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c))
 $(B)/tests/tools/%: $(B)/obj/tests/tools/%.o $(LIB_ALL)

@@ -2,11 +2,13 @@
 # shellcheck shell=bash
 # Load and verdict of the fault scenarios.
 #
-#   load_start             vmstore-bench verify over all gateways, in the background
+#   load_start             vmstore-bench verify over all gateways, in the background, and
+#                          beside it, on blocks of its own, a recorder of histories
 #   work SECONDS           let it run; fails when the load has ended
 #   progress SECONDS       within SECONDS it must be seen to acknowledge operations
 #   no_progress SECONDS    for SECONDS nothing may be acknowledged
-#   load_stop              ends it; everything is read through each gateway
+#   load_stop              ends it; everything is read through each gateway; the history
+#                          must be linearizable
 #   well SECONDS           until the ring says all is well
 #   finish                 load_stop, well, clean stop, fsck of every node
 #   promise SECONDS        what the issue promises for the stall of this scenario
@@ -28,6 +30,10 @@ load_start() {
 		--sessions 6 --depth 4 --seconds 100000 --give-up 150 --home-after 3 --progress 500 $LOAD_ARGS "${urls[@]}" \
 		> "$OUT/verify.log" 2>&1 &
 	LOAD=$!
+	# shellcheck disable=SC2086
+	"$B/tests/tools/history" record --out "$LAB/history" --ops 0 --sessions 2 --depth 3 \
+		--first $HISTORY_FIRST --units 48 --bound-ms 10000 $HISTORY_ARGS "${urls[@]}" > "$OUT/history.log" 2>&1 &
+	HISTORY=$!
 	# the first moments belong to the start
 	progress 20
 	sleep 1
@@ -67,13 +73,28 @@ no_progress() {
 load_stop() {
 	local rc
 	[ -n "$LOAD" ] || return 0
-	kill -TERM "$LOAD"
+	kill -TERM "$LOAD" "$HISTORY"
+	wait "$HISTORY"
+	rc=$?
+	cat "$OUT/history.log"
+	[ $rc = 0 ] || fail "history record: exit code $rc"
 	wait "$LOAD"
 	rc=$?
 	LOAD=""
 	grep -E 'WRONG|ERROR|giving up|^checked|^verify:' "$OUT/verify.log" | cut -c1-500 | tail -n 20
 	[ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
+	history_check
 	stalls
+}
+
+history_check() {
+	"$B/tests/tools/history" check "$LAB/history" > "$OUT/history.check" 2>&1
+	rc=$?
+	head -n 60 "$OUT/history.check"
+	[ $rc = 0 ] || {
+		cp "$LAB/history" "$OUT/"
+		fail "history check: exit code $rc (1: not linearizable)"
+	}
 }
 
 # stall: URL longest MS ms …, one line per gateway and one for all of them.

@@ -344,6 +344,8 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 		out->barrier = (uint8_t)dec_u64(&d, "barrier", VMS_BARRIER_RELEASE);
 	if (has(&d, "barrier_id"))
 		out->barrier_id = dec_u64(&d, "barrier_id", INT64_MAX);
+	if (has(&d, "barrier_s"))
+		out->barrier_s = dec_u64(&d, "barrier_s", INT64_MAX);
 	if (has(&d, "domain"))
 		dec_text(&d, "domain", out->domain, sizeof(out->domain));
 	if (has(&d, "parent"))
@@ -551,13 +553,14 @@ char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 {
 	return enc_close(json_pack(
-		"{ss so so so so so so so si si so sb si so ss ss}", "name", in->name, "uuid",
+		"{ss so so so so so so so si si so sb si so so ss ss}", "name", in->name, "uuid",
 		enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch),
 		"branch", enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
 		enc_u64(in->size_bytes), "snap_gen", enc_u64(in->snap_gen), "lun_fence",
 		enc_u64(in->lun_fence), "write_ack", (int)in->write_ack, "state", (int)in->state,
 		"created_s", enc_u64(in->created_s), "dedup", (int)in->dedup, "barrier",
-		(int)in->barrier, "barrier_id", enc_u64(in->barrier_id), "domain", in->domain,
+		(int)in->barrier, "barrier_id", enc_u64(in->barrier_id), "barrier_s",
+		enc_u64(in->barrier_s), "domain", in->domain,
 		"parent", in->parent));
 }
 

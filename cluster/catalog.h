@@ -141,6 +141,7 @@ struct vms_cat_volume {
 	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking, 4 importing */
 	uint8_t barrier;    /* enum vms_barrier */
 	uint64_t barrier_id;/* the number the barrier spends */
+	uint64_t barrier_s; /* when it was put on, wall clock; 0: not known */
 	bool dedup;
 	char domain[64];    /* dedup domain, "" for the cluster's */
 	char parent[240];   /* VOLUME@SNAP it was cloned from, or "" */

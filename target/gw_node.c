@@ -425,7 +425,7 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 		n->refusing = vms_rd_u8(&rd) & 1;
 		space_look(gw);
 	}
-	n->set_rev = vms_rd_left(&rd) >= 8 ? vms_rd_u64(&rd) : UINT64_MAX;
+	n->set_rev = vms_rd_left(&rd) >= 8 ? vms_rd_u64(&rd) : 0;
 	n->ack_ms = gw->now_ms;
 	re = (struct vms_msg){.type = VMS_MSG_TICK,
 			      .flags = VMS_F_REPLY,

@@ -194,14 +194,68 @@ static void a_node_that_fails_is_named(void)
 	seen->fail_floor = VMS_E_AGAIN; /* once: it is asked again */
 	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
 	CU_ASSERT_EQUAL(rep.attempts, 1);
-	/* one that is down stops nobody's writes */
+	/* one that is down and leads nothing is not waited for */
 	snprintf(n.address, sizeof(n.address), "%s", rig_nobody);
 	put("node/00000002", vms_cat_node_encode(&n));
+	CU_ASSERT_EQUAL(snapshot("a@t", 100), 0);
+	CU_ASSERT(rep.attempts == 1 && rep.held_ms < 500);
+	/* one that leads something stops nobody's writes */
+	lead(&t, 3, 2, 2);
 	seen->gw[1].stopped = 0;
-	CU_ASSERT_EQUAL(snapshot("a@t", 100), VMS_E_DISCONNECTED);
+	CU_ASSERT_EQUAL(snapshot("a@u", 100), VMS_E_DISCONNECTED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "n2"));
 	CU_ASSERT_EQUAL(seen->gw[1].stopped, 0);
-	is_clean("a", 1);
+	is_clean("a", 2);
+	/* until another one has taken over */
+	(void)lead_later(3, 700, 0);
+	CU_ASSERT_EQUAL(snapshot("a@u", 5000), 0);
+	CU_ASSERT_EQUAL(seen->gw[1].stopped, 1);
+	is_clean("a", 3);
+	end();
+}
+
+/* A number, whatever it is of, is everywhere when the primaries of all partitions have
+ * it, as they are when it is in the catalog. */
+static void who_leads_answers(void)
+{
+	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100};
+	struct nodes_want want = {.timeout_ms = 5000, .all_up = true};
+	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .branch = 7};
+	struct nodes ns;
+	uint64_t old;
+
+	begin(4);
+	create("a", 1u << 30);
+	snprintf(n.address, sizeof(n.address), "%s", rig_nobody);
+	put("node/00000002", vms_cat_node_encode(&n));
+	CU_ASSERT_EQUAL(nodes_open(&t, &ns, &e), 0);
+	CU_ASSERT_EQUAL(nodes_send(&t, &ns, &m, &want, &e), 0);
+	CU_ASSERT_EQUAL(seen->floors, 1);
+	/* node 1 has answered, then it takes over what node 2 had: it is asked again */
+	lead(&t, 3, 2, 2);
+	seen->floors = 0;
+	(void)lead_later(3, 300, 0);
+	CU_ASSERT_EQUAL(nodes_send(&t, &ns, &m, &want, &e), 0);
+	CU_ASSERT(seen->floors >= 2);
+	CU_ASSERT_EQUAL(seen->known, t.revision);
+	/* one that is allowed to miss it */
+	lead(&t, 3, 2, 10);
+	want.skip_down = true;
+	CU_ASSERT_EQUAL(nodes_send(&t, &ns, &m, &want, &e), 0);
+	/* or stays away */
+	want.skip_down = false;
+	want.timeout_ms = 300;
+	CU_ASSERT_NOT_EQUAL(nodes_send(&t, &ns, &m, &want, &e), 0);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "n2"));
+	nodes_close(&t, &ns);
+	/* what is done in partitions is done again where one has moved meanwhile */
+	lead(&t, 3, 1, 11);
+	seen->trims = 0;
+	seen->hold_trim = true;
+	(void)lead_later(2, 0, 1);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 20, true, &old, &e), 0);
+	CU_ASSERT(seen->trims >= 3);
+	CU_ASSERT(seen->known >= 9 && look("a").size_bytes == 1u << 20);
 	end();
 }
 
@@ -252,6 +306,7 @@ static void leave_behind(const char *name, uint64_t ago)
 	put(key, vms_cat_ack_encode(&ack));
 	v.barrier_id = ++v.snap_gen;
 	v.barrier = VMS_BARRIER_STOP;
+	v.barrier_s = 0; /* as an earlier release */
 	put("volume/a", vms_cat_volume_encode(&v));
 }
 
@@ -427,6 +482,92 @@ static void an_exported_snapshot_is_kept(void)
 	put(key, NULL);
 	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), 0);
 	CU_ASSERT_EQUAL(count("snap/"), 0);
+	end();
+}
+
+/* `vmstore export` was killed: nobody has to know that. */
+static void a_killed_export_is_in_nobodys_way(void)
+{
+	struct vms_cat_gateway g = {.id = 4, .name = "tool-elsewhere-1", .incarnation = 1};
+	struct vms_cat_open o = {.gateway = 4, .incarnation = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX];
+	uint64_t t0 = vms_clock_ms(), old;
+
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	o.id = look("a").id;
+	put("gateway/00000004", vms_cat_gateway_encode(&g));
+	vms_cat_key_open(okey, o.id, 4);
+	put(okey, vms_cat_open_encode(&o));
+	o.snap_gen = get("a", 0).snap_gen;
+	vms_cat_key_snapopen(key, o.id, o.snap_gen, 4);
+	put(key, vms_cat_open_encode(&o));
+	/* it lives */
+	seen->gw[4].live = true;
+	CU_ASSERT_EQUAL(rm("a", "s1"), 0);
+	CU_ASSERT(!fate[0].gone && strstr(fate[0].why.text, "tool-elsewhere-1"));
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 30, false, &old, &e), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(seen->floor_gateways, 0);
+	/* it does not */
+	seen->gw[4].live = false;
+	CU_ASSERT_EQUAL(rm("a", "s1"), 0);
+	CU_ASSERT(fate[0].gone);
+	CU_ASSERT(seen->floor_gateways == 1 && seen->floor_incarnation == 2);
+	CU_ASSERT(count("open/") == 0 && count("snapopen/") == 0);
+	/* the other gateways are not for us to judge */
+	snprintf(g.name, sizeof(g.name), "g4");
+	put("gateway/00000004", vms_cat_gateway_encode(&g));
+	o.snap_gen = get("a", 0).snap_gen;
+	vms_cat_key_snapopen(key, o.id, o.snap_gen, 4);
+	put(key, vms_cat_open_encode(&o));
+	CU_ASSERT_EQUAL(rm("a", "s2"), 0);
+	CU_ASSERT(!fate[0].gone && fate[0].status == VMS_E_OPEN);
+	CU_ASSERT(vms_clock_ms() - t0 < 5000);
+	end();
+}
+
+/* Clones whose making was killed, one of the other: each has a barrier left on. */
+static void a_chain_of_half_made_clones_goes_at_once(void)
+{
+	uint64_t t0;
+	char from[16] = "a";
+
+	begin(4);
+	create("a", 1u << 30);
+	for (int i = 0; i < 6; i++) {
+		struct vms_cat_volume v;
+		char name[16], snap[32];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		snprintf(snap, sizeof(snap), "%s@s", from);
+		CU_ASSERT_EQUAL(snapshot(snap, 1000), 0);
+		clone_of(from, "s", name, 0);
+		v = look(name);
+		CU_ASSERT(v.barrier_s + 60 > (uint64_t)time(NULL));
+		snprintf(from, sizeof(from), "%s", name);
+	}
+	for (int i = 0; i < 6; i++) {
+		char key[32];
+		struct vms_cat_volume v;
+
+		snprintf(key, sizeof(key), "c%d", i);
+		v = look(key);
+		v.barrier = VMS_BARRIER_STOP;
+		v.barrier_s = (uint64_t)time(NULL) - 60;
+		snprintf(key, sizeof(key), "volume/c%d", i);
+		put(key, vms_cat_volume_encode(&v));
+	}
+	t0 = vms_clock_ms();
+	for (int i = 5; i >= 0; i--) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "c%d", i);
+		CU_ASSERT_EQUAL(volume_delete(&t, name, true, &e), 0);
+	}
+	CU_ASSERT(vms_clock_ms() - t0 < 5000);
 	end();
 }
 
@@ -741,11 +882,14 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_silent_gateway_without_sessions_is_shut_out),
 	VMS_TEST(a_silent_gateway_that_lives_fails_it),
 	VMS_TEST(a_node_that_fails_is_named),
+	VMS_TEST(who_leads_answers),
 	VMS_TEST(lost_answers_change_nothing),
 	VMS_TEST(what_a_dead_tool_left_is_given_up),
 	VMS_TEST(killed_at_any_point_it_can_be_repeated),
 	VMS_TEST(deleting_touches_the_catalog_only),
 	VMS_TEST(an_exported_snapshot_is_kept),
+	VMS_TEST(a_killed_export_is_in_nobodys_way),
+	VMS_TEST(a_chain_of_half_made_clones_goes_at_once),
 	VMS_TEST(a_clone_keeps_its_snapshot),
 	VMS_TEST(clones_are_refused_in_words),
 	VMS_TEST(rolling_back_moves_to_a_new_branch),

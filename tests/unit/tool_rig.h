@@ -37,6 +37,8 @@ struct seen {
 	int fail_floor, fail_trim; /* answer the next one with this */
 	int drop_txn_answer;	   /* close instead of answering the so-manieth txn */
 	bool settled;		   /* the last floor of a branch wanted all durable */
+	bool hold_trim;		   /* it is answered AGAIN */
+	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
 	unsigned floor_gateways;   /* floors of gateways */
 	uint64_t floor_incarnation;
@@ -130,8 +132,11 @@ static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 	if (vms_admin_msg(&admin, c, m, true))
 		return;
 	vms_msg_reply_init(&re, m, *fail);
+	seen->known = m->sequence;
 	if (m->type == VMS_MSG_TRIM) {
 		seen->trims++;
+		if (seen->hold_trim)
+			re.status = VMS_E_AGAIN;
 		seen->extent = m->extent;
 		seen->aux = m->aux;
 		seen->trims_before_floor += !seen->floors;
@@ -190,6 +195,38 @@ static void catalog_and_node(void)
 static struct tool t;
 static struct vms_errmsg e;
 static pid_t pid, gw_pid[RIG_GATEWAYS];
+
+/* Partition `p` is led by node `id` from now on. */
+static inline void lead(struct tool *by, uint32_t p, uint32_t id, uint64_t epoch)
+{
+	struct vms_part_conf pc = {
+		.epoch = epoch, .primary = id, .nmembers = 1, .member = {{id, 0}}};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, vms_cat_part_encode(&pc), 0};
+
+	vms_cat_key_part(key, p);
+	(void)tool_txn(by, NULL, 0, &op, 1, NULL);
+	free((char *)op.val);
+}
+
+/* After ms, or when `trims` TRIMs have been seen, node 1 leads it, by another process. */
+static inline pid_t lead_later(uint32_t p, uint32_t ms, unsigned trims)
+{
+	pid_t child = fork();
+	struct tool own;
+
+	if (child)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (tool_open(&own, "planner", "/dev/null", rig_catalog, NULL))
+		_exit(1);
+	for (uint64_t t0 = vms_clock_ms();
+	     trims ? seen->trims < trims : vms_clock_ms() - t0 < ms;)
+		tool_wait(&own, 1);
+	lead(&own, p, 1, 9);
+	seen->hold_trim = false;
+	_exit(0);
+}
 
 static void put(const char *key, char *val)
 {

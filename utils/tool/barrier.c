@@ -10,6 +10,10 @@
  * A gateway that never acknowledged and is gone (its registration has vanished, or no
  * node has a live session of it and it is fenced) holds nothing back; one that stopped
  * must also have released without a veto.
+ *
+ * "Every node" is: the primary of every partition, as part/ tells after the intent. Who
+ * takes over later reads volume/ before it serves, so it knows the new number; what was
+ * ordered before is settled by its predecessor, or it is asked itself (nodes.h).
  */
 #include "utils/tool/barrier.h"
 
@@ -26,6 +30,7 @@
 #define FLOOR_MS_MAX	5000u
 #define RELEASE_MS_MAX	3000u
 #define NODE_MS_MAX	3000u
+#define SESSIONS_MS_MAX 500u /* gateways hold meanwhile */
 #define SAY_MS		2000u	/* then the user learns what it waits for */
 #define PAUSE_MS	100u	/* between two attempts */
 #define ASKED_MAX	100u	/* compares and deletes of one transaction */
@@ -140,14 +145,17 @@ int barrier_abandon(struct tool *t, const char *volume, uint64_t barrier_id,
 	return rc;
 }
 
-/* How long ago did the tool that makes the snapshot of this barrier begin, by the wall
- * clock? 0 when that is not known. */
+/* How long ago did the tool that has put on this barrier begin, by the wall clock? 0 when
+ * that is not known. */
 static uint64_t age_ms(struct tool *t, const struct vms_cat_volume *v)
 {
 	char prefix[VMS_CAT_KEY_BYTES_MAX];
 	uint64_t now_s = (uint64_t)time(NULL), age_s = 0;
 	struct tool_kvs kv;
 
+	if (v->barrier_s && v->barrier_s < now_s)
+		age_s = now_s - v->barrier_s;
+	/* of an earlier release: of a snapshot alone it can be told */
 	snprintf(prefix, sizeof(prefix), "snap/%s@", v->name);
 	if (!tool_range(t, prefix, &kv, NULL))
 		for (size_t i = 0; i < kv.n; i++) {
@@ -155,7 +163,7 @@ static uint64_t age_ms(struct tool *t, const struct vms_cat_volume *v)
 			struct vms_cat_snap s;
 
 			if (!vms_cat_snap_decode(&c, &s, NULL) && s.state == VMS_SNAP_CREATING &&
-			    s.created_s && s.created_s < now_s)
+			    s.created_s && s.created_s < now_s && now_s - s.created_s > age_s)
 				age_s = now_s - s.created_s;
 		}
 	tool_kvs_free(&kv);
@@ -387,6 +395,7 @@ static int intent(struct run *r, const char *snap, struct vms_errmsg *msg)
 	next.snap_gen++;
 	next.barrier = VMS_BARRIER_STOP;
 	next.barrier_id = next.snap_gen;
+	next.barrier_s = s.created_s;
 	r->s_revision = 0;
 	r->t0 = vms_clock_ms();
 	return step(r, &next, &s, NULL, 0, false, msg);
@@ -439,7 +448,7 @@ static int shut_out_silent(struct run *r, struct vms_errmsg *msg)
 
 		if (a->state || a->gone)
 			continue;
-		rc = gateway_sessions(r->t, &r->nodes, a->gateway, false, &live, msg);
+		rc = gateway_sessions(r->t, &r->nodes, a->gateway, SESSIONS_MS_MAX, &live, msg);
 		if (rc)
 			return rc;
 		if (live)
@@ -542,9 +551,9 @@ static int attempt(struct run *r, const char *snap, struct vms_errmsg *msg)
 	uint64_t stop_ms;
 	int rc;
 
-	/* Nobody is held while a node is known to be down, and after a failure what can be
-	 * made durable beforehand is. */
-	rc = nodes_ready(r->t, &r->nodes, NODE_MS_MAX, msg);
+	/* Nobody is held while a partition is known to be without its primary, and after a
+	 * failure what can be made durable beforehand is. */
+	rc = nodes_leaders_ready(r->t, &r->nodes, NODE_MS_MAX, msg);
 	if (!rc && r->rep->attempts > 1)
 		rc = raise_floors(r, &r->v, msg);
 	if (!rc)

@@ -109,7 +109,7 @@ static int run_ls(struct cmd_call *c)
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
 	struct gateways gws = VMS_VEC_INIT;
 	struct volumes vols = {VMS_VEC_INIT};
-	struct nodes ns = {NULL, 0};
+	struct nodes ns = {0};
 	struct vms_errmsg e = {""};
 	struct vms_table *tab;
 	json_t *list;

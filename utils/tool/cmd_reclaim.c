@@ -41,12 +41,17 @@ static int look(struct tool *t, struct nodes *ns, struct state *s, struct vms_er
 	branches_free(&all);
 	if (rc)
 		return rc;
+	rc = nodes_leaders(t, ns, e);
+	if (rc)
+		return rc;
 	nodes_ask(t, ns, "reclaim", NULL, NODE_MS_MAX);
 	for (unsigned i = 0; i < ns->n; i++) {
 		const json_t *a = ns->p[i].answer;
 		uint64_t chunks = field(a, "container_chunks"), live = field(a, "live_chunks");
 		size_t n = strlen(s->down);
 
+		if (!a && !ns->lead[i].leads)
+			continue;
 		if (!a) {
 			snprintf(s->down + n, sizeof(s->down) - n, "%s%.40s", n ? ", " : "",
 				 ns->p[i].name);
@@ -163,7 +168,7 @@ static int run_reclaim(struct cmd_call *c)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct nodes ns = {NULL, 0};
+	struct nodes ns = {0};
 	struct vms_errmsg e = {""};
 	uint64_t eta_s = 0;
 	struct state s;

@@ -26,10 +26,14 @@ static int create_one(struct cmd_call *c, const char *name, uint32_t try_ms, jso
 	struct vms_errmsg e = {""};
 	struct vms_cat_snap s;
 	json_t *o;
+	int rc;
 
 	/* checked before the first one was made */
 	(void)vms_cat_snap_name_split(name, volume, snap, &e);
-	if (barrier_snapshot(c->t, volume, snap, try_ms, &s, &rep, &e))
+	rc = barrier_snapshot(c->t, volume, snap, try_ms, &s, &rep, &e);
+	if (rc == VMS_E_EXIST) /* it names itself */
+		return tool_fail(c->t, "%s", e.text);
+	if (rc)
 		return tool_fail(c->t, "snapshot %s: %s", name, e.text);
 	us = vms_clock_us() - t0;
 	if (rep.abandoned[0])

@@ -118,10 +118,14 @@ static uint64_t field(const json_t *o, const char *name)
 	return num(json_object_get(o, name));
 }
 
-static void add_down(struct du_result *r, const struct tool_peer *p)
+/* What a node that leads nothing would have counted is nothing. */
+static void add_down(struct du_result *r, const struct nodes *ns, unsigned i)
 {
+	const struct tool_peer *p = &ns->p[i];
 	size_t n = strlen(r->down);
 
+	if (!ns->lead[i].leads)
+		return;
 	snprintf(r->down + n, sizeof(r->down) - n, "%s%.40s", n ? ", " : "", p->name);
 }
 
@@ -193,7 +197,7 @@ static int begin(struct tool *t, struct nodes *ns, json_t *req, json_t **job, st
 		return vms_fail(msg, VMS_E_BUSY, "somebody else is counting (vmstore du)");
 	for (unsigned i = 0; i < ns->n; i++)
 		if (!job[i])
-			add_down(r, &ns->p[i]);
+			add_down(r, ns, i);
 	return 0;
 }
 
@@ -239,7 +243,7 @@ static int wait_counted(struct tool *t, struct nodes *ns, json_t **job, struct d
 				return vms_fail(msg, p->status, "storage node %s: %.150s", p->name,
 						p->why);
 			if (p->status)
-				add_down(r, p);
+				add_down(r, ns, i);
 			else
 				add_up(r, p->answer);
 			json_decref(job[i]);
@@ -250,10 +254,28 @@ static int wait_counted(struct tool *t, struct nodes *ns, json_t **job, struct d
 	return left ? vms_fail(msg, VMS_E_CANCELLED, "interrupted") : 0;
 }
 
+/* Partitions that got another primary meanwhile may have been counted twice or not at
+ * all. */
+static int moved(struct tool *t, struct nodes *ns, struct du_result *r, struct vms_errmsg *msg)
+{
+	uint32_t *was = malloc((ns->nparts + 1) * sizeof(*was));
+	unsigned n = ns->nparts;
+	int rc;
+
+	vms_assert(was);
+	for (unsigned i = 0; i < n; i++)
+		was[i] = ns->part[i].primary;
+	rc = nodes_leaders(t, ns, msg);
+	for (unsigned i = 0; i < n; i++)
+		r->missing += was[i] != ns->part[i].primary;
+	free(was);
+	return rc;
+}
+
 int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 {
 	struct vms_cat_cluster cluster;
-	struct nodes ns = {NULL, 0};
+	struct nodes ns = {0};
 	json_t *req = NULL, **job = NULL;
 	uint64_t revision;
 	int rc;
@@ -265,6 +287,8 @@ int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 		rc = load(t, out, &req, msg);
 	if (!rc)
 		rc = nodes_open(t, &ns, msg);
+	if (!rc)
+		rc = nodes_leaders(t, &ns, msg);
 	job = calloc(ns.n + 1, sizeof(*job));
 	vms_assert(job);
 	out->copies = cluster.copies;
@@ -272,6 +296,8 @@ int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 		rc = begin(t, &ns, req, job, out, msg);
 	if (!rc)
 		rc = wait_counted(t, &ns, job, out, msg);
+	if (!rc)
+		rc = moved(t, &ns, out, msg);
 	for (unsigned i = 0; i < ns.n; i++)
 		json_decref(job[i]);
 	free(job);

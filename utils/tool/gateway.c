@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NODE_MS_MAX 3000u
+#define NODE_MS_MAX 8000u /* a failover included */
+#define ASK_MS_MAX  3000u
 
 int gateways_load(struct tool *t, struct gateways *out, struct vms_errmsg *msg)
 {
@@ -41,20 +42,26 @@ const char *gateways_name(const struct gateways *g, uint32_t id, char out[64])
 	return out;
 }
 
-int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, bool skip_down,
-		     unsigned *live, struct vms_errmsg *msg)
+/* One round. VMS_E_DISCONNECTED: a primary did not answer. */
+static int sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
+		    struct vms_errmsg *msg)
 {
+	int rc = nodes_leaders(t, ns, msg);
+
 	*live = 0;
-	nodes_ask(t, ns, "sessions", NULL, NODE_MS_MAX);
+	if (rc)
+		return rc;
+	nodes_ask(t, ns, "sessions", NULL, ASK_MS_MAX);
 	for (unsigned i = 0; i < ns->n; i++) {
 		const struct tool_peer *p = &ns->p[i];
 		json_t *s;
 		size_t k;
 
-		if (skip_down && p->status && !p->up)
+		/* pages and ops of partitions that others lead by now are void */
+		if (!ns->lead[i].leads && p->status && !p->up)
 			continue;
 		if (!json_is_array(p->answer))
-			return vms_fail(msg, p->status ? p->status : VMS_E_PROTO,
+			return vms_fail(msg, p->up ? VMS_E_PROTO : VMS_E_DISCONNECTED,
 					"storage node %s (%s): %.150s", p->name, p->address,
 					p->status ? p->why : "its list of sessions is unreadable");
 		json_array_foreach(p->answer, k, s)
@@ -63,6 +70,20 @@ int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, bool sk
 				 json_is_true(json_object_get(s, "live"));
 	}
 	return 0;
+}
+
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, uint32_t try_ms,
+		     unsigned *live, struct vms_errmsg *msg)
+{
+	uint64_t t0 = vms_clock_ms();
+	int rc;
+
+	/* one that does not answer leads nothing any more in a moment */
+	while ((rc = sessions(t, ns, gateway, live, msg)) == VMS_E_DISCONNECTED &&
+	       vms_clock_ms() - t0 < try_ms && !tool_interrupted())
+		for (unsigned i = 0; i < 5; i++)
+			tool_wait(t, 20);
+	return rc;
 }
 
 /* Raises the incarnation in the catalog above the one that is to be shut out; *next:
@@ -138,7 +159,8 @@ static int forget(struct tool *t, const char *prefix, uint32_t gateway, uint64_t
 int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
 		  bool skip_down, struct vms_errmsg *msg)
 {
-	const struct nodes_want want = {.timeout_ms = NODE_MS_MAX, .skip_down = skip_down};
+	const struct nodes_want want = {
+		.timeout_ms = NODE_MS_MAX, .skip_down = skip_down, .all_up = true};
 	static const char *const prefixes[] = {"open/", "snapopen/", "ack/"};
 	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .aux = gateway};
 	int rc = claim(t, gateway, incarnation, &m.incarnation, msg);
@@ -162,13 +184,13 @@ int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, boo
 
 	*kept = false;
 	if (!rc && !force)
-		rc = gateway_sessions(t, &ns, g->g.id, true, &live, msg);
+		rc = gateway_sessions(t, &ns, g->g.id, NODE_MS_MAX, &live, msg);
 	if (!rc && live)
 		rc = vms_fail(msg, VMS_E_BUSY,
 			      "gateway '%s' lives: %u of %u storage nodes have a session of it; --force shuts it out all the same",
 			      g->g.name, live, ns.n);
 	if (!rc)
-		rc = gateway_fence(t, &ns, g->g.id, g->g.incarnation, true, msg);
+		rc = gateway_fence(t, &ns, g->g.id, g->g.incarnation, force, msg);
 	for (unsigned i = 0; i < ns.n; i++)
 		*kept |= ns.p[i].status != 0;
 	/* A node that is down reads from the record, when it starts, whom to shut out. */

@@ -19,14 +19,15 @@ void gateways_free(struct gateways *g);
 /* Its name, or "number N" when the catalog has no record of it. */
 const char *gateways_name(const struct gateways *g, uint32_t id, char out[64]);
 
-/* Asks every node. *live: nodes with a live session of that gateway. A node that does
- * not answer: VMS_E_TIMEOUT or the like, msg names it; skip_down: it has none. */
-int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, bool skip_down,
+/* Asks the nodes. *live: those with a live session of that gateway. A node that is down
+ * and leads nothing has none; one that leads partitions and does not answer for try_ms:
+ * VMS_E_DISCONNECTED, msg names it. */
+int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, uint32_t try_ms,
 		     unsigned *live, struct vms_errmsg *msg);
 
 /* Shuts out the process of a gateway that ran as `incarnation`: no node takes an op of
  * it any more, and what it had open counts as closed. Repeatable.
- * skip_down: nodes that are down are left out; they learn it from the catalog when
+ * skip_down: primaries that are down are left out; they learn it from the catalog when
  * they start. */
 int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
 		  bool skip_down, struct vms_errmsg *msg);

@@ -4,11 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "utils/image/dev.h"
 #include "utils/lib/assert.h"
-#include "utils/tool/gateway.h"
+#include "utils/tool/leftover.h"
 
 #define GONE_MS 10000u /* how long a killed tool's session may last */
 
@@ -190,23 +188,16 @@ void importing_forget(struct tool *t, const char *volume)
 static int wait_gone(struct tool *t, struct nodes *ns, const struct volume_opener *o,
 		     const char *volume, struct vms_errmsg *msg)
 {
-	uint64_t t0 = vms_clock_ms();
-	unsigned live = 0;
+	struct vms_cat_gateway g = {.id = o->o.gateway, .incarnation = o->o.incarnation};
+	bool gone;
 	int rc;
 
-	do {
-		if (image_dev_name_held(&t->set, o->gateway))
-			live = 1;
-		else if ((rc = gateway_sessions(t, ns, o->o.gateway, true, &live, msg)))
-			return rc;
-		else if (!live)
-			return gateway_fence(t, ns, o->o.gateway, o->o.incarnation, true,
-					     msg);
-		usleep(100000);
-	} while (!image_dev_name_held(&t->set, o->gateway) &&
-		 vms_clock_ms() - t0 < GONE_MS);
-	return vms_fail(msg, VMS_E_OPEN, "volume '%.60s' is being imported by %.60s",
-			volume, o->gateway);
+	snprintf(g.name, sizeof(g.name), "%s", o->gateway);
+	rc = leftover_tool(t, ns, &g, GONE_MS, &gone, msg);
+	if (!rc && !gone)
+		rc = vms_fail(msg, VMS_E_OPEN, "volume '%.60s' is being imported by %.60s", volume,
+			      o->gateway);
+	return rc;
 }
 
 int importing_shut_out(struct tool *t, const char *volume, const char *own_name,

@@ -24,7 +24,8 @@ static int complete_only(const struct snap_info *s, struct vms_errmsg *msg)
 			s->s.name, s->s.state == VMS_SNAP_CREATING ? "made" : "deleted");
 }
 
-/* skip_down: a node that is down reads branch/ and volume/ before it serves again. */
+/* skip_down: a primary that is down reads branch/ and volume/ before it serves again, as
+ * does who takes over from it. */
 static int floors(struct tool *t, struct nodes *ns, uint64_t branch,
 		  const struct vms_cat_volume *v, bool skip_down, struct vms_errmsg *msg)
 {
@@ -34,7 +35,8 @@ static int floors(struct tool *t, struct nodes *ns, uint64_t branch,
 				  .branch = branch,
 				  .snap_gen = v->snap_gen,
 				  .lun_fence = v->lun_fence};
-	const struct nodes_want want = {.timeout_ms = NODE_MS_MAX, .skip_down = skip_down};
+	const struct nodes_want want = {
+		.timeout_ms = NODE_MS_MAX, .skip_down = skip_down, .all_up = true};
 
 	return nodes_send(t, ns, &m, &want, msg);
 }
@@ -129,7 +131,7 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 	int rc = barrier_settle(t, mv->volume, NULL, msg);
 
 	if (!rc)
-		rc = volume_load(t, mv->volume, &m->v, msg);
+		rc = volume_load_settled(t, mv->volume, &m->v, msg);
 	if (!rc)
 		rc = volume_refuse_busy(&m->v, mv->what, msg);
 	if (!rc && mv->snap)
@@ -143,6 +145,7 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 	m->next.lun_fence++;
 	m->next.barrier = VMS_BARRIER_STOP;
 	m->next.barrier_id = m->next.snap_gen;
+	m->next.barrier_s = (uint64_t)time(NULL);
 	if (!mv->snap)
 		m->s.s = (struct vms_cat_snap){.branch = m->v.v.branch,
 					       .snap_gen = m->v.v.snap_gen,
@@ -259,6 +262,7 @@ static int try_clone(struct tool *t, const struct snap_info *s, const char *name
 				     .state = VOLUME_READY,
 				     .barrier = VMS_BARRIER_STOP,
 				     .barrier_id = 1,
+				     .barrier_s = (uint64_t)time(NULL),
 				     .dedup = parent.v.dedup,
 				     .created_s = (uint64_t)time(NULL)};
 	snprintf(v->name, sizeof(v->name), "%s", name);

@@ -8,7 +8,7 @@
 
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
-#include "utils/tool/gateway.h"
+#include "utils/tool/leftover.h"
 
 #define PER_TXN 60u
 
@@ -271,6 +271,10 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 		if (fate[i].status || fate[i].gone)
 			continue;
 		rc = exporters(t, &s[i], &gws, &c, msg);
+		if (!rc && c.n) { /* an export that was killed is none */
+			leftover_settle(t, s[i].s.id);
+			rc = exporters(t, &s[i], &gws, &c, msg);
+		}
 		if (!rc && c.n)
 			fate[i].status = vms_fail(&fate[i].why, VMS_E_OPEN,
 						  "it is exported by gateway %s; delete its LUN there first (tgtadm), "

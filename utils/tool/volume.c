@@ -11,8 +11,9 @@
 #include "utils/lib/size.h"
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
-#include "utils/tool/importing.h"
 #include "utils/tool/domain.h"
+#include "utils/tool/importing.h"
+#include "utils/tool/leftover.h"
 #include "utils/tool/move.h"
 #include "utils/tool/snap.h"
 
@@ -109,6 +110,21 @@ int volume_load(struct tool *t, const char *name, struct volume_view *out, struc
 		out->losses = strtoull(kv.d[0].val, NULL, 10);
 	tool_kvs_free(&kv);
 	return rc ? rc : load_openers(t, out, msg);
+}
+
+int volume_load_settled(struct tool *t, const char *name, struct volume_view *out,
+			struct vms_errmsg *msg)
+{
+	int rc = volume_load(t, name, out, msg);
+	bool tool = false;
+
+	for (size_t i = 0; !rc && i < out->openers.n; i++)
+		tool |= !strncmp(out->openers.d[i].gateway, "tool-", strlen("tool-"));
+	if (rc || !tool)
+		return rc;
+	leftover_settle(t, out->v.id);
+	volume_free(out);
+	return volume_load(t, name, out, msg);
 }
 
 void volume_free(struct volume_view *v)
@@ -311,55 +327,57 @@ int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms
 
 struct saying {
 	struct tool *t;
-	const char *what, *node;
+	const char *what;
 	bool said;
 };
 
-static void still_waiting(void *arg, uint64_t waited_ms)
+static void still_waiting(void *arg, const char *node, uint64_t waited_ms)
 {
 	struct saying *s = arg;
 
 	if (waited_ms < 2000 || s->t->json)
 		return;
 	s->said = true;
-	fprintf(stderr, "\r%s: node %s has been working for %" PRIu64 " s ", s->what, s->node,
+	fprintf(stderr, "\r%s: node %s has been working for %" PRIu64 " s ", s->what, node,
 		waited_ms / 1000);
 	fflush(stderr);
 }
 
-/* FLOOR and TRIM at every node. */
+/* FLOOR and TRIM at the primaries of all partitions. */
 static int fence_and_trim(struct tool *t, const struct vms_cat_volume *vol, uint64_t from_bytes,
 			  const char *what, struct vms_errmsg *msg)
 {
-	struct view v;
-	int rc = view_load(t, &v, msg);
+	struct saying s = {t, what, false};
+	struct vms_errmsg why = {""};
+	struct nodes ns;
+	int rc = nodes_open(t, &ns, msg);
 
-	for (unsigned step = 0; !rc && step < 2; step++)
-		VMS_VEC_FOREACH(&v.nodes, n) {
-			struct vms_msg m = {.type = step ? VMS_MSG_TRIM : VMS_MSG_FLOOR,
-					    .partition = VMS_PART_NONE,
-					    .branch = vol->branch,
-					    .snap_gen = vol->snap_gen,
-					    .lun_fence = vol->lun_fence,
-					    .extent = (uint32_t)(from_bytes / VMS_EXTENT_BYTES),
-					    .aux = (uint32_t)(from_bytes % VMS_EXTENT_BYTES /
-							      VMS_CHUNK_BYTES)};
-			struct saying s = {t, what, n->n.name, false};
-			struct vms_errmsg why = {""};
+	for (unsigned step = 0; !rc && step < 2; step++) {
+		struct vms_msg m = {.type = step ? VMS_MSG_TRIM : VMS_MSG_FLOOR,
+				    .partition = VMS_PART_NONE,
+				    .branch = vol->branch,
+				    .snap_gen = vol->snap_gen,
+				    .lun_fence = vol->lun_fence};
+		/* a partition that moves may miss its TRIM */
+		const struct nodes_want want = {.timeout_ms = NODE_MS_MAX,
+						.still = step != 0,
+						.slow = still_waiting,
+						.arg = &s};
 
-			if (!step)
-				m.extent = m.aux = 0;
-			rc = tool_request(t, n->n.address, &m, NODE_MS_MAX, still_waiting, &s, &why);
-			if (s.said)
-				fputc('\n', stderr);
-			if (rc) {
-				rc = vms_fail(msg, rc,
-					      "volume '%.60s' is %s, but not done: node %.30s: %.100s. Run the same command again when the node is up",
-					      vol->name, what, n->n.name, why.text);
-				break;
-			}
+		if (step) {
+			m.extent = (uint32_t)(from_bytes / VMS_EXTENT_BYTES);
+			m.aux = (uint32_t)(from_bytes % VMS_EXTENT_BYTES / VMS_CHUNK_BYTES);
 		}
-	view_free(&v);
+		rc = nodes_send(t, &ns, &m, &want, &why);
+		if (s.said)
+			fputc('\n', stderr);
+		s.said = false;
+		if (rc)
+			rc = vms_fail(msg, rc,
+				      "volume '%.60s' is %s, but not done: %.130s. Run the same command again when the node is up",
+				      vol->name, what, why.text);
+	}
+	nodes_close(t, &ns);
 	return rc;
 }
 
@@ -376,6 +394,11 @@ static int refuse_used(struct tool *t, const struct vms_cat_volume *v, struct vm
 
 	snprintf(prefix, sizeof(prefix), "snapopen/%016" PRIx64 "/", v->id);
 	rc = tool_range(t, prefix, &kv, msg);
+	if (!rc && kv.n) {
+		leftover_settle(t, v->id);
+		tool_kvs_free(&kv);
+		rc = tool_range(t, prefix, &kv, msg);
+	}
 	if (!rc && kv.n)
 		rc = vms_fail(msg, VMS_E_OPEN,
 			      "volume '%.60s' cannot be deleted: gateways export a snapshot of it (%zu LUNs); delete them there first (tgtadm)",
@@ -419,7 +442,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
 		rc = barrier_settle(t, name, NULL, msg);
 		if (!rc)
-			rc = volume_load(t, name, v, msg);
+			rc = volume_load_settled(t, name, v, msg);
 		if (!rc && v->v.state != VOLUME_DELETING) {
 			was = v->v.state;
 			rc = volume_refuse_open(v, "deleted", msg);
@@ -616,7 +639,7 @@ int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool al
 		rc = barrier_settle(t, name, NULL, msg);
 		if (rc)
 			return rc;
-		rc = volume_load(t, name, &v, msg);
+		rc = volume_load_settled(t, name, &v, msg);
 		if (!rc && v.v.state == VOLUME_DELETING)
 			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is being deleted", name);
 		if (!rc && v.v.state == VOLUME_IMPORTING)

@@ -28,6 +28,9 @@ struct volume_view {
 };
 /* VMS_E_NOENT and a message when it does not exist. Free in any case. */
 int volume_load(struct tool *t, const char *name, struct volume_view *out, struct vms_errmsg *msg);
+/* ... after what killed tools have left open is closed (leftover.h). */
+int volume_load_settled(struct tool *t, const char *name, struct volume_view *out,
+			struct vms_errmsg *msg);
 void volume_free(struct volume_view *v);
 json_t *volume_json(const struct volume_view *v);
 const char *volume_state_word(uint8_t state);

@@ -2,7 +2,8 @@
 /*
  * The fingerprint list of a container: from its footer when it has one, else from its
  * segment headers. Wanted when it is sealed (the footer is made of it) and by other
- * nodes (LIST_FETCH). Format: fplists.h. A damaged header leaves its segment out.
+ * nodes (LIST_FETCH). Format: fplists.h. A header that is damaged or
+ * cannot be read: no list, for one that leaves a segment out would stay so for good.
  */
 #include "backend/ctr_list.h"
 
@@ -20,6 +21,7 @@ struct ctr_list {
 	uint8_t *out;	   /* counts, then prefixes */
 	uint32_t chunks;
 	bool any; /* some fingerprint is known */
+	bool holes; /* a header is missing */
 	ctr_list_fn fn;
 	void *arg;
 };
@@ -33,7 +35,7 @@ static void list_end(struct vms_node *n, struct ctr_list *l, int status)
 {
 	size_t bytes = vms_fplist_bytes(l->segs, l->chunks);
 
-	l->fn(n, l->arg, status, l->out, bytes, l->segs, l->any);
+	l->fn(n, l->arg, status, l->out, bytes, l->segs, l->any && !l->holes);
 	free(l->buf);
 	free(l->out);
 	free(l);
@@ -43,8 +45,10 @@ static void take_header(struct ctr_list *l)
 {
 	struct vms_seg sg;
 
-	if (vms_seg_decode(l->buf, l->ctr, (uint32_t)vms_seg_offset(l->at), &sg))
+	if (vms_seg_decode(l->buf, l->ctr, (uint32_t)vms_seg_offset(l->at), &sg)) {
+		l->holes = true;
 		return;
+	}
 	l->out[l->at] = (uint8_t)sg.n;
 	for (uint32_t i = 0; i < sg.n; i++) {
 		uint8_t *p = l->out + pad(l->segs) + 8ul * l->chunks++;
@@ -64,7 +68,7 @@ static void headers_begin(struct ctr_list *l)
 
 	l->footer = l->body = false;
 	l->at = l->chunks = 0;
-	l->any = false;
+	l->any = l->holes = false;
 	free(l->buf);
 	free(l->out);
 	l->buf = malloc(VMS_CHUNK_BYTES);
@@ -107,7 +111,9 @@ static void took(struct ctr_list *l, int status)
 		l->at = l->segs;
 		return;
 	}
-	if (!status)
+	if (status)
+		l->holes = true;
+	else
 		take_header(l);
 	l->at++;
 }

@@ -10,7 +10,6 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
-#define FAULT_PERIOD_US 20000u
 #define SETTLE_US_MAX	60000000ull
 #define FAULTS_US_MAX	120000000ull
 #define RUN_US_MAX	600000000ull
@@ -119,8 +118,8 @@ static void draw_plan(struct sim *s)
 	struct sim_plan *p = &s->plan;
 #define PICK(...) \
 	((const uint64_t[]){__VA_ARGS__})[vms_rng_below(r, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)]
-	p->nodes = (unsigned)PICK(3, 3, 3, 4, 5);
-	p->gateways = 2;
+	p->nodes = (unsigned)PICK(3, 3, 3, 4, 5, 6, 7);
+	p->gateways = (unsigned)PICK(2, 2, 2, 3);
 	p->clients = (unsigned)PICK(2, 3, 4);
 	p->copies = (unsigned)PICK(2, 2, 2, 3);
 	p->depth = (unsigned)PICK(1, 2, 4, 8);
@@ -142,6 +141,9 @@ static void draw_plan(struct sim *s)
 	p->cut = f * (double)PICK(0, 5, 20) / 100;
 	p->brk = f * (double)PICK(0, 10, 100) / 100;
 	p->abort = f * (double)PICK(0, 0, 1, 5) / 100;
+	p->slow_link = f * (double)PICK(0, 0, 10, 40) / 100;
+	p->isolate = f * (double)PICK(0, 0, 3, 10) / 100;
+	p->disk_error = f * (double)PICK(0, 0, 5, 20) / 100 / p->nodes;
 	p->power = (double)PICK(0, 50, 100) / 100;
 	p->read_percent = (unsigned)PICK(30, 50, 60);
 	p->zero_percent = (unsigned)PICK(0, 3, 8);
@@ -169,7 +171,7 @@ static void draw_plan(struct sim *s)
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
-			p->brk = p->abort = 0;
+			p->brk = p->abort = p->slow_link = p->isolate = p->disk_error = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -224,75 +226,6 @@ static void make_catalog(struct sim *s)
 	}
 }
 
-static void do_faults(struct sim *s)
-{
-	const struct sim_plan *pl = &s->plan;
-	double per = FAULT_PERIOD_US / 1e6;
-	unsigned down = 0;
-	for (unsigned i = 1; i <= pl->nodes; i++)
-		down += !s->p[i].up || s->p[i].paused;
-	/* a cut between two nodes keeps a replica away just as well */
-	for (unsigned i = 1; i <= pl->nodes; i++)
-		for (unsigned k = 1; k <= pl->nodes; k++)
-			down += s->blocked_until[i][k] > s->now_us;
-	if (down)
-		s->nodes_stable_us = 0;
-	else if (!s->nodes_stable_us)
-		s->nodes_stable_us = s->now_us ? s->now_us : 1;
-	if (s->faults) {
-		/* In memory mode one member must keep its memory: crashes one at a time,
-		 * the next when all have long been in sync again. */
-		bool may = pl->ack == VMS_ACK_DISK ||
-			   (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000);
-		for (unsigned i = 0; i < s->nprocs; i++) {
-			struct proc *p = &s->p[i];
-			double crash = p->kind == SIM_NODE      ? pl->crash_node
-				       : p->kind == SIM_GATEWAY ? pl->crash_gw
-				       : p->kind == SIM_ADMIN   ? 0
-								: pl->crash_cat;
-			double pause = p->kind == SIM_NODE ? pl->pause_node
-				       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
-			if (!p->up)
-				continue;
-			if (vms_rng_chance(&s->rng, crash * per) && (p->kind != SIM_NODE || may)) {
-				sim_at(s, vms_rng_below(&s->rng, FAULT_PERIOD_US), EV_CRASH, i, p->life, 0,
-				       NULL);
-				if (p->kind == SIM_NODE && pl->ack == VMS_ACK_MEMORY)
-					may = false;
-			} else if (!p->paused && vms_rng_chance(&s->rng, pause * per)) {
-				p->paused = true;
-				s->r->pauses++;
-				uint64_t d = vms_rng_chance(&s->rng, 0.5)
-						     ? vms_rng_below(&s->rng, 1500000)
-						     : vms_rng_below(&s->rng, 12000000);
-				sim_note(s, "process %u pauses for %.3f s", i, (double)d / 1e6);
-				sim_at(s, d, EV_RESUME, i, p->life, 0, NULL);
-			}
-		}
-		if (vms_rng_chance(&s->rng, pl->brk * per))
-			sim_break_some(s);
-		if (vms_rng_chance(&s->rng, pl->cut * per)) {
-			unsigned a = (unsigned)vms_rng_below(&s->rng, s->nprocs);
-			unsigned b = (unsigned)vms_rng_below(&s->rng, s->nprocs);
-			/* Some last longer than the failover delay: what was sent arrives
-			 * when nobody waits for it any more. */
-			uint64_t until = s->now_us +
-					 vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.5)
-									? 2000000
-									: 12000000);
-			bool both = vms_rng_chance(&s->rng, 0.5);
-			if (a != b) {
-				s->blocked_until[a][b] = until;
-				if (both)
-					s->blocked_until[b][a] = until;
-				s->r->cuts++;
-				sim_note(s, "link %u->%u cut%s", a, b, both ? " both ways" : "");
-			}
-		}
-	}
-	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
-}
-
 static void handle(struct sim *s, struct ev *e)
 {
 	struct proc *p = e->a < s->nprocs ? &s->p[e->a] : NULL;
@@ -304,8 +237,10 @@ static void handle(struct sim *s, struct ev *e)
 		break;
 	case EV_DISK: {
 		struct input in = {.type = IN_DISK};
-		if (p->life == e->b && p->up && sim_disk_finish(p->disk, e->c, &in.disk))
+		if (p->life == e->b && p->up && sim_disk_finish(p->disk, e->c, &in.disk)) {
+			in.must_stop = in.disk.status == VMS_E_IO && sim_disk_failed(p->disk) == SIM_DISK_WRITES;
 			sim_proc_input(p, in);
+		}
 		break;
 	}
 	case EV_TURN:
@@ -321,8 +256,10 @@ static void handle(struct sim *s, struct ev *e)
 		if (!p->up || p->life != e->b)
 			break;
 		{
-			bool power = p->kind == SIM_NODE && vms_rng_chance(&s->rng, s->plan.power);
-			uint64_t d = 50000 + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.3) ? 8000000 : 800000);
+			bool power = p->kind == SIM_NODE &&
+				     (e->c == CRASH_DISK || vms_rng_chance(&s->rng, s->plan.power));
+			uint64_t d = e->c == CRASH_LONG ? 10000000 + vms_rng_below(&s->rng, 30000000) :
+				     50000 + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.3) ? 8000000 : 800000);
 			sim_note(s, "process %llu crashes%s, back in %.3f s", (unsigned long long)e->a,
 				 power ? " (power)" : "", (double)d / 1e6);
 			sim_proc_crash(s, p, power);
@@ -347,7 +284,8 @@ static void handle(struct sim *s, struct ev *e)
 		}
 		break;
 	case EV_FAULTS:
-		do_faults(s);
+		sim_faults(s);
+		sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
 		break;
 	case EV_CMD: {
 		struct sim_cmd *m = e->p;
@@ -416,8 +354,11 @@ static void stop_faults(struct sim *s)
 {
 	s->faults = false;
 	memset(s->blocked_until, 0, sizeof(s->blocked_until));
+	memset(s->slow_until, 0, sizeof(s->slow_until));
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
+		if (p->disk)
+			sim_disk_fail(p->disk, 0, false);
 		if (!p->up)
 			sim_proc_start(s, p);
 		if (p->paused) {

@@ -44,6 +44,9 @@ struct sim_plan {
 	uint32_t net_us_min, net_us_max;
 	double net_slow;	    /* share of messages with 20x delay */
 	double crash_node, crash_gw, crash_cat, pause_node, pause_gw, cut, brk, abort;
+	double slow_link;	    /* links that are slow for a while */
+	double isolate;		    /* a process that only some of the others reach */
+	double disk_error;	    /* node disks: the process stops */
 	double power;		    /* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
 	uint32_t disk_us_max;
@@ -76,7 +79,7 @@ struct sim_result {
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses;
+	unsigned crashes, cuts, pauses, disk_errors;
 	uint64_t drains; /* bytes in containers at the end */
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

@@ -67,6 +67,8 @@ struct sim_disk {
 	struct file *files;
 	struct node *root;
 	uint64_t bytes;
+	int fail, failed;
+	bool fail_all;
 };
 
 /* ---- treap ---- */
@@ -529,6 +531,14 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		return false;
 	ev->token = o->token;
 	ev->status = 0;
+	if (d->fail && o->kind != DIGEST && (d->fail == SIM_DISK_READS) == (o->kind == CTR_READ)) {
+		d->failed = d->fail;
+		if (!d->fail_all)
+			d->fail = 0;
+		ev->status = VMS_E_IO;
+		op_free(d, o);
+		return true;
+	}
 	switch (o->kind) {
 	case LOG_WRITE:
 		memcpy(d->log + o->off, o->copy, o->len);
@@ -604,6 +614,7 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 	struct blk *b, *bt;
 	struct file *f, *ft;
 
+	d->failed = d->fail = 0;
 	for (o = d->ops; o; o = on) {
 		on = o->next;
 		switch (o->kind) {
@@ -663,6 +674,15 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 	}
 }
 
+void sim_disk_fail(struct sim_disk *d, int what, bool all)
+{
+	d->fail = what;
+	d->fail_all = all;
+}
+int sim_disk_failed(const struct sim_disk *d)
+{
+	return d->failed;
+}
 uint64_t sim_disk_container_bytes(const struct sim_disk *d)
 {
 	return d->bytes;

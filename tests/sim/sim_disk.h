@@ -38,6 +38,11 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 /* The process died (lose_unsynced false: only the process, the machine and its
  * page cache live on) or power was cut (true). Pending operations die. */
 void sim_disk_crash(struct sim_disk *d, bool lose_unsynced);
+/* From now on reads (SIM_DISK_READS) or writes, syncs and commits (SIM_DISK_WRITES) fail
+ * with EIO, one or all; 0: none. What a failed write was to change is not there. */
+enum { SIM_DISK_READS = 1, SIM_DISK_WRITES = 2 };
+void sim_disk_fail(struct sim_disk *d, int what, bool all);
+int sim_disk_failed(const struct sim_disk *d); /* what has failed since the start; 0: nothing */
 /* Blocking; as fsck wants it. */
 int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);
 uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes not */

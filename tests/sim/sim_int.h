@@ -12,6 +12,10 @@ struct proc;
 enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, EV_START,
 	       EV_RESUME, EV_FAULTS, EV_CMD, EV_ANSWER, EV_CLIENT };
 
+/* EV_CRASH, c: why */
+enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
+#define FAULT_PERIOD_US 20000u
+
 #define SIM_VOLS_MAX 10
 struct ev {
 	uint64_t at_us, seq;
@@ -30,6 +34,7 @@ struct input {
 	int peer; /* IN_UP, IN_ACCEPT: the process at the other end */
 	struct frame *frame;
 	struct vms_disk_event disk;
+	bool must_stop; /* the disk event is an error that no process may survive */
 };
 
 /* side 0: who connected, side 1: who accepted */
@@ -80,6 +85,7 @@ struct proc {
 	enum sim_kind kind;
 	unsigned idx;
 	bool up, paused;
+	bool fatal; /* it said that it cannot go on: dies at the end of its turn */
 	uint32_t life;
 	uint64_t clock_base_ms;
 	double drift;
@@ -166,6 +172,7 @@ struct sim {
 	struct conn *conns;
 	uint64_t next_conn;
 	uint64_t blocked_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
+	uint64_t slow_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
 	struct client cl[SIM_CLIENTS_MAX + 1]; /* the last reads whole snapshots */
 	struct sim_vol vol[SIM_VOLS_MAX];
 	uint64_t next_vol, lineage;
@@ -190,6 +197,9 @@ void sim_wake(struct proc *p, uint64_t delay_us);
 
 /* sim.c: run events until the client has nothing pending */
 void sim_run_until_idle(struct sim *s, struct client *c);
+
+/* sim_faults.c: every FAULT_PERIOD_US */
+void sim_faults(struct sim *s);
 
 /* sim_net.c */
 uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to);

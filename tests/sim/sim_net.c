@@ -29,12 +29,14 @@ static void reap(struct sim *s)
 	}
 }
 
-static uint64_t delay(struct sim *s)
+static uint64_t delay(struct sim *s, int from, int to)
 {
 	const struct sim_plan *pl = &s->plan;
 	uint64_t d = pl->net_us_min + vms_rng_below(&s->rng, pl->net_us_max - pl->net_us_min + 1);
 	if (s->faults && vms_rng_chance(&s->rng, pl->net_slow))
 		d *= 20;
+	if (s->slow_until[from][to] > s->now_us)
+		d = d * 20 + vms_rng_below(&s->rng, 100000);
 	return d;
 }
 
@@ -46,7 +48,7 @@ static uint64_t arrival(struct sim *s, struct conn *c, int to)
 	uint64_t blocked = s->blocked_until[c->proc[from]][c->proc[to]];
 	if (blocked > t)
 		t = blocked;
-	t += delay(s);
+	t += delay(s, c->proc[from], c->proc[to]);
 	if (t < c->last_us[to])
 		t = c->last_us[to];
 	c->last_us[to] = t;
@@ -69,7 +71,7 @@ uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to)
 	c->next = s->conns;
 	s->conns = c;
 	sim_at(s, arrival(s, c, 1), EV_CONNECTED, c->id, 1, 0, NULL);
-	sim_at(s, arrival(s, c, 0) + delay(s), EV_CONNECTED, c->id, 0, 0, NULL);
+	sim_at(s, arrival(s, c, 0) + delay(s, b, a), EV_CONNECTED, c->id, 0, 0, NULL);
 	c->last_us[0] += s->plan.net_us_max * 20;
 	return c->id;
 }
@@ -84,6 +86,13 @@ int sim_send(struct sim *s, struct proc *from, uint64_t id, const struct vms_msg
 	vms_assert(c->proc[side] == me);
 	if (!c->open[side] || c->life[side] != from->life)
 		return VMS_E_DISCONNECTED;
+	/* invariant 28: nothing is acknowledged any more */
+	if (from->fatal && m->flags & VMS_F_REPLY && !m->status &&
+	    (m->type == VMS_MSG_WRITE || m->type == VMS_MSG_FLUSH ||
+	     m->type == VMS_MSG_FLOOR || m->type == VMS_MSG_REPLICATE)) {
+		sim_fail(s, "process %d acknowledges after it said that it cannot go on", me);
+		return VMS_E_DISCONNECTED;
+	}
 	struct frame *f = malloc(sizeof(*f) + VMS_FRAME_HEADER_BYTES + m->body_bytes +
 				 m->payload_bytes);
 	size_t at = VMS_FRAME_HEADER_BYTES;
@@ -144,7 +153,7 @@ void sim_break_some(struct sim *s)
 			continue;
 		for (int side = 0; side < 2; side++) {
 			uint64_t d = vms_rng_chance(&s->rng, 0.5)
-					     ? 1 + delay(s)
+					     ? 1 + delay(s, c->proc[!side], c->proc[side])
 					     : arrival(s, c, side) +
 						       vms_rng_below(&s->rng, 500000);
 			sim_at(s, d, EV_CLOSED, c->id, (uint64_t)side, 0, NULL);

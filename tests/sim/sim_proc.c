@@ -87,8 +87,14 @@ static void n_deadline(void *ctx, uint64_t at_ms)
 static void any_fatal(void *ctx, int err, const char *text)
 {
 	struct proc *p = proc_of(ctx);
-	sim_fail(p->s, "process %d refuses to go on: %s (%s)", (int)(p - p->s->p), text,
-		 vms_err_name(err));
+	if (!p->disk || !sim_disk_failed(p->disk)) {
+		sim_fail(p->s, "process %d refuses to go on: %s (%s)", (int)(p - p->s->p), text,
+			 vms_err_name(err));
+		return;
+	}
+	sim_note(p->s, "process %d stops: %s (%s)", (int)(p - p->s->p), text, vms_err_name(err));
+	p->fatal = true;
+	sim_at(p->s, 1, EV_CRASH, (uint64_t)(p - p->s->p), p->life, CRASH_DISK, NULL);
 }
 static void n_stopped(void *ctx)
 {
@@ -195,7 +201,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 	struct vms_errmsg msg = {""};
 	int rc;
 	p->up = true;
-	p->paused = false;
+	p->paused = p->fatal = false;
 	p->life++;
 	p->nin = 0;
 	p->turn_at = 0;
@@ -402,6 +408,8 @@ static void node_input(struct proc *p, struct input *in, const struct vms_msg *m
 		break;
 	}
 	vms_node_step(p->node, &ev);
+	if (in->type == IN_DISK && in->must_stop && !p->fatal)
+		sim_fail(p->s, "process %d goes on after a write or sync failed", (int)(p - p->s->p));
 }
 
 static void gw_input(struct proc *p, struct input *in, const struct vms_msg *m)
@@ -568,7 +576,7 @@ void sim_proc_turn(struct sim *s, struct proc *p)
 				vms_cat_server_down(p->server, in[i].conn);
 			else if (in[i].type == IN_MSG)
 				vms_cat_server_msg(p->server, in[i].conn, &m, now_ms);
-		} else if (!cat_input(p, &in[i], &m)) {
+		} else if (!p->fatal && !cat_input(p, &in[i], &m)) {
 			if (p->kind == SIM_NODE)
 				node_input(p, &in[i], &m);
 			else if (p->kind == SIM_ADMIN)
@@ -582,7 +590,7 @@ void sim_proc_turn(struct sim *s, struct proc *p)
 	for (size_t i = 0; i < n; i++)
 		free(in[i].frame);
 	free(in);
-	if (s->failed)
+	if (s->failed || p->fatal)
 		return;
 	if (p->kind == SIM_CATALOG) {
 		vms_cat_server_timer(p->server, now_ms);

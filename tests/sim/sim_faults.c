@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What goes wrong, and when. The plan's rates decide; what is here keeps a seed within
+ * what the cluster is to survive: in memory mode one member of each set keeps its memory,
+ * so nodes crash one at a time there.
+ */
+#include "tests/sim/sim_int.h"
+#include "utils/lib/assert.h"
+
+#define PER (FAULT_PERIOD_US / 1e6)
+
+static bool happens(struct sim *s, double per_s)
+{
+	return per_s > 0 && vms_rng_chance(&s->rng, per_s * PER);
+}
+/* Some last longer than the failover delay: what was sent arrives when nobody waits
+ * for it any more. */
+static uint64_t a_while(struct sim *s, uint64_t short_us)
+{
+	return vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.5) ? short_us : 12000000);
+}
+static unsigned any_proc(struct sim *s)
+{
+	return (unsigned)vms_rng_below(&s->rng, s->nprocs);
+}
+
+/* Since when are all nodes there, and reach each other? */
+static void stability(struct sim *s)
+{
+	const struct sim_plan *pl = &s->plan;
+	unsigned down = 0;
+
+	for (unsigned i = 1; i <= pl->nodes; i++)
+		down += !s->p[i].up || s->p[i].paused;
+	/* a cut between two nodes keeps a replica away just as well */
+	for (unsigned i = 1; i <= pl->nodes; i++)
+		for (unsigned k = 1; k <= pl->nodes; k++)
+			down += s->blocked_until[i][k] > s->now_us;
+	if (down)
+		s->nodes_stable_us = 0;
+	else if (!s->nodes_stable_us)
+		s->nodes_stable_us = s->now_us ? s->now_us : 1;
+}
+
+/* May a node die now? */
+static bool node_may_die(struct sim *s)
+{
+	return s->plan.ack == VMS_ACK_DISK ||
+	       (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000);
+}
+
+static void crashes(struct sim *s)
+{
+	const struct sim_plan *pl = &s->plan;
+	bool may = node_may_die(s);
+
+	for (unsigned i = 0; i < s->nprocs; i++) {
+		struct proc *p = &s->p[i];
+		double crash = p->kind == SIM_NODE	? pl->crash_node
+			       : p->kind == SIM_GATEWAY ? pl->crash_gw
+			       : p->kind == SIM_ADMIN	? 0
+							: pl->crash_cat;
+		double pause = p->kind == SIM_NODE	? pl->pause_node
+			       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
+
+		if (!p->up)
+			continue;
+		if (happens(s, crash) && (p->kind != SIM_NODE || may)) {
+			sim_at(s, vms_rng_below(&s->rng, FAULT_PERIOD_US), EV_CRASH, i, p->life,
+			       CRASH_PLAIN, NULL);
+			if (p->kind == SIM_NODE && pl->ack == VMS_ACK_MEMORY)
+				may = false;
+		} else if (p->kind == SIM_NODE && may && happens(s, pl->disk_error)) {
+			int what = vms_rng_chance(&s->rng, 0.3) ? SIM_DISK_READS : SIM_DISK_WRITES;
+
+			sim_note(s, "process %u: the disk fails to %s", i,
+				 what == SIM_DISK_READS ? "read" : "write");
+			sim_disk_fail(p->disk, what, vms_rng_chance(&s->rng, 0.5));
+			s->r->disk_errors++;
+			if (pl->ack == VMS_ACK_MEMORY)
+				may = false;
+		} else if (!p->paused && happens(s, pause)) {
+			uint64_t d = a_while(s, 1500000);
+
+			p->paused = true;
+			s->r->pauses++;
+			sim_note(s, "process %u pauses for %.3f s", i, (double)d / 1e6);
+			sim_at(s, d, EV_RESUME, i, p->life, 0, NULL);
+		}
+	}
+}
+
+static void network(struct sim *s)
+{
+	const struct sim_plan *pl = &s->plan;
+
+	if (happens(s, pl->brk))
+		sim_break_some(s);
+	if (happens(s, pl->cut)) {
+		unsigned a = any_proc(s), b = any_proc(s);
+		uint64_t until = s->now_us + a_while(s, 2000000);
+		bool both = vms_rng_chance(&s->rng, 0.5);
+
+		if (a != b) {
+			s->blocked_until[a][b] = until;
+			if (both)
+				s->blocked_until[b][a] = until;
+			s->r->cuts++;
+			sim_note(s, "link %u->%u cut%s", a, b, both ? " both ways" : "");
+		}
+	}
+	if (happens(s, pl->isolate)) {
+		unsigned a = any_proc(s), way = (unsigned)vms_rng_below(&s->rng, 3);
+		uint64_t until = s->now_us + a_while(s, 2000000);
+
+		for (unsigned b = 0; b < s->nprocs; b++) {
+			if (b == a || vms_rng_chance(&s->rng, 0.3))
+				continue;
+			if (way != 1)
+				s->blocked_until[a][b] = until;
+			if (way != 2)
+				s->blocked_until[b][a] = until;
+		}
+		s->r->cuts++;
+		sim_note(s, "process %u is cut off from some (%s)", a,
+			 way == 0 ? "both ways" : way == 1 ? "to it" : "from it");
+	}
+	if (happens(s, pl->slow_link)) {
+		unsigned a = any_proc(s), b = any_proc(s);
+
+		s->slow_until[a][b] = s->now_us + a_while(s, 3000000);
+		sim_note(s, "link %u->%u is slow", a, b);
+	}
+}
+
+void sim_faults(struct sim *s)
+{
+	stability(s);
+	if (!s->faults)
+		return;
+	crashes(s);
+	network(s);
+}

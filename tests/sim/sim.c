@@ -567,6 +567,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	free(s->cl[SIM_AUDITOR].maybe);
 	VMS_VEC_FREE(&s->checks);
 	VMS_VEC_FREE(&s->cuts);
+	VMS_VEC_FREE(&s->ackers);
 	free(s->hot);
 	free(s->heap);
 	free(s);

@@ -47,8 +47,15 @@ static int h_next(void *ctx, const char *prefix, const char *after, struct vms_c
 static int h_apply(void *ctx, uint64_t rev, const struct vms_cat_op *op, unsigned nop)
 {
 	struct sim_history *h = ctx;
-	int rc = h->under.ops->apply(h->under.ctx, rev, op, nop);
+	int rc;
 
+	for (unsigned i = 0; i < nop; i++) {
+		struct vms_cat_kv kv;
+
+		if (!strncmp(op[i].key, "part/", 5) && !h->under.ops->get(h->under.ctx, op[i].key, &kv))
+			sim_watch_part(h->s, op[i].key, kv.val, op[i].val);
+	}
+	rc = h->under.ops->apply(h->under.ctx, rev, op, nop);
 	for (unsigned i = 0; !rc && i < nop; i++) {
 		struct vms_cat_kv kv;
 		bool there = !h->under.ops->get(h->under.ctx, op[i].key, &kv);

@@ -126,6 +126,13 @@ struct proc {
 	struct sim *s;
 };
 
+struct acker { /* of a partition's writes, sim_watch.c */
+	uint32_t partition;
+	uint64_t epoch; /* the newest one was acknowledged in */
+	int proc;
+	uint32_t life;
+};
+
 struct client_op {
 	bool used;
 	enum vms_gw_op op;
@@ -178,6 +185,7 @@ struct sim {
 	uint64_t next_vol, lineage;
 	VMS_VEC(struct sim_check *) checks; /* all histories there were */
 	VMS_VEC(struct sim_cut) cuts;
+	VMS_VEC(struct acker) ackers;
 	struct sim_admin *admin;
 	uint64_t next_value;
 	bool faults, stopping, failed, final;
@@ -197,6 +205,10 @@ void sim_wake(struct proc *p, uint64_t delay_us);
 
 /* sim.c: run events until the client has nothing pending */
 void sim_run_until_idle(struct sim *s, struct client *c);
+
+/* sim_watch.c: what the catalog is told, and who acknowledges */
+void sim_watch_part(struct sim *s, const char *key, const char *was, const char *is);
+void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg *m);
 
 /* sim_faults.c: every FAULT_PERIOD_US */
 void sim_faults(struct sim *s);

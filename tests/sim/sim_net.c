@@ -93,6 +93,7 @@ int sim_send(struct sim *s, struct proc *from, uint64_t id, const struct vms_msg
 		sim_fail(s, "process %d acknowledges after it said that it cannot go on", me);
 		return VMS_E_DISCONNECTED;
 	}
+	sim_watch_send(s, from, m);
 	struct frame *f = malloc(sizeof(*f) + VMS_FRAME_HEADER_BYTES + m->body_bytes +
 				 m->payload_bytes);
 	size_t at = VMS_FRAME_HEADER_BYTES;

@@ -18,6 +18,7 @@ struct apply_job {
 	struct part *p;
 	enum job_state state;
 	bool dead, io;
+	bool there; /* the bytes are: a copy that is being made got them with its base */
 	uint8_t type;
 	uint64_t seq;
 	unsigned nm;
@@ -369,7 +370,9 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 		if (i != p->self && p->m[i].peer && p->m[i].peer->conn &&
 		    (p->primary || p->m[i].node == p->conf.primary))
 			pe = p->m[i].peer;
-	if (!pe)
+	if (!pe && p->learn)
+		pe = node_peer(n, p->conf.primary, false);
+	if (!pe || !pe->conn)
 		return;
 	for (unsigned i = 0; i < j->nm; i++)
 		if (vms_move_placed(&j->m[i])) {
@@ -397,7 +400,7 @@ static bool chunk_ok(struct apply_job *j, unsigned i)
 static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	for (unsigned i = 0; i < j->nm; i++)
-		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i)) {
+		if (vms_move_placed(&j->m[i]) && !j->there && !chunk_ok(j, i)) {
 			n->st.corrupt++;
 			node_log(n, VMS_LOG_WARN,
 				 "partition %u: own copy of a chunk does not match record %llu: "
@@ -457,7 +460,7 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		return;
 	}
 	for (unsigned i = 0; i < j->nm; i++) {
-		if (!vms_move_placed(&j->m[i]))
+		if (!vms_move_placed(&j->m[i]) || j->there)
 			continue;
 		again |= f->e[i].status == VMS_E_STOPPING;
 		away |= f->e[i].status == VMS_E_AGAIN;
@@ -528,6 +531,9 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		}
 		if (!vms_move_placed(m))
 			continue;
+		j->there = learn_has(n, p, r->seq, m->to);
+		if (j->there)
+			continue;
 		j->ctr = vms_addr_container(m->to);
 		j->seg_off = vms_seg_header_offset(vms_addr_offset_bytes(m->to));
 		j->place[i] = vms_seg_index(vms_addr_offset_bytes(m->to));
@@ -571,9 +577,14 @@ static void ctr_open_start(struct vms_node *n, struct part *p, const struct vms_
 				   .partition = p->number,
 				   .epoch = r->epoch,
 				   .incarnation = vms_get_le64(r->meta + 8)};
-	struct ctr *c = part_ctr_add(p, number);
+	struct ctr *c;
 	struct apply_job *j;
 
+	if (learn_ghost(p, r->seq, number)) {
+		p->applied = r->seq;
+		return;
+	}
+	c = part_ctr_add(p, number);
 	if (c->state) { /* replayed: the index has it */
 		p->applied = r->seq;
 		return;
@@ -758,6 +769,8 @@ static bool branches_known(struct vms_node *n, struct part *p, const struct vms_
 
 void apply_run(struct vms_node *n, struct part *p)
 {
+	if (learn_holds(n, p))
+		return;
 	while (!p->apply && !p->apply_wait && p->applied < p->committed && !n->poisoned) {
 		uint64_t s = p->applied + 1;
 		struct prec *pr = part_rec(p, s);
@@ -804,6 +817,11 @@ void apply_run(struct vms_node *n, struct part *p)
 			break;
 		case VMS_REC_PUNCH:
 			punch(n, p, &r);
+			p->applied = s;
+			break;
+		case VMS_REC_DIGEST:
+			if (digest_apply(n, p, s))
+				return;
 			p->applied = s;
 			break;
 		case VMS_REC_SHARE:

@@ -42,7 +42,7 @@ int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean)
 static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b)
 {
 	uint64_t applied = p->applied < p->all_durable ? p->applied : p->all_durable;
-	uint8_t k[3] = {'P'}, v[88] = {1};
+	uint8_t k[3] = {'P'}, v[96] = {1};
 
 	/* a memory-mode record that is committed may be gone after a crash: the
 	 * index must not claim more than the log will hold */
@@ -50,8 +50,10 @@ static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 		applied = p->own_durable;
 	if (applied < p->drain_applied)
 		applied = p->drain_applied;
-	v[1] = p->mem_flag;
 	vms_put_be16(k + 1, (uint16_t)p->number);
+	if (p->gone)
+		return vms_meta_batch_del(b, k, 3);
+	v[1] = p->mem_flag;
 	vms_put_le64(v + 8, p->ck_view_epoch);
 	vms_put_le64(v + 16, p->ck_view_first);
 	vms_put_le64(v + 24, p->drain_applied);
@@ -62,6 +64,8 @@ static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 	vms_put_le64(v + 64, applied);
 	vms_put_le64(v + 72, p->live_chunks);
 	vms_put_le64(v + 80, p->gc_cycle);
+	v[2] = n->mut == MUT_LN_MARK ? COPY_WHOLE : p->copy_state;
+	vms_put_le64(v + 88, n->mut == MUT_LN_VOID ? 0 : p->log_from);
 	p->frozen_drain = p->drain_applied;
 	return vms_meta_batch_put(b, k, 3, v, sizeof(v));
 }
@@ -169,6 +173,7 @@ static int put_floors(struct vms_node *n, struct vms_meta_batch *b)
 /* May the log below pos go, as far as this partition is concerned? */
 static bool part_free_below(struct part *p, uint64_t pos)
 {
+	uint64_t keep = p->feeds ? feed_keep_seq(p) : UINT64_MAX;
 	bool stay = false;
 
 	for (size_t i = p->recs_head; i < p->recs.n; i++) {
@@ -184,7 +189,7 @@ static bool part_free_below(struct part *p, uint64_t pos)
 			return false;
 		if (p->recs.d[i].log_pos == 0 || p->recs.d[i].log_pos >= pos)
 			continue;
-		if (s > p->applied || s > p->all_durable || s > p->own_durable)
+		if (s >= keep || s > p->applied || s > p->all_durable || s > p->own_durable)
 			return false;
 	}
 	return p->ovl.npieces + p->ovl.nranges == 0 || p->clean_pos >= pos;
@@ -240,6 +245,7 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 	n->st.checkpoints++;
 	n->ckpt_ms = n->now_ms;
 	n->hungry = false;
+	n->ckpt_ended++;
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
@@ -291,6 +297,8 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 
 	vms_meta_batch_reset(b);
 	k->running = true;
+	n->ckpt_begun++;
+	n->ckpt_want = false;
 	k->retry = false;
 	k->free_gen = gen;
 	k->started_ms = n->now_ms;
@@ -306,6 +314,9 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 		}
 		if (!rc)
 			rc = put_ctrs(n, p, b);
+		if (!rc && p->forget_outcomes)
+			rc = vms_outcomes_drop_part(&n->outcomes, p->number, b);
+		p->forget_outcomes = false;
 	}
 	if (!rc)
 		rc = vms_outcomes_expire(&n->outcomes, n->now_ms > keep ? n->now_ms - keep : 0, b);
@@ -323,6 +334,9 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 			if (n->part[i])
 				part_recs_pop(n->part[i], pos);
 	}
+	if (!rc && n->outcomes_learnt && !gen)
+		rc = vms_outcomes_store(&n->outcomes, LEARN_OUTCOME_POS + 1, b);
+	n->outcomes_learnt = false;
 	if (!rc && n->floors_dirty)
 		rc = put_floors(n, b);
 	n->floors_dirty = false;
@@ -343,6 +357,13 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 	}
 	k->d.fn = ckpt_commit;
 	n->disk.ops->ctr_sync(n->disk.ctx, dio_token(n, &k->d));
+}
+
+uint64_t ckpt_request(struct vms_node *n)
+{
+	n->ckpt_want = true;
+	node_wake_at(n, n->now_ms);
+	return n->ckpt_begun + 1;
 }
 
 /* Is there anything a checkpoint would make durable or safe? */
@@ -425,7 +446,8 @@ void ckpt_timer(struct vms_node *n)
 		for (uint32_t i = 0; i < n->nparts && c < 8192; i++) {
 			struct part *p = n->part[i];
 
-			if (!p || !p->known || p->primary || p->conf.primary != pe->id)
+			if (!p || (!p->known && !p->learn) || p->primary ||
+			    p->conf.primary != pe->id)
 				continue;
 			vms_put_le32(body + 16 * c, i);
 			vms_put_le32(body + 16 * c + 4, 0);
@@ -459,7 +481,7 @@ void ckpt_timer(struct vms_node *n)
 		n->copy_ms = n->now_ms;
 		copy_forward(n);
 	}
-	if (gen || (n->now_ms - n->ckpt_ms >= (n->hungry ? 1000 : 5000) && ckpt_worth(n)))
+	if (gen || n->ckpt_want || (n->now_ms - n->ckpt_ms >= (n->hungry ? 1000 : 5000) && ckpt_worth(n)))
 		ckpt_start(n, gen);
 }
 

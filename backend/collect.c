@@ -299,6 +299,8 @@ static void sweep_order(struct vms_node *n, struct part *p)
 	struct ctr *dead[256];
 	unsigned k = 0;
 
+	if (feed_holds_ctrs(n, p))
+		return;
 	VMS_VEC_FOREACH(&p->ctrs, c)
 		if (c->marked && c->state == 2 && c->mark.count == 0 && !c->sweeping &&
 		    !foreign(c) && (!c->refs_ordered || n->mut == MUT_GC_ORDERED) &&

@@ -786,7 +786,7 @@ void drain_timer(struct vms_node *n)
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
-		if (!p || !p->known)
+		if (!p || (!p->known && !p->learn))
 			continue;
 		if (part_serving(p) && again)
 			seal_left(n, p);
@@ -839,7 +839,8 @@ void drain_timer(struct vms_node *n)
 			for (uint32_t i = 0; pe->conn && i < n->nparts && k < 4096; i++) {
 				struct part *p = n->part[i];
 
-				if (p && p->known && !p->primary && p->conf.primary == pe->id &&
+				if (p && (p->known || p->learn) && !p->primary &&
+				    p->conf.primary == pe->id &&
 				    p->clean_pos < n->drain_limit)
 					ask_primary(n, p, body, &k);
 			}

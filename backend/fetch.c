@@ -288,7 +288,8 @@ static bool is_local(const struct vms_node *n, uint32_t part)
 {
 	const struct part *p = n->part[part];
 
-	return p && (p->known || !n->pconf[part].epoch);
+	return p && (p->known || (p->learn && !learn_holds(n, p)) ||
+		     (!n->pconf[part].epoch && p->copy_state == COPY_WHOLE));
 }
 
 /* e[first..] whose addresses are of this partition: all of them that wait. */

@@ -233,6 +233,10 @@ static void part_close(struct vms_node *n, struct part *p)
 	VMS_VEC_FREE(&p->ctrs);
 	VMS_VEC_FREE(&p->stubs);
 	dedup_part_close(p);
+	learn_close(n, p);
+	feeds_close(n, p);
+	digest_close(p);
+	out_close(p);
 	free(p);
 }
 
@@ -353,6 +357,10 @@ static void node_timer(struct vms_node *n)
 		prune_timer(n);
 		du_timer(n);
 		round_timer(n);
+		feed_timer(n);
+		learn_timer(n);
+		digest_timer(n);
+		out_timer(n);
 		plan_timer(n);
 		empty_timer(n);
 	}

@@ -116,6 +116,8 @@ void peer_lost(struct vms_node *n, struct peer *pe)
 	pe->next_connect_ms = n->now_ms + n->tm.tick_ms / 2;
 	part_peer_change(n, pe);
 	rpc_peer_lost(n, pe);
+	feed_peer_lost(n, pe);
+	learn_peer_lost(n, pe);
 }
 
 static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
@@ -302,6 +304,24 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	case VMS_MSG_CHECKPOINT:
 		if (node) {
 			ckpt_msg(n, c, m);
+			return;
+		}
+		break;
+	case VMS_MSG_LEARN:
+		if (node && !reply) {
+			learn_msg(n, c, m);
+			return;
+		}
+		break;
+	case VMS_MSG_DIGEST:
+		if (node && !reply) {
+			digest_msg(n, c, m);
+			return;
+		}
+		break;
+	case VMS_MSG_OUT_QUERY:
+		if (node && !reply) {
+			out_query_msg(n, c, m);
 			return;
 		}
 		break;

@@ -19,6 +19,7 @@
 #include "backend/ctr.h"
 #include "backend/dedup.h"
 #include "backend/holders.h"
+#include "backend/learn.h"
 #include "backend/match.h"
 #include "backend/node.h"
 #include "backend/outcome.h"
@@ -54,6 +55,28 @@ enum node_mutant {
 	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
 	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
 	MUT_ABSENT = 18,	 /* that a branch has no record is believed as of any time */
+
+	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
+	MUT_LN_MARK = 40,	 /* an unfinished copy is not marked as one */
+	MUT_LN_VOID = 41,	 /* records of an earlier copy count again after a restart */
+	MUT_LN_OUTCOMES = 42,	 /* outcomes of ops are not copied */
+	MUT_LN_DEAD = 43,	 /* which places have died is not copied */
+	MUT_LN_SHARED = 44,	 /* which containers are shared is not copied */
+	MUT_LN_HOLD = 45,	 /* records are applied before the base copy is there */
+	MUT_LN_PAGES = 46,	 /* pages that the primary has not stay */
+	MUT_LN_EXTRA = 47,	 /* containers that the primary has not stay */
+	MUT_LN_VERIFY = 48,	 /* what is there is not read back */
+	MUT_LN_TRUST = 49,	 /* the primary's own damage is copied */
+	MUT_LN_AGAIN = 50,	 /* segments that were copied are written again from the log */
+	MUT_LN_SWEEP = 51,	 /* the primary frees containers while they are copied */
+	MUT_LN_COMMON = 52,	 /* a returning copy keeps records that became void */
+	MUT_LN_GAP = 53,	 /* a returning copy goes on where the log has a gap */
+	MUT_LN_DIGEST = 54,	 /* copies are ready without having been compared */
+	MUT_LN_CEILING = 55,	 /* log positions and container numbers are not copied */
+	MUT_LN_VALID = 56,	 /* the log's end of a copy counts though it is not durable */
+	MUT_OUT_EARLY = 57,	 /* an out copy goes before a later epoch has confirmed it */
+	MUT_OUT_HALF = 58,	 /* an interrupted deletion is forgotten */
+	MUT_OUT_LOG = 59,	 /* records of a deleted copy come back with the log */
 
 	/* pruning and collection */
 	MUT_PRUNE_BASE = 60,	 /* drops pages that undrained writes need as their base */
@@ -180,6 +203,7 @@ struct member {
 	uint64_t incarnation;
 	struct peer *peer; /* NULL: self */
 	bool learner;
+	bool differs;	   /* a DIGEST said so (digest.c) */
 	bool streaming;	   /* VIEW_STATE answered on the present connection */
 	bool asked;
 	uint64_t sent, held, durable, ckpt_seq, told, told_all;
@@ -196,6 +220,13 @@ struct stub_ref {
 	uint64_t branch, snap_gen;
 	uint32_t extent;
 	uint16_t chunk;
+};
+
+/* What the own copy of a partition is; in the index. */
+enum copy_state {
+	COPY_WHOLE,	 /* all that the partition had at some seq */
+	COPY_INCOMPLETE, /* being made, or an attempt that ended early: never a member's */
+	COPY_DELETING,	 /* on its way out */
 };
 
 struct hook_due { /* to be told when its record is safe */
@@ -291,6 +322,18 @@ struct part {
 	uint64_t rd_gone;	     /* references to other partitions removed since */
 	bool rd_walking, rd_sent, rd_again;
 	uint64_t sweep_cycle, sweep_epoch; /* its stamps are complete since that cycle began */
+	/* learn.c, learn_serve.c, digest.c, out.c */
+	enum copy_state copy_state;
+	uint64_t log_from;    /* the partition's records below this log position are void */
+	bool forget_outcomes; /* with the next checkpoint */
+	struct learn *learn;  /* this node makes a copy of it */
+	unsigned learn_ios;   /* disk operations of attempts, present and past */
+	struct feed *feeds;   /* this node, the primary, feeds others */
+	struct digest *digest;
+	uint64_t digest_after; /* only above it are the replicas' states comparable */
+	bool differs;	       /* the primary's digest is another: to be learnt from the start */
+	struct out_copy *out_copy;
+	bool gone; /* nothing is here any more: its state goes from the index */
 	uint64_t prune_seq; /* pruning waits until this record is in all durable indexes */
 };
 
@@ -497,6 +540,16 @@ struct node_stats {
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
 	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, emptied, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 	uint64_t fetched_remote;
+	/* copies: bytes of pages and segments sent to learners, got as one, read back in place */
+	uint64_t moved_bytes, learnt_bytes, kept_bytes, feeds, learnt, copies_deleted, digests;
+	uint64_t digest_bad, lost_chunks;
+};
+
+/* How fast copies are fed. */
+struct move_rate {
+	int64_t tokens;
+	uint64_t at_ms, look_ms;
+	unsigned slow; /* rate >> slow: clients wait */
 };
 
 /* Bytes of a container that are not needed any more. */
@@ -604,6 +657,9 @@ struct vms_node {
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
 	uint64_t ckpt_ms, gen_seal_ms;
+	uint64_t ckpt_begun, ckpt_ended; /* number of checkpoints */
+	bool ckpt_want;			 /* one that must not wait for more to do */
+	bool outcomes_learnt;		 /* some are in no log here */
 	bool deep; /* some extent has more than NODE_LAYERS_MAX layers in the overlay */
 	uint64_t copy_ms, freed_ms;
 	uint64_t copy_end; /* copies must be durable up to here before anything is freed */
@@ -613,6 +669,12 @@ struct vms_node {
 	bool stop_said, stop_closed;
 	unsigned applies;	  /* apply jobs running */
 	unsigned apply_waits;	  /* partitions whose apply lane waits for other nodes */
+
+	/* copies */
+	struct move_rate move;
+	unsigned nfeeds, nlearns; /* running */
+	uint64_t feed_ids;
+	uint64_t learn_ms, out_ms; /* next look */
 
 	/* collector */
 	uint32_t gc_next;
@@ -873,6 +935,9 @@ void drain_seal_open(struct vms_node *n, struct part *p);
 void ckpt_timer(struct vms_node *n);
 void ckpt_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void ckpt_peer_up(struct vms_node *n, struct peer *pe);
+/* The next checkpoint begins soon; what is changed before it does is durable when
+ * ckpt_ended has reached the number returned. */
+uint64_t ckpt_request(struct vms_node *n);
 int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean);
 void stop_step(struct vms_node *n);
 

@@ -128,19 +128,21 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 	if (p && rev <= p->conf_rev)
 		return;
 	if (!member) {
-		if (!part_empty(p)) {
-			node_fatal(n, VMS_E_CONFIG,
-				   "this node holds data of partition %u, but the catalog does not "
-				   "list it as a member any more: restore the partition table, or "
-				   "start with an empty data directory",
-				   number);
-			return;
-		}
 		p->known = false;
 		p->primary = false;
+		p->was_active = false;
 		p->state = PS_NONE;
 		p->conf = *conf;
 		p->conf_rev = rev;
+		p->nm = p->nl = 0;
+		p->repl_conn = 0;
+		p->in_ack = false;
+		p->out = !part_empty(p);
+		if (conf->epoch > p->epoch)
+			p->epoch = conf->epoch;
+		drain_abort(n, p);
+		gc_abort(n, p);
+		learn_conf(n, p);
 		return;
 	}
 	p = node_part_make(n, number);
@@ -148,15 +150,18 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 	p->conf = *conf;
 	p->conf_rev = rev;
 	p->known = true;
+	p->out = p->gone = false;
+	learn_conf(n, p);
 	if (!fresh)
 		return;
 	if (conf->epoch > p->epoch) {
 		p->epoch = conf->epoch;
 		p->repl_conn = 0;
 	}
-	for (unsigned i = 0; i < p->nm; i++)
+	for (unsigned i = 0; i < p->nm + p->nl; i++)
 		member_inflight_drop(&p->m[i]);
 	p->nm = conf->nmembers;
+	p->nl = 0;
 	for (unsigned i = 0; i < p->nm; i++) {
 		struct member *m = &p->m[i];
 
@@ -555,10 +560,10 @@ void part_timer(struct vms_node *n)
 			write_timer(n, p);
 		if (!p->primary || n->phase != SP_RUN)
 			continue;
-		for (unsigned k = 0; k < p->nm; k++) {
+		for (unsigned k = 0; k < p->nm + p->nl; k++) {
 			struct member *m = &p->m[k];
 
-			if (k == p->self)
+			if (k == p->self && !m->learner)
 				continue;
 			if (!m->streaming) {
 				m->asked = false;
@@ -567,7 +572,7 @@ void part_timer(struct vms_node *n)
 				/* the last commits of a quiet partition are told late */
 				m->in_out = true;
 				VMS_VEC_PUSH(&m->peer->out, p->number);
-			} else if (p->state >= PS_VIEW && m->durable < m->sent &&
+			} else if (p->state >= PS_VIEW && m->durable < m->sent && !m->learner &&
 				   n->now_ms - m->progress_ms > n->tm.lease_ms) {
 				/* it dropped something (its log was full): ask where it is */
 				m->streaming = false;

@@ -629,6 +629,8 @@ static void commit_told(struct vms_node *n, struct conn *c, const struct vms_msg
 		epoch = vms_rd_u64(&r);
 		committed = vms_rd_u64(&r);
 		all = vms_rd_u64(&r);
+		if (p && p->learn && p->repl_conn == c->id)
+			learn_epoch(p, epoch);
 		if (!p || p->repl_conn != c->id || epoch != p->epoch || p->primary)
 			continue;
 		if (committed > p->told_commit)
@@ -660,6 +662,8 @@ void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			return;
 		}
 		p = node_part(n, r.partition);
+		if (p && p->learn && p->repl_conn == c->id)
+			learn_epoch(p, r.epoch);
 		if (p && p->repl_conn == c->id && !p->primary && r.epoch <= p->epoch) {
 			struct prec *have = r.seq <= p->seq_last ? part_rec(p, r.seq) : NULL;
 			bool next = r.seq == p->seq_last + 1;
@@ -675,6 +679,7 @@ void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 					/* full: nothing of it is taken until the primary, seeing no
 					 * progress, asks where it is and sends from there */
 					n->st.stale++;
+					learn_log_full(n, p);
 				} else {
 					n->st.recs_recv++;
 					pe->unacked_bytes += (uint64_t)bytes;
@@ -750,6 +755,8 @@ void repl_durable(struct vms_node *n)
 				part_mark_dirty(n, p);
 			else
 				repl_ack_want(n, p);
+			if (p->learn)
+				part_mark_dirty(n, p);
 		}
 	}
 	conn_durable(n);
@@ -831,6 +838,9 @@ void repl_advance(struct vms_node *n, struct part *p)
 			p->all_durable = durable;
 	} else {
 		held = durable = p->told_commit < p->seq_last ? p->told_commit : p->seq_last;
+		/* nobody waits for a learner's log: what is not durable in it is not there */
+		if (p->learn && durable > p->own_durable && n->mut != MUT_LN_VALID)
+			held = durable = p->own_durable;
 	}
 	while (p->committed < p->seq_last && !n->poisoned) {
 		uint64_t s = p->committed + 1;

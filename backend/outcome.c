@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define KEY_BYTES 19u
 #define VAL_BYTES 24u
@@ -161,6 +162,60 @@ int vms_outcomes_store(struct vms_outcomes *t, uint64_t log_pos, struct vms_meta
 		o->log_pos = 0; /* in the index now */
 	}
 	return rc;
+}
+
+int vms_outcomes_drop_part(struct vms_outcomes *t, uint32_t partition, struct vms_meta_batch *b)
+{
+	struct vms_outcome *o = t->oldest, *next;
+	int rc = 0;
+
+	for (; o && !rc; o = next) {
+		next = o->newer;
+		if (o->partition != partition || o->pending)
+			continue;
+		if (o->stored) {
+			uint8_t k[KEY_BYTES];
+
+			key_encode(k, o);
+			rc = vms_meta_batch_del(b, k, sizeof(k));
+		}
+		vms_outcome_drop(t, o);
+	}
+	return rc;
+}
+
+static int op_cmp(const struct vms_opid *a, const struct vms_opid *b)
+{
+	if (a->gateway != b->gateway)
+		return a->gateway < b->gateway ? -1 : 1;
+	if (a->incarnation != b->incarnation)
+		return a->incarnation < b->incarnation ? -1 : 1;
+	return a->slot < b->slot ? -1 : a->slot > b->slot;
+}
+
+static int ptr_cmp(const void *a, const void *b)
+{
+	return op_cmp(&(*(const struct vms_outcome *const *)a)->op,
+		      &(*(const struct vms_outcome *const *)b)->op);
+}
+
+unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
+			   const struct vms_opid *after, const struct vms_outcome **out,
+			   unsigned room)
+{
+	VMS_VEC(const struct vms_outcome *) all = VMS_VEC_INIT;
+	unsigned k = 0;
+
+	for (const struct vms_outcome *o = t->oldest; o; o = o->newer)
+		if (o->partition == partition && !o->pending &&
+		    (!after || op_cmp(&o->op, after) > 0))
+			VMS_VEC_PUSH(&all, o);
+	if (all.n)
+		qsort(all.d, all.n, sizeof(*all.d), ptr_cmp);
+	for (; k < room && k < all.n; k++)
+		out[k] = all.d[k];
+	VMS_VEC_FREE(&all);
+	return k;
 }
 
 struct load {

@@ -48,6 +48,13 @@ void vms_outcome_drop(struct vms_outcomes *t, struct vms_outcome *o);
 int vms_outcomes_expire(struct vms_outcomes *t, uint64_t before_ms, struct vms_meta_batch *b);
 /* Store entries whose records lie below log_pos and are not stored yet. */
 int vms_outcomes_store(struct vms_outcomes *t, uint64_t log_pos, struct vms_meta_batch *b);
+/* Those of a partition are forgotten; keys that lie in the index are deleted through b. */
+int vms_outcomes_drop_part(struct vms_outcomes *t, uint32_t partition, struct vms_meta_batch *b);
+/* The next ones of a partition whose ops are settled, in the order of (gateway,
+ * incarnation, slot), behind `after` (NULL: from the first); returns their number. */
+unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
+			   const struct vms_opid *after, const struct vms_outcome **out,
+			   unsigned room);
 /* Read the index back at start. */
 int vms_outcomes_load(struct vms_outcomes *t, const struct vms_disk *d, uint64_t now_ms);
 

@@ -582,6 +582,27 @@ int vms_pages_drop(struct vms_pages *ps, const struct vms_page_key *key, uint64_
 	return 0;
 }
 
+void vms_pages_put(struct vms_pages *ps, const struct vms_page *p)
+{
+	struct version *v = delta_exact(&ps->active, &p->key);
+
+	if (!v)
+		v = delta_add(&ps->active, &p->key);
+	v->dead = false;
+	v->page = *p;
+}
+
+void vms_pages_del(struct vms_pages *ps, const struct vms_page_key *key)
+{
+	struct version *v = delta_exact(&ps->active, key);
+
+	if (!v)
+		v = delta_add(&ps->active, key);
+	memset(v->page.entry, 0, sizeof(v->page.entry));
+	v->page.drain_seq = 0;
+	v->dead = true;
+}
+
 /* ---- checkpoint ---- */
 
 int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b)

@@ -80,6 +80,10 @@ int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
 int vms_pages_drop(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq,
 		   void (*dropped)(void *arg, vms_addr a), void *arg);
 
+/* A copy of another replica's page, as it is there; and a page that it has not. */
+void vms_pages_put(struct vms_pages *ps, const struct vms_page *p);
+void vms_pages_del(struct vms_pages *ps, const struct vms_page_key *key);
+
 /* Checkpoint: freeze moves active to frozen (must be empty) and adds its puts
  * and deletes to the batch; thaw drops frozen after the commit has ended. */
 int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b);

@@ -101,7 +101,7 @@ int64_t vms_rec_decode(const uint8_t *p, size_t len, struct vms_rec *r, bool che
 		return VMS_E_CORRUPT;
 	r->type = p[4];
 	r->flags = p[5];
-	if (r->type < VMS_REC_WRITE || r->type > VMS_REC_PUNCH || (r->flags & ~REC_FLAGS))
+	if (r->type < VMS_REC_WRITE || r->type > VMS_REC_DIGEST || (r->flags & ~REC_FLAGS))
 		return VMS_E_CORRUPT;
 	r->partition = vms_get_le32(p + 16);
 	r->extent = vms_get_le32(p + 20);

@@ -33,6 +33,7 @@ enum vms_rec_type {
 	VMS_REC_DROP = 17,   /* meta: index pages that no snapshot or volume can see */
 	VMS_REC_SHARE = 18,  /* meta: containers that other partitions may refer to from now on */
 	VMS_REC_PUNCH = 19,  /* meta: chunk places of a container that die */
+	VMS_REC_DIGEST = 20, /* replicas compare what they hold at this seq (digest.c) */
 };
 
 /* vms_move.flags */

@@ -20,7 +20,7 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 	int bytes = vms_meta_check(k, kb, v, vb);
 	struct part *p;
 
-	if (kb != 3 || (bytes != 80 && bytes != 88) || v[0] != 1 || vms_get_be16(k + 1) >= l->n->nparts) {
+	if (kb != 3 || (bytes != 80 && bytes != 88 && bytes != 96) || v[0] != 1 || vms_get_be16(k + 1) >= l->n->nparts) {
 		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
 		return 1;
 	}
@@ -35,8 +35,16 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 		p->next_ctr = vms_get_le64(v + 48);
 	p->replay_applied = vms_get_le64(v + 64);
 	p->live_chunks = vms_get_le64(v + 72);
-	if (bytes == 88)
+	if (bytes >= 88)
 		p->gc_cycle = vms_get_le64(v + 80);
+	if (bytes >= 96) {
+		if (v[2] > COPY_DELETING) {
+			l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
+			return 1;
+		}
+		p->copy_state = l->n->mut == MUT_OUT_HALF && v[2] == COPY_DELETING ? COPY_WHOLE : v[2];
+		p->log_from = vms_get_le64(v + 88);
+	}
 	return 0;
 }
 
@@ -213,6 +221,9 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 	if (r->partition >= n->nparts)
 		return VMS_E_CORRUPT;
 	p = node_part_make(n, r->partition);
+	/* of a copy that was given up: another attempt's records, or none, count */
+	if (ref.log_pos < p->log_from || (p->copy_state && n->mut != MUT_LN_MARK))
+		return 0;
 	part_rec_put(n, p, r, ref, false);
 	/* the index has its number, but not yet its entry: it was never swept */
 	if (r->type == VMS_REC_CTR_OPEN && r->meta_bytes >= 8 && r->seq > p->replay_applied &&
@@ -269,7 +280,7 @@ static int list_ctr(void *arg, uint64_t number, uint64_t size)
 
 	(void)size;
 	/* swept, the index says so, but the crash came before its file was removed */
-	if (p && number < p->swept_below && !part_ctr(p, number))
+	if (p && (number < p->swept_below || p->copy_state != COPY_WHOLE) && !part_ctr(p, number))
 		VMS_VEC_PUSH(&n->unlink, number);
 	return 0;
 }
@@ -361,7 +372,7 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 		/* what was overwritten before the checkpoint drops out again: a range
 		 * over it may be drained before it would be looked at */
 		vms_ovl_commit_all(&n->ovl, &p->ovl, p->committed);
-		p->own_durable = p->seq_last;
+		p->own_durable = p->digest_after = p->seq_last;
 		p->all_durable = p->replay_applied;
 		p->ceiling = p->ceiling_ordered;
 		if (n->clean_start)

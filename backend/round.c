@@ -673,6 +673,8 @@ static bool sweep_step(struct vms_node *n, struct round *rd, struct part *p)
 	unsigned punched = 0, k = 0;
 	size_t i = 0;
 
+	if (feed_holds_ctrs(n, p))
+		return false; /* a learner is still copying them */
 	if (!rd->ctr_at)
 		p->rd_again = false;
 	while (i < p->ctrs.n && p->ctrs.d[i].number < rd->ctr_at)

@@ -376,6 +376,8 @@ const char *vms_msg_type_name(uint8_t type)
 		[VMS_MSG_MATCH_PULL] = "MATCH_PULL",
 		[VMS_MSG_MATCH_PAIRS] = "MATCH_PAIRS",
 		[VMS_MSG_MATCH_REMAP] = "MATCH_REMAP",
+		[VMS_MSG_LEARN] = "LEARN",
+		[VMS_MSG_OUT_QUERY] = "OUT_QUERY",
 	};
 
 	return type <= VMS_MSG_TYPE_MAX && name[type] ? name[type] : "unknown";

@@ -68,6 +68,8 @@ enum vms_msg_type {
 	VMS_MSG_MATCH_PULL = 51, /* chunks of a slice of the fingerprint space */
 	VMS_MSG_MATCH_PAIRS = 52, /* duplicates and other copies */
 	VMS_MSG_MATCH_REMAP = 53, /* the same, confirmed, for the pages of others */
+	VMS_MSG_LEARN = 54,	 /* a copy of a partition is made on another node */
+	VMS_MSG_OUT_QUERY = 55,	 /* may a copy that is not in the set go? */
 	VMS_MSG_TYPE_MAX = 63,
 };
 

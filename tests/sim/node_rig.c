@@ -690,7 +690,7 @@ bool rig_wait_active(struct rig *r, uint64_t ms)
 
 unsigned rig_primary(struct rig *r, uint32_t part)
 {
-	return part % r->nnodes;
+	return part < 64 && r->lead[part] ? r->lead[part] - 1u : part % r->nnodes;
 }
 
 void rig_node_start(struct rig *r, unsigned i)

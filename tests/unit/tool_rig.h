@@ -272,7 +272,7 @@ static void end(void)
 	waitpid(pid, NULL, 0);
 }
 
-static struct vms_cat_volume create(const char *name, uint64_t size)
+static inline struct vms_cat_volume create(const char *name, uint64_t size)
 {
 	struct vms_cat_volume v;
 
@@ -280,7 +280,7 @@ static struct vms_cat_volume create(const char *name, uint64_t size)
 	return v;
 }
 
-static struct vms_cat_volume look(const char *name)
+static inline struct vms_cat_volume look(const char *name)
 {
 	struct volume_view v;
 
@@ -289,7 +289,7 @@ static struct vms_cat_volume look(const char *name)
 	return v.v;
 }
 
-static size_t count(const char *prefix)
+static inline size_t count(const char *prefix)
 {
 	struct tool_kvs kv;
 	size_t n;

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The commands of vmstore-ring that change the ring, against a catalog and a storage
+ * node that a child process plays: what they write, and what they refuse. */
+#include <fcntl.h>
+
+#include "tests/unit/tool_rig.h"
+#include "utils/tool/ring.h"
+#include "utils/tool/ring_cmds.h"
+
+#define ARGS_MAX 12
+
+static char said[4096]; /* on stderr by the last command */
+
+/* Runs a command as the program would; its exit code. */
+static int run(const struct cmd *cmd, ...)
+{
+	char path[64], name[] = "/tmp/test_ring_tool.XXXXXX";
+	char *argv[ARGS_MAX + 1] = {(char *)cmd->name};
+	int argc = 1, code, out, err, f;
+	struct cmd_call c;
+	ssize_t n;
+	va_list ap;
+
+	va_start(ap, cmd);
+	while (argc < ARGS_MAX && (argv[argc] = va_arg(ap, char *)))
+		argc++;
+	va_end(ap);
+	snprintf(path, sizeof(path), "vmstore-ring %s", cmd->name);
+	c = (struct cmd_call){.t = &t, .cmd = cmd, .path = path, .argc = argc, .argv = argv};
+	f = mkstemp(name);
+	CU_ASSERT_FATAL(f >= 0);
+	unlink(name);
+	fflush(stdout);
+	fflush(stderr);
+	out = dup(1);
+	err = dup(2);
+	dup2(open("/dev/null", O_WRONLY), 1);
+	dup2(f, 2);
+	code = cmd->run(&c);
+	fflush(stdout);
+	fflush(stderr);
+	dup2(out, 1);
+	dup2(err, 2);
+	close(out);
+	close(err);
+	n = pread(f, said, sizeof(said) - 1, 0);
+	said[n > 0 ? n : 0] = 0;
+	close(f);
+	return code;
+}
+
+static struct view look_at(void)
+{
+	struct view v;
+
+	CU_ASSERT_EQUAL_FATAL(view_load(&t, &v, &e), 0);
+	return v;
+}
+
+static uint8_t state_of(uint32_t id)
+{
+	struct view v = look_at();
+	struct view_node *x = view_node(&v, id);
+	uint8_t s = x ? x->n.state : 0;
+
+	view_free(&v);
+	return s;
+}
+
+static uint64_t cluster_revision(void)
+{
+	struct view v = look_at();
+	uint64_t r = v.cluster_revision;
+
+	view_free(&v);
+	return r;
+}
+
+/* Nodes 2 to n, which are down; node 1 runs. Copies of each partition on two nodes. */
+static void nodes(unsigned n, unsigned copies, bool has_data)
+{
+	struct vms_cat_cluster c = {.part_bits = 2, .copies = copies, .min_copies = 1,
+				    .timing_factor = 1, .next_branch = 7, .next_node = n + 1,
+				    .next_gateway = 1, .has_data = has_data};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	begin(0);
+	put("cluster", vms_cat_cluster_encode(&c));
+	for (uint32_t i = 1; i <= n; i++) {
+		struct vms_cat_node x = {.id = i, .weight = 100, .incarnation = 1,
+					 .state = VMS_NODE_IN};
+
+		snprintf(x.name, sizeof(x.name), "n%u", i);
+		snprintf(x.address, sizeof(x.address), "%s", i == 1 ? rig_node : rig_nobody);
+		vms_cat_key_node(key, i);
+		put(key, vms_cat_node_encode(&x));
+	}
+	for (uint32_t p = 0; p < 4; p++) {
+		struct vms_part_conf pc = {.epoch = 1, .nmembers = copies};
+
+		for (uint32_t k = 0; k < copies; k++)
+			pc.member[k].node = (p + k) % n + 1;
+		pc.primary = pc.member[0].node;
+		vms_cat_key_part(key, p);
+		put(key, vms_cat_part_encode(&pc));
+	}
+}
+
+static void members(uint32_t p, uint32_t a, uint32_t b)
+{
+	struct vms_part_conf pc = {.epoch = 2, .primary = a, .nmembers = b ? 2 : 1,
+				   .member = {{a, 1}, {b, 1}}};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	vms_cat_key_part(key, p);
+	put(key, vms_cat_part_encode(&pc));
+}
+
+/* ---- tests ---- */
+
+static void leaving_is_refused_when_too_few_nodes_remain(void)
+{
+	nodes(3, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n3", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(3), VMS_NODE_LEAVING);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "1 node would be left for 2 copies"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "vmstore-ring set --copies 1"));
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_IN);
+	CU_ASSERT_EQUAL(run(&ring_leave, "2", "--no-wait", "--fewer-copies", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_LEAVING);
+	/* nobody at all is never allowed */
+	CU_ASSERT_EQUAL(run(&ring_drain, "n1", "--no-wait", "--fewer-copies", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n9", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "no node 'n9'"));
+	end();
+}
+
+static void the_only_copy_is_not_let_go(void)
+{
+	nodes(4, 2, true);
+	members(2, 3, 0);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n3", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions"));
+	CU_ASSERT_EQUAL(run(&ring_leave, "n3", "--no-wait", "--fewer-copies", "--ignore-space", NULL),
+			TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", "--data-is-lost", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions (the first is 2)"));
+	CU_ASSERT_EQUAL(state_of(3), VMS_NODE_IN);
+	/* one that is down and has no last copy may go */
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n4", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(4), VMS_NODE_LEAVING);
+	/* one that runs moves it away first */
+	members(1, 1, 0);
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n1", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n1", "--no-wait", NULL), TOOL_OK);
+	end();
+}
+
+static void a_lost_answer_changes_it_once(void)
+{
+	struct view v;
+
+	nodes(4, 2, true);
+	seen->drop_txn_answer = 1;
+	CU_ASSERT_EQUAL(run(&ring_drain, "n2", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_DRAINED);
+	CU_ASSERT_EQUAL(run(&ring_undrain, "n2", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_IN);
+	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "300", "n3", "50", "--no-wait", NULL), TOOL_OK);
+	v = look_at();
+	CU_ASSERT(view_node(&v, 2)->n.weight == 300 && view_node(&v, 3)->n.weight == 50);
+	view_free(&v);
+	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "0", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "--no-wait", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_zone, "n2", "rack 1", "n3", "-", "--no-wait", NULL), TOOL_OK);
+	v = look_at();
+	CU_ASSERT_STRING_EQUAL(view_node(&v, 2)->n.zone, "rack 1");
+	view_free(&v);
+	end();
+}
+
+static void cancel_takes_it_back(void)
+{
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_cancel, "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "n3", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_cancel, "n3", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT(state_of(2) == VMS_NODE_LEAVING && state_of(3) == VMS_NODE_IN);
+	CU_ASSERT_EQUAL(run(&ring_undrain, "n2", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_cancel, "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_IN);
+	CU_ASSERT_EQUAL(run(&ring_cancel, "n2", "--no-wait", NULL), TOOL_FAILED);
+	end();
+}
+
+static void a_dry_run_changes_nothing(void)
+{
+	uint64_t before;
+
+	nodes(4, 2, true);
+	before = cluster_revision();
+	CU_ASSERT_EQUAL(run(&ring_leave, "n4", "--dry-run", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--dry-run", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_join, "--dry-run", rig_nobody, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n4", "n3", "n2", "--dry-run", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_plan, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(cluster_revision(), before);
+	end();
+}
+
+static void a_dry_run_counts_what_moves(void)
+{
+	struct ring_moves m;
+	struct ring r;
+	struct view v;
+	uint32_t gets = 0, gives = 0;
+
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL_FATAL(ring_load(&t, &r, &e), 0);
+	ring_ask(&t, &r);
+	for (uint32_t p = 0; p < 4; p++)
+		r.part[p].bytes = 1 << 20;
+	v = look_at();
+	view_node(&v, 4)->n.state = VMS_NODE_LEAVING;
+	CU_ASSERT_EQUAL(ring_moves(&r, &v, &m, &e), 0);
+	VMS_VEC_FOREACH(&m.nodes, x) {
+		gets += x->gets;
+		gives += x->gives;
+		CU_ASSERT(x->node != 4 || (x->gives == 2 && !x->gets));
+	}
+	CU_ASSERT(m.copies == 2 && gets == 2 && gives == 2 && m.bytes == 2 << 20);
+	ring_moves_free(&m);
+	view_free(&v);
+	ring_free(&r);
+	end();
+}
+
+static void settings_are_checked(void)
+{
+	struct view v;
+
+	nodes(3, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "4", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "the ring has 3"));
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "6", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "3", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--min-copies", "2", "--rebuild-after",
+			    "90s", "--move-rate", "10M", "--scrub-days", "off", "--no-wait", NULL),
+			TOOL_OK);
+	v = look_at();
+	CU_ASSERT(v.cluster.copies == 3 && v.cluster.min_copies == 2 &&
+		  v.cluster.rebuild_after_s == 90 && v.cluster.move_bytes_s == 10u << 20 &&
+		  v.cluster.scrub_days == 0 && v.cluster.has_data);
+	view_free(&v);
+	CU_ASSERT_EQUAL(run(&ring_set, "--rebuild-after", "10ms", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_throttle, "none", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_throttle, "1K", NULL), TOOL_USAGE);
+	v = look_at();
+	CU_ASSERT(v.cluster.move_bytes_s == 0 && v.cluster.copies == 3);
+	view_free(&v);
+	CU_ASSERT_EQUAL(run(&ring_set, NULL), TOOL_OK);
+	end();
+}
+
+static void without_data_the_tool_places_at_once(void)
+{
+	uint32_t held = 0;
+	struct view v;
+
+	nodes(3, 2, false);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(state_of(2), 0);
+	v = look_at();
+	for (uint32_t p = 0; p < v.nparts; p++) {
+		CU_ASSERT_EQUAL(v.part[p].conf.nmembers, 2);
+		CU_ASSERT_EQUAL(v.part[p].conf.nwant, 0);
+		for (uint32_t k = 0; k < 2; k++)
+			held += v.part[p].conf.member[k].node == 2;
+	}
+	CU_ASSERT_EQUAL(held, 0);
+	view_free(&v);
+	end();
+}
+
+static void with_data_members_are_left_alone(void)
+{
+	struct view v;
+
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "--no-wait", NULL), TOOL_OK);
+	v = look_at();
+	for (uint32_t p = 0; p < v.nparts; p++)
+		CU_ASSERT_EQUAL(v.part[p].conf.epoch, 1);
+	view_free(&v);
+	end();
+}
+
+static void waiting_ends_when_the_time_is_over(void)
+{
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "--timeout", "1", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "it goes on by itself"));
+	end();
+}
+
+static void advise_names_risks(void)
+{
+	nodes(3, 2, true);
+	members(1, 2, 0);
+	/* partition 1 is on a node that is down, and nowhere else */
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_UNAVAILABLE);
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_UNAVAILABLE);
+	end();
+}
+
+int main(void)
+{
+	static const struct vms_test tests[] = {
+		VMS_TEST(leaving_is_refused_when_too_few_nodes_remain),
+		VMS_TEST(the_only_copy_is_not_let_go),
+		VMS_TEST(a_lost_answer_changes_it_once),
+		VMS_TEST(cancel_takes_it_back),
+		VMS_TEST(a_dry_run_changes_nothing),
+		VMS_TEST(a_dry_run_counts_what_moves),
+		VMS_TEST(settings_are_checked),
+		VMS_TEST(without_data_the_tool_places_at_once),
+		VMS_TEST(with_data_members_are_left_alone),
+		VMS_TEST(waiting_ends_when_the_time_is_over),
+		VMS_TEST(advise_names_risks),
+	};
+
+	rig_init();
+	return vms_test_main_("ring_tool", tests, sizeof(tests) / sizeof(tests[0]));
+}

@@ -193,6 +193,21 @@ static json_t *sessions(struct vms_node *n)
 	return a;
 }
 
+/* The partition that has used most of its container numbers, in 1/1000 (rule B9). */
+static unsigned numbers_permille(struct vms_node *n)
+{
+	uint64_t count = vms_ctr_count(n->conf.part_bits), most = 0;
+
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		uint64_t used = n->part[i] ? n->part[i]->next_ctr -
+						     vms_ctr_first(i, n->conf.part_bits) :
+					     0;
+
+		most = used > most ? used : most;
+	}
+	return count ? (unsigned)(most * 1000 / count) : 0;
+}
+
 static json_t *status(struct vms_node *n)
 {
 	unsigned led = 0, active = 0, backup = 0, waiting = 0;
@@ -218,7 +233,7 @@ static json_t *status(struct vms_node *n)
 				     n->peer[i]->conn != 0, "incarnation",
 				     (json_int_t)n->peer[i]->incarnation));
 	return json_pack(
-	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o}", "node", (int)n->id,
+	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "node", (int)n->id,
 	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
 	    n->poisoned		 ? "failed"
 	    : n->stopping	 ? "stopping"
@@ -227,7 +242,7 @@ static json_t *status(struct vms_node *n)
 	    "partitions_led", (int)led, "partitions_active", (int)active,
 	    "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
 	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
-	    plan_json(n));
+	    plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

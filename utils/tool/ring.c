@@ -38,6 +38,7 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 	uint64_t p = number(o, "number"),
 		 bytes = number(o, "live_chunks") * VMS_CHUNK_BYTES;
 	const char *state = json_string_value(json_object_get(o, "state"));
+	const char *text = json_string_value(json_object_get(o, "text"));
 	const json_t *learner;
 	struct ring_part *q;
 	size_t i;
@@ -50,10 +51,14 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 	if (r->v.part[p].conf.primary != x->n.id || !state)
 		return;
 	q->asked = true;
-	q->serving = !strncmp(state, "active", 6) || !strncmp(state, "degraded", 8);
-	snprintf(q->state, sizeof(q->state), "%s", state);
-	json_array_foreach (json_object_get(o, "learners"), i, learner)
-		q->copied += number(learner, "done_bytes");
+	q->serving = !strcmp(state, "active");
+	q->writes_wait = text && strstr(text, "writes wait");
+	snprintf(q->state, sizeof(q->state), "%s", text ? text : state);
+	json_array_foreach(json_object_get(o, "learners"), i, learner) {
+		uint64_t done = number(learner, "done_bytes");
+
+		q->copied += done < bytes ? done : bytes;
+	}
 }
 
 void ring_ask(struct tool *t, struct ring *r)

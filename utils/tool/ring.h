@@ -22,7 +22,8 @@ struct ring_part {
 	uint64_t copied; /* bytes that nodes which are being fed have got */
 	bool asked;	 /* the primary answered */
 	bool serving;	 /* ... and serves it */
-	char state[96];	 /* ... in its words */
+	bool writes_wait; /* ... but for writes */
+	char state[128]; /* ... in its words */
 };
 
 struct ring {

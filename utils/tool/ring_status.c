@@ -47,7 +47,7 @@ static void sample(struct tool *t, struct ring *r, struct pace *pace)
 static void print_partitions(const struct ring *r, const struct view_health *h)
 {
 	const struct view *v = &r->v;
-	uint32_t stopped = 0, shown = 0;
+	uint32_t stopped = 0, shown = 0, waiting = 0, last = 0;
 
 	printf("partitions  %u: %u complete, %u serving", v->nparts, h->complete,
 	       h->serving);
@@ -60,14 +60,16 @@ static void print_partitions(const struct ring *r, const struct view_health *h)
 	if (h->placed < v->nparts)
 		printf(", %u not placed", v->nparts - h->placed);
 	printf("\n");
-	if (h->below_min)
-		printf(
-		    "writes      wait in %u partitions that have fewer than %u copies\n",
-		    h->below_min, v->cluster.min_copies);
-	for (uint32_t p = 0; r->part && p < v->nparts; p++)
+	for (uint32_t p = 0; r->part && p < v->nparts; p++) {
 		stopped += r->part[p].asked && !r->part[p].serving;
+		if (r->part[p].serving && r->part[p].writes_wait)
+			last = waiting++ ? last : p;
+	}
+	if (waiting)
+		printf("writes      wait in %u partitions (partition %u: %s)\n", waiting, last,
+		       r->part[last].state);
 	if (stopped)
-		printf("stopped     %u partitions:", stopped);
+		printf("not served  %u partitions:", stopped);
 	for (uint32_t p = 0; stopped && p < v->nparts && shown < 4; p++) {
 		if (!r->part[p].asked || r->part[p].serving)
 			continue;

@@ -132,11 +132,26 @@ static void sample_parses_with_all_keys_set(void)
 	free(text);
 }
 
+static void the_catalog_is_told_as_it_is_read(void)
+{
+	static const char *const texts[] = {"127.0.0.1:7600", "a:1 [::1]:2",
+					    "etcd:a:2379 b:2379 c:2379"};
+	char line[300], out[VMS_SETTINGS_CATALOG_MAX];
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		snprintf(line, sizeof(line), "[cluster]\ncatalog = %s\n", texts[i]);
+		CU_ASSERT_EQUAL(load_text(line), 0);
+		CU_ASSERT_STRING_EQUAL(vms_settings_catalog(&s, out), texts[i]);
+		vms_settings_close(&s);
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(defaults_make_a_working_machine),
 	VMS_TEST(every_section_is_checked_by_every_program),
 	VMS_TEST(names_and_addresses_are_checked),
 	VMS_TEST(unset_names_are_the_hosts),
+	VMS_TEST(the_catalog_is_told_as_it_is_read),
 	VMS_TEST(sample_file_is_what_the_table_prints),
 	VMS_TEST(sample_parses_with_all_keys_set),
 };

@@ -381,6 +381,9 @@ const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETT
 	size_t at = 0;
 
 	out[0] = 0;
+	if (s->cluster.catalog.scheme)
+		at = (size_t)snprintf(out, VMS_SETTINGS_CATALOG_MAX, "%s:",
+				      catalogs[s->cluster.catalog.scheme - 1]);
 	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
 		at += (size_t)snprintf(out + at, VMS_SETTINGS_CATALOG_MAX - at, "%s%s",
 				       i ? " " : "",

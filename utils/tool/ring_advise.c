@@ -304,7 +304,7 @@ static void catalog_risks(struct list *l)
 	const struct vms_conf_addrs *a = &l->t->set.cluster.catalog;
 	char host[64] = "";
 
-	if (a->n != 1)
+	if (a->scheme || a->n != 1)
 		return;
 	snprintf(host, sizeof(host), "%s", a->a[0].host);
 	say(l, SOON,

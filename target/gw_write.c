@@ -367,6 +367,8 @@ static void op_applied(struct vms_gw *gw, struct gw_op *op, const struct vms_msg
 	struct vms_pc_page *pg = NULL;
 	uint32_t sub = UINT32_MAX;
 	bool zero = op->kind == VMS_WRITE_ZERO, fill;
+	struct vms_piece zp[3];
+	unsigned nzp = zero ? zero_pieces(op, zp) : 0, z = 0;
 	struct cursor cur;
 
 	/* a repeated op's answer may be an old outcome: ask for the pages again */
@@ -374,7 +376,7 @@ static void op_applied(struct vms_gw *gw, struct gw_op *op, const struct vms_msg
 		pages_forget(gw, op);
 		return;
 	}
-	if (!zero && m->body_bytes < chunks * 8) {
+	if (m->body_bytes < (zero ? nzp : chunks) * 8) {
 		pages_forget(gw, op);
 		return;
 	}
@@ -385,8 +387,14 @@ static void op_applied(struct vms_gw *gw, struct gw_op *op, const struct vms_msg
 	}
 	for (uint32_t i = 0; c < end; i++, c++) {
 		uint8_t mask = chunk_mask(op, c);
-		vms_addr a = zero ? VMS_ADDR_HOLE : vms_get_le64(m->body + 8 * i);
+		vms_addr a;
 		uint32_t slot = VMS_CC_NONE;
+
+		/* zeros: one answer for a piece. ASK when something newer is ordered there: its
+		 * invalidation came before this answer, nobody would tell us again */
+		while (zero && c >= zp[z].chunk + (uint32_t)zp[z].count)
+			z++;
+		a = vms_get_le64(m->body + 8 * (zero ? z : i));
 
 		if (c / VMS_SUBEXT_CHUNKS != sub) {
 			sub = c / VMS_SUBEXT_CHUNKS;
@@ -398,7 +406,8 @@ static void op_applied(struct vms_gw *gw, struct gw_op *op, const struct vms_msg
 		}
 		if (pg) {
 			/* part of a chunk zeroed: its address is not told */
-			if ((zero && mask != VMS_MASK_FULL) || (!zero && a == VMS_ADDR_HOLE)) {
+			if ((zero && (mask != VMS_MASK_FULL || a > VMS_ADDR_ASK)) ||
+			    (!zero && a == VMS_ADDR_HOLE)) {
 				vms_pc_drop(gw->pc, pg);
 				pg = NULL;
 			} else {

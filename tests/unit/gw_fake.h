@@ -96,6 +96,7 @@ struct fake {
 	unsigned nheld;
 	int write_status;   /* != 0: the next writes are refused so */
 	unsigned write_ok_first; /* ... after so many were taken */
+	bool write_ask; /* something newer is ordered wherever they wrote */
 	/* writes with lower numbers are refused; tell_floor: and told the higher one */
 	uint64_t floor_gen, floor_fence;
 	bool tell_floor;
@@ -426,7 +427,9 @@ static inline void f_write(struct f_msg *q)
 			vms_assert(vms_crc32c(0, p, len) == pc[i].crc);
 			p += len;
 		}
-		vms_put_le64(addrs + 8 * i, kind == VMS_WRITE_ZERO ? 0 : a);
+		vms_put_le64(addrs + 8 * i, f.write_ask		   ? VMS_ADDR_ASK
+					    : kind == VMS_WRITE_ZERO ? 0
+								     : a);
 	}
 	f_reply(q, 0, addrs, 8 * (uint32_t)n, NULL, 0, ++f.seq);
 }

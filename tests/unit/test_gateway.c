@@ -226,6 +226,32 @@ static void an_unanswered_own_write_hides_the_cached_chunk(void)
 	CU_ASSERT_FALSE(own_write_hidden(VMS_GWM_OWN_WRITES));
 }
 
+/* Another gateway's write is ordered behind ours: it invalidated our page before ours was
+ * answered, and will not again when it is committed. */
+static void something_newer_behind_an_own_write_is_asked_for(void)
+{
+	for (int zero = 0; zero < 2; zero++) {
+		struct vms_gw_cmd w;
+		uint8_t data[4096], newer[4096];
+		struct vms_iov iov;
+
+		f_start(0, DISK);
+		f_other_writes(3, 1);
+		CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 1);
+		w = f_cmd(zero ? VMS_GW_ZERO : VMS_GW_WRITE, 24, 8);
+		if (!zero) {
+			memset(data, 2, sizeof(data));
+			f_data(&w, &iov, data, sizeof(data));
+		}
+		f.write_ask = true;
+		CU_ASSERT_EQUAL(f_do(&w), 0);
+		memset(newer, 7, sizeof(newer));
+		f_store(3, VMS_MASK_FULL, newer);
+		CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 7);
+		f_stop();
+	}
+}
+
 static unsigned stale_page(uint32_t mutant)
 {
 	struct vms_gw_cmd c;
@@ -1162,6 +1188,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_page_is_not_used_past_its_lease),
 	VMS_TEST(a_lost_connection_voids_its_pages),
 	VMS_TEST(an_unanswered_own_write_hides_the_cached_chunk),
+	VMS_TEST(something_newer_behind_an_own_write_is_asked_for),
 	VMS_TEST(a_page_older_than_an_invalidation_is_not_installed),
 	VMS_TEST(a_page_update_applies_only_to_the_old_address),
 	VMS_TEST(a_damaged_copy_is_replaced_and_reported),

@@ -20,6 +20,7 @@
 #   wrap NAME COMMAND…      put before its command line at its next starts
 #   small_disk NAME SIZE    its data lie on a file system of SIZE
 #   wipe NAME               its data are gone (it must not run)
+#   gone NAME               it belongs to the cluster no more
 
 NET=10.77.0
 PORT=7600
@@ -42,7 +43,10 @@ names() {
 		if [ "$CATALOG" = etcd ]; then echo "etcd1 etcd2 etcd3"; else echo catalog; fi
 		;;
 	esac
-	case ${1:-} in '' | node) for ((i = 1; i <= NODES; i++)); do echo "node$i"; done ;; esac
+	case ${1:-} in '' | node)
+		for ((i = 1; i <= NODES; i++)); do [[ " ${GONE:-} " == *" node$i "* ]] || echo "node$i"; done
+		;;
+	esac
 	case ${1:-} in '' | gw) for ((i = 1; i <= GATEWAYS; i++)); do echo "gw$i"; done ;; esac
 }
 
@@ -164,6 +168,11 @@ wipe() {
 	find "$LAB/data/$1" -mindepth 1 -delete
 }
 
+gone() {
+	GONE="${GONE:-} $1"
+	! running "$1" || kill -9 "$(pid_of "$1")"
+}
+
 # ---- processes ----
 
 pid_of() {
@@ -211,7 +220,7 @@ start_later() {
 		write_conf "$n"
 		case $n in
 		catalog) spawn "$n" "$BIN/vmstored" --catalog -c "$(conf_of "$n")" --pid-file "$LAB/run/$n.up" ;;
-		node*) spawn "$n" "$BIN/vmstored" -c "$(conf_of "$n")" --pid-file "$LAB/run/$n.up" ;;
+		node*) VMS_DISK_FAULT=@$LAB/run/$n.faults spawn "$n" "$BIN/vmstored" -c "$(conf_of "$n")" --pid-file "$LAB/run/$n.up" ;;
 		etcd*) start_etcd "$n" ;;
 		gw*)
 			rm -f "$LAB/run/tgt.${n#gw}" "$LAB/run/tgt.${n#gw}.lock"

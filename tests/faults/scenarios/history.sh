@@ -12,3 +12,16 @@ history_crashes() {
 		work 2
 	done
 }
+
+scenario history-hot 'a long history on eight chunks, half of it zeros and COMPARE AND WRITE; nodes die' history=hot
+history_hot() {
+	while [ "$(wc -l < "$LAB/history")" -lt "${HISTORY_LINES:-220000}" ]; do
+		bounce 1 node1 node2 node3
+		work 3
+	done
+}
+
+scenario history-calm 'a long history without any fault' history=hot
+history_calm() {
+	while [ "$(wc -l < "$LAB/history")" -lt "${HISTORY_LINES:-220000}" ]; do work 1; done
+}

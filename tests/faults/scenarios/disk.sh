@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Disks that fail, fill up or rot. Calls fail by the switch of backend/disk_fault.c, which
+# is in the process; LMDB's own by a preloaded library (tests/faults/lmdb_fail.c).
+
+# fault NODE LIST: from now on; an empty list ends them.
+fault() {
+	say "faults of $1: ${2:-none}"
+	printf '%s' "$2" > "$LAB/run/$1.faults"
+	signal HUP "$1"
+}
+heal_disk() { : > "$LAB/run/$1.faults"; }
+
+# The node must end by itself: it cannot know any more what is on its disk.
+ends_itself() { # NODE
+	wait_for 15 not running "$1" || fail "$1 goes on after a failed write"
+	say "$1 ended: $(tail -n 1 "$OUT/$1.log" | cut -c1-160)"
+	heal_disk "$1"
+	work 1
+	start "$1"
+	progress 30
+	work 3
+}
+
+scenario disk-log-write 'a write to the log fails: the node ends, nothing is lost' short
+disk_log_write() {
+	fault node2 log_write:3:eio
+	ends_itself node2
+}
+
+scenario disk-log-sync 'an fsync of the log fails once: it must not be trusted again'
+disk_log_sync() {
+	fault node1 log_sync:5:eio
+	ends_itself node1
+}
+
+scenario disk-log-full 'the log cannot be written for want of space'
+disk_log_full() {
+	fault node3 log_write:2:enospc
+	ends_itself node3
+}
+
+scenario disk-container-write 'a write to a container fails'
+disk_container_write() {
+	fault node2 ctr_write:1:eio
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
+	ends_itself node2
+}
+
+scenario disk-container-sync 'an fsync of a container fails once'
+disk_container_sync() {
+	fault node2 ctr_sync:1:eio
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
+	ends_itself node2
+}
+
+scenario disk-index-commit 'a commit of the index fails'
+disk_index_commit() {
+	fault node1 commit:1:eio
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
+	ends_itself node1
+}
+
+scenario disk-crash-points 'nodes end at the most delicate calls, one after the other'
+disk_crash_points() {
+	local f n
+	for f in log_write:7 log_sync:3 ctr_write:2 ctr_sync:1 commit:1 commit:3 ctr_write:9; do
+		n=node$((RANDOM % 3 + 1))
+		fault $n $f:crash
+		RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
+		wait_for 20 not running $n || {
+			say "$n did not come to $f"
+			fault $n ''
+			continue
+		}
+		heal_disk $n
+		start $n
+		progress 30
+		work 1
+	done
+}
+
+scenario disk-read-errors 'a node cannot read its containers: others answer'
+disk_read_errors() {
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1
+	fault node1 ctr_read:1+:eio
+	work 6
+	fault node1 ''
+	work 2
+}
+
+scenario disk-read-rot 'what a node reads from its containers is wrong: found, taken from others'
+disk_read_rot() {
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1
+	fault node2 ctr_read:1+:flip
+	work 6
+	fault node2 ''
+	work 2
+}
+
+# Flips a bit of every N-th KiB of the containers of a node that does not run.
+rot() { # NODE N
+	local f size at n=0
+	for f in $(find "$LAB/data/$1" -type f -name '*.ctr' -size +64k | sort); do
+		size=$(stat -c %s "$f")
+		for ((at = 70000 + RANDOM; at < size; at += $2 * 1024)); do
+			printf "\\x$(printf %02x $((0x$(od -An -tx1 -j $at -N 1 "$f" | tr -d ' ') ^ 4)))" |
+				dd of="$f" bs=1 seek=$at conv=notrunc status=none
+			n=$((n + 1))
+		done
+	done
+	say "$n bits of $1 flipped"
+	[ $n -gt 0 ] || fail "there was nothing to flip"
+}
+
+scenario disk-small 'the disk of a node is full for a while: no write is lost, it goes on when there is room' short log=32M
+disk_small_prepare() { small_disk node3 84m; }
+disk_small() {
+	downtime 'a disk was full'
+	LOAD_ERRORS_OK=1
+	work 15
+	say "node3 has $(df -BM --output=avail "$LAB/data/node3" | tail -n 1 | tr -d ' ') left"
+	mount -o remount,size=1g "$LAB/data/node3"
+	running node3 || start node3
+	progress 60
+	work 3
+}

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# shellcheck shell=bash
+# Changes of the ring under load, while things die.
+
+# change ARG…: a change of the ring in the background; changed SECONDS: it is complete.
+change() {
+	say "vmstore-ring $*"
+	RING_TIMEOUT=300 ring "$@" > "$OUT/change.log" 2>&1 &
+	CHANGE=$!
+}
+changed() {
+	local end=$((SECONDS + $1))
+	while kill -0 "$CHANGE" 2> /dev/null; do
+		[ $SECONDS -lt $end ] || fail "the change is not complete after $1 s: $(tail -n 3 "$OUT/change.log")"
+		load_runs
+		sleep 0.3
+	done
+	wait "$CHANGE" || fail "vmstore-ring: exit code $?: $(tail -n 3 "$OUT/change.log")"
+}
+addr() { echo "$(ip_of "$1"):$PORT"; }
+
+scenario ring-join 'a fourth node joins' nodes=4 joined=3
+ring_join() {
+	change join "$(addr node4)"
+	changed 120
+	work 3
+}
+
+scenario ring-join-killed 'a fourth node joins and dies three times meanwhile' nodes=4 joined=3
+ring_join_killed() {
+	change join --no-wait "$(addr node4)"
+	changed 60
+	bounce 3 node4
+	well 120
+}
+
+scenario ring-join-source-killed 'while a node joins, those that feed it die in turn' nodes=4 joined=3
+ring_join_source_killed() {
+	change join --no-wait "$(addr node4)"
+	changed 60
+	bounce 1 node1
+	bounce 1 node2
+	bounce 1 node3
+	well 120
+}
+
+scenario ring-join-catalog-killed 'while a node joins, catalog and gateways die' nodes=4 joined=3
+ring_join_catalog_killed() {
+	promise 8
+	change join --no-wait "$(addr node4)"
+	changed 60
+	bounce 2 catalog
+	bounce 2 gw1 gw2
+	well 120
+}
+
+scenario ring-leave 'a node leaves' nodes=4
+ring_leave() {
+	change leave node2
+	changed 120
+	gone node2
+	work 3
+}
+
+scenario ring-leave-killed 'a node leaves; it, its heirs and the tool die meanwhile' nodes=4
+ring_leave_killed() {
+	change leave --no-wait node2
+	changed 60
+	bounce 3 node2 node1
+	ring leave --timeout 120 node2 > "$OUT/change.log" 2>&1 || fail "leave again: $(tail -n 2 "$OUT/change.log")"
+	gone node2
+	work 3
+}
+
+scenario ring-drain 'a node is drained, serves nothing, and gets its share back' nodes=4
+ring_drain() {
+	change drain node3
+	changed 120
+	work 2
+	bounce 1 node3
+	change undrain node3
+	changed 120
+	work 3
+}
+
+scenario ring-replace 'a new node takes the place of another that runs' nodes=4 joined=3
+ring_replace() {
+	change replace node1 "$(addr node4)"
+	changed 120
+	gone node1
+	work 3
+}
+
+scenario ring-replace-dead 'a node is dead for good, a new one takes its place' nodes=4 joined=3
+ring_replace_dead() {
+	kill9 node1
+	work 8
+	gone node1
+	change replace node1 "$(addr node4)"
+	changed 120
+	work 3
+}
+
+scenario ring-back-empty 'a node comes back with an empty disk and is taken in again'
+ring_back_empty() {
+	kill9 node2
+	work 8
+	wipe node2
+	start node2
+	work 2
+	change replace node2 "$(addr node2)"
+	changed 120
+	work 3
+}
+
+scenario ring-reweight 'weights change while nodes die'
+ring_reweight() {
+	change reweight --no-wait node1 200 node2 50
+	changed 60
+	bounce 2 node1 node2 node3
+	well 120
+	change reweight node1 100 node2 100
+	changed 120
+}
+
+scenario ring-copies 'two copies become three and two again while nodes die'
+ring_copies() {
+	change set --copies 3 --no-wait
+	changed 60
+	bounce 2 node1 node3
+	well 120
+	change set --copies 2
+	changed 120
+	work 3
+}

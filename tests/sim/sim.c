@@ -122,6 +122,7 @@ static void draw_plan(struct sim *s)
 	p->gateways = (unsigned)PICK(2, 2, 2, 3);
 	p->clients = (unsigned)PICK(2, 3, 4);
 	p->copies = (unsigned)PICK(2, 2, 2, 3);
+	p->min_copies = 1;
 	p->depth = (unsigned)PICK(1, 2, 4, 8);
 	p->part_bits = (unsigned)PICK(1, 2, 3, 4);
 	p->ack = vms_rng_chance(r, 0.3) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
@@ -200,7 +201,7 @@ static void make_catalog(struct sim *s)
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cluster cl = {.part_bits = pl->part_bits,
 				     .copies = pl->copies,
-				     .min_copies = pl->copies > 2 ? 2 : 1,
+				     .min_copies = pl->min_copies,
 				     .timing_factor = 1.0,
 				     .next_branch = 1,
 				     .next_node = pl->nodes + 1,

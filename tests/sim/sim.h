@@ -35,7 +35,7 @@ enum sim_kind { SIM_CATALOG, SIM_NODE, SIM_GATEWAY, SIM_ADMIN };
 
 /* What the seed drew (swarm). Probabilities are per second of virtual time. */
 struct sim_plan {
-	unsigned nodes, gateways, clients, copies, depth;
+	unsigned nodes, gateways, clients, copies, min_copies, depth;
 	unsigned part_bits;
 	enum vms_write_ack ack;
 	uint64_t log_bytes;

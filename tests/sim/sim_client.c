@@ -293,7 +293,7 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	else if (never)
 		s->r->busy++;
 	if (st == VMS_E_DATA_LOSS || st == VMS_E_INVAL || st == VMS_E_RANGE ||
-	    st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) {
+	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s))) {
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,
 			 (unsigned long long)o->lba, o->nblocks, vms_err_name(st));
 		return;

@@ -7,6 +7,7 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
+#define UNREADABLE_US 5000000u
 #define PER (FAULT_PERIOD_US / 1e6)
 
 static bool happens(struct sim *s, double per_s)
@@ -75,7 +76,9 @@ static void crashes(struct sim *s)
 
 			sim_note(s, "process %u: the disk fails to %s", i,
 				 what == SIM_DISK_READS ? "read" : "write");
-			sim_disk_fail(p->disk, what, vms_rng_chance(&s->rng, 0.5));
+			sim_disk_fail(p->disk, what, what == SIM_DISK_WRITES && vms_rng_chance(&s->rng, 0.5));
+			if (what == SIM_DISK_READS)
+				p->unreadable_us = s->now_us + UNREADABLE_US;
 			s->r->disk_errors++;
 			if (pl->ack == VMS_ACK_MEMORY)
 				may = false;
@@ -88,6 +91,14 @@ static void crashes(struct sim *s)
 			sim_at(s, d, EV_RESUME, i, p->life, 0, NULL);
 		}
 	}
+}
+
+bool sim_faults_unreadable(const struct sim *s)
+{
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].unreadable_us > s->now_us)
+			return true;
+	return false;
 }
 
 static void network(struct sim *s)

@@ -85,6 +85,7 @@ struct proc {
 	enum sim_kind kind;
 	unsigned idx;
 	bool up, paused;
+	uint64_t unreadable_us; /* the disk fails to read until then, and what it caused lasts */
 	bool fatal; /* it said that it cannot go on: dies at the end of its turn */
 	uint32_t life;
 	uint64_t clock_base_ms;
@@ -212,6 +213,9 @@ void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg
 
 /* sim_faults.c: every FAULT_PERIOD_US */
 void sim_faults(struct sim *s);
+/* May a read end with MEDIUM ERROR? A disk cannot be read that may hold the only copy
+ * in the set. */
+bool sim_faults_unreadable(const struct sim *s);
 
 /* sim_net.c */
 uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to);

@@ -19,7 +19,7 @@
 #define KEPT	    4u
 #define SAMPLE	    64u
 #define SAMPLE_BYTES 24u
-#define META_HEAD   40u
+#define META_HEAD   24u
 
 struct digest {
 	bool running;	/* the lane stands at seq */
@@ -77,10 +77,8 @@ int digest_order(struct vms_node *n, struct part *p, uint64_t *seq)
 		*seq = d->ordered;
 		return 0;
 	}
-	vms_put_le64(meta + 8, p->next_pos);
-	vms_put_le64(meta + 16, p->ceiling_ordered);
-	vms_put_le64(meta + 24, p->next_ctr);
-	vms_put_le64(meta + 32, p->gc_cycle);
+	vms_put_le64(meta + 8, p->ceiling_ordered);
+	vms_put_le64(meta + 16, p->gc_cycle);
 	/* outcomes that nobody may have forgotten yet, from the oldest on */
 	for (struct vms_outcome *o = n->outcomes.oldest; o && k < SAMPLE; o = o->newer) {
 		uint8_t *b = meta + META_HEAD + (size_t)k * SAMPLE_BYTES;
@@ -145,10 +143,9 @@ static void sum_rest(struct vms_node *n, struct part *p, const struct vms_rec *r
 {
 	uint32_t k = r->meta_bytes >= META_HEAD ? vms_get_le32(r->meta) : 0;
 
-	s->pos = r->meta_bytes < META_HEAD || p->next_pos < vms_get_le64(r->meta + 8) ||
-		 p->ceiling_ordered < vms_get_le64(r->meta + 16) ||
-		 p->next_ctr < vms_get_le64(r->meta + 24) ||
-		 p->gc_cycle < vms_get_le64(r->meta + 32);
+	/* a restarted primary hands out positions from the ceiling on, without a record */
+	s->pos = r->meta_bytes < META_HEAD || p->ceiling_ordered < vms_get_le64(r->meta + 8) ||
+		 p->gc_cycle < vms_get_le64(r->meta + 16);
 	for (uint32_t i = 0; i < k && META_HEAD + (i + 1) * SAMPLE_BYTES <= r->meta_bytes; i++) {
 		const uint8_t *b = r->meta + META_HEAD + (size_t)i * SAMPLE_BYTES;
 		struct vms_opid op = {.gateway = vms_get_le32(b),

@@ -35,6 +35,9 @@ void fsck_problem(struct fsck *c, enum vms_fsck_class class, struct fctr *f, uns
 	struct vms_fsck_problem *p;
 	va_list ap;
 
+	if (f && c->part && c->have_ident &&
+	    c->part[vms_addr_partition(vms_addr_make(f->number, 0), c->out->part_bits)].half)
+		return; /* of a copy that is being made, or deleted: nobody counts on it */
 	c->out->errors++;
 	c->out->lost += class == VMS_FSCK_LOST;
 	if (f && fix) {
@@ -113,6 +116,7 @@ static int on_part(void *arg, const uint8_t *key, uint32_t key_bytes, const uint
 	}
 	p = &c->part[vms_get_be16(key + 1)];
 	p->here = true;
+	p->half = n >= 96 && val[2];
 	p->drain_seq = vms_get_le64(val + 24);
 	p->next_ctr = vms_get_le64(val + 48);
 	c->out->partitions++;
@@ -157,6 +161,8 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		return;
 	}
 	part = &c->part[p.key.partition];
+	if (part->half)
+		return;
 	if (p.drain_seq > part->drain_seq)
 		LOST(c,
 		     "page of partition %u, branch %" PRIu64
@@ -180,7 +186,8 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 			c->out->lost_chunks++;
 			continue;
 		}
-		if (c->part[vms_addr_partition(a, c->out->part_bits)].here)
+		if (c->part[vms_addr_partition(a, c->out->part_bits)].here &&
+		    !c->part[vms_addr_partition(a, c->out->part_bits)].half)
 			ref(c, a);
 		else
 			c->out->elsewhere++;

@@ -45,6 +45,7 @@ struct fctr { /* one container that index, log or folder know of */
 
 struct fpart {
 	bool here;
+	bool half; /* its copy is being made or deleted: nothing in it counts */
 	uint64_t drain_seq, next_ctr;
 };
 

@@ -213,6 +213,8 @@ static void learn_begin(struct vms_node *n, struct conn *c, const struct vms_msg
 	p->conf.primary = c->peer->id;
 	p->learn = l;
 	p->gone = false;
+	if (n->mut != MUT_OUT_HALF)
+		out_close(p);
 	n->nlearns++;
 	learn_go(n, p);
 }

@@ -75,7 +75,7 @@ enum node_mutant {
 	MUT_LN_CEILING = 55,	 /* log positions and container numbers are not copied */
 	MUT_LN_VALID = 56,	 /* the log's end of a copy counts though it is not durable */
 	MUT_OUT_EARLY = 57,	 /* an out copy goes before a later epoch has confirmed it */
-	MUT_OUT_HALF = 58,	 /* an interrupted deletion is forgotten */
+	MUT_OUT_HALF = 58,	 /* the end of a deletion comes upon the next copy */
 	MUT_OUT_LOG = 59,	 /* records of a deleted copy come back with the log */
 
 	/* pruning and collection */

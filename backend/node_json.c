@@ -133,6 +133,15 @@ static json_t *stats(struct vms_node *n)
 	S(reads);
 	S(read_chunks);
 	S(fetched_remote);
+	S(feeds);
+	S(learnt);
+	S(moved_bytes);
+	S(learnt_bytes);
+	S(kept_bytes);
+	S(lost_chunks);
+	S(copies_deleted);
+	S(digests);
+	S(digest_bad);
 	S(pages);
 	S(invalidations);
 	S(flushes);

@@ -42,7 +42,7 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 			l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
 			return 1;
 		}
-		p->copy_state = l->n->mut == MUT_OUT_HALF && v[2] == COPY_DELETING ? COPY_WHOLE : v[2];
+		p->copy_state = v[2];
 		p->log_from = vms_get_le64(v + 88);
 	}
 	return 0;

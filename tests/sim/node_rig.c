@@ -856,8 +856,8 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		struct sim_disk_conf dc = {.log_bytes = RIG_LOG_BYTES,
 					   .latency_us_min = 20,
 					   .latency_us_max = 200,
-					   .sync_us_min = 100,
-					   .sync_us_max = 500,
+					   .sync_us_min = r->slow_sync == i + 1 ? 4000 : 100,
+					   .sync_us_max = r->slow_sync == i + 1 ? 8000 : 500,
 					   .read_now_percent = 50,
 					   .space_bytes = r->space_bytes ? r->space_bytes :
 									   1ull << 30,

@@ -116,6 +116,7 @@ struct rig {
 	uint64_t gen_bytes;
 	uint32_t container_bytes, mutant;
 	unsigned fp_bits; /* of index keys; 0: all */
+	uint8_t slow_sync; /* a node whose disk takes long to sync; 0: none */
 	uint8_t lead[64]; /* nodes that lead other than the first table says; 0: as it says */
 	bool match;	  /* duplicates are looked for in the background */
 	bool verbose;

@@ -171,6 +171,22 @@ static void same(const char *what, unsigned a, unsigned b, uint32_t number)
 
 /* ---- load ---- */
 
+/* In two parts; what lies below shows through in between. */
+static void write_halves(struct v_vol *v, uint32_t ext, unsigned ch)
+{
+	uint8_t b[V_CHUNK];
+	uint32_t id = next_id++;
+
+	v_fill(b, id);
+	if (v_write_raw(v, ext, ch, 1, 0x0f, b, V_CHUNK / 2))
+		v_fail("half a chunk was not written");
+	if (v_pick(2))
+		rig_run(&R, v_pick(60));
+	if (v_write_raw(v, ext, ch, 1, 0xf0, b + V_CHUNK / 2, V_CHUNK / 2))
+		v_fail("half a chunk was not written");
+	v->img.id[ext][ch] = id;
+}
+
 static void load(unsigned ops)
 {
 	for (unsigned op = 0; op < ops && v_bad < 5; op++) {
@@ -189,12 +205,7 @@ static void load(unsigned ops)
 		if (what < 62) {
 			v_write(v, v_pick(V_EXTS), v_pick(V_CHS), next_id++);
 		} else if (what < 70) {
-			uint8_t b[512];
-
-			/* part of a chunk: what is below shows through */
-			vms_rng_fill(&R.rng, b, sizeof(b));
-			v->img.id[0][V_CHS - 1] = 0;
-			v_write(v, v_pick(V_EXTS), v_pick(V_CHS), next_id++);
+			write_halves(v, v_pick(V_EXTS), v_pick(V_CHS));
 		} else if (what < 76) {
 			v_zero(v, v_pick(V_EXTS), v_pick(V_CHS / 2), 1 + v_pick(V_CHS / 2));
 		} else if (what < 82 && !v->snap[s].used) {
@@ -218,6 +229,20 @@ static void load(unsigned ops)
 	}
 }
 
+/* Nobody has found anything wrong. */
+static void all_right(const char *what)
+{
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		struct vms_node *n = R.node[i].n;
+
+		if (n && (n->st.digest_bad || n->st.corrupt || n->st.lost_chunks))
+			v_fail("%s: node %u: %llu digests differ, %llu chunks damaged, %llu lost", what,
+			       i + 1, (unsigned long long)n->st.digest_bad,
+			       (unsigned long long)n->st.corrupt,
+			       (unsigned long long)n->st.lost_chunks);
+	}
+}
+
 static void up(unsigned bits, uint64_t seed)
 {
 	v_up(3, 2, bits, seed);
@@ -227,6 +252,7 @@ static void up(unsigned bits, uint64_t seed)
 
 static void fsck_all(void)
 {
+	all_right("at the end");
 	for (unsigned i = 0; i < R.nnodes; i++) {
 		const char *bad;
 
@@ -354,10 +380,625 @@ static void test_long(void)
 	v_down();
 }
 
+
+/* ---- crashes ---- */
+
+/* Writes over a part of a volume, drained, until logs have gone round. */
+static void turnovers(struct v_vol *v, unsigned turns)
+{
+	for (unsigned t = 0; t < turns; t++) {
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(v, 0, c, next_id++);
+		v_drain();
+		rig_run(&R, 300);
+	}
+}
+
+static bool at_phase(unsigned node, enum learn_phase ph)
+{
+	struct part *p = part_on(node, 0);
+
+	return p && p->learn && p->learn->phase >= ph;
+}
+
+/* Everything the set holds is right, whoever leads. */
+static void finish(unsigned learner)
+{
+	unsigned lead = rig_primary(&R, 0);
+
+	CU_ASSERT_TRUE(learn_wait(learner, 0, 60000));
+	SET(0, (int)lead, (int)learner);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	load(15);
+	v_drain();
+	same("learnt", lead, learner, 0);
+	rig_node_crash(&R, learner, true);
+	rig_node_start(&R, learner);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	SET(0, (int)learner, (int)lead);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("led by the learnt copy");
+	fsck_all();
+	v_down();
+}
+
+/* The learner (stale: it has an old copy), or the primary, crashes when the copy has
+ * come to that step. */
+static void crash_at(enum learn_phase ph, bool stale, bool primary, uint64_t seed)
+{
+	unsigned turn = 0, node = stale ? 1 : 2;
+	const char *bad;
+
+	up(0, seed);
+	v_create(0);
+	for (uint32_t e = 0; e < 2; e++)
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	if (stale) {
+		rig_node_crash(&R, 1, true);
+		SET(0, 0);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		turnovers(&V[0], 7);
+		rig_node_start(&R, 1);
+	}
+	load(20);
+	rig_run(&R, 1500);
+	learn_on(node, 0);
+	while (!at_phase(node, ph) && turn++ < 60000)
+		rig_step(&R);
+	if (turn > 60000)
+		v_fail("phase %u is not reached", ph);
+	rig_node_crash(&R, primary ? 0 : node, true);
+	bad = rig_fsck(&R, primary ? 0 : node);
+	if (bad)
+		v_fail("fsck of a copy that is being made: %s", bad);
+	rig_run(&R, 50);
+	rig_node_start(&R, primary ? 0 : node);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	load(10);
+	finish(node);
+}
+
+static void test_crash_steps(void)
+{
+	for (unsigned ph = LP_BEGIN; ph <= LP_READY; ph++)
+		for (unsigned k = 0; k < 4; k++) {
+			unsigned bad = CU_get_number_of_failures();
+
+			crash_at(ph, k & 1, k & 2, 100 + ph * 4 + k);
+			if (CU_get_number_of_failures() > bad) {
+				fprintf(stderr, "in phase %s, %s copy, the %s crashed\n",
+					learn_phase_name(ph), k & 1 ? "stale" : "no",
+					k & 2 ? "primary" : "learner");
+				return;
+			}
+		}
+}
+
+/* An attempt left records in the learner's log; later ones must not see them. */
+static void test_attempts(void)
+{
+	unsigned turn = 0;
+
+	up(0, 31);
+	v_create(0);
+	for (uint32_t e = 0; e < V_EXTS; e++)
+		for (unsigned c = 0; c < 40; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	for (unsigned c = 0; c < 40; c++)
+		v_write(&V[0], 1, c, next_id++); /* not drained: in its log */
+	learn_on(2, 0);
+	while (!at_phase(2, LP_PAGES) && turn++ < 60000)
+		rig_step(&R);
+	rig_run(&R, 5);
+	learn_stop(node(0), part_on(0, 0), 3, false);
+	for (unsigned t = 0; t < 5; t++) {
+		for (unsigned c = 0; c < 40; c++)
+			v_write(&V[0], 1, c, next_id++);
+		for (unsigned i = 0; i < 10; i++) {
+			vms_wal_gen_seal(node(0)->wal); /* the learner's log stays as it is */
+			vms_wal_gen_seal(node(1)->wal);
+			rig_run(&R, 100);
+		}
+	}
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_node_crash(&R, 2, true);
+	rig_node_start(&R, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	SET(0, 2, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("after two attempts");
+	fsck_all();
+	v_down();
+}
+
+/* ---- damage ---- */
+
+static void put_bytes(unsigned node, uint64_t ctr, uint64_t off, const uint8_t *b)
+{
+	struct vms_iov iov = {b, V_CHUNK};
+
+	vms_assert(!R.node[node].n);
+	R.node[node].disk.ops->ctr_write(R.node[node].disk.ctx, ctr, off, &iov, 1, 1);
+	rig_run(&R, 5);
+	R.node[node].disk.ops->ctr_sync(R.node[node].disk.ctx, 2);
+	rig_run(&R, 5);
+}
+
+/* Chunk i of segment 0 of the first sealed container gets other bytes there. */
+static uint64_t damage(unsigned node, unsigned i)
+{
+	struct part *p = part_on(0, 0);
+	uint8_t b[V_CHUNK];
+	uint64_t ctr = 0;
+
+	VMS_VEC_FOREACH(&p->ctrs, c)
+		if (!ctr && c->segs && c->used[0] > 8)
+			ctr = c->number;
+	CU_ASSERT_NOT_EQUAL_FATAL(ctr, 0);
+	memset(b, 0x5a, sizeof(b));
+	rig_node_crash(&R, node, false);
+	put_bytes(node, ctr, vms_seg_chunk_offset(0, i), b);
+	rig_node_start(&R, node);
+	rig_run(&R, 1500);
+	return ctr;
+}
+
+static void some_data(uint64_t seed)
+{
+	up(0, seed);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->conf.gc_target_percent = 100000;
+	v_create(0);
+	for (uint32_t e = 0; e < 3; e++)
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	rig_run(&R, 6000);
+}
+
+/* Its own old container is damaged: that segment is fetched. */
+static void test_damage_own(void)
+{
+	some_data(41);
+	rig_node_crash(&R, 1, false);
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	turnovers(&V[0], 7);
+	damage(1, 3);
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	CU_ASSERT_TRUE(feed_get(part_on(0, 0), 2)->base);
+	CU_ASSERT_TRUE(node(1)->st.kept_bytes > 0);
+	SET(0, 0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_drain();
+	same("damaged before", 0, 1, 0);
+	all_right("damage of its own");
+	v_down();
+}
+
+/* The primary's copy is damaged: the other member's bytes are taken. Both are, in
+ * different places: each place from where it is whole. */
+static void damage_others(bool both)
+{
+	some_data(42 + both);
+	damage(0, 3);
+	if (both)
+		damage(1, 5);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(node(2)->st.lost_chunks, 0);
+	SET(0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("of a damaged primary");
+	rig_node_crash(&R, 2, false);
+	CU_ASSERT_PTR_NULL(rig_fsck(&R, 2));
+	v_down();
+}
+
+static void test_damage_primary(void)
+{
+	damage_others(false);
+}
+
+static void test_damage_both(void)
+{
+	damage_others(true);
+}
+
+/* Nobody has it: it stays unreadable, and is not made up. */
+static void test_damage_all(void)
+{
+	uint8_t body[2 * V_CHS];
+	struct rig_reply re;
+	unsigned bad = 0, wrong = 0;
+
+	some_data(44);
+	damage(0, 3);
+	damage(1, 3);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(node(2)->st.lost_chunks, 1);
+	SET(0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	for (unsigned i = 0; i < V_CHS; i++)
+		vms_put_le16(body + 2 * i, (uint16_t)i);
+	for (uint32_t e = 0; e < 3; e++) {
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = 0,
+				    .branch = V[0].branch, .snap_gen = VMS_GEN_LIVE, .extent = e,
+				    .body = body, .body_bytes = sizeof(body)};
+		size_t at = 0;
+
+		CU_ASSERT_EQUAL_FATAL(v_call(0, m, &re), 0);
+		for (unsigned i = 0; i < V_CHS; i++) {
+			int st = (int16_t)vms_get_le16(re.body + 16 * i + 12);
+			uint8_t want[V_CHUNK];
+
+			bad += st != 0;
+			v_fill(want, V[0].img.id[e][i]);
+			if (!st) {
+				wrong += memcmp(want, re.payload + at, V_CHUNK) != 0;
+				at += V_CHUNK;
+			}
+		}
+		rig_reply_free(&re);
+	}
+	CU_ASSERT_EQUAL(bad, 1);
+	CU_ASSERT_EQUAL(wrong, 0);
+	v_down();
+}
+
+/* ---- containers with dead places, shared ones ---- */
+
+static bool order(struct vms_node *n, struct part *p, struct vms_rec *r)
+{
+	bool ok = part_order(n, p, r, NULL, 0) == 0;
+
+	vms_node_turn_end(n, n->now_ms);
+	rig_run(&R, 300);
+	return ok;
+}
+
+static void test_dead_places(void)
+{
+	struct vms_rec share = {.type = VMS_REC_SHARE, .flags = VMS_RF_INTERNAL};
+	struct part *p;
+	struct ctr *c;
+	uint64_t number, dead;
+	uint8_t b[8];
+
+	some_data(51);
+	p = part_on(0, 0);
+	number = p->ctrs.d[0].number;
+	vms_put_le64(b, number);
+	share.meta = b;
+	share.meta_bytes = 8;
+	CU_ASSERT_TRUE(order(node(0), p, &share));
+	for (uint32_t e = 0; e < 3; e++)
+		for (unsigned k = 0; k < V_CHS; k++)
+			if (e < 1)
+				v_write(&V[0], e, k, next_id++);
+	v_drain();
+	CU_ASSERT_TRUE(V_WAIT(60000, (c = part_ctr(p, number)) && c->dead.count > 0));
+	rig_run(&R, 6000);
+	CU_ASSERT_PTR_NOT_NULL_FATAL((c = part_ctr(p, number)));
+	dead = c->dead.count;
+	turnovers(&V[0], 4); /* no record of that is left in the log */
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	c = part_ctr(part_on(2, 0), number);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(c);
+	CU_ASSERT_TRUE(c->shared);
+	CU_ASSERT_TRUE(c->dead.count >= dead);
+	finish(2);
+}
+
+/* ---- retries ---- */
+
+/* An op whose record no log holds any more is known to the new primary. */
+static void test_outcomes(void)
+{
+	struct vms_piece pc = {5, 1, 0xff, 0, 0};
+	uint8_t body[VMS_WRITE_BODY_BYTES(1)], b[V_CHUNK];
+	struct vms_iov iov = {b, V_CHUNK};
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .snap_gen = 1, .lun_fence = 1, .slot = 77,
+			    .sequence = 1, .payload = &iov, .npayload = 1,
+			    .payload_bytes = V_CHUNK, .body = body, .body_bytes = sizeof(body)};
+	struct rig_reply re;
+
+	some_data(61);
+	v_fill(b, 999999);
+	m.branch = V[0].branch;
+	pc.crc = vms_crc32c(0, b, V_CHUNK);
+	vms_write_body_encode(body, VMS_WRITE_DATA, &pc, 1);
+	CU_ASSERT_EQUAL(v_call(0, m, &re), 0);
+	rig_reply_free(&re);
+	v_write(&V[0], 0, 5, next_id++);
+	turnovers(&V[0], 3);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	m.flags = VMS_F_RETRY;
+	m.tick = 0;
+	CU_ASSERT_EQUAL(v_call(0, m, &re), 0);
+	rig_reply_free(&re);
+	v_check_all("after a late retry");
+	all_right("outcomes");
+	v_down();
+}
+
+/* ---- a returning primary ---- */
+
+/* It had ordered what nobody else got; the set went on without it. */
+static void test_void(void)
+{
+	struct part *p;
+	uint64_t last;
+
+	some_data(71);
+	/* the other member hears nothing more */
+	rig_node_crash(&R, 1, true);
+	for (unsigned i = 0; i < 5; i++) {
+		struct vms_rec r = {.type = VMS_REC_CEILING, .flags = VMS_RF_INTERNAL};
+		uint8_t b[8];
+
+		p = part_on(0, 0);
+		vms_put_le64(b, p->ceiling_ordered);
+		r.meta = b;
+		r.meta_bytes = 8;
+		CU_ASSERT_TRUE(order(node(0), p, &r));
+	}
+	last = p->seq_last;
+	CU_ASSERT_TRUE(p->committed < last);
+	rig_node_crash(&R, 0, true);
+	SET(0, 1);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	for (unsigned i = 0; i < 20; i++)
+		v_write(&V[0], 1, i, next_id++);
+	rig_node_start(&R, 0);
+	rig_run(&R, 2000);
+	CU_ASSERT_TRUE(learn_wait(0, 0, 60000));
+	CU_ASSERT_FALSE(feed_get(part_on(1, 0), 1)->base);
+	finish(0);
+}
+
+/* ---- what must not pass ---- */
+
+/* A copy that differs is not taken, and is made again. */
+static void test_differs(void)
+{
+	struct vms_page_key k = {0};
+	unsigned turn = 0;
+	struct part *p;
+
+	some_data(81);
+	learn_on(2, 0);
+	while (!at_phase(2, LP_APPLY) && turn++ < 60000)
+		rig_step(&R);
+	p = part_on(2, 0);
+	CU_ASSERT_TRUE_FATAL(p && p->learn && p->learn->phase < LP_READY);
+	k = (struct vms_page_key){0, V[0].branch, 1 * 8, V[0].gen};
+	vms_pages_del(node(2)->pages, &k);
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(state_on(2, 0) != LEARN_READY);
+	CU_ASSERT_TRUE(node(2)->st.digest_bad > 0);
+	CU_ASSERT_EQUAL(part_on(2, 0)->copy_state, COPY_INCOMPLETE);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("made again");
+	v_down();
+}
+
+/* Nothing is applied that a power loss could take from the own log. */
+static void test_durable_first(void)
+{
+	unsigned turn = 0;
+
+	R.slow_sync = 3;
+	some_data(82);
+	learn_on(2, 0);
+	while (!at_phase(2, LP_APPLY) && turn++ < 60000)
+		rig_step(&R);
+	for (unsigned i = 0; i < 40; i++) {
+		struct part *p = part_on(2, 0);
+		struct rig_reply re;
+		struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE,
+				    .branch = V[0].branch};
+
+		v_write(&V[0], 0, i, next_id++);
+		rig_send(&R, 0, 0, &m, &re);
+		if (i % 8 == 0)
+			vms_node_drain(node(0));
+		for (turn = 0; turn < 300; turn++) {
+			rig_step(&R);
+			if (p->learn && p->applied > p->own_durable)
+				v_fail("applied %llu, durable %llu", (unsigned long long)p->applied,
+				       (unsigned long long)p->own_durable);
+		}
+		rig_wait(&R, &re, 5000);
+		rig_reply_free(&re);
+	}
+	v_down();
+}
+
+/* Collection does not take from the copy what it still needs. */
+static void test_collection(void)
+{
+	some_data(83);
+	for (unsigned i = 0; i < 3; i++) {
+		R.node[i].n->conf.gc_target_percent = 110;
+		R.node[i].n->cluster.move_bytes_s = 2 << 20;
+	}
+	learn_on(2, 0);
+	for (unsigned t = 0; t < 60 && state_on(2, 0) != LEARN_READY; t++) {
+		for (unsigned c = 0; c < V_CHS; c += 3)
+			v_write(&V[0], t % 3, c, next_id++);
+		v_drain();
+		rig_run(&R, 100);
+	}
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
+	finish(2);
+}
+
+/* ---- copies that go ---- */
+
+static bool holds_nothing(unsigned i)
+{
+	struct part *p = part_on(i, 0);
+
+	return !p || (!p->has_data && !p->ctrs.n && !p->drain_applied);
+}
+
+static void test_out(void)
+{
+	some_data(91);
+	for (unsigned c = 0; c < 20; c++)
+		v_write(&V[0], 0, c, next_id++);
+	/* one of two: it stays, whatever time passes */
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	rig_run(&R, 20000);
+	CU_ASSERT_FALSE(holds_nothing(1));
+	/* two others: it goes */
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(V_WAIT(20000, holds_nothing(1)));
+	CU_ASSERT_TRUE(V_WAIT(5000, sim_disk_container_bytes(R.node[1].sd) == 0));
+	/* and does not come back with the log */
+	rig_run(&R, 1000);
+	rig_node_crash(&R, 1, true);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(holds_nothing(1));
+	rig_run(&R, 1500);
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	CU_ASSERT_TRUE(feed_get(part_on(0, 0), 2)->base);
+	SET(0, 0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	same("again", 0, 1, 0);
+	v_check_all("again");
+	fsck_all();
+	v_down();
+}
+
+/* Learnt again right after it was deleted, then out and needed: the end of that deletion
+ * has no part in the new copy. */
+static void test_out_again(void)
+{
+	some_data(90);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(V_WAIT(20000, node(1)->st.copies_deleted == 1));
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	SET(0, 0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	vms_wal_gen_seal(node(1)->wal);
+	rig_run(&R, 3000);
+	rig_node_crash(&R, 1, true);
+	rig_node_start(&R, 1);
+	rig_run(&R, 1500);
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	CU_ASSERT_FALSE(feed_get(part_on(0, 0), 2)->base);
+	SET(0, 0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	fsck_all();
+	v_down();
+}
+
+/* A crash while it is being deleted; what is left of it is never taken for a copy. */
+static void test_out_crash(void)
+{
+	for (unsigned after = 0; after < 12; after++) {
+		uint64_t end;
+
+		some_data(92 + after);
+		CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+		SET(0, 0, 2);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		end = R.now_us + 20000000;
+		while (part_on(1, 0)->copy_state != COPY_DELETING && R.now_us < end)
+			rig_step(&R);
+		for (unsigned i = 0; i < after * after * 8; i++)
+			rig_step(&R);
+		rig_node_crash(&R, 1, true);
+		CU_ASSERT_PTR_NULL(rig_fsck(&R, 1));
+		rig_node_start(&R, 1);
+		rig_run(&R, 1500);
+		CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+		SET(0, 0, 1);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		same("again", 0, 1, 0);
+		fsck_all();
+		v_down();
+	}
+}
+
+/* ---- each rule is needed ---- */
+
+static void test_mutants(void)
+{
+	static const struct {
+		unsigned mutant;
+		void (*test)(void);
+	} m[] = {
+		{MUT_LN_MARK, test_crash_steps},
+		{MUT_LN_VOID, test_attempts},
+		{MUT_LN_OUTCOMES, test_outcomes},
+		{MUT_LN_DEAD, test_dead_places},
+		{MUT_LN_SHARED, test_dead_places},
+		{MUT_LN_HOLD, test_empty},
+		{MUT_LN_PAGES, test_crash_steps},
+		{MUT_LN_EXTRA, test_crash_steps},
+		{MUT_LN_VERIFY, test_damage_own},
+		{MUT_LN_TRUST, test_damage_primary},
+		{MUT_LN_AGAIN, test_empty},
+		{MUT_LN_SWEEP, test_collection},
+		{MUT_LN_COMMON, test_void},
+		{MUT_LN_GAP, test_long},
+		{MUT_LN_DIGEST, test_differs},
+		{MUT_LN_CEILING, test_outcomes},
+		{MUT_LN_VALID, test_durable_first},
+		{MUT_OUT_EARLY, test_out},
+		{MUT_OUT_HALF, test_out_again},
+		{MUT_OUT_LOG, test_out},
+	};
+
+	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
+		if (!v_catches(m[i].mutant, m[i].test)) {
+			fprintf(stderr, "mutant %u is not caught\n", m[i].mutant);
+			CU_FAIL("a mutant is not caught");
+		}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_empty),
 	VMS_TEST(test_short),
 	VMS_TEST(test_long),
+	VMS_TEST(test_crash_steps),
+	VMS_TEST(test_attempts),
+	VMS_TEST(test_damage_own),
+	VMS_TEST(test_damage_primary),
+	VMS_TEST(test_damage_both),
+	VMS_TEST(test_damage_all),
+	VMS_TEST(test_dead_places),
+	VMS_TEST(test_outcomes),
+	VMS_TEST(test_void),
+	VMS_TEST(test_differs),
+	VMS_TEST(test_durable_first),
+	VMS_TEST(test_collection),
+	VMS_TEST(test_out),
+	VMS_TEST(test_out_again),
+	VMS_TEST(test_out_crash),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

@@ -496,6 +496,7 @@ static inline void v_up(unsigned nnodes, unsigned copies, unsigned bits, uint64_
 /* Does the test fail with this defect switched on? In a process of its own. */
 static inline bool v_catches(unsigned mutant, void (*test)(void))
 {
+	char text[16];
 	int st = 0;
 	pid_t pid;
 
@@ -508,6 +509,8 @@ static inline bool v_catches(unsigned mutant, void (*test)(void))
 		if (!freopen("/dev/null", "w", stderr) || !freopen("/dev/null", "w", stdout))
 			_exit(0);
 		R.mutant = mutant;
+		snprintf(text, sizeof(text), "%u", mutant);
+		setenv("VMS_NODE_MUTANT", text, 1); /* the test may close the rig and go on */
 		test();
 		_exit(CU_get_number_of_failures() > before ? 1 : 0);
 	}

@@ -10,7 +10,7 @@
 #include "backend/ctr_list.h"
 #include "backend/node_int.h"
 
-enum job_state { JOB_BASE, JOB_PEER, JOB_WRITE, JOB_RETRY };
+enum job_state { JOB_BASE, JOB_PEER, JOB_WRITE, JOB_RETRY, JOB_PAGES };
 
 struct apply_job {
 	struct dio d;
@@ -25,6 +25,7 @@ struct apply_job {
 	struct vms_move m[VMS_SEG_ENTRIES_MAX];
 	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by; 0: none */
 	uint8_t patched[VMS_SEG_ENTRIES_MAX];
+	bool changed[VMS_SEG_ENTRIES_MAX]; /* moves that changed a page */
 	uint8_t *buf;	/* segment header, then the chunks */
 	uint8_t *patch; /* chunks' overlay sectors */
 	unsigned nchunks;
@@ -57,6 +58,7 @@ void apply_abort(struct vms_node *n, struct part *p)
 {
 	struct apply_job *j = p->apply;
 
+	p->page_wait = false;
 	if (p->apply_wait) {
 		p->apply_wait = false;
 		n->apply_waits--;
@@ -155,8 +157,9 @@ static bool older(const struct vms_move *a, const struct vms_move *b)
 	return a->branch != b->branch ? a->branch < b->branch : a->snap_gen < b->snap_gen;
 }
 
-static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j,
-			 const struct vms_move *g, unsigned sub, bool *changed)
+/* false: the page is damaged, nothing of it was changed. */
+static bool page_changes(struct vms_node *n, struct part *p, struct apply_job *j,
+			 const struct vms_move *g, unsigned sub)
 {
 	struct vms_page_key key = {p->number, g->branch, g->extent * VMS_EXTENT_SUBEXTS + sub,
 				   g->snap_gen};
@@ -200,29 +203,27 @@ static void page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 			k++;
 		}
 	if (!k)
-		return;
+		return true;
 	rc = node_stack(n, g->branch, g->snap_gen, &st);
 	vms_assert(rc == 0); /* apply_run() has seen to it */
 	if (!data && vms_pages_lookup_stack(n->pages, p->number, key.subext, &st, &page) ==
 			     VMS_E_NOENT)
-		return; /* holes over nothing */
+		return true; /* holes over nothing */
 	rc = vms_pages_apply(n->pages, &key, n->mut == MUT_EMPTY_PAGE ? NULL : &st,
 			     n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index, to, k,
 			     j->type == VMS_REC_REMAP ? eq : NULL, ch, old);
-	if (rc < 0) {
-		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
-			   vms_err_text(rc));
-		return;
-	}
+	if (rc < 0)
+		return false;
 	for (unsigned i = 0; i < k && rc == 0; i++) {
 		if (!ch[i])
 			continue;
-		gc_moved(n, p, old[i], to[i],
+		gc_moved(n, p, old[i] == VMS_ADDR_LOST ? VMS_ADDR_HOLE : old[i], to[i],
 			 move_of[index[i]] >= 0 && (j->m[move_of[index[i]]].flags & VMS_MOVE_REF),
 			 j->seq);
 		if (move_of[index[i]] >= 0)
-			changed[move_of[index[i]]] = true;
+			j->changed[move_of[index[i]]] = true;
 	}
+	return true;
 }
 
 static void stub_make(struct vms_node *n, struct part *p, struct vms_ovl_ext *e, uint16_t chunk,
@@ -241,7 +242,7 @@ static void stub_make(struct vms_node *n, struct part *p, struct vms_ovl_ext *e,
 /* The bytes are in their places: change pages, take the chunks from the overlay. */
 static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j)
 {
-	bool changed[VMS_SEG_ENTRIES_MAX] = {false};
+	bool all = true;
 	uint8_t first[VMS_SEG_ENTRIES_MAX]; /* one move of each page */
 	unsigned nfirst = 0;
 	struct ctr *ct = j->nchunks ? part_ctr_add(p, j->ctr) : NULL;
@@ -252,8 +253,9 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		if (!ct->state)
 			ct->state = 1;
 		ctr_segs(ct, seg + 1);
+		if (!ct->used[seg]) /* once, also when a page has to be waited for */
+			ct->chunks += j->nchunks;
 		ct->used[seg] = (uint8_t)j->nchunks;
-		ct->chunks += j->nchunks;
 		ct->dirty = true;
 	}
 	/* Older layers first: a newer one's first page is a copy of what they show. An
@@ -274,7 +276,14 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 	}
 	for (unsigned i = 0; i < nfirst; i++)
 		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
-			page_changes(n, p, j, &j->m[first[i]], s, changed);
+			all &= page_changes(n, p, j, &j->m[first[i]], s);
+	p->page_wait = !all;
+	if (!all) { /* the others are changed and will be skipped; repair_page() mends it */
+		j->state = JOB_PAGES;
+		j->retry_ms = n->now_ms + 10;
+		node_wake_at(n, j->retry_ms);
+		return;
+	}
 	for (unsigned i = 0; i < j->nm; i++) {
 		struct vms_move *m = &j->m[i];
 		struct vms_ovl_ext *e;
@@ -307,7 +316,7 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		if (p->primary && !v.newest_seq && n->mut != MUT_EARLY_ADDR) {
 			if (j->type == VMS_REC_DRAIN && j->handed[i] && j->handed[i] != m->to)
 				stub_make(n, p, e, m->chunk, j->handed[i], m->to, j->seq);
-			else if (j->type == VMS_REC_REMAP && changed[i])
+			else if (j->type == VMS_REC_REMAP && j->changed[i])
 				stub_make(n, p, e, m->chunk, j->handed[i], m->to, j->seq);
 		}
 		c = vms_ovl_chunk_get(&n->ovl, e, m->chunk, false);
@@ -660,7 +669,9 @@ static void trim_dropped(void *arg, vms_addr a)
 	gc_moved(p->node, p, a, VMS_ADDR_HOLE, false, p->applied + 1);
 }
 
-static void trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
+/* Trims and drops: false: a page is damaged and must be repaired first. What was done
+ * already is not done again. */
+static bool trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 {
 	uint64_t first = vms_rec_trim_first(r);
 	int rc = 0;
@@ -670,18 +681,21 @@ static void trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 	if (!(r->aux & VMS_TRIM_OVERLAY))
 		rc = vms_pages_trim(n->pages, p->number, r->branch, first, r->seq, trim_dropped, p);
 	if (rc)
-		node_fatal(n, rc, "partition %u: an index page is damaged (%s)", p->number,
-			   vms_err_text(rc));
+		return false;
 	if (p->trims_ordered)
 		p->trims_ordered--;
 	p->drain_applied = r->seq;
+	return true;
 }
 
-static void drop(struct vms_node *n, struct part *p, const struct vms_rec *r)
+static bool drop(struct vms_node *n, struct part *p, const struct vms_rec *r)
 {
 	struct vms_drop d[VMS_DROPS_MAX];
-	int k = vms_rec_drops_decode(r, d), rc = k < 0 ? k : 0;
+	int k = vms_rec_drops_decode(r, d), rc = 0;
 
+	if (k < 0)
+		node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu cannot be decoded",
+			   p->number, (unsigned long long)r->seq);
 	p->node = n;
 	for (int i = 0; i < k && rc >= 0; i++) {
 		struct vms_page_key key = {p->number, d[i].branch, d[i].subext, d[i].snap_gen};
@@ -690,10 +704,9 @@ static void drop(struct vms_node *n, struct part *p, const struct vms_rec *r)
 		n->st.pages_dropped += rc == 0;
 	}
 	if (rc < 0)
-		node_fatal(n, rc, "partition %u: record %llu or an index page it drops is damaged "
-			   "(%s)",
-			   p->number, (unsigned long long)r->seq, vms_err_text(rc));
+		return false;
 	p->drain_applied = r->seq;
+	return true;
 }
 
 static void sweep(struct vms_node *n, struct part *p, const struct vms_rec *r)
@@ -767,6 +780,14 @@ static bool branches_known(struct vms_node *n, struct part *p, const struct vms_
 	return true;
 }
 
+static void apply_hold(struct vms_node *n, struct part *p, uint64_t ms)
+{
+	p->hold_ms = n->now_ms + ms;
+	p->apply_wait = true;
+	n->apply_waits++;
+	node_wake_at(n, p->hold_ms);
+}
+
 void apply_run(struct vms_node *n, struct part *p)
 {
 	if (learn_holds(n, p))
@@ -804,11 +825,12 @@ void apply_run(struct vms_node *n, struct part *p)
 			ctr_seal_start(n, p, &r);
 			break;
 		case VMS_REC_TRIM:
-			trim(n, p, &r);
-			p->applied = s;
-			break;
 		case VMS_REC_DROP:
-			drop(n, p, &r);
+			p->page_wait = !(r.type == VMS_REC_TRIM ? trim(n, p, &r) : drop(n, p, &r));
+			if (p->page_wait) {
+				apply_hold(n, p, 10);
+				return;
+			}
 			p->applied = s;
 			break;
 		case VMS_REC_SWEEP:
@@ -855,8 +877,13 @@ void apply_timer(struct vms_node *n)
 		}
 		if (!j || n->now_ms < j->retry_ms)
 			continue;
-		if (j->state == JOB_RETRY)
+		if (j->state == JOB_RETRY) {
 			job_write(n, j);
+		} else if (j->state == JOB_PAGES) {
+			moves_finish(n, p, j);
+			if (!p->apply)
+				apply_run(n, p);
+		}
 		else if (j->state == JOB_PEER)
 			peer_ask(n, p, j);
 	}

@@ -8,6 +8,7 @@
  * Keeps invariants 1, 4, 27, 28 (rules A1, A6, A8, B5).
  */
 #include "backend/node_int.h"
+#include "backend/scrub.h"
 
 /* A gateway may ask again for an op long after its age has ended (it never gives
  * up while its initiator waits): far above the 2 T_op of the rules. */
@@ -302,7 +303,10 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 	k->retry = false;
 	k->free_gen = gen;
 	k->started_ms = n->now_ms;
+	n->rewrite = false;
 	rc = ckpt_put_ident(n, b, false);
+	if (!rc)
+		rc = scrub_put(n, b);
 	for (uint32_t i = 0; i < n->nparts && !rc; i++) {
 		struct part *p = n->part[i];
 
@@ -380,7 +384,7 @@ static bool ckpt_worth(struct vms_node *n)
 			if (c->state == 3 || c->dead_dirty)
 				return true;
 	}
-	return n->floors_dirty;
+	return n->floors_dirty || n->rewrite;
 }
 
 struct unlink_io {

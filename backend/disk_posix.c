@@ -66,6 +66,7 @@ struct req {
 	uint64_t ctr, off, len, done;
 	bool sync;
 	bool flush; /* LOG_WRITE: the file's earlier writes have to be durable too */
+	bool cold;  /* CTR_READ: from the disk, not from the page cache */
 	bool flip;  /* CTR_READ: the fault switch changes what is read */
 	struct iovec *iov;
 	unsigned niov;
@@ -237,6 +238,26 @@ static int fsync_dir(int dirfd, const char *name)
 	return rc;
 }
 
+/* Past the page cache: dirty pages are written out, clean ones dropped. What was not in
+ * the cache before does not stay there. A file system that keeps its files in memory
+ * has no other copy. */
+static int read_cold(struct req *r)
+{
+	struct iovec probe = {r->iov[0].iov_base, r->iov[0].iov_len};
+	bool hot = preadv2(r->fd, &probe, 1, (off_t)r->off, RWF_NOWAIT) == (ssize_t)r->len;
+	int rc;
+	if (sync_file_range(r->fd, (off_t)r->off, (off_t)r->len,
+			    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+				    SYNC_FILE_RANGE_WAIT_AFTER) &&
+	    errno == EIO)
+		return VMS_E_IO;
+	(void)posix_fadvise(r->fd, (off_t)r->off, (off_t)r->len, POSIX_FADV_DONTNEED);
+	rc = rw_rest(r, false);
+	if (!hot)
+		(void)posix_fadvise(r->fd, (off_t)r->off, (off_t)r->len, POSIX_FADV_DONTNEED);
+	return rc;
+}
+
 static void run(struct vms_disk_posix *d, struct req *r)
 {
 	char path[32];
@@ -250,7 +271,7 @@ static void run(struct vms_disk_posix *d, struct req *r)
 		r->status = rw_rest(r, true);
 		break;
 	case K_CTR_READ:
-		r->status = rw_rest(r, false);
+		r->status = r->cold ? read_cold(r) : rw_rest(r, false);
 		break;
 	case K_LOG_SYNC:
 		r->status = fdatasync(r->fd) ? map_errno(errno) : 0;
@@ -474,14 +495,16 @@ static void start(struct vms_disk_posix *d, struct req *r)
 		post_done(d, r);
 		return;
 	}
-	if (r->kind == K_COMMIT || r->kind == K_DIGEST) {
-		queue_put(r->kind == K_COMMIT ? &d->commits : &d->hashes, r);
+	/* Syncs one after the other: what an earlier one has in hand is not marked dirty
+	 * any more, but a later one must not end before it is durable. */
+	if (r->kind == K_COMMIT || r->kind == K_CTR_SYNC || r->kind == K_DIGEST) {
+		queue_put(r->kind == K_DIGEST ? &d->hashes : &d->commits, r);
 		return;
 	}
 	/* A buffered write is copied by whoever submits it: large ones would hold up
 	 * the node thread for some 50 us per 256 KiB. */
 	if (!d->uring || r->flush || (r->kind == K_CTR_WRITE && r->len > CTR_INLINE_BYTES_MAX) ||
-	    r->kind == K_CTR_SYNC || r->kind == K_UNLINK || r->kind == K_PUNCH ||
+	    r->cold || r->kind == K_UNLINK || r->kind == K_PUNCH ||
 	    !(s = sqe(d, r))) {
 		queue_put(&d->work, r);
 		return;
@@ -555,9 +578,9 @@ static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_io
 	r->file->dirty = true;
 	start(d, r);
 }
-static void ctr_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len, uint64_t token)
+static void read_start(struct vms_disk_posix *d, uint64_t ctr, uint64_t off, void *buf, size_t len,
+		       bool cold, uint64_t token)
 {
-	struct vms_disk_posix *d = ctx;
 	struct req *r = req_get(d, K_CTR_READ, token);
 	int rc = file_get(d, ctr, false, &r->file);
 	if (rc) {
@@ -568,10 +591,20 @@ static void ctr_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t le
 	r->fd = r->file->fd;
 	r->off = off;
 	r->len = len;
+	r->cold = cold;
 	r->one[0] = (struct iovec){buf, len};
 	r->iov = r->one;
 	r->niov = 1;
 	start(d, r);
+}
+static void ctr_read(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len, uint64_t token)
+{
+	read_start(ctx, ctr, off, buf, len, false, token);
+}
+static void ctr_read_disk(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len,
+			  uint64_t token)
+{
+	read_start(ctx, ctr, off, buf, len, true, token);
 }
 static int ctr_read_now(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len)
 {
@@ -784,6 +817,7 @@ static const struct vms_disk_ops disk_ops = {
 	.space = space,
 	.log_write_now = log_write_now,
 	.digest = digest,
+	.ctr_read_disk = ctr_read_disk,
 };
 
 static void req_end(struct vms_disk_posix *d, struct req *r,

@@ -638,8 +638,11 @@ static void batch_start(struct vms_node *n, struct part *p)
 			be->patch = to = malloc(VMS_CHUNK_BYTES);
 			vms_assert(to);
 			if (part_page(n, p, &seen, it->chunk / VMS_SUBEXT_CHUNKS, &page)) {
-				fe->skip = true; /* page lost: only the patch is valid */
-				fe->status = VMS_E_CORRUPT;
+				/* it is being repaired; what lies under the write must not
+				 * be given up meanwhile */
+				fe->skip = true;
+				fe->status = n->mut == MUT_DRAIN_BLIND ? VMS_E_CORRUPT :
+									 VMS_E_AGAIN;
 			}
 		}
 		chunk_resolve(n, p, &v, &page, it->chunk, to, &be->patched, &fe->addr);

@@ -327,7 +327,7 @@ static int key_add(void *arg, const struct vms_page *pg)
 	if (d->at == d->br.n || d->br.d[d->at].branch != pg->key.branch)
 		return 0; /* of a branch that nobody named */
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++)
-		k.count += pg->entry[i] > VMS_ADDR_ASK;
+		k.count += pg->entry[i] > VMS_ADDR_LOST;
 	k.branch = (uint32_t)d->at;
 	VMS_VEC_PUSH(&d->keys, k);
 	return 0;
@@ -500,7 +500,7 @@ static int addrs_add(void *arg, const struct vms_page *pg)
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++) {
 		vms_addr a = pg->entry[i];
 
-		if (a <= VMS_ADDR_ASK)
+		if (a <= VMS_ADDR_LOST)
 			continue;
 		if (vms_addr_partition(a, d->part_bits) == d->part)
 			count_addr(d, k, a);

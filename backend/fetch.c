@@ -7,6 +7,7 @@
  * when some member could not be asked. Keeps invariants 19, 25 (rules A11, B5).
  */
 #include "backend/node_int.h"
+#include "backend/repair.h"
 
 /* ---- segment headers ---- */
 
@@ -266,6 +267,8 @@ static void remote_go(struct vms_node *n, struct remote *r)
 			f->e[r->idx[i]].status = VMS_E_STOPPING;
 		else if (r->missing && (!r->own_bad || f->patient))
 			f->e[r->idx[i]].status = VMS_E_AGAIN;
+		else if (r->own_bad && repair_waits(n, f->e[r->idx[i]].addr))
+			f->e[r->idx[i]].status = VMS_E_AGAIN; /* it may be whole again soon */
 	free(r);
 	fetch_part_done(n, f);
 }
@@ -300,7 +303,7 @@ static void remote_start(struct vms_node *n, struct fetch *f, unsigned first, ui
 	for (unsigned i = first; i < f->nent && r->n < REMOTE_MAX; i++) {
 		struct fetch_ent *e = &f->e[i];
 
-		if (e->skip || e->asked || e->addr == VMS_ADDR_HOLE ||
+		if (e->skip || e->asked || e->addr == VMS_ADDR_HOLE || e->addr == VMS_ADDR_LOST ||
 		    vms_addr_partition(e->addr, n->conf.part_bits) != part)
 			continue;
 		e->asked = true;
@@ -352,8 +355,14 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 				 (unsigned long long)vms_addr_container(e->addr),
 				 vms_addr_offset_bytes(e->addr));
 		}
-		if ((e->status == VMS_E_CORRUPT || e->status == VMS_E_IO) && !f->own_only &&
-		    n->pconf[part].nmembers > 1) {
+		if (e->status == VMS_E_CORRUPT && n->mut == MUT_RP_LOST_READ) {
+			memset(e->buf, 0, VMS_CHUNK_BYTES);
+			e->crc = zero_crc();
+			e->status = 0;
+		}
+		if (e->status == VMS_E_CORRUPT || e->status == VMS_E_IO)
+			repair_addr(n, e->addr);
+		if ((e->status == VMS_E_CORRUPT || e->status == VMS_E_IO) && !f->own_only) {
 			if (!other) {
 				other = remote_new(f, part);
 				other->own_bad = true;
@@ -457,6 +466,11 @@ void fetch_start(struct vms_node *n, struct fetch *f)
 		unsigned k;
 
 		if (e->skip) {
+			i++;
+			continue;
+		}
+		if (e->addr == VMS_ADDR_LOST) {
+			e->status = VMS_E_CORRUPT;
 			i++;
 			continue;
 		}

@@ -175,6 +175,14 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		if (a == VMS_ADDR_HOLE)
 			continue;
 		c->out->addresses++;
+		if (a == VMS_ADDR_LOST) {
+			LOST(c,
+			     "page of partition %u, branch %" PRIu64
+			     ", sub-extent %u was lost on every replica: chunk %u cannot be read",
+			     p.key.partition, p.key.branch, p.key.subext, i);
+			c->out->lost_chunks++;
+			continue;
+		}
 		if (a == VMS_ADDR_ASK || vms_addr_is_log(a, c->out->part_bits) ||
 		    off % VMS_CHUNK_BYTES || off < 2 * VMS_CHUNK_BYTES ||
 		    (off / VMS_CHUNK_BYTES - 1) % 65 == 0) {

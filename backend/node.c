@@ -9,6 +9,8 @@
 #include <stdarg.h>
 
 #include "backend/node_int.h"
+#include "backend/repair.h"
+#include "backend/scrub.h"
 
 void node_log(struct vms_node *n, int level, const char *fmt, ...)
 {
@@ -188,8 +190,10 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	n->pconf = calloc(n->nparts, sizeof(*n->pconf));
 	n->next_req = 1;
 	n->pages = vms_pages_new(&n->disk);
-	if (n->pages)
+	if (n->pages) {
 		vms_pages_on_copy(n->pages, prune_copied, n);
+		repair_open(n);
+	}
 	if (!n->part || !n->pconf || !n->pages || dedup_open(n) || match_open(n)) {
 		vms_node_close(n);
 		return VMS_E_NOMEM;
@@ -199,6 +203,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 		vms_node_close(n);
 		return rc;
 	}
+	scrub_open(n);
 	n->serve_from_ms = n->start_ms + n->tm.lease_ms + n->tm.lease_ms / 50 + 2;
 	if (n->mut == MUT_NO_LEASE_WAIT)
 		n->serve_from_ms = 0;
@@ -254,6 +259,8 @@ void vms_node_close(struct vms_node *n)
 		if (n->dios.d[i])
 			n->dios.d[i]->fn(n, n->dios.d[i], VMS_E_STOPPING);
 	rpc_close(n);
+	repair_close(n);
+	scrub_close(n);
 	dedup_close(n);
 	match_close(n);
 	for (uint32_t i = 0; n->part && i < n->nparts; i++)
@@ -362,6 +369,8 @@ static void node_timer(struct vms_node *n)
 		digest_timer(n);
 		out_timer(n);
 		plan_timer(n);
+		repair_timer(n);
+		scrub_timer(n);
 		empty_timer(n);
 	}
 	ckpt_timer(n);

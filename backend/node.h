@@ -72,6 +72,7 @@ struct vms_node_conf {
 	uint64_t dedup_lists_bytes; /* of cached fingerprint lists; 0: 64 MiB */
 	bool dedup_background;	    /* look for duplicates that drains missed */
 	unsigned fp_bits;	    /* tests: bits of index keys that count; 0: all */
+	uint64_t wall_s;	    /* seconds since 1970 at the opening, for reports; 0: unknown */
 	uint32_t mutant;	    /* test builds: switches one defect on; 0: none */
 };
 
@@ -97,12 +98,16 @@ void vms_node_drain(struct vms_node *n);
 
 /* Status for `vmstore-ring status`, ADMIN and tests: JSON object, caller frees
  * (json_decref). what: "status", "partitions", "space", "stats", "sessions",
- * "reclaim". */
+ * "reclaim", "scrub". */
 struct json_t;
 struct json_t *vms_node_json(struct vms_node *n, const char *what);
 /* ADMIN "du": begins a count of space, or tells how far it is (doc/wire-format.md
  * "Administration"). 0 and *answer, or a VMS_E_* and msg. */
 int vms_node_du(struct vms_node *n, struct json_t *req, struct json_t **answer,
 		struct vms_errmsg *msg);
+
+/* ADMIN "scrub": {"do": "status" | "start" | "pause" | "resume"}; answers its state. */
+int vms_node_scrub(struct vms_node *n, struct json_t *req, struct json_t **answer,
+		   struct vms_errmsg *msg);
 
 #endif

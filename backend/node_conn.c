@@ -8,6 +8,7 @@
  * connection of the same sender voids the older one. Keeps invariants 8, 29.
  */
 #include "backend/node_int.h"
+#include "backend/repair.h"
 
 struct conn *conn_get(struct vms_node *n, vms_conn_id id)
 {
@@ -411,12 +412,11 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		}
 		break;
 	case VMS_MSG_REPAIR:
-		/* counted and said; repair from another replica needs scrub's machinery */
-		n->st.corrupt++;
-		node_log(n, VMS_LOG_WARN, "a gateway found a damaged chunk in partition %u",
-			 m->partition);
-		node_reply(n, c->id, m, VMS_E_UNSUPPORTED);
-		return;
+		if (!tool && n->phase == SP_RUN) {
+			repair_msg(n, c, m);
+			return;
+		}
+		break;
 	case VMS_MSG_ADMIN:
 	case VMS_MSG_STATS:
 		if (!node) {

@@ -108,6 +108,18 @@ enum node_mutant {
 	MUT_MATCH_ALONE = 91,	 /* other nodes are not told of shared duplicates */
 	MUT_MATCH_STAMP = 92,	 /* confirmations hold for ever */
 
+	/* repair and scrub */
+	MUT_RP_TRUST = 100,	 /* chunks go from node to node unverified */
+	MUT_RP_NO_CRC = 101,	 /* own chunks are not compared with their header */
+	MUT_RP_IGNORE = 102,	 /* damage that reads find is not repaired */
+	MUT_RP_ZEROS = 103,	 /* a lost index page reads as zeros */
+	MUT_RP_OLD_PAGE = 104,	 /* an index page is taken from a member that is behind */
+	MUT_RP_NO_SYNC = 105,	 /* repaired counts before it is durable */
+	MUT_SC_TAIL = 106,	 /* the scrub leaves a container's footer out */
+	MUT_SC_INDEX = 107,	 /* the scrub leaves the index out */
+	MUT_DRAIN_BLIND = 108,	 /* drains take a damaged page for an empty one */
+	MUT_RP_LOST_READ = 109,	 /* a chunk that nobody has whole reads as zeros */
+
 	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
 };
 
@@ -129,6 +141,8 @@ struct vms_node;
 struct part;
 struct op;
 struct prune;
+struct repair;
+struct scrub;
 struct round;
 struct planner;
 struct empty;
@@ -294,6 +308,7 @@ struct part {
 	bool base_wait;	   /* nodes that have a base needed to drain are away */
 	bool apply_wait;   /* the same for the next record to be applied */
 	uint64_t hold_ms;  /* drain and apply lane: not before */
+	bool page_wait;	   /* the record being applied needs an index page that is damaged */
 	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
 	unsigned trims_ordered;
 	uint64_t drain_applied;	/* seq of the last DRAIN/REMAP/TRIM applied */
@@ -684,6 +699,9 @@ struct vms_node {
 	struct du *du;
 	uint64_t du_jobs;
 	struct round *round;
+	struct repair *repair;
+	struct scrub *scrub;
+	bool rewrite; /* repaired index values wait for a checkpoint */
 	struct planner *planner;
 	struct empty *empty;
 	VMS_VEC(struct hole) punch, punch_next, punch_new; /* to be punched; when the running,

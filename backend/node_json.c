@@ -4,6 +4,8 @@
 
 #include "backend/dedup.h"
 #include "backend/node_int.h"
+#include "backend/repair.h"
+#include "backend/scrub.h"
 
 static const char *state_name(const struct part *p)
 {
@@ -184,6 +186,17 @@ static json_t *stats(struct vms_node *n)
 #undef S
 	json_object_set_new(o, "node.index_seeks",
 			    json_integer((json_int_t)vms_pages_lookups(n->pages)));
+	json_object_set_new(o, "repair.found", json_integer((json_int_t)repair_stats(n)->found));
+	json_object_set_new(o, "repair.repaired",
+			    json_integer((json_int_t)repair_stats(n)->repaired));
+	json_object_set_new(o, "repair.told", json_integer((json_int_t)repair_stats(n)->told));
+	json_object_set_new(o, "repair.served", json_integer((json_int_t)repair_stats(n)->served));
+	json_object_set_new(o, "repair.running", json_integer((json_int_t)repair_running(n)));
+	json_object_set_new(o, "repair.lost", json_integer((json_int_t)repair_lost_count(n)));
+	if (n->scrub) {
+		json_object_set_new(o, "scrub.rounds", json_integer((json_int_t)scrub_rounds(n)));
+		json_object_set_new(o, "scrub.bytes", json_integer((json_int_t)scrub_bytes(n)));
+	}
 	stats_dedup(n, o);
 	return o;
 }
@@ -256,6 +269,8 @@ static json_t *status(struct vms_node *n)
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)
 {
+	if (!strcmp(what, "scrub"))
+		return n->scrub ? scrub_json(n) : NULL;
 	if (!strcmp(what, "partitions"))
 		return partitions(n);
 	if (!strcmp(what, "space"))
@@ -270,7 +285,7 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what)
 }
 
 /* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats" |
- * "sessions" | "reclaim"}. */
+ * "sessions" | "reclaim" | "scrub"}. */
 void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	json_t *q = json_loadb((const char *)m->body, m->body_bytes, 0, NULL), *a;

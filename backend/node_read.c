@@ -337,10 +337,12 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		o->addr[i] = v.uncommitted ? VMS_ADDR_ASK : v.addr;
 		if (rc && (v.have | v.zero) != VMS_MASK_FULL) {
 			f->e[i].skip = true;
-			f->e[i].status = VMS_E_CORRUPT;
+			f->e[i].status = VMS_E_AGAIN; /* the page is being repaired */
 			o->addr[i] = VMS_ADDR_ASK;
 			continue;
 		}
+		if (o->addr[i] == VMS_ADDR_LOST)
+			o->addr[i] = VMS_ADDR_ASK;
 		rop_view(n, p, f, i, &v, &page, ch);
 	}
 	fetch_start(n, f);
@@ -383,10 +385,8 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 	vms_ovl_view_stack(&n->ovl, &seen.ovl, c->chunk, p->committed, VMS_ADDR_ASK, &v);
 	memset(page.entry, 0, sizeof(page.entry));
 	if ((v.have | v.zero) != VMS_MASK_FULL &&
-	    part_page(n, p, &seen, c->chunk / VMS_SUBEXT_CHUNKS, &page)) {
-		f->e[i].status = VMS_E_CORRUPT;
-		return;
-	}
+	    part_page(n, p, &seen, c->chunk / VMS_SUBEXT_CHUNKS, &page))
+		return; /* GONE: by LBA, where it waits for the page */
 	f->e[i].skip = false;
 	f->e[i].status = 0;
 	rop_view(n, p, f, i, &v, &page, c->chunk);
@@ -458,7 +458,7 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			continue;
 		rc = part_page(n, p, &seen, s, &page);
 		if (rc) {
-			/* damaged: every chunk by LBA, where the valid sectors are told */
+			/* damaged: every chunk by LBA, where that is waited for */
 			for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++)
 				page.entry[k] = VMS_ADDR_ASK;
 		}
@@ -473,6 +473,8 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 							VMS_ADDR_ASK :
 							v.addr;
 			}
+			if (page.entry[k] == VMS_ADDR_LOST)
+				page.entry[k] = VMS_ADDR_ASK;
 			any |= page.entry[k] != VMS_ADDR_HOLE;
 		}
 		body[at] = (uint8_t)s;

@@ -610,7 +610,7 @@ static void lock_read(struct vms_node *n, struct part *p, struct op *o)
 		if (rc) {
 			memset(page.entry, 0, sizeof(page.entry));
 			f->e[i].skip = true;
-			f->e[i].status = VMS_E_CORRUPT;
+			f->e[i].status = VMS_E_AGAIN; /* the page is being repaired */
 		}
 		chunk_resolve(n, p, &v, &page, (uint16_t)ch, lr->patch + i * VMS_CHUNK_BYTES,
 			      &lr->patched[i], &f->e[i].addr);

@@ -218,6 +218,17 @@ unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
 	return k;
 }
 
+void vms_outcomes_again(struct vms_outcomes *t, const uint8_t *key, uint32_t key_bytes)
+{
+	for (struct vms_outcome *o = t->oldest; o && key_bytes == KEY_BYTES; o = o->newer) {
+		uint8_t k[KEY_BYTES];
+
+		key_encode(k, o);
+		if (!memcmp(k, key, KEY_BYTES) && o->stored && !o->log_pos)
+			o->log_pos = 1; /* below all records */
+	}
+}
+
 struct load {
 	struct vms_outcomes *t;
 	uint64_t now_ms;

@@ -55,6 +55,8 @@ int vms_outcomes_drop_part(struct vms_outcomes *t, uint32_t partition, struct vm
 unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
 			   const struct vms_opid *after, const struct vms_outcome **out,
 			   unsigned room);
+/* The stored entry under this key is damaged: it is stored again. */
+void vms_outcomes_again(struct vms_outcomes *t, const uint8_t *key, uint32_t key_bytes);
 /* Read the index back at start. */
 int vms_outcomes_load(struct vms_outcomes *t, const struct vms_disk *d, uint64_t now_ms);
 

@@ -103,6 +103,8 @@ struct vms_pages {
 	uint64_t lookups;
 	void (*copied)(void *arg, const struct vms_page_key *made, const struct vms_page_key *from);
 	void *copied_arg;
+	void (*bad)(void *arg, const struct vms_page_key *key);
+	void *bad_arg;
 };
 
 static struct subext *delta_find(const struct delta *d, const struct vms_page_key *k)
@@ -240,6 +242,13 @@ void vms_pages_on_copy(struct vms_pages *ps,
 	ps->copied_arg = arg;
 }
 
+void vms_pages_on_bad(struct vms_pages *ps, void (*fn)(void *arg, const struct vms_page_key *key),
+		      void *arg)
+{
+	ps->bad = fn;
+	ps->bad_arg = arg;
+}
+
 /* ---- lookup ---- */
 
 static bool same_subext(const struct vms_page_key *a, const struct vms_page_key *b)
@@ -275,6 +284,7 @@ static int store_le(struct vms_pages *ps, const struct vms_page_key *k, struct v
 		return n;
 	if (vms_page_key_decode(found, found_bytes, &fk) || !same_subext(&fk, k))
 		return VMS_E_NOENT;
+	out->key = fk; /* also of a damaged one */
 	if (n > (int)sizeof(val))
 		return VMS_E_CORRUPT;
 	return store_decode(found, found_bytes, val, (uint32_t)n, out);
@@ -295,6 +305,10 @@ int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struc
 		}
 		if (!v || v->page.key.snap_gen != k.snap_gen) {
 			err = store_le(ps, &k, out);
+			if (err == VMS_E_CORRUPT && v && v->page.key.snap_gen >= out->key.snap_gen)
+				err = VMS_E_NOENT; /* hidden, and replaced soon */
+			if (err == VMS_E_CORRUPT && ps->bad)
+				ps->bad(ps->bad_arg, &out->key);
 			if (err && err != VMS_E_NOENT)
 				return err;
 		}
@@ -446,6 +460,7 @@ static void delta_collect(const struct delta *d, const struct delta *over,
 }
 
 struct merge {
+	struct vms_pages *ps;
 	version_vec delta; /* sorted; tombstones included */
 	size_t at;
 	int (*fn)(void *arg, const struct vms_page *p);
@@ -459,7 +474,7 @@ static int merge_store(void *arg, const uint8_t *key, uint32_t key_bytes, const 
 	struct vms_page page;
 	int ret;
 
-	if (store_decode(key, key_bytes, val, val_bytes, &page))
+	if (vms_page_key_decode(key, key_bytes, &page.key))
 		return VMS_E_CORRUPT;
 	while (m->at < m->delta.n && key_le(&m->delta.d[m->at]->page.key, &page.key)) {
 		const struct version *v = m->delta.d[m->at++];
@@ -469,6 +484,11 @@ static int merge_store(void *arg, const uint8_t *key, uint32_t key_bytes, const 
 		if (ret || same)
 			return ret;
 	}
+	if (store_decode(key, key_bytes, val, val_bytes, &page)) {
+		if (m->ps->bad)
+			m->ps->bad(m->ps->bad_arg, &page.key);
+		return VMS_E_CORRUPT;
+	}
 	return m->fn(m->arg, &page);
 }
 
@@ -477,7 +497,7 @@ static int merge_range(struct vms_pages *ps, const struct vms_page_key *from,
 		       const struct vms_page_key *to,
 		       int (*fn)(void *arg, const struct vms_page *p), void *arg)
 {
-	struct merge m = {.fn = fn, .arg = arg};
+	struct merge m = {.ps = ps, .fn = fn, .arg = arg};
 	uint8_t first[VMS_PAGE_KEY_BYTES], end[VMS_PAGE_KEY_BYTES + 1];
 	int ret;
 
@@ -545,7 +565,7 @@ int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
 			cut = first_chunk % VMS_SUBEXT_CHUNKS;
 		v = active_take(ps, key, &page);
 		for (unsigned i = cut; i < VMS_SUBEXT_CHUNKS; i++) {
-			if (v->page.entry[i] > VMS_ADDR_ASK && dropped)
+			if (v->page.entry[i] > VMS_ADDR_LOST && dropped)
 				dropped(arg, v->page.entry[i]);
 			v->page.entry[i] = VMS_ADDR_HOLE;
 		}
@@ -574,7 +594,7 @@ int vms_pages_drop(struct vms_pages *ps, const struct vms_page_key *key, uint64_
 		return 1; /* made again since */
 	v = active_take(ps, key, &page);
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++)
-		if (page.entry[i] > VMS_ADDR_ASK && dropped)
+		if (page.entry[i] > VMS_ADDR_LOST && dropped)
 			dropped(arg, page.entry[i]);
 	memset(v->page.entry, 0, sizeof(v->page.entry));
 	v->page.drain_seq = drain_seq;
@@ -600,6 +620,39 @@ void vms_pages_del(struct vms_pages *ps, const struct vms_page_key *key)
 		v = delta_add(&ps->active, key);
 	memset(v->page.entry, 0, sizeof(v->page.entry));
 	v->page.drain_seq = 0;
+	v->dead = true;
+}
+
+/* ---- repair ---- */
+
+bool vms_pages_stored_bad(struct vms_pages *ps, const struct vms_page_key *key)
+{
+	uint8_t k[VMS_PAGE_KEY_BYTES], val[VMS_PAGE_VAL_BYTES];
+	struct vms_page page;
+	int n;
+
+	if (delta_exact(&ps->active, key) || delta_exact(&ps->frozen, key))
+		return false;
+	vms_page_key_encode(k, key);
+	n = vms_meta_get(ps->disk, k, sizeof(k), val, sizeof(val));
+	return n == VMS_E_CORRUPT || (n >= 0 && vms_page_val_decode(val, (uint32_t)n, &page));
+}
+
+void vms_pages_install(struct vms_pages *ps, const struct vms_page *page)
+{
+	if (!delta_exact(&ps->active, &page->key) && !delta_exact(&ps->frozen, &page->key))
+		delta_add(&ps->active, &page->key)->page = *page;
+}
+
+void vms_pages_forget(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq)
+{
+	struct version *v;
+
+	if (delta_exact(&ps->active, key) || delta_exact(&ps->frozen, key))
+		return;
+	v = delta_add(&ps->active, key);
+	memset(v->page.entry, 0, sizeof(v->page.entry));
+	v->page.drain_seq = drain_seq;
 	v->dead = true;
 }
 

@@ -45,6 +45,18 @@ void vms_pages_on_copy(struct vms_pages *ps,
 				  const struct vms_page_key *from),
 		       void *arg);
 
+/* Called with the key of each stored page that turns out to be damaged. It must not
+ * change any page. */
+void vms_pages_on_bad(struct vms_pages *ps, void (*fn)(void *arg, const struct vms_page_key *key),
+		      void *arg);
+/* Is exactly this page in the store, damaged, and not about to be replaced? */
+bool vms_pages_stored_bad(struct vms_pages *ps, const struct vms_page_key *key);
+/* A good copy of a page whose stored value is damaged. Nothing happens when it has been
+ * changed meanwhile. */
+void vms_pages_install(struct vms_pages *ps, const struct vms_page *page);
+/* The same, but the page ought not to be there (any more). */
+void vms_pages_forget(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq);
+
 /* The page with the greatest snap_gen <= key->snap_gen of that branch and
  * sub-extent, copied to *out (out->key tells which). VMS_E_NOENT: no page, all
  * holes. VMS_E_CORRUPT: stored value damaged. */

@@ -140,7 +140,7 @@ void round_mark(struct vms_node *n, vms_addr a)
 	struct vms_hlink *l;
 	struct seg_mark *s;
 
-	if (a <= VMS_ADDR_ASK || vms_addr_is_log(a, n->conf.part_bits) || i >= VMS_SEG_ENTRIES_MAX)
+	if (a <= VMS_ADDR_LOST || vms_addr_is_log(a, n->conf.part_bits) || i >= VMS_SEG_ENTRIES_MAX)
 		return;
 	if (own_primary(n, q)) {
 		mark_own(n, header, 1ull << i);

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -352,6 +353,7 @@ static struct vms_node_conf node_conf(const struct run *r)
 		.dedup_hooks_bytes = s->node.dedup_hooks_bytes,
 		.dedup_lists_bytes = s->node.dedup_lists_bytes,
 		.dedup_background = s->node.dedup_background,
+		.wall_s = (uint64_t)time(NULL),
 	};
 
 	snprintf(c.name, sizeof(c.name), "%s", r->p.name);
@@ -617,6 +619,9 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		*answer = vms_node_json(r->node, "space");
 		return *answer ? 0 : VMS_E_UNSUPPORTED;
 	}
+	if (!strcmp(call, "scrub"))
+		return r->node ? vms_node_scrub(r->node, req, answer, msg)
+			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
 	if (!strcmp(call, "du"))
 		return r->node ? vms_node_du(r->node, req, answer, msg)
 			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);

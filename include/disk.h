@@ -101,6 +101,11 @@ struct vms_disk_ops {
 	/* Hash away from the node thread: helpers of low priority, several jobs at
 	 * once. An error in the event means that nothing was hashed. */
 	void (*digest)(void *ctx, const struct vms_digest *job, uint64_t token);
+
+	/* As ctr_read, but what the disk has, not what some cache has. NULL: ctr_read
+	 * does that. */
+	void (*ctr_read_disk)(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len,
+			      uint64_t token);
 };
 
 struct vms_disk {

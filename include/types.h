@@ -42,6 +42,9 @@ typedef uint64_t vms_addr;
 #define VMS_ADDR_HOLE ((vms_addr)0)
 /* Page entry only: an uncommitted write is on its way, read by LBA (rules A4). */
 #define VMS_ADDR_ASK ((vms_addr)1)
+/* Page entry of a storage node only: the page was lost on every replica, what it named
+ * is not known. Reads as damaged. Never leaves the node. */
+#define VMS_ADDR_LOST ((vms_addr)2)
 
 /* snap_gen of a read of a live volume: whatever is newest in its branch. */
 #define VMS_GEN_LIVE UINT64_MAX

@@ -741,3 +741,41 @@ void sim_disk_free(struct sim_disk *d)
 	free(d->log_durable);
 	free(d);
 }
+
+/* ---- rot ---- */
+void sim_disk_blocks(const struct sim_disk *d, void (*fn)(void *arg, uint64_t ctr, uint64_t block),
+		     void *arg)
+{
+	struct blk *b, *bt;
+	HASH_ITER(hh, d->blks, b, bt)
+		fn(arg, b->key.ctr, b->key.no);
+}
+bool sim_disk_rot(struct sim_disk *d, uint64_t ctr, uint64_t block, uint32_t byte)
+{
+	struct blk *b = blk_get(d, ctr, block, false);
+	if (!b)
+		return false;
+	b->cur[byte % BLK] ^= 1;
+	if (b->durable && b->durable != b->cur)
+		b->durable[byte % BLK] ^= 1;
+	return true;
+}
+bool sim_disk_misdirect(struct sim_disk *d, uint64_t ctr, uint64_t block, uint64_t from_ctr,
+			uint64_t from_block)
+{
+	struct blk *b = blk_get(d, ctr, block, false), *f = blk_get(d, from_ctr, from_block, false);
+	if (!b || !f)
+		return false;
+	memcpy(b->cur, f->cur, BLK);
+	if (b->durable && b->durable != b->cur)
+		memcpy(b->durable, f->cur, BLK);
+	return true;
+}
+bool sim_disk_meta_rot(struct sim_disk *d, const void *key, uint32_t key_bytes, uint32_t byte)
+{
+	struct node *t = tfind(d->root, key, key_bytes);
+	if (!t || !t->vlen)
+		return false;
+	t->val[byte % t->vlen] ^= 1;
+	return true;
+}

@@ -47,4 +47,17 @@ int sim_disk_failed(const struct sim_disk *d); /* what has failed since the star
 int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);
 uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes not */
 
+/* ---- rot: bytes that change by themselves ---- */
+
+/* Written container blocks, in no order of meaning. */
+void sim_disk_blocks(const struct sim_disk *d, void (*fn)(void *arg, uint64_t ctr, uint64_t block),
+		     void *arg);
+/* Inverts a bit of that byte of a block; false: nothing was written there. */
+bool sim_disk_rot(struct sim_disk *d, uint64_t ctr, uint64_t block, uint32_t byte);
+/* The block's bytes are those of another one (a misdirected write). */
+bool sim_disk_misdirect(struct sim_disk *d, uint64_t ctr, uint64_t block, uint64_t from_ctr,
+			uint64_t from_block);
+/* Inverts a bit of a stored value of the index. */
+bool sim_disk_meta_rot(struct sim_disk *d, const void *key, uint32_t key_bytes, uint32_t byte);
+
 #endif

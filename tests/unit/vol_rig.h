@@ -325,8 +325,9 @@ static inline void v_check_ext(const char *what, const struct v_vol *v, uint64_t
 			vms_addr a = vms_get_le64(re.body + 16 * i);
 			int st = (int16_t)vms_get_le16(re.body + 16 * i + 12);
 
-			/* collected between look-up and read */
-			again = (st == VMS_E_GONE || st == VMS_E_UNKNOWN) && turn < 200;
+			/* collected between look-up and read, or being repaired */
+			again = (st == VMS_E_GONE || st == VMS_E_UNKNOWN || st == VMS_E_AGAIN) &&
+				turn < 200;
 			if (again)
 				break;
 			v_fill(want, img->id[ext][i]);

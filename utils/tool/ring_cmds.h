@@ -14,5 +14,6 @@ extern const struct cmd ring_plan;
 extern const struct cmd ring_status;
 extern const struct cmd ring_advise;
 extern const struct cmd ring_empty_logs;
+extern const struct cmd ring_scrub;
 
 #endif

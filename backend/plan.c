@@ -109,8 +109,7 @@ static uint64_t membership(const struct planner *pl)
 {
 	uint64_t d = digest_add(1, pl->cluster.copies);
 
-	VMS_VEC_FOREACH(&pl->nodes, x)
-	{
+	VMS_VEC_FOREACH(&pl->nodes, x) {
 		d = digest_add(d, x->n.id);
 		d = digest_add(d, vms_place_weight(&x->n));
 		d = digest_add(d, x->n.state == VMS_NODE_LEAVING);
@@ -136,8 +135,8 @@ static bool in_shared_set(const struct vms_node *n, uint32_t node)
 static struct pl_away *away_of(struct planner *pl, uint32_t node)
 {
 	VMS_VEC_FOREACH(&pl->away, a)
-	if (a->node == node)
-		return a;
+		if (a->node == node)
+			return a;
 	return NULL;
 }
 
@@ -149,8 +148,7 @@ static bool connected(struct vms_node *n, uint32_t node)
 }
 
 /* The state that the node ought to have by what is seen of it now. */
-static uint8_t state_due(struct vms_node *n, struct planner *pl,
-			 const struct vms_cat_node *x)
+static uint8_t state_due(struct vms_node *n, struct planner *pl, const struct vms_cat_node *x)
 {
 	struct pl_away *a = away_of(pl, x->id);
 
@@ -191,19 +189,17 @@ static bool members_write(struct vms_node *n, struct planner *pl)
 	char key[NODES_BATCH][VMS_CAT_KEY_BYTES_MAX];
 	unsigned k = 0;
 
-	VMS_VEC_FOREACH(&pl->nodes, x)
-	{
+	VMS_VEC_FOREACH(&pl->nodes, x) {
 		uint8_t due = k < NODES_BATCH ? state_due(n, pl, &x->n) : x->n.state;
 
 		if (due == x->n.state)
 			continue;
 		node_log(
-		    n, VMS_LOG_WARN,
-		    due == VMS_NODE_OUT
-			? "node %s (id %u) has been away for %u s: its copies are made "
-			  "anew on other nodes"
-			: "node %s (id %u) is back: it gets its share of the data again",
-		    x->n.name, x->n.id, pl->cluster.rebuild_after_s);
+			n, VMS_LOG_WARN,
+			due == VMS_NODE_OUT
+				? "node %s (id %u) has been away for %u s: its copies are made anew on other nodes"
+				: "node %s (id %u) is back: it gets its share of the data again",
+			x->n.name, x->n.id, pl->cluster.rebuild_after_s);
 		*(due == VMS_NODE_OUT ? &pl->outs : &pl->ins) += 1;
 		x->n.state = due;
 		vms_cat_key_node(key[k], x->n.id);
@@ -249,8 +245,7 @@ static void remove_done(void *arg, const struct vms_cat_reply *r)
 /* All wants are written: is there a node whose record may go? */
 static bool remove_left(struct vms_node *n, struct planner *pl)
 {
-	VMS_VEC_FOREACH(&pl->nodes, x)
-	{
+	VMS_VEC_FOREACH(&pl->nodes, x) {
 		char key[VMS_CAT_KEY_BYTES_MAX], *val;
 		struct vms_cat_cmp cmp[2] = {{"cluster", pl->cluster_rev}, {key, x->rev}};
 		struct vms_cat_op op[2] = {{"cluster", NULL, 0}, {key, NULL, 0}};
@@ -260,8 +255,8 @@ static bool remove_left(struct vms_node *n, struct planner *pl)
 		vms_cat_key_node(key, x->n.id);
 		op[0].val = val = vms_cat_cluster_encode(&pl->cluster);
 		node_log(n, VMS_LOG_INFO,
-			 "node %s (id %u) holds nothing any more and leaves the ring",
-			 x->n.name, x->n.id);
+			 "node %s (id %u) holds nothing any more and leaves the ring", x->n.name,
+			 x->n.id);
 		pl->step = PL_REMOVE;
 		n->cat->ops->txn(n->cat, cmp, 2, op, 2, remove_done, n);
 		free(val);
@@ -338,8 +333,7 @@ static void plan_parts(struct vms_node *n, struct planner *pl)
 	vms_assert(list);
 	for (size_t i = 0; i < pl->nodes.n; i++)
 		list[i] = pl->nodes.d[i].n;
-	rc =
-	    vms_place(&pl->cluster, list, (unsigned)pl->nodes.n, pl->part, &pl->next, &e);
+	rc = vms_place(&pl->cluster, list, (unsigned)pl->nodes.n, pl->part, &pl->next, &e);
 	free(list);
 	if (rc) {
 		/* nothing can be wanted: what is there stays */
@@ -368,8 +362,7 @@ static void parts_done(void *arg, const struct vms_cat_reply *r)
 		struct vms_errmsg e;
 		uint32_t number;
 
-		if (vms_cat_part_decode(&r->kv[i], &number, &c, &e) ||
-		    number >= n->nparts) {
+		if (vms_cat_part_decode(&r->kv[i], &number, &c, &e) || number >= n->nparts) {
 			node_log(n, VMS_LOG_ERROR, "planner: %s: nothing is planned",
 				 r->kv[i].key);
 			pass_end(n, pl, 10ull * PASS_TICKS * n->tm.tick_ms);
@@ -412,8 +405,8 @@ static bool member_anywhere(const struct vms_node *n, uint32_t node)
 static bool somebody_left(const struct vms_node *n, const struct planner *pl)
 {
 	VMS_VEC_FOREACH(&pl->nodes, x)
-	if (x->n.state == VMS_NODE_LEAVING && !member_anywhere(n, x->n.id))
-		return true;
+		if (x->n.state == VMS_NODE_LEAVING && !member_anywhere(n, x->n.id))
+			return true;
 	return false;
 }
 
@@ -527,11 +520,10 @@ struct json_t *plan_json(const struct vms_node *n)
 
 	if (!pl)
 		return json_object();
-	return json_pack("{s:b, s:b, s:I, s:I, s:I, s:I}", "coordinator", pl->coordinator,
-			 "done", pl->step == PL_IDLE && pl->planned, "wants_written",
-			 (json_int_t)pl->wants, "taken_out", (json_int_t)pl->outs,
-			 "taken_in", (json_int_t)pl->ins, "removed",
-			 (json_int_t)pl->removed);
+	return json_pack("{s:b, s:b, s:I, s:I, s:I, s:I}", "coordinator", pl->coordinator, "done",
+			 pl->step == PL_IDLE && pl->planned, "wants_written",
+			 (json_int_t)pl->wants, "taken_out", (json_int_t)pl->outs, "taken_in",
+			 (json_int_t)pl->ins, "removed", (json_int_t)pl->removed);
 }
 
 void plan_close(struct vms_node *n)

@@ -21,9 +21,8 @@ int vms_place_wants(const struct vms_cat_cluster *c, const struct vms_part_conf 
 	return rc;
 }
 
-int vms_place(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
-	      unsigned nnodes, const struct vms_part_conf *part,
-	      struct vms_ring_table *out, struct vms_errmsg *msg)
+int vms_place(const struct vms_cat_cluster *c, const struct vms_cat_node *node, unsigned nnodes,
+	      const struct vms_part_conf *part, struct vms_ring_table *out, struct vms_errmsg *msg)
 {
 	const struct vms_ring_params rp = params_of(c);
 	struct vms_ring_member *m = calloc(nnodes + 1, sizeof(*m));
@@ -53,8 +52,8 @@ bool vms_place_same(const struct vms_part_conf *part, const struct vms_ring_row 
 	return n == row->n && !memcmp(want, row->node, n * sizeof(want[0]));
 }
 
-uint32_t vms_place_copies(const struct vms_cat_cluster *c,
-			  const struct vms_cat_node *node, unsigned nnodes)
+uint32_t vms_place_copies(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
+			  unsigned nnodes)
 {
 	uint32_t n = 0;
 

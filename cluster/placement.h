@@ -20,16 +20,16 @@ static inline uint32_t vms_place_weight(const struct vms_cat_node *n)
 /* Plans anew. part[0..2^part_bits-1]: as in the catalog, epoch 0 where there is no
  * record. out: close it when 0 is returned. VMS_E_INVAL: msg says why there is no plan
  * (no node has a weight). */
-int vms_place(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
-	      unsigned nnodes, const struct vms_part_conf *part,
-	      struct vms_ring_table *out, struct vms_errmsg *msg);
+int vms_place(const struct vms_cat_cluster *c, const struct vms_cat_node *node, unsigned nnodes,
+	      const struct vms_part_conf *part, struct vms_ring_table *out,
+	      struct vms_errmsg *msg);
 /* The table of the present wants; close it. 0 or VMS_E_NOMEM. */
 int vms_place_wants(const struct vms_cat_cluster *c, const struct vms_part_conf *part,
 		    struct vms_ring_table *out);
 /* Does the partition want just this row, in this order? */
 bool vms_place_same(const struct vms_part_conf *part, const struct vms_ring_row *row);
 /* As many copies as the cluster ought to have with these nodes. */
-uint32_t vms_place_copies(const struct vms_cat_cluster *c,
-			  const struct vms_cat_node *node, unsigned nnodes);
+uint32_t vms_place_copies(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
+			  unsigned nnodes);
 
 #endif

@@ -18,8 +18,7 @@ static struct vms_cat_kv record(const char *key)
 		if (!strcmp(R.kv.d[i].key, key))
 			return (struct vms_cat_kv){.key = R.kv.d[i].key,
 						   .val = R.kv.d[i].val,
-						   .val_bytes =
-						       (uint32_t)strlen(R.kv.d[i].val),
+						   .val_bytes = (uint32_t)strlen(R.kv.d[i].val),
 						   .mod_revision = R.kv.d[i].mod};
 	return (struct vms_cat_kv){.key = NULL};
 }
@@ -62,8 +61,7 @@ static void node_put(struct vms_cat_node x)
 
 static void node_add(uint32_t id)
 {
-	struct vms_cat_node x = {
-	    .id = id, .weight = 100, .incarnation = 1, .state = VMS_NODE_IN};
+	struct vms_cat_node x = {.id = id, .weight = 100, .incarnation = 1, .state = VMS_NODE_IN};
 
 	snprintf(x.name, sizeof(x.name), "n%u", id);
 	snprintf(x.address, sizeof(x.address), "n%u:1", id);
@@ -194,8 +192,7 @@ static void a_new_node_is_wanted_for_its_share(void)
 	for (uint32_t i = 0; i < PARTS; i++) {
 		CU_ASSERT_EQUAL(na[i], 2);
 		for (unsigned k = 0; k < 2; k++)
-			moved +=
-			    after[i][k] != before[i][0] && after[i][k] != before[i][1];
+			moved += after[i][k] != before[i][0] && after[i][k] != before[i][1];
 	}
 	CU_ASSERT_EQUAL(wanted_by(4), PARTS * 2 / 4);
 	CU_ASSERT(moved <= PARTS * 2 / 4 * 5 / 4);
@@ -274,8 +271,7 @@ static void copies_change_by_one_each(void)
 	for (uint32_t i = 0; i < PARTS; i++) {
 		CU_ASSERT_EQUAL(na[i], 3);
 		for (unsigned k = 0; k < 3; k++)
-			kept +=
-			    after[i][k] == before[i][0] || after[i][k] == before[i][1];
+			kept += after[i][k] == before[i][0] || after[i][k] == before[i][1];
 	}
 	CU_ASSERT_EQUAL(kept, PARTS * 2);
 	c = cluster();
@@ -382,17 +378,17 @@ static void a_node_whose_record_is_gone_stops(void)
 int main(void)
 {
 	static const struct vms_test tests[] = {
-	    VMS_TEST(nothing_is_planned_before_the_first_volume),
-	    VMS_TEST(a_new_node_is_wanted_for_its_share),
-	    VMS_TEST(a_node_that_has_never_run_is_not_counted),
-	    VMS_TEST(a_drained_node_is_wanted_nowhere_and_stays),
-	    VMS_TEST(a_leaving_node_goes_when_nothing_names_it),
-	    VMS_TEST(copies_change_by_one_each),
-	    VMS_TEST(a_plan_is_finished_by_the_next_coordinator),
-	    VMS_TEST(many_coordinators_do_no_harm),
-	    VMS_TEST(a_node_that_is_away_too_long_is_out),
-	    VMS_TEST(a_node_that_is_back_is_in_again),
-	    VMS_TEST(a_node_whose_record_is_gone_stops),
+		VMS_TEST(nothing_is_planned_before_the_first_volume),
+		VMS_TEST(a_new_node_is_wanted_for_its_share),
+		VMS_TEST(a_node_that_has_never_run_is_not_counted),
+		VMS_TEST(a_drained_node_is_wanted_nowhere_and_stays),
+		VMS_TEST(a_leaving_node_goes_when_nothing_names_it),
+		VMS_TEST(copies_change_by_one_each),
+		VMS_TEST(a_plan_is_finished_by_the_next_coordinator),
+		VMS_TEST(many_coordinators_do_no_harm),
+		VMS_TEST(a_node_that_is_away_too_long_is_out),
+		VMS_TEST(a_node_that_is_back_is_in_again),
+		VMS_TEST(a_node_whose_record_is_gone_stops),
 	};
 
 	return vms_test_main_("plan", tests, sizeof(tests) / sizeof(tests[0]));

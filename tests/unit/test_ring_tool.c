@@ -76,22 +76,30 @@ static uint64_t cluster_revision(void)
 	return r;
 }
 
-/* Nodes 2 to n, which are down; node 1 runs. Copies of each partition on two nodes. */
+static uint32_t down; /* bits: nodes that do not run */
+
+/* Nodes 1 to n, copies of partition p on nodes p + 1 and those behind it. */
 static void nodes(unsigned n, unsigned copies, bool has_data)
 {
-	struct vms_cat_cluster c = {.part_bits = 2, .copies = copies, .min_copies = 1,
-				    .timing_factor = 1, .next_branch = 7, .next_node = n + 1,
-				    .next_gateway = 1, .has_data = has_data};
+	struct vms_cat_cluster c = {.part_bits = 2,
+				    .copies = copies,
+				    .min_copies = 1,
+				    .timing_factor = 1,
+				    .next_branch = 7,
+				    .next_node = n + 1,
+				    .next_gateway = 1,
+				    .has_data = has_data};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	begin(0);
 	put("cluster", vms_cat_cluster_encode(&c));
 	for (uint32_t i = 1; i <= n; i++) {
-		struct vms_cat_node x = {.id = i, .weight = 100, .incarnation = 1,
-					 .state = VMS_NODE_IN};
+		struct vms_cat_node x = {
+			.id = i, .weight = 100, .incarnation = 1, .state = VMS_NODE_IN};
 
 		snprintf(x.name, sizeof(x.name), "n%u", i);
-		snprintf(x.address, sizeof(x.address), "%s", i == 1 ? rig_node : rig_nobody);
+		snprintf(x.address, sizeof(x.address), "%s",
+			 down >> i & 1 ? rig_nobody : rig_node);
 		vms_cat_key_node(key, i);
 		put(key, vms_cat_node_encode(&x));
 	}
@@ -108,8 +116,8 @@ static void nodes(unsigned n, unsigned copies, bool has_data)
 
 static void members(uint32_t p, uint32_t a, uint32_t b)
 {
-	struct vms_part_conf pc = {.epoch = 2, .primary = a, .nmembers = b ? 2 : 1,
-				   .member = {{a, 1}, {b, 1}}};
+	struct vms_part_conf pc = {
+		.epoch = 2, .primary = a, .nmembers = b ? 2 : 1, .member = {{a, 1}, {b, 1}}};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	vms_cat_key_part(key, p);
@@ -138,13 +146,16 @@ static void leaving_is_refused_when_too_few_nodes_remain(void)
 
 static void the_only_copy_is_not_let_go(void)
 {
+	down = 1u << 3 | 1u << 4;
 	nodes(4, 2, true);
 	members(2, 3, 0);
 	CU_ASSERT_EQUAL(run(&ring_leave, "n3", "--no-wait", NULL), TOOL_FAILED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions"));
-	CU_ASSERT_EQUAL(run(&ring_leave, "n3", "--no-wait", "--fewer-copies", "--ignore-space", NULL),
+	CU_ASSERT_EQUAL(
+		run(&ring_leave, "n3", "--no-wait", "--fewer-copies", "--ignore-space", NULL),
+		TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", "--data-is-lost", NULL),
 			TOOL_FAILED);
-	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", "--data-is-lost", NULL), TOOL_FAILED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions (the first is 2)"));
 	CU_ASSERT_EQUAL(state_of(3), VMS_NODE_IN);
 	/* one that is down and has no last copy may go */
@@ -154,6 +165,14 @@ static void the_only_copy_is_not_let_go(void)
 	members(1, 1, 0);
 	CU_ASSERT_EQUAL(run(&ring_give_up, "n1", "--no-wait", NULL), TOOL_FAILED);
 	CU_ASSERT_EQUAL(run(&ring_leave, "n1", "--no-wait", NULL), TOOL_OK);
+	end();
+	/* all that have it are down: each of them counts */
+	down = 1u << 2 | 1u << 3;
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "(the first is 1)"));
+	down = 0;
 	end();
 }
 
@@ -306,7 +325,9 @@ static void waiting_ends_when_the_time_is_over(void)
 
 static void advise_names_risks(void)
 {
+	down = 1u << 2 | 1u << 3;
 	nodes(3, 2, true);
+	down = 0;
 	members(1, 2, 0);
 	/* partition 1 is on a node that is down, and nowhere else */
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_UNAVAILABLE);

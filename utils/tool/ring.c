@@ -35,8 +35,7 @@ static uint64_t number(const json_t *o, const char *name)
 /* One partition as node x tells of it. */
 static void take_part(struct ring *r, const struct view_node *x, const json_t *o)
 {
-	uint64_t p = number(o, "number"),
-		 bytes = number(o, "live_chunks") * VMS_CHUNK_BYTES;
+	uint64_t p = number(o, "number"), bytes = number(o, "live_chunks") * VMS_CHUNK_BYTES;
 	const char *state = json_string_value(json_object_get(o, "state"));
 	const char *text = json_string_value(json_object_get(o, "text"));
 	const json_t *learner;
@@ -72,8 +71,7 @@ void ring_ask(struct tool *t, struct ring *r)
 	r->part = calloc(r->v.nparts, sizeof(*r->part));
 	vms_assert(r->part);
 	for (size_t i = 0; i < n; i++) {
-		snprintf(p[i].address, sizeof(p[i].address), "%s",
-			 r->v.nodes.d[i].n.address);
+		snprintf(p[i].address, sizeof(p[i].address), "%s", r->v.nodes.d[i].n.address);
 		if (r->v.nodes.d[i].up)
 			tool_peer_ask(t, &p[i], "partitions", NULL);
 	}
@@ -83,7 +81,7 @@ void ring_ask(struct tool *t, struct ring *r)
 		size_t k;
 
 		if (r->v.nodes.d[i].up && !p[i].status)
-			json_array_foreach (p[i].answer, k, o)
+			json_array_foreach(p[i].answer, k, o)
 				take_part(r, &r->v.nodes.d[i], o);
 		tool_peer_close(t, &p[i]);
 	}
@@ -95,13 +93,13 @@ struct view_node *ring_node(struct view *v, const char *spec, struct vms_errmsg 
 	uint64_t id;
 
 	VMS_VEC_FOREACH(&v->nodes, n)
-	if (!strcmp(n->n.name, spec))
-		return n;
+		if (!strcmp(n->n.name, spec))
+			return n;
 	if (!vms_u64_parse(spec, &id, NULL) && id && id <= UINT32_MAX &&
 	    view_node(v, (uint32_t)id))
 		return view_node(v, (uint32_t)id);
-	vms_fail(e, VMS_E_NOENT,
-		 "the ring has no node '%s'; vmstore-ring status lists them", spec);
+	vms_fail(e, VMS_E_NOENT, "the ring has no node '%s'; vmstore-ring status lists them",
+		 spec);
 	return NULL;
 }
 
@@ -162,8 +160,7 @@ void ring_count(struct ring *r)
 		if (!r->part || !copies)
 			continue;
 		bytes = r->part[p].bytes * copies;
-		r->left_bytes +=
-		    bytes > r->part[p].copied ? bytes - r->part[p].copied : 0;
+		r->left_bytes += bytes > r->part[p].copied ? bytes - r->part[p].copied : 0;
 	}
 }
 
@@ -198,8 +195,8 @@ static bool same_node(const struct vms_cat_node *a, const struct vms_cat_node *b
 }
 
 /* The edited view against the one that was read. */
-static int write_change(struct tool *t, const struct view *v,
-			const struct vms_cat_node *was, size_t nwas, struct vms_errmsg *e)
+static int write_change(struct tool *t, const struct view *v, const struct vms_cat_node *was,
+			size_t nwas, struct vms_errmsg *e)
 {
 	struct vms_cat_cmp cmp[VMS_NODES_MAX + 1] = {{"cluster", v->cluster_revision}};
 	struct vms_cat_op op[VMS_NODES_MAX + 1] = {{"cluster", NULL, 0}};
@@ -259,8 +256,7 @@ static int write_rows(struct tool *t, struct view *v, const struct vms_ring_tabl
 	int rc = 0;
 
 	while (!rc && p < v->nparts) {
-		struct vms_cat_cmp cmp[PARTS_PER_TXN + 1] = {
-		    {"cluster", v->cluster_revision}};
+		struct vms_cat_cmp cmp[PARTS_PER_TXN + 1] = {{"cluster", v->cluster_revision}};
 		struct vms_cat_op op[PARTS_PER_TXN];
 		char key[PARTS_PER_TXN][VMS_CAT_KEY_BYTES_MAX];
 		unsigned n = 0;
@@ -278,8 +274,7 @@ static int write_rows(struct tool *t, struct view *v, const struct vms_ring_tabl
 			for (uint32_t i = 0; i < row->n; i++)
 				c.member[i].node = row->node[i];
 			vms_cat_key_part(key[n], p);
-			cmp[n + 1] =
-			    (struct vms_cat_cmp){key[n], v->part[p].mod_revision};
+			cmp[n + 1] = (struct vms_cat_cmp){key[n], v->part[p].mod_revision};
 			op[n] = (struct vms_cat_op){key[n], vms_cat_part_encode(&c), 0};
 			n++;
 		}

@@ -18,12 +18,12 @@
 
 /* What a partition's members say about it, by ring_ask(). */
 struct ring_part {
-	uint64_t bytes;	 /* of one copy: the most that a member told */
-	uint64_t copied; /* bytes that nodes which are being fed have got */
-	bool asked;	 /* the primary answered */
-	bool serving;	 /* ... and serves it */
+	uint64_t bytes;	  /* of one copy: the most that a member told */
+	uint64_t copied;  /* bytes that nodes which are being fed have got */
+	bool asked;	  /* the primary answered */
+	bool serving;	  /* ... and serves it */
 	bool writes_wait; /* ... but for writes */
-	char state[128]; /* ... in its words */
+	char state[128];  /* ... in its words */
 };
 
 struct ring {
@@ -66,32 +66,27 @@ struct ring_opts {
 	bool dry_run, no_wait, fewer_copies, ignore_space;
 	uint64_t timeout_s;
 };
-#define RING_OPT_DRY(o)                                                                  \
-	{                                                                                \
-		0, "dry-run", VMS_OPT_FLAG, &(o).dry_run, NULL,                          \
-		    "show what would move, change nothing"                               \
+#define RING_OPT_DRY(o)                                                                           \
+	{                                                                                         \
+		0, "dry-run", VMS_OPT_FLAG, &(o).dry_run, NULL,                                   \
+			"show what would move, change nothing"                                    \
 	}
-#define RING_OPT_WAIT(o)                                                                 \
-	{0,                                                                              \
-	 "no-wait",                                                                      \
-	 VMS_OPT_FLAG,                                                                   \
-	 &(o).no_wait,                                                                   \
-	 NULL,                                                                           \
-	 "do not wait until all is moved"},                                              \
-	{                                                                                \
-		0, "timeout", VMS_OPT_U64, &(o).timeout_s, "S",                          \
-		    "wait at most S seconds (default: as long as it takes)"              \
+#define RING_OPT_WAIT(o)                                                                          \
+	{0, "no-wait", VMS_OPT_FLAG, &(o).no_wait, NULL, "do not wait until all is moved"},       \
+	{                                                                                         \
+		0, "timeout", VMS_OPT_U64, &(o).timeout_s, "S",                                   \
+			"wait at most S seconds (default: as long as it takes)"                   \
 	}
-#define RING_OPT_FORCE(o)                                                                \
-	{0,                                                                              \
-	 "fewer-copies",                                                                 \
-	 VMS_OPT_FLAG,                                                                   \
-	 &(o).fewer_copies,                                                              \
-	 NULL,                                                                           \
-	 "even if too few nodes remain for all copies"},                                 \
-	{                                                                                \
-		0, "ignore-space", VMS_OPT_FLAG, &(o).ignore_space, NULL,                \
-		    "even if the other nodes look too small for the data"                \
+#define RING_OPT_FORCE(o)                                                                         \
+	{0,                                                                                       \
+	 "fewer-copies",                                                                          \
+	 VMS_OPT_FLAG,                                                                            \
+	 &(o).fewer_copies,                                                                       \
+	 NULL,                                                                                    \
+	 "even if too few nodes remain for all copies"},                                          \
+	{                                                                                         \
+		0, "ignore-space", VMS_OPT_FLAG, &(o).ignore_space, NULL,                         \
+			"even if the other nodes look too small for the data"                     \
 	}
 
 /* ---- ring_move.c: what would move, and waiting for it ---- */
@@ -125,8 +120,10 @@ int ring_wait(struct tool *t, const char *what, uint32_t gone, uint64_t timeout_
 
 /* ---- ring_check.c: refusals ---- */
 
-/* May the membership of v, edited, take the place of that of r? `empties`: nodes that
- * hold data and are to hold none. The answer in words is an error message. */
+/* Partitions of which this node has an up-to-date copy, and no other node that runs. */
+uint32_t ring_last_copies(const struct ring *r, uint32_t node, uint32_t *first);
+/* May the membership of v, edited, take the place of that of r? The answer in words is
+ * an error message. */
 int ring_may(const struct ring *r, const struct view *v, const struct ring_opts *o,
 	     struct vms_errmsg *e);
 

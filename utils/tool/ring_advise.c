@@ -26,8 +26,8 @@ struct list {
 	struct tool *t;
 };
 
-__attribute__((format(printf, 4, 5))) static void
-say(struct list *l, enum level level, const char *mend, const char *fmt, ...)
+__attribute__((format(printf, 4, 5))) static void say(struct list *l, enum level level,
+						      const char *mend, const char *fmt, ...)
 {
 	struct advice *a = VMS_VEC_ADD(&l->a);
 	va_list ap;
@@ -39,8 +39,7 @@ say(struct list *l, enum level level, const char *mend, const char *fmt, ...)
 	va_end(ap);
 }
 
-static const char *text(char out[200], const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+static const char *text(char out[200], const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static const char *text(char out[200], const char *fmt, ...)
 {
 	va_list ap;
@@ -74,36 +73,32 @@ static void node_health(struct list *l, const struct view_node *x)
 	if (x->n.state == VMS_NODE_OUT)
 		say(l, NOW,
 		    text(m,
-			 "start vmstored there; or, if it never comes back: vmstore-ring "
-			 "replace %s HOST:PORT, or vmstore-ring leave %s",
+			 "start vmstored there; or, if it never comes back: vmstore-ring replace %s HOST:PORT, or vmstore-ring leave %s",
 			 x->n.name, x->n.name),
 		    "node %s is taken for lost; its copies are made anew on the others",
 		    x->n.name);
 	else if (!x->n.incarnation)
 		say(l, SOON,
-		    text(m, "start vmstored on %s, or vmstore-ring leave %s",
-			 x->n.address, x->n.name),
+		    text(m, "start vmstored on %s, or vmstore-ring leave %s", x->n.address,
+			 x->n.name),
 		    "node %s has joined and has never run: it holds nothing", x->n.name);
 	else if (!x->up)
 		say(l, NOW,
 		    text(m,
-			 "start vmstored on %s and look at its log; see "
-			 "doc/operations.md 'A node is down'",
+			 "start vmstored on %s and look at its log; see doc/operations.md 'A node is down'",
 			 x->n.address),
 		    "node %s: %s", x->n.name, x->why);
 	else if (x->n.state == VMS_NODE_DRAINED)
 		say(l, SOON,
-		    text(m, "vmstore-ring undrain %s, or vmstore-ring leave %s",
-			 x->n.name, x->n.name),
+		    text(m, "vmstore-ring undrain %s, or vmstore-ring leave %s", x->n.name,
+			 x->n.name),
 		    "node %s is drained: it holds nothing and adds no safety", x->n.name);
 	if (x->up && !json_is_true(json_object_get(x->status, "catalog")))
 		say(l, NOW,
 		    text(m,
-			 "check the network between %s and the catalog, and catalog in "
-			 "its configuration",
+			 "check the network between %s and the catalog, and catalog in its configuration",
 			 x->n.address),
-		    "node %s does not reach the catalog: I/O goes on, nothing can be "
-		    "changed there",
+		    "node %s does not reach the catalog: I/O goes on, nothing can be changed there",
 		    x->n.name);
 }
 
@@ -113,21 +108,18 @@ static void node_space(struct list *l, const struct view_node *x)
 	uint64_t total = number(s, "total_bytes"), fre = number(s, "free_bytes");
 	uint64_t index = number(s, "index_used_permille") / 10;
 	unsigned full =
-	    total ? (unsigned)((total - (fre < total ? fre : total)) * 100 / total) : 0;
+		total ? (unsigned)((total - (fre < total ? fre : total)) * 100 / total) : 0;
 	char m[200];
 
 	if (full >= FULL_PERCENT)
 		say(l, NOW,
-		    "delete volumes or snapshots (vmstore reclaim shows what comes "
-		    "back), or vmstore-ring join HOST:PORT",
-		    "node %s is full (%u %% of its file system): writes to it end with "
-		    "'no space'",
+		    "delete volumes or snapshots (vmstore reclaim shows what comes back), or vmstore-ring join HOST:PORT",
+		    "node %s is full (%u %% of its file system): writes to it end with 'no space'",
 		    x->n.name, full);
 	else if (full >= NEARFULL_PERCENT)
 		say(l, SOON,
 		    text(m,
-			 "vmstore-ring join HOST:PORT; or give it a smaller share: "
-			 "vmstore-ring reweight %s %u",
+			 "vmstore-ring join HOST:PORT; or give it a smaller share: vmstore-ring reweight %s %u",
 			 x->n.name, x->n.weight > 1 ? x->n.weight * 4 / 5 : 1),
 		    "node %s is nearly full (%u %% of its file system)", x->n.name, full);
 	if (index >= NEARFULL_PERCENT)
@@ -140,18 +132,16 @@ static void versions(struct list *l)
 {
 	const char *first = NULL, *first_name = NULL;
 
-	VMS_VEC_FOREACH(&l->r->v.nodes, x)
-	{
+	VMS_VEC_FOREACH(&l->r->v.nodes, x) {
 		const char *v = word(x->status, "version");
 
 		if (!*v)
 			continue;
 		if (first && strcmp(first, v)) {
 			say(l, SOON,
-			    "install the same version on all nodes, one node after the "
-			    "other",
-			    "nodes run different versions: %s %s, %s %s", first_name,
-			    first, x->n.name, v);
+			    "install the same version on all nodes, one node after the other",
+			    "nodes run different versions: %s %s, %s %s", first_name, first,
+			    x->n.name, v);
 			return;
 		}
 		first = v;
@@ -182,19 +172,17 @@ static void zones(struct list *l)
 	}
 	if (nodes >= v->cluster.copies && nz < v->cluster.copies)
 		say(l, SOON,
-		    text(m, "vmstore-ring join HOST:PORT in another zone, or correct the "
-			    "zones: vmstore-ring zone NODE ZONE"),
-		    "%u zones for %u copies: one zone that fails takes several copies "
-		    "with it",
-		    nz, v->cluster.copies);
+		    text(m,
+			 "vmstore-ring join HOST:PORT in another zone, or correct the zones: vmstore-ring zone NODE ZONE"),
+		    "%u zones for %u copies: one zone that fails takes several copies with it", nz,
+		    v->cluster.copies);
 	else if (named && named < nodes)
 		say(l, NOTE, "vmstore-ring zone NODE ZONE",
-		    "%u of %u nodes have no zone; each counts as one of its own",
-		    nodes - named, nodes);
+		    "%u of %u nodes have no zone; each counts as one of its own", nodes - named,
+		    nodes);
 	if (nodes < v->cluster.copies)
 		say(l, NOW,
-		    text(m,
-			 "vmstore-ring join HOST:PORT, or vmstore-ring set --copies %u",
+		    text(m, "vmstore-ring join HOST:PORT, or vmstore-ring set --copies %u",
 			 nodes ? nodes : 1),
 		    "%u nodes hold data, %u copies are wanted", nodes, v->cluster.copies);
 }
@@ -205,20 +193,16 @@ static void copies(struct list *l, const struct view_health *h)
 
 	if (h->down)
 		say(l, NOW,
-		    "start the nodes that are down: 'Data cannot be reached' in "
-		    "doc/operations.md",
-		    "%u partitions cannot be reached: no node that has them up to date "
-		    "runs",
+		    "start the nodes that are down: 'Data cannot be reached' in doc/operations.md",
+		    "%u partitions cannot be reached: no node that has them up to date runs",
 		    h->down);
 	if (h->below_min)
-		say(l, NOW,
-		    "start the nodes that are down, or vmstore-ring set --min-copies 1",
-		    "writes wait in %u partitions that have fewer than %u copies",
-		    h->below_min, c->min_copies);
+		say(l, NOW, "start the nodes that are down, or vmstore-ring set --min-copies 1",
+		    "writes wait in %u partitions that have fewer than %u copies", h->below_min,
+		    c->min_copies);
 	if (h->missing_copies || h->degraded)
 		say(l, NOW,
-		    "none needed while vmstore-ring status shows them moving; start "
-		    "nodes that are down",
+		    "none needed while vmstore-ring status shows them moving; start nodes that are down",
 		    "%u partitions have fewer copies than wanted",
 		    h->missing_copies + h->degraded);
 	if (c->copies == 1)
@@ -226,13 +210,11 @@ static void copies(struct list *l, const struct view_health *h)
 		    "there is one copy of everything: a lost disk loses data");
 	else if (c->min_copies == c->copies)
 		say(l, SOON, "vmstore-ring set --min-copies N, lower than copies",
-		    "writes need all %u copies: each lost node stops writes until its "
-		    "copies are made anew",
+		    "writes need all %u copies: each lost node stops writes until its copies are made anew",
 		    c->copies);
 	else if (c->copies >= 3 && c->min_copies == 1)
 		say(l, SOON, "vmstore-ring set --min-copies 2",
-		    "writes are acknowledged with one copy of %u left: the next failure "
-		    "loses them",
+		    "writes are acknowledged with one copy of %u left: the next failure loses them",
 		    c->copies);
 	if (!c->rebuild_after_s && c->copies > 1)
 		say(l, SOON, "vmstore-ring set --rebuild-after 10min",
@@ -242,8 +224,7 @@ static void copies(struct list *l, const struct view_health *h)
 		    "all times are scaled by %g: failures are noticed %s than usual",
 		    c->timing_factor, c->timing_factor > 1 ? "later" : "earlier");
 	if (h->loss_epochs)
-		say(l, NOTE,
-		    "check the volumes with write_ack=memory that were in use then",
+		say(l, NOTE, "check the volumes with write_ack=memory that were in use then",
 		    "unflushed writes may have been lost %" PRIu64 " times so far",
 		    h->loss_epochs);
 }
@@ -258,8 +239,7 @@ static void stopped(struct list *l)
 			first = n++ ? first : p;
 	if (n)
 		say(l, NOW,
-		    "wait some seconds; if it stays, vmstore-ring status names what they "
-		    "wait for",
+		    "wait some seconds; if it stays, vmstore-ring status names what they wait for",
 		    "%u partitions are not served (partition %u: %s)", n, first,
 		    r->part[first].state);
 }
@@ -276,25 +256,20 @@ static void node_details(struct list *l, const struct view_node *x)
 
 	if (used >= NUMBERS_PERMILLE)
 		say(l, used >= 900 ? NOW : SOON,
-		    "make a new cluster with more partitions and move the volumes: "
-		    "vmstore export-diff, import-diff",
-		    "on node %s a partition has used %" PRIu64
-		    " %% of its container numbers",
+		    "make a new cluster with more partitions and move the volumes: vmstore export-diff, import-diff",
+		    "on node %s a partition has used %" PRIu64 " %% of its container numbers",
 		    x->n.name, used / 10);
 	if (json_is_true(json_object_get(scrub, "overdue")))
 		say(l, SOON,
-		    text(m, "vmstore-ring set --scrub-days %u",
-			 l->r->v.cluster.scrub_days * 2),
-		    "node %s does not verify its disk as often as it ought to",
-		    x->n.name);
+		    text(m, "vmstore-ring set --scrub-days %u", l->r->v.cluster.scrub_days * 2),
+		    "node %s does not verify its disk as often as it ought to", x->n.name);
 	if (bad)
 		say(l, NOW,
 		    text(m,
-			 "vmstore-ring scrub status names them; replace the disk: "
-			 "vmstore-ring replace %s HOST:PORT",
+			 "vmstore-ring scrub status names them; replace the disk: vmstore-ring replace %s HOST:PORT",
 			 x->n.name),
-		    "node %s has %" PRIu64 " damaged places that no other copy mends",
-		    x->n.name, bad);
+		    "node %s has %" PRIu64 " damaged places that no other copy mends", x->n.name,
+		    bad);
 	if (!l->r->v.cluster.scrub_days)
 		return;
 }
@@ -308,20 +283,15 @@ static void catalog_risks(struct list *l)
 		return;
 	snprintf(host, sizeof(host), "%s", a->a[0].host);
 	say(l, SOON,
-	    "run it on etcd: vmstore-ring move-catalog "
-	    "etcd:HOST:PORT,HOST:PORT,HOST:PORT",
-	    "the catalog is one process (%s): while it is away I/O goes on, but nothing "
-	    "can be changed and no failure is handled",
+	    "run it on etcd: vmstore-ring move-catalog etcd:HOST:PORT,HOST:PORT,HOST:PORT",
+	    "the catalog is one process (%s): while it is away I/O goes on, but nothing can be changed and no failure is handled",
 	    host);
-	VMS_VEC_FOREACH(&l->r->v.nodes, x)
-	{
+	VMS_VEC_FOREACH(&l->r->v.nodes, x) {
 		size_t n = strlen(host);
 
 		if (!strncmp(x->n.address, host, n) && x->n.address[n] == ':') {
-			say(l, NOTE,
-			    "run the catalog on a machine of its own, or on etcd",
-			    "the catalog shares a machine with node %s: both fail "
-			    "together",
+			say(l, NOTE, "run the catalog on a machine of its own, or on etcd",
+			    "the catalog shares a machine with node %s: both fail together",
 			    x->n.name);
 			break;
 		}
@@ -330,8 +300,7 @@ static void catalog_risks(struct list *l)
 
 static int by_level(const void *a, const void *b)
 {
-	return (int)((const struct advice *)a)->level -
-	       (int)((const struct advice *)b)->level;
+	return (int)((const struct advice *)a)->level - (int)((const struct advice *)b)->level;
 }
 
 static const char *const levels[] = {"now", "soon", "note"};
@@ -342,15 +311,13 @@ static int print(struct list *l)
 
 	if (l->a.n > 1)
 		qsort(l->a.d, l->a.n, sizeof(l->a.d[0]), by_level);
-	VMS_VEC_FOREACH(&l->a, a)
-	{
+	VMS_VEC_FOREACH(&l->a, a) {
 		if (l->t->json)
-			json_array_append_new(out, json_pack("{ss ss ss}", "when",
-							     levels[a->level], "risk",
-							     a->risk, "mend", a->mend));
+			json_array_append_new(out,
+					      json_pack("{ss ss ss}", "when", levels[a->level],
+							"risk", a->risk, "mend", a->mend));
 		else
-			printf("%-5s %s\n      -> %s\n", levels[a->level], a->risk,
-			       a->mend);
+			printf("%-5s %s\n      -> %s\n", levels[a->level], a->risk, a->mend);
 	}
 	if (l->t->json)
 		return tool_print_json(out);
@@ -378,8 +345,7 @@ static int run_advise(struct cmd_call *c)
 	}
 	ring_ask(c->t, &r);
 	view_health(&r.v, &h);
-	VMS_VEC_FOREACH(&r.v.nodes, x)
-	{
+	VMS_VEC_FOREACH(&r.v.nodes, x) {
 		node_health(&l, x);
 		node_space(&l, x);
 		node_details(&l, x);
@@ -397,11 +363,11 @@ static int run_advise(struct cmd_call *c)
 	return rc;
 }
 
-const struct cmd ring_advise = {.name = "advise",
-				.args = "[--json]",
-				.brief = "name each risk and the command that mends it",
-				.about =
-				    "Names what endangers the data or the service, what "
-				    "is urgent first, each with the\n"
-				    "command that mends it. Exit codes as of status.",
-				.run = run_advise};
+const struct cmd ring_advise = {
+	.name = "advise",
+	.args = "[--json]",
+	.brief = "name each risk and the command that mends it",
+	.about =
+		"Names what endangers the data or the service, what is urgent first, each with the\n"
+		"command that mends it. Exit codes as of status.",
+	.run = run_advise};

@@ -33,10 +33,9 @@ static int edit_state(void *arg, struct view *v, struct vms_errmsg *e)
 		if (!x)
 			return VMS_E_NOENT;
 		if (ch->state == VMS_NODE_IN && x->n.state == VMS_NODE_LEAVING)
-			return vms_fail(
-			    e, VMS_E_INVAL,
-			    "node %s is leaving; vmstore-ring cancel %s keeps it",
-			    x->n.name, x->n.name);
+			return vms_fail(e, VMS_E_INVAL,
+					"node %s is leaving; vmstore-ring cancel %s keeps it",
+					x->n.name, x->n.name);
 		ch->changed += x->n.state != ch->state;
 		x->n.state = ch->state;
 		if (ch->state == VMS_NODE_LEAVING)
@@ -83,10 +82,10 @@ static int edit_cancel(void *arg, struct view *v, struct vms_errmsg *e)
 		else if (coming && x->n.state == VMS_NODE_IN)
 			x->n.state = VMS_NODE_LEAVING;
 		else
-			return vms_fail(e, VMS_E_INVAL,
-					"node %s is neither leaving nor drained, and "
-					"nothing is on its way to it",
-					x->n.name);
+			return vms_fail(
+				e, VMS_E_INVAL,
+				"node %s is neither leaving nor drained, and nothing is on its way to it",
+				x->n.name);
 		ch->changed++;
 	}
 	if (!ch->changed)
@@ -108,11 +107,10 @@ static int edit_weight(void *arg, struct view *v, struct vms_errmsg *e)
 		if (vms_u64_parse(ch->spec[i + 1], &w, e))
 			return VMS_E_INVAL;
 		if (!w || w > VMS_RING_WEIGHT_MAX)
-			return vms_fail(
-			    e, VMS_E_INVAL,
-			    "weight %" PRIu64
-			    ": must be 1 to %u (to empty a node: vmstore-ring drain)",
-			    w, VMS_RING_WEIGHT_MAX);
+			return vms_fail(e, VMS_E_INVAL,
+					"weight %" PRIu64
+					": must be 1 to %u (to empty a node: vmstore-ring drain)",
+					w, VMS_RING_WEIGHT_MAX);
 		ch->changed += x->n.weight != w;
 		x->n.weight = (uint32_t)w;
 	}
@@ -131,8 +129,7 @@ static int edit_zone(void *arg, struct view *v, struct vms_errmsg *e)
 		if (!x)
 			return VMS_E_NOENT;
 		if (strlen(zone) >= sizeof(x->n.zone))
-			return vms_fail(e, VMS_E_INVAL,
-					"a zone's name has at most %zu characters",
+			return vms_fail(e, VMS_E_INVAL, "a zone's name has at most %zu characters",
 					sizeof(x->n.zone) - 1);
 		ch->changed += strcmp(x->n.zone, zone) != 0;
 		snprintf(x->n.zone, sizeof(x->n.zone), "%s", zone);
@@ -141,8 +138,7 @@ static int edit_zone(void *arg, struct view *v, struct vms_errmsg *e)
 }
 
 /* Reads, refuses or changes, waits. what: for messages. */
-static int change(struct cmd_call *c, struct change *ch, ring_edit_fn edit,
-		  const char *what)
+static int change(struct cmd_call *c, struct change *ch, ring_edit_fn edit, const char *what)
 {
 	struct tool *t = c->t;
 	struct vms_errmsg e = {""};
@@ -177,9 +173,9 @@ static int change(struct cmd_call *c, struct change *ch, ring_edit_fn edit,
 	return code;
 }
 
-#define CHANGE_OPTS(ch)                                                                  \
-	RING_OPT_DRY((ch).o), RING_OPT_WAIT((ch).o), RING_OPT_FORCE((ch).o),             \
-	    CMD_OPT_JSON(c), VMS_OPT_END
+#define CHANGE_OPTS(ch)                                                                           \
+	RING_OPT_DRY((ch).o), RING_OPT_WAIT((ch).o), RING_OPT_FORCE((ch).o), CMD_OPT_JSON(c),     \
+		VMS_OPT_END
 
 static int run_leave(struct cmd_call *c)
 {
@@ -261,13 +257,13 @@ static int run_give_up(struct cmd_call *c)
 	struct change ch = {.state = VMS_NODE_LEAVING};
 	bool lost = false;
 	const struct vms_opt opts[] = {
-	    {0, "data-is-lost", VMS_OPT_FLAG, &lost, NULL,
-	     "yes, this node and what only it holds never come back"},
-	    RING_OPT_DRY(ch.o),
-	    RING_OPT_WAIT(ch.o),
-	    RING_OPT_FORCE(ch.o),
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "data-is-lost", VMS_OPT_FLAG, &lost, NULL,
+		 "yes, this node and what only it holds never come back"},
+		RING_OPT_DRY(ch.o),
+		RING_OPT_WAIT(ch.o),
+		RING_OPT_FORCE(ch.o),
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	struct view_node *x = NULL;
@@ -284,35 +280,26 @@ static int run_give_up(struct cmd_call *c)
 		x = ring_node(&r.v, c->arg[0], &e);
 		rc = x ? 0 : VMS_E_NOENT;
 	}
-	for (uint32_t p = 0; x && p < r.v.nparts; p++) {
-		const struct vms_part_conf *pc = &r.v.part[p].conf;
-
-		if (!pc->epoch || pc->nmembers != 1 || pc->member[0].node != x->n.id)
-			continue;
-		first = only++ ? first : p;
-	}
+	if (x)
+		only = ring_last_copies(&r, x->n.id, &first);
 	up = x && x->up;
 	if (rc)
 		code = tool_fail(c->t, "%s", e.text);
 	else if (up)
-		code = tool_fail(
-		    c->t, "node %s runs: vmstore-ring leave %s moves its data away first",
-		    x->n.name, x->n.name);
+		code = tool_fail(c->t,
+				 "node %s runs: vmstore-ring leave %s moves its data away first",
+				 x->n.name, x->n.name);
 	else if (only) {
-		code =
-		    tool_fail(c->t,
-			      "node %s has the only copy of %u partitions (the first is "
-			      "%u). Each volume has parts in all of them: %zu volumes "
-			      "cannot be read there, and go on everywhere else",
-			      x->n.name, only, first, r.v.volumes.n);
+		code = tool_fail(
+			c->t,
+			"node %s has the only copy of %u partitions (the first is %u). Each volume has parts in all of them: %zu volumes cannot be read there, and go on everywhere else",
+			x->n.name, only, first, r.v.volumes.n);
 		VMS_VEC_FOREACH(&r.v.volumes, vol)
-		tool_note(c->t, "  damaged: volume %s", vol->name);
-		tool_note(c->t,
-			  "this version does not put empty partitions in their place%s: "
-			  "reads would return zeros where data was. Bring the node or "
-			  "its disk back, or restore the volumes into a new cluster: "
-			  "'The last copy is lost' in doc/operations.md",
-			  lost ? ", not even with --data-is-lost" : "");
+			tool_note(c->t, "  damaged: volume %s", vol->name);
+		tool_note(
+			c->t,
+			"this version does not put empty partitions in their place%s: reads would return zeros where data was. Bring the node or its disk back, or restore the volumes into a new cluster: 'The last copy is lost' in doc/operations.md",
+			lost ? ", not even with --data-is-lost" : "");
 	}
 	ring_free(&r);
 	if (code)
@@ -322,77 +309,74 @@ static int run_give_up(struct cmd_call *c)
 
 /* ---- the table ---- */
 
-const struct cmd ring_leave = {.name = "leave",
-			       .args = "[OPTIONS] NODE...",
-			       .brief = "take a node out of the ring for good",
-			       .about = "Moves what NODE (name or number) holds to the "
-					"others; when nothing names it any more\n"
-					"it is out of the ring and its process ends. A "
-					"node that is down may leave when others\n"
-					"have copies of all that it holds. Refused when "
-					"fewer nodes than copies would be left.",
-			       .min = 1,
-			       .max = CMD_ARGS_MAX,
-			       .run = run_leave};
+const struct cmd ring_leave = {
+	.name = "leave",
+	.args = "[OPTIONS] NODE...",
+	.brief = "take a node out of the ring for good",
+	.about =
+		"Moves what NODE (name or number) holds to the others; when nothing names it any more\n"
+		"it is out of the ring and its process ends. A node that is down may leave when others\n"
+		"have copies of all that it holds. Refused when fewer nodes than copies would be left.",
+	.min = 1,
+	.max = CMD_ARGS_MAX,
+	.run = run_leave};
 const struct cmd ring_drain = {
-    .name = "drain",
-    .args = "[OPTIONS] NODE...",
-    .brief = "empty a node that stays in the ring",
-    .about =
-	"Moves what NODE holds to the others, before work on its machine. It stays in "
-	"the ring\n"
-	"and holds nothing until vmstore-ring undrain. (What the logs hold goes into\n"
-	"containers by vmstore-ring empty-logs.)",
-    .min = 1,
-    .max = CMD_ARGS_MAX,
-    .run = run_drain};
+	.name = "drain",
+	.args = "[OPTIONS] NODE...",
+	.brief = "empty a node that stays in the ring",
+	.about =
+		"Moves what NODE holds to the others, before work on its machine. It stays in the ring\n"
+		"and holds nothing until vmstore-ring undrain. (What the logs hold goes into\n"
+		"containers by vmstore-ring empty-logs.)",
+	.min = 1,
+	.max = CMD_ARGS_MAX,
+	.run = run_drain};
 const struct cmd ring_undrain = {.name = "undrain",
 				 .args = "[OPTIONS] NODE...",
 				 .brief = "let a drained node hold its share again",
-				 .about =
-				     "A drained node gets its share of the data again.",
+				 .about = "A drained node gets its share of the data again.",
 				 .min = 1,
 				 .max = CMD_ARGS_MAX,
 				 .run = run_undrain};
-const struct cmd ring_reweight = {.name = "reweight",
-				  .args = "[OPTIONS] NODE WEIGHT...",
-				  .brief = "change a node's share of the data",
-				  .about = "Changes the shares of nodes; 100 is normal, "
-					   "twice as much gets twice the data. Just\n"
-					   "the difference moves.",
-				  .min = 2,
-				  .max = CMD_ARGS_MAX,
-				  .run = run_reweight};
-const struct cmd ring_zone = {.name = "zone",
-			      .args = "[OPTIONS] NODE ZONE...",
-			      .brief = "change what fails together with a node",
-			      .about = "Changes the zones of nodes. Copies lie in "
-				       "different zones while there are enough; a\n"
-				       "node without zone ('-') is a zone of its own.",
-			      .min = 2,
-			      .max = CMD_ARGS_MAX,
-			      .run = run_zone};
-const struct cmd ring_cancel = {.name = "cancel",
-				.args = "[OPTIONS] [NODE...]",
-				.brief = "take back a change that is under way",
-				.about =
-				    "Without NODE: all nodes that are leaving stay. With "
-				    "it: a leaving or drained node stays\n"
-				    "and keeps or gets back its share, a node that is "
-				    "still being filled leaves. What has\n"
-				    "moved already moves back only as far as needed.",
-				.min = 0,
-				.max = CMD_ARGS_MAX,
-				.run = run_cancel};
+const struct cmd ring_reweight = {
+	.name = "reweight",
+	.args = "[OPTIONS] NODE WEIGHT...",
+	.brief = "change a node's share of the data",
+	.about =
+		"Changes the shares of nodes; 100 is normal, twice as much gets twice the data. Just\n"
+		"the difference moves.",
+	.min = 2,
+	.max = CMD_ARGS_MAX,
+	.run = run_reweight};
+const struct cmd ring_zone = {
+	.name = "zone",
+	.args = "[OPTIONS] NODE ZONE...",
+	.brief = "change what fails together with a node",
+	.about =
+		"Changes the zones of nodes. Copies lie in different zones while there are enough; a\n"
+		"node without zone ('-') is a zone of its own.",
+	.min = 2,
+	.max = CMD_ARGS_MAX,
+	.run = run_zone};
+const struct cmd ring_cancel = {
+	.name = "cancel",
+	.args = "[OPTIONS] [NODE...]",
+	.brief = "take back a change that is under way",
+	.about =
+		"Without NODE: all nodes that are leaving stay. With it: a leaving or drained node stays\n"
+		"and keeps or gets back its share, a node that is still being filled leaves. What has\n"
+		"moved already moves back only as far as needed.",
+	.min = 0,
+	.max = CMD_ARGS_MAX,
+	.run = run_cancel};
 const struct cmd ring_give_up = {
-    .name = "give-up",
-    .args = "[OPTIONS] NODE",
-    .brief = "go on without a node that never comes back",
-    .about = "For a node that is destroyed. When others have copies of all that it held "
-	     "this is\n"
-	     "vmstore-ring leave. When it has the only copy of partitions, says which "
-	     "volumes\n"
-	     "are damaged and refuses: nothing takes the place of lost data by itself.",
-    .min = 1,
-    .max = 1,
-    .run = run_give_up};
+	.name = "give-up",
+	.args = "[OPTIONS] NODE",
+	.brief = "go on without a node that never comes back",
+	.about =
+		"For a node that is destroyed. When others have copies of all that it held this is\n"
+		"vmstore-ring leave. When it has the only copy of partitions, says which volumes\n"
+		"are damaged and refuses: nothing takes the place of lost data by itself.",
+	.min = 1,
+	.max = 1,
+	.run = run_give_up};

@@ -11,62 +11,66 @@
 static const struct view_node *was(const struct ring *r, uint32_t id)
 {
 	VMS_VEC_FOREACH(&r->v.nodes, x)
-	if (x->n.id == id)
-		return x;
+		if (x->n.id == id)
+			return x;
 	return NULL;
 }
 
-/* Partitions whose only copy in use is on this node. */
-static uint32_t only_here(const struct ring *r, uint32_t node)
+uint32_t ring_last_copies(const struct ring *r, uint32_t node, uint32_t *first)
 {
 	uint32_t n = 0;
 
 	for (uint32_t p = 0; p < r->v.nparts; p++) {
 		const struct vms_part_conf *c = &r->v.part[p].conf;
+		bool here = false, elsewhere = false;
 
-		n += c->epoch && c->nmembers == 1 && c->member[0].node == node;
+		for (uint32_t i = 0; c->epoch && i < c->nmembers; i++) {
+			const struct view_node *x = was(r, c->member[i].node);
+
+			here |= c->member[i].node == node;
+			elsewhere |= c->member[i].node != node && x && x->up;
+		}
+		if (!here || elsewhere)
+			continue;
+		if (!n++ && first)
+			*first = p;
 	}
 	return n;
 }
 
-static int enough_nodes(const struct view *v, const struct ring_opts *o,
-			struct vms_errmsg *e)
+static int enough_nodes(const struct view *v, const struct ring_opts *o, struct vms_errmsg *e)
 {
 	uint32_t n = 0;
 
 	VMS_VEC_FOREACH(&v->nodes, x)
-	n += vms_place_weight(&x->n) > 0;
+		n += vms_place_weight(&x->n) > 0;
 	if (!n)
-		return vms_fail(
-		    e, VMS_E_INVAL,
-		    "no node would be left to hold the data; join another one first");
+		return vms_fail(e, VMS_E_INVAL,
+				"no node would be left to hold the data; join another one first");
 	if (n >= v->cluster.copies || o->fewer_copies)
 		return 0;
-	return vms_fail(e, VMS_E_INVAL,
-			"%u %s would be left for %u copies: join another node first "
-			"(vmstore-ring join), or have fewer copies (vmstore-ring set "
-			"--copies %u, or --fewer-copies for now)",
-			n, n == 1 ? "node" : "nodes", v->cluster.copies, n);
+	return vms_fail(
+		e, VMS_E_INVAL,
+		"%u %s would be left for %u copies: join another node first (vmstore-ring join), or have fewer copies (vmstore-ring set --copies %u, or --fewer-copies for now)",
+		n, n == 1 ? "node" : "nodes", v->cluster.copies, n);
 }
 
 /* A node that is to give its copies away must be there to give the last ones. */
 static int can_give(const struct ring *r, const struct view *v, struct vms_errmsg *e)
 {
-	VMS_VEC_FOREACH(&v->nodes, x)
-	{
+	VMS_VEC_FOREACH(&v->nodes, x) {
 		const struct view_node *before = was(r, x->n.id);
 		uint32_t only;
 
 		if (!before || before->up || vms_place_weight(&x->n) ||
 		    before->n.state == x->n.state)
 			continue;
-		only = only_here(r, x->n.id);
+		only = ring_last_copies(r, x->n.id, NULL);
 		if (only)
-			return vms_fail(e, VMS_E_PERM,
-					"node %s is down and has the only copy of %u "
-					"partitions: bring it back first; see 'The last "
-					"copy is lost' in doc/operations.md",
-					x->n.name, only);
+			return vms_fail(
+				e, VMS_E_PERM,
+				"node %s is down and has the only copy of %u partitions: bring it back first; see 'The last copy is lost' in doc/operations.md",
+				x->n.name, only);
 	}
 	return 0;
 }
@@ -86,17 +90,15 @@ static int fits(const struct ring *r, const struct view *v, const struct ring_op
 		if (!node || !view_node_space(node, &used, &total) || !x->get_bytes)
 			continue;
 		room = total - used > total / 100 * KEEP_PERCENT
-			   ? total - used - total / 100 * KEEP_PERCENT
-			   : 0;
+			       ? total - used - total / 100 * KEEP_PERCENT
+			       : 0;
 		room += x->give_bytes;
 		if (x->get_bytes > room && !o->ignore_space)
 			rc = vms_fail(
-			    e, VMS_E_NOSPC,
-			    "node %s would get %s, but has room for %s; join another "
-			    "node first, or say --ignore-space (no node is ever filled "
-			    "up: what does not fit stays where it is)",
-			    node->n.name, vms_size_human(x->get_bytes, need),
-			    vms_size_human(room, have));
+				e, VMS_E_NOSPC,
+				"node %s would get %s, but has room for %s; join another node first, or say --ignore-space (no node is ever filled up: what does not fit stays where it is)",
+				node->n.name, vms_size_human(x->get_bytes, need),
+				vms_size_human(room, have));
 	}
 	ring_moves_free(&m);
 	return rc;

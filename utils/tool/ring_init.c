@@ -21,15 +21,15 @@ static int run_init(struct cmd_call *c)
 	uint64_t partitions = 1024, copies = 2, min_copies = 0;
 	const char *factor_text = "1";
 	const struct vms_opt opts[] = {
-	    {0, "partitions", VMS_OPT_U64, &partitions, "N",
-	     "a power of two, 1 to 65536 (default 1024); fixed for good"},
-	    {0, "copies", VMS_OPT_U64, &copies, "N", "of everything, 1 to 5 (default 2)"},
-	    {0, "min-copies", VMS_OPT_U64, &min_copies, "N",
-	     "writes need this many (default 1 of 2, 2 of 3 or more)"},
-	    {0, "timing-factor", VMS_OPT_STRING, &factor_text, "F",
-	     "scales all times of the cluster (default 1)"},
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "partitions", VMS_OPT_U64, &partitions, "N",
+		 "a power of two, 1 to 65536 (default 1024); fixed for good"},
+		{0, "copies", VMS_OPT_U64, &copies, "N", "of everything, 1 to 5 (default 2)"},
+		{0, "min-copies", VMS_OPT_U64, &min_copies, "N",
+		 "writes need this many (default 1 of 2, 2 of 3 or more)"},
+		{0, "timing-factor", VMS_OPT_STRING, &factor_text, "F",
+		 "scales all times of the cluster (default 1)"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_cat_cluster cl = {.next_branch = 1,
 				     .next_node = 1,
@@ -47,21 +47,19 @@ static int run_init(struct cmd_call *c)
 		return rc;
 	if (part_bits_of(partitions, &cl.part_bits))
 		return cmd_usage(
-		    c, "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
-		    partitions);
+			c, "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
+			partitions);
 	if (!copies || copies > VMS_COPIES_MAX)
 		return cmd_usage(c, "--copies %" PRIu64 ": must be 1 to %d", copies,
 				 VMS_COPIES_MAX);
 	if (!min_copies)
 		min_copies = copies <= 2 ? 1 : 2;
 	if (min_copies > copies)
-		return cmd_usage(
-		    c, "--min-copies %" PRIu64 " is more than --copies %" PRIu64,
-		    min_copies, copies);
+		return cmd_usage(c, "--min-copies %" PRIu64 " is more than --copies %" PRIu64,
+				 min_copies, copies);
 	cl.timing_factor = strtod(factor_text, &end);
 	if (*end || !(cl.timing_factor >= 0.1 && cl.timing_factor <= 1000))
-		return cmd_usage(c,
-				 "--timing-factor %s: must be a number from 0.1 to 1000",
+		return cmd_usage(c, "--timing-factor %s: must be a number from 0.1 to 1000",
 				 factor_text);
 	cl.copies = (uint32_t)copies;
 	cl.min_copies = (uint32_t)min_copies;
@@ -87,14 +85,13 @@ static int run_init(struct cmd_call *c)
 	free(val);
 	if (rc == VMS_E_EXIST)
 		return tool_fail(
-		    t,
-		    "this catalog holds a cluster already; vmstore-ring status shows it");
+			t, "this catalog holds a cluster already; vmstore-ring status shows it");
 	if (rc)
 		return tool_fail(t, "%s", e.text);
 	if (t->json)
-		return tool_print_json(json_pack("{ss sI sI}", "cluster", uuid,
-						 "partitions", (json_int_t)partitions,
-						 "copies", (json_int_t)copies));
+		return tool_print_json(json_pack("{ss sI sI}", "cluster", uuid, "partitions",
+						 (json_int_t)partitions, "copies",
+						 (json_int_t)copies));
 	printf("cluster %s created: %" PRIu64 " partitions, %" PRIu64 " copies\n"
 	       "next: vmstore-ring join ADDRESS... for each storage node\n",
 	       uuid, partitions, copies);

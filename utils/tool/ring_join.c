@@ -45,29 +45,24 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 	const char *zone = j->zone ? j->zone : j->own_zone;
 	uint64_t weight = j->weight ? j->weight : j->own_weight;
 
-	if (!weight || weight > VMS_RING_WEIGHT_MAX ||
-	    strlen(j->name) >= sizeof(n.name) || strlen(zone) >= sizeof(n.zone) ||
-	    strlen(j->address) >= sizeof(n.address))
-		return vms_fail(e, VMS_E_INVAL,
-				"%s: the node's name, zone or weight is unusable",
+	if (!weight || weight > VMS_RING_WEIGHT_MAX || strlen(j->name) >= sizeof(n.name) ||
+	    strlen(zone) >= sizeof(n.zone) || strlen(j->address) >= sizeof(n.address))
+		return vms_fail(e, VMS_E_INVAL, "%s: the node's name, zone or weight is unusable",
 				j->address);
-	VMS_VEC_FOREACH(&v->nodes, old)
-	{
+	VMS_VEC_FOREACH(&v->nodes, old) {
 		if (strcmp(old->n.name, j->name))
 			continue;
 		j->given = old->n.id;
 		/* an earlier join that stopped half-way, or a lost answer */
 		if (!old->n.incarnation && !strcmp(old->n.address, j->address))
 			return VMS_E_CANCELLED;
-		return vms_fail(e, VMS_E_EXIST,
-				"a node called '%s' is in the ring already (id %u at "
-				"%s); give the one at %s another name, or take the old "
-				"one out: vmstore-ring leave %s",
-				j->name, old->n.id, old->n.address, j->address, j->name);
+		return vms_fail(
+			e, VMS_E_EXIST,
+			"a node called '%s' is in the ring already (id %u at %s); give the one at %s another name, or take the old one out: vmstore-ring leave %s",
+			j->name, old->n.id, old->n.address, j->address, j->name);
 	}
 	if (v->nodes.n >= VMS_NODES_MAX - 1)
-		return vms_fail(e, VMS_E_FULL, "the ring has %zu nodes, no more fit",
-				v->nodes.n);
+		return vms_fail(e, VMS_E_FULL, "the ring has %zu nodes, no more fit", v->nodes.n);
 	j->given = n.id = v->cluster.next_node++;
 	n.weight = (uint32_t)weight;
 	snprintf(n.name, sizeof(n.name), "%s", j->name);
@@ -90,8 +85,8 @@ static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 		struct view_node *x = view_node(v, j->id[i]);
 
 		if (!x)
-			return vms_fail(e, VMS_E_NOENT,
-					"node %u has left the ring meanwhile", j->id[i]);
+			return vms_fail(e, VMS_E_NOENT, "node %u has left the ring meanwhile",
+					j->id[i]);
 		if (old == x)
 			return vms_fail(e, VMS_E_INVAL, "node %s cannot replace itself",
 					x->n.name);
@@ -135,8 +130,8 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 }
 
 /* Its identity; one that is not started yet is waited for. */
-static int identity(struct tool *t, const struct join *j, const char *address,
-		    json_t **out, struct vms_errmsg *e)
+static int identity(struct tool *t, const struct join *j, const char *address, json_t **out,
+		    struct vms_errmsg *e)
 {
 	uint64_t t0 = vms_clock_ms();
 	bool said = false;
@@ -148,9 +143,8 @@ static int identity(struct tool *t, const struct join *j, const char *address,
 		    vms_clock_ms() - t0 >= j->wait_start_s * 1000)
 			return rc;
 		if (!said)
-			tool_note(
-			    t, "nothing answers at %s yet: start vmstored there; waiting",
-			    address);
+			tool_note(t, "nothing answers at %s yet: start vmstored there; waiting",
+				  address);
 		said = true;
 		for (unsigned i = 0; i < 20 && !tool_interrupted(); i++)
 			tool_wait(t, 50);
@@ -168,10 +162,10 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 
 	if (rc)
 		return tool_fail(
-		    t, "%s%s", e.text,
-		    j->wait_start_s
-			? ""
-			: " (is vmstored started there? --wait-start waits for it)");
+			t, "%s%s", e.text,
+			j->wait_start_s
+				? ""
+				: " (is vmstored started there? --wait-start waits for it)");
 	j->name = json_string_value(json_object_get(ident, "name"));
 	j->address = json_string_value(json_object_get(ident, "address"));
 	zone = json_string_value(json_object_get(ident, "zone"));
@@ -185,17 +179,15 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 	}
 	if (json_is_true(json_object_get(ident, "joined"))) {
 		if (!theirs || strcmp(theirs, uuid)) {
-			rc =
-			    tool_fail(t,
-				      "%s: node '%s' belongs to another cluster (%s); "
-				      "empty its folder first if that data is not needed",
-				      address, j->name, theirs ? theirs : "unknown");
+			rc = tool_fail(
+				t,
+				"%s: node '%s' belongs to another cluster (%s); empty its folder first if that data is not needed",
+				address, j->name, theirs ? theirs : "unknown");
 			goto out;
 		}
 		*id = (uint32_t)json_integer_value(json_object_get(ident, "node"));
 		if (!t->json)
-			printf("%s: node '%s' is in the ring already\n", j->address,
-			       j->name);
+			printf("%s: node '%s' is in the ring already\n", j->address, j->name);
 		goto out;
 	}
 	rc = ring_change(t, edit_register, j, &e);
@@ -207,11 +199,11 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 	if (!t->json) {
 		char size[VMS_SIZE_TEXT_MAX];
 
-		printf("%s: node '%s' becomes node %u; it writes its log of %s now\n",
-		       j->address, j->name, *id,
-		       vms_size_format((uint64_t)json_integer_value(
-					   json_object_get(ident, "log_bytes")),
-				       size));
+		printf("%s: node '%s' becomes node %u; it writes its log of %s now\n", j->address,
+		       j->name, *id,
+		       vms_size_format(
+			       (uint64_t)json_integer_value(json_object_get(ident, "log_bytes")),
+			       size));
 		fflush(stdout);
 	}
 	rc = tool_call(t, address, "format",
@@ -257,13 +249,12 @@ static int report(struct tool *t, const struct join *j, bool nothing)
 	for (uint32_t p = 0; !rc && p < v.nparts; p++)
 		placed += v.part[p].conf.epoch > 0;
 	VMS_VEC_FOREACH(&v.nodes, x)
-	weighed += x->n.state == VMS_NODE_IN;
+		weighed += x->n.state == VMS_NODE_IN;
 	if (!rc && !t->json) {
 		printf("ring: %zu nodes, %u of %u partitions placed\n", v.nodes.n, placed,
 		       v.nparts);
 		if (weighed < v.cluster.copies)
-			printf("note: %u copies need %u nodes; join more before creating "
-			       "volumes\n",
+			printf("note: %u copies need %u nodes; join more before creating volumes\n",
 			       v.cluster.copies, v.cluster.copies);
 	}
 	fflush(stdout);
@@ -272,8 +263,7 @@ static int report(struct tool *t, const struct join *j, bool nothing)
 }
 
 /* Behind the options: the new nodes are address[0..n-1]. */
-static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
-		 const char *what)
+static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n, const char *what)
 {
 	struct tool *t = c->t;
 	struct vms_errmsg e = {""};
@@ -341,23 +331,23 @@ out:
 	return code;
 }
 
-#define JOIN_OPTS(j)                                                                     \
-	{0,                                                                              \
-	 "zone",                                                                         \
-	 VMS_OPT_STRING,                                                                 \
-	 &(j).zone,                                                                      \
-	 "ZONE",                                                                         \
-	 "what fails together with these nodes (default: the node's own setting)"},      \
-	    {0,                                                                          \
-	     "weight",                                                                   \
-	     VMS_OPT_U64,                                                                \
-	     &(j).weight,                                                                \
-	     "N",                                                                        \
-	     "share of the data, 100 is normal (default: the node's own setting)"},      \
-	    {0,		  "wait-start",                                                  \
-	     VMS_OPT_U64, &(j).wait_start_s,                                             \
-	     "S",	  "wait so long for a node that is not started yet"},            \
-	    RING_OPT_DRY((j).o), RING_OPT_WAIT((j).o)
+#define JOIN_OPTS(j)                                                                              \
+	{0,                                                                                       \
+	 "zone",                                                                                  \
+	 VMS_OPT_STRING,                                                                          \
+	 &(j).zone,                                                                               \
+	 "ZONE",                                                                                  \
+	 "what fails together with these nodes (default: the node's own setting)"},               \
+		{0,                                                                               \
+		 "weight",                                                                        \
+		 VMS_OPT_U64,                                                                     \
+		 &(j).weight,                                                                     \
+		 "N",                                                                             \
+		 "share of the data, 100 is normal (default: the node's own setting)"},           \
+		{0,	      "wait-start",                                                       \
+		 VMS_OPT_U64, &(j).wait_start_s,                                                  \
+		 "S",	      "wait so long for a node that is not started yet"},                 \
+		RING_OPT_DRY((j).o), RING_OPT_WAIT((j).o)
 
 static int run_join(struct cmd_call *c)
 {
@@ -383,24 +373,24 @@ static int run_replace(struct cmd_call *c)
 	return admit(c, &j, c->arg + 1, 1, "replace");
 }
 
-const struct cmd ring_join = {.name = "join",
-			      .args = "[OPTIONS] ADDRESS...",
-			      .brief = "take the storage node at HOST:PORT into the ring",
-			      .about = "Takes the storage nodes that answer at ADDRESS "
-				       "(HOST:PORT) into the ring. They get\n"
-				       "their share of the data while everything goes "
-				       "on. Repeating it completes a join that\n"
-				       "was interrupted.",
-			      .min = 1,
-			      .max = CMD_ARGS_MAX,
-			      .run = run_join};
+const struct cmd ring_join = {
+	.name = "join",
+	.args = "[OPTIONS] ADDRESS...",
+	.brief = "take the storage node at HOST:PORT into the ring",
+	.about =
+		"Takes the storage nodes that answer at ADDRESS (HOST:PORT) into the ring. They get\n"
+		"their share of the data while everything goes on. Repeating it completes a join that\n"
+		"was interrupted.",
+	.min = 1,
+	.max = CMD_ARGS_MAX,
+	.run = run_join};
 const struct cmd ring_replace = {
-    .name = "replace",
-    .args = "[OPTIONS] NODE ADDRESS",
-    .brief = "a new node takes the place of another",
-    .about = "The storage node that answers at ADDRESS takes zone, weight and data of "
-	     "NODE, which\n"
-	     "leaves. NODE may be down when others have copies of all that it holds.",
-    .min = 2,
-    .max = 2,
-    .run = run_replace};
+	.name = "replace",
+	.args = "[OPTIONS] NODE ADDRESS",
+	.brief = "a new node takes the place of another",
+	.about =
+		"The storage node that answers at ADDRESS takes zone, weight and data of NODE, which\n"
+		"leaves. NODE may be down when others have copies of all that it holds.",
+	.min = 2,
+	.max = 2,
+	.run = run_replace};

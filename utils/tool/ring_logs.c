@@ -11,16 +11,14 @@
 #define LOGS_AGAIN_MS 1000u /* what came meanwhile is in a log, too */
 
 /* Sum of what the nodes have not in containers yet, or -1 when one did not answer. */
-static int64_t undrained(struct tool *t, struct nodes *ns, const char *call,
-			 struct vms_errmsg *e)
+static int64_t undrained(struct tool *t, struct nodes *ns, const char *call, struct vms_errmsg *e)
 {
 	int64_t sum = 0;
 
 	nodes_ask(t, ns, call, NULL, 10000);
 	for (unsigned i = 0; i < ns->n; i++) {
 		if (!ns->p[i].answer || ns->p[i].status) {
-			vms_fail(e, VMS_E_DISCONNECTED, "%s: %s", ns->p[i].name,
-				 ns->p[i].why);
+			vms_fail(e, VMS_E_DISCONNECTED, "%s: %s", ns->p[i].name, ns->p[i].why);
 			return -1;
 		}
 		sum += json_integer_value(json_object_get(ns->p[i].answer, "undrained"));
@@ -33,10 +31,10 @@ static int run_empty_logs(struct cmd_call *c)
 	struct tool *t = c->t;
 	uint64_t timeout_s = 600, begin, now, asked;
 	const struct vms_opt opts[] = {
-	    {0, "timeout", VMS_OPT_U64, &timeout_s, "S",
-	     "give up after S seconds (default 600)"},
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "timeout", VMS_OPT_U64, &timeout_s, "S",
+		 "give up after S seconds (default 600)"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	struct nodes ns;
@@ -76,17 +74,16 @@ static int run_empty_logs(struct cmd_call *c)
 		return tool_fail(t, "%s", e.text);
 	now = vms_clock_ms() - begin;
 	if (t->json)
-		return tool_print_json(json_pack("{sf sI}", "seconds", (double)now / 1e3,
-						 "nodes", (json_int_t)nodes));
+		return tool_print_json(json_pack("{sf sI}", "seconds", (double)now / 1e3, "nodes",
+						 (json_int_t)nodes));
 	printf("drained in %.1f s\n", (double)now / 1e3);
 	return TOOL_OK;
 }
 
 const struct cmd ring_empty_logs = {
-    .name = "empty-logs",
-    .args = "[--timeout S] [--json]",
-    .brief = "move all that the logs hold into containers, now",
-    .about =
-	"Makes every node drain its log now instead of when it fills or ages, and waits\n"
-	"until all written data is in containers and checkpointed on all its copies.",
-    .run = run_empty_logs};
+	.name = "empty-logs",
+	.args = "[--timeout S] [--json]",
+	.brief = "move all that the logs hold into containers, now",
+	.about = "Makes every node drain its log now instead of when it fills or ages, and waits\n"
+		 "until all written data is in containers and checkpointed on all its copies.",
+	.run = run_empty_logs};

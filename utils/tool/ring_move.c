@@ -21,8 +21,8 @@
 static struct ring_node_moves *of(struct ring_moves *m, uint32_t node)
 {
 	VMS_VEC_FOREACH(&m->nodes, x)
-	if (x->node == node)
-		return x;
+		if (x->node == node)
+			return x;
 	return NULL;
 }
 
@@ -82,8 +82,7 @@ static uint64_t seconds(const struct ring_moves *m, uint64_t rate)
 {
 	uint64_t most = 0;
 
-	VMS_VEC_FOREACH(&m->nodes, x)
-	{
+	VMS_VEC_FOREACH(&m->nodes, x) {
 		most = x->get_bytes > most ? x->get_bytes : most;
 		most = x->feed_bytes > most ? x->feed_bytes : most;
 	}
@@ -104,8 +103,7 @@ int ring_moves(const struct ring *r, const struct view *v, struct ring_moves *m,
 		*VMS_VEC_ADD(&m->nodes) = (struct ring_node_moves){.node = list[i].id};
 	for (uint32_t p = 0; !rc && p < v->nparts; p++)
 		if (conf[p].epoch)
-			count_part(m, &conf[p], &next.row[p],
-				   r->part ? r->part[p].bytes : 0);
+			count_part(m, &conf[p], &next.row[p], r->part ? r->part[p].bytes : 0);
 	if (!rc)
 		vms_ring_table_close(&next);
 	m->seconds = seconds(m, v->cluster.move_bytes_s);
@@ -122,8 +120,8 @@ void ring_moves_free(struct ring_moves *m)
 static const char *name_of(const struct view *v, uint32_t node)
 {
 	VMS_VEC_FOREACH(&v->nodes, x)
-	if (x->n.id == node)
-		return x->n.name;
+		if (x->n.id == node)
+			return x->n.name;
 	return "?";
 }
 
@@ -138,9 +136,9 @@ void ring_moves_print(const struct view *v, const struct ring_moves *m)
 		return;
 	}
 	VMS_VEC_FOREACH(&m->nodes, x)
-	vms_table_row(tab, "%s|%u|%s|%u|%s|%+d", name_of(v, x->node), x->gets,
-		      vms_size_human(x->get_bytes, in), x->gives,
-		      vms_size_human(x->give_bytes, out), x->leads);
+		vms_table_row(tab, "%s|%u|%s|%u|%s|%+d", name_of(v, x->node), x->gets,
+			      vms_size_human(x->get_bytes, in), x->gives,
+			      vms_size_human(x->give_bytes, out), x->leads);
 	vms_table_print(tab, stdout);
 	vms_table_close(tab);
 	printf("\n%u copies of partitions move, about %s", m->copies,
@@ -157,12 +155,12 @@ json_t *ring_moves_json(const struct view *v, const struct ring_moves *m)
 	json_t *nodes = json_array();
 
 	VMS_VEC_FOREACH(&m->nodes, x)
-	json_array_append_new(
-	    nodes,
-	    json_pack("{sI ss sI sI sI sI si}", "node", (json_int_t)x->node, "name",
-		      name_of(v, x->node), "gets", (json_int_t)x->gets, "get_bytes",
-		      (json_int_t)x->get_bytes, "gives", (json_int_t)x->gives,
-		      "give_bytes", (json_int_t)x->give_bytes, "leads", (int)x->leads));
+		json_array_append_new(
+			nodes, json_pack("{sI ss sI sI sI sI si}", "node", (json_int_t)x->node,
+					 "name", name_of(v, x->node), "gets", (json_int_t)x->gets,
+					 "get_bytes", (json_int_t)x->get_bytes, "gives",
+					 (json_int_t)x->gives, "give_bytes",
+					 (json_int_t)x->give_bytes, "leads", (int)x->leads));
 	return json_pack("{sI sI sI sI so}", "copies", (json_int_t)m->copies, "bytes",
 			 (json_int_t)m->bytes, "leads", (json_int_t)m->leads, "seconds",
 			 (json_int_t)m->seconds, "nodes", nodes);
@@ -217,17 +215,15 @@ static void tell(struct tool *t, struct waiting *w, const struct ring *r, uint64
 		return;
 	w->said_ms = now;
 	VMS_VEC_FOREACH(&r->v.nodes, x)
-	if (x->asked && !x->up && strlen(down) < 100)
-		snprintf(down + strlen(down), sizeof(down) - strlen(down), "%s%.40s",
-			 down[0] ? ", " : "; down: ", x->n.name);
+		if (x->asked && !x->up && strlen(down) < 100)
+			snprintf(down + strlen(down), sizeof(down) - strlen(down), "%s%.40s",
+				 down[0] ? ", " : "; down: ", x->n.name);
 	vms_progress_wipe(&w->bar);
-	tool_note(
-	    t, "%u copies, %s to go%s%s", r->left_copies, vms_size_human(w->left, left),
-	    now - w->changed_ms < STUCK_MS ? "" : "; nothing has moved lately", down);
+	tool_note(t, "%u copies, %s to go%s%s", r->left_copies, vms_size_human(w->left, left),
+		  now - w->changed_ms < STUCK_MS ? "" : "; nothing has moved lately", down);
 }
 
-static int look(struct tool *t, struct waiting *w, uint32_t gone, bool *done,
-		struct vms_errmsg *e)
+static int look(struct tool *t, struct waiting *w, uint32_t gone, bool *done, struct vms_errmsg *e)
 {
 	uint64_t now = vms_clock_ms();
 	struct ring r;
@@ -283,16 +279,15 @@ int ring_wait(struct tool *t, const char *what, uint32_t gone, uint64_t timeout_
 	ms = vms_clock_ms() - w.first_ms;
 	if (done) {
 		if (!t->json)
-			printf(
-			    "%s: done in %s, about %s copied\n", what,
-			    vms_duration_format(ms < 1000 ? ms : ms / 1000 * 1000, dur),
-			    vms_size_human(w.total, total));
+			printf("%s: done in %s, about %s copied\n", what,
+			       vms_duration_format(ms < 1000 ? ms : ms / 1000 * 1000, dur),
+			       vms_size_human(w.total, total));
 		return TOOL_OK;
 	}
 	if (tool_interrupted()) {
-		tool_note(t,
-			  "stopped waiting. The change goes on by itself: vmstore-ring "
-			  "status shows it, vmstore-ring cancel NODE takes it back");
+		tool_note(
+			t,
+			"stopped waiting. The change goes on by itself: vmstore-ring status shows it, vmstore-ring cancel NODE takes it back");
 		return TOOL_FAILED;
 	}
 	if (rc)

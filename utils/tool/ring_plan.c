@@ -35,10 +35,10 @@ static int run_plan(struct cmd_call *c)
 }
 
 const struct cmd ring_plan = {
-    .name = "plan",
-    .args = "[--json]",
-    .brief = "show what is still to be moved, node by node",
-    .about = "Shows what is to be moved from where the copies are to where they belong. "
-	     "What a\n"
-	     "change would move is shown by that change with --dry-run.",
-    .run = run_plan};
+	.name = "plan",
+	.args = "[--json]",
+	.brief = "show what is still to be moved, node by node",
+	.about =
+		"Shows what is to be moved from where the copies are to where they belong. What a\n"
+		"change would move is shown by that change with --dry-run.",
+	.run = run_plan};

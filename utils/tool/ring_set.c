@@ -24,27 +24,25 @@ static int edit_set(void *arg, struct view *v, struct vms_errmsg *e)
 	uint32_t nodes = 0;
 
 	VMS_VEC_FOREACH(&v->nodes, x)
-	nodes += vms_place_weight(&x->n) > 0;
+		nodes += vms_place_weight(&x->n) > 0;
 	if (s->copies != UNSET) {
 		if (!s->copies || s->copies > VMS_COPIES_MAX)
-			return vms_fail(e, VMS_E_INVAL,
-					"--copies %" PRIu64 ": must be 1 to %d",
+			return vms_fail(e, VMS_E_INVAL, "--copies %" PRIu64 ": must be 1 to %d",
 					s->copies, VMS_COPIES_MAX);
 		if (s->copies > nodes && nodes && !s->o.fewer_copies)
-			return vms_fail(e, VMS_E_INVAL,
-					"%" PRIu64
-					" copies need as many nodes, the ring has %u: "
-					"join more first (vmstore-ring join)",
-					s->copies, nodes);
+			return vms_fail(
+				e, VMS_E_INVAL,
+				"%" PRIu64
+				" copies need as many nodes, the ring has %u: join more first (vmstore-ring join)",
+				s->copies, nodes);
 		c->copies = (uint32_t)s->copies;
 	}
 	if (s->min_copies != UNSET)
 		c->min_copies = (uint32_t)s->min_copies;
 	if (!c->min_copies || c->min_copies > c->copies)
-		return vms_fail(
-		    e, VMS_E_INVAL,
-		    "writes would need %u of %u copies: say --min-copies 1 to %u",
-		    c->min_copies, c->copies, c->copies);
+		return vms_fail(e, VMS_E_INVAL,
+				"writes would need %u of %u copies: say --min-copies 1 to %u",
+				c->min_copies, c->copies, c->copies);
 	if (s->rebuild_s != UNSET)
 		c->rebuild_after_s = (uint32_t)s->rebuild_s;
 	if (s->rate != UNSET)
@@ -79,8 +77,7 @@ static void print_settings(const struct vms_cat_cluster *c)
 		       vms_duration_format(c->rebuild_after_s * 1000ull, after));
 	else
 		printf("rebuild-after  never\n");
-	printf("move-rate      %s (copying, for each node)\n",
-	       rate_text(c->move_bytes_s, rate));
+	printf("move-rate      %s (copying, for each node)\n", rate_text(c->move_bytes_s, rate));
 	if (c->scrub_days)
 		printf("scrub-days     %u (everything is verified once in that time)\n",
 		       c->scrub_days);
@@ -90,11 +87,10 @@ static void print_settings(const struct vms_cat_cluster *c)
 
 static json_t *to_json(const struct vms_cat_cluster *c)
 {
-	return json_pack("{sI sI sI sI sI}", "copies", (json_int_t)c->copies,
-			 "min_copies", (json_int_t)c->min_copies, "rebuild_after_s",
+	return json_pack("{sI sI sI sI sI}", "copies", (json_int_t)c->copies, "min_copies",
+			 (json_int_t)c->min_copies, "rebuild_after_s",
 			 (json_int_t)c->rebuild_after_s, "move_bytes_s",
-			 (json_int_t)c->move_bytes_s, "scrub_days",
-			 (json_int_t)c->scrub_days);
+			 (json_int_t)c->move_bytes_s, "scrub_days", (json_int_t)c->scrub_days);
 }
 
 static int apply(struct cmd_call *c, struct settings *s, bool nothing)
@@ -148,20 +144,20 @@ static int run_set(struct cmd_call *c)
 			     .scrub_days = UNSET};
 	const char *after = NULL, *rate = NULL, *scrub = NULL;
 	const struct vms_opt opts[] = {
-	    {0, "copies", VMS_OPT_U64, &s.copies, "N", "of everything, 1 to 5"},
-	    {0, "min-copies", VMS_OPT_U64, &s.min_copies, "N",
-	     "writes wait while there are fewer"},
-	    {0, "rebuild-after", VMS_OPT_STRING, &after, "TIME",
-	     "a node that is away so long counts as lost: 10min; never"},
-	    {0, "move-rate", VMS_OPT_STRING, &rate, "SIZE",
-	     "copying, bytes a second for each node: 64M; none"},
-	    {0, "scrub-days", VMS_OPT_STRING, &scrub, "N",
-	     "everything is verified once in that time: 7; off"},
-	    RING_OPT_DRY(s.o),
-	    RING_OPT_WAIT(s.o),
-	    RING_OPT_FORCE(s.o),
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "copies", VMS_OPT_U64, &s.copies, "N", "of everything, 1 to 5"},
+		{0, "min-copies", VMS_OPT_U64, &s.min_copies, "N",
+		 "writes wait while there are fewer"},
+		{0, "rebuild-after", VMS_OPT_STRING, &after, "TIME",
+		 "a node that is away so long counts as lost: 10min; never"},
+		{0, "move-rate", VMS_OPT_STRING, &rate, "SIZE",
+		 "copying, bytes a second for each node: 64M; none"},
+		{0, "scrub-days", VMS_OPT_STRING, &scrub, "N",
+		 "everything is verified once in that time: 7; off"},
+		RING_OPT_DRY(s.o),
+		RING_OPT_WAIT(s.o),
+		RING_OPT_FORCE(s.o),
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	uint64_t ms;
@@ -174,9 +170,8 @@ static int run_set(struct cmd_call *c)
 			return cmd_usage(c, "--rebuild-after: %s", e.text);
 		s.rebuild_s = ms / 1000;
 		if (!s.rebuild_s || s.rebuild_s > UINT32_MAX)
-			return cmd_usage(
-			    c, "--rebuild-after %s: at least one second, or 'never'",
-			    after);
+			return cmd_usage(c, "--rebuild-after %s: at least one second, or 'never'",
+					 after);
 	} else if (after) {
 		s.rebuild_s = 0;
 	}
@@ -186,12 +181,10 @@ static int run_set(struct cmd_call *c)
 		return cmd_usage(c, "--move-rate: %s", e.text);
 	if (scrub && !strcmp(scrub, "off"))
 		s.scrub_days = 0;
-	else if (scrub &&
-		 (vms_u64_parse(scrub, &s.scrub_days, &e) || s.scrub_days > 36500))
+	else if (scrub && (vms_u64_parse(scrub, &s.scrub_days, &e) || s.scrub_days > 36500))
 		return cmd_usage(c, "--scrub-days %s: a number of days, or 'off'", scrub);
 	return apply(c, &s,
-		     s.copies == UNSET && s.min_copies == UNSET && !after && !rate &&
-			 !scrub);
+		     s.copies == UNSET && s.min_copies == UNSET && !after && !rate && !scrub);
 }
 
 static int run_throttle(struct cmd_call *c)
@@ -212,9 +205,8 @@ static int run_throttle(struct cmd_call *c)
 		if (vms_size_parse(c->arg[0], &s.rate, &e))
 			return cmd_usage(c, "%s", e.text);
 		if (s.rate < 65536)
-			return cmd_usage(
-			    c, "%s: at least 64K a second, or 'none' for no limit",
-			    c->arg[0]);
+			return cmd_usage(c, "%s: at least 64K a second, or 'none' for no limit",
+					 c->arg[0]);
 	} else if (c->n) {
 		s.rate = 0;
 	}
@@ -227,27 +219,27 @@ static int run_throttle(struct cmd_call *c)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
 		return tool_print_json(
-		    json_pack("{sI}", "move_bytes_s", (json_int_t)s.now.move_bytes_s));
+			json_pack("{sI}", "move_bytes_s", (json_int_t)s.now.move_bytes_s));
 	printf("copying is %s%s for each node\n", s.now.move_bytes_s ? "limited to " : "",
 	       rate_text(s.now.move_bytes_s, text));
 	return TOOL_OK;
 }
 
 const struct cmd ring_set = {
-    .name = "set",
-    .args = "[OPTIONS]",
-    .brief = "show or change copies, rebuild delay, rates",
-    .about = "Without options: shows what the cluster wants. With them: changes it, "
-	     "online. More\n"
-	     "copies are made in the background, superfluous ones dropped.",
-    .run = run_set};
-const struct cmd ring_throttle = {.name = "throttle",
-				  .args = "[SIZE|none] [--json]",
-				  .brief = "limit how fast data is moved",
-				  .about = "Limits what each node copies a second when "
-					   "data is moved or rebuilt (64M); none: no\n"
-					   "limit. It yields to initiators below that by "
-					   "itself. Without argument: shows it.",
-				  .min = 0,
-				  .max = 1,
-				  .run = run_throttle};
+	.name = "set",
+	.args = "[OPTIONS]",
+	.brief = "show or change copies, rebuild delay, rates",
+	.about =
+		"Without options: shows what the cluster wants. With them: changes it, online. More\n"
+		"copies are made in the background, superfluous ones dropped.",
+	.run = run_set};
+const struct cmd ring_throttle = {
+	.name = "throttle",
+	.args = "[SIZE|none] [--json]",
+	.brief = "limit how fast data is moved",
+	.about =
+		"Limits what each node copies a second when data is moved or rebuilt (64M); none: no\n"
+		"limit. It yields to initiators below that by itself. Without argument: shows it.",
+	.min = 0,
+	.max = 1,
+	.run = run_throttle};

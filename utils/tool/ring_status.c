@@ -49,8 +49,7 @@ static void print_partitions(const struct ring *r, const struct view_health *h)
 	const struct view *v = &r->v;
 	uint32_t stopped = 0, shown = 0, waiting = 0, last = 0;
 
-	printf("partitions  %u: %u complete, %u serving", v->nparts, h->complete,
-	       h->serving);
+	printf("partitions  %u: %u complete, %u serving", v->nparts, h->complete, h->serving);
 	if (h->missing_copies)
 		printf(", %u short of copies", h->missing_copies);
 	if (h->degraded)
@@ -87,8 +86,8 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 		printf("planning    a change of the membership is being worked in\n");
 	if (!r->moving)
 		return;
-	printf("moving      %u copies in %u partitions, about %s to go", r->left_copies,
-	       r->moving, vms_size_human(r->left_bytes, left));
+	printf("moving      %u copies in %u partitions, about %s to go", r->left_copies, r->moving,
+	       vms_size_human(r->left_bytes, left));
 	if (pace->bytes_s)
 		printf(", %s/s, %s left", vms_size_human(pace->bytes_s, rate),
 		       vms_duration_format(pace->left_s * 1000, dur));
@@ -101,14 +100,11 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 static void print_nodes(const struct ring *r)
 {
 	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
-	struct vms_table *tab =
-	    vms_table_open(">node|<name|<address|<zone|>weight|>copies|>wanted|>leads|<"
-			   "state|>used|>of|>full");
+	struct vms_table *tab = vms_table_open(
+		">node|<name|<address|<zone|>weight|>copies|>wanted|>leads|<state|>used|>of|>full");
 
-	VMS_VEC_FOREACH(&r->v.nodes, n)
-	{
-		char id[16], weight[16], rep[16], pri[16], wanted[16], full[16] = "",
-								       state[200];
+	VMS_VEC_FOREACH(&r->v.nodes, n) {
+		char id[16], weight[16], rep[16], pri[16], wanted[16], full[16] = "", state[200];
 		uint64_t u, s;
 		bool space = view_node_space(n, &u, &s);
 		uint32_t w = 0;
@@ -129,8 +125,7 @@ static void print_nodes(const struct ring *r)
 			const struct vms_part_conf *c = &r->v.part[p].conf;
 			uint32_t want[VMS_COPIES_MAX];
 
-			for (unsigned k = c->epoch ? vms_cat_part_want(c, want) : 0; k;
-			     k--)
+			for (unsigned k = c->epoch ? vms_cat_part_want(c, want) : 0; k; k--)
 				w += want[k - 1] == n->n.id;
 		}
 		snprintf(id, sizeof(id), "%u", n->n.id);
@@ -143,9 +138,8 @@ static void print_nodes(const struct ring *r)
 		if (n->n.state == VMS_NODE_IN)
 			snprintf(state, sizeof(state), "%s", n->up ? "up" : n->why);
 		else
-			snprintf(state, sizeof(state), "%s%s%s",
-				 view_state_word(n->n.state), n->up ? "" : ", ",
-				 n->up ? "" : n->why);
+			snprintf(state, sizeof(state), "%s%s%s", view_state_word(n->n.state),
+				 n->up ? "" : ", ", n->up ? "" : n->why);
 		vms_table_cells(tab, 12, cells);
 	}
 	vms_table_print(tab, stdout);
@@ -160,8 +154,7 @@ static void print_gateways(const struct view *v)
 		return;
 	printf("\n");
 	tab = vms_table_open(">gateway|<name|<portal|>starts");
-	VMS_VEC_FOREACH(&v->gateways, g)
-	{
+	VMS_VEC_FOREACH(&v->gateways, g) {
 		char id[16], inc[24];
 		const char *cells[] = {id, g->name, g->portal, inc};
 
@@ -182,8 +175,7 @@ static void print_status(const struct ring *r, const struct view_health *h,
 	tool_uuid_text(v->cluster.uuid, uuid);
 	printf("cluster     %s\nhealth      %s\n", uuid, view_health_word(v, h));
 	print_partitions(r, h);
-	printf("copies      %u (writes need %u)", v->cluster.copies,
-	       v->cluster.min_copies);
+	printf("copies      %u (writes need %u)", v->cluster.copies, v->cluster.min_copies);
 	if (v->cluster.rebuild_after_s)
 		printf("; made anew when a node is away for %s",
 		       vms_duration_format(v->cluster.rebuild_after_s * 1000ull, used));
@@ -193,8 +185,7 @@ static void print_status(const struct ring *r, const struct view_health *h,
 		       vms_size_human(h->total_bytes, total));
 	printf("volumes     %zu\n", v->volumes.n);
 	if (h->loss_epochs)
-		printf("losses      unflushed writes may have been lost %" PRIu64
-		       " times\n",
+		printf("losses      unflushed writes may have been lost %" PRIu64 " times\n",
 		       h->loss_epochs);
 	print_moving(r, pace);
 	printf("\n");
@@ -208,13 +199,13 @@ static json_t *to_json(struct ring *r, const struct pace *pace)
 
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
-	    o, "moving",
-	    json_pack("{sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
-		      "copies", (json_int_t)r->left_copies, "drops",
-		      (json_int_t)r->left_drops, "leads", (json_int_t)r->left_leads,
-		      "bytes_left", (json_int_t)r->left_bytes, "bytes_s",
-		      (json_int_t)pace->bytes_s, "seconds_left", (json_int_t)pace->left_s,
-		      "limit_bytes_s", (json_int_t)r->v.cluster.move_bytes_s));
+		o, "moving",
+		json_pack("{sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
+			  "copies", (json_int_t)r->left_copies, "drops", (json_int_t)r->left_drops,
+			  "leads", (json_int_t)r->left_leads, "bytes_left",
+			  (json_int_t)r->left_bytes, "bytes_s", (json_int_t)pace->bytes_s,
+			  "seconds_left", (json_int_t)pace->left_s, "limit_bytes_s",
+			  (json_int_t)r->v.cluster.move_bytes_s));
 	return o;
 }
 
@@ -222,8 +213,8 @@ static int run_status(struct cmd_call *c)
 {
 	struct tool *t = c->t;
 	const struct vms_opt opts[] = {
-	    {0, "json", VMS_OPT_FLAG, &t->json, NULL, "print JSON, with the whole table"},
-	    VMS_OPT_END,
+		{0, "json", VMS_OPT_FLAG, &t->json, NULL, "print JSON, with the whole table"},
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	struct view_health h;
@@ -252,10 +243,10 @@ static int run_status(struct cmd_call *c)
 }
 
 const struct cmd ring_status = {
-    .name = "status",
-    .args = "[--json]",
-    .brief = "show ring, partitions, copies, health, space, what moves",
-    .about = "Shows ring, partitions, copies, health, space and what moves. Exit codes: "
-	     "0 ok,\n"
-	     "3 degraded, 4 some data cannot be reached.",
-    .run = run_status};
+	.name = "status",
+	.args = "[--json]",
+	.brief = "show ring, partitions, copies, health, space, what moves",
+	.about =
+		"Shows ring, partitions, copies, health, space and what moves. Exit codes: 0 ok,\n"
+		"3 degraded, 4 some data cannot be reached.",
+	.run = run_status};

@@ -5,13 +5,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "utils/lib/size.h"
+#include "utils/tool/nodes.h"
 #include "utils/tool/ring.h"
 #include "utils/tool/ring_cmds.h"
 
 #define NEARFULL_PERCENT 85u
 #define FULL_PERCENT	 95u
+#define DAMAGED_MANY	 100u
 #define NUMBERS_PERMILLE 500u /* of a partition's container numbers (rule B9) */
 
 enum level { NOW, SOON, NOTE };
@@ -244,34 +247,66 @@ static void stopped(struct list *l)
 		    r->part[first].state);
 }
 
-/* ---- what nodes tell about themselves, as far as they do ---- */
+/* ---- disks ---- */
 
-static void node_details(struct list *l, const struct view_node *x)
+static void numbers(struct list *l, const struct view_node *x)
 {
-	const json_t *core = json_object_get(x->status, "core");
-	const json_t *scrub = json_object_get(core, "scrub");
-	uint64_t used = number(core, "container_numbers_permille");
-	uint64_t bad = number(scrub, "unrepairable");
-	char m[200];
+	uint64_t used = number(json_object_get(x->status, "core"), "container_numbers_permille");
 
 	if (used >= NUMBERS_PERMILLE)
 		say(l, used >= 900 ? NOW : SOON,
 		    "make a new cluster with more partitions and move the volumes: vmstore export-diff, import-diff",
 		    "on node %s a partition has used %" PRIu64 " %% of its container numbers",
 		    x->n.name, used / 10);
-	if (json_is_true(json_object_get(scrub, "overdue")))
-		say(l, SOON,
-		    text(m, "vmstore-ring set --scrub-days %u", l->r->v.cluster.scrub_days * 2),
-		    "node %s does not verify its disk as often as it ought to", x->n.name);
-	if (bad)
+}
+
+static void scrub(struct list *l, const char *node, const json_t *a, uint64_t now_s)
+{
+	uint64_t days = l->r->v.cluster.scrub_days, last = number(a, "last_complete");
+	uint64_t since = last > number(a, "began") ? last : number(a, "began");
+	char m[200];
+
+	if (number(a, "lost"))
 		say(l, NOW,
 		    text(m,
-			 "vmstore-ring scrub status names them; replace the disk: vmstore-ring replace %s HOST:PORT",
-			 x->n.name),
-		    "node %s has %" PRIu64 " damaged places that no other copy mends", x->n.name,
-		    bad);
+			 "vmstore-ring scrub status names them; restore these files, and if the disk goes on: vmstore-ring replace %s HOST:PORT",
+			 node),
+		    "node %s knows of %" PRIu64 " damaged places that no copy mends", node,
+		    number(a, "lost"));
+	if (number(a, "damaged") >= DAMAGED_MANY)
+		say(l, SOON, text(m, "vmstore-ring replace %s HOST:PORT", node),
+		    "the disk of node %s has lost %" PRIu64 " places that were mended: it may be failing",
+		    node, number(a, "damaged"));
+	if (!strcmp(word(a, "state"), "paused"))
+		say(l, SOON, "vmstore-ring scrub resume",
+		    "node %s does not verify its disk: it was told to pause", node);
+	/* half as much again as the round ought to take */
+	else if (days && since && now_s > since + days * 86400 * 3 / 2)
+		say(l, SOON,
+		    text(m, "vmstore-ring scrub start, or vmstore-ring set --scrub-days %u",
+			 (unsigned)days * 2),
+		    "node %s has not verified its whole disk for %" PRIu64 " days", node,
+		    (now_s - since) / 86400);
+}
+
+static void disks(struct list *l)
+{
+	struct timespec now = {0};
+	struct nodes ns = {.p = NULL};
+	struct vms_errmsg e;
+
+	VMS_VEC_FOREACH(&l->r->v.nodes, x)
+		numbers(l, x);
 	if (!l->r->v.cluster.scrub_days)
-		return;
+		say(l, SOON, "vmstore-ring set --scrub-days 7",
+		    "stored data is not verified: a disk that rots is noticed when it is read");
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (!nodes_open(l->t, &ns, &e))
+		nodes_ask(l->t, &ns, "scrub", NULL, 3000);
+	for (unsigned i = 0; i < ns.n; i++)
+		if (ns.p[i].answer)
+			scrub(l, ns.p[i].name, ns.p[i].answer, (uint64_t)now.tv_sec);
+	nodes_close(l->t, &ns);
 }
 
 static void catalog_risks(struct list *l)
@@ -283,7 +318,7 @@ static void catalog_risks(struct list *l)
 		return;
 	snprintf(host, sizeof(host), "%s", a->a[0].host);
 	say(l, SOON,
-	    "run it on etcd: vmstore-ring move-catalog etcd:HOST:PORT,HOST:PORT,HOST:PORT",
+	    "run it on etcd: vmstore-ring move-catalog --to etcd:HOST:PORT,HOST:PORT,HOST:PORT",
 	    "the catalog is one process (%s): while it is away I/O goes on, but nothing can be changed and no failure is handled",
 	    host);
 	VMS_VEC_FOREACH(&l->r->v.nodes, x) {
@@ -348,12 +383,12 @@ static int run_advise(struct cmd_call *c)
 	VMS_VEC_FOREACH(&r.v.nodes, x) {
 		node_health(&l, x);
 		node_space(&l, x);
-		node_details(&l, x);
 	}
 	versions(&l);
 	copies(&l, &h);
 	zones(&l);
 	stopped(&l);
+	disks(&l);
 	catalog_risks(&l);
 	rc = print(&l);
 	if (rc == TOOL_OK)

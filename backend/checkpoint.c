@@ -460,7 +460,7 @@ void ckpt_timer(struct vms_node *n)
 		}
 		m.body = body;
 		m.body_bytes = 16 * c;
-		m.aux = log_permille(n); /* writers waiting for room here go on */
+		m.aux = node_fill(n); /* writers waiting for room here go on */
 		node_send(n, pe->conn, &m);
 		free(body);
 	}
@@ -493,7 +493,7 @@ void ckpt_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct vms_rd r;
 
-	c->peer->log_permille = m->aux;
+	peer_fill(c->peer, m->aux);
 	vms_rd_init(&r, m->body, m->body_bytes);
 	while (vms_rd_left(&r) >= 16) {
 		struct part *p = node_part(n, vms_rd_u32(&r));

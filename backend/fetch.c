@@ -228,7 +228,8 @@ static void remote_reply(struct vms_node *n, void *arg, const struct vms_msg *m)
 		e->status = st;
 		if (st == 0 || st == VMS_E_BAD_SECTORS || st == VMS_E_GONE)
 			continue;
-		if (st != VMS_E_UNKNOWN && st != VMS_E_CORRUPT && st != VMS_E_IO)
+		/* UNKNOWN: it may not have got there yet */
+		if ((st != VMS_E_UNKNOWN || r->own_bad) && st != VMS_E_CORRUPT && st != VMS_E_IO)
 			r->missing = true;
 		r->idx[k++] = r->idx[i];
 	}
@@ -267,7 +268,8 @@ static void remote_go(struct vms_node *n, struct remote *r)
 			f->e[r->idx[i]].status = VMS_E_STOPPING;
 		else if (r->missing && (!r->own_bad || f->patient))
 			f->e[r->idx[i]].status = VMS_E_AGAIN;
-		else if (r->own_bad && repair_waits(n, f->e[r->idx[i]].addr))
+		else if (r->own_bad && !f->e[r->idx[i]].nowhere &&
+			 !repair_lost(n, f->e[r->idx[i]].addr))
 			f->e[r->idx[i]].status = VMS_E_AGAIN; /* it may be whole again soon */
 	free(r);
 	fetch_part_done(n, f);
@@ -338,6 +340,7 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 		}
 		if (!e->status && (!s || !(s->present >> k & 1))) {
 			e->status = VMS_E_CORRUPT;
+			e->nowhere = true;
 		} else if (!e->status) {
 			e->crc = vms_crc32c(0, e->buf, VMS_CHUNK_BYTES);
 			e->valid = s->valid[k];

@@ -3,12 +3,18 @@
 #include "backend/meta_lmdb.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Blocks kept ready behind what is in use, so that a full disk still takes the commits
+ * that deletions need. */
+#define RESERVE_BYTES (16ull << 20)
+
 struct vms_meta_lmdb {
 	MDB_env *env;
+	uint64_t reserved; /* the file has blocks up to here */
 	MDB_dbi dbi;
 	MDB_txn *rd; /* reset between calls */
 	MDB_cursor *cur;
@@ -39,6 +45,21 @@ static int map_err(int rc)
 	}
 }
 
+/* A file system that cannot do this, or has no room, is as before. */
+static void reserve(struct vms_meta_lmdb *m, uint64_t end, uint64_t map_bytes)
+{
+	uint64_t want = end + RESERVE_BYTES;
+	mdb_filehandle_t fd;
+
+	if (want > map_bytes)
+		want = map_bytes;
+	if (want <= m->reserved || end + RESERVE_BYTES / 2 <= m->reserved ||
+	    mdb_env_get_fd(m->env, &fd))
+		return;
+	if (!fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want))
+		m->reserved = want;
+}
+
 /* Pages in use, without those freed and waiting to be used again: what deletes
  * give back must count, or a full index could never be emptied. */
 static void count_used(struct vms_meta_lmdb *m)
@@ -66,6 +87,7 @@ static void count_used(struct vms_meta_lmdb *m)
 	used = info.me_last_pgno + 1;
 	used -= nfree < used ? nfree : used;
 	m->used_permille = (uint32_t)(used * st.ms_psize * 1000 / info.me_mapsize);
+	reserve(m, (info.me_last_pgno + 1) * st.ms_psize, info.me_mapsize);
 }
 
 int vms_meta_lmdb_open(struct vms_meta_lmdb **out, const char *dir, uint64_t map_bytes,

@@ -246,7 +246,7 @@ static void peer_tick(struct vms_node *n, struct peer *pe, const struct vms_msg 
 {
 	struct vms_msg re;
 
-	pe->log_permille = m->aux;
+	peer_fill(pe, m->aux);
 	if (m->flags & VMS_F_REPLY) {
 		if (m->tick == pe->tick)
 			pe->tick_wait = false;
@@ -254,7 +254,7 @@ static void peer_tick(struct vms_node *n, struct peer *pe, const struct vms_msg 
 	}
 	vms_msg_reply_init(&re, m, 0);
 	re.tick = m->tick;
-	re.aux = log_permille(n);
+	re.aux = node_fill(n);
 	node_send(n, pe->conn, &re);
 }
 
@@ -531,7 +531,7 @@ void conn_timer(struct vms_node *n)
 			m.req_id = n->next_req++;
 			m.tick = ++pe->tick;
 			m.tick_incarnation = n->incarnation;
-			m.aux = log_permille(n);
+			m.aux = node_fill(n);
 			vms_put_le64(body, n->now_ms);
 			vms_put_le16(body + 8, 0);
 			m.body = body;

@@ -119,6 +119,7 @@ enum node_mutant {
 	MUT_SC_INDEX = 107,	 /* the scrub leaves the index out */
 	MUT_DRAIN_BLIND = 108,	 /* drains take a damaged page for an empty one */
 	MUT_RP_LOST_READ = 109,	 /* a chunk that nobody has whole reads as zeros */
+	MUT_FULL_MEMBER = 111,	 /* new data is taken though a member has no room for it */
 
 	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
 };
@@ -388,6 +389,7 @@ struct peer {
 	bool ckpt_dirty;
 	uint64_t drain_asked_pos;
 	uint32_t log_permille; /* how full its log is */
+	bool full;	       /* it refuses new data for lack of space */
 };
 
 struct inval {
@@ -488,6 +490,7 @@ struct fetch_ent {
 	int status;    /* out */
 	bool skip;     /* in: nothing to read */
 	bool asked;    /* another node is or was asked for it */
+	bool nowhere;  /* its segment's header is right and does not know it */
 	bool has_fp;   /* out, with want_fp */
 	uint8_t fp[32];
 };
@@ -658,7 +661,7 @@ struct vms_node {
 
 	/* admission */
 	uint64_t pace_ms, pace_bytes;
-	bool nospc;
+	bool nospc, nearfull;
 	uint64_t space_ms, space_free, space_total;
 	uint32_t meta_permille;
 	uint64_t stall_ctr_ms;
@@ -873,6 +876,18 @@ void repl_durable(struct vms_node *n);
 void repl_flush_out(struct vms_node *n); /* end of a turn */
 void repl_want(struct vms_node *n, struct part *p);
 uint32_t log_permille(const struct vms_node *n);
+/* What a node tells the others of its room: the log in 1/1000, NODE_FULL while it
+ * refuses new data for lack of space. */
+#define NODE_FULL 0x10000u
+static inline uint32_t node_fill(const struct vms_node *n)
+{
+	return log_permille(n) | (n->nospc ? NODE_FULL : 0);
+}
+static inline void peer_fill(struct peer *pe, uint32_t aux)
+{
+	pe->log_permille = aux & 0xffff;
+	pe->full = aux & NODE_FULL;
+}
 void repl_ack_want(struct vms_node *n, struct part *p);
 void part_order_ceiling(struct vms_node *n, struct part *p);
 void part_fua(struct vms_node *n, struct part *p);

@@ -80,7 +80,7 @@ static json_t *space(struct vms_node *n)
 			live += c->live;
 		}
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "total_bytes",
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s}", "total_bytes",
 			 (json_int_t)n->space_total, "free_bytes",
 			 (json_int_t)n->space_free, "index_used_permille",
 			 (json_int_t)n->meta_permille, "log_bytes",
@@ -88,7 +88,8 @@ static json_t *space(struct vms_node *n)
 			 (json_int_t)vms_wal_used_bytes(n->wal), "undrained",
 			 (json_int_t)undrained, "containers",
 			 (json_int_t)ctrs, "container_chunks", (json_int_t)chunks,
-			 "live_chunks", (json_int_t)live, "low", n->nospc);
+			 "live_chunks", (json_int_t)live, "low", n->nospc,
+			 "state", n->nospc ? "full" : n->nearfull ? "nearfull" : "ok");
 }
 
 static void stats_dedup(struct vms_node *n, json_t *o)
@@ -255,7 +256,9 @@ static json_t *status(struct vms_node *n)
 				     n->peer[i]->conn != 0, "incarnation",
 				     (json_int_t)n->peer[i]->incarnation));
 	return json_pack(
-	    "{s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "node", (int)n->id,
+	    "{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "lost",
+	    (json_int_t)repair_lost_count(n), "repairing", (json_int_t)repair_running(n), "node",
+	    (int)n->id,
 	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
 	    n->poisoned		 ? "failed"
 	    : n->stopping	 ? "stopping"

@@ -547,7 +547,7 @@ static void peer_acks(struct vms_node *n, struct peer *pe)
 			struct vms_msg m = {.type = VMS_MSG_REPLICATE,
 					    .flags = VMS_F_REPLY,
 					    .partition = VMS_PART_NONE,
-					    .aux = log_permille(n),
+					    .aux = node_fill(n),
 					    .body = body,
 					    .body_bytes = k * 32};
 			node_send(n, pe->conn, &m);
@@ -571,7 +571,7 @@ static void peer_acks(struct vms_node *n, struct peer *pe)
 		struct vms_msg m = {.type = VMS_MSG_REPLICATE,
 				    .flags = VMS_F_REPLY,
 				    .partition = VMS_PART_NONE,
-				    .aux = log_permille(n),
+				    .aux = node_fill(n),
 				    .body = body,
 				    .body_bytes = k * 32};
 		node_send(n, pe->conn, &m);
@@ -700,7 +700,7 @@ void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct peer *pe = c->peer;
 	struct vms_rd r;
 
-	pe->log_permille = m->aux;
+	peer_fill(pe, m->aux);
 	vms_rd_init(&r, m->body, m->body_bytes);
 	while (vms_rd_left(&r) >= 32) {
 		struct part *p = node_part(n, vms_rd_u32(&r));

@@ -92,6 +92,16 @@ static void answer_again(struct vms_node *n, const struct wreq *w, struct part *
 	node_send(n, w->conn, &re);
 }
 
+/* What is taken must find its place in the containers of each member. */
+static bool no_room(const struct vms_node *n, const struct part *p)
+{
+	bool full = n->nospc;
+
+	for (unsigned i = 0; i < p->nm && n->mut != MUT_FULL_MEMBER; i++)
+		full |= i != p->self && p->m[i].peer && p->m[i].peer->full;
+	return full;
+}
+
 /* The checks, in their order. 0: may be ordered; 1: answered; 2: must wait. */
 static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool waited)
 {
@@ -147,7 +157,7 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		rc = waited ? VMS_E_BUSY : VMS_E_TOO_OLD;
 	else if (session_tomb(n, &op))
 		rc = VMS_E_CANCELLED;
-	else if (n->nospc && w->kind != VMS_WRITE_ZERO)
+	else if (w->kind != VMS_WRITE_ZERO && no_room(n, p))
 		rc = VMS_E_NOSPC;
 	else if (n->stopping)
 		rc = VMS_E_STOPPING;
@@ -1063,7 +1073,7 @@ void admission_timer(struct vms_node *n)
 	}
 	if (n->now_ms >= n->space_ms) {
 		uint64_t need = vms_wal_used_bytes(n->wal) + n->conf.container_bytes_max;
-		bool before = n->nospc;
+		bool before = n->nospc, nearfull;
 
 		n->space_ms = n->now_ms + 500;
 		if (n->disk.ops->space(n->disk.ctx, &n->space_free, &n->space_total,
@@ -1073,6 +1083,12 @@ void admission_timer(struct vms_node *n)
 		if (need > n->space_total / 8)
 			need = n->space_total / 8;
 		need += n->space_total / 32;
+		nearfull = n->space_total - n->space_free > n->space_total / 20 * 17 ||
+			   n->meta_permille > 700;
+		if (nearfull && !n->nearfull && !n->nospc)
+			node_log(n, VMS_LOG_WARN, "the disk or the index is nearly full: add a "
+				 "node, or delete something (vmstore-ring advise)");
+		n->nearfull = nearfull;
 		n->nospc = n->space_free < (before ? need + n->space_total / 64 : need) ||
 			   n->meta_permille > (before ? 780 : 800);
 		if (n->nospc != before)

@@ -399,7 +399,9 @@ static void answered(struct vms_node *n, void *arg, const struct vms_msg *m)
 		piece_free(j);
 		return;
 	}
-	if (!m || (m->status && vms_err_retryable(m->status)))
+	/* UNKNOWN: a member that has not got there yet, or, in the end, will not */
+	if (!m || vms_err_retryable(m->status) ||
+	    (m->status == VMS_E_UNKNOWN && j->tries < 4 * REPAIR_TRIES))
 		j->missing |= j->of_member;
 	else if (!m->status)
 		take_answer(n, j, m);
@@ -785,14 +787,6 @@ void repair_addr(struct vms_node *n, vms_addr a)
 	if (repair_lost(n, a))
 		return; /* the next scrub asks again */
 	(void)piece_add(n, vms_addr_container(a), (off / VMS_CHUNK_BYTES - 1) / 65);
-}
-
-bool repair_waits(struct vms_node *n, vms_addr a)
-{
-	uint32_t off = vms_addr_offset_bytes(a);
-
-	return !repair_lost(n, a) && off >= VMS_CHUNK_BYTES &&
-	       find(state(n), vms_addr_container(a), (off / VMS_CHUNK_BYTES - 1) / 65);
 }
 
 bool repair_check(struct vms_node *n, uint64_t ctr, uint32_t piece, repair_fn fn, void *arg)

@@ -46,8 +46,6 @@ void repair_addr(struct vms_node *n, vms_addr a);
 bool repair_check(struct vms_node *n, uint64_t ctr, uint32_t piece, repair_fn fn, void *arg);
 /* It has been looked for in vain on every member. */
 bool repair_lost(struct vms_node *n, vms_addr a);
-/* Its repair is under way, and may succeed. */
-bool repair_waits(struct vms_node *n, vms_addr a);
 void repair_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 const struct repair_stats *repair_stats(struct vms_node *n);
 uint64_t repair_lost_count(struct vms_node *n);

@@ -37,7 +37,7 @@ struct scrub {
 	bool resumed; /* from holds a key */
 	uint8_t from[VMS_META_KEY_BYTES_MAX + 1];
 	uint32_t from_bytes;
-	uint64_t next_ms, total_ms, total, saved_ms;
+	uint64_t next_ms, total_ms, total, saved_ms, began_ms;
 	/* this round */
 	uint64_t began_s, done, found;
 	/* the last complete one */
@@ -116,6 +116,19 @@ static void round_begin(struct vms_node *n, struct scrub *s)
 	s->in_ctr = s->resumed = false;
 	s->done = s->found = 0;
 	s->began_s = wall_s(n);
+	s->began_ms = n->now_ms;
+}
+
+/* When the next round is due; the clock may have been set, the boot clock starts anew. */
+static uint64_t due_ms(struct vms_node *n, const struct scrub *s)
+{
+	uint64_t secs = (uint64_t)n->cluster.scrub_days * 86400 * 4 / 5, now_s = wall_s(n);
+
+	if (s->began_ms)
+		return s->began_ms + secs * 1000;
+	if (!s->began_s || now_s <= s->began_s || now_s - s->began_s >= secs)
+		return n->now_ms;
+	return n->now_ms + (secs - (now_s - s->began_s)) * 1000;
 }
 
 static void round_end(struct vms_node *n, struct scrub *s)
@@ -274,8 +287,15 @@ void scrub_timer(struct vms_node *n)
 		node_wake_at(n, s->next_ms);
 		return;
 	}
-	if (!s->running)
+	if (!s->running) {
+		uint64_t due = s->fast ? n->now_ms : due_ms(n, s);
+
+		if (n->now_ms < due) {
+			s->next_ms = due < n->now_ms + WAIT_MS_MAX ? due : n->now_ms + WAIT_MS_MAX;
+			return;
+		}
 		round_begin(n, s);
+	}
 	while (s->part < n->nparts && !n->part[s->part])
 		s->part++;
 	if (s->part >= n->nparts && s->phase != SC_VALUES) {
@@ -383,9 +403,10 @@ json_t *scrub_json(struct vms_node *n)
 	uint64_t all = total(n, s), left = s->done < all ? all - s->done : 0;
 	uint64_t pace = s->fast ? 0 : pace_bytes_s(n, s);
 	json_t *o = json_pack("{s:s, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
-			      s->paused			       ? "paused" :
+			      s->paused				 ? "paused" :
 			      !n->cluster.scrub_days && !s->fast ? "off" :
-								   "running",
+			      s->running			 ? "running" :
+								   "complete",
 			      "round", (json_int_t)s->round, "fast", s->fast, "total_bytes",
 			      (json_int_t)all, "done_bytes",
 			      (json_int_t)(s->running ? s->done : 0), "pace_bytes_s",

@@ -742,6 +742,11 @@ void sim_disk_free(struct sim_disk *d)
 	free(d);
 }
 
+void sim_disk_space(struct sim_disk *d, uint64_t bytes)
+{
+	d->conf.space_bytes = bytes;
+}
+
 /* ---- rot ---- */
 void sim_disk_blocks(const struct sim_disk *d, void (*fn)(void *arg, uint64_t ctr, uint64_t block),
 		     void *arg)

@@ -47,6 +47,9 @@ int sim_disk_failed(const struct sim_disk *d); /* what has failed since the star
 int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);
 uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes not */
 
+/* The capacity for containers is that from now on. */
+void sim_disk_space(struct sim_disk *d, uint64_t bytes);
+
 /* ---- rot: bytes that change by themselves ---- */
 
 /* Written container blocks, in no order of meaning. */

@@ -764,6 +764,55 @@ static void test_full(void)
 	v_down();
 }
 
+/* The disk of a member fills up, not the primary's: nothing new is taken that would have
+ * no place there; reading, deleting, restarting and collecting go on. */
+static void test_full_member(void)
+{
+	static uint8_t b[V_CHUNK];
+	struct v_vol *v, *w;
+	unsigned p, m;
+	int rc = 0;
+
+	v_up(2, 2, 0, 43);
+	v = v_create(0);
+	w = v_create(1);
+	v_learn();
+	for (unsigned i = 0; i < 200; i++) {
+		v_write(v, i % 2, i / 2, next_id++);
+		v_write(w, i % 2, i / 2, next_id++);
+	}
+	v_drain();
+	rig_run(&R, 3000);
+	p = rig_primary(&R, 0);
+	m = !p;
+	sim_disk_space(R.node[m].sd, sim_disk_container_bytes(R.node[m].sd) + (256 << 10));
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(R.node[m].n->nospc);
+	CU_ASSERT_FALSE(R.node[p].n->nospc);
+	v_fill(b, 1);
+	rc = v_write_raw(v, 0, 0, 1, 0xff, b, V_CHUNK);
+	CU_ASSERT_EQUAL(rc, VMS_E_NOSPC);
+	v_check_all("full");
+	for (unsigned i = 0; i < 2; i++) {
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	v_check_all("restarted while full");
+	p = rig_primary(&R, 0);
+	CU_ASSERT_TRUE(V_WAIT(5000, R.node[m].n->nospc));
+	rig_run(&R, 1500);
+	if (p != m)
+		CU_ASSERT_EQUAL(v_write_raw(v, 0, 0, 1, 0xff, b, V_CHUNK), VMS_E_NOSPC);
+	v_zero(v, 0, 0, 10);
+	v_rm(w);
+	CU_ASSERT_TRUE(V_WAIT(90000, !R.node[m].n->nospc));
+	rig_run(&R, 1500);
+	CU_ASSERT_EQUAL(v_write(v, 0, 0, next_id++), 0);
+	v_check_all("room again");
+	v_down();
+}
+
 /* Duplicates everywhere, through the real index. */
 static void test_random(void)
 {
@@ -797,6 +846,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_RD_UNSAFE, test_unsafe));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_OPEN, test_open));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE, test_punch));
+	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
@@ -806,7 +856,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
 	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
 	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
-	VMS_TEST(test_empty),	     VMS_TEST(test_full),	 VMS_TEST(test_random),	 VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	     VMS_TEST(test_full), VMS_TEST(test_full_member),	 VMS_TEST(test_random),	 VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -555,6 +555,69 @@ static void test_page_behind(void)
 	v_down();
 }
 
+/* The only other member has not written the chunk yet: that is no loss. */
+static void test_chunk_behind(void)
+{
+	struct vms_node *b;
+	uint8_t valid, sec[512];
+	bool zeros;
+	unsigned p;
+
+	up(2, 2, 12);
+	p = rig_primary(&R, 0);
+	b = R.node[!p].n;
+	b->part[0]->apply_wait = true;
+	b->part[0]->hold_ms = UINT64_MAX;
+	b->apply_waits++;
+	for (unsigned c = 0; c < 20; c++)
+		v_write(v, 0, c, v_next_id++);
+	v_drain();
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE(rot(p, where(0, 4)));
+	/* what is written over a part of it waits as well */
+	memset(sec, 1, sizeof(sec));
+	CU_ASSERT_EQUAL(read_one(0, 4, &valid, &zeros), VMS_E_AGAIN);
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 4, 1, 2, sec, sizeof(sec)), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		CU_ASSERT_EQUAL(read_one(0, 4, &valid, &zeros), VMS_E_AGAIN);
+		rig_run(&R, 500);
+	}
+	b->part[0]->hold_ms = 0;
+	CU_ASSERT_TRUE(V_WAIT(30000, read_one(0, 4, &valid, &zeros) == 0));
+	v_write(v, 0, 4, v_next_id++);
+	v_check_all("caught up");
+	CU_ASSERT_TRUE(scrub_all());
+	CU_ASSERT_EQUAL(repair_lost_count(R.node[p].n), 0);
+	v_down();
+}
+
+/* Without being asked it takes its time, and does not begin again at once. */
+static void test_pace(void)
+{
+	up(2, 2, 13);
+	R.node[0].n->cluster.scrub_days = 1;
+	rig_run(&R, 20000);
+	CU_ASSERT_TRUE(scrub_rounds(R.node[0].n) <= 1);
+	scrub_start(R.node[0].n);
+	CU_ASSERT_TRUE(V_WAIT(60000, scrub_rounds(R.node[0].n) >= 1));
+	{
+		uint64_t before = scrub_rounds(R.node[0].n), bytes = scrub_bytes(R.node[0].n);
+
+		rig_run(&R, 3600000);
+		CU_ASSERT_EQUAL(scrub_rounds(R.node[0].n), before);
+		CU_ASSERT_EQUAL(scrub_bytes(R.node[0].n), bytes);
+		/* a round takes four fifths of a day */
+		rig_run(&R, 2 * 86400000ull / 10);
+		CU_ASSERT_EQUAL(scrub_rounds(R.node[0].n), before);
+	}
+	scrub_pause(R.node[0].n, true);
+	rig_node_crash(&R, 0, false);
+	rig_node_start(&R, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("paced");
+	v_down();
+}
+
 /* Rot all the time, on changing nodes, under writes, snapshots, collection and crashes:
  * as long as one copy of each block is right, nobody notices. */
 static void random_rot(uint64_t seed)
@@ -670,7 +733,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_read_repairs), VMS_TEST(test_told), VMS_TEST(test_misdirected),
 	VMS_TEST(test_each_heals_the_other), VMS_TEST(test_lost_chunk), VMS_TEST(test_page),
 	VMS_TEST(test_lost_page), VMS_TEST(test_each_block), VMS_TEST(test_each_value),
-	VMS_TEST(test_durable), VMS_TEST(test_page_behind), VMS_TEST(test_random),
+	VMS_TEST(test_durable), VMS_TEST(test_page_behind), VMS_TEST(test_chunk_behind), VMS_TEST(test_pace), VMS_TEST(test_random),
 	VMS_TEST(test_mutants),
 };
 

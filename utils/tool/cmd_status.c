@@ -44,6 +44,16 @@ static int run_status(struct cmd_call *c)
 	if (h.total_bytes)
 		printf("space     %s of %s used\n", vms_size_human(h.used_bytes, used),
 		       vms_size_human(h.total_bytes, total));
+	VMS_VEC_FOREACH(&v.nodes, node) {
+		if (*view_node_full(node))
+			printf("          %s is %s%s\n", node->n.name, view_node_full(node),
+			       strcmp(view_node_full(node), "full") ?
+				       "" :
+				       ": new data is refused where it holds a copy");
+		if (view_node_lost(node))
+			printf("damaged   %llu places on every copy, says %s; see vmstore-ring "
+			       "scrub\n", (unsigned long long)view_node_lost(node), node->n.name);
+	}
 	if (h.complete < v.nparts)
 		printf("ring      %u of %u partitions complete; see vmstore-ring status\n", h.complete,
 		       v.nparts);

@@ -114,7 +114,13 @@ static void node_space(struct list *l, const struct view_node *x)
 		total ? (unsigned)((total - (fre < total ? fre : total)) * 100 / total) : 0;
 	char m[200];
 
-	if (full >= FULL_PERCENT)
+	if (view_node_lost(x))
+		say(l, NOW,
+		    "vmstore-ring scrub names it; write it again from a backup, or delete the "
+		    "volume",
+		    "%" PRIu64 " places are damaged on every node that has them, says %s: they "
+		    "read as medium errors", view_node_lost(x), x->n.name);
+	if (full >= FULL_PERCENT || !strcmp(view_node_full(x), "full"))
 		say(l, NOW,
 		    "delete volumes or snapshots (vmstore reclaim shows what comes back), or vmstore-ring join HOST:PORT",
 		    "node %s is full (%u %% of its file system): writes to it end with 'no space'",

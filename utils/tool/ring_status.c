@@ -136,7 +136,8 @@ static void print_nodes(const struct ring *r)
 		if (space && s)
 			snprintf(full, sizeof(full), "%u %%", (unsigned)(u * 100 / s));
 		if (n->n.state == VMS_NODE_IN)
-			snprintf(state, sizeof(state), "%s", n->up ? "up" : n->why);
+			snprintf(state, sizeof(state), "%s%s%s", n->up ? "up" : n->why,
+				 *view_node_full(n) ? ", " : "", view_node_full(n));
 		else
 			snprintf(state, sizeof(state), "%s%s%s", view_state_word(n->n.state),
 				 n->up ? "" : ", ", n->up ? "" : n->why);
@@ -187,6 +188,12 @@ static void print_status(const struct ring *r, const struct view_health *h,
 	if (h->loss_epochs)
 		printf("losses      unflushed writes may have been lost %" PRIu64 " times\n",
 		       h->loss_epochs);
+	VMS_VEC_FOREACH(&r->v.nodes, n)
+	{
+		if (view_node_lost(n))
+			printf("damaged     %" PRIu64 " places on every copy, says %s: see "
+			       "vmstore-ring scrub\n", view_node_lost(n), n->n.name);
+	}
 	print_moving(r, pace);
 	printf("\n");
 	print_nodes(r);

@@ -198,6 +198,22 @@ bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total)
 	return true;
 }
 
+const char *view_node_full(const struct view_node *n)
+{
+	const char *s = json_string_value(
+	    json_object_get(json_object_get(n->status, "space"), "state"));
+
+	return !s ? "" : !strcmp(s, "full") ? "full" : !strcmp(s, "nearfull") ? "nearly full" : "";
+}
+
+uint64_t view_node_lost(const struct view_node *n)
+{
+	uint64_t k;
+
+	number(json_object_get(n->status, "core"), "lost", &k);
+	return k;
+}
+
 void view_health(struct view *v, struct view_health *h)
 {
 	memset(h, 0, sizeof(*h));

@@ -68,5 +68,9 @@ json_t *view_json(struct view *v);
 /* Bytes of a node's containers, and these plus what is free; false if the node did
  * not tell. */
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);
+/* "full" (it takes no new data), "nearly full", or "" (also when it did not tell). */
+const char *view_node_full(const struct view_node *n);
+/* Chunks and index pages that this node knows to be lost on every node. */
+uint64_t view_node_lost(const struct view_node *n);
 
 #endif

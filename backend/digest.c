@@ -24,6 +24,7 @@
 struct digest {
 	bool running;	/* the lane stands at seq */
 	bool more;
+	bool busy; /* counted in n->digests */
 	uint64_t seq;
 	struct vms_page_key resume;
 	unsigned pages;
@@ -48,8 +49,18 @@ static struct digest *get(struct part *p)
 	return p->digest;
 }
 
-void digest_close(struct part *p)
+static void busy(struct vms_node *n, struct digest *d)
 {
+	bool now = d->running || d->telling;
+
+	n->digests += (unsigned)now - (unsigned)d->busy;
+	d->busy = now;
+}
+
+void digest_close(struct vms_node *n, struct part *p)
+{
+	if (p->digest && p->digest->busy)
+		n->digests--;
 	free(p->digest);
 	p->digest = NULL;
 }
@@ -198,6 +209,7 @@ bool digest_apply(struct vms_node *n, struct part *p, uint64_t seq)
 	struct digest *d = get(p);
 	struct prec *pr = part_rec(p, seq);
 	struct vms_rec r;
+	bool rc;
 
 	if (d->running)
 		return true;
@@ -205,11 +217,14 @@ bool digest_apply(struct vms_node *n, struct part *p, uint64_t seq)
 	    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) < 0)
 		return false;
 	d->running = true;
+	busy(n, d);
 	d->seq = seq;
 	memset(&d->resume, 0xff, sizeof(d->resume));
 	memset(&d->sum, 0, sizeof(d->sum));
 	sum_rest(n, p, &r, &d->sum);
-	return !step(n, p, d);
+	rc = !step(n, p, d);
+	busy(n, d);
+	return rc;
 }
 
 /* ---- telling the primary ---- */
@@ -278,16 +293,17 @@ static void tell(struct vms_node *n, struct part *p, struct digest *d)
 
 void digest_timer(struct vms_node *n)
 {
-	for (uint32_t i = 0; i < n->nparts; i++) {
+	for (uint32_t i = 0; i < n->nparts && n->digests; i++) {
 		struct part *p = n->part[i];
 		struct digest *d = p ? p->digest : NULL;
 
-		if (!d)
+		if (!d || !d->busy)
 			continue;
 		if (d->running && step(n, p, d))
 			apply_run(n, p);
 		if (d->telling && n->now_ms >= d->ask_ms)
 			tell(n, p, d);
+		busy(n, d);
 	}
 }
 

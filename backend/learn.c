@@ -22,6 +22,8 @@
  */
 #include "backend/learn_int.h"
 
+#define LEARNS_MAX 2u /* at a time, on this node */
+
 static const char *const phase_name[] = {
 	[LP_BEGIN] = "begin",	  [LP_MARK] = "mark",	[LP_LOG] = "log",
 	[LP_STREAM] = "stream",	  [LP_PAGES] = "pages", [LP_OUTCOMES] = "outcomes",
@@ -56,7 +58,7 @@ void part_forget(struct vms_node *n, struct part *p)
 	gc_abort(n, p);
 	round_part_changed(n, p);
 	dedup_part_close(p);
-	digest_close(p);
+	digest_close(n, p);
 	vms_ovl_part_drop(&n->ovl, &p->ovl);
 	VMS_VEC_FREE(&p->recs);
 	p->recs_head = 0;
@@ -192,16 +194,35 @@ void learn_log_full(struct vms_node *n, struct part *p)
 		learn_fail(n, p, "the learner's log is full");
 }
 
+static unsigned running(const struct vms_node *n)
+{
+	unsigned k = 0;
+
+	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++)
+		k += n->part[i] && n->part[i]->learn && n->part[i]->learn->phase < LP_READY;
+	return k;
+}
+
 static void learn_begin(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = m->partition < n->nparts ? node_part_make(n, m->partition) : NULL;
 	struct learn *l;
 
-	if (!p || n->phase != SP_RUN || n->stopping || p->known || p->primary ||
-	    m->epoch < p->epoch || m->epoch < p->conf.epoch || out_deleting(p))
-		return; /* the primary hears nothing and tries again */
-	if (p->learn)
+	if (p && p->learn)
 		learn_abort(n, p);
+	if (!p || n->phase != SP_RUN || n->stopping || p->known || p->primary ||
+	    m->epoch < p->epoch || m->epoch < p->conf.epoch || out_deleting(p) ||
+	    running(n) >= LEARNS_MAX) {
+		struct vms_msg no = {.type = VMS_MSG_LEARN,
+				     .status = VMS_E_BUSY,
+				     .partition = m->partition,
+				     .epoch = m->epoch,
+				     .sequence = m->sequence,
+				     .aux = LOP_FAILED};
+
+		node_send(n, c->id, &no); /* it tries again soon */
+		return;
+	}
 	l = calloc(1, sizeof(*l));
 	vms_assert(l);
 	l->part = p->number;

@@ -78,6 +78,7 @@ static void feed_free(struct vms_node *n, struct part *p, struct feed *f)
 	if (f->st == LEARN_COPY)
 		n->nfeeds--;
 	part_learner_del(n, p, f->node);
+	n->feeds--;
 	free(f);
 }
 
@@ -135,6 +136,7 @@ bool learn_start(struct vms_node *n, struct part *p, struct peer *pe)
 		f->node = pe->id;
 		f->next = p->feeds;
 		p->feeds = f;
+		n->feeds++;
 	}
 	f->st = LEARN_COPY;
 	n->nfeeds++;
@@ -188,7 +190,7 @@ void feeds_close(struct vms_node *n, struct part *p)
 
 void feed_peer_lost(struct vms_node *n, struct peer *pe)
 {
-	for (uint32_t i = 0; i < n->nparts; i++) {
+	for (uint32_t i = 0; i < n->nparts && n->feeds; i++) {
 		struct feed *f = n->part[i] ? feed_get(n->part[i], pe->id) : NULL;
 
 		if (!f || f->st == LEARN_FAILED)
@@ -203,7 +205,7 @@ void feed_timer(struct vms_node *n)
 {
 	bool full = log_permille(n) > 500;
 
-	for (uint32_t i = 0; i < n->nparts; i++) {
+	for (uint32_t i = 0; i < n->nparts && n->feeds; i++) {
 		struct part *p = n->part[i];
 		struct feed *f, *next;
 
@@ -880,6 +882,14 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		progress(f, m);
 		return;
 	case LOP_FAILED:
+		if (m->status == VMS_E_BUSY) { /* it takes others at present */
+			n->nfeeds -= f->st == LEARN_COPY;
+			f->st = LEARN_FAILED;
+			f->hold_log = UINT64_MAX;
+			f->again_ms = n->now_ms + n->tm.tick_ms +
+				      vms_rng_below(&n->rng, 2 * n->tm.tick_ms);
+			return;
+		}
 		snprintf(why, sizeof(why), "%.*s", (int)(m->body_bytes < 199 ? m->body_bytes : 199),
 			 m->body_bytes ? (const char *)m->body : "");
 		feed_failed(n, p, f, why);

@@ -240,7 +240,7 @@ static void part_close(struct vms_node *n, struct part *p)
 	dedup_part_close(p);
 	learn_close(n, p);
 	feeds_close(n, p);
-	digest_close(p);
+	digest_close(n, p);
 	out_close(p);
 	free(p);
 }

@@ -691,6 +691,8 @@ struct vms_node {
 	/* copies */
 	struct move_rate move;
 	unsigned nfeeds, nlearns; /* running */
+	unsigned feeds;		  /* all that there are */
+	unsigned digests;	  /* being summed up, or told */
 	uint64_t feed_ids;
 	uint64_t learn_ms, out_ms; /* next look */
 

@@ -33,6 +33,7 @@
 #include "target/lu.h"
 #include "target/tgt_chap.h"
 #include "target/tgt_glue.h"
+#include "target/tgt_registry.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
@@ -96,9 +97,11 @@ struct waiter {
 	struct waiter *next;
 };
 
-/* A `tgtadm --op new` on its way. */
+/* A LUN on its way to be made: by a `tgtadm --op new`, or by the cluster's registry. */
 struct open_req {
-	struct mgmt_task *mtask;
+	struct mgmt_task *mtask; /* NULL: the registry's */
+	vms_lun_done_fn done;
+	void *arg;
 	int tid;
 	uint64_t lun;
 	char name[240];
@@ -114,7 +117,9 @@ struct open_req {
 
 /* A `tgtadm --op delete` that waits for the LU's commands. */
 struct delete_req {
-	struct mgmt_task *mtask;
+	struct mgmt_task *mtask; /* NULL: the registry's */
+	vms_lun_done_fn done;
+	void *arg;
 	int tid;
 	uint64_t lun;
 	struct delete_req *next;
@@ -138,6 +143,7 @@ static struct {
 	struct delete_req *deletes;
 	bool submitted; /* since the last turn end */
 	bool stopping, stopped;
+	bool ready, settled; /* the gateway; the cluster's targets */
 	int64_t stop_since_ms;
 	struct counters n;
 	uint32_t gateway_id;
@@ -720,7 +726,17 @@ static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
 	tgt_set_limits((int)g.settings.gateway.connections,
 		       (int)g.settings.gateway.connections_per_address);
 	tgt_chap_allow(g.settings.gateway.weak_chap ? ~0u : 1u << 7 | 1u << 8);
-	tgt_accept_logins(1);
+	g.ready = true;
+	if (!vms_registry_active() || g.settled)
+		tgt_accept_logins(1);
+}
+
+/* The cluster's targets are all here. */
+static void accept_logins(void)
+{
+	g.settled = true;
+	if (g.ready)
+		tgt_accept_logins(1);
 }
 
 static void on_fatal(void *ctx, int err, const char *text)
@@ -732,18 +748,22 @@ static void on_fatal(void *ctx, int err, const char *text)
 static json_t *on_stats(void *ctx)
 {
 	unsigned nlus = 0, nnexus = 0;
+	json_t *j, *reg = vms_registry_json();
 
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
 		nlus++;
 	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
 		nnexus++;
-	return json_pack("{sI sI sI sI sI sI sI sI sI sI}", "scsi.commands",
+	j = json_pack("{sI sI sI sI sI sI sI sI sI sI}", "scsi.commands",
 			 (json_int_t)g.n.commands, "scsi.reads", (json_int_t)g.n.reads,
 			 "scsi.reads_cached", (json_int_t)g.n.reads_cached, "scsi.writes",
 			 (json_int_t)g.n.writes, "scsi.aborts", (json_int_t)g.n.aborts,
 			 "scsi.task_set_full", (json_int_t)g.n.task_set_full, "scsi.sense_errors",
 			 (json_int_t)g.n.sense_errors, "scsi.pending", (json_int_t)g.npending,
 			 "scsi.luns", (json_int_t)nlus, "scsi.sessions", (json_int_t)nnexus);
+	json_object_update(j, reg);
+	json_decref(reg);
+	return j;
 }
 
 /* ---- start of the gateway ---- */
@@ -877,32 +897,92 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 	return 0;
 }
 
-static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
+/* Begins to make a LUN. NULL: *err is tgtadm's code, msg says why. */
+static struct open_req *open_new(int tid, uint64_t lun, const char *path,
+				 const char *bsopts, int *err, struct vms_errmsg *msg)
 {
-	char buf[4096], conf[256] = "", volume[128], snap[104], *p = buf, *opt;
-	const char *path = NULL, *bsopts = NULL, *blocksize = NULL, *bstype = NULL;
-	struct vms_errmsg msg = {""};
+	char conf[256] = "", volume[128], snap[104];
 	struct open_req *o;
 	int rc;
 
-	snprintf(buf, sizeof(buf), "%s", params);
+	*err = TGTADM_INVALID_REQUEST;
+	if (strchr(path, '@') ? vms_cat_snap_name_split(path, volume, snap, msg)
+			      : vms_cat_volume_name_check(path, msg)) {
+		return NULL;
+	}
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
+		if (bl->dev->path && !strcmp(bl->dev->path, path)) {
+			vms_fail(
+			    msg, VMS_E_INVAL,
+			    "volume %s is LUN %" PRIu64
+			    " of target %d on this tgtd already; export it once per tgtd",
+			    path, bl->dev->lun, bl->dev->tgt->tid);
+			*err = TGTADM_LUN_EXIST;
+			return NULL;
+		}
+	}
+	for (o = g.opens; o; o = o->next) {
+		if (!strcmp(o->name, path) || (o->tid == tid && o->lun == lun)) {
+			vms_fail(msg, VMS_E_INVAL,
+				 "volume %s or LUN %" PRIu64
+				 " is being set up by another request",
+				 path, lun);
+			*err = TGTADM_LUN_EXIST;
+			return NULL;
+		}
+	}
+	if (g.stopping) {
+		vms_fail(msg, VMS_E_INVAL, "tgtd is stopping");
+		*err = TGTADM_UNKNOWN_ERR;
+		return NULL;
+	}
+	o = calloc(1, sizeof(*o));
+	if (!o) {
+		vms_fail(msg, VMS_E_NOMEM, "out of memory");
+		*err = TGTADM_NOMEM;
+		return NULL;
+	}
+	snprintf(o->name, sizeof(o->name), "%s", path);
+	rc = parse_bsopts(bsopts, o, conf, sizeof(conf), msg);
+	if (!rc)
+		rc = gateway_start(conf, msg);
+	if (rc) {
+		free(o);
+		return NULL;
+	}
+	o->tid = tid;
+	o->lun = lun;
+	o->since_ms = tgt_turn_now_ms;
+	o->next = g.opens;
+	g.opens = o;
+	g.submitted = true;
+	return o;
+}
+
+/* Parameters of a LUN that somebody wants, cut out of params in buf. TGT_MGMT_LOCAL: not
+ * ours; TGT_MGMT_PENDING: ours and right; or tgtadm's code. */
+static int new_check(const struct tgtadm_req *req, const char *params, char *buf,
+		     size_t room, const char **path, const char **bsopts)
+{
+	const char *blocksize = NULL, *bstype = NULL;
+	char *p = buf, *opt;
+
+	*path = *bsopts = NULL;
+	snprintf(buf, room, "%s", params);
 	while ((opt = strsep(&p, ","))) {
 		if (!strncmp(opt, "path=", 5))
-			path = opt + 5;
+			*path = opt + 5;
 		else if (!strncmp(opt, "bstype=", 7))
 			bstype = opt + 7;
 		else if (!strncmp(opt, "bsopts=", 7))
-			bsopts = opt + 7;
+			*bsopts = opt + 7;
 		else if (!strncmp(opt, "blocksize=", 10))
 			blocksize = opt + 10;
 	}
 	if (!bstype || strcmp(bstype, vmstore_name))
 		return TGT_MGMT_LOCAL;
-	/* tgt refuses these by itself */
-	if (!tgt_targetname(req->tid) || tgt_lu_find(req->tid, req->lun))
-		return TGT_MGMT_LOCAL;
-	if (strlen(params) >= sizeof(buf)) {
-		tgt_adm_say("the parameters are longer than %zu bytes", sizeof(buf) - 1);
+	if (strlen(params) >= room) {
+		tgt_adm_say("the parameters are longer than %zu bytes", room - 1);
 		return TGTADM_INVALID_REQUEST;
 	}
 	if (req->device_type != TYPE_DISK) {
@@ -910,56 +990,38 @@ static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const
 			    req->device_type);
 		return TGTADM_INVALID_REQUEST;
 	}
-	if (!path || !path[0]) {
-		tgt_adm_say("backing store vmstore needs a volume: --backing-store VOLUME");
+	if (!*path || !(*path)[0]) {
+		tgt_adm_say(
+		    "backing store vmstore needs a volume: --backing-store VOLUME");
 		return TGTADM_INVALID_REQUEST;
 	}
 	if (blocksize && strcmp(blocksize, "512")) {
 		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only", blocksize);
 		return TGTADM_INVALID_REQUEST;
 	}
-	if (strchr(path, '@') ? vms_cat_snap_name_split(path, volume, snap, &msg) :
-				vms_cat_volume_name_check(path, &msg)) {
+	return TGT_MGMT_PENDING;
+}
+
+static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
+		    const char *params)
+{
+	char buf[4096];
+	const char *path, *bsopts;
+	struct vms_errmsg msg = {""};
+	struct open_req *o;
+	int rc = new_check(req, params, buf, sizeof(buf), &path, &bsopts);
+
+	if (rc != TGT_MGMT_PENDING)
+		return rc;
+	/* tgt refuses these by itself */
+	if (!tgt_targetname(req->tid) || tgt_lu_find(req->tid, req->lun))
+		return TGT_MGMT_LOCAL;
+	o = open_new(req->tid, req->lun, path, bsopts, &rc, &msg);
+	if (!o) {
 		tgt_adm_say("%s", msg.text);
-		return TGTADM_INVALID_REQUEST;
-	}
-	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
-		if (bl->dev->path && !strcmp(bl->dev->path, path)) {
-			tgt_adm_say("volume %s is LUN %" PRIu64 " of target %d on this tgtd already; export it once per tgtd",
-				    path, bl->dev->lun, bl->dev->tgt->tid);
-			return TGTADM_LUN_EXIST;
-		}
-	}
-	for (o = g.opens; o; o = o->next) {
-		if (!strcmp(o->name, path) || (o->tid == req->tid && o->lun == req->lun)) {
-			tgt_adm_say("volume %s or LUN %" PRIu64 " is being set up by another request",
-				    path, req->lun);
-			return TGTADM_LUN_EXIST;
-		}
-	}
-	if (g.stopping) {
-		tgt_adm_say("tgtd is stopping");
-		return TGTADM_UNKNOWN_ERR;
-	}
-	o = calloc(1, sizeof(*o));
-	if (!o)
-		return TGTADM_NOMEM;
-	snprintf(o->name, sizeof(o->name), "%s", path);
-	rc = parse_bsopts(bsopts, o, conf, sizeof(conf), &msg);
-	if (!rc)
-		rc = gateway_start(conf, &msg);
-	if (rc) {
-		free(o);
-		tgt_adm_say("%s", msg.text);
-		return TGTADM_INVALID_REQUEST;
+		return rc;
 	}
 	o->mtask = mtask;
-	o->tid = req->tid;
-	o->lun = req->lun;
-	o->since_ms = tgt_turn_now_ms;
-	o->next = g.opens;
-	g.opens = o;
-	g.submitted = true;
 	return TGT_MGMT_PENDING;
 }
 
@@ -973,6 +1035,25 @@ static bool lu_busy(const struct scsi_lu *dev)
 	return dev->cmd_queue.active_cmd || !list_empty(&dev->cmd_queue.queue);
 }
 
+/* Ends what runs, lets nothing new in; the rest when all is settled. */
+static struct delete_req *delete_new(struct scsi_lu *dev)
+{
+	struct delete_req *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	bl_of(dev)->deleting = true;
+	for (struct bs_req *r = g.live; r; r = r->live_next)
+		if (r->cmd->dev == dev && !r->done_queued && !r->aborted)
+			abort_req(r);
+	d->tid = dev->tgt->tid;
+	d->lun = dev->lun;
+	d->next = g.deletes;
+	g.deletes = d;
+	g.submitted = true;
+	return d;
+}
+
 static int mgmt_delete(struct mgmt_task *mtask, const struct tgtadm_req *req)
 {
 	struct scsi_lu *dev = tgt_lu_find(req->tid, req->lun);
@@ -980,25 +1061,73 @@ static int mgmt_delete(struct mgmt_task *mtask, const struct tgtadm_req *req)
 
 	if (!dev || !is_ours(dev) || !lu_busy(dev))
 		return TGT_MGMT_LOCAL;
-	/* end what runs, let nothing new in, go on when all is settled */
-	bl_of(dev)->deleting = true;
-	for (struct bs_req *r = g.live; r; r = r->live_next)
-		if (r->cmd->dev == dev && !r->done_queued && !r->aborted)
-			abort_req(r);
-	d = calloc(1, sizeof(*d));
+	d = delete_new(dev);
 	if (!d)
 		return TGTADM_NOMEM;
 	d->mtask = mtask;
-	d->tid = req->tid;
-	d->lun = req->lun;
-	d->next = g.deletes;
-	g.deletes = d;
-	g.submitted = true;
 	return TGT_MGMT_PENDING;
 }
 
-static int mgmt_hook(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
+/* ---- the cluster's registry ---- */
+
+static void reg_lun_new(int tid, uint64_t lun, const char *volume, const char *options,
+			vms_lun_done_fn done, void *arg)
 {
+	struct vms_errmsg msg = {""};
+	struct open_req *o;
+	int rc;
+
+	o = open_new(tid, lun, volume, options, &rc, &msg);
+	if (!o) {
+		done(arg, rc, msg.text);
+		return;
+	}
+	o->done = done;
+	o->arg = arg;
+}
+
+static void reg_lun_delete(int tid, uint64_t lun, vms_lun_done_fn done, void *arg)
+{
+	struct scsi_lu *dev = tgt_lu_find(tid, lun);
+	struct delete_req *d = dev ? delete_new(dev) : NULL;
+
+	if (!d) {
+		done(arg, dev ? TGTADM_NOMEM : 0, "out of memory");
+		return;
+	}
+	d->done = done;
+	d->arg = arg;
+}
+
+static const struct vms_reg_bs reg_bs = {
+    .lun_new = reg_lun_new,
+    .lun_delete = reg_lun_delete,
+    .settled = accept_logins,
+};
+
+static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
+			 const char *params)
+{
+	char buf[4096];
+	const char *path, *bsopts;
+
+	if (req->mode == MODE_DEVICE && req->op == OP_NEW) {
+		int rc = new_check(req, params, buf, sizeof(buf), &path, &bsopts);
+
+		if (rc != TGT_MGMT_PENDING)
+			return rc;
+	}
+	g.submitted = true;
+	return vms_registry_mgmt(mtask, req, params);
+}
+
+static int mgmt_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
+		     const char *params)
+{
+	if (vms_registry_active())
+		return registry_hook(mtask, req, params);
+	if (req->mode != MODE_DEVICE)
+		return TGT_MGMT_LOCAL;
 	if (req->op == OP_NEW)
 		return mgmt_new(mtask, req, params);
 	if (g.lus && req->op == OP_DELETE)
@@ -1020,6 +1149,16 @@ static int adm_err_of(int err)
 	default:
 		return TGTADM_INVALID_REQUEST;
 	}
+}
+
+/* The registry's LUN: its volume is open. */
+static void open_make(struct open_req *o)
+{
+	char args[400];
+
+	snprintf(args, sizeof(args), "path=%s,bstype=%s", o->name, vmstore_name);
+	o->done(o->arg, tgt_device_create(o->tid, TYPE_DISK, o->lun, args, 1),
+		"tgt does not make the LUN");
 }
 
 /* Steps of the opens; true when one of them moved. */
@@ -1049,12 +1188,17 @@ static void work_opens(void)
 			continue;
 		}
 		*at = o->next;
-		if (o->status) {
+		if (o->status && !o->mtask) {
+			o->done(o->arg, adm_err_of(o->status), o->text);
+		} else if (o->status) {
 			tgt_adm_say("%s", o->text);
 			mtask_complete(o->mtask, adm_err_of(o->status));
 		} else {
 			g.opening = o;
-			mtask_execute_now(o->mtask);
+			if (o->mtask)
+				mtask_execute_now(o->mtask);
+			else
+				open_make(o);
 			g.opening = NULL;
 			/* tgt did not make the LU: the volume is not needed */
 			if (o->vol)
@@ -1077,7 +1221,12 @@ static void work_deletes(void)
 			continue;
 		}
 		*at = d->next;
-		mtask_execute_now(d->mtask);
+		if (d->mtask)
+			mtask_execute_now(d->mtask);
+		else
+			d->done(d->arg,
+				dev ? (int)tgt_device_destroy(d->tid, d->lun, 0) : 0,
+				"tgt does not delete the LUN");
 		free(d);
 	}
 }
@@ -1262,6 +1411,7 @@ static int turn_end(void)
 {
 	if (!g.gwp)
 		return 0;
+	vms_registry_work(tgt_turn_now_ms);
 	if (g.opens)
 		work_opens();
 	g.submitted = false;
@@ -1323,10 +1473,15 @@ static int stop_hook(void)
 		struct open_req *o = g.opens;
 
 		g.opens = o->next;
-		tgt_adm_say("tgtd is stopping");
-		mtask_complete(o->mtask, TGTADM_UNKNOWN_ERR);
+		if (o->mtask) {
+			tgt_adm_say("tgtd is stopping");
+			mtask_complete(o->mtask, TGTADM_UNKNOWN_ERR);
+		} else {
+			o->done(o->arg, TGTADM_UNKNOWN_ERR, "tgtd is stopping");
+		}
 		free(o);
 	}
+	vms_registry_close();
 	tgt_event_del(vms_gwp_net_fd(g.gwp));
 	tgt_event_del(vms_gwp_timer_fd(g.gwp));
 	vms_gwp_close(g.gwp);
@@ -1342,6 +1497,25 @@ static int stop_hook(void)
 	g.nfree = 0;
 	free(g.preempted);
 	g.preempted = NULL;
+	return 0;
+}
+
+/* With a configuration named, the gateway starts with the process: the cluster's targets
+ * come without anybody asking. */
+static int start_hook(void)
+{
+	struct vms_errmsg msg = {""};
+	const char *path = getenv("VMSTORE_CONF");
+
+	if (!path || !path[0])
+		return 0;
+	if (gateway_start(NULL, &msg) ||
+	    (g.settings.gateway.shared_config &&
+	     vms_registry_open(vms_gwp_catalog(g.gwp), g.settings.cluster.secrets_key,
+			       &reg_bs, &msg))) {
+		vms_error("%s", msg.text);
+		return -1;
+	}
 	return 0;
 }
 
@@ -1363,5 +1537,6 @@ __attribute__((constructor)) static void bs_vmstore_constructor(void)
 	tgt_nexus_hook = nexus_hook;
 	tgt_turn_begin_hook = turn_begin;
 	tgt_turn_end_hook = turn_end;
+	tgt_start_hook = start_hook;
 	tgt_stop_hook = stop_hook;
 }

@@ -659,6 +659,11 @@ struct vms_gw *vms_gwp_core(struct vms_gwp *p)
 	return p->gw;
 }
 
+struct vms_catalog *vms_gwp_catalog(struct vms_gwp *p)
+{
+	return vms_cat_conn_catalog(p->cat);
+}
+
 bool vms_gwp_is_ready(const struct vms_gwp *p)
 {
 	return p->ready_told;

@@ -55,6 +55,7 @@ void vms_gwp_turn_begin(struct vms_gwp *p);
 void vms_gwp_turn_end(struct vms_gwp *p);
 
 struct vms_gw *vms_gwp_core(struct vms_gwp *p);
+struct vms_catalog *vms_gwp_catalog(struct vms_gwp *p);
 bool vms_gwp_is_ready(const struct vms_gwp *p);
 /* Why it is not ready yet, for people. */
 const char *vms_gwp_why(const struct vms_gwp *p);

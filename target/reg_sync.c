@@ -272,6 +272,13 @@ struct vms_reg_entry *vms_reg_target(struct vms_reg_sync *s, const char *name)
 	return find(&s->t[TARGETS], name);
 }
 
+struct vms_reg_entry *vms_reg_target_make(struct vms_reg_sync *s, const char *name)
+{
+	struct vms_reg_entry *e = find(&s->t[TARGETS], name);
+
+	return e ? e : add(&s->t[TARGETS], name);
+}
+
 struct vms_reg_entry *vms_reg_target_by_tid(struct vms_reg_sync *s, uint32_t tid)
 {
 	struct table *t = &s->t[TARGETS];

@@ -43,6 +43,8 @@ bool vms_reg_sync_changed(struct vms_reg_sync *s);
 struct vms_reg_entry *vms_reg_target_at(struct vms_reg_sync *s, unsigned i);
 struct vms_reg_entry *vms_reg_account_at(struct vms_reg_sync *s, unsigned i);
 struct vms_reg_entry *vms_reg_target(struct vms_reg_sync *s, const char *name);
+/* A place for one that is about to be made: no value, revision 0. */
+struct vms_reg_entry *vms_reg_target_make(struct vms_reg_sync *s, const char *name);
 struct vms_reg_entry *vms_reg_target_by_tid(struct vms_reg_sync *s, uint32_t tid);
 struct vms_reg_entry *vms_reg_account(struct vms_reg_sync *s, const char *user);
 

@@ -263,21 +263,22 @@ etcd_leader() {
 	return 1
 }
 
-# LUN 1 of a gateway that has just started. Until it is there logins are told to come
-# back: an initiator must never find its target without its LUN.
+# LUN 1 belongs to the cluster: the first gateway that runs makes it, the others find it.
+# A gateway lets nobody in before it has its LUNs.
 serve_luns() { # gwN
 	local n=$1 i
 	wait_for 20 adm "$n" --op show --mode sys || return 1
-	adm "$n" --op update --mode sys --name State -v offline
-	adm "$n" --op new --mode target --tid 1 -T "$IQN"
-	adm "$n" --op bind --mode target --tid 1 -I ALL
 	for ((i = 0; i < 600; i++)); do
 		running "$n" || return 1
-		adm "$n" --op new --mode logicalunit --tid 1 --lun 1 --bstype vmstore --backing-store "$VOLUME" \
-			--bsopts "size=$VOLUME_SIZE;write_ack=$WRITE_ACK" > /dev/null 2>&1 && break
+		adm "$n" --op show --mode target 2> /dev/null | grep -qE '^ +LUN: 1$' && break
+		{
+			adm "$n" --op new --mode target --tid 1 -T "$IQN"
+			adm "$n" --op bind --mode target --tid 1 -I ALL
+			adm "$n" --op new --mode logicalunit --tid 1 --lun 1 --bstype vmstore --backing-store "$VOLUME" \
+				--bsopts "size=$VOLUME_SIZE;write_ack=$WRITE_ACK"
+		} > /dev/null 2>&1
 		sleep 0.2
 	done
-	adm "$n" --op update --mode sys --name State -v ready
 	touch "$LAB/run/$n.up"
 }
 

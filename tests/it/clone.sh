@@ -25,11 +25,7 @@ load() { # SECONDS LUN: both gateways
 		"$(gw_url 1 "$2")" "$(gw_url 2 "$2")" > "$IT_DIR/verify" 2>&1 || fail "verify: $(tail -n 3 "$IT_DIR/verify")"
 }
 lun_delete() { # VOLUME LUN
-	for g in 1 2; do
-		"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --op delete --mode logicalunit --tid 1 --lun "$2" ||
-			fail "tgtadm delete of LUN $2 on gateway $g"
-	done
-	sed -i "/ $1 $2 /d" "$IT_DIR/c/luns"
+	"$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" "$2" || fail "cannot take LUN $2 away"
 	wait_for 10 sh -c "'$B/bin/vmstore' -c '$conf' volume info $1 --json | grep -q '\"open\": \[\]'" ||
 		fail "$1 is closed, but open in the catalog"
 }

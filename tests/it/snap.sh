@@ -86,9 +86,7 @@ refuses "there is no snapshot" new_lun 1 9 v@none
 refuses "is a snapshot" new_lun 1 9 v@none size=1G
 refuses "already" new_lun 1 9 "$snap"
 refuses "is exported by gateway gw1, gw2" vmstore snap rm "$snap"
-adm 1 --op delete --mode logicalunit --tid 1 --lun 11 && adm 2 --op delete --mode logicalunit --tid 1 --lun 11 ||
-	fail "deleting LUN 11"
-sed -i '/ v@s1 /d' "$IT_DIR/c/luns"
+"$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 11 || fail "deleting LUN 11"
 vmstore snap rm v@s1 || fail "snap rm after its LUNs are gone"
 
 # ---- targets.conf ----

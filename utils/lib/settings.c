@@ -63,6 +63,13 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .max = 600000,
 	 .help = "How long one request to the catalog may take before it is given up."},
 	{.section = "cluster",
+	 .key = "secrets_key",
+	 .type = VMS_CONF_STRING,
+	 .offset = OFF(cluster.secrets_key),
+	 .help = "File of the key that seals CHAP secrets in the catalog: 64 hexadecimal digits,\n"
+		 "readable by its owner only, the same on all gateways. Make one with\n"
+		 "(umask 077; openssl rand -hex 32 > FILE). Without it no accounts can be made."},
+	{.section = "cluster",
 	 .key = "run_dir",
 	 .type = VMS_CONF_STRING,
 	 .offset = OFF(cluster.run_dir),
@@ -309,6 +316,13 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .def = "on",
 	 .help = "CHAP with MD5 and SHA-1 besides SHA-256 and SHA3-256. Switch it off once all\n"
 		 "initiators know the newer ones (open-iscsi from 2.1.0 on)."},
+	{.section = "gateway",
+	 .key = "shared_config",
+	 .type = VMS_CONF_BOOL,
+	 .offset = OFF(gateway.shared_config),
+	 .def = "on",
+	 .help = "Targets, VMStore LUNs, bindings and accounts belong to the cluster: what is told\n"
+		 "to one gateway holds on all. Off: each tgtd keeps its own, as stock tgt does."},
 	VMS_CONF_END,
 };
 

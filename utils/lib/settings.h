@@ -25,6 +25,7 @@ struct vms_settings {
 		char *catalog_ca, *catalog_cert, *catalog_key, *catalog_user; /* files or NULL */
 		uint64_t catalog_timeout_ms;
 		char *run_dir;
+		char *secrets_key; /* NULL: none */
 		int log_level; /* enum vms_log_level */
 	} cluster;
 	struct { /* [node]: vmstored */
@@ -59,6 +60,7 @@ struct vms_settings {
 		uint64_t thin_soft_percent;
 		uint64_t connections, connections_per_address;
 		bool weak_chap; /* MD5 and SHA-1 are taken */
+		bool shared_config;
 	} gateway;
 };
 

@@ -1,0 +1,107 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# Targets, LUNs, bindings and accounts belong to the cluster: told to one gateway, they
+# hold on all, also on those that were down; nobody is let in before they are there.
+# shellcheck source=tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ "$IT_BACKEND" = cluster ] || skip "needs a cluster"
+adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }
+show() { adm "$1" --op show --mode target; }
+# What the cluster decides: without sessions, sizes and the gateway's own.
+config() { show "$1" | grep -E '^Target|LUN: |store path|vendor|State:|^ {8}[^ ]' | grep -v I_T; }
+same() { [ "$(config 1)" = "$(config 2)" ]; }
+agree() { wait_for 10 same || fail "$1: the gateways differ: $(config 1) // $(config 2)"; }
+refuses() { # TEXT COMMAND...
+	rf_text=$1
+	shift
+	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
+	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
+}
+portal() { "$IT_CLUSTER" portal "$IT_DIR/c" "$1"; }
+t=iqn.2026-01.org.example:shared
+
+cluster_start || fail "cluster does not start"
+adm 1 --op new --mode target --tid 7 -T $t || fail "new target"
+adm 1 --op new --mode logicalunit --tid 7 --lun 3 --bstype vmstore --backing-store a --bsopts size=16M || fail "LUN 3"
+agree "a target and a LUN"
+adm 2 --op new --mode logicalunit --tid 7 --lun 5 --bstype vmstore --backing-store b --bsopts size=16M || fail "LUN 5"
+adm 2 --op update --mode target --tid 7 --name MaxBurstLength --value 65536 || fail "a parameter"
+agree "a LUN through the other one"
+[ "$(show 1 | grep -cE '^ +LUN: [35]$')" = 2 ] || fail "gateway 1 has not both LUNs: $(show 1)"
+
+# ---- what collides is refused, whoever is asked; what is wrong changes nothing ----
+refuses "target number 7 is $t" adm 2 --op new --mode target --tid 7 -T ${t}2
+refuses "is target number 7" adm 2 --op new --mode target --tid 8 -T $t
+refuses "is volume a already" adm 2 --op new --mode logicalunit --tid 7 --lun 3 --bstype vmstore --backing-store c --bsopts size=16M
+refuses "LUN 3 of" adm 2 --op new --mode logicalunit --tid 7 --lun 4 --bstype vmstore --backing-store a
+refuses "does not exist" adm 2 --op new --mode logicalunit --tid 7 --lun 4 --bstype vmstore --backing-store nonesuch
+refuses "no target number 9" adm 1 --op bind --mode target --tid 9 -I ALL
+refuses "does not take" adm 1 --op update --mode target --tid 7 --name MaxBurstLength --value x
+refuses "can't find the logical unit" adm 1 --op update --mode logicalunit --tid 7 --lun 9 --params vendor_id=X
+agree "after refusals"
+[ "$(show 1 | grep -cE '^ +LUN: [0-9]+$')" = 3 ] || fail "a refused LUN is there: $(show 1)"
+
+# ---- accounts: CHAP through both ----
+echo 123456789012 | adm 2 --op new --mode account --user host1 --password-file - || fail "an account"
+adm 1 --op bind --mode account --tid 7 --user host1 || fail "binding an account"
+adm 2 --op bind --mode target --tid 7 -I ALL || fail "binding everybody"
+agree "accounts and bindings"
+for g in 1 2; do
+	! iscsi-inq "iscsi://$(portal $g)/$t/3" > /dev/null 2>&1 || fail "gateway $g lets in without a secret"
+	! iscsi-inq "iscsi://host1%123456789013@$(portal $g)/$t/3" > /dev/null 2>&1 || fail "gateway $g takes a wrong secret"
+	iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3" > /dev/null || fail "login through gateway $g"
+done
+! grep -ra 123456789012 "$IT_DIR/c/data" > /dev/null || fail "the secret lies readable on a disk"
+refuses "is bound to target 7" adm 1 --op delete --mode account --user host1
+say "one configuration on both gateways"
+
+# ---- a gateway that is down, changes meanwhile, and comes back ----
+proc_kill gw2
+adm 1 --op delete --mode logicalunit --tid 7 --lun 5 || fail "deleting LUN 5"
+adm 1 --op new --mode logicalunit --tid 7 --lun 6 --bstype vmstore --backing-store c --bsopts size=16M || fail "LUN 6"
+adm 1 --op new --mode target --tid 9 -T ${t}9 || fail "target 9"
+cluster_start || fail "gw2 does not start again"
+wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/6" || fail "gateway 2 does not serve what came while it was down"
+agree "after a restart"
+! show 2 | grep -qE '^ +LUN: 5$' || fail "gateway 2 has kept LUN 5"
+# both dead: nobody has to tell them anything again
+proc_kill gw1
+proc_kill gw2
+cluster_start || fail "the gateways do not start again"
+wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 1)/$t/6" || fail "gateway 1 does not come back by itself"
+wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/3" || fail "gateway 2 does not come back by itself"
+agree "after both were restarted"
+say "gateways that were down have it all when they return"
+
+# ---- without the catalog: refused, nothing half done ----
+before=$(config 1)
+proc_kill catalog
+refuses "catalog" adm 1 --op new --mode target --tid 11 -T ${t}11
+refuses "catalog" adm 1 --op delete --mode logicalunit --tid 7 --lun 6
+cluster_start || fail "the catalog does not start again"
+unchanged() { [ "$(config 1)" = "$before" ] && same; }
+wait_for 20 unchanged || fail "a change that was not confirmed has left something: $(config 1) // $(config 2), before: $before"
+say "a change that the catalog does not confirm is undone"
+
+# ---- many at once through both; all agree ----
+(for i in $(seq 20 29); do adm 1 --op new --mode target --tid "$i" -T "$t-$i" || exit 1; done) &
+p1=$!
+(for i in $(seq 30 39); do adm 2 --op new --mode target --tid "$i" -T "$t-$i" || exit 1; done) &
+p2=$!
+wait $p1 || fail "targets through gateway 1"
+wait $p2 || fail "targets through gateway 2"
+agree "20 targets"
+n=0
+for i in $(seq 40 49); do
+	adm 1 --op new --mode target --tid "$i" -T "$t-x$i" 2> /dev/null &
+	p1=$!
+	adm 2 --op new --mode target --tid "$i" -T "$t-y$i" 2> /dev/null &
+	p2=$!
+	wait $p1 && n=$((n + 1))
+	wait $p2 && n=$((n + 1))
+done
+[ $n = 10 ] || fail "of 20 requests for 10 numbers $n succeeded"
+agree "10 contested numbers"
+adm 2 --op delete --mode target --tid 7 --force || fail "deleting target 7"
+agree "a target deleted"
+say "ok: targets, LUNs, bindings and accounts are the cluster's"

@@ -600,6 +600,7 @@ static void ctr_open_start(struct vms_node *n, struct part *p, const struct vms_
 	}
 	c->epoch = r->epoch;
 	c->incarnation = h.incarnation;
+	p->opening = number;
 	if (p->open_ordered == number) {
 		p->open_ordered = 0;
 		p->open_ctr = number;

@@ -805,7 +805,8 @@ static void ghosts_gone(struct part *p)
 	size_t k = 0;
 
 	for (size_t i = 0; i < p->ctrs.n; i++) {
-		if (!p->ctrs.d[i].state && !p->ctrs.d[i].refs_ordered)
+		if (!p->ctrs.d[i].state && !p->ctrs.d[i].refs_ordered &&
+		    p->ctrs.d[i].number != p->opening)
 			ctr_free(&p->ctrs.d[i]);
 		else
 			p->ctrs.d[k++] = p->ctrs.d[i];

@@ -173,7 +173,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	n->cat = cat;
 	n->up = *up;
 	n->mut = conf->mutant;
-	n->now_ms = n->start_ms = now_ms;
+	n->now_ms = n->start_ms = n->lease_timer_ms = now_ms;
 	vms_rng_init(&n->rng, conf->seed);
 	vms_ovl_init(&n->ovl);
 	vms_outcomes_init(&n->outcomes);
@@ -347,6 +347,7 @@ void vms_node_close(struct vms_node *n)
 
 static void node_timer(struct vms_node *n)
 {
+	lease_timer(n);
 	cat_timer(n);
 	branch_timer(n);
 	conn_timer(n);
@@ -355,6 +356,7 @@ static void node_timer(struct vms_node *n)
 	dedup_timer(n);
 	match_timer(n);
 	part_timer(n);
+	set_timer(n);
 	admission_timer(n);
 	apply_timer(n);
 	flush_check(n);

@@ -73,6 +73,7 @@ struct vms_node_conf {
 	bool dedup_background;	    /* look for duplicates that drains missed */
 	unsigned fp_bits;	    /* tests: bits of index keys that count; 0: all */
 	uint64_t wall_s;	    /* seconds since 1970 at the opening, for reports; 0: unknown */
+	bool fixed_sets;	    /* tests: nobody is dropped, nothing taken over */
 	uint32_t mutant;	    /* test builds: switches one defect on; 0: none */
 };
 

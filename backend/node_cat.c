@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The node and the catalog: a new incarnation by compare, the lists of nodes,
- * gateways, volumes, branches and partitions, their watches, raising the epoch of
- * each partition that lists an earlier process of this node, loss notices.
+ * gateways, volumes, branches and partitions, their watches, loss notices. Changes of
+ * the partitions' sets: set.c.
  *
  * Every decision is a compare on a revision; an unknown outcome is resolved by
  * reading again (rules E2, E7, D7). While the catalog is away everything else
@@ -10,8 +10,8 @@
  */
 #include "backend/node_int.h"
 
-static const char *const prefixes[NODE_PREFIXES] = {"node/", "gateway/", "volume/",
-						    "part/", "loss/",	 "branch/"};
+static const char *const prefixes[NODE_PREFIXES] = {
+	"node/", "gateway/", "volume/", "part/", "loss/", "branch/", "cluster"};
 #define RETRY_MS(n) ((n)->tm.tick_ms)
 
 static void phase_go(struct vms_node *n);
@@ -157,9 +157,35 @@ static void on_loss(struct vms_node *n, const struct vms_cat_kv *kv)
 		v->loss = count;
 }
 
+/* What may change while the cluster runs: copies, min_copies, and how it is cared for. */
+static void on_cluster(struct vms_node *n, const struct vms_cat_kv *kv)
+{
+	struct vms_cat_cluster c;
+	struct vms_errmsg e;
+
+	if (!kv->val || strcmp(kv->key, "cluster"))
+		return;
+	if (vms_cat_cluster_decode(kv, &c, &e)) {
+		node_log(n, VMS_LOG_ERROR, "%s", e.text);
+		return;
+	}
+	if (c.part_bits == n->conf.part_bits && !memcmp(c.uuid, n->conf.cluster_uuid, 16))
+		n->cluster = c;
+}
+
 typedef void (*kv_fn)(struct vms_node *n, const struct vms_cat_kv *kv);
-static const kv_fn handlers[NODE_PREFIXES] = {on_node, on_gateway, on_volume,
-					      on_part, on_loss,	   on_branch};
+static const kv_fn handlers[NODE_PREFIXES] = {on_node, on_gateway, on_volume, on_part,
+					      on_loss, on_branch,  on_cluster};
+
+const char *cat_prefix(unsigned w)
+{
+	return prefixes[w];
+}
+
+void cat_apply(struct vms_node *n, unsigned w, const struct vms_cat_kv *kv)
+{
+	handlers[w](n, kv);
+}
 
 /* ---- watches ---- */
 
@@ -175,8 +201,12 @@ static void watch_event(struct vms_node *n, unsigned w, const struct vms_cat_rep
 	}
 	for (unsigned i = 0; i < r->nkv && !n->poisoned; i++)
 		handlers[w](n, &r->kv[i]);
-	if (w == 3 || w == 0)
-		cat_raise_check(n);
+	if (w == 3) {
+		for (unsigned i = 0; i < r->nkv; i++)
+			if (r->kv[i].mod_revision > n->part_rev)
+				n->part_rev = r->kv[i].mod_revision;
+		set_step(n);
+	}
 }
 #define WATCH_FN(i)                                                                       \
 	static void watch_##i(void *arg, const struct vms_cat_reply *r)                   \
@@ -189,8 +219,9 @@ WATCH_FN(2)
 WATCH_FN(3)
 WATCH_FN(4)
 WATCH_FN(5)
-static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {watch_0, watch_1, watch_2,
-							 watch_3, watch_4, watch_5};
+WATCH_FN(6)
+static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {
+	watch_0, watch_1, watch_2, watch_3, watch_4, watch_5, watch_6};
 
 /* ---- first load and reload of one prefix, page by page ---- */
 
@@ -227,6 +258,8 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 	}
 	n->cat_after[0] = 0;
 	n->cat_busy = false;
+	if (w == 3 && n->load_rev > n->part_rev)
+		n->part_rev = n->load_rev;
 	n->reload_ms[w] = 0;
 	n->loss_loaded |= w == 4;
 	if (w == 0)
@@ -246,7 +279,7 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 		node_log(n, VMS_LOG_INFO, "node %llu runs, incarnation %llu",
 			 (unsigned long long)n->id, (unsigned long long)n->incarnation);
 	}
-	cat_raise_check(n);
+	set_step(n);
 	phase_go(n);
 }
 
@@ -265,6 +298,12 @@ static void load(struct vms_node *n, unsigned w)
 	n->self_listed = n->self_listed && w != 0;
 	n->cat_after[0] = 0;
 	load_page(n);
+}
+
+void cat_load_parts(struct vms_node *n)
+{
+	if (!n->cat_busy && n->phase == SP_RUN)
+		load(n, 3);
 }
 
 /* ---- cluster record and own incarnation ---- */
@@ -456,86 +495,6 @@ void cat_start(struct vms_node *n)
 void cat_timer(struct vms_node *n)
 {
 	phase_go(n);
-	if (n->phase == SP_RUN && n->now_ms >= n->raise_retry_ms)
-		cat_raise_check(n);
-}
-
-/* ---- epochs ---- */
-
-static void raise_done(void *arg, const struct vms_cat_reply *r)
-{
-	struct vms_node *n = arg;
-
-	n->raise_busy = false;
-	for (unsigned i = 0; i < n->nraise; i++) {
-		struct part *p = node_part(n, n->raise_part[i]);
-
-		if (p)
-			p->raising = false;
-	}
-	n->nraise = 0;
-	if (r->status) {
-		/* conflict: another member raised; unknown: the watch tells. Read part/
-		 * again, compare, try again. */
-		n->raise_retry_ms = n->now_ms + RETRY_MS(n) / 4 + 1 +
-				    vms_rng_below(&n->rng, RETRY_MS(n));
-		node_wake_at(n, n->raise_retry_ms);
-		if (!n->cat_busy && n->phase == SP_RUN)
-			load(n, 3);
-		return;
-	}
-	cat_raise_check(n);
-}
-
-/* Partitions that list an earlier process of this node: one epoch higher, with
- * this one. Also those that lost memory-mode writes (cat_loss_start). */
-void cat_raise_check(struct vms_node *n)
-{
-	struct vms_cat_cmp cmp[NODE_RAISE_BATCH];
-	struct vms_cat_op op[NODE_RAISE_BATCH];
-	char(*keys)[VMS_CAT_KEY_BYTES_MAX];
-	unsigned k = 0;
-
-	if (n->phase != SP_RUN || n->raise_busy || n->loss_busy || n->poisoned || n->stopping ||
-	    n->now_ms < n->raise_retry_ms)
-		return;
-	keys = NULL;
-	for (uint32_t i = 0; i < n->nparts && k < NODE_RAISE_BATCH; i++) {
-		struct part *p = n->part[i];
-		struct vms_part_conf pc;
-		bool mine = false;
-
-		if (!p || !p->known || p->conf.epoch == 0)
-			continue;
-		pc = p->conf;
-		for (unsigned j = 0; j < pc.nmembers; j++)
-			if (pc.member[j].node == n->id &&
-			    pc.member[j].incarnation != n->incarnation) {
-				pc.member[j].incarnation = n->incarnation;
-				mine = true;
-			}
-		if (!mine)
-			continue;
-		pc.epoch++;
-		if (!keys) {
-			keys = malloc(NODE_RAISE_BATCH * sizeof(*keys));
-			vms_assert(keys);
-		}
-		vms_cat_key_part(keys[k], i);
-		cmp[k] = (struct vms_cat_cmp){keys[k], p->conf_rev};
-		op[k] = (struct vms_cat_op){keys[k], vms_cat_part_encode(&pc), 0};
-		n->raise_part[k] = i;
-		p->raising = true;
-		k++;
-	}
-	if (!k)
-		return;
-	n->nraise = k;
-	n->raise_busy = true;
-	n->cat->ops->txn(n->cat, cmp, k, op, k, raise_done, n);
-	for (unsigned i = 0; i < k; i++)
-		free((char *)op[i].val);
-	free(keys);
 }
 
 /* ---- loss of memory-mode writes (rules D7, D8) ---- */

@@ -114,6 +114,7 @@ void peer_lost(struct vms_node *n, struct peer *pe)
 	pe->inflight_bytes = 0;
 	pe->unacked_bytes = 0;
 	pe->out_blocked = false;
+	pe->down_ms = n->now_ms;
 	pe->next_connect_ms = n->now_ms + n->tm.tick_ms / 2;
 	part_peer_change(n, pe);
 	rpc_peer_lost(n, pe);
@@ -136,7 +137,10 @@ static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
 		pe->cat_incarnation = c->incarnation;
 	c->peer = pe;
 	pe->tick_wait = false;
-	pe->tick_sent_ms = n->now_ms;
+	/* the lease is asked for at once */
+	pe->tick_sent_ms = n->now_ms - n->tm.tick_ms;
+	pe->heard_ms = n->now_ms;
+	node_wake_at(n, n->now_ms);
 	part_peer_change(n, pe);
 	ckpt_peer_up(n, pe);
 	dedup_peer_up(n, pe);
@@ -241,20 +245,24 @@ void conn_durable(struct vms_node *n)
 	}
 }
 
-/* Ticks between nodes only show that the other side still answers. */
+/* A tick asks for a lease, its answer grants it (lease.c). */
 static void peer_tick(struct vms_node *n, struct peer *pe, const struct vms_msg *m)
 {
 	struct vms_msg re;
 
 	peer_fill(pe, m->aux);
 	if (m->flags & VMS_F_REPLY) {
-		if (m->tick == pe->tick)
+		if (pe->tick_wait && m->tick == pe->tick) {
 			pe->tick_wait = false;
+			lease_won(n, pe, pe->tick_sent_ms, m->sequence);
+		}
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);
 	re.tick = m->tick;
 	re.aux = node_fill(n);
+	re.sequence = n->took_rev;
+	lease_grant(n, pe);
 	node_send(n, pe->conn, &re);
 }
 

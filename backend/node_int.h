@@ -56,6 +56,20 @@ enum node_mutant {
 	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
 	MUT_ABSENT = 18,	 /* that a branch has no record is believed as of any time */
 
+	/* sets, leases, failover */
+	MUT_NO_LEASE = 20,	 /* a primary serves without leases */
+	MUT_LEASE_REV = 21,	 /* a lease counts whatever its granter has taken over */
+	MUT_TAKE_EARLY = 22,	 /* takes over while its own lease to the primary runs */
+	MUT_ADD_EARLY = 23,	 /* a member about to be added is not needed yet */
+	MUT_YOUNG = 24,		 /* a process that has just started does not wait for others */
+	MUT_NO_FRESH = 25,	 /* a new primary serves with the floors it happens to know */
+	MUT_DROP_EARLY = 26,	 /* a member about to be dropped is not needed any more */
+	MUT_ADD_PAGES = 27,	 /* gateways keep pages that know nothing of a new member */
+	MUT_HAND_PAGES = 28,	 /* the lead is handed over with pages still out */
+	MUT_MIN_COPIES = 29,	 /* writes are ordered below min_copies */
+	MUT_NO_GRANT_WAIT = 30,	 /* a new primary does not wait for leases it gave meanwhile */
+	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
+
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
 	MUT_LN_MARK = 40,	 /* an unfinished copy is not marked as one */
 	MUT_LN_VOID = 41,	 /* records of an earlier copy count again after a restart */
@@ -224,7 +238,9 @@ struct member {
 	uint64_t sent, held, durable, ckpt_seq, told, told_all;
 	uint64_t inflight_bytes; /* its part of the peer's */
 	uint64_t progress_ms; /* last time held or durable rose, or a record was sent */
+	uint64_t moved_ms;    /* the same, but asking it where it is does not count */
 	bool in_out;
+	bool lost; /* needs records that are not in the log any more */
 	/* its VIEW_STATE answer */
 	uint64_t vs_view, vs_last, vs_intact, vs_pos, vs_ctr;
 	bool vs_lost;
@@ -261,7 +277,19 @@ struct part {
 	struct member m[PART_STREAMS_MAX]; /* nm members of the set, then nl learners */
 	unsigned nm, nl, self;
 	bool out; /* data of a partition whose set this node is not in: serves nothing */
-	bool raising; /* a txn to raise its epoch is out */
+	bool raising; /* a change of its set is under way in the catalog */
+	/* set.c: a change has been asked for and its outcome is not known */
+	bool proposed, unsure;
+	uint8_t proposed_why;
+	uint64_t proposed_epoch;
+	uint32_t proposed_lead, proposed_n;
+	uint32_t cand;	  /* the learner being made a member: needed like one; 0: none */
+	uint32_t handing; /* the member that shall lead: nothing is ordered; 0: none */
+	uint64_t handing_ms, hand_at_ms;
+	unsigned recalls; /* gateways that have not given its pages back */
+	uint64_t serve_ms;   /* not before: leases given to the former primary */
+	uint64_t need_rev;   /* floors as of that revision are needed to serve */
+	bool min_said;
 
 	/* sequence */
 	uint64_t view_epoch, view_first, intact_view;
@@ -301,6 +329,7 @@ struct part {
 	struct drain_job *drain;
 	uint64_t open_ctr;	/* committed open; 0: none */
 	uint64_t open_ordered;	/* CTR_OPEN on its way */
+	uint64_t opening;	/* its header is being written */
 	uint32_t open_seg;	/* next free grid segment, ordered drains included */
 	uint32_t open_chunks;	/* chunks ordered into it */
 	uint64_t drain_req;	/* a member asks to drain what is at or below this seq */
@@ -380,6 +409,11 @@ struct peer {
 	uint64_t next_connect_ms;
 	uint64_t tick, tick_sent_ms;
 	bool tick_wait;
+	/* lease.c: until when it will not take over from this process, and which of its
+	 * processes said so, having taken over at that revision; the other way round */
+	uint64_t lease_until_ms, lease_inc, lease_rev, grant_until_ms;
+	uint64_t heard_ms; /* last answered TICK */
+	uint64_t down_ms;  /* the connection was lost */
 	VMS_VEC(uint32_t) out; /* partitions with something to send */
 	VMS_VEC(uint32_t) ack; /* partitions to acknowledge */
 	uint64_t unacked_bytes;	/* received and not acknowledged as held */
@@ -397,6 +431,7 @@ struct inval {
 	struct inval *prev, *next; /* of the session */
 	struct session *sess;
 	struct op *op; /* NULL: only to make room */
+	struct part *recall; /* counted in its recalls */
 	uint64_t sent_ms;
 };
 
@@ -524,6 +559,7 @@ struct flush {
 	struct vms_msg req;
 	uint64_t arrived_ms;
 	bool settle; /* FLOOR: also for all that was ordered before */
+	bool moved;  /* another node leads a partition that it waits for */
 	VMS_VEC(struct {
 		uint32_t part;
 		uint64_t seq;
@@ -549,7 +585,7 @@ enum start_phase {
 	SP_PARTS,
 	SP_RUN
 };
-#define NODE_PREFIXES 6u /* of the catalog, loaded and watched */
+#define NODE_PREFIXES 7u /* of the catalog, loaded and watched */
 
 struct node_stats {
 	uint64_t writes, write_bytes, reads, read_chunks, pages, invalidations, flushes;
@@ -558,6 +594,7 @@ struct node_stats {
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
 	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, emptied, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 	uint64_t fetched_remote;
+	uint64_t takeovers, drops, promotions, handovers;
 	/* copies: bytes of pages and segments sent to learners, got as one, read back in place */
 	uint64_t moved_bytes, learnt_bytes, kept_bytes, feeds, learnt, copies_deleted, digests;
 	uint64_t digest_bad, lost_chunks;
@@ -607,8 +644,26 @@ struct vms_node {
 	bool loss_loaded;
 	bool self_listed; /* in the list of nodes that is being read */
 	struct vms_cat_cluster cluster;
+	/* set.c: the transaction on its way */
 	uint32_t raise_part[NODE_RAISE_BATCH];
-	unsigned nraise;
+	uint64_t raise_rev[NODE_RAISE_BATCH];
+	unsigned nraise, raise_batch;
+	uint32_t raise_next, set_next;
+	bool raise_read; /* part/ is to be read */
+	uint64_t set_ms;
+	unsigned handings;
+	/* lease.c */
+	uint64_t part_rev; /* part/ has been seen up to this revision */
+	uint64_t took_rev; /* of the last change that gave this node a lead */
+	uint64_t lease_timer_ms;
+	bool behind; /* part/ has changed, says a peer, and the watch has not told */
+	uint64_t behind_ms;
+	uint64_t gap_ms; /* this process had stood still until then */
+	/* fresh.c */
+	bool fresh_busy;
+	unsigned fresh_at;
+	uint64_t fresh_low, fresh_rev, fresh_ms;
+	char fresh_after[VMS_CAT_KEY_BYTES_MAX];
 	bool raise_busy, loss_busy, self_busy;
 	void *loss_job;
 	struct out_frame *out_frame;
@@ -736,12 +791,15 @@ void node_wake_at(struct vms_node *n, uint64_t at_ms);
 vms_conn_id node_primary_conn(struct vms_node *n, uint32_t partition);
 static inline bool part_serving(const struct part *p)
 {
-	return p && p->primary && p->state == PS_ACTIVE;
+	return p && p->primary && p->state == PS_ACTIVE && !p->handing;
 }
-/* Reads need only the primary, as long as this process has been serving. */
-static inline bool part_readable(const struct part *p)
+/* Reads need only the primary, as long as this process has been serving and the other
+ * members have promised not to take over. */
+bool part_leased(const struct vms_node *n, const struct part *p);
+static inline bool part_readable(const struct vms_node *n, const struct part *p)
 {
-	return p && p->primary && (p->state == PS_ACTIVE || p->was_active);
+	return p && p->primary && (p->state == PS_ACTIVE || p->was_active) && !p->handing &&
+	       part_leased(n, p);
 }
 
 /* ---- branch.c ---- */
@@ -774,8 +832,25 @@ void branch_close(struct vms_node *n);
 /* ---- node_cat.c ---- */
 void cat_start(struct vms_node *n);
 void cat_timer(struct vms_node *n);
-void cat_raise_check(struct vms_node *n);
+void cat_load_parts(struct vms_node *n); /* reads part/ again, when nothing else is read */
+const char *cat_prefix(unsigned w);
+void cat_apply(struct vms_node *n, unsigned w, const struct vms_cat_kv *kv);
 void cat_loss_start(struct vms_node *n, struct part *p);
+
+/* ---- set.c ---- */
+void set_step(struct vms_node *n);
+void set_timer(struct vms_node *n);
+void set_adopted(struct vms_node *n, struct part *p); /* a newer configuration was read */
+void set_calm(struct vms_node *n, struct part *p);
+
+/* ---- lease.c ---- */
+void lease_grant(struct vms_node *n, struct peer *pe);
+void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev);
+uint64_t lease_left_ms(const struct vms_node *n, const struct peer *pe);
+void lease_timer(struct vms_node *n);
+
+/* ---- fresh.c ---- */
+bool fresh_need(struct vms_node *n, uint64_t rev);
 
 /* ---- node_conn.c ---- */
 struct conn *conn_get(struct vms_node *n, vms_conn_id id);
@@ -813,6 +888,9 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 			    uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
 			    struct op *op);
 void session_inval_done(struct vms_node *n, struct inval *iv);
+/* All pages of the partition come back: p->recalls falls to 0. */
+void session_recall(struct vms_node *n, struct part *p);
+void session_recall_void(struct vms_node *n, struct part *p);
 void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 bool session_tomb(struct vms_node *n, const struct vms_opid *op);
 void session_cancel(struct vms_node *n, struct conn *c, const struct vms_msg *m);
@@ -831,6 +909,8 @@ void part_catchup(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void part_view_committed(struct vms_node *n, struct part *p);
 void part_loss_done(struct vms_node *n, struct part *p);
 void part_timer(struct vms_node *n);
+void part_serve_check(struct vms_node *n); /* partitions that wait to serve */
+void holders_forget(struct vms_node *n, const struct part *p);
 bool part_members_ready(const struct part *p);
 struct member *part_member(struct part *p, const struct peer *pe);
 void member_inflight_drop(struct member *m);
@@ -905,6 +985,8 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 void write_conn_void(struct vms_node *n, vms_conn_id conn);
 void write_ref_ready(struct vms_node *n, struct part *p, struct op *o, const uint8_t *data,
 		     const uint8_t *found);
+/* This node does not lead the partition any more: its ops go elsewhere. */
+void write_demote(struct vms_node *n, struct part *p);
 bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op);
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_check(struct vms_node *n);

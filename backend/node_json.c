@@ -12,7 +12,59 @@ static const char *state_name(const struct part *p)
 	static const char *const names[] = {"none", "backup", "waiting", "query", "fetch",
 					    "loss", "view",   "lease",	 "active"};
 
-	return names[p->state];
+	return p->out ? "out" : names[p->state];
+}
+
+/* How a partition stands, in words. */
+static void part_text(struct vms_node *n, const struct part *p, char *out, size_t room)
+{
+	unsigned copies = n->cluster.copies;
+
+	if (p->out)
+		snprintf(out, room, "a copy that is not in the set of epoch %llu",
+			 (unsigned long long)p->conf.epoch);
+	else if (!p->primary)
+		snprintf(out, room, "member, led by node %u", p->conf.primary);
+	else if (p->handing)
+		snprintf(out, room, "the lead goes over to node %u", p->handing);
+	else if (p->state != PS_ACTIVE)
+		snprintf(out, room, "not served yet (%s)", state_name(p));
+	else if (p->nm < n->cluster.min_copies)
+		snprintf(out, room, "degraded: %u of %u copies, min_copies %u: writes wait", p->nm,
+			 copies, n->cluster.min_copies);
+	else if (!part_members_ready(p) || !part_leased(n, p))
+		snprintf(out, room, "a member does not answer: writes wait");
+	else if (p->nm < copies)
+		snprintf(out, room, "degraded: %u of %u copies, min_copies %u", p->nm, copies,
+			 n->cluster.min_copies);
+	else
+		snprintf(out, room, "healthy: %u of %u copies", p->nm, copies);
+}
+
+static void part_set(const struct part *p, json_t *o)
+{
+	json_t *set = json_array(), *want = json_array(), *learners = json_array();
+	static const char *const names[] = {"none", "copying", "verifying", "ready", "failed"};
+	uint32_t w[VMS_COPIES_MAX];
+	unsigned k = vms_cat_part_want(&p->conf, w);
+
+	for (unsigned i = 0; i < p->conf.nmembers; i++)
+		json_array_append_new(set, json_integer(p->conf.member[i].node));
+	for (unsigned i = 0; i < k; i++)
+		json_array_append_new(want, json_integer(w[i]));
+	for (const struct feed *f = p->feeds; f; f = f->next)
+		json_array_append_new(
+		    learners, json_pack("{s:i, s:s, s:s, s:I, s:I, s:s}", "node", (int)f->node,
+					"state", names[f->st], "phase", learn_phase_name(f->phase),
+					"done_bytes", (json_int_t)f->done_bytes, "total_bytes",
+					(json_int_t)f->total_bytes, "why", f->why));
+	json_object_set_new(o, "primary", json_integer(p->conf.primary));
+	json_object_set_new(o, "set", set);
+	json_object_set_new(o, "want", want);
+	if (p->primary)
+		json_object_set_new(o, "learners", learners);
+	else
+		json_decref(learners);
 }
 
 /* What a primary knows of its other members, and what its oldest ordered write
@@ -45,17 +97,21 @@ static json_t *partitions(struct vms_node *n)
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
-		if (!p || !p->known)
+		char text[120];
+
+		if (!p || (!p->known && !p->out))
 			continue;
+		part_text(n, p, text, sizeof(text));
 		json_t *o = json_pack(
-		    "{s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
-		    (int)i, "state", state_name(p), "epoch", (json_int_t)p->conf.epoch,
+		    "{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
+		    (int)i, "state", state_name(p), "text", text, "epoch", (json_int_t)p->conf.epoch,
 		    "seq", (json_int_t)p->seq_last, "committed", (json_int_t)p->committed,
 		    "applied", (json_int_t)p->applied, "undrained",
 		    (json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
 		    (json_int_t)p->ctrs.n, "live_chunks", (json_int_t)p->live_chunks,
 		    "members_ready", p->primary && part_members_ready(p));
 
+		part_set(p, o);
 		if (p->primary)
 			primary_state(p, o);
 		json_array_append_new(a, o);
@@ -175,6 +231,10 @@ static json_t *stats(struct vms_node *n)
 	S(page_updates);
 	S(views);
 	S(losses);
+	S(takeovers);
+	S(drops);
+	S(promotions);
+	S(handovers);
 	S(corrupt);
 	S(nospc);
 #undef S
@@ -233,12 +293,13 @@ static unsigned numbers_permille(struct vms_node *n)
 
 static json_t *status(struct vms_node *n)
 {
-	unsigned led = 0, active = 0, backup = 0, waiting = 0;
+	unsigned led = 0, active = 0, backup = 0, waiting = 0, out = 0, degraded = 0;
 	json_t *peers = json_array();
 
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
+		out += p && p->out;
 		if (!p || !p->known)
 			continue;
 		if (!p->primary) {
@@ -247,7 +308,8 @@ static json_t *status(struct vms_node *n)
 		}
 		led++;
 		active += p->state == PS_ACTIVE;
-		waiting += p->state == PS_ACTIVE && !part_members_ready(p);
+		degraded += p->nm < n->cluster.copies;
+		waiting += p->state == PS_ACTIVE && (!part_members_ready(p) || p->nm < n->cluster.min_copies);
 	}
 	for (unsigned i = 0; i < n->npeers; i++)
 		json_array_append_new(
@@ -256,7 +318,7 @@ static json_t *status(struct vms_node *n)
 				     n->peer[i]->conn != 0, "incarnation",
 				     (json_int_t)n->peer[i]->incarnation));
 	return json_pack(
-	    "{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "lost",
+	    "{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "lost",
 	    (json_int_t)repair_lost_count(n), "repairing", (json_int_t)repair_running(n), "node",
 	    (int)n->id,
 	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
@@ -265,7 +327,8 @@ static json_t *status(struct vms_node *n)
 	    : n->phase == SP_RUN ? "running"
 				 : "starting",
 	    "partitions_led", (int)led, "partitions_active", (int)active,
-	    "partitions_degraded", (int)waiting, "partitions_backup", (int)backup,
+	    "partitions_degraded", (int)degraded, "partitions_waiting", (int)waiting,
+	    "partitions_backup", (int)backup, "partitions_out", (int)out,
 	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
 	    plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
 }

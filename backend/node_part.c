@@ -6,12 +6,17 @@
  * primary asks every member what it holds (VIEW_STATE), fetches what it lacks
  * itself from the member with the highest (last view, last seq), brings everyone
  * the whole suffix and then orders the VIEW record; when that is durable on all
- * members the partition serves. Sets are fixed, so all members must answer.
+ * members the partition serves, as soon as nothing that the former primary gave out can
+ * be in use any more (PS_LEASE). All members of the set must answer.
  *
  * The promise "nothing of a lower epoch is accepted" needs no log record of its
  * own here: a member that restarts raises the epoch in the catalog before it
  * takes part again, so it can never meet a lower one; and a stream of records is
  * accepted only from the connection on which VIEW_STATE was answered.
+ *
+ * Who is in a set, and who leads, is changed in set.c; here a change that has been
+ * read takes effect. A node that is not in the set any more keeps its copy (out) and
+ * serves nothing.
  *
  * Keeps invariants 2, 5, 6, 7 (rules A3, C9, D7).
  */
@@ -115,10 +120,98 @@ static bool member_connected(const struct member *m)
 	return m->peer && m->peer->conn && m->peer->incarnation == m->incarnation;
 }
 
+/* Gateways' pages of the partition are void: others answer for them now. */
+void holders_forget(struct vms_node *n, const struct part *p)
+{
+	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
+		next = h->newer;
+		while (h->partition == p->number && h->n)
+			if (vms_holder_clear(&n->holders, h, h->gw[0].gateway, 0xff))
+				break;
+	}
+}
+
+/* Another node leads. */
+static void demote(struct vms_node *n, struct part *p)
+{
+	p->primary = p->was_active = false;
+	while (p->feeds)
+		learn_stop(n, p, p->feeds->node, false);
+	while (p->nl)
+		part_learner_del(n, p, p->m[p->nm].node);
+	write_demote(n, p);
+	holders_forget(n, p);
+}
+
+/* This node is not in the set (any more). Its copy stays as it is until the primary
+ * wants it, or says that it may go. */
+static void part_leave(struct vms_node *n, struct part *p)
+{
+	if (p->known)
+		node_log(n, VMS_LOG_INFO, "partition %u: not in the set of epoch %llu%s",
+			 p->number, (unsigned long long)p->conf.epoch,
+			 part_empty(p) ? "" : ", its copy is kept");
+	if (p->primary)
+		demote(n, p);
+	for (unsigned i = 0; i < p->nm; i++)
+		member_inflight_drop(&p->m[i]);
+	drain_abort(n, p);
+	gc_abort(n, p);
+	if (p->known)
+		round_part_changed(n, p);
+	p->nm = p->nl = p->self = 0;
+	p->known = false;
+	p->out = !part_empty(p);
+	p->state = PS_NONE;
+	p->repl_conn = 0;
+	p->in_ack = false;
+	if (p->conf.epoch > p->epoch)
+		p->epoch = p->conf.epoch;
+	learn_conf(n, p);
+}
+
+/* The members as the new epoch has them; learners that are none yet stay behind them. */
+static void members_set(struct vms_node *n, struct part *p)
+{
+	const struct vms_part_conf *conf = &p->conf;
+	struct member learner[PART_STREAMS_MAX];
+	unsigned nl = p->nl;
+
+	for (unsigned i = 0; i < p->nm; i++)
+		member_inflight_drop(&p->m[i]);
+	memcpy(learner, &p->m[p->nm], nl * sizeof(learner[0]));
+	memset(p->m, 0, sizeof(p->m));
+	p->nm = conf->nmembers;
+	p->nl = 0;
+	for (unsigned i = 0; i < p->nm; i++) {
+		struct member *m = &p->m[i];
+
+		m->node = conf->member[i].node;
+		m->incarnation = conf->member[i].incarnation;
+		if (m->node == n->id)
+			p->self = i;
+		else
+			m->peer = node_peer(n, m->node, true);
+	}
+	for (unsigned i = 0; i < nl; i++) {
+		bool member = false;
+
+		for (unsigned k = 0; k < p->nm; k++)
+			member |= p->m[k].node == learner[i].node;
+		if (!member && p->nm + p->nl < PART_STREAMS_MAX) {
+			p->m[p->nm + p->nl++] = learner[i];
+			continue;
+		}
+		member_inflight_drop(&learner[i]);
+		learn_stop(n, p, learner[i].node, member);
+	}
+}
+
 void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part_conf *conf,
 		      uint64_t rev)
 {
 	struct part *p = node_part(n, number);
+	struct peer *former = NULL;
 	bool member = false, fresh;
 
 	for (unsigned i = 0; i < conf->nmembers; i++)
@@ -127,28 +220,17 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 		return;
 	if (p && rev <= p->conf_rev)
 		return;
-	if (!member) {
-		p->known = false;
-		p->primary = false;
-		p->was_active = false;
-		p->state = PS_NONE;
-		p->conf = *conf;
-		p->conf_rev = rev;
-		p->nm = p->nl = 0;
-		p->repl_conn = 0;
-		p->in_ack = false;
-		p->out = !part_empty(p);
-		if (conf->epoch > p->epoch)
-			p->epoch = conf->epoch;
-		drain_abort(n, p);
-		gc_abort(n, p);
-		learn_conf(n, p);
-		return;
-	}
 	p = node_part_make(n, number);
 	fresh = !p->known || conf->epoch > p->conf.epoch;
+	if (p->known && p->conf.primary != n->id)
+		former = node_peer(n, p->conf.primary, false);
 	p->conf = *conf;
 	p->conf_rev = rev;
+	set_adopted(n, p);
+	if (!member) {
+		part_leave(n, p);
+		return;
+	}
 	p->known = true;
 	p->out = p->gone = false;
 	learn_conf(n, p);
@@ -158,29 +240,31 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 		p->epoch = conf->epoch;
 		p->repl_conn = 0;
 	}
-	for (unsigned i = 0; i < p->nm + p->nl; i++)
-		member_inflight_drop(&p->m[i]);
-	p->nm = conf->nmembers;
-	p->nl = 0;
-	for (unsigned i = 0; i < p->nm; i++) {
-		struct member *m = &p->m[i];
-
-		memset(m, 0, sizeof(*m));
-		m->node = conf->member[i].node;
-		m->incarnation = conf->member[i].incarnation;
-		if (m->node == n->id)
-			p->self = i;
-		else
-			m->peer = node_peer(n, m->node, true);
-	}
-	p->primary = conf->primary == n->id;
+	if (p->primary && conf->primary != n->id)
+		demote(n, p);
+	members_set(n, p);
 	drain_abort(n, p);
 	gc_abort(n, p);
 	round_part_changed(n, p);
+	p->primary = conf->primary == n->id;
 	if (!p->primary) {
 		p->state = PS_BACKUP;
-		p->was_active = false;
 		return;
+	}
+	p->in_ack = false;
+	p->serve_ms = 0;
+	if (!p->was_active) {
+		/* What others have been told meanwhile; what the former primary may do on
+		 * the strength of leases it has from here, and its gateways with it. */
+		p->need_rev = rev;
+		if (conf->handover != conf->epoch) {
+			p->serve_ms = n->serve_from_ms;
+			if (former && former->grant_until_ms > p->serve_ms &&
+			    n->mut != MUT_NO_GRANT_WAIT)
+				p->serve_ms = former->grant_until_ms;
+		}
+		if (rev > n->took_rev)
+			n->took_rev = rev;
 	}
 	p->state = PS_WAIT;
 	part_step(n, p);
@@ -189,11 +273,55 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 static void ask(struct vms_node *n, struct part *p, struct member *m)
 {
 	struct vms_msg q = {.type = VMS_MSG_VIEW_STATE, .partition = p->number};
+	char *text = vms_cat_part_encode(&p->conf);
+	size_t bytes = strlen(text);
+	uint8_t *b = malloc(8 + bytes);
 
+	vms_assert(b);
+	vms_put_le64(b, p->conf_rev);
+	memcpy(b + 8, text, bytes);
 	q.req_id = n->next_req++;
 	q.epoch = p->conf.epoch;
+	q.body = b;
+	q.body_bytes = (uint32_t)(8 + bytes);
 	m->asked = true;
 	node_send(n, m->peer->conn, &q);
+	free(b);
+	free(text);
+}
+
+/* The primary's word is as good as the own watch, which may be behind, or have no
+ * catalog to watch. */
+static void conf_told(struct vms_node *n, const struct vms_msg *m)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], text[2048];
+	struct vms_cat_kv kv = {.key = key, .val = text};
+	struct vms_part_conf pc;
+	uint32_t number;
+
+	if (m->body_bytes <= 8 || m->body_bytes - 8 >= sizeof(text) || m->partition >= n->nparts)
+		return;
+	memcpy(text, m->body + 8, m->body_bytes - 8);
+	text[m->body_bytes - 8] = 0;
+	vms_cat_key_part(key, m->partition);
+	if (vms_cat_part_decode(&kv, &number, &pc, NULL) || pc.epoch != m->epoch)
+		return;
+	if (pc.epoch > n->pconf[number].epoch)
+		n->pconf[number] = pc;
+	part_conf_update(n, number, &pc, vms_get_le64(m->body));
+}
+
+/* Its stream goes on behind what is surely the same there. */
+static void member_place(struct vms_node *n, struct part *p, struct member *m)
+{
+	if (!part_common(p, m->vs_view, m->vs_last, &m->sent)) {
+		node_log(n, VMS_LOG_WARN,
+			 "partition %u: node %u was in view %llu last, and the log does not go "
+			 "back there",
+			 p->number, m->node, (unsigned long long)m->vs_view);
+		m->lost = p->nm > 1;
+	}
+	m->held = m->sent;
 }
 
 static void view_order(struct vms_node *n, struct part *p)
@@ -215,8 +343,7 @@ static void view_order(struct vms_node *n, struct part *p)
 
 		if (i == p->self)
 			continue;
-		m->sent = m->vs_last < p->seq_last ? m->vs_last : p->seq_last;
-		m->held = m->sent;
+		member_place(n, p, m);
 		m->durable = 0;
 	}
 	rc = part_order(n, p, &r, NULL, 0);
@@ -359,12 +486,13 @@ void part_peer_change(struct vms_node *n, struct peer *pe)
 		m->streaming = false;
 		m->asked = false;
 		m->in_out = false;
+		m->moved_ms = n->now_ms;
 		m->inflight_bytes = 0; /* the peer's whole count starts anew */
 		if (p->conf.primary == pe->id) {
 			p->repl_conn = 0;
 			p->in_ack = false;
 		}
-		if (!p->primary)
+		if (!p->primary || m->learner)
 			continue;
 		if (p->state == PS_QUERY || p->state == PS_FETCH || p->state == PS_LOSS)
 			p->state = p->state == PS_LOSS ? PS_LOSS : PS_WAIT;
@@ -387,7 +515,7 @@ static void view_answer(struct vms_node *n, struct conn *c, const struct vms_msg
 	vms_rd_init(&r, m->body, m->body_bytes);
 	mb->vs_view = vms_rd_u64(&r);
 	mb->vs_last = vms_rd_u64(&r);
-	(void)vms_rd_u64(&r); /* oldest seq in its log: for a later issue's learners */
+	(void)vms_rd_u64(&r); /* oldest seq in its log */
 	mb->vs_intact = vms_rd_u64(&r);
 	mb->vs_pos = vms_rd_u64(&r);
 	mb->vs_ctr = vms_rd_u64(&r);
@@ -397,11 +525,11 @@ static void view_answer(struct vms_node *n, struct conn *c, const struct vms_msg
 		return;
 	member_inflight_drop(mb);
 	mb->streaming = true;
-	mb->progress_ms = n->now_ms;
+	mb->progress_ms = mb->moved_ms = n->now_ms;
 	mb->told = mb->told_all = 0;
 	if (p->state >= PS_VIEW) {
 		/* the same view goes on after a broken connection */
-		mb->sent = mb->held = mb->vs_last < p->seq_last ? mb->vs_last : p->seq_last;
+		member_place(n, p, mb);
 		repl_want(n, p);
 		part_mark_retry(n, p);
 		part_mark_dirty(n, p);
@@ -420,6 +548,10 @@ void part_view_state(struct vms_node *n, struct conn *c, const struct vms_msg *m
 	if (m->flags & VMS_F_REPLY) {
 		view_answer(n, c, m);
 		return;
+	}
+	if (n->phase == SP_RUN && !n->stopping && (!p || m->epoch > p->conf.epoch)) {
+		conf_told(n, m);
+		p = node_part(n, m->partition);
 	}
 	if (!p || !p->known || n->phase != SP_RUN || n->stopping)
 		rc = VMS_E_AGAIN;
@@ -525,18 +657,39 @@ void part_catchup(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	node_send(n, c->id, &re);
 }
 
+/* Nothing that the former primary gave out may be in use any more, and what gateways
+ * and volumes must not do any more is known. */
+static void serve_check(struct vms_node *n, struct part *p)
+{
+	uint64_t from = n->mut == MUT_NO_LEASE_WAIT ? 0 : p->serve_ms;
+
+	if (p->state != PS_LEASE)
+		return;
+	if (n->now_ms < from) {
+		node_wake_at(n, from);
+		return;
+	}
+	if (!p->was_active && !fresh_need(n, p->need_rev))
+		return;
+	p->state = PS_ACTIVE;
+	p->was_active = true;
+	part_mark_retry(n, p);
+}
+
+void part_serve_check(struct vms_node *n)
+{
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i])
+			serve_check(n, n->part[i]);
+}
+
 void part_view_committed(struct vms_node *n, struct part *p)
 {
 	n->st.views++;
 	drain_safe(n, p); /* what the indexes hold since earlier */
 	match_view(n, p);
 	p->state = PS_LEASE;
-	if (n->now_ms >= n->serve_from_ms) {
-		p->state = PS_ACTIVE;
-		p->was_active = true;
-	} else {
-		node_wake_at(n, n->serve_from_ms);
-	}
+	serve_check(n, p);
 	part_order_ceiling(n, p);
 	part_mark_retry(n, p);
 }
@@ -551,11 +704,7 @@ void part_timer(struct vms_node *n)
 
 		if (!p)
 			continue;
-		if (p->state == PS_LEASE && n->now_ms >= n->serve_from_ms) {
-			p->state = PS_ACTIVE;
-			p->was_active = true;
-			part_mark_retry(n, p);
-		}
+		serve_check(n, p);
 		if (p->wait_head || p->locks)
 			write_timer(n, p);
 		if (!p->primary || n->phase != SP_RUN)

@@ -56,7 +56,7 @@ int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
 		return c->state == 3 || (places_has(&c->dead, a) && n->mut != MUT_RD_GONE) ?
 			       VMS_E_GONE :
 			       0;
-	return part_readable(p) && number < p->next_ctr ? VMS_E_GONE : VMS_E_UNKNOWN;
+	return part_readable(n, p) && number < p->next_ctr ? VMS_E_GONE : VMS_E_UNKNOWN;
 }
 
 /* ---- content of a chunk ---- */
@@ -269,11 +269,11 @@ static uint64_t read_point(const struct vms_node *n, const struct part *p)
 	return n->mut == MUT_READ_UNCOMMITTED ? p->seq_last : p->committed;
 }
 
-static int read_check(struct part *p, const struct vms_msg *m)
+static int read_check(const struct vms_node *n, struct part *p, const struct vms_msg *m)
 {
 	if (!p || !p->known || !p->primary)
 		return VMS_E_NOT_PRIMARY;
-	if (!part_readable(p) || m->epoch > p->conf.epoch)
+	if (!part_readable(n, p) || m->epoch > p->conf.epoch)
 		return VMS_E_AGAIN;
 	if (m->epoch < p->conf.epoch)
 		return VMS_E_EPOCH;
@@ -297,7 +297,7 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct seen seen;
 	struct fetch *f;
 	struct rop *o;
-	int rc = read_check(p, m);
+	int rc = read_check(n, p, m);
 
 	if (!rc)
 		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
@@ -361,7 +361,7 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 
 	f->e[i].skip = true;
 	f->e[i].status = VMS_E_UNKNOWN;
-	if (!part_readable(p))
+	if (!part_readable(n, p))
 		return;
 	f->e[i].status = VMS_E_GONE;
 	if (!c)
@@ -439,8 +439,10 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct vms_msg re;
 	uint32_t count = 0;
 	unsigned at = 4;
-	int rc = read_check(p, m);
+	int rc = read_check(n, p, m);
 
+	if (!rc && p->cand && n->mut != MUT_ADD_PAGES)
+		rc = VMS_E_AGAIN; /* for a moment: session_recall() must be the last word */
 	if (!rc)
 		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
 	if (!rc && (m->aux & 0xff) == 0)

@@ -306,6 +306,21 @@ void part_rec_put(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	}
 }
 
+/* What a void record said of its op is not so: nobody may be answered by it. */
+static void outcome_void(struct vms_node *n, struct part *p, const struct prec *pr)
+{
+	struct vms_outcome *o;
+	struct vms_rec r;
+
+	if ((pr->flags & VMS_RF_INTERNAL) || n->mut == MUT_VOID_OUTCOME ||
+	    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) <= 0 ||
+	    !r.op.gateway || !r.op.incarnation)
+		return;
+	o = vms_outcome_find(&n->outcomes, p->number, &r.op);
+	if (o && o->op.sequence == r.op.sequence && o->seq == r.seq && !o->pending)
+		vms_outcome_drop(&n->outcomes, o);
+}
+
 /* Records from `from` on are void: a view without them was formed. */
 void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 {
@@ -313,7 +328,10 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 		struct prec *pr = part_rec(p, s);
 		struct vms_rec r;
 
-		if (!pr || s <= p->committed)
+		if (!pr)
+			continue;
+		outcome_void(n, p, pr);
+		if (s <= p->committed)
 			continue;
 		if ((pr->type == VMS_REC_DRAIN || pr->type == VMS_REC_REMAP ||
 		     pr->type == VMS_REC_TRIM || pr->type == VMS_REC_SWEEP ||
@@ -479,6 +497,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 					 "the log any more",
 					 p->number, pe->id, (unsigned long long)m->sent + 1);
 				m->streaming = false;
+				m->lost = true;
 				break;
 			}
 			if (f->nrec == 512 || f->nbody >= 511 ||
@@ -490,7 +509,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 			pe->inflight_bytes += pr->bytes;
 			m->inflight_bytes += pr->bytes;
 			if (m->durable >= m->sent)
-				m->progress_ms = n->now_ms;
+				m->progress_ms = m->moved_ms = n->now_ms;
 			m->sent++;
 			told = true;
 		}
@@ -729,7 +748,7 @@ void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		if (held >= mb->sent)
 			member_inflight_drop(mb); /* nothing is on its way */
 		if (held > mb->held || durable > mb->durable)
-			mb->progress_ms = n->now_ms;
+			mb->progress_ms = mb->moved_ms = n->now_ms;
 		if (held > mb->held)
 			mb->held = held;
 		if (durable > mb->durable)
@@ -763,6 +782,16 @@ void repl_durable(struct vms_node *n)
 }
 
 /* ---- commit ---- */
+
+/* Must this replica have a record before it is committed? */
+static bool part_needs(const struct vms_node *n, const struct part *p, unsigned i)
+{
+	const struct member *m = &p->m[i];
+
+	if (m->learner)
+		return m->node == p->cand && n->mut != MUT_ADD_EARLY;
+	return i != p->self && !(n->mut == MUT_DROP_EARLY && p->raising && !m->streaming);
+}
 
 static void commit_one(struct vms_node *n, struct part *p, uint64_t s, struct prec *pr)
 {
@@ -822,12 +851,14 @@ void repl_advance(struct vms_node *n, struct part *p)
 	uint64_t held, durable, before = p->committed;
 
 	if (p->primary) {
-		if (p->state < PS_VIEW)
+		if (p->state < PS_VIEW || !part_leased(n, p))
 			return;
 		held = p->seq_last;
 		durable = p->own_durable;
-		for (unsigned i = 0; i < p->nm && n->mut != MUT_ACK_EARLY; i++) {
-			if (i == p->self)
+		if (p->cand && p->proposed && !part_learner(p, p->cand))
+			return; /* needed, and gone: until its being a member is settled */
+		for (unsigned i = 0; i < p->nm + p->nl && n->mut != MUT_ACK_EARLY; i++) {
+			if (!part_needs(n, p, i))
 				continue;
 			if (p->m[i].held < held)
 				held = p->m[i].held;

@@ -95,10 +95,14 @@ static void tick_send(struct vms_node *n, struct session *s)
 	m.tick = s->tick;
 	m.tick_incarnation = n->incarnation;
 	vms_put_le64(body, n->now_ms);
-	/* sets are fixed: no member proposes itself, peer leases cannot run out */
+	/* no page of a partition outlasts the leases of its primary */
 	for (unsigned i = 0; i < n->npeers; i++, k++) {
+		uint64_t left = lease_left_ms(n, n->peer[i]);
+
+		if (n->mut == MUT_NO_LEASE || n->conf.fixed_sets)
+			left = UINT32_MAX;
 		vms_put_le32(body + 10 + 8 * k, n->peer[i]->id);
-		vms_put_le32(body + 14 + 8 * k, 0xffffffffu);
+		vms_put_le32(body + 14 + 8 * k, (uint32_t)left);
 	}
 	vms_put_le16(body + 8, (uint16_t)k);
 	/* how full this node is: its containers or its index, whichever is fuller */
@@ -199,6 +203,7 @@ static struct inval *inval_send(struct vms_node *n, struct session *s, struct pa
 void session_inval_done(struct vms_node *n, struct inval *iv)
 {
 	struct op *o = iv->op;
+	struct part *p = iv->recall;
 
 	vms_htab_del(&n->invals, &iv->link);
 	if (iv->prev)
@@ -208,6 +213,11 @@ void session_inval_done(struct vms_node *n, struct inval *iv)
 	if (iv->next)
 		iv->next->prev = iv->prev;
 	free(iv);
+	if (p) {
+		vms_assert(p->recalls > 0);
+		if (--p->recalls == 0)
+			node_wake_at(n, n->now_ms);
+	}
 	if (o) {
 		vms_assert(o->inval_left > 0);
 		if (--o->inval_left == 0)
@@ -253,6 +263,40 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 			i++;
 	}
 	return n->mut == MUT_NO_INVAL_WAIT ? 0 : count;
+}
+
+/* Every page of the partition that some gateway holds comes back. */
+void session_recall(struct vms_node *n, struct part *p)
+{
+	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
+		next = h->newer;
+		if (h->partition != p->number)
+			continue;
+		for (uint32_t i = h->n; i-- > 0;) {
+			struct vms_holder_gw g = h->gw[i];
+			struct session *s = session_get(n, g.gateway);
+
+			if (s && s->live) {
+				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
+							      g.subexts, p->seq_last, NULL);
+
+				iv->recall = p;
+				p->recalls++;
+			}
+			if (vms_holder_clear(&n->holders, h, g.gateway, 0xff))
+				break;
+		}
+	}
+}
+
+/* What comes back now is not waited for any more. */
+void session_recall_void(struct vms_node *n, struct part *p)
+{
+	for (struct session *s = p->recalls ? n->sessions : NULL; s; s = s->next)
+		for (struct inval *iv = s->invals; iv; iv = iv->next)
+			if (iv->recall == p)
+				iv->recall = NULL;
+	p->recalls = 0;
 }
 
 /* ---- floors ---- */

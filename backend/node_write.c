@@ -222,8 +222,10 @@ static bool overlaps(const struct op *l, const struct wreq *w)
 /* Can anything be ordered in this partition now? */
 static bool can_order(struct vms_node *n, struct part *p, const struct wreq *w)
 {
-	if (!part_members_ready(p))
+	if (!part_members_ready(p) || !part_leased(n, p))
 		return false;
+	if (p->nm < n->cluster.min_copies && n->mut != MUT_MIN_COPIES)
+		return false; /* too few copies: they wait, then end BUSY */
 	if (p->next_pos + w->np + NODE_CEILING_STEP / 2 > p->ceiling_ordered)
 		part_order_ceiling(n, p);
 	if (p->next_pos + w->np > p->ceiling)
@@ -791,6 +793,56 @@ void write_conn_void(struct vms_node *n, vms_conn_id conn)
 	}
 }
 
+/* Ops that are ordered may be in the next primary's log or not: their gateway asks it.
+ * The others have surely not happened here. */
+void write_demote(struct vms_node *n, struct part *p)
+{
+	struct op *o;
+
+	for (struct session *s = n->sessions; s; s = s->next)
+		for (struct inval *iv = s->invals; iv; iv = iv->next)
+			if (iv->op && iv->op->part == p)
+				iv->op = NULL;
+	while ((o = p->pend_head)) {
+		struct vms_opid op = opid_of(&o->req);
+		struct vms_outcome *oc = vms_outcome_find(&n->outcomes, p->number, &op);
+
+		p->pend_head = o->next;
+		n->npend--;
+		if (oc && oc->pending == o)
+			vms_outcome_settle(&n->outcomes, oc, n->now_ms);
+		if (o->conn)
+			node_reply(n, o->conn, &o->req, VMS_E_DISCONNECTED);
+		op_free(n, o);
+	}
+	p->pend_tail = NULL;
+	while ((o = p->wait_head)) {
+		struct wreq w = wreq_of(o);
+
+		p->wait_head = o->next;
+		p->nwait--;
+		if (!o->dead)
+			answer(n, &w, VMS_E_NOT_PRIMARY);
+		wait_drop(n, o);
+	}
+	p->wait_tail = NULL;
+	for (o = p->locks; o;) {
+		struct op *next = o->next;
+		struct wreq w = wreq_of(o);
+
+		/* those that are read for end when they have been read */
+		if (o->state == OP_LOCK && !o->read_busy) {
+			if (!o->dead)
+				answer(n, &w, VMS_E_NOT_PRIMARY);
+			lock_end(n, p, o);
+		}
+		o = next;
+	}
+	for (struct flush *f = n->flushes; f; f = f->next)
+		for (size_t i = 0; i < f->want.n; i++)
+			f->moved |= f->want.d[i].part == p->number;
+}
+
 /* CANCEL: drop the op if it waits. */
 bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op)
 {
@@ -969,6 +1021,8 @@ void flush_check(struct vms_node *n)
 			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos)
 				rc = 0;
 		}
+		if (f->moved)
+			rc = VMS_E_AGAIN; /* some of it is another primary's now */
 		/* a member is missing: the asker decides how long to go on */
 		if (rc == 1 && (!f->armed || f->settle) &&
 		    n->now_ms - f->arrived_ms > n->tm.t_op_ms)

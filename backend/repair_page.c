@@ -208,7 +208,7 @@ void repair_pages_timer(struct vms_node *n)
 			page_drop(n, j);
 			continue;
 		}
-		if (p->state == PS_NONE || (p->primary && !part_readable(p))) {
+		if (p->state == PS_NONE || (p->primary && !part_readable(n, p))) {
 			j->retry_ms = n->now_ms + REPAIR_MS_MIN;
 			node_wake_at(n, j->retry_ms);
 			continue;

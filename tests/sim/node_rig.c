@@ -117,6 +117,11 @@ static void c_get(struct vms_catalog *c, const char *key, vms_cat_done_fn done, 
 	struct cat_answer *a = answer_new(rc->r, rc->owner, done, arg);
 	struct rig_kv *kv = kv_find(rc->r, key);
 
+	if (rc->owner->cat_mode == RIG_CAT_DOWN) {
+		a->re.status = VMS_E_TIMEOUT;
+		answer_send(rc->r, a, RE_CAT);
+		return;
+	}
 	if (kv)
 		answer_kv(a, kv->key, kv->val, kv->mod);
 	answer_send(rc->r, a, RE_CAT);
@@ -134,16 +139,31 @@ static void c_range(struct vms_catalog *c, const char *prefix, const char *after
 	struct rig *r = rc->r;
 	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
 
+	const struct rig_kv *d;
+	size_t nd;
+
+	if (rc->owner->cat_mode == RIG_CAT_DOWN) {
+		a->re.status = VMS_E_TIMEOUT;
+		answer_send(r, a, RE_CAT);
+		return;
+	}
 	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
-	for (size_t i = 0; i < r->kv.n; i++) {
-		if (strncmp(r->kv.d[i].key, prefix, strlen(prefix)) ||
-		    (after && strcmp(r->kv.d[i].key, after) <= 0))
+	d = r->kv.d;
+	nd = r->kv.n;
+	if (rc->owner->cat_mode == RIG_CAT_STALE) {
+		d = r->old.d;
+		nd = r->old.n;
+		a->re.revision = r->old_revision;
+	}
+	for (size_t i = 0; i < nd; i++) {
+		if (strncmp(d[i].key, prefix, strlen(prefix)) ||
+		    (after && strcmp(d[i].key, after) <= 0))
 			continue;
 		if (a->re.nkv == 30) {
 			a->re.more = true;
 			break;
 		}
-		answer_kv(a, r->kv.d[i].key, r->kv.d[i].val, r->kv.d[i].mod);
+		answer_kv(a, d[i].key, d[i].val, d[i].mod);
 	}
 	answer_send(r, a, RE_CAT);
 }
@@ -170,12 +190,48 @@ static void kv_set(struct rig *r, const char *key, const char *val)
 		struct rig_watch *w = &r->watches.d[i];
 		struct cat_answer *a;
 
-		if (strncmp(key, w->prefix, strlen(w->prefix)))
+		if (strncmp(key, w->prefix, strlen(w->prefix)) ||
+		    w->owner->cat_mode == RIG_CAT_DOWN || w->owner->cat_mode == RIG_CAT_STALE)
 			continue;
 		a = answer_new(r, w->owner, w->fn, w->arg);
 		answer_kv(a, key, val, r->revision);
 		answer_send(r, a, RE_CAT);
 	}
+}
+
+static int txn_do(struct rig *r, const struct vms_cat_cmp *cmp, unsigned ncmp,
+		  const struct vms_cat_op *op, unsigned nop)
+{
+	for (unsigned i = 0; i < ncmp; i++) {
+		struct rig_kv *kv = kv_find(r, cmp[i].key);
+
+		if ((kv ? kv->mod : 0) != cmp[i].mod_revision)
+			return VMS_E_CONFLICT;
+	}
+	r->revision++;
+	for (unsigned i = 0; i < nop; i++)
+		kv_set(r, op[i].key, op[i].val);
+	return 0;
+}
+
+/* One that is under way still. */
+struct late_txn {
+	unsigned ncmp, nop;
+	struct vms_cat_cmp cmp[64];
+	struct vms_cat_op op[64];
+};
+
+static void late_end(struct rig *r, struct late_txn *t, bool happens)
+{
+	if (happens)
+		(void)txn_do(r, t->cmp, t->ncmp, t->op, t->nop);
+	for (unsigned i = 0; i < t->ncmp; i++)
+		free((char *)t->cmp[i].key);
+	for (unsigned i = 0; i < t->nop; i++) {
+		free((char *)t->op[i].key);
+		free((char *)t->op[i].val);
+	}
+	free(t);
 }
 
 static void c_txn(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned ncmp,
@@ -185,16 +241,29 @@ static void c_txn(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned
 	struct rig *r = rc->r;
 	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
 
-	for (unsigned i = 0; i < ncmp; i++) {
-		struct rig_kv *kv = kv_find(r, cmp[i].key);
+	switch (rc->owner->cat_mode) {
+	case RIG_CAT_DOWN:
+		a->re.status = VMS_E_TIMEOUT;
+		break;
+	case RIG_CAT_LATE: {
+		struct late_txn *t = calloc(1, sizeof(*t));
 
-		if ((kv ? kv->mod : 0) != cmp[i].mod_revision)
-			a->re.status = VMS_E_CONFLICT;
-	}
-	if (!a->re.status) {
-		r->revision++;
+		vms_assert(t && ncmp <= 64 && nop <= 64);
+		t->ncmp = ncmp;
+		t->nop = nop;
+		for (unsigned i = 0; i < ncmp; i++)
+			t->cmp[i] = (struct vms_cat_cmp){strdup(cmp[i].key), cmp[i].mod_revision};
 		for (unsigned i = 0; i < nop; i++)
-			kv_set(r, op[i].key, op[i].val);
+			t->op[i] = (struct vms_cat_op){strdup(op[i].key),
+						       op[i].val ? strdup(op[i].val) : NULL, 0};
+		push(r, rc->owner->cat_late_ms * 1000, (struct rig_event){.type = RE_TXN, .p = t});
+		a->re.status = VMS_E_TIMEOUT;
+		break;
+	}
+	default:
+		a->re.status = txn_do(r, cmp, ncmp, op, nop);
+		if (rc->owner->cat_mode == RIG_CAT_LOSE)
+			a->re.status = VMS_E_TIMEOUT;
 	}
 	a->re.revision = r->revision;
 	answer_send(r, a, RE_CAT);
@@ -280,6 +349,7 @@ static uint64_t conn_new(struct rig *r, int a, int b)
 {
 	struct rig_conn *c = VMS_VEC_ADD(&r->conns);
 
+	memset(c, 0, sizeof(*c));
 	c->id = r->conns.n;
 	c->side[0] = a;
 	c->side[1] = b;
@@ -312,6 +382,9 @@ static int conn_send(struct rig *r, int from, uint64_t id, const struct vms_msg 
 	if (!c || !c->open)
 		return VMS_E_DISCONNECTED;
 	to = c->side[0] == from ? 1 : 0;
+	c->lost[to] |= from < 100 && c->side[to] < 100 && r->cut[from][c->side[to]];
+	if (c->lost[to])
+		return 0;
 	buf = malloc(VMS_FRAME_HEADER_BYTES + m->body_bytes + m->payload_bytes);
 	vms_assert(buf);
 	vms_msg_encode_header(m, buf);
@@ -352,7 +425,8 @@ static void n_connect(void *ctx, uint32_t node, const char *address)
 	struct rig_node *rn = ctx;
 
 	(void)address;
-	if (rn->r->node[node - 1].n)
+	if (rn->r->node[node - 1].n && !rn->r->cut[rn->idx][node - 1] &&
+	    !rn->r->cut[node - 1][rn->idx])
 		conn_new(rn->r, (int)rn->idx, (int)node - 1);
 }
 static void n_deadline(void *ctx, uint64_t at)
@@ -548,6 +622,19 @@ static void event(struct rig *r, struct rig_event *e)
 	struct rig_conn *c;
 	int side;
 
+	if (e->type == RE_TXN) {
+		late_end(r, e->p, true);
+		return;
+	}
+	side = e->type == RE_CAT  ? (int)((struct cat_answer *)e->p)->owner->idx :
+	       e->type == RE_DISK ? (int)e->a :
+				    conn_find(r, e->a)->side[e->b];
+	if (side < 100 && r->node[side].paused_us > r->now_us) {
+		struct rig_event later = *e;
+
+		push(r, r->node[side].paused_us - r->now_us, later);
+		return;
+	}
 	switch (e->type) {
 	case RE_CAT: {
 		struct cat_answer *a = e->p;
@@ -627,6 +714,8 @@ bool rig_step(struct rig *r)
 		if (!rn->n || rn->fatal || rn->deadline_ms == UINT64_MAX)
 			continue;
 		at = rn->deadline_ms < 100000 ? 0 : (rn->deadline_ms - 100000) * 1000;
+		if (at < rn->paused_us)
+			at = rn->paused_us;
 		if (at < next) {
 			next = at;
 			due = rn;
@@ -688,9 +777,59 @@ bool rig_wait_active(struct rig *r, uint64_t ms)
 	return true;
 }
 
+struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_part_conf pc;
+	struct vms_cat_kv kv;
+	struct rig_kv *have;
+	uint32_t number;
+
+	vms_cat_key_part(key, part);
+	have = kv_find(r, key);
+	vms_assert(have);
+	kv = (struct vms_cat_kv){key, have->val, (uint32_t)strlen(have->val), have->mod, 1};
+	vms_assert(vms_cat_part_decode(&kv, &number, &pc, NULL) == 0);
+	if (rev)
+		*rev = have->mod;
+	return pc;
+}
+
 unsigned rig_primary(struct rig *r, uint32_t part)
 {
+	if (r->failover)
+		return rig_conf(r, part, NULL).primary - 1;
 	return part < 64 && r->lead[part] ? r->lead[part] - 1u : part % r->nnodes;
+}
+
+void rig_node_pause(struct rig *r, unsigned i, uint64_t ms)
+{
+	r->node[i].paused_us = r->now_us + ms * 1000 + 1;
+}
+
+void rig_cut(struct rig *r, unsigned from, unsigned to, bool on)
+{
+	r->cut[from][to] = on;
+}
+
+static void old_free(struct rig *r)
+{
+	for (size_t i = 0; i < r->old.n; i++)
+		free(r->old.d[i].val);
+	VMS_VEC_FREE(&r->old);
+}
+
+void rig_cat_freeze(struct rig *r)
+{
+	old_free(r);
+	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
+	for (size_t i = 0; i < r->kv.n; i++) {
+		struct rig_kv *kv = VMS_VEC_ADD(&r->old);
+
+		*kv = r->kv.d[i];
+		kv->val = strdup(kv->val);
+	}
+	r->old_revision = r->revision;
 }
 
 void rig_node_start(struct rig *r, unsigned i)
@@ -705,6 +844,7 @@ void rig_node_start(struct rig *r, unsigned i)
 				     .seed = vms_rng_u64(&r->rng),
 				     .fp_bits = r->fp_bits,
 				     .dedup_background = r->match,
+				     .fixed_sets = !r->failover,
 				     .mutant = mutant ? (uint32_t)atoi(mutant) : r->mutant};
 	struct vms_node_update up = {rn,	n_send,	   n_close, n_connect, n_deadline,
 				     n_fatal, n_stopped, n_log};
@@ -813,7 +953,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 {
 	struct vms_cat_cluster cl = {.part_bits = part_bits,
 				     .copies = copies,
-				     .min_copies = copies,
+				     .min_copies = r->min_copies ? r->min_copies : 1,
 				     .timing_factor = 1.0,
 				     .next_branch = 10};
 	char key[VMS_CAT_KEY_BYTES_MAX], *val;
@@ -844,7 +984,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		struct vms_part_conf pc = {.epoch = 1, .nmembers = copies};
 
 		for (unsigned k = 0; k < copies; k++)
-			pc.member[k].node = (rig_primary(r, p) + k) % nnodes + 1;
+			pc.member[k].node = (p + k) % nnodes + 1;
 		pc.primary = pc.member[0].node;
 		vms_cat_key_part(key, p);
 		val = vms_cat_part_encode(&pc);
@@ -903,13 +1043,16 @@ void rig_close(struct rig *r)
 			for (unsigned i = 0; i < a->re.nkv; i++)
 				free(a->vals[i]);
 		}
-		if (e.type != RE_DISK)
+		if (e.type == RE_TXN)
+			late_end(r, e.p, false);
+		else if (e.type != RE_DISK)
 			free(e.p);
 	}
 	free(r->ev);
 	for (size_t i = 0; i < r->kv.n; i++)
 		free(r->kv.d[i].val);
 	VMS_VEC_FREE(&r->kv);
+	old_free(r);
 	VMS_VEC_FREE(&r->conns);
 	VMS_VEC_FREE(&r->watches);
 	memset(r, 0, sizeof(*r));

@@ -47,8 +47,19 @@ struct rig_disk_drv {
 	void (*free)(void *d);
 	int (*read)(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len); /* blocking */
 };
+/* What the catalog does to one node. */
+enum rig_cat_mode {
+	RIG_CAT_OK,
+	RIG_CAT_DOWN,  /* nothing happens, every answer is TIMEOUT, watches are silent */
+	RIG_CAT_LOSE,  /* transactions happen, their answers are TIMEOUT */
+	RIG_CAT_LATE,  /* the answer is TIMEOUT, and they happen cat_late_ms later */
+	RIG_CAT_STALE, /* reads as of rig_cat_freeze(), watches are silent */
+};
 struct rig_node {
 	struct rig *r;
+	enum rig_cat_mode cat_mode;
+	uint64_t cat_late_ms;
+	uint64_t paused_us; /* nothing reaches it before */
 	unsigned idx;
 	struct vms_node *n;
 	struct sim_disk *sd;
@@ -65,6 +76,7 @@ struct rig_conn {
 	int side[2]; /* node index, or 100 + gateway */
 	uint32_t life[2];
 	bool open;
+	bool lost[2]; /* something to that side was lost: nothing more gets there */
 	uint64_t last_us[2];
 };
 struct rig_reply {
@@ -91,7 +103,7 @@ struct rig_gw {
 	} wait[512];
 	unsigned nwait;
 };
-enum rig_ev { RE_MSG, RE_DOWN, RE_UP, RE_DISK, RE_CAT, RE_WATCH };
+enum rig_ev { RE_MSG, RE_DOWN, RE_UP, RE_DISK, RE_CAT, RE_WATCH, RE_TXN };
 struct rig_event {
 	uint64_t at, seq;
 	enum rig_ev type;
@@ -108,6 +120,11 @@ struct rig {
 	struct rig_gw gw[RIG_GWS];
 	VMS_VEC(struct rig_conn) conns;
 	VMS_VEC(struct rig_kv) kv;
+	VMS_VEC(struct rig_kv) old; /* as rig_cat_freeze() found them */
+	uint64_t old_revision;
+	bool failover;		/* sets change */
+	unsigned min_copies;	/* 0: 1 */
+	bool cut[RIG_NODES][RIG_NODES]; /* from, to: nothing arrives */
 	VMS_VEC(struct rig_watch) watches;
 	uint64_t revision, next_watch, next_req;
 	unsigned part_bits, nnodes, copies;
@@ -136,6 +153,13 @@ void rig_node_start(struct rig *r, unsigned i);
 void rig_node_crash(struct rig *r, unsigned i, bool power);
 /* Of a node that is down. What is wrong, or NULL; valid until the next call. */
 const char *rig_fsck(struct rig *r, unsigned i);
+void rig_node_pause(struct rig *r, unsigned i, uint64_t ms);
+/* From here on nothing that `from` sends to `to` arrives; or it does again, on new
+ * connections. */
+void rig_cut(struct rig *r, unsigned from, unsigned to, bool on);
+void rig_cat_freeze(struct rig *r);
+/* The partition as the catalog has it. */
+struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev);
 void rig_run(struct rig *r, uint64_t ms);
 bool rig_step(struct rig *r); /* one event or deadline */
 bool rig_active(struct rig *r); /* all partitions served */

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Peer leases. A TICK between nodes asks for a lease, its answer grants it: the
+ * granter will not take over anything that the asker leads until lease + 1 % after it
+ * received the TICK; the asker counts lease - 1 % from sending it. One lease per pair
+ * and pair of processes.
+ *
+ * A primary orders, commits and reads only while it holds a lease from each other
+ * member of the set (and from the one it is about to add). A granter that has taken a
+ * partition over says up to which revision of the catalog the asker must have seen
+ * part/ for the lease to count: so a lease for what the asker still leads does not
+ * seem to be one for what it has lost.
+ *
+ * Keeps invariants 2, 6 (rules C9, E1).
+ */
+#include "backend/node_int.h"
+
+/* The share of drift both ends allow for: 1 % and the granularity of the clock. */
+static uint64_t drift_ms(const struct vms_node *n)
+{
+	return n->tm.lease_ms / 100 + 2;
+}
+
+/* pe's TICK has come: its answer promises. */
+void lease_grant(struct vms_node *n, struct peer *pe)
+{
+	pe->grant_until_ms = n->now_ms + n->tm.lease_ms + drift_ms(n);
+}
+
+static bool lease_counts(const struct vms_node *n, const struct peer *pe)
+{
+	return pe->lease_rev <= n->part_rev || n->mut == MUT_LEASE_REV;
+}
+
+/* pe has answered the TICK sent at sent_ms; rev: of its last take over. */
+void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev)
+{
+	bool had = lease_left_ms(n, pe) != 0;
+
+	pe->heard_ms = n->now_ms;
+	pe->lease_inc = pe->incarnation;
+	pe->lease_rev = rev;
+	n->behind |= rev > n->part_rev; /* part/ is read again (set.c) */
+	pe->lease_until_ms = sent_ms + n->tm.lease_ms - drift_ms(n);
+	if (had || !lease_left_ms(n, pe))
+		return;
+	/* what waited for it goes on */
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i] && n->part[i]->primary && part_member(n->part[i], pe)) {
+			part_mark_dirty(n, n->part[i]);
+			part_mark_retry(n, n->part[i]);
+		}
+}
+
+/* How long the lease that pe has granted still runs. */
+uint64_t lease_left_ms(const struct vms_node *n, const struct peer *pe)
+{
+	if (!lease_counts(n, pe) || pe->lease_until_ms <= n->now_ms ||
+	    (pe->conn && pe->lease_inc != pe->incarnation))
+		return 0;
+	return pe->lease_until_ms - n->now_ms;
+}
+
+bool part_leased(const struct vms_node *n, const struct part *p)
+{
+	if (n->mut == MUT_NO_LEASE)
+		return true;
+	for (unsigned i = 0; i < p->nm + p->nl; i++) {
+		const struct member *m = &p->m[i];
+
+		if ((i == p->self && !m->learner) ||
+		    (m->learner && (m->node != p->cand || n->mut == MUT_ADD_EARLY)))
+			continue;
+		if (!m->peer || m->peer->lease_inc != m->incarnation ||
+		    m->peer->lease_until_ms <= n->now_ms || !lease_counts(n, m->peer))
+			return false;
+	}
+	return true;
+}
+
+/* This process has stood still (or its machine): the silence it sees may be its own,
+ * so everyone gets as much time again. */
+void lease_timer(struct vms_node *n)
+{
+	uint64_t gap = n->now_ms - n->lease_timer_ms;
+
+	n->lease_timer_ms = n->now_ms;
+	if (gap <= n->tm.tick_gap_ms / 2)
+		return;
+	n->gap_ms = n->now_ms;
+	for (unsigned i = 0; i < n->npeers; i++) {
+		struct peer *pe = n->peer[i];
+
+		pe->heard_ms = pe->heard_ms + gap < n->now_ms ? pe->heard_ms + gap : n->now_ms;
+		pe->down_ms = pe->down_ms + gap < n->now_ms ? pe->down_ms + gap : n->now_ms;
+	}
+}

@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The sets: who changes them, when, and what must hold until it is known.
+ *
+ * Every change is a transaction that compares the partition's key with what this node
+ * has read, and makes the next epoch. This node's part: an earlier process of its own
+ * is replaced (raise); a member whose primary has no lease of this node any more takes
+ * over; a primary drops dead members, adds learners that are ready, drops members that
+ * are not wanted, hands the lead over to the one that is wanted. What a transaction
+ * did counts only when it has been read back: until then the old set is needed, and
+ * the candidate of an addition, too (rule E2). The outcome of one that is lost is
+ * settled by the next one, which compares the same revision.
+ *
+ * Keeps invariants 2, 5, 6 (rules A3, C9, E1, E2).
+ */
+#include "backend/node_int.h"
+
+#define FEEDS_MAX	2u /* at a time, from this node */
+#define HANDOVERS_MAX	8u /* at a time, from this node */
+
+enum why { WHY_RAISE, WHY_TAKEOVER, WHY_DROP, WHY_SETTLE, WHY_PROMOTE, WHY_UNWANTED, WHY_HANDOVER };
+static const char *const why_text[] = {"raised by a restarted member", "taken over",
+				       "member dropped", "settled", "member added",
+				       "member released", "handed over"};
+
+/* A process that has just started waits for members of the last set. */
+static bool young(const struct vms_node *n)
+{
+	return n->now_ms - n->start_ms < 5ull * n->tm.tick_gap_ms && n->mut != MUT_YOUNG;
+}
+
+static unsigned conf_index(const struct vms_part_conf *c, uint32_t node)
+{
+	unsigned i = 0;
+
+	while (i < c->nmembers && c->member[i].node != node)
+		i++;
+	return i;
+}
+
+static bool wanted(const struct vms_part_conf *c, uint32_t node)
+{
+	for (unsigned i = 0; i < c->nwant; i++)
+		if (c->want[i] == node)
+			return true;
+	return c->nwant == 0;
+}
+
+static void conf_remove(struct vms_part_conf *c, uint32_t node)
+{
+	unsigned at = conf_index(c, node);
+
+	if (at == c->nmembers)
+		return;
+	memmove(&c->member[at], &c->member[at + 1],
+		(c->nmembers - at - 1) * sizeof(c->member[0]));
+	c->nmembers--;
+}
+
+static void conf_lead(struct vms_part_conf *c, uint32_t node)
+{
+	unsigned at = conf_index(c, node);
+	struct vms_member m;
+
+	vms_assert(at < c->nmembers);
+	m = c->member[at];
+	memmove(&c->member[1], &c->member[0], at * sizeof(c->member[0]));
+	c->member[0] = m;
+	c->primary = node;
+}
+
+/* ---- dead or alive ---- */
+
+/* Silent for 3/4 of a lease, or the connection gone for half of one (3/4, too, when a
+ * new process is there that has not raised the epoch yet). */
+static bool peer_dead(const struct vms_node *n, const struct peer *pe, uint64_t incarnation)
+{
+	if (young(n) || n->now_ms - n->gap_ms < n->tm.tick_ms)
+		return false;
+	if (pe->conn && pe->incarnation == incarnation)
+		return n->now_ms - pe->heard_ms > n->tm.lease_ms / 4 * 3;
+	return n->now_ms - pe->down_ms > (pe->conn ? n->tm.lease_ms / 4 * 3 : n->tm.lease_ms / 2);
+}
+
+/* It answers, but takes nothing: its disk stands still, or it needs records that are
+ * not in the log any more. Or its copy is another than this one. It comes back as a
+ * learner. */
+static bool member_stuck(const struct vms_node *n, const struct member *m)
+{
+	return m->lost || m->differs || (m->streaming && m->durable < m->sent &&
+			   n->now_ms - m->moved_ms > 4ull * n->tm.lease_ms && !young(n));
+}
+
+/* May this member, with its present process, take the lead? */
+static bool takeover_due(struct vms_node *n, const struct part *p)
+{
+	const struct peer *pe = node_peer(n, p->conf.primary, false);
+	uint64_t due = n->serve_from_ms;
+	unsigned turn = 0;
+
+	if (pe && pe->grant_until_ms > due && n->mut != MUT_TAKE_EARLY)
+		due = pe->grant_until_ms;
+	if (n->mut == MUT_TAKE_EARLY && pe && pe->conn)
+		due = pe->heard_ms + n->tm.lease_ms / 2;
+	if (young(n) || n->now_ms - n->gap_ms < 2 * n->tm.tick_ms)
+		return false;
+	for (unsigned i = 0; i < p->conf.nmembers && p->conf.member[i].node != n->id; i++)
+		turn += p->conf.member[i].node != p->conf.primary;
+	return n->now_ms > due + (uint64_t)turn * n->tm.tick_ms;
+}
+
+/* ---- one partition ---- */
+
+/* What it needs changed, if anything, as the next configuration. */
+static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c, enum why *why)
+{
+	unsigned self = conf_index(&p->conf, (uint32_t)n->id);
+	bool old;
+
+	if (!p->known || !p->conf.epoch || self == p->conf.nmembers)
+		return false;
+	*c = p->conf;
+	old = c->member[self].incarnation != n->incarnation;
+	if (!c->nwant)
+		c->nwant = vms_cat_part_want(&p->conf, c->want);
+	c->member[self].incarnation = n->incarnation;
+	c->epoch++;
+	if (n->conf.fixed_sets) {
+		*why = WHY_RAISE;
+		c->nwant = p->conf.nwant;
+		return old;
+	}
+	if (!p->primary) {
+		*why = old ? WHY_RAISE : WHY_TAKEOVER;
+		if (!takeover_due(n, p))
+			return old;
+		*why = WHY_TAKEOVER;
+		conf_remove(c, p->conf.primary);
+		conf_lead(c, (uint32_t)n->id);
+		return true;
+	}
+	*why = WHY_RAISE;
+	for (unsigned i = 0; i < p->nm; i++)
+		if (i != p->self && p->m[i].peer &&
+		    (peer_dead(n, p->m[i].peer, p->m[i].incarnation) || member_stuck(n, &p->m[i]))) {
+			conf_remove(c, p->m[i].node);
+			*why = WHY_DROP;
+		}
+	if (old || *why == WHY_DROP)
+		return true;
+	if (p->cand) {
+		struct member *m = part_learner(p, p->cand);
+
+		if (p->proposed && (!m || !m->streaming || peer_dead(n, m->peer, m->incarnation))) {
+			/* it may be a member by now: the next epoch says that it is not */
+			*why = WHY_SETTLE;
+			return true;
+		}
+		if (!m || p->recalls || p->state != PS_ACTIVE ||
+		    c->nmembers == VMS_COPIES_MAX)
+			return false;
+		c->member[c->nmembers++] = (struct vms_member){m->node, m->incarnation};
+		*why = WHY_PROMOTE;
+		return true;
+	}
+	if (p->handing) {
+		if (p->recalls || p->committed < p->seq_last || p->state != PS_ACTIVE)
+			return false;
+		conf_lead(c, p->handing);
+		c->handover = c->epoch;
+		*why = WHY_HANDOVER;
+		return true;
+	}
+	if (p->state != PS_ACTIVE || !part_members_ready(p))
+		return false;
+	for (unsigned i = 0; i < c->nwant; i++)
+		if (conf_index(c, c->want[i]) == c->nmembers)
+			return false; /* first everyone who is wanted */
+	for (unsigned i = 0; i < p->nm; i++)
+		if (i != p->self && !wanted(c, p->m[i].node)) {
+			conf_remove(c, p->m[i].node);
+			*why = WHY_UNWANTED;
+		}
+	return *why == WHY_UNWANTED;
+}
+
+/* A learner that may become a member: everything that anyone relies on is there, too. */
+static bool candidate(const struct vms_node *n, const struct part *p, const struct member *m)
+{
+	uint64_t done, total;
+
+	return m->streaming && m->peer->conn && m->peer->incarnation == m->incarnation &&
+	       lease_left_ms(n, m->peer) && m->held >= p->committed &&
+	       m->durable >= p->all_durable && m->ckpt_seq >= p->safe_seq &&
+	       learn_state(p, m->node, &done, &total) == LEARN_READY;
+}
+
+/* Copies that are fed to nodes nobody wants to have it any more. */
+static void learners_check(struct vms_node *n, struct part *p)
+{
+	for (struct feed *f = p->feeds, *next; f; f = next) {
+		next = f->next;
+		if (f->node == p->cand && p->proposed)
+			continue; /* needed until the outcome is known */
+		if (wanted(&p->conf, f->node) &&
+		    conf_index(&p->conf, f->node) == p->conf.nmembers) {
+			if (f->node == p->cand && f->st != LEARN_READY)
+				set_calm(n, p);
+			continue;
+		}
+		if (f->node == p->cand)
+			set_calm(n, p);
+		learn_stop(n, p, f->node, false);
+	}
+}
+
+/* learn_start() itself pauses after a failure. */
+static void learners_start(struct vms_node *n, struct part *p)
+{
+	for (unsigned i = 0; i < p->conf.nwant && n->nfeeds < FEEDS_MAX; i++) {
+		struct peer *pe = node_peer(n, p->conf.want[i], false);
+		const struct feed *f = feed_get(p, p->conf.want[i]);
+
+		if (pe && pe->conn && (!f || f->st == LEARN_FAILED) &&
+		    conf_index(&p->conf, pe->id) == p->conf.nmembers)
+			(void)learn_start(n, p, pe);
+	}
+}
+
+/* What has been prepared for a change is void: it has happened, or will not. */
+void set_calm(struct vms_node *n, struct part *p)
+{
+	if (p->handing)
+		n->handings--;
+	p->cand = p->handing = 0;
+	p->proposed = p->unsure = false;
+	session_recall_void(n, p);
+	part_mark_retry(n, p);
+}
+
+/* Prepare the changes that need more than a transaction. */
+static void prepare(struct vms_node *n, struct part *p)
+{
+	uint32_t want[VMS_COPIES_MAX];
+	struct peer *pe;
+
+	learners_check(n, p);
+	if (p->handing && !p->proposed && n->now_ms - p->handing_ms > n->tm.lease_ms / 2) {
+		/* it does not come to rest: later */
+		p->hand_at_ms = n->now_ms + 5ull * n->tm.lease_ms;
+		set_calm(n, p);
+	}
+	if (p->state != PS_ACTIVE || p->cand || p->handing || n->stopping)
+		return;
+	for (unsigned i = p->nm; i < p->nm + p->nl; i++)
+		if (candidate(n, p, &p->m[i]) && p->nm < VMS_COPIES_MAX) {
+			/* Pages say how long they are good by the set their gateway knows:
+			 * one that does not know of the new member must not have any. */
+			p->cand = p->m[i].node;
+			if (n->mut != MUT_ADD_PAGES)
+				session_recall(n, p);
+			return;
+		}
+	learners_start(n, p);
+	if (!p->conf.nwant || p->conf.want[0] == n->id || n->now_ms < p->hand_at_ms ||
+	    n->handings >= HANDOVERS_MAX || !part_members_ready(p))
+		return;
+	(void)vms_cat_part_want(&p->conf, want);
+	pe = node_peer(n, want[0], false);
+	if (!pe || conf_index(&p->conf, want[0]) == p->conf.nmembers || !lease_left_ms(n, pe) ||
+	    peer_dead(n, pe, p->conf.member[conf_index(&p->conf, want[0])].incarnation))
+		return;
+	p->handing = want[0];
+	p->handing_ms = n->now_ms;
+	n->handings++;
+	if (n->mut != MUT_HAND_PAGES)
+		session_recall(n, p);
+}
+
+/* ---- transactions ---- */
+
+static void txn_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	bool open = false;
+
+	n->raise_busy = false;
+	for (unsigned i = 0; i < n->nraise; i++) {
+		struct part *p = node_part(n, n->raise_part[i]);
+
+		p->raising = false;
+		if (p->conf_rev != n->raise_rev[i])
+			continue; /* a newer one has been read */
+		open = true;
+		if (r->status && r->status != VMS_E_CONFLICT)
+			p->unsure = true; /* it may happen yet */
+		else if (r->status && !p->unsure)
+			p->proposed = false;
+	}
+	n->nraise = 0;
+	if (r->status) {
+		/* conflict: someone else was first; unknown: part/ tells. Read it again,
+		 * compare, try again, with fewer at a time. */
+		if (n->raise_batch > 1)
+			n->raise_batch /= 2;
+		n->raise_retry_ms = n->now_ms + n->tm.tick_ms / 8 + 1 +
+				    vms_rng_below(&n->rng, n->tm.tick_ms / 4 + 1);
+		node_wake_at(n, n->raise_retry_ms);
+		cat_load_parts(n);
+		return;
+	}
+	if (n->raise_batch < NODE_RAISE_BATCH)
+		n->raise_batch *= 2;
+	if (n->raise_batch > NODE_RAISE_BATCH)
+		n->raise_batch = NODE_RAISE_BATCH;
+	if (open) {
+		/* the watch has not told yet: it counts when it is read */
+		n->raise_retry_ms = n->now_ms + n->tm.tick_ms / 4 + 1;
+		node_wake_at(n, n->raise_retry_ms);
+		n->raise_read = true;
+		return;
+	}
+	set_step(n);
+}
+
+static void count_change(struct vms_node *n, enum why why)
+{
+	switch (why) {
+	case WHY_TAKEOVER:
+		n->st.takeovers++;
+		break;
+	case WHY_DROP:
+	case WHY_UNWANTED:
+		n->st.drops++;
+		break;
+	case WHY_PROMOTE:
+		n->st.promotions++;
+		break;
+	case WHY_HANDOVER:
+		n->st.handovers++;
+		break;
+	default:
+		break;
+	}
+}
+
+/* A newer configuration has been read: was it what this node asked for? */
+void set_adopted(struct vms_node *n, struct part *p)
+{
+	if (p->proposed && p->conf.epoch == p->proposed_epoch &&
+	    p->conf.primary == p->proposed_lead && p->conf.nmembers == p->proposed_n) {
+		count_change(n, (enum why)p->proposed_why);
+		if (p->proposed_why != WHY_RAISE)
+			node_log(n, VMS_LOG_INFO, "partition %u: epoch %llu, %s, %u of %u copies",
+				 p->number, (unsigned long long)p->conf.epoch,
+				 why_text[p->proposed_why], p->conf.nmembers, n->cluster.copies);
+	}
+	set_calm(n, p);
+}
+
+/* Partitions that need a change, some at a time. */
+void set_step(struct vms_node *n)
+{
+	struct vms_cat_cmp cmp[NODE_RAISE_BATCH];
+	struct vms_cat_op op[NODE_RAISE_BATCH];
+	char(*keys)[VMS_CAT_KEY_BYTES_MAX];
+	unsigned k = 0;
+
+	if (n->phase != SP_RUN || n->raise_busy || n->loss_busy || n->poisoned || n->stopping ||
+	    n->now_ms < n->raise_retry_ms)
+		return;
+	if (n->raise_read) {
+		n->raise_read = false;
+		cat_load_parts(n);
+	}
+	if (!n->raise_batch)
+		n->raise_batch = NODE_RAISE_BATCH;
+	keys = NULL;
+	for (uint32_t x = 0; x < n->nparts && k < n->raise_batch; x++) {
+		/* not always the same ones first */
+		uint32_t i = (x + n->raise_next) % n->nparts;
+		struct part *p = n->part[i];
+		struct vms_part_conf c;
+		enum why why;
+
+		if (!p || !propose(n, p, &c, &why))
+			continue;
+		if (!keys) {
+			keys = malloc(NODE_RAISE_BATCH * sizeof(*keys));
+			vms_assert(keys);
+		}
+		vms_cat_key_part(keys[k], i);
+		cmp[k] = (struct vms_cat_cmp){keys[k], p->conf_rev};
+		op[k] = (struct vms_cat_op){keys[k], vms_cat_part_encode(&c), 0};
+		n->raise_part[k] = i;
+		n->raise_rev[k] = p->conf_rev;
+		p->raising = true;
+		p->proposed = true;
+		p->proposed_epoch = c.epoch;
+		p->proposed_lead = c.primary;
+		p->proposed_n = c.nmembers;
+		p->proposed_why = why;
+		k++;
+	}
+	if (!k)
+		return;
+	if (k == n->raise_batch)
+		n->raise_next = n->raise_part[k - 1] + 1;
+	n->nraise = k;
+	n->raise_busy = true;
+	n->cat->ops->txn(n->cat, cmp, k, op, k, txn_done, n);
+	for (unsigned i = 0; i < k; i++)
+		free((char *)op[i].val);
+	free(keys);
+}
+
+void set_timer(struct vms_node *n)
+{
+	if (n->phase != SP_RUN || n->poisoned)
+		return;
+	if (n->behind && n->now_ms >= n->behind_ms) {
+		n->behind = false;
+		n->behind_ms = n->now_ms + n->tm.tick_ms;
+		cat_load_parts(n);
+	}
+	if (n->now_ms >= n->set_ms && !n->conf.fixed_sets) {
+		n->set_ms = n->now_ms + n->tm.tick_ms / 2;
+		for (uint32_t x = 0; x < n->nparts; x++) {
+			uint32_t i = (x + n->set_next) % n->nparts;
+
+			if (n->part[i] && n->part[i]->known && n->part[i]->primary)
+				prepare(n, n->part[i]);
+		}
+		n->set_next++;
+	}
+	set_step(n);
+}

@@ -335,7 +335,7 @@ vmstore() { timeout 120 "$BIN/vmstore" -c "$LAB/conf/client.conf" "$@" < /dev/nu
 
 lab_up() {
 	local i list=()
-	mkdir -p "$LAB" && mount -t tmpfs -o size=16g none "$LAB" || fail "no tmpfs"
+	mkdir -p "$LAB" && mount -t tmpfs -o size=16g none "$LAB" && mount -t tmpfs none /dev/shm || fail "no tmpfs"
 	net_up || fail "the network cannot be made"
 	mkdir -p "$LAB/run"
 	write_conf client

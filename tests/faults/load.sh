@@ -98,12 +98,16 @@ history_check() {
 	}
 }
 
-# stall: URL longest MS ms …, one line per gateway and one for all of them.
+# "stall: WHAT longest MS ms": of each gateway, of all, of one command with its repetitions.
 stalls() {
-	local url ms name worst=0 text=""
-	while read -r _ url _ ms _; do
-		name=any
-		case $url in iscsi*) name=$(for g in $(names gw); do [ "$(url_of "$g")" != "$url" ] || echo "$g"; done) ;; esac
+	local line what ms name worst=0 text=""
+	while read -r line; do
+		ms=${line##*longest }
+		ms=${ms% ms}
+		what=${line#stall: }
+		what=${what% longest*}
+		name=${what#one }
+		case $what in iscsi*) name=$(for g in $(names gw); do [ "$(url_of "$g")" != "$what" ] || echo "$g"; done) ;; esac
 		[ "$ms" -le $worst ] || worst=$ms
 		text="$text $name $((ms / 1000)).$((ms % 1000 / 100))"
 	done < <(grep '^stall: ' "$OUT/verify.log")
@@ -127,7 +131,7 @@ check_again() { # everything once more, through each gateway
 }
 
 ring_well() { ring status > "$OUT/status.log" 2>&1; }
-well() { wait_for "$1" ring_well || fail "not all well after $1 s: $(grep -vE '^ *$' "$OUT/status.log" | tail -n 6)"; }
+well() { wait_for "${1:-120}" ring_well || fail "not all well after $1 s: $(grep -vE '^ *$' "$OUT/status.log" | tail -n 6)"; }
 
 fsck_all() {
 	local n rc
@@ -144,7 +148,7 @@ alive() { for a in "$@"; do running "$a" || fail "$a does not run any more: $(ta
 finish() {
 	# shellcheck disable=SC2046
 	alive $(names)
-	well "${1:-60}"
+	well "${1:-120}"
 	load_stop
 	# shellcheck disable=SC2046
 	stop_clean $(names gw)

@@ -785,6 +785,7 @@ struct real_disk *real_disk_new(const struct real_disk_conf *conf, uint64_t seed
 	struct vms_disk_posix_conf c = {conf->dir, conf->log_bytes, conf->index_bytes,
 					conf->engine};
 	struct real_disk *d = calloc(1, sizeof(*d));
+	int rc;
 
 	vms_assert(d);
 	d->conf = *conf;
@@ -792,7 +793,8 @@ struct real_disk *real_disk_new(const struct real_disk_conf *conf, uint64_t seed
 	d->dir = strdup(conf->dir);
 	d->conf.dir = d->dir;
 	vms_rng_init(&d->rng, seed);
-	if (vms_disk_posix_format(&c, msg) || open_engine(d, msg)) {
+	rc = vms_disk_posix_format(&c, msg);
+	if ((rc && rc != VMS_E_EXIST) || open_engine(d, msg)) {
 		free(d->dir);
 		free(d);
 		return NULL;

@@ -31,7 +31,7 @@ struct real_disk_conf {
 	void *ctx;
 };
 
-/* NULL: msg says why. */
+/* Formats the folder unless a node is there. NULL: msg says why. */
 struct real_disk *real_disk_new(const struct real_disk_conf *conf, uint64_t seed,
 				struct vms_errmsg *msg);
 void real_disk_free(struct real_disk *d);

@@ -66,6 +66,7 @@ away_succession() {
 scenario away-two-of-three 'three copies: two nodes die at once, the third goes on alone' copies=3
 away_two_of_three() {
 	promise 10
+	ring set --min-copies 1 > /dev/null || fail "ring set"
 	kill9 node1 node2
 	work 15
 	start node1 node2
@@ -76,6 +77,7 @@ away_two_of_three() {
 scenario away-one-after-other 'three copies: two nodes die one after the other' copies=3
 away_one_after_other() {
 	promise 5
+	ring set --min-copies 1 > /dev/null || fail "ring set"
 	kill9 node1
 	work 8
 	kill9 node2
@@ -84,6 +86,19 @@ away_one_after_other() {
 	work 4
 	start node1
 	work 4
+}
+
+scenario away-below-minimum 'three copies, two wanted at least: with one left writes wait, reads go on' copies=3
+away_below_minimum() {
+	downtime 'fewer copies than the minimum'
+	ring set --min-copies 2 > /dev/null || fail "ring set"
+	kill9 node1 node2
+	work 8
+	start node1
+	progress 30
+	work 3
+	start node2
+	work 3
 }
 
 scenario away-memory-mode 'volumes acknowledged from memory: a node is lost for good a while, nothing acknowledged is lost' ack=memory

@@ -272,13 +272,6 @@ static void scrub(struct list *l, const char *node, const json_t *a, uint64_t no
 	uint64_t since = last > number(a, "began") ? last : number(a, "began");
 	char m[200];
 
-	if (number(a, "lost"))
-		say(l, NOW,
-		    text(m,
-			 "vmstore-ring scrub status names them; restore these files, and if the disk goes on: vmstore-ring replace %s HOST:PORT",
-			 node),
-		    "node %s knows of %" PRIu64 " damaged places that no copy mends", node,
-		    number(a, "lost"));
 	if (number(a, "damaged") >= DAMAGED_MANY)
 		say(l, SOON, text(m, "vmstore-ring replace %s HOST:PORT", node),
 		    "the disk of node %s has lost %" PRIu64 " places that were mended: it may be failing",

@@ -239,7 +239,7 @@ static void wait_running(struct tool *t, const struct join *j)
 	}
 }
 
-static int report(struct tool *t, const struct join *j, bool nothing)
+static int report(struct tool *t)
 {
 	struct vms_errmsg e = {""};
 	uint32_t placed = 0, weighed = 0;
@@ -314,7 +314,7 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 		code = tool_fail(t, "%s", e.text);
 		goto out;
 	}
-	code |= report(t, j, rc != 0);
+	code |= report(t);
 	if (has_data && !j->o.no_wait && code == TOOL_OK)
 		code = ring_wait(t, what, j->gone, j->o.timeout_s);
 	if (t->json && code == TOOL_OK) {

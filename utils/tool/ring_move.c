@@ -12,7 +12,7 @@
 #include "utils/lib/size.h"
 #include "utils/tool/ring.h"
 
-#define POLL_MS	 300u
+#define POLL_MS	 500u
 #define SAY_MS	 30000u /* without a terminal: one line */
 #define STUCK_MS 15000u /* nothing moves: say why */
 
@@ -77,15 +77,13 @@ static void count_part(struct ring_moves *m, const struct vms_part_conf *c,
 		x->leads--;
 }
 
-/* The busiest node decides. */
+/* What each node sends is limited; the busiest one decides. */
 static uint64_t seconds(const struct ring_moves *m, uint64_t rate)
 {
 	uint64_t most = 0;
 
-	VMS_VEC_FOREACH(&m->nodes, x) {
-		most = x->get_bytes > most ? x->get_bytes : most;
+	VMS_VEC_FOREACH(&m->nodes, x)
 		most = x->feed_bytes > most ? x->feed_bytes : most;
-	}
 	return most && rate ? (most + rate - 1) / rate : 0;
 }
 
@@ -144,7 +142,7 @@ void ring_moves_print(const struct view *v, const struct ring_moves *m)
 	printf("\n%u copies of partitions move, about %s", m->copies,
 	       vms_size_human(m->bytes, in));
 	if (m->seconds)
-		printf("; at least %s at %s/s for each node",
+		printf("; at least %s when no node sends more than %s/s",
 		       vms_duration_format(m->seconds * 1000, dur),
 		       vms_size_human(v->cluster.move_bytes_s, out));
 	printf("; %u partitions change their primary\n", m->leads);

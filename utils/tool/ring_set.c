@@ -77,7 +77,7 @@ static void print_settings(const struct vms_cat_cluster *c)
 		       vms_duration_format(c->rebuild_after_s * 1000ull, after));
 	else
 		printf("rebuild-after  never\n");
-	printf("move-rate      %s (copying, for each node)\n", rate_text(c->move_bytes_s, rate));
+	printf("move-rate      %s (what each node sends when data is copied)\n", rate_text(c->move_bytes_s, rate));
 	if (c->scrub_days)
 		printf("scrub-days     %u (everything is verified once in that time)\n",
 		       c->scrub_days);
@@ -150,7 +150,7 @@ static int run_set(struct cmd_call *c)
 		{0, "rebuild-after", VMS_OPT_STRING, &after, "TIME",
 		 "a node that is away so long counts as lost: 10min; never"},
 		{0, "move-rate", VMS_OPT_STRING, &rate, "SIZE",
-		 "copying, bytes a second for each node: 64M; none"},
+		 "what each node sends a second when data is copied: 64M; none"},
 		{0, "scrub-days", VMS_OPT_STRING, &scrub, "N",
 		 "everything is verified once in that time: 7; off"},
 		RING_OPT_DRY(s.o),

@@ -92,7 +92,7 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 		printf(", %s/s, %s left", vms_size_human(pace->bytes_s, rate),
 		       vms_duration_format(pace->left_s * 1000, dur));
 	if (r->v.cluster.move_bytes_s)
-		printf(" (at most %s/s for each node)",
+		printf(" (no node sends more than %s/s)",
 		       vms_size_human(r->v.cluster.move_bytes_s, rate));
 	printf("\n");
 }

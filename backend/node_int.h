@@ -136,6 +136,7 @@ enum node_mutant {
 	MUT_FULL_MEMBER = 111,	 /* new data is taken though a member has no room for it */
 
 	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
+	MUT_PLAN_NONE = 112,	 /* no defect: a node plans nothing and says nothing */
 };
 
 #define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */

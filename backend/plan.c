@@ -20,6 +20,11 @@
  * As long as no volume has ever existed nothing is done here: the tools place
  * partitions themselves, since no data has to move.
  *
+ * A coordinator that runs but does not get anything done, because it alone does not
+ * reach the catalog, must not stop all this: it writes a beat ("planner") as long as it
+ * can; when that stays the same for long the next node acts in its place, until a
+ * lower one is heard of again. Two that act do no harm, see above.
+ *
  * Owner: the node thread.
  */
 #include <jansson.h>
@@ -29,6 +34,8 @@
 
 #define PASS_TICKS  8u	 /* between two looks at the membership */
 #define BATCH_MAX   100u /* partitions in one transaction */
+#define BEAT_TICKS  80u	 /* 20 s: between two beats, and between two looks at it */
+#define STALE_BEATS 3u	 /* the same for so long: the next one acts */
 #define NODES_BATCH 20u	 /* node records in one transaction */
 
 enum pl_step {
@@ -39,6 +46,7 @@ enum pl_step {
 	PL_PARTS,   /* "part/" */
 	PL_WRITE,   /* wants are being written */
 	PL_REMOVE,  /* a node that has left: its record */
+	PL_BEAT,    /* "planner" is being read, or written */
 };
 
 struct pl_node {
@@ -56,6 +64,9 @@ struct planner {
 	enum pl_step step;
 	uint64_t next_ms;
 	bool coordinator;
+	char beat[64];	  /* as last read */
+	uint64_t beat_ms; /* it has changed */
+	uint64_t look_ms, tell_ms, beats;
 	uint64_t planned; /* digest of the membership for which all wants are written */
 	struct vms_cat_cluster cluster;
 	uint64_t cluster_rev;
@@ -465,13 +476,77 @@ static void cluster_done(void *arg, const struct vms_cat_reply *r)
 
 /* ---- from the node ---- */
 
-/* Of the nodes that run the lowest plans. */
-static bool is_coordinator(const struct vms_node *n)
+/* Nodes that run and come before this one. */
+static unsigned lower_nodes(const struct vms_node *n)
 {
+	unsigned k = 0;
+
 	for (unsigned i = 0; i < n->npeers; i++)
-		if (n->peer[i]->conn && n->peer[i]->id < n->id)
-			return false;
-	return true;
+		k += n->peer[i]->conn && n->peer[i]->id < n->id;
+	return k;
+}
+
+static void step_down(struct planner *pl)
+{
+	/* how long the others have been away is counted by who coordinates */
+	pl->coordinator = false;
+	VMS_VEC_CLEAR(&pl->away);
+	pl->planned = 0;
+}
+
+static void beat_read(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct planner *pl = n->planner;
+	const char *text = r->nkv ? r->kv[0].val : "";
+	unsigned long from = 0;
+
+	if (r->status) {
+		pass_again(n, pl);
+		return;
+	}
+	pl->look_ms = n->now_ms + (uint64_t)BEAT_TICKS * n->tm.tick_ms;
+	if (sscanf(text, "{\"node\": %lu", &from) != 1)
+		from = 0;
+	if (strcmp(text, pl->beat)) {
+		snprintf(pl->beat, sizeof(pl->beat), "%s", text);
+		pl->beat_ms = n->now_ms;
+		if (pl->coordinator && from < n->id)
+			step_down(pl);
+	} else if (!pl->coordinator &&
+		   n->now_ms - pl->beat_ms >
+			   (uint64_t)STALE_BEATS * BEAT_TICKS * n->tm.tick_ms * lower_nodes(n)) {
+		node_log(n, VMS_LOG_WARN,
+			 "no lower node plans: this one acts as the coordinator for now");
+		pl->coordinator = true;
+	}
+	pass_end(n, pl, 1);
+}
+
+static void beat_told(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+	struct planner *pl = n->planner;
+
+	if (r->status) {
+		pass_again(n, pl);
+		return;
+	}
+	pl->tell_ms = n->now_ms + (uint64_t)BEAT_TICKS * n->tm.tick_ms;
+	pass_end(n, pl, 1);
+}
+
+static void beat_tell(struct vms_node *n, struct planner *pl)
+{
+	char val[64];
+	const struct vms_cat_op op = {"planner", val, 0};
+
+	snprintf(val, sizeof(val), "{\"node\": %llu, \"beat\": %llu}",
+		 (unsigned long long)n->id,
+		 (unsigned long long)(n->incarnation << 20 | ++pl->beats));
+	snprintf(pl->beat, sizeof(pl->beat), "%s", val);
+	pl->step = PL_BEAT;
+	n->cat->ops->txn(n->cat, NULL, 0, &op, 1, beat_told, n);
 }
 
 void plan_hint(struct vms_node *n)
@@ -487,6 +562,7 @@ void plan_hint(struct vms_node *n)
 void plan_timer(struct vms_node *n)
 {
 	struct planner *pl = n->planner;
+	unsigned lower;
 
 	if (!pl) {
 		pl = n->planner = calloc(1, sizeof(*pl));
@@ -494,22 +570,32 @@ void plan_timer(struct vms_node *n)
 		pl->batch = BATCH_MAX;
 		/* the peers come first, or every starting node would plan once */
 		pl->next_ms = n->now_ms + (uint64_t)PASS_TICKS * n->tm.tick_ms;
+		pl->beat_ms = n->now_ms;
 	}
+	if (n->mut == MUT_PLAN_NONE)
+		return;
 	if (n->stopping || pl->step != PL_IDLE)
 		return;
 	if (n->now_ms < pl->next_ms) {
 		node_wake_at(n, pl->next_ms);
 		return;
 	}
-	if (!is_coordinator(n) && n->mut != MUT_PLAN_ALL) {
-		/* how long the others have been away is counted by who coordinates */
-		pl->coordinator = false;
-		VMS_VEC_CLEAR(&pl->away);
-		pl->planned = 0;
+	lower = n->mut == MUT_PLAN_ALL ? 0 : lower_nodes(n);
+	if (lower && n->now_ms >= pl->look_ms) {
+		pl->step = PL_BEAT;
+		n->cat->ops->get(n->cat, "planner", beat_read, n);
+		return;
+	}
+	if (lower && !pl->coordinator) {
+		step_down(pl);
 		pass_end(n, pl, (uint64_t)PASS_TICKS * n->tm.tick_ms);
 		return;
 	}
 	pl->coordinator = true;
+	if (n->now_ms >= pl->tell_ms) {
+		beat_tell(n, pl);
+		return;
+	}
 	pl->step = PL_CLUSTER;
 	n->cat->ops->get(n->cat, "cluster", cluster_done, n);
 }

@@ -327,6 +327,25 @@ static void many_coordinators_do_no_harm(void)
 	}
 }
 
+/* The lowest node runs, but gets nothing done; and then it does again. */
+static void the_next_node_acts_for_a_coordinator_that_is_stuck(void)
+{
+	up(2, 0, 10);
+	rig_run(&R, 25000); /* its beat has been seen */
+	R.node[0].n->mut = MUT_PLAN_NONE;
+	node_add(4);
+	rig_run(&R, 30000);
+	CU_ASSERT_EQUAL(wanted_by(4), 0);
+	rig_run(&R, 90000);
+	CU_ASSERT_TRUE(settled() && wanted_by(4) > 0);
+	R.node[0].n->mut = 0;
+	rig_run(&R, 60000);
+	node_add(5);
+	CU_ASSERT_TRUE(wait_settled(20000));
+	CU_ASSERT(wanted_by(5) >= PARTS * 2 / 5);
+	rig_close(&R);
+}
+
 static void a_node_that_is_away_too_long_is_out(void)
 {
 	struct vms_cat_cluster c;
@@ -386,6 +405,7 @@ int main(void)
 		VMS_TEST(copies_change_by_one_each),
 		VMS_TEST(a_plan_is_finished_by_the_next_coordinator),
 		VMS_TEST(many_coordinators_do_no_harm),
+		VMS_TEST(the_next_node_acts_for_a_coordinator_that_is_stuck),
 		VMS_TEST(a_node_that_is_away_too_long_is_out),
 		VMS_TEST(a_node_that_is_back_is_in_again),
 		VMS_TEST(a_node_whose_record_is_gone_stops),

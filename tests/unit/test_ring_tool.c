@@ -9,7 +9,7 @@
 
 #define ARGS_MAX 12
 
-static char said[4096]; /* on stderr by the last command */
+static char said[16384]; /* by the last command, stderr too */
 
 /* Runs a command as the program would; its exit code. */
 static int run(const struct cmd *cmd, ...)
@@ -34,7 +34,7 @@ static int run(const struct cmd *cmd, ...)
 	fflush(stderr);
 	out = dup(1);
 	err = dup(2);
-	dup2(open("/dev/null", O_WRONLY), 1);
+	dup2(f, 1);
 	dup2(f, 2);
 	code = cmd->run(&c);
 	fflush(stdout);
@@ -323,6 +323,13 @@ static void waiting_ends_when_the_time_is_over(void)
 	end();
 }
 
+static bool advises(const char *risk, const char *mend)
+{
+	const char *at = strstr(said, risk);
+
+	return at && strstr(at, mend);
+}
+
 static void advise_names_risks(void)
 {
 	down = 1u << 2 | 1u << 3;
@@ -331,7 +338,39 @@ static void advise_names_risks(void)
 	members(1, 2, 0);
 	/* partition 1 is on a node that is down, and nowhere else */
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_UNAVAILABLE);
+	CU_ASSERT_TRUE(advises("node n2: down", "start vmstored on"));
+	CU_ASSERT_TRUE(advises("partitions cannot be reached", "doc/operations.md"));
+	CU_ASSERT_TRUE(advises("the catalog is one process", "vmstore-ring move-catalog --to etcd:"));
 	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_UNAVAILABLE);
+	end();
+}
+
+static void advise_names_risks_of_the_settings(void)
+{
+	struct view v;
+
+	nodes(3, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_zone, "n1", "a", "n2", "a", "n3", "a", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_drain, "n3", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "2", "--scrub-days", "off", "--rebuild-after",
+			    "never", "--no-wait", NULL),
+			TOOL_OK);
+	seen->numbers = 612;
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_TRUE(advises("1 zones for 2 copies", "vmstore-ring zone"));
+	CU_ASSERT_TRUE(advises("node n3 is drained", "vmstore-ring undrain n3"));
+	CU_ASSERT_TRUE(advises("writes need all 2 copies", "vmstore-ring set --min-copies"));
+	CU_ASSERT_TRUE(advises("never made anew", "vmstore-ring set --rebuild-after 10min"));
+	CU_ASSERT_TRUE(advises("stored data is not verified", "vmstore-ring set --scrub-days 7"));
+	CU_ASSERT_TRUE(advises("61 % of its container numbers", "vmstore export-diff"));
+	CU_ASSERT_EQUAL(run(&ring_undrain, "n3", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "1", "--min-copies", "1", "--no-wait", NULL),
+			TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_TRUE(advises("one copy of everything", "vmstore-ring set --copies 2"));
+	v = look_at();
+	CU_ASSERT_EQUAL(v.cluster.copies, 1);
+	view_free(&v);
 	end();
 }
 
@@ -349,6 +388,7 @@ int main(void)
 		VMS_TEST(with_data_members_are_left_alone),
 		VMS_TEST(waiting_ends_when_the_time_is_over),
 		VMS_TEST(advise_names_risks),
+		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 
 	rig_init();

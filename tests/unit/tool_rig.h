@@ -36,6 +36,7 @@ struct seen {
 	uint32_t extent, aux;
 	int fail_floor, fail_trim; /* answer the next one with this */
 	int drop_txn_answer;	   /* close instead of answering the so-manieth txn */
+	unsigned numbers;	   /* container numbers used, in 1/1000 */
 	bool settled;		   /* the last floor of a branch wanted all durable */
 	bool hold_trim;		   /* it is answered AGAIN */
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
@@ -119,8 +120,9 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 								 (int)seen->gw[i].live));
 		return 0;
 	}
-	*answer = json_pack("{ss s{sI} s{sI sI}}", "state", "running", "core", "partitions_active",
-			    (json_int_t)4, "space", "container_chunks", (json_int_t)2, "free_bytes",
+	*answer = json_pack("{ss s{sI sI} s{sI sI}}", "state", "running", "core", "partitions_active",
+			    (json_int_t)4, "container_numbers_permille", (json_int_t)seen->numbers,
+			    "space", "container_chunks", (json_int_t)2, "free_bytes",
 			    (json_int_t)808);
 	return 0;
 }

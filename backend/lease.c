@@ -69,7 +69,8 @@ bool part_leased(const struct vms_node *n, const struct part *p)
 		const struct member *m = &p->m[i];
 
 		if ((i == p->self && !m->learner) ||
-		    (m->learner && (m->node != p->cand || n->mut == MUT_ADD_EARLY)))
+		    (m->learner && (m->node != p->cand || n->mut == MUT_ADD_EARLY)) ||
+		    (n->mut == MUT_DROP_EARLY && p->proposed && !m->streaming))
 			continue;
 		if (!m->peer || m->peer->lease_inc != m->incarnation ||
 		    m->peer->lease_until_ms <= n->now_ms || !lease_counts(n, m->peer))

@@ -790,7 +790,7 @@ static bool part_needs(const struct vms_node *n, const struct part *p, unsigned 
 
 	if (m->learner)
 		return m->node == p->cand && n->mut != MUT_ADD_EARLY;
-	return i != p->self && !(n->mut == MUT_DROP_EARLY && p->raising && !m->streaming);
+	return i != p->self && !(n->mut == MUT_DROP_EARLY && p->proposed && !m->streaming);
 }
 
 static void commit_one(struct vms_node *n, struct part *p, uint64_t s, struct prec *pr)

@@ -424,22 +424,11 @@ static void judge(struct sim *s)
 	}
 }
 
-/* Copies of partitions whose set the node is not in any more. */
-static bool sim_node_out(struct vms_node *n)
-{
-	json_t *j = vms_node_json(n, "status");
-	bool out = json_integer_value(json_object_get(j, "partitions_out")) > 0;
-
-	json_decref(j);
-	return out;
-}
-
 static uint64_t container_bytes(struct sim *s)
 {
 	uint64_t sum = 0;
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
-		/* copies that nodes keep which are not in the set any more do not count */
-		if (s->p[i].disk && !(s->p[i].node && sim_node_out(s->p[i].node)))
+		if (s->p[i].disk)
 			sum += sim_disk_container_bytes(s->p[i].disk);
 	return sum;
 }
@@ -475,11 +464,7 @@ static void check_disks(struct sim *s)
 		struct proc *p = &s->p[i];
 		struct vms_fsck_io io = {p->disk, sim_disk_read, NULL, NULL};
 		struct vms_fsck f;
-		/* what a kept copy of an earlier epoch refers to may be swept */
-		bool out = !p->node || sim_node_out(p->node);
 		sim_proc_crash(s, p, true);
-		if (out)
-			continue;
 		vms_fsck(&p->disk_ops, &io, &conf, &f);
 		if (f.errors)
 			sim_fail(s, "fsck of node %u: %s", i - 1, f.problem.d[0].text);

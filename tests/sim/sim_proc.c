@@ -188,9 +188,6 @@ static void node_conf(struct proc *p, struct vms_node_conf *c)
 	c->mutant = s->conf.node_mutant;
 	c->fp_bits = s->plan.fp_bits;
 	c->dedup_background = s->plan.dedup_background;
-	/* a set that has shrunk to one member loses memory-mode writes with it: as long as
-	 * members do not come back these sets stay as they are */
-	c->fixed_sets = p->s->plan.ack == VMS_ACK_MEMORY;
 }
 
 static void d_schedule(void *ctx, uint64_t delay_us, uint64_t id)

@@ -529,10 +529,13 @@ static void test_late_take_over(void)
 	rig_node_pause(&R, 0, 2600);
 	rig_run(&R, 2700);
 	CU_ASSERT_EQUAL(rig_primary(&R, 0), 0);
-	for (int i = 0; i < 400 && rig_primary(&R, 0) == 0; i++)
-		rig_run(&R, 10);
+	for (int i = 0; i < 4000 && rig_primary(&R, 0) == 0; i++) {
+		rig_gw_connect(&R, 0, 0);
+		rig_run(&R, 1);
+	}
 	CU_ASSERT_EQUAL(rig_primary(&R, 0), 1);
 	CU_ASSERT_EQUAL(part_at(0, 0)->state, PS_ACTIVE);
+	CU_ASSERT_TRUE(R.gw[0].up[0]);
 	/* the connection that brings the news that leases do not count is cut */
 	rig_cut(&R, 0, 1, true);
 	rig_cut(&R, 1, 0, true);
@@ -540,11 +543,111 @@ static void test_late_take_over(void)
 	for (int i = 0; i < 200 && !stale; i++) {
 		struct part *b = part_at(1, 0);
 
+		rig_gw_connect(&R, 0, 0);
+
 		if (b->state == PS_ACTIVE && b->primary)
 			stale = read_from(0, 0, E0, x, 5) == 0;
 		rig_run(&R, 20);
 	}
 	CU_ASSERT_FALSE(stale);
+	down();
+}
+
+/* Node 1 has been dropped and comes back; returns when it is about to be made a member:
+ * what the catalog is asked from then on happens 3 s later. */
+static struct part *about_to_add(uint64_t seed)
+{
+	struct part *p;
+
+	up(3, 2, seed, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	rig_node_crash(&R, 1, false);
+	CU_ASSERT_EQUAL(put(0, E0, 2, 8000), 0);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	rig_node_start(&R, 1);
+	p = part_at(0, 0);
+	R.node[0].cat_late_ms = 3000;
+	for (int i = 0; i < 200000 && !p->cand && rig_step(&R); i++)
+		if (learn_state(p, 2, NULL, NULL) == LEARN_READY)
+			R.node[0].cat_mode = RIG_CAT_LATE;
+	CU_ASSERT_EQUAL(p->cand, 2);
+	return p;
+}
+
+/* A candidate is needed from before it is proposed until it is known what became of
+ * that: it may be a member by then, and take over. */
+static void test_add_unknown(void)
+{
+	struct rig_reply re;
+	struct w w = {.slot = 2, .seed = 3};
+	struct part *p = about_to_add(63);
+	uint8_t x[CHUNK];
+
+	for (int i = 0; i < 200000 && !p->proposed && rig_step(&R); i++)
+		;
+	CU_ASSERT_TRUE(p->proposed);
+	/* node 0 hears nothing more, neither from it nor from the catalog */
+	rig_cut(&R, 0, 1, true);
+	rig_cut(&R, 1, 0, true);
+	rig_run(&R, 10);
+	R.node[0].cat_mode = RIG_CAT_DOWN;
+	w.extent = E0;
+	write_to(0, 0, &w, &re);
+	rig_run(&R, 2500);
+	CU_ASSERT(!re.done || re.status != 0);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(in_set(0, 1)); /* it happened in the end */
+	CU_ASSERT(!re.done || re.status != 0);
+	for (int i = 0; i < 100 && rig_primary(&R, 0) == 0; i++)
+		rig_run(&R, 100);
+	CU_ASSERT_EQUAL(rig_primary(&R, 0), 1); /* and it has taken over */
+	CU_ASSERT_EQUAL(put(1, E0, 4, 8000), 0);
+	CU_ASSERT_NOT_EQUAL(R.gw[0].up[0] ? read_from(0, 0, E0, x, 300) : VMS_E_AGAIN, 0);
+	R.gw[0].nwait = 0;
+	rig_reply_free(&re);
+	rig_cut(&R, 0, 1, false);
+	rig_cut(&R, 1, 0, false);
+	R.node[0].cat_mode = RIG_CAT_OK;
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(shows(E0, 4));
+	down();
+}
+
+/* Pages that gateways hold say nothing of a new member: they come back before it is
+ * proposed. */
+static void test_add_pages(void)
+{
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = 0, .branch = BR,
+			    .snap_gen = 1, .aux = 1};
+	struct rig_reply re;
+
+	up(3, 2, 64, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	rig_node_crash(&R, 1, false);
+	CU_ASSERT_EQUAL(put(0, E0, 2, 8000), 0);
+	m.extent = E0;
+	m.epoch = rig_conf(&R, 0, NULL).epoch;
+	rig_send(&R, 1, 0, &m, &re);
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 1000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	rig_reply_free(&re);
+	R.gw[1].invals = 0;
+	R.gw[1].mute_inval = true;
+	rig_node_start(&R, 1);
+	rig_run(&R, 2000);
+	CU_ASSERT_EQUAL(part_at(0, 0)->cand, 2);
+	CU_ASSERT_EQUAL(R.gw[1].invals, 1);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	R.gw[1].mute_inval = false;
+	rig_gw_restart(&R, 1); /* its pages are void with its session */
+	for (int i = 0; i < 100 && !in_set(0, 1); i++) {
+		connect_all();
+		rig_run(&R, 100);
+	}
+	CU_ASSERT_TRUE(in_set(0, 1));
+	CU_ASSERT_TRUE(shows(E0, 2));
 	down();
 }
 
@@ -929,6 +1032,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_unknown_outcome),
 	VMS_TEST(test_drop_unknown),
 	VMS_TEST(test_late_take_over),
+	VMS_TEST(test_add_unknown),
+	VMS_TEST(test_add_pages),
 	VMS_TEST(test_double_fault),
 	VMS_TEST(test_cold_start),
 	VMS_TEST(test_min_copies),

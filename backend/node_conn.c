@@ -80,6 +80,8 @@ struct peer *node_peer(struct vms_node *n, uint32_t id, bool create)
 	n->peer[n->npeers] = calloc(1, sizeof(struct peer));
 	vms_assert(n->peer[n->npeers]);
 	n->peer[n->npeers]->id = id;
+	/* it has as long to come as one that was lost just now */
+	n->peer[n->npeers]->down_ms = n->now_ms;
 	return n->peer[n->npeers++];
 }
 

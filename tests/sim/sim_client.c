@@ -67,7 +67,7 @@ void sim_client_lost(struct sim *s, struct client *c, const char *why)
 }
 
 /* The window in which ops of a lost session may still take effect is over: the
- * failover delay, and, as sets are fixed, until no node has been missing. */
+ * failover delay, and until no node has been missing for a while. */
 static bool window_over(struct sim *s, struct client *c)
 {
 	return s->now_us >= c->ready_us && s->nodes_stable_us &&

@@ -51,8 +51,6 @@ struct learn *learn_of(struct vms_node *n, uint32_t part, uint64_t serial)
 
 void part_forget(struct vms_node *n, struct part *p)
 {
-	size_t k = 0;
-
 	apply_abort(n, p);
 	drain_abort(n, p);
 	gc_abort(n, p);
@@ -92,19 +90,13 @@ void part_forget(struct vms_node *n, struct part *p)
 	for (size_t i = 0; i < p->ctrs.n; i++) {
 		struct ctr *c = &p->ctrs.d[i];
 
-		if (!c->state) { /* a reference to it was ordered, nothing more */
-			ctr_free(c);
-			continue;
-		}
 		c->refs_ordered = c->punching = 0;
 		c->sweeping = c->sealing = c->marked = c->victim = c->rmarked = false;
 		c->sharing = c->shared;
 		c->mark_gone = c->moved_seq = c->stamp = 0;
 		places_free(&c->mark);
 		places_free(&c->rmark);
-		p->ctrs.d[k++] = *c;
 	}
-	p->ctrs.n = k;
 	p->state_dirty = true;
 }
 
@@ -163,6 +155,8 @@ static void learn_abort(struct vms_node *n, struct part *p)
 {
 	bool half = p->copy_state == COPY_INCOMPLETE || (p->learn && p->learn->base);
 
+	if (p->learn)
+		learn_ctrs_keep(p, p->learn);
 	learn_end(n, p);
 	p->repl_conn = 0;
 	if (half) {
@@ -938,6 +932,22 @@ void learn_digest(struct vms_node *n, struct part *p, uint64_t seq, int status)
 	learn_go(n, p);
 }
 
+/* A record merges with a chunk of another partition that died while this copy was
+ * not counted, and what came of it has died, too: everything is needed then. */
+static bool stands_still(struct vms_node *n, struct part *p, struct learn *l)
+{
+	if (l->phase != LP_APPLY || p->applied != l->applied || !p->apply) {
+		l->applied = p->applied;
+		l->applied_ms = n->now_ms;
+		return false;
+	}
+	if (n->now_ms - l->applied_ms < 4ull * n->tm.lease_ms)
+		return false;
+	p->differs = true;
+	learn_fail(n, p, "its records cannot be applied to this copy");
+	return true;
+}
+
 void learn_timer(struct vms_node *n)
 {
 	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++) {
@@ -950,6 +960,8 @@ void learn_timer(struct vms_node *n)
 			learn_fail(n, p, "this node's disk is too full to take a copy");
 			continue;
 		}
+		if (stands_still(n, p, l))
+			continue;
 		if (n->now_ms - l->told_ms >= n->tm.tick_ms)
 			progress(n, p, LOP_PROGRESS);
 		learn_go(n, p);

@@ -87,6 +87,21 @@ static struct lctr *lctr_find(struct learn *l, uint64_t number)
 	return a < l->ctrs.n && l->ctrs.d[a].number == number ? &l->ctrs.d[a] : NULL;
 }
 
+/* Files that this attempt has begun: the next one looks at them. */
+void learn_ctrs_keep(struct part *p, struct learn *l)
+{
+	VMS_VEC_FOREACH(&l->ctrs, lc) {
+		struct ctr *c = lc->own ? part_ctr_add(p, lc->number) : NULL;
+
+		if (!c || c->state)
+			continue;
+		c->state = 1;
+		c->epoch = lc->epoch;
+		c->incarnation = lc->incarnation;
+		c->dirty = true;
+	}
+}
+
 /* ---- disk operations that belong to nothing else ---- */
 
 struct lio {
@@ -145,10 +160,9 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 	VMS_VEC_FOREACH(&p->ctrs, c) {
 		struct lctr *lc = lctr_find(l, c->number);
 
-		if (!c->state)
-			continue;
+		/* no state: a file may be there that was in no checkpoint yet */
 		if (lc && lc->epoch == c->epoch && lc->incarnation == c->incarnation &&
-		    c->state != 3) {
+		    (c->state == 1 || c->state == 2)) {
 			uint64_t end = vms_seg_offset(c->segs) + (4u << 20);
 
 			lc->own = true;
@@ -163,8 +177,10 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 		if (n->mut == MUT_LN_EXTRA && !lc)
 			continue;
 		n->disk.ops->ctr_unlink(n->disk.ctx, c->number, lio_new(n, p, l));
-		c->state = 3;
-		any = true;
+		if (c->state) {
+			c->state = 3;
+			any = true;
+		}
 	}
 	if (any)
 		l->ticket = ckpt_request(n);

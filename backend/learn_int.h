@@ -57,6 +57,7 @@ struct learn {
 	bool base; /* the whole copy */
 	bool busy; /* a request is out (not those for segments) */
 	uint64_t wait_ms, told_ms, paused_ms;
+	uint64_t applied, applied_ms; /* last seen, since then */
 	uint64_t ticket; /* checkpoint */
 	/* BEGIN's answer, as it is needed later */
 	uint8_t blob[128];
@@ -90,6 +91,7 @@ bool learn_paused(struct vms_node *n, struct learn *l);
 
 /* learn_ctr.c */
 void learn_ctrs_free(struct learn *l);
+void learn_ctrs_keep(struct part *p, struct learn *l);
 int learn_ctrs_add(struct learn *l, const uint8_t *p, size_t bytes); /* of CTRS' answer */
 /* Each does what can be done now; true: the phase is over. */
 bool learn_drop(struct vms_node *n, struct part *p, struct learn *l);

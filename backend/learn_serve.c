@@ -6,8 +6,9 @@
  *
  * - the log from the oldest record on, until the learner has it (given up when the
  *   log gets half full: serving clients comes first);
- * - no container and no chunk place dies from BEGIN on until the base copy is there,
- *   so whatever a record behind the container list merges with can be copied;
+ * - no container and no chunk place of the partition dies from BEGIN on until the
+ *   records have been applied, so whatever they merge with can be copied, and what they
+ *   made can be asked for when they merge with another partition's chunk that has died;
  * - nothing is told as good that does not match its checksums.
  *
  * Owner: the node thread. Keeps invariants 1, 19, 27 (rules A1, B5, E2).
@@ -291,7 +292,7 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	common = common_point(n, p, committed, last, &r);
 	base = !whole || common > p->seq_last ||
 	       !(n->mut == MUT_LN_GAP || present_from(p, common + 1));
-	f->hold_ctrs = base;
+	f->hold_ctrs = true;
 	if (base && !ctrs_settled(p)) {
 		node_reply(n, c->id, m, VMS_E_AGAIN);
 		return;

@@ -282,6 +282,8 @@ static int list_ctr(void *arg, uint64_t number, uint64_t size)
 	/* swept, the index says so, but the crash came before its file was removed */
 	if (p && (number < p->swept_below || p->copy_state != COPY_WHOLE) && !part_ctr(p, number))
 		VMS_VEC_PUSH(&n->unlink, number);
+	else if (p)
+		part_ctr_add(p, number); /* the log opens it again, or a new copy removes it */
 	return 0;
 }
 

@@ -250,8 +250,31 @@ static void up(unsigned bits, uint64_t seed)
 		R.node[i].n->conf.gc_target_percent = 120;
 }
 
+static int stray(void *arg, uint64_t number, uint64_t size)
+{
+	struct vms_node *n = arg;
+	struct part *p = node_part(n, vms_addr_partition(vms_addr_make(number, 0), R.part_bits));
+	struct ctr *c = p ? part_ctr(p, number) : NULL;
+
+	(void)size;
+	return !c || !c->state;
+}
+
+/* Files that no index knows of are removed. */
+static bool no_strays(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < R.nnodes; i++)
+		any |= R.node[i].n &&
+		       R.node[i].disk.ops->ctr_list(R.node[i].disk.ctx, stray, R.node[i].n) > 0;
+	return !any;
+}
+
 static void fsck_all(void)
 {
+	if (!V_WAIT(10000, no_strays()))
+		v_fail("container files are left that nobody knows of");
 	all_right("at the end");
 	for (unsigned i = 0; i < R.nnodes; i++) {
 		const char *bad;
@@ -516,8 +539,6 @@ static void test_attempts(void)
 	v_down();
 }
 
-/* ---- damage ---- */
-
 static void put_bytes(unsigned node, uint64_t ctr, uint64_t off, const uint8_t *b)
 {
 	struct vms_iov iov = {b, V_CHUNK};
@@ -528,6 +549,31 @@ static void put_bytes(unsigned node, uint64_t ctr, uint64_t off, const uint8_t *
 	R.node[node].disk.ops->ctr_sync(R.node[node].disk.ctx, 2);
 	rig_run(&R, 5);
 }
+
+/* A file that was in no checkpoint when the node crashed, of a container that its
+ * primary has swept since. */
+static void test_strays(void)
+{
+	uint8_t b[V_CHUNK] = {1};
+
+	up(0, 32);
+	v_create(0);
+	turnovers(&V[0], 2);
+	rig_node_crash(&R, 1, false);
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	put_bytes(1, part_on(0, 0)->next_ctr + 5, 0, b);
+	turnovers(&V[0], 8);
+	rig_node_start(&R, 1);
+	CU_ASSERT_FALSE(no_strays());
+	rig_run(&R, 1500);
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	CU_ASSERT_TRUE(V_WAIT(10000, no_strays()));
+	CU_ASSERT_TRUE(feed_get(part_on(0, 0), 2)->base);
+	finish(1);
+}
+
+/* ---- damage ---- */
 
 /* Chunk i of segment 0 of the first sealed container gets other bytes there. */
 static uint64_t damage(unsigned node, unsigned i)
@@ -985,6 +1031,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_long),
 	VMS_TEST(test_crash_steps),
 	VMS_TEST(test_attempts),
+	VMS_TEST(test_strays),
 	VMS_TEST(test_damage_own),
 	VMS_TEST(test_damage_primary),
 	VMS_TEST(test_damage_both),

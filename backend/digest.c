@@ -291,8 +291,25 @@ static void tell(struct vms_node *n, struct part *p, struct digest *d)
 	}
 }
 
+/* All partitions that are led here, one after the other, once in scrub_days. */
+static void round_go(struct vms_node *n)
+{
+	uint64_t every = n->cluster.scrub_days * 86400000ull / n->nparts, seq;
+	struct part *p;
+
+	if (!every || n->now_ms < n->digest_ms)
+		return;
+	if (n->digest_ms) {
+		p = n->part[n->digest_next++ % n->nparts];
+		if (part_serving(p) && p->nm > 1 && part_members_ready(p))
+			(void)digest_order(n, p, &seq);
+	}
+	n->digest_ms = n->now_ms + every;
+}
+
 void digest_timer(struct vms_node *n)
 {
+	round_go(n);
 	for (uint32_t i = 0; i < n->nparts && n->digests; i++) {
 		struct part *p = n->part[i];
 		struct digest *d = p ? p->digest : NULL;

@@ -749,6 +749,8 @@ struct vms_node {
 	unsigned nfeeds, nlearns; /* running */
 	unsigned feeds;		  /* all that there are */
 	unsigned digests;	  /* being summed up, or told */
+	uint64_t digest_ms;	  /* the next partition is compared */
+	uint32_t digest_next;
 	uint64_t feed_ids;
 	uint64_t learn_ms, out_ms; /* next look */
 

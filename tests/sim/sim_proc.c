@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Processes of the simulated cluster: start, turn, crash. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -293,13 +294,26 @@ static void cmds_free(struct sim_cmd *m)
 	}
 }
 
+/* Replicas that were compared were equal. */
+static void copies_equal(struct proc *p)
+{
+	json_t *j = vms_node_json(p->node, "stats");
+	long long bad = json_integer_value(json_object_get(j, "node.digest_bad"));
+
+	json_decref(j);
+	if (bad && !p->s->r->disk_errors)
+		sim_fail(p->s, "node %u: %lld comparisons of replicas found a difference", p->idx, bad);
+}
+
 static void proc_stop(struct proc *p)
 {
 	for (size_t i = 0; i < p->nin; i++)
 		free(p->in[i].frame);
 	p->nin = 0;
-	if (p->node)
+	if (p->node) {
+		copies_equal(p);
 		vms_node_close(p->node);
+	}
 	p->node = NULL;
 	if (p->gw)
 		vms_gw_free(p->gw);

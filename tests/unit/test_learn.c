@@ -840,6 +840,28 @@ static void test_differs(void)
 	v_down();
 }
 
+/* Members are compared once in scrub_days; one that differs says so. */
+static void test_round(void)
+{
+	struct vms_page_key k;
+
+	some_data(84);
+	rig_run(&R, 1000);
+	node(0)->cluster.scrub_days = 7;
+	node(0)->digest_ms = 1; /* it is time */
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE(node(0)->st.digests > 0 && node(1)->st.digests > 0);
+	CU_ASSERT_EQUAL(node(0)->st.digest_bad, 0);
+	k = (struct vms_page_key){0, V[0].branch, 8, V[0].gen};
+	vms_pages_del(node(1)->pages, &k);
+	node(0)->digest_ms = 1;
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE(node(0)->st.digest_bad > 0);
+	CU_ASSERT_TRUE(part_on(1, 0)->differs);
+	CU_ASSERT_TRUE(part_on(0, 0)->m[1].differs);
+	v_down();
+}
+
 /* Nothing is applied that a power loss could take from the own log. */
 static void test_durable_first(void)
 {
@@ -1040,6 +1062,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_outcomes),
 	VMS_TEST(test_void),
 	VMS_TEST(test_differs),
+	VMS_TEST(test_round),
 	VMS_TEST(test_durable_first),
 	VMS_TEST(test_collection),
 	VMS_TEST(test_out),

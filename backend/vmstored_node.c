@@ -63,6 +63,10 @@ struct run {
 	bool asking, have_cluster, have_self;
 	struct vms_cat_cluster cluster;
 	uint64_t say_at_ms;
+	/* VMS_NODE_LIMIT: bytes a second that this node moves at most, all its
+	 * connections and both ways together. For measuring how a cluster grows on one
+	 * machine (scripts/bench-growth). */
+	uint64_t limit_bytes_s, limit_used_bytes, limit_due_us;
 	/* end */
 	bool stop_sent, stopped;
 	int fatal;
@@ -158,7 +162,26 @@ static struct nconn *conn_add(struct run *r, vms_net_conn id, enum conn_kind kin
 
 static int up_send(void *ctx, vms_conn_id conn, const struct vms_msg *m)
 {
-	return vms_net_send(((struct run *)ctx)->p.net, conn, m);
+	struct run *r = ctx;
+
+	r->limit_used_bytes += m->body_bytes + m->payload_bytes;
+	return vms_net_send(r->p.net, conn, m);
+}
+
+/* Stands still for as long as what was moved takes at the limit, half a second at most: ticks
+ * have to go on. */
+static void limit_wait(struct run *r)
+{
+	enum { SLICE_US = 500000 };
+	uint64_t now = vms_clock_us();
+
+	if (r->limit_due_us < now)
+		r->limit_due_us = now;
+	r->limit_due_us += r->limit_used_bytes * 1000000 / r->limit_bytes_s;
+	r->limit_used_bytes = 0;
+	if (r->limit_due_us > now)
+		usleep((useconds_t)(r->limit_due_us - now < SLICE_US ? r->limit_due_us - now
+								       : SLICE_US));
 }
 
 static void up_close(void *ctx, vms_conn_id conn)
@@ -265,6 +288,7 @@ static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 
 	if (vms_cat_conn_frame(r->cc, c, m, vms_clock_ms()))
 		return;
+	r->limit_used_bytes += m->body_bytes + m->payload_bytes;
 	nc = conn_find(r, c);
 	if (!nc)
 		return;
@@ -725,6 +749,8 @@ static void loop(struct run *r)
 			r->stopped = true;
 		}
 		vms_net_flush(r->p.net);
+		if (r->limit_bytes_s)
+			limit_wait(r);
 	}
 }
 
@@ -747,6 +773,8 @@ int vmstored_run_node(const struct vms_settings *set, vmstored_ready_fn ready, v
 	r.admin = (struct vms_admin){.ctx = &r, .role = VMS_ROLE_NODE, .name = r.p.name,
 				     .stats = do_stats, .call = do_call, .send = up_send};
 	r.deadline_ms = UINT64_MAX;
+	if (getenv("VMS_NODE_LIMIT"))
+		r.limit_bytes_s = strtoull(getenv("VMS_NODE_LIMIT"), NULL, 10);
 	if (getenv("VMS_DISK_FAULT") && *getenv("VMS_DISK_FAULT") == '@') {
 		r.p.hup = faults_reload;
 		r.p.hup_arg = &r;

@@ -410,6 +410,7 @@ static int n_send(void *ctx, vms_conn_id conn, const struct vms_msg *m)
 {
 	struct rig_node *rn = ctx;
 
+	rn->late += rn->fatal;
 	return conn_send(rn->r, (int)rn->idx, conn, m);
 }
 static void n_close(void *ctx, vms_conn_id conn)

@@ -69,6 +69,7 @@ struct rig_node {
 	uint64_t deadline_ms;
 	uint32_t life;
 	bool fatal, stopped;
+	unsigned late; /* frames sent after it had refused to go on */
 	char why[300];
 };
 struct rig_conn {

@@ -68,6 +68,8 @@ struct sim_disk {
 	struct node *root;
 	uint64_t bytes;
 	int fail, failed;
+	enum sim_disk_call fail_call; /* 0: none */
+	int fail_status;
 	bool fail_all;
 };
 
@@ -522,6 +524,15 @@ static void do_ctr_write(struct sim_disk *d, struct op *o)
 		f->size = o->off + o->len;
 }
 
+static enum sim_disk_call call_of(enum kind k)
+{
+	static const enum sim_disk_call calls[] = {
+		[LOG_WRITE] = SIM_LOG_WRITE, [LOG_SYNC] = SIM_LOG_SYNC,
+		[CTR_WRITE] = SIM_CTR_WRITE, [CTR_SYNC] = SIM_CTR_SYNC,
+		[COMMIT] = SIM_COMMIT,	     [CTR_UNLINK] = SIM_UNLINK,
+		[CTR_PUNCH] = SIM_PUNCH,     [DIGEST] = 0};
+	return calls[k];
+}
 bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 {
 	struct op *o = d->ops;
@@ -531,6 +542,12 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		return false;
 	ev->token = o->token;
 	ev->status = 0;
+	if (d->fail_call && call_of(o->kind) == d->fail_call) {
+		d->fail_call = 0;
+		ev->status = d->fail_status;
+		op_free(d, o);
+		return true;
+	}
 	if (d->fail && o->kind != DIGEST && (d->fail == SIM_DISK_READS) == (o->kind == CTR_READ)) {
 		d->failed = d->fail;
 		if (!d->fail_all)
@@ -678,6 +695,11 @@ void sim_disk_fail(struct sim_disk *d, int what, bool all)
 {
 	d->fail = what;
 	d->fail_all = all;
+}
+void sim_disk_fail_at(struct sim_disk *d, enum sim_disk_call call, int status)
+{
+	d->fail_call = call;
+	d->fail_status = status;
 }
 int sim_disk_failed(const struct sim_disk *d)
 {

@@ -42,6 +42,17 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced);
  * with EIO, one or all; 0: none. What a failed write was to change is not there. */
 enum { SIM_DISK_READS = 1, SIM_DISK_WRITES = 2 };
 void sim_disk_fail(struct sim_disk *d, int what, bool all);
+/* The next call of that kind ends with status, nothing of it done. */
+enum sim_disk_call {
+	SIM_LOG_WRITE = 1,
+	SIM_LOG_SYNC,
+	SIM_CTR_WRITE,
+	SIM_CTR_SYNC,
+	SIM_COMMIT,
+	SIM_UNLINK,
+	SIM_PUNCH
+};
+void sim_disk_fail_at(struct sim_disk *d, enum sim_disk_call call, int status);
 int sim_disk_failed(const struct sim_disk *d); /* what has failed since the start; 0: nothing */
 /* Blocking; as fsck wants it. */
 int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);

@@ -365,7 +365,8 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 		}
 		if (e->status == VMS_E_CORRUPT || e->status == VMS_E_IO)
 			repair_addr(n, e->addr);
-		if ((e->status == VMS_E_CORRUPT || e->status == VMS_E_IO) && !f->own_only) {
+		if ((e->status == VMS_E_CORRUPT || e->status == VMS_E_IO) &&
+		    (!f->own_only || e->any_node)) {
 			if (!other) {
 				other = remote_new(f, part);
 				other->own_bad = true;

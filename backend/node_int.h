@@ -526,6 +526,7 @@ struct fetch_ent {
 	int status;    /* out */
 	bool skip;     /* in: nothing to read */
 	bool asked;    /* another node is or was asked for it */
+	bool any_node; /* in: also with own_only, others are asked when the own copy is bad */
 	bool nowhere;  /* its segment's header is right and does not know it */
 	bool has_fp;   /* out, with want_fp */
 	uint8_t fp[32];

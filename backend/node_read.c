@@ -422,6 +422,9 @@ void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			f->e[i].skip = true;
 			f->e[i].status = VMS_E_UNKNOWN;
 		} else if (vms_addr_is_log(a, n->conf.part_bits)) {
+			/* what lies below it has a place of its own, of which the asker
+			 * does not know */
+			f->e[i].any_node = true;
 			read_log_addr(n, f, i, a);
 		}
 	}

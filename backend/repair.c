@@ -46,7 +46,7 @@ struct rpiece {
 	uint64_t need, good, put; /* chunk places */
 	unsigned next_peer;
 	bool missing, of_member; /* some member has not answered; the one asked is a member */
-	uint32_t from; /* node that helped */
+	uint32_t asked, from; /* node that is asked; one that helped */
 	/* footer: what is to be written */
 	size_t room, write_bytes;
 	uint64_t off;
@@ -372,7 +372,7 @@ static void take_answer(struct vms_node *n, struct rpiece *j, const struct vms_m
 	if (!j->header_ok && header_take(n, j, c, pay)) {
 		memcpy(j->buf, pay, VMS_CHUNK_BYTES);
 		j->header_put = true;
-		j->from = m->sender;
+		j->from = j->asked;
 	}
 	pay += VMS_CHUNK_BYTES;
 	for (unsigned k = 0; j->header_ok && k < VMS_SEG_ENTRIES_MAX; k++) {
@@ -384,7 +384,7 @@ static void take_answer(struct vms_node *n, struct rpiece *j, const struct vms_m
 			memcpy(block(j, k), pay, VMS_CHUNK_BYTES);
 			j->good |= 1ull << k;
 			j->put |= 1ull << k;
-			j->from = m->sender;
+			j->from = j->asked;
 		}
 		pay += VMS_CHUNK_BYTES;
 	}
@@ -453,6 +453,7 @@ static void ask(struct vms_node *n, struct rpiece *j)
 		q.body = body;
 		q.body_bytes = sizeof(body);
 		j->of_member = in_set;
+		j->asked = pe->id;
 		j->busy = true;
 		if (rpc_send(n, pe, &q, n->tm.lease_ms, answered, j))
 			return;

@@ -18,7 +18,7 @@ struct rpage {
 	bool busy, dead, found, missing;
 	unsigned next_peer, tries;
 	uint64_t retry_ms;
-	bool of_member;
+	uint32_t asked;
 };
 
 static bool same(const struct vms_page_key *a, const struct vms_page_key *b)
@@ -153,7 +153,7 @@ static void answered(struct vms_node *n, void *arg, const struct vms_msg *m)
 			node_log(n, VMS_LOG_WARN, "partition %u: the index page of branch %llu, "
 				 "sub-extent %u is repaired with the copy of node %u",
 				 j->key.partition, (unsigned long long)j->key.branch,
-				 j->key.subext, m->sender);
+				 j->key.subext, j->asked);
 			done(n, j, &page);
 			return;
 		}
@@ -176,6 +176,7 @@ static void ask(struct vms_node *n, struct rpage *j)
 	while ((pe = repair_next_peer(n, j->key.partition, false, &j->next_peer, &in_set,
 				      &j->missing))) {
 		j->busy = true;
+		j->asked = pe->id;
 		if (rpc_send(n, pe, &q, n->tm.lease_ms, answered, j))
 			return;
 		j->busy = false;

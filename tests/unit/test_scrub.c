@@ -301,6 +301,41 @@ static void test_told(void)
 	v_down();
 }
 
+/* Part of a chunk is written: the rest of it comes from another node, also by the address of
+ * the write. */
+static void test_log_addr(void)
+{
+	uint8_t sec[512], body[8], b[V_CHUNK], lba[2];
+	struct vms_msg m = {.type = VMS_MSG_READ_LBA, .branch = 0, .snap_gen = VMS_GEN_LIVE,
+			    .body = lba, .body_bytes = 2};
+	struct rig_reply re;
+	vms_addr a;
+
+	up(2, 2, 14);
+	a = where(0, 5);
+	restart_all();
+	memset(sec, 3, sizeof(sec));
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 5, 1, 2, sec, sizeof(sec)), 0);
+	CU_ASSERT_TRUE(rot(rig_primary(&R, 0), a));
+	vms_put_le16(lba, 5);
+	m.branch = v->branch;
+	CU_ASSERT_EQUAL_FATAL(v_call(0, m, &re), 0);
+	memcpy(body, re.body, 8);
+	CU_ASSERT_TRUE(vms_addr_is_log(vms_get_le64(body), 0));
+	rig_reply_free(&re);
+	CU_ASSERT_TRUE(V_WAIT(5000, !repair_running(R.node[rig_primary(&R, 0)].n)));
+	CU_ASSERT_TRUE(rot(rig_primary(&R, 0), a));
+	m = (struct vms_msg){.type = VMS_MSG_READ_ADDR, .body = body, .body_bytes = 8};
+	CU_ASSERT_EQUAL_FATAL(v_call(0, m, &re), 0);
+	CU_ASSERT_EQUAL((int16_t)vms_get_le16(re.body + 12), 0);
+	v_fill(b, v->img.id[0][5]);
+	memcpy(b + 512, sec, 512);
+	CU_ASSERT_TRUE(re.m.payload_bytes == V_CHUNK && !memcmp(re.payload, b, V_CHUNK));
+	rig_reply_free(&re);
+	v_write(v, 0, 5, v_next_id++);
+	v_down();
+}
+
 /* A block with the bytes of another one, each right by itself. */
 static void test_misdirected(void)
 {
@@ -730,7 +765,7 @@ static void test_mutants(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_read_repairs), VMS_TEST(test_told), VMS_TEST(test_misdirected),
+	VMS_TEST(test_read_repairs), VMS_TEST(test_told), VMS_TEST(test_log_addr), VMS_TEST(test_misdirected),
 	VMS_TEST(test_each_heals_the_other), VMS_TEST(test_lost_chunk), VMS_TEST(test_page),
 	VMS_TEST(test_lost_page), VMS_TEST(test_each_block), VMS_TEST(test_each_value),
 	VMS_TEST(test_durable), VMS_TEST(test_page_behind), VMS_TEST(test_chunk_behind), VMS_TEST(test_pace), VMS_TEST(test_random),

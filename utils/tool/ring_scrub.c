@@ -32,6 +32,8 @@ static void print_row(struct vms_table *tab, const struct tool_peer *p)
 	uint64_t all = num(a, "total_bytes"), done = num(a, "done_bytes");
 	char state[48], part[40], left[VMS_SIZE_TEXT_MAX], last[32], size[VMS_SIZE_TEXT_MAX];
 	char found[24], mended[24], lost[24];
+	const char *word = json_string_value(json_object_get(a, "state"));
+	bool running = word && !strcmp(word, "running");
 
 	if (!a || p->status) {
 		const char *cells[] = {p->name, "does not answer", "", "", "", "", "", ""};
@@ -39,11 +41,14 @@ static void print_row(struct vms_table *tab, const struct tool_peer *p)
 		vms_table_cells(tab, 8, cells);
 		return;
 	}
-	snprintf(state, sizeof(state), "%s%s", json_string_value(json_object_get(a, "state")),
+	snprintf(state, sizeof(state), "%s%s", word,
 		 json_is_true(json_object_get(a, "fast")) ? ", at full speed" : "");
-	snprintf(part, sizeof(part), "%" PRIu64 " %% of %s", all ? done * 100 / all : 0,
-		 vms_size_human(all, size));
-	if (json_object_get(a, "left_s"))
+	if (running)
+		snprintf(part, sizeof(part), "%" PRIu64 " %% of %s", all ? done * 100 / all : 0,
+			 vms_size_human(all, size));
+	else
+		snprintf(part, sizeof(part), "of %s", vms_size_human(all, size));
+	if (running && json_object_get(a, "left_s"))
 		vms_duration_format(num(a, "left_s") * 1000, left);
 	else
 		left[0] = 0;

@@ -14,6 +14,7 @@
  * Keeps invariants 1, 4 (rules A1, B5, C5).
  */
 #include "backend/node_int.h"
+#include "backend/repair.h"
 
 #define STEP_PAGES  256u
 #define KEPT	    4u
@@ -90,11 +91,13 @@ int digest_order(struct vms_node *n, struct part *p, uint64_t *seq)
 	}
 	vms_put_le64(meta + 8, p->ceiling_ordered);
 	vms_put_le64(meta + 16, p->gc_cycle);
-	/* outcomes that nobody may have forgotten yet, from the oldest on */
+	/* outcomes that nobody may have forgotten yet, from the oldest on; what was read at
+	 * the start may be older than it looks */
 	for (struct vms_outcome *o = n->outcomes.oldest; o && k < SAMPLE; o = o->newer) {
 		uint8_t *b = meta + META_HEAD + (size_t)k * SAMPLE_BYTES;
 
-		if (o->partition != p->number || o->pending || n->now_ms - o->time_ms > young)
+		if (o->partition != p->number || o->pending ||
+		    n->now_ms - o->time_ms > young || o->time_ms <= n->start_ms)
 			continue;
 		vms_put_le32(b, o->op.gateway);
 		vms_put_le32(b + 4, o->op.slot);
@@ -176,6 +179,13 @@ static bool step(struct vms_node *n, struct part *p, struct digest *d)
 	d->more = false;
 	rc = vms_pages_each(n->pages, p->number, d->resume.partition == p->number ? &d->resume : NULL,
 			    sum_page, d);
+	if (rc < 0 && repair_page_waits(n, p->number)) {
+		/* from the beginning, when it has been repaired */
+		memset(&d->resume, 0xff, sizeof(d->resume));
+		d->sum.pages = d->sum.npages = 0;
+		node_wake_at(n, n->now_ms + n->tm.tick_ms / 4);
+		return false;
+	}
 	if (rc < 0) {
 		/* its own sum is then no other's */
 		d->sum.pages ^= vms_mix64(n->id + 1);

@@ -6,7 +6,8 @@
  * a time. The pace spreads a round over four fifths of `scrub_days`; requests of clients
  * go first. The cursor is kept in the index, so a restart does not begin again.
  *
- * Container pieces are read from the disk itself. The index is read as LMDB has it, which
+ * When a partition has been gone through, its primary has the replicas compare what they
+ * hold (digest.c). Container pieces are read from the disk itself. The index is read as LMDB has it, which
  * may be from memory. Keeps invariant 25.
  */
 #include "backend/scrub.h"
@@ -252,12 +253,16 @@ static bool walk(struct vms_node *n, struct scrub *s, const uint8_t *from, uint3
 static void pages_step(struct vms_node *n, struct scrub *s, uint32_t part)
 {
 	uint8_t from[3] = {'I'}, to[4] = {'I'};
+	uint64_t seq;
 
 	vms_put_be16(from + 1, (uint16_t)part);
 	vms_put_be16(to + 1, (uint16_t)part);
 	to[3] = 0xff; /* behind all pages of the partition: branches begin far below */
 	if (!walk(n, s, from, sizeof(from), to, sizeof(to), PAGES_STEP))
 		return;
+	/* each copy by itself is right: are they the same? */
+	if (part_serving(n->part[part]) && part_members_ready(n->part[part]) && n->part[part]->nm > 1)
+		(void)digest_order(n, n->part[part], &seq);
 	s->part++;
 	s->phase = SC_CTRS;
 	s->ctr = 0;

@@ -717,8 +717,12 @@ static void random_rot(uint64_t seed)
 	}
 	CU_ASSERT_TRUE(scrub_all());
 	v_check_all("at the end");
-	for (unsigned i = 0; i < 3; i++)
+	rig_run(&R, 2000);
+	for (unsigned i = 0; i < 3; i++) {
 		CU_ASSERT_EQUAL(repair_lost_count(R.node[i].n), 0);
+		CU_ASSERT_TRUE(R.node[i].n->st.digests > 0);
+		CU_ASSERT_EQUAL(R.node[i].n->st.digest_bad, 0);
+	}
 	v_down();
 }
 

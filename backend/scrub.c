@@ -20,7 +20,7 @@
 #define PAGES_STEP  64u
 #define VALUES_STEP 256u
 #define FAST_MS	    4u	    /* between two pieces of a round that was asked for */
-#define YIELD_MS    50u	    /* while clients' requests wait */
+#define YIELD_MS    10u	    /* while clients' requests wait */
 #define WAIT_MS_MAX 3600000u
 #define SAVE_MS	    600000u /* how much work a crash may repeat */
 #define STATE_BYTES 72u
@@ -33,6 +33,7 @@ struct scrub {
 	uint32_t part;
 	enum phase phase;
 	uint64_t ctr;	/* container in work, or behind which to go on */
+	uint64_t ctr_end; /* of this partition; what is made meanwhile waits for the next round */
 	uint32_t piece;
 	bool in_ctr;
 	bool resumed; /* from holds a key */
@@ -113,7 +114,7 @@ static void round_begin(struct vms_node *n, struct scrub *s)
 	s->round++;
 	s->part = 0;
 	s->phase = SC_CTRS;
-	s->ctr = 0;
+	s->ctr = s->ctr_end = 0;
 	s->in_ctr = s->resumed = false;
 	s->done = s->found = 0;
 	s->began_s = wall_s(n);
@@ -151,7 +152,11 @@ static void round_end(struct vms_node *n, struct scrub *s)
 /* The next container of the partition: the one in work, else the first behind s->ctr. */
 static struct ctr *ctr_next(struct part *p, struct scrub *s)
 {
+	if (!s->ctr_end)
+		s->ctr_end = p->next_ctr;
 	VMS_VEC_FOREACH(&p->ctrs, c) {
+		if (c->number >= s->ctr_end)
+			break;
 		if (c->number < s->ctr || (c->number == s->ctr && !s->in_ctr))
 			continue;
 		if (c->state != 1 && c->state != 2)
@@ -172,6 +177,7 @@ static void ctr_step(struct vms_node *n, struct scrub *s, struct part *p)
 	uint32_t piece;
 
 	if (!c) {
+		s->ctr_end = 0;
 		s->phase = SC_PAGES;
 		s->in_ctr = s->resumed = false;
 		s->next_ms = n->now_ms;

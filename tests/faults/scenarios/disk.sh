@@ -101,7 +101,7 @@ disk_read_rot() {
 # Flips a bit of every N-th KiB of the containers of a node that does not run.
 rot() { # NODE N
 	local f size at n=0
-	for f in $(find "$LAB/data/$1" -type f -name '*.ctr' -size +64k | sort); do
+	for f in $(find "$LAB/data/$1/c" -type f -size +64k | sort); do
 		size=$(stat -c %s "$f")
 		for ((at = 70000 + RANDOM; at < size; at += $2 * 1024)); do
 			printf "\\x$(printf %02x $((0x$(od -An -tx1 -j $at -N 1 "$f" | tr -d ' ') ^ 4)))" |
@@ -111,6 +111,29 @@ rot() { # NODE N
 	done
 	say "$n bits of $1 flipped"
 	[ $n -gt 0 ] || fail "there was nothing to flip"
+}
+
+# The scrub of all nodes has ended the round that was asked for.
+scrubbed() { [ "$(ring scrub --json | grep -c '"fast": false')" = "$1" ]; }
+scrub_sum() { ring scrub --json | sed -n "s/.*\"$1\": \([0-9]*\).*/\1/p" | awk '{s += $1} END {print s + 0}'; }
+
+scenario disk-rot 'bits of two nodes rot while they are down, one after the other: mended from the rest, nothing lost'
+disk_rot() {
+	local n
+	for n in node2 node3; do
+		RING_TIMEOUT=6 ring empty-logs > /dev/null 2>&1
+		signal KILL $n
+		wait_for 5 not running $n
+		rot $n 800
+		start $n
+		progress 30
+		ring scrub start > /dev/null
+		wait_for 60 scrubbed 3 || fail "the scrub does not end: $(ring scrub)"
+		say "$n: $(scrub_sum damaged) damaged, $(scrub_sum repaired) repaired, $(scrub_sum lost) lost"
+		[ "$(scrub_sum lost)" = 0 ] || fail "something is lost: $(ring scrub)"
+		[ "$(scrub_sum repaired)" -gt 0 ] || fail "nothing was repaired: $(ring scrub)"
+	done
+	work 2
 }
 
 scenario disk-small 'the disk of a node is full for a while: no write is lost, it goes on when there is room' short log=32M

@@ -757,7 +757,7 @@ static void test_full(void)
 	CU_ASSERT_TRUE(V_WAIT(90000, v_keys("branch/") == 0));
 	CU_ASSERT_TRUE(V_WAIT(60000, v_ctr_bytes() == 0));
 	v = v_create(1);
-	v_learn();
+	rig_run(&R, 1500); /* until all nodes have looked, and told the others */
 	CU_ASSERT_EQUAL(v_write(v, 0, 0, 123), 0);
 	v_check_all("room again");
 	R.space_bytes = 0;

@@ -2,13 +2,14 @@
 # The demo cluster on this machine, and installation.
 #
 #   make up            install packages, build, start the demo, show how to use it
+#   make up CATALOG=etcd   the same with five nodes and the catalog on an etcd of three
 #   make down          stop it; its data stays
 #   make clean-data    remove its data (asks; FORCE=1 does not)
 #   make install       PREFIX=/usr/local DESTDIR=
-export VMSTORE_DEMO_DIR VMSTORE_DEMO_PORTALS VMSTORE_DEMO_PORT VMSTORE_DEMO_CONTROL FORCE
+export CATALOG VMSTORE_DEMO_DIR VMSTORE_DEMO_PORTALS VMSTORE_DEMO_PORT VMSTORE_DEMO_CONTROL FORCE
 
 up:
-	@scripts/install-deps build
+	@scripts/install-deps build $(if $(filter etcd,$(CATALOG)),etcd)
 	@$(MAKE) --no-print-directory all
 	@B=$(B) scripts/demo up
 down:

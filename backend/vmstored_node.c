@@ -22,6 +22,7 @@
 #include "backend/disk_fault.h"
 #include "backend/disk_posix.h"
 #include "backend/node.h"
+#include "backend/vmstored_copy.h"
 #include "backend/vmstored_int.h"
 #include "cluster/cat_conn.h"
 #include "utils/lib/assert.h"
@@ -52,6 +53,7 @@ struct run {
 	struct vms_admin admin;
 	struct nconn *conns;
 	struct vms_cat_conn *cc;
+	struct vms_catcopy *copy; /* of the catalog, in the folder */
 	struct vms_disk_posix *posix;
 	struct vms_disk disk;
 	struct vms_node *node;
@@ -442,6 +444,7 @@ static void on_self(void *arg, const struct vms_cat_reply *re)
 		return;
 	}
 	r->have_self = true;
+	vms_catcopy_follow(r->copy, vms_cat_conn_catalog(r->cc));
 	core_open(r);
 }
 
@@ -575,6 +578,16 @@ static int do_format(struct run *r, json_t *req, json_t **answer, struct vms_err
 	return 0;
 }
 
+static int do_catalog_copy(struct run *r, json_t *req, json_t **answer, struct vms_errmsg *msg)
+{
+	const char *after = json_string_value(json_object_get(req, "after"));
+	int rc = vms_catcopy_json(r->copy, after, answer, msg);
+
+	if (!rc && !after && r->posix)
+		json_object_set_new(*answer, "highest", vms_catcopy_highest(&r->disk));
+	return rc;
+}
+
 static json_t *do_stats(void *ctx)
 {
 	struct run *r = ctx;
@@ -605,6 +618,8 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		*answer = identity_answer(r);
 		return 0;
 	}
+	if (!strcmp(call, "catalog-copy"))
+		return do_catalog_copy(r, req, answer, msg);
 	if (!strcmp(call, "format"))
 		return do_format(r, req, answer, msg);
 	if (!strcmp(call, "status")) {
@@ -693,6 +708,7 @@ static int open_all(struct run *r, struct vms_errmsg *msg)
 	if (!cc.naddresses)
 		return vms_fail(msg, VMS_E_CONFIG, "[cluster] catalog names no address");
 	r->cc = vms_cat_conn_new(r->p.net, &cc, vms_clock_ms());
+	r->copy = vms_catcopy_new(s->node.dir);
 	return 0;
 }
 
@@ -705,6 +721,7 @@ static void close_all(struct run *r)
 		vms_disk_posix_close(r->posix);
 	if (r->node)
 		vms_node_close(r->node);
+	vms_catcopy_free(r->copy);
 	if (r->cc)
 		vms_cat_conn_free(r->cc);
 	r->cc = NULL;
@@ -727,6 +744,7 @@ static void loop(struct run *r)
 		vms_net_poll(r->p.net, timeout);
 		now = vms_clock_ms();
 		vms_cat_conn_timer(r->cc, now);
+		vms_catcopy_timer(r->copy, now);
 		start_up(r, now);
 		if (r->node) {
 			if (now >= r->deadline_ms) {

@@ -60,6 +60,71 @@ static json_t *do_stats(void *ctx)
 	return vms_stats_json(((struct run *)ctx)->p.stats);
 }
 
+#define DUMP_BYTES_MAX (1u << 20)
+
+/* One part of all that is in it, behind the key `after`. */
+static int do_dump(struct run *r, json_t *req, json_t **answer)
+{
+	const char *after = json_string_value(json_object_get(req, "after"));
+	char last[VMS_CAT_KEY_BYTES_MAX + 8];
+	json_t *kvs = json_array();
+	struct vms_cat_kv kv;
+	bool more = false;
+	size_t bytes = 0;
+	int rc;
+
+	while (!(rc = r->eng.ops->next(r->eng.ctx, "", after, &kv)) && kv.key[0] != '~') {
+		if (bytes > DUMP_BYTES_MAX) {
+			more = true;
+			break;
+		}
+		bytes += strlen(kv.key) + kv.val_bytes + 64;
+		json_array_append_new(kvs, json_pack("[ss]", kv.key, kv.val));
+		snprintf(last, sizeof(last), "%s", kv.key);
+		after = last;
+	}
+	if (rc && rc != VMS_E_NOENT) {
+		json_decref(kvs);
+		return rc;
+	}
+	*answer = json_pack("{sI sb so}", "revision",
+			    (json_int_t)r->eng.ops->revision(r->eng.ctx), "more", (int)more, "kvs",
+			    kvs);
+	return 0;
+}
+
+/* freeze {to}, thaw, raise {revision}: for moving and restoring catalogs. */
+static int do_move(struct run *r, const char *call, json_t *req, json_t **answer,
+		   struct vms_errmsg *msg)
+{
+	const char *to = json_string_value(json_object_get(req, "to"));
+	int rc;
+
+	if (!strcmp(call, "raise")) {
+		rc = vms_cat_server_raise(
+			r->srv, (uint64_t)json_integer_value(json_object_get(req, "revision")));
+		if (rc == VMS_E_EXIST)
+			return vms_fail(msg, rc, "this catalog holds a cluster");
+	} else if (!strcmp(call, "freeze")) {
+		if (!to || strlen(to) > VMS_CAT_MOVED_TO_MAX)
+			return vms_fail(msg, VMS_E_INVAL,
+					"the new address must have 1 to %u characters",
+					VMS_CAT_MOVED_TO_MAX);
+		rc = vms_cat_server_freeze(r->srv, to);
+		if (!rc)
+			vms_warn("this catalog has moved to %s: it serves nobody any more", to);
+	} else {
+		rc = vms_cat_server_moved(r->srv)[0] ? vms_cat_server_freeze(r->srv, NULL) : 0;
+		if (!rc)
+			vms_warn("the move was taken back: this catalog serves again");
+	}
+	if (rc)
+		return vms_fail(msg, rc, "%s", vms_err_text(rc));
+	*answer = json_pack("{sI ss}", "revision", (json_int_t)r->eng.ops->revision(r->eng.ctx),
+			    "moved", vms_cat_server_moved(r->srv));
+	return 0;
+}
+
 static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_t **answer,
 		   struct vms_errmsg *msg)
 {
@@ -74,8 +139,13 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		json_object_set_new(*answer, "dir", json_string(r->p.set->catalog.dir));
 		json_object_set_new(*answer, "revision",
 				    json_integer((json_int_t)r->eng.ops->revision(r->eng.ctx)));
+		json_object_set_new(*answer, "moved", json_string(vms_cat_server_moved(r->srv)));
 		return 0;
 	}
+	if (!strcmp(call, "dump"))
+		return do_dump(r, req, answer);
+	if (!strcmp(call, "freeze") || !strcmp(call, "thaw") || !strcmp(call, "raise"))
+		return do_move(r, call, req, answer, msg);
 	return vms_fail(msg, VMS_E_UNSUPPORTED, "the catalog has no call '%.40s'", call);
 }
 
@@ -111,6 +181,9 @@ int vmstored_run_catalog(const struct vms_settings *set, vmstored_ready_fn ready
 	}
 	if (!rc)
 		vms_info("catalog in %s serves at %s", set->catalog.dir, addr);
+	if (!rc && vms_cat_server_moved(r.srv)[0])
+		vms_warn("it has moved to %s and serves nobody; stop it when no process uses it any more",
+			 vms_cat_server_moved(r.srv));
 	while (!rc && !r.p.stop_wanted) {
 		vms_net_poll(r.p.net, 100);
 		vms_cat_server_timer(r.srv, vms_clock_ms());

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cluster/cat_server.h"
 #include "cluster/catalog_etcd.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
@@ -25,7 +26,7 @@ struct vms_cat_conn {
 	uint64_t retry_at_ms;
 	uint32_t retry_ms;
 	uint8_t uuid[16];
-	char why[192];
+	char why[320];
 };
 
 static const uint8_t no_uuid[16];
@@ -246,6 +247,14 @@ static void on_hello(struct vms_cat_conn *c, const struct vms_msg *m, uint64_t n
 		c->refused = true;
 		snprintf(c->why, sizeof(c->why), "the catalog at %s belongs to another cluster",
 			 address);
+		vms_net_close(c->net, c->conn);
+		return;
+	}
+	if (!strncmp(h.name, VMS_CAT_MOVED_NAME, strlen(VMS_CAT_MOVED_NAME))) {
+		c->refused = true;
+		snprintf(c->why, sizeof(c->why),
+			 "the catalog at %s has moved: set catalog = %s%s in [cluster]", address,
+			 h.name + strlen(VMS_CAT_MOVED_NAME), h.address);
 		vms_net_close(c->net, c->conn);
 		return;
 	}

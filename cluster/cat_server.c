@@ -9,6 +9,7 @@
  * Sessions survive a restart of the service (they begin a full period anew). In
  * the engine they are ordinary keys under '~', which no client can name:
  *	~s/<id>   ttl in ms		~a/<key>  id of the session the key hangs on
+ *	~moved	  where the catalog has gone (vms_cat_server_freeze)
  * Recent changes for watches are kept in memory, bounded; a watch from before
  * them is told GONE.
  */
@@ -78,6 +79,7 @@ struct vms_cat_server {
 	uint64_t floor; /* changes above this revision are in the ring */
 	uint64_t now_ms;
 	int poisoned;
+	char moved[VMS_CAT_MOVED_TO_MAX + 1]; /* "": it serves */
 	struct vms_buf out; /* payload being built */
 };
 
@@ -115,6 +117,15 @@ static void load_sessions(struct vms_cat_server *s)
 	}
 }
 
+static void load_moved(struct vms_cat_server *s)
+{
+	struct vms_cat_kv kv;
+
+	s->moved[0] = 0;
+	if (!s->eng.ops->get(s->eng.ctx, "~moved", &kv))
+		snprintf(s->moved, sizeof(s->moved), "%s", kv.val);
+}
+
 struct vms_cat_server *vms_cat_server_new(const struct vms_cat_engine *e,
 					  const struct vms_cat_server_sink *sink)
 {
@@ -129,6 +140,7 @@ struct vms_cat_server *vms_cat_server_new(const struct vms_cat_engine *e,
 	vms_buf_init(&s->out, VMS_FRAME_PAYLOAD_BYTES_MAX);
 	s->floor = revision(s);
 	load_sessions(s);
+	load_moved(s);
 	return s;
 }
 
@@ -454,7 +466,7 @@ void vms_cat_server_timer(struct vms_cat_server *s, uint64_t now_ms)
 	struct session *se, *t;
 
 	s->now_ms = now_ms;
-	if (s->poisoned)
+	if (s->poisoned || s->moved[0])
 		return;
 	HASH_ITER(hh, s->sessions, se, t) {
 		if (!se->expires_ms)
@@ -535,11 +547,62 @@ static void do_hello(struct vms_cat_server *s, struct conn *c, const struct vms_
 			if (o != c && o->greeted && o->role == c->role &&
 			    o->sender == c->sender && !strcmp(o->name, c->name))
 				conn_end(s, o);
+	if (s->moved[0]) {
+		size_t room = sizeof(mine.name) - sizeof(VMS_CAT_MOVED_NAME);
+
+		snprintf(mine.name, sizeof(mine.name), VMS_CAT_MOVED_NAME "%.*s", (int)room, s->moved);
+		if (strlen(s->moved) > room)
+			snprintf(mine.address, sizeof(mine.address), "%s", s->moved + room);
+	}
 	vms_msg_reply_init(&re, m, status);
 	re.body = body;
 	re.body_bytes = vms_hello_encode(body, &mine);
 	(void)s->sink.send(s->sink.ctx, c->id, &re);
 	c->greeted = !status;
+}
+
+/* ---- moving away ---- */
+
+const char *vms_cat_server_moved(const struct vms_cat_server *s)
+{
+	return s->moved;
+}
+
+int vms_cat_server_freeze(struct vms_cat_server *s, const char *to)
+{
+	struct vms_cat_op op = {.key = "~moved", .val = to};
+	struct conn *c, *t;
+	int rc;
+
+	if (to && (!to[0] || strlen(to) > VMS_CAT_MOVED_TO_MAX))
+		return VMS_E_INVAL;
+	rc = apply(s, NULL, 0, &op, 1);
+	if (rc)
+		return rc;
+	load_moved(s);
+	/* Everybody comes again and is told. */
+	if (to)
+		HASH_ITER(hh, s->conns, c, t)
+			if (c->greeted && c->role != VMS_ROLE_TOOL)
+				conn_end(s, c);
+	return 0;
+}
+
+int vms_cat_server_raise(struct vms_cat_server *s, uint64_t to)
+{
+	struct vms_cat_kv kv;
+	int rc;
+
+	if (!s->eng.ops->get(s->eng.ctx, "cluster", &kv))
+		return VMS_E_EXIST;
+	if (s->poisoned)
+		return VMS_E_POISONED;
+	if (to <= revision(s))
+		return 0;
+	rc = s->eng.ops->apply(s->eng.ctx, to, NULL, 0);
+	if (rc)
+		s->poisoned = rc;
+	return rc;
 }
 
 static void do_get(struct vms_cat_server *s, uint64_t conn, const struct vms_msg *m)
@@ -675,6 +738,10 @@ void vms_cat_server_msg(struct vms_cat_server *s, uint64_t conn, const struct vm
 	}
 	if (s->poisoned && m->type != VMS_MSG_CAT_STATUS) {
 		answer(s, conn, m, VMS_E_POISONED, 0);
+		return;
+	}
+	if (s->moved[0]) {
+		answer(s, conn, m, VMS_E_PERM, 0);
 		return;
 	}
 	switch (m->type) {

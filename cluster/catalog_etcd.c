@@ -844,6 +844,21 @@ static void cat_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsi
 	pump(e);
 }
 
+void vms_cat_etcd_base_set(struct vms_cat_etcd *e, uint64_t base, vms_cat_done_fn done, void *arg)
+{
+	struct request *r = request_new(e, K_TXN, done, arg);
+	char text[24];
+
+	snprintf(text, sizeof(text), "%" PRIu64, base);
+	snprintf(r->rid, sizeof(r->rid), "%.48s.base.%" PRIu64, e->name, e->next_rid++);
+	r->cmp = json_pack("[{so ss ss so}]", "key", etcd_key(e, "cluster"), "target", "MOD",
+			   "result", "EQUAL", "mod_revision", vms_etcd_u64_json(0));
+	r->ops = json_pack("[{s{so so}}]", "request_put", "key", etcd_key(e, "~base"), "value",
+			   vms_etcd_text_json("", text));
+	vms_assert(r->cmp && r->ops);
+	pump(e);
+}
+
 static uint64_t cat_watch(struct vms_catalog *cat, const char *prefix, uint64_t from_revision,
 			  vms_cat_done_fn event, void *arg)
 {

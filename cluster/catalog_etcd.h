@@ -58,6 +58,11 @@ bool vms_cat_etcd_is_up(const struct vms_cat_etcd *e);
 const char *vms_cat_etcd_why(const struct vms_cat_etcd *e, bool *refused);
 bool vms_cat_etcd_uuid(const struct vms_cat_etcd *e, uint8_t uuid[16]);
 
+/* Every revision of this catalog is higher by base from here on (a catalog that was moved
+ * or restored goes on above its old ones). Only while no cluster is in it
+ * (VMS_E_CONFLICT); afterwards a new client must be opened. */
+void vms_cat_etcd_base_set(struct vms_cat_etcd *e, uint64_t base, vms_cat_done_fn done, void *arg);
+
 struct vms_cat_etcd_counters {
 	uint64_t calls, failed, stale, fences, unknown, watch_starts, duplicates, silent, gone;
 };

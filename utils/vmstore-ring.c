@@ -9,7 +9,8 @@ int main(int argc, char **argv)
 	    &ring_init,	      &ring_join,     &ring_leave, &ring_replace, &ring_drain,
 	    &ring_undrain,    &ring_reweight, &ring_zone,  &ring_cancel,  &ring_give_up,
 	    &ring_set,	      &ring_throttle, &ring_plan,  &ring_status,  &ring_advise,
-	    &ring_empty_logs, &ring_scrub,    NULL,
+	    &ring_empty_logs, &ring_scrub,    &ring_move_catalog, &ring_restore_catalog,
+	    NULL,
 	};
 	const struct cmd root = {
 	    .name = "vmstore-ring",

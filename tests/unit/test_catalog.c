@@ -495,6 +495,84 @@ static void lmdb_survives_restarts(void)
 	CU_ASSERT_EQUAL(system(cmd), 0);
 }
 
+/* What HELLO of the server says its name and address are. */
+static void hello_says(char name[64], char address[64])
+{
+	w.conn = ++w.last_conn;
+	vms_cat_server_accept(w.srv, w.conn);
+	hello("other");
+	pump_up();
+	while (w.down.n) {
+		struct frame f = take(&w.down);
+		struct vms_hello h;
+		struct vms_iov iov;
+		struct vms_msg m;
+
+		CU_ASSERT_EQUAL_FATAL(vms_msg_decode(f.bytes, f.len, &m, &iov), 0);
+		CU_ASSERT_EQUAL_FATAL(vms_hello_decode(&m, &h), 0);
+		strcpy(name, h.name);
+		strcpy(address, h.address);
+		free(f.bytes);
+	}
+}
+
+static void a_catalog_that_moved_serves_nobody(void)
+{
+	const char *to = "etcd:10.100.100.101:12379,10.100.100.102:12379,10.100.100.103:12379,"
+			 "10.100.100.104:12379,10.100.100.105:12379";
+	char dir[] = "/tmp/vms-test-cat-XXXXXX", cmd[64], name[64], address[64], all[128];
+	struct vms_errmsg e;
+	struct heard s = {0};
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(dir));
+	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, 0, &e), 0);
+	begin_on_engine();
+	put_key("a", "1");
+	suite_cat->ops->session_open(suite_cat, 1000, hear, &s);
+	pump();
+	put_key_session("b", "1", s.session);
+	CU_ASSERT_EQUAL(vms_cat_server_freeze(w.srv, ""), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_cat_server_freeze(w.srv, to), 0);
+	CU_ASSERT_EQUAL(put_key("a", "2").status, VMS_E_PERM);
+	CU_ASSERT_EQUAL(get("a").status, VMS_E_PERM);
+	vms_cat_server_timer(w.srv, w.now += 5000); /* sessions do not end any more */
+	disconnect();
+	hello_says(name, address);
+	CU_ASSERT_EQUAL_FATAL(strncmp(name, VMS_CAT_MOVED_NAME, strlen(VMS_CAT_MOVED_NAME)), 0);
+	snprintf(all, sizeof(all), "%s%s", name + strlen(VMS_CAT_MOVED_NAME), address);
+	CU_ASSERT_STRING_EQUAL(all, to);
+	end_but_engine();
+	vms_cat_engine_lmdb_close(&w.eng);
+
+	/* also after a restart; taken back, it is as before */
+	CU_ASSERT_EQUAL_FATAL(vms_cat_engine_lmdb_open(&w.eng, dir, 0, &e), 0);
+	begin_on_engine();
+	CU_ASSERT_STRING_EQUAL(vms_cat_server_moved(w.srv), to);
+	CU_ASSERT_EQUAL(get("a").status, VMS_E_PERM);
+	CU_ASSERT_EQUAL(vms_cat_server_freeze(w.srv, NULL), 0);
+	CU_ASSERT(is_there("a") && is_there("b"));
+	CU_ASSERT_EQUAL(put_key("a", "2").status, 0);
+	end_but_engine();
+	vms_cat_engine_lmdb_close(&w.eng);
+	snprintf(cmd, sizeof(cmd), "rm -rf %s", dir);
+	CU_ASSERT_EQUAL(system(cmd), 0);
+}
+
+static void revisions_can_be_raised_before_there_is_a_cluster(void)
+{
+	struct heard h;
+
+	begin();
+	put_key("a", "1");
+	CU_ASSERT_EQUAL(vms_cat_server_raise(w.srv, 1000), 0);
+	CU_ASSERT_EQUAL(put_key("a", "2").revision, 1001);
+	CU_ASSERT_EQUAL(vms_cat_server_raise(w.srv, 500), 0); /* never down */
+	h = put_key("cluster", "{}");
+	CU_ASSERT_EQUAL(h.revision, 1002);
+	CU_ASSERT_EQUAL(vms_cat_server_raise(w.srv, 5000), VMS_E_EXIST);
+	end();
+}
+
 static const struct vms_test tests[] = {
 	CAT_SUITE_TESTS,
 	VMS_TEST(changing_nothing_costs_no_revision),
@@ -508,6 +586,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_second_hello_of_one_client_ends_the_first),
 	VMS_TEST(frames_before_hello_close),
 	VMS_TEST(lmdb_survives_restarts),
+	VMS_TEST(a_catalog_that_moved_serves_nobody),
+	VMS_TEST(revisions_can_be_raised_before_there_is_a_cluster),
 };
 
 VMS_TEST_MAIN("cluster/catalog", tests)

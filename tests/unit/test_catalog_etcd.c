@@ -421,6 +421,37 @@ static void errors_in_words_are_told_apart(void)
 	suite_end();
 }
 
+static void revisions_go_on_above_those_of_another_catalog(void)
+{
+	struct heard b = {0}, ev = {0}, h;
+	struct vms_cat_cmp cmp = {"a", 0};
+	struct vms_cat_op op = {"a", "2", 0};
+
+	suite_begin();
+	vms_cat_etcd_base_set(w.e, 1000000, hear, &b);
+	suite_wait(&b, 1);
+	CU_ASSERT_EQUAL(b.status, 0);
+	client_close();
+	client_open(&(struct as){0});
+	h = put_key("a", "1");
+	CU_ASSERT(h.revision > 1000000);
+	CU_ASSERT_EQUAL(get("a").kv[0].mod, h.revision);
+	CU_ASSERT_EQUAL(txn(&cmp, 1, &op, 1).status, VMS_E_CONFLICT);
+	cmp.mod_revision = 5; /* of the catalog before */
+	CU_ASSERT_EQUAL(txn(&cmp, 1, &op, 1).status, VMS_E_CONFLICT);
+	suite_cat->ops->watch(suite_cat, "", h.revision, hear, &ev);
+	cmp.mod_revision = h.revision;
+	h = txn(&cmp, 1, &op, 1);
+	CU_ASSERT_EQUAL(h.status, 0);
+	suite_wait(&ev, 1);
+	CU_ASSERT(ev.revision == h.revision && ev.kv[0].mod == h.revision);
+	put_key("cluster", "{}");
+	vms_cat_etcd_base_set(w.e, 2000000, hear, &b);
+	suite_wait(&b, 2);
+	CU_ASSERT_EQUAL(b.status, VMS_E_CONFLICT);
+	suite_end();
+}
+
 /* ---- watches ---- */
 
 static void watch_abc(struct heard *h)
@@ -671,6 +702,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(nothing_is_read_before_an_unknown_outcome_is_final),
 	VMS_TEST(a_restart_settles_what_was_sent_before_it),
 	VMS_TEST(errors_in_words_are_told_apart),
+	VMS_TEST(revisions_go_on_above_those_of_another_catalog),
 	VMS_TEST(repeated_events_are_dropped),
 	VMS_TEST(half_a_line_is_no_event),
 	VMS_TEST(a_cut_stream_goes_on_behind_the_last_event),

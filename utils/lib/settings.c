@@ -400,7 +400,7 @@ const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETT
 				      catalogs[s->cluster.catalog.scheme - 1]);
 	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
 		at += (size_t)snprintf(out + at, VMS_SETTINGS_CATALOG_MAX - at, "%s%s",
-				       i ? " " : "",
+				       !i ? "" : s->cluster.catalog.scheme ? "," : " ",
 				       vms_conf_addr_format(&s->cluster.catalog.a[i], one));
 	return out;
 }

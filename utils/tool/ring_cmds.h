@@ -15,5 +15,6 @@ extern const struct cmd ring_status;
 extern const struct cmd ring_advise;
 extern const struct cmd ring_empty_logs;
 extern const struct cmd ring_scrub;
+extern const struct cmd ring_move_catalog, ring_restore_catalog;
 
 #endif

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "cluster/catalog_etcd.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
@@ -373,6 +374,29 @@ int tool_txn(struct tool *t, const struct vms_cat_cmp *cmp, unsigned ncmp,
 
 	c->ops->txn(c, cmp, ncmp, op, nop, on_reply, &w);
 	return wait_for(t, &w, nop ? op[0].key : "transaction", msg);
+}
+
+int tool_catalog_set(struct tool *t, const char *text, struct vms_errmsg *msg)
+{
+	if (t->cc)
+		vms_cat_conn_free(t->cc);
+	t->cc = NULL;
+	return text ? vms_conf_set(vms_settings_keys, "cluster", "catalog", text, &t->set, msg) : 0;
+}
+
+int tool_catalog_base(struct tool *t, uint64_t base, struct vms_errmsg *msg)
+{
+	struct waiting w = {0};
+	struct vms_cat_etcd *e;
+	int rc;
+
+	(void)catalog(t);
+	e = vms_cat_conn_etcd(t->cc);
+	if (!e)
+		return VMS_E_UNSUPPORTED;
+	vms_cat_etcd_base_set(e, base, on_reply, &w);
+	rc = wait_for(t, &w, "base revision", msg);
+	return rc ? rc : tool_catalog_set(t, NULL, msg);
 }
 
 bool tool_retry(struct tool *t, unsigned *tries)

@@ -85,6 +85,12 @@ static inline bool tool_txn_again(int rc)
  * chance picks and that grows. False: it is enough (some seconds in all). */
 bool tool_retry(struct tool *t, unsigned *tries);
 
+/* Another catalog than the configuration says (text: as its `catalog`) from the next
+ * call on; NULL: the same one on a new connection. */
+int tool_catalog_set(struct tool *t, const char *text, struct vms_errmsg *msg);
+/* etcd: its revisions are higher by base from here on (vms_cat_etcd_base_set). */
+int tool_catalog_base(struct tool *t, uint64_t base, struct vms_errmsg *msg);
+
 /* Every later change under prefix; event is called while the tool waits for
  * anything (cluster/catalog.h). */
 uint64_t tool_watch(struct tool *t, const char *prefix, uint64_t from_revision,

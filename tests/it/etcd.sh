@@ -1,0 +1,139 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# The catalog on a real etcd of three members, with TLS: the cases that every catalog
+# has; vmstore-bench verify while members are killed and stopped, the leader too, and
+# the configuration is changed; a catalog that is lost and restored from the nodes'
+# copies; the move from the embedded catalog under load.
+# shellcheck source=tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ "$IT_BACKEND" = cluster ] || skip "needs scripts/cluster"
+need etcd etcd-server
+need etcdctl etcd-client
+need openssl openssl
+state=$IT_DIR/state
+conf=$IT_DIR/c/conf/gw1.conf
+ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
+vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
+cl() { "$IT_CLUSTER" "$@"; }
+
+load_start() { # verified load through both gateways
+	background "$BENCH" verify --span 64M --state "$state" --fresh --seconds 100000 --sessions 4 \
+		--depth 4 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
+	verify=$!
+	sleep 1
+}
+load_end() {
+	alive $verify && kill -TERM $verify
+	wait $verify
+	le_rc=$?
+	grep -E 'WRONG|error|verify:|any longest' "$IT_DIR/verify.out" | cut -c1-300 | tail -n 5
+	[ $le_rc = 0 ] || fail "vmstore-bench verify: exit code $le_rc"
+}
+check() {
+	"$BENCH" verify --check-only --quiet --state "$state" "$(gw_url 1)" || fail "check: $1"
+}
+leader() {
+	wait_for 20 cl leader "$IT_DIR/c" || fail "etcd has no leader"
+	cl leader "$IT_DIR/c"
+}
+# A change of the configuration goes through within so many seconds.
+changes() { # SECONDS WHAT
+	ch_t0=$(date +%s%N)
+	vmstore volume create "v$ch_t0" --size 1M > "$IT_DIR/create.out" 2>&1 ||
+		fail "no volume can be created ($2): $(cat "$IT_DIR/create.out")"
+	ch_ms=$((($(date +%s%N) - ch_t0) / 1000000))
+	say "$2: a change took $ch_ms ms"
+	[ $ch_ms -le $(($1 * 1000)) ] || fail "$2: a change took $ch_ms ms"
+}
+
+# ---- the engine ----
+cluster_start --catalog etcd --etcd-tls yes --nodes 3 --partitions 64 --log-size 64M
+tls=$IT_DIR/c/tls
+VMS_ETCD=127.0.0.1:$((IT_PORT + 22)),127.0.0.1:$((IT_PORT + 23)),127.0.0.1:$((IT_PORT + 24)) \
+	VMS_ETCD_CA=$tls/ca.crt VMS_ETCD_CERT=$tls/client.crt VMS_ETCD_KEY=$tls/client.key \
+	"$B/tests/test_catalog_etcd" > "$IT_DIR/unit.out" 2>&1 || {
+	cat "$IT_DIR/unit.out"
+	fail "the cases that every catalog has"
+}
+say "the cases that every catalog has: $(awk '/asserts/ { print $3 }' "$IT_DIR/unit.out") checks"
+chmod o+r "$tls/client.key"
+ring status > "$IT_DIR/out" 2>&1 && fail "a key that all can read was taken"
+grep -q 'chmod o=' "$IT_DIR/out" || fail "no word of the key: $(cat "$IT_DIR/out")"
+chmod o= "$tls/client.key"
+
+# ---- members fail under load ----
+lun_create etcd 128 1 || fail "cannot create the LUN"
+gw_wait
+load_start
+changes 5 "all members well"
+l=$(leader)
+cl kill "$IT_DIR/c" "$l"
+changes 10 "leader $l killed"
+cl start "$IT_DIR/c" > /dev/null || fail "$l does not start again"
+l=$(leader)
+pid=$(proc_pid "$l")
+kill -STOP "$pid"
+changes 12 "leader $l stopped"
+kill -CONT "$pid"
+l=$(leader)
+for n in etcd1 etcd2 etcd3; do
+	[ $n = "$l" ] || {
+		cl kill "$IT_DIR/c" $n
+		break
+	}
+done
+changes 10 "follower $n killed"
+# nobody decides anything without a majority; I/O goes on
+cl kill "$IT_DIR/c" "$l"
+before=$(grep -c . "$IT_DIR/verify.out")
+vmstore volume create lost --size 1M > /dev/null 2>&1 && fail "a change without a majority of etcd"
+alive $verify || fail "the load ended without a majority of etcd"
+cl start "$IT_DIR/c" > /dev/null || fail "etcd does not start again"
+changes 15 "both started again"
+load_end
+[ "$before" -ge 0 ] && check "after members failed"
+
+# ---- the catalog is lost, with all of etcd ----
+sleep 6 # copies are written at most every 5 s
+cluster_kill
+rm -rf "$IT_DIR/c/data/etcd1" "$IT_DIR/c/data/etcd2" "$IT_DIR/c/data/etcd3"
+cl start "$IT_DIR/c" > "$IT_DIR/start.out" 2>&1 &
+starting=$!
+nodes="127.0.0.1:$((IT_PORT + 1)) 127.0.0.1:$((IT_PORT + 2)) 127.0.0.1:$((IT_PORT + 3))"
+# shellcheck disable=SC2086
+wait_for 30 ring restore-catalog --dry-run $nodes || fail "restore-catalog --dry-run"
+ring restore-catalog "${nodes% *}" > "$IT_DIR/out" 2>&1 && fail "restored without a member of a set"
+# shellcheck disable=SC2086
+ring restore-catalog ${nodes% *} > "$IT_DIR/out" 2>&1 && fail "restored without node3"
+grep -q 'not complete without node3' "$IT_DIR/out" || fail "restore names no node: $(cat "$IT_DIR/out")"
+# shellcheck disable=SC2086
+ring restore-catalog $nodes || fail "restore-catalog"
+wait $starting || fail "the cluster does not come up: $(cat "$IT_DIR/start.out")"
+cl wait "$IT_DIR/c" || fail "the cluster is not well after restore-catalog"
+gw_wait
+check "after restore-catalog"
+changes 10 "restored"
+cluster_stop
+rm -rf "$IT_DIR/c" "$state"
+
+# ---- from embedded to etcd ----
+IT_CLUSTER_OPTS="--nodes 3 --partitions 64 --log-size 64M"
+# shellcheck disable=SC2086
+cluster_start $IT_CLUSTER_OPTS
+cp "$IT_DIR/c/conf/gw1.conf" "$IT_DIR/old.conf"
+lun_create etcd 128 1 || fail "cannot create the LUN"
+gw_wait
+load_start
+cl move-catalog "$IT_DIR/c" > "$IT_DIR/move.out" 2>&1 || fail "move-catalog: $(cat "$IT_DIR/move.out")"
+sed -n 1p "$IT_DIR/move.out"
+changes 10 "moved"
+load_end
+check "after the move"
+# the old catalog, and who still asks it
+"$B/bin/vmstored" --catalog -c "$IT_DIR/c/conf/catalog.conf" > "$IT_DIR/old.log" 2>&1 &
+IT_PIDS="$IT_PIDS $!"
+wait_for 10 grep -q 'has moved to etcd' "$IT_DIR/old.log" || fail "the old catalog says nothing of the move"
+"$B/bin/vmstore" -c "$IT_DIR/old.conf" volume create old --size 1M > "$IT_DIR/out" 2>&1 &&
+	fail "the old catalog took a change"
+grep -q 'has moved: set catalog = etcd:' "$IT_DIR/out" || fail "the old catalog does not tell where to: $(cat "$IT_DIR/out")"
+say "ok"

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * vmstore-ring restore-catalog: a lost catalog from the copies that storage nodes keep.
+ *
+ * The newest copy counts. Everything that must never be used twice (epochs, incarnations,
+ * branches, numbers of nodes and gateways, snap_gen, lun_fence, revisions) goes on far
+ * above what any copy and any node's index knows: what was handed out after the copy was
+ * made cannot be met again. Safe only when each partition's last in-sync set is there:
+ * a member that is missing might have gone on with writes that nobody here knows.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "utils/lib/assert.h"
+#include "utils/tool/catalog_fill.h"
+#include "utils/tool/ring_cmds.h"
+
+#define CALL_MS	     10000u
+#define NODES_MAX    128u
+#define MARGIN	     UINT64_C(1000000)
+#define MARGIN_SMALL 1000u /* of 32-bit numbers */
+
+struct source {
+	char address[128], name[64];
+	uint32_t node;
+	char cluster[40];
+	uint64_t revision, saved_s;
+	struct tool_kvs kvs;
+	uint64_t incarnation;
+};
+
+struct restoring {
+	bool force, dry_run;
+	unsigned n;
+	struct source src[NODES_MAX];
+	struct source *newest;
+	uint64_t epoch, gateway_incarnation, branch, snap_gen, lun_fence; /* highest of all */
+	uint64_t revision;
+	struct tool_kvs out;
+	uint32_t parts, missing; /* partitions; ... whose last set is not all here */
+	char absent[200];	 /* names of the nodes */
+};
+
+static void raise_to(uint64_t *to, uint64_t v)
+{
+	if (v > *to)
+		*to = v;
+}
+
+static uint64_t number(const json_t *o, const char *field)
+{
+	json_int_t v = json_integer_value(json_object_get(o, field));
+
+	return v > 0 ? (uint64_t)v : 0;
+}
+
+static void take_highest(struct restoring *r, struct source *s, const json_t *h)
+{
+	raise_to(&r->epoch, number(h, "epoch"));
+	raise_to(&r->gateway_incarnation, number(h, "gateway_incarnation"));
+	raise_to(&r->branch, number(h, "branch"));
+	raise_to(&r->snap_gen, number(h, "snap_gen"));
+	raise_to(&r->lun_fence, number(h, "lun_fence"));
+	raise_to(&s->incarnation, number(h, "incarnation"));
+}
+
+/* ---- what the nodes have ---- */
+
+static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms_errmsg *e)
+{
+	const char *text;
+	bool more = true;
+	json_t *j;
+	int rc = tool_call(t, s->address, "status", NULL, CALL_MS, &j, e);
+
+	if (rc)
+		return rc;
+	text = json_string_value(json_object_get(j, "name"));
+	snprintf(s->name, sizeof(s->name), "%s", text ? text : "");
+	s->node = (uint32_t)number(j, "node");
+	text = json_string_value(json_object_get(j, "state"));
+	if (!text || !s->node)
+		rc = vms_fail(e, VMS_E_INVAL, "%s: what answers is no node of a cluster", s->address);
+	else if (!strcmp(text, "running"))
+		rc = vms_fail(e, VMS_E_BUSY,
+			      "node %s runs with the state of the lost catalog: restart it first (it then waits for the catalog)",
+			      s->name);
+	json_decref(j);
+	while (!rc && more) {
+		json_t *req = json_object();
+
+		if (s->kvs.n)
+			json_object_set_new(req, "after", json_string(VMS_VEC_LAST(&s->kvs).key));
+		rc = tool_call(t, s->address, "catalog-copy", req, CALL_MS, &j, e);
+		if (rc)
+			break;
+		text = json_string_value(json_object_get(j, "cluster"));
+		snprintf(s->cluster, sizeof(s->cluster), "%s", text ? text : "");
+		s->revision = number(j, "revision");
+		s->saved_s = number(j, "saved_s");
+		if (!s->kvs.n)
+			take_highest(r, s, json_object_get(j, "highest"));
+		more = json_is_true(json_object_get(j, "more"));
+		if (catalog_kvs_add(&s->kvs, json_object_get(j, "kvs")) || (more && !s->kvs.n))
+			rc = vms_fail(e, VMS_E_PROTO, "node %s answers nonsense", s->name);
+		json_decref(j);
+	}
+	return rc;
+}
+
+static int choose(struct restoring *r, struct vms_errmsg *e)
+{
+	for (unsigned i = 0; i < r->n; i++) {
+		struct source *s = &r->src[i];
+
+		if (strcmp(s->cluster, r->src[0].cluster))
+			return vms_fail(e, VMS_E_INVAL, "%s and %s belong to different clusters",
+					r->src[0].address, s->address);
+		if (!r->newest || s->revision > r->newest->revision)
+			r->newest = s;
+		raise_to(&r->revision, s->revision);
+	}
+	if (!catalog_find(&r->newest->kvs, "cluster"))
+		return vms_fail(e, VMS_E_CORRUPT, "the newest copy, of node %s, holds no cluster",
+				r->newest->name);
+	return 0;
+}
+
+/* ---- the records as they are to be ---- */
+
+static void put(struct restoring *r, const char *key, char *val)
+{
+	struct tool_kv kv = {.key = strdup(key), .val = val};
+
+	vms_assert(kv.key && kv.val);
+	VMS_VEC_PUSH(&r->out, kv);
+}
+
+static struct source *source_of(struct restoring *r, uint32_t node)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->src[i].node == node)
+			return &r->src[i];
+	return NULL;
+}
+
+static void absent(struct restoring *r, uint32_t node)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], text[200];
+	const struct tool_kv *kv;
+	struct vms_cat_node n;
+	size_t at = strlen(r->absent);
+
+	vms_cat_key_node(key, node);
+	kv = catalog_find(&r->newest->kvs, key);
+	snprintf(text, sizeof(text), "node %" PRIu32, node);
+	if (kv) {
+		struct vms_cat_kv c = tool_cat_kv(kv);
+
+		if (!vms_cat_node_decode(&c, &n, NULL))
+			snprintf(text, sizeof(text), "%s (%s)", n.name, n.address);
+	}
+	if (!strstr(r->absent, text))
+		snprintf(r->absent + at, sizeof(r->absent) - at, "%s%.100s", at ? ", " : "", text);
+}
+
+static int do_part(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+{
+	struct vms_part_conf p;
+	bool all = true;
+	uint32_t part;
+	int rc = vms_cat_part_decode(kv, &part, &p, e);
+
+	if (rc)
+		return rc;
+	r->parts++;
+	for (uint32_t i = 0; i < p.nmembers; i++)
+		if (!source_of(r, p.member[i].node)) {
+			absent(r, p.member[i].node);
+			all = false;
+		}
+	r->missing += !all;
+	raise_to(&p.epoch, r->epoch);
+	p.epoch += MARGIN;
+	p.handover = 0;
+	put(r, kv->key, vms_cat_part_encode(&p));
+	return 0;
+}
+
+static int do_node(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+{
+	struct vms_cat_node n;
+	struct source *s;
+	int rc = vms_cat_node_decode(kv, &n, e);
+
+	if (rc)
+		return rc;
+	s = source_of(r, n.id);
+	raise_to(&n.incarnation, s ? s->incarnation : 0);
+	n.incarnation += MARGIN;
+	put(r, kv->key, vms_cat_node_encode(&n));
+	return 0;
+}
+
+static int do_gateway(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+{
+	struct vms_cat_gateway g;
+	int rc = vms_cat_gateway_decode(kv, &g, e);
+
+	if (rc)
+		return rc;
+	raise_to(&g.incarnation, r->gateway_incarnation);
+	g.incarnation += MARGIN;
+	put(r, kv->key, vms_cat_gateway_encode(&g));
+	return 0;
+}
+
+static int do_volume(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+{
+	struct vms_cat_volume v;
+	bool same;
+	int rc = vms_cat_volume_decode(kv, &v, e);
+
+	if (rc)
+		return rc;
+	same = v.barrier_id == v.snap_gen;
+	raise_to(&v.snap_gen, r->snap_gen);
+	raise_to(&v.lun_fence, r->lun_fence);
+	v.snap_gen += MARGIN;
+	v.lun_fence += MARGIN;
+	if (same)
+		v.barrier_id = v.snap_gen;
+	put(r, kv->key, vms_cat_volume_encode(&v));
+	return 0;
+}
+
+static int do_cluster(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+{
+	struct vms_cat_cluster c;
+	int rc = vms_cat_cluster_decode(kv, &c, e);
+
+	if (rc)
+		return rc;
+	raise_to(&c.next_branch, r->branch + 1);
+	c.next_branch += MARGIN;
+	c.next_node += MARGIN_SMALL;
+	c.next_gateway += MARGIN_SMALL;
+	put(r, kv->key, vms_cat_cluster_encode(&c));
+	return 0;
+}
+
+static bool below(const char *key, const char *prefix)
+{
+	return !strncmp(key, prefix, strlen(prefix));
+}
+
+static int build(struct restoring *r, struct vms_errmsg *e)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < r->newest->kvs.n && !rc; i++) {
+		struct vms_cat_kv kv = tool_cat_kv(&r->newest->kvs.d[i]);
+
+		if (below(kv.key, "part/"))
+			rc = do_part(r, &kv, e);
+		else if (below(kv.key, "node/"))
+			rc = do_node(r, &kv, e);
+		else if (below(kv.key, "gateway/"))
+			rc = do_gateway(r, &kv, e);
+		else if (below(kv.key, "volume/"))
+			rc = do_volume(r, &kv, e);
+		else if (!strcmp(kv.key, "cluster"))
+			rc = do_cluster(r, &kv, e);
+		else
+			put(r, kv.key, strdup(kv.val));
+	}
+	return rc;
+}
+
+/* ---- writing ---- */
+
+static int raise_revision(struct tool *t, const struct restoring *r, struct vms_errmsg *e)
+{
+	char address[VMS_CONF_ADDR_TEXT_MAX];
+	json_t *j = NULL;
+	int rc = VMS_E_CONFIG;
+
+	if (t->set.cluster.catalog.scheme)
+		return tool_catalog_base(t, r->revision + MARGIN, e);
+	for (unsigned i = 0; i < t->set.cluster.catalog.n && rc; i++) {
+		vms_conf_addr_format(&t->set.cluster.catalog.a[i], address);
+		rc = tool_call(t, address, "raise",
+			       json_pack("{sI}", "revision", (json_int_t)(r->revision + MARGIN)),
+			       CALL_MS, &j, e);
+		json_decref(j);
+	}
+	return rc;
+}
+
+static int restore(struct tool *t, struct restoring *r, struct vms_errmsg *e)
+{
+	bool done;
+	int rc = choose(r, e);
+
+	if (!rc)
+		rc = build(r, e);
+	if (!rc && r->missing && !r->force && !r->dry_run)
+		rc = vms_fail(e, VMS_E_PERM,
+			      "the last in-sync set of %" PRIu32 " partitions is not complete without %.150s: start and name them too",
+			      r->missing, r->absent);
+	if (!rc)
+		rc = catalog_fill_check(t, &r->out, &done, e);
+	if (!rc && done)
+		rc = vms_fail(e, VMS_E_EXIST, "the catalog holds this cluster already");
+	if (rc || r->dry_run)
+		return rc;
+	rc = raise_revision(t, r, e);
+	return rc ? rc : catalog_fill(t, &r->out, e);
+}
+
+static int tell(struct tool *t, const struct restoring *r)
+{
+	time_t saved = (time_t)r->newest->saved_s;
+	char when[40];
+	struct tm tm;
+
+	localtime_r(&saved, &tm);
+	strftime(when, sizeof(when), "%F %T", &tm);
+	if (t->json)
+		return tool_print_json(json_pack(
+		    "{ss sI sI sI sI ss sb}", "from", r->newest->name, "saved_s",
+		    (json_int_t)r->newest->saved_s, "keys", (json_int_t)r->out.n, "partitions",
+		    (json_int_t)r->parts, "incomplete", (json_int_t)r->missing, "absent", r->absent,
+		    "dry_run", (int)r->dry_run));
+	printf("%s %zu keys from the copy of node %s, as of %s.\n",
+	       r->dry_run ? "would restore" : "restored", r->out.n, r->newest->name, when);
+	if (r->missing)
+		printf("%" PRIu32 " of %" PRIu32 " partitions lack a member of their last set (%s): what "
+		       "only it has acknowledged is lost%s.\n",
+		       r->missing, r->parts, r->absent,
+		       r->dry_run ? "; refused without --lose-missing" : "");
+	if (!r->dry_run)
+		printf("Volumes, snapshots and settings that were changed after that moment are as before\n"
+		       "it. Restart the gateways; then look at vmstore-ring status.\n");
+	return TOOL_OK;
+}
+
+static int run(struct cmd_call *c)
+{
+	struct tool *t = c->t;
+	struct restoring *r = calloc(1, sizeof(*r));
+	const struct vms_opt opts[] = {
+	    {0, "lose-missing", VMS_OPT_FLAG, &r->force, NULL,
+	     "even if members of a partition's last set are missing: may lose writes"},
+	    {0, "dry-run", VMS_OPT_FLAG, &r->dry_run, NULL, "show what would be restored"},
+	    CMD_OPT_JSON(c),
+	    VMS_OPT_END,
+	};
+	struct vms_errmsg e = {""};
+	int rc;
+
+	vms_assert(r);
+	if (!cmd_parse(c, opts, &rc)) {
+		free(r);
+		return rc;
+	}
+	rc = 0;
+	for (unsigned i = 0; i < c->n && !rc; i++) {
+		struct source *s = &r->src[r->n++];
+
+		snprintf(s->address, sizeof(s->address), "%s", c->arg[i]);
+		rc = ask(t, r, s, &e);
+	}
+	if (!rc)
+		rc = restore(t, r, &e);
+	rc = rc ? tool_fail(t, "%s", e.text) : tell(t, r);
+	for (unsigned i = 0; i < r->n; i++)
+		tool_kvs_free(&r->src[i].kvs);
+	tool_kvs_free(&r->out);
+	free(r);
+	return rc;
+}
+
+const struct cmd ring_restore_catalog = {
+    .name = "restore-catalog",
+    .args = "[OPTIONS] ADDRESS...",
+    .brief = "make a lost catalog anew from the copies that nodes keep",
+    .about = "Fills the empty catalog that the configuration names from the newest of the copies\n"
+	     "that the storage nodes at ADDRESS (HOST:PORT) keep in their folders. Name all nodes;\n"
+	     "they must have been restarted and wait for the catalog. Refused while a member of\n"
+	     "any partition's last in-sync set is missing.",
+    .min = 1,
+    .max = NODES_MAX,
+    .run = run};

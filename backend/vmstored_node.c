@@ -600,6 +600,8 @@ static json_t *do_stats(void *ctx)
 			json_object_update(o, core);
 		json_decref(core);
 	}
+	if (r->cc)
+		vms_cat_conn_stats(r->cc, o);
 	if (r->posix && vms_disk_posix_faults(r->posix)->taken) {
 		const struct vms_disk_faults *f = vms_disk_posix_faults(r->posix);
 

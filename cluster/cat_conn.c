@@ -132,6 +132,23 @@ struct vms_cat_etcd *vms_cat_conn_etcd(struct vms_cat_conn *c)
 	return c->etcd;
 }
 
+void vms_cat_conn_stats(const struct vms_cat_conn *c, json_t *o)
+{
+	const struct vms_cat_etcd_counters *n = c->etcd ? vms_cat_etcd_counters(c->etcd) : NULL;
+
+	if (!n)
+		return;
+	json_object_set_new(o, "etcd.calls", json_integer((json_int_t)n->calls));
+	json_object_set_new(o, "etcd.failed", json_integer((json_int_t)n->failed));
+	json_object_set_new(o, "etcd.stale", json_integer((json_int_t)n->stale));
+	json_object_set_new(o, "etcd.fences", json_integer((json_int_t)n->fences));
+	json_object_set_new(o, "etcd.unknown", json_integer((json_int_t)n->unknown));
+	json_object_set_new(o, "etcd.watch_starts", json_integer((json_int_t)n->watch_starts));
+	json_object_set_new(o, "etcd.duplicates", json_integer((json_int_t)n->duplicates));
+	json_object_set_new(o, "etcd.silent", json_integer((json_int_t)n->silent));
+	json_object_set_new(o, "etcd.gone", json_integer((json_int_t)n->gone));
+}
+
 /* ---- both ---- */
 
 struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_conn_conf *conf,

@@ -11,6 +11,8 @@
 #ifndef VMS_CAT_CONN_H
 #define VMS_CAT_CONN_H
 
+#include <jansson.h>
+
 #include "cluster/cat_client.h"
 #include "cluster/net.h"
 #include "utils/lib/settings.h"
@@ -57,6 +59,8 @@ bool vms_cat_conn_is_up(const struct vms_cat_conn *c);
 const char *vms_cat_conn_why(const struct vms_cat_conn *c, bool *refused);
 /* Cluster uuid the catalog told; false while unknown. */
 bool vms_cat_conn_uuid(const struct vms_cat_conn *c, uint8_t uuid[16]);
+/* etcd: adds its counters to o. */
+void vms_cat_conn_stats(const struct vms_cat_conn *c, json_t *o);
 /* NULL: the catalog is the embedded one. */
 struct vms_cat_etcd *vms_cat_conn_etcd(struct vms_cat_conn *c);
 

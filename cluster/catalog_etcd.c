@@ -565,7 +565,7 @@ static bool fence_moved(struct vms_cat_etcd *e, struct request *r, const json_t 
 
 	if (m == r->fence)
 		return false;
-	if (m > e->fence)
+	if (e->fence == r->fence) /* else it is known already that it moved */
 		e->fence = m;
 	return true;
 }

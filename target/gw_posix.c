@@ -271,6 +271,7 @@ static json_t *admin_stats(void *ctx)
 	json_object_set_new(j, "net.reads", json_integer((json_int_t)n->reads));
 	json_object_set_new(j, "net.writes", json_integer((json_int_t)n->writes));
 	json_object_set_new(j, "net.connections", json_integer((json_int_t)n->connections));
+	vms_cat_conn_stats(p->cat, j);
 	more = p->hooks.stats ? p->hooks.stats(p->hooks.ctx) : NULL;
 	if (more) {
 		json_object_update(j, more);

@@ -33,6 +33,7 @@ enum fake_how {
 	FAKE_LOST,    /* transactions: not carried out, connection closed */
 	FAKE_APPLIED, /* transactions: carried out, connection closed */
 	FAKE_LATE,    /* transactions: kept, connection closed; fake_etcd_late() does them */
+	FAKE_HELD,    /* the same without closing: nothing is said */
 	FAKE_ERROR,   /* transactions and reads: the error text */
 	FAKE_PIECES,  /* answers come in pieces of 7 bytes */
 	FAKE_GARBAGE, /* answers are no JSON */
@@ -428,6 +429,10 @@ static inline void fake_request(struct fake_etcd *f, struct fake_conn *c, const 
 	}
 	if (f->want_token && !strstr(head, "uthorization: t.1")) {
 		fake_answer(f, c, fake_error("etcdserver: invalid auth token"), false);
+		goto out;
+	}
+	if (how == FAKE_HELD && fake_is_txn(path)) {
+		VMS_VEC_PUSH(&f->late, json_incref(req));
 		goto out;
 	}
 	if (how == FAKE_CLOSED || (fake_is_txn(path) && (how == FAKE_LOST || how == FAKE_LATE))) {

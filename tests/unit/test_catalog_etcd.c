@@ -2,7 +2,7 @@
 /* The catalog on etcd, with its HTTP thread over real sockets, against an etcd of the
  * test's own that has every defect on demand (fake_etcd.h). With VMS_ETCD=HOST:PORT,…
  * the cases that every catalog has run against that etcd instead (tests/it/etcd.sh);
- * VMS_ETCD_CA, _CERT, _KEY: its TLS. */
+ * VMS_ETCD_CA, _CERT, _KEY: its TLS; _USER, _PASSWORD: as whom. */
 #include "cluster/catalog_etcd.h"
 #include "cluster/net.h"
 #include "tests/unit/cat_suite.h"
@@ -76,6 +76,8 @@ static void client_open(const struct as *as)
 	struct vms_errmsg msg = {""};
 
 	if (w.real) {
+		c.user = getenv("VMS_ETCD_USER");
+		c.password = getenv("VMS_ETCD_PASSWORD");
 		snprintf(list, sizeof(list), "%s", w.real);
 		for (char *a = strtok(list, ","); a; a = strtok(NULL, ","))
 			c.address[c.naddresses++] = a;
@@ -369,6 +371,39 @@ static void nothing_is_read_before_an_unknown_outcome_is_final(void)
 	suite_end();
 }
 
+static void a_request_that_ran_out_of_time_is_final_before_the_next_read(void)
+{
+	struct vms_cat_op op = {"a", "1", 0};
+	struct heard t = {0};
+
+	begin_as(&(struct as){.timeout_ms = 400}); /* less than a try takes */
+	put_key("x", "1");
+	all_members(FAKE_HELD);
+	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &t);
+	suite_wait(&t, 1);
+	CU_ASSERT_EQUAL(t.status, VMS_E_TIMEOUT);
+	all_members(FAKE_WELL);
+	CU_ASSERT(!is_there("a"));
+	CU_ASSERT_EQUAL(counters()->fences, 1);
+	fake_etcd_late(&w.f);
+	CU_ASSERT(!is_there("a"));
+	suite_end();
+}
+
+static void a_fence_that_was_deleted_is_taken_as_it_is(void)
+{
+	char key[128];
+
+	suite_begin();
+	put_key("x", "1");
+	w.f.how[asked_now()] = FAKE_LOST;
+	CU_ASSERT_EQUAL(put_key("x", "2").status, 0); /* moves the fence */
+	snprintf(key, sizeof(key), "%s~fence/tool.test", w.prefix);
+	fake_put(&w.f, key, NULL); /* somebody tidied up */
+	CU_ASSERT_EQUAL(put_key("x", "3").status, 0);
+	suite_end();
+}
+
 static void a_restart_settles_what_was_sent_before_it(void)
 {
 	struct as node = {.name = "node.n1", .lasting = true};
@@ -384,7 +419,7 @@ static void a_restart_settles_what_was_sent_before_it(void)
 	CU_ASSERT(!vms_cat_etcd_is_up(w.e)); /* there is no cluster */
 	CU_ASSERT_PTR_NOT_NULL(strstr(vms_cat_etcd_why(w.e, NULL), "no cluster"));
 	fake_put(&w.f, cluster, "{}");
-	put_key("x", "1");
+	CU_ASSERT_EQUAL(put_key("x", "1").status, 0);
 	all_members(FAKE_LATE);
 	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &t);
 	turns(100);
@@ -392,6 +427,7 @@ static void a_restart_settles_what_was_sent_before_it(void)
 	all_members(FAKE_WELL);
 	client_open(&node);
 	CU_ASSERT(!is_there("a"));
+	CU_ASSERT(w.f.late.n >= 1);
 	fake_etcd_late(&w.f);
 	CU_ASSERT(!is_there("a"));
 	client_close();
@@ -402,7 +438,7 @@ static void errors_in_words_are_told_apart(void)
 {
 	bool refused;
 
-	begin_as(&(struct as){.timeout_ms = 1000});
+	begin_as(&(struct as){.timeout_ms = 4000});
 	put_key("a", "1");
 	all_members(FAKE_ERROR);
 	strcpy(w.f.error, "etcdserver: mvcc: database space exceeded");
@@ -686,6 +722,68 @@ static void sessions_run_out(void)
 	suite_end();
 }
 
+/* More than gRPC hands over at once (4 MiB): in smaller parts, and a watch that cannot
+ * get it is told to read. */
+static void more_than_one_message_holds(void)
+{
+	struct heard h = {0}, ev = {0};
+	char key[32], after[32] = "", *val = malloc(60001);
+	uint64_t from;
+	unsigned seen = 0;
+
+	suite_begin();
+	memset(val, 'x', 60000);
+	val[60000] = 0;
+	from = put_key("a", "1").revision;
+	for (unsigned i = 0; i < 150; i++) {
+		snprintf(key, sizeof(key), "r/%03u", i);
+		CU_ASSERT_EQUAL_FATAL(put_key(key, val).status, 0);
+	}
+	free(val);
+	do {
+		memset(&h, 0, sizeof(h));
+		suite_cat->ops->range(suite_cat, "r/", after[0] ? after : NULL, hear, &h);
+		suite_wait(&h, 1);
+		CU_ASSERT_EQUAL_FATAL(h.status, 0);
+		CU_ASSERT_FATAL(h.nkv > 0);
+		seen += h.nkv;
+		snprintf(after, sizeof(after), "r/%03u", seen - 1);
+	} while (h.more);
+	CU_ASSERT_EQUAL(seen, 150);
+	suite_cat->ops->watch(suite_cat, "r/", from, hear, &ev);
+	suite_wait(&ev, 150);
+	CU_ASSERT(ev.calls == 150 || ev.status == VMS_E_GONE);
+	suite_end();
+}
+
+static void really_compacted_revisions_are_gone(void)
+{
+	struct heard old = {0}, fresh = {0};
+	struct vms_etcd_call c = {.id = UINT64_MAX, .path = "/v3/kv/compaction",
+				  .timeout_ms = 2000};
+	struct vms_etcd_sink sink;
+	uint64_t from, now = 0;
+	char body[64];
+
+	suite_begin();
+	from = put_key("v/a", "1").revision;
+	for (unsigned i = 0; i < 5; i++)
+		now = put_key("v/a", "2").revision;
+	snprintf(body, sizeof(body), "{\"revision\":\"%llu\"}", (unsigned long long)now);
+	c.body = body;
+	sink = vms_etcd_thread_sink(w.http);
+	sink.start(sink.ctx, &c);
+	turns(300);
+	suite_cat->ops->watch(suite_cat, "v/", from, hear, &old);
+	suite_cat->ops->watch(suite_cat, "v/", now, hear, &fresh);
+	suite_wait(&old, 1);
+	CU_ASSERT(old.calls == 1 && old.status == VMS_E_GONE);
+	put_key("v/a", "3");
+	suite_wait(&fresh, 1);
+	CU_ASSERT_STRING_EQUAL(fresh.log, "v/a=3;");
+	suite_end();
+}
+
 static const struct vms_test tests[] = {
 	CAT_SUITE_TESTS,
 	VMS_TEST(a_dead_member_costs_nothing_much),
@@ -700,6 +798,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(done_later_is_never_done),
 	VMS_TEST(what_cannot_be_told_is_unknown_but_final),
 	VMS_TEST(nothing_is_read_before_an_unknown_outcome_is_final),
+	VMS_TEST(a_request_that_ran_out_of_time_is_final_before_the_next_read),
+	VMS_TEST(a_fence_that_was_deleted_is_taken_as_it_is),
 	VMS_TEST(a_restart_settles_what_was_sent_before_it),
 	VMS_TEST(errors_in_words_are_told_apart),
 	VMS_TEST(revisions_go_on_above_those_of_another_catalog),
@@ -716,7 +816,12 @@ static const struct vms_test tests[] = {
 	VMS_TEST(base64_goes_both_ways),
 };
 
-static const struct vms_test real_tests[] = {CAT_SUITE_TESTS, VMS_TEST(sessions_run_out)};
+static const struct vms_test real_tests[] = {
+	CAT_SUITE_TESTS,
+	VMS_TEST(sessions_run_out),
+	VMS_TEST(more_than_one_message_holds),
+	VMS_TEST(really_compacted_revisions_are_gone),
+};
 
 static void drop_logs(void *ctx, enum vms_log_level level, const char *text)
 {

@@ -135,7 +135,7 @@ static void sample_parses_with_all_keys_set(void)
 static void the_catalog_is_told_as_it_is_read(void)
 {
 	static const char *const texts[] = {"127.0.0.1:7600", "a:1 [::1]:2",
-					    "etcd:a:2379 b:2379 c:2379"};
+					    "etcd:a:2379,b:2379,c:2379"};
 	char line[300], out[VMS_SETTINGS_CATALOG_MAX];
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {

@@ -28,7 +28,7 @@
 #include "utils/lib/log.h"
 
 #define REQUESTS_MAX   4096u
-#define IN_FLIGHT_MAX  4u
+#define IN_FLIGHT_MAX  16u
 #define PAGE_MAX       512u
 #define PAGE_MIN       16u
 #define INIT_AGAIN_MS  500u

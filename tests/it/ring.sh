@@ -26,7 +26,7 @@ cluster() {
 }
 healthy() { ring status > "$IT_DIR/status" 2>&1; }
 well() { # WHAT
-	wait_for 40 healthy || fail "$1: the ring is not well after 40 s: $(cat "$IT_DIR/status")"
+	wait_for 90 healthy || fail "$1: the ring is not well after 90 s: $(cat "$IT_DIR/status")"
 }
 # refuses CODE TEXT COMMAND...
 refuses() {
@@ -76,8 +76,8 @@ grow() {
 	ring join --dry-run "$addr" > "$IT_DIR/dry" || fail "join --dry-run"
 	grep -q 'copies of partitions move' "$IT_DIR/dry" || fail "join --dry-run shows nothing: $(cat "$IT_DIR/dry")"
 	proc_kill "$new"
-	"$B/bin/vmstore-ring" --via "127.0.0.1:$((IT_PORT + ${n1#node}))" join --wait-start 60 \
-		--timeout 60 "$addr" > "$IT_DIR/join" 2>&1 &
+	"$B/bin/vmstore-ring" --via "127.0.0.1:$((IT_PORT + ${n1#node}))" join --wait-start 120 \
+		--timeout 120 "$addr" > "$IT_DIR/join" 2>&1 &
 	join=$!
 	sleep 1
 	cluster_start > /dev/null
@@ -96,11 +96,11 @@ grow() {
 	proc_kill "$n3"
 	sleep 1
 	cluster_start > /dev/null
-	ring drain "$n2" --timeout 60 > "$IT_DIR/drain" 2>&1 || fail "drain: $(cat "$IT_DIR/drain")"
+	ring drain "$n2" --timeout 120 > "$IT_DIR/drain" 2>&1 || fail "drain: $(cat "$IT_DIR/drain")"
 	[ "$(copies_of "$n2")" = 0 ] || fail "$n2 holds copies after drain"
 	ring status | grep -q "$n2.*drained" || fail "status does not show that $n2 is drained"
 	ring advise | grep -q "vmstore-ring undrain $n2" || fail "advise does not tell how to go on"
-	ring undrain "$n2" --timeout 60 > "$IT_DIR/undrain" 2>&1 || fail "undrain: $(cat "$IT_DIR/undrain")"
+	ring undrain "$n2" --timeout 120 > "$IT_DIR/undrain" 2>&1 || fail "undrain: $(cat "$IT_DIR/undrain")"
 	well "undrain"
 
 }
@@ -109,27 +109,27 @@ shrink() {
 	if [ -z "$new" ]; then
 		set -- $(cluster add) || fail "no new node"
 		new=$1
-		ring join "$2" --timeout 60 > /dev/null || fail "join"
+		ring join "$2" --timeout 120 > /dev/null || fail "join"
 	fi
 
 	# ---- shares, copies ----
 	step "reweight, copies"
 	before=$(copies_of "$n2")
-	ring reweight "$n2" 300 --timeout 60 > /dev/null || fail "reweight"
+	ring reweight "$n2" 300 --timeout 120 > /dev/null || fail "reweight"
 	[ "$(copies_of "$n2")" -gt "$before" ] || fail "a heavier node holds no more: $before copies"
 	ring reweight "$n2" 100 --no-wait > /dev/null || fail "reweight back"
-	ring set --copies 3 --timeout 60 > /dev/null || fail "set --copies 3"
+	ring set --copies 3 --timeout 120 > /dev/null || fail "set --copies 3"
 	ring status --json | grep -q '"missing_copies": 0' || fail "copies are missing after set --copies 3"
-	ring set --copies 2 --timeout 60 > /dev/null || fail "set --copies 2"
+	ring set --copies 2 --timeout 120 > /dev/null || fail "set --copies 2"
 	well "copies"
 
 	# ---- leaves; a change that is taken back ----
 	step "leave, cancel"
 	ring leave "$n3" --no-wait > /dev/null || fail "leave --no-wait"
-	ring cancel --timeout 60 > /dev/null || fail "cancel"
+	ring cancel --timeout 120 > /dev/null || fail "cancel"
 	well "cancel"
-	ring leave "$new" --timeout 60 > "$IT_DIR/leave" 2>&1 || fail "leave: $(cat "$IT_DIR/leave")"
-	wait_for 10 sh -c "[ -z \"\$('$IT_CLUSTER' pid '$IT_DIR/c' $new)\" ]" || fail "$new runs after it has left"
+	ring leave "$new" --timeout 120 > "$IT_DIR/leave" 2>&1 || fail "leave: $(cat "$IT_DIR/leave")"
+	wait_for 30 sh -c "[ -z \"\$('$IT_CLUSTER' pid '$IT_DIR/c' $new)\" ]" || fail "$new runs after it has left"
 	refuses 1 "no longer, in the ring" "$B/bin/vmstored" -c "$IT_DIR/c/conf/$new.conf"
 	cluster remove "$new" || fail "remove"
 	well "leave"
@@ -140,7 +140,7 @@ shrink() {
 	sleep 1
 	set -- $(cluster add) || fail "no new node"
 	new=$1 addr=$2
-	ring replace "$n2" "$addr" --timeout 60 > "$IT_DIR/replace" 2>&1 || fail "replace: $(cat "$IT_DIR/replace")"
+	ring replace "$n2" "$addr" --timeout 120 > "$IT_DIR/replace" 2>&1 || fail "replace: $(cat "$IT_DIR/replace")"
 	cluster remove "$n2" || fail "remove"
 	well "replace"
 	n2=$new new=""
@@ -171,14 +171,14 @@ failures() {
 	# ---- a node that is away too long, and is back ----
 	step "rebuild after a delay"
 	set -- $(cluster add) || fail "no new node"
-	ring join "$2" --timeout 60 > /dev/null || fail "join of a spare node"
+	ring join "$2" --timeout 120 > /dev/null || fail "join of a spare node"
 	ring set --rebuild-after 2s > /dev/null || fail "set --rebuild-after"
 	proc_kill "$n3"
-	wait_for 30 is_out "$n3" || fail "$n3 is not out: $(ring status)"
-	wait_for 40 rebuilt || fail "copies of $n3 are not made anew: $(ring status)"
+	wait_for 60 is_out "$n3" || fail "$n3 is not out: $(ring status)"
+	wait_for 90 rebuilt || fail "copies of $n3 are not made anew: $(ring status)"
 	refuses 3 "$n3 is taken for lost" ring advise
 	cluster_start > /dev/null
-	wait_for 30 holds "$n3" || fail "$n3 holds nothing after it is back: $(ring status)"
+	wait_for 60 holds "$n3" || fail "$n3 holds nothing after it is back: $(ring status)"
 	well "$n3 is back"
 	ring set --rebuild-after never > /dev/null || fail "set --rebuild-after never"
 	load_off
@@ -187,7 +187,7 @@ failures() {
 	say "$(($(date +%s) - t_start)) s: more nodes down than copies"
 	proc_kill "$n1"
 	proc_kill "$n2"
-	wait_for 15 beyond_reach || fail "nothing is said to be out of reach: $(cat "$IT_DIR/status")"
+	wait_for 40 beyond_reach || fail "nothing is said to be out of reach: $(cat "$IT_DIR/status")"
 	ring advise > "$IT_DIR/advise"
 	[ $? = 4 ] && grep -q 'cannot be reached' "$IT_DIR/advise" || fail "advise: $(cat "$IT_DIR/advise")"
 	refuses 1 "only copy" ring give-up "$n1" --data-is-lost

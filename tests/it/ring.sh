@@ -174,6 +174,8 @@ failures() {
 	ring join "$2" --timeout 120 > /dev/null || fail "join of a spare node"
 	ring set --rebuild-after 2s > /dev/null || fail "set --rebuild-after"
 	proc_kill "$n3"
+	"$B/bin/vmstore" -c "$conf" volume create during --size 64M > "$IT_DIR/create" 2>&1 ||
+		fail "volume create with a node down: $(cat "$IT_DIR/create")"
 	wait_for 60 is_out "$n3" || fail "$n3 is not out: $(ring status)"
 	wait_for 90 rebuilt || fail "copies of $n3 are not made anew: $(ring status)"
 	refuses 3 "$n3 is taken for lost" ring advise

@@ -34,6 +34,25 @@ static void create_needs_a_whole_ring(void)
 	end();
 }
 
+static void create_does_not_need_every_copy(void)
+{
+	struct vms_cat_cluster c = {.part_bits = 2, .copies = 2, .min_copies = 1,
+				    .timing_factor = 1, .next_branch = 7, .next_node = 3,
+				    .next_gateway = 1};
+	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100, .state = VMS_NODE_OUT};
+	struct vms_cat_volume v;
+
+	begin(4);
+	put("cluster", vms_cat_cluster_encode(&c));
+	/* one node for two copies: somebody forgot to join the other */
+	CU_ASSERT_EQUAL(volume_create(&t, "a", 4096, 0, &v, &e), VMS_E_AGAIN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "2 copies need 2"));
+	/* two nodes, of which one is away: it comes back, or another takes its place */
+	put("node/00000002", vms_cat_node_encode(&n));
+	CU_ASSERT_EQUAL(volume_create(&t, "a", 4096, 0, &v, &e), 0);
+	end();
+}
+
 static void a_lost_answer_creates_no_second_volume(void)
 {
 	struct vms_cat_volume v;
@@ -271,6 +290,7 @@ static void a_volume_may_begin_as_importing(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(create_gives_identity_and_counts_branches),
 	VMS_TEST(create_needs_a_whole_ring),
+	VMS_TEST(create_does_not_need_every_copy),
 	VMS_TEST(a_lost_answer_creates_no_second_volume),
 	VMS_TEST(a_volume_may_begin_as_importing),
 	VMS_TEST(delete_changes_the_catalog_only),

@@ -156,24 +156,24 @@ json_t *volume_json(const struct volume_view *v)
 
 /* ---- create ---- */
 
+/* Copies that are missing because a node is down are made again, and whether writes wait
+ * until then min_copies says; a ring that never had nodes enough is a mistake. */
 static int check_ring(struct view *v, struct vms_errmsg *msg)
 {
-	uint32_t short_of = 0, empty = 0;
+	uint32_t empty = 0, nodes = 0;
 
-	for (uint32_t p = 0; p < v->nparts; p++) {
-		if (!v->part[p].conf.epoch)
-			empty++;
-		else if (v->part[p].conf.nmembers < v->cluster.copies)
-			short_of++;
-	}
+	for (uint32_t p = 0; p < v->nparts; p++)
+		empty += !v->part[p].conf.epoch;
 	if (empty)
 		return vms_fail(msg, VMS_E_AGAIN,
 				"%u of %u partitions have no node yet: take nodes in with vmstore-ring join",
 				empty, v->nparts);
-	if (short_of)
+	VMS_VEC_FOREACH(&v->nodes, n)
+		nodes += n->n.state == VMS_NODE_IN || n->n.state == VMS_NODE_OUT;
+	if (nodes < v->cluster.copies && !v->cluster.has_data)
 		return vms_fail(msg, VMS_E_AGAIN,
-				"the ring has %zu nodes, %u copies need %u: take more in with vmstore-ring join",
-				v->nodes.n, v->cluster.copies, v->cluster.copies);
+				"the ring has %u nodes, %u copies need %u: take more in with vmstore-ring join",
+				nodes, v->cluster.copies, v->cluster.copies);
 	return 0;
 }
 

@@ -253,6 +253,48 @@ static void health_follows_the_nodes(void)
 	end();
 }
 
+static const char *health_now(struct view_health *h)
+{
+	const char *word;
+	struct view v;
+
+	CU_ASSERT_EQUAL(view_load(&t, &v, &e), 0);
+	view_ask_nodes(&t, &v);
+	view_health(&v, h);
+	word = view_health_word(&v, h);
+	view_free(&v);
+	return word;
+}
+
+static void ok_is_only_said_when_all_is_well(void)
+{
+	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100};
+	struct vms_part_conf pc = {
+		.epoch = 2, .primary = 1, .nmembers = 2, .member = {{1, 0}, {2, 0}}};
+	struct view_health h;
+
+	begin(4);
+	CU_ASSERT_STRING_EQUAL(health_now(&h), "ok");
+	seen->full = true;
+	CU_ASSERT_STRING_EQUAL(health_now(&h), "degraded");
+	CU_ASSERT(h.nodes_full == 1 && h.nodes_up == 1 && h.complete == 4);
+	seen->full = false;
+	/* a node that holds nothing is dead all the same */
+	snprintf(n.address, sizeof(n.address), "%s", rig_nobody);
+	put("node/00000002", vms_cat_node_encode(&n));
+	CU_ASSERT_STRING_EQUAL(health_now(&h), "degraded");
+	CU_ASSERT(h.nodes_up == 1 && h.complete == 4);
+	put("part/0001", vms_cat_part_encode(&pc));
+	CU_ASSERT_STRING_EQUAL(health_now(&h), "degraded");
+	CU_ASSERT(h.degraded == 1 && h.complete == 3 && !h.down);
+	pc.primary = pc.member[0].node = 2;
+	pc.nmembers = 1;
+	put("part/0001", vms_cat_part_encode(&pc));
+	CU_ASSERT_STRING_EQUAL(health_now(&h), "down");
+	CU_ASSERT_EQUAL(h.down, 1);
+	end();
+}
+
 /* A volume that is being imported and the note about it come into being together. */
 static void a_volume_may_begin_as_importing(void)
 {
@@ -302,6 +344,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(grow_touches_no_node),
 	VMS_TEST(shrink_cuts_at_the_new_end),
 	VMS_TEST(health_follows_the_nodes),
+	VMS_TEST(ok_is_only_said_when_all_is_well),
 };
 
 int main(void)

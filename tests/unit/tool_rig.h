@@ -39,6 +39,7 @@ struct seen {
 	unsigned numbers;	   /* container numbers used, in 1/1000 */
 	bool settled;		   /* the last floor of a branch wanted all durable */
 	bool hold_trim;		   /* it is answered AGAIN */
+	bool full;		   /* the node refuses new data */
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
 	unsigned floor_gateways;   /* floors of gateways */
@@ -120,10 +121,11 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 								 (int)seen->gw[i].live));
 		return 0;
 	}
-	*answer = json_pack("{ss s{sI sI} s{sI sI}}", "state", "running", "core", "partitions_active",
-			    (json_int_t)4, "container_numbers_permille", (json_int_t)seen->numbers,
-			    "space", "container_chunks", (json_int_t)2, "free_bytes",
-			    (json_int_t)808);
+	*answer = json_pack("{ss s{sI sI} s{sI sI ss}}", "state", "running", "core",
+			    "partitions_active", (json_int_t)4, "container_numbers_permille",
+			    (json_int_t)seen->numbers, "space", "container_chunks",
+			    (json_int_t)2, "free_bytes", (json_int_t)808, "state",
+			    seen->full ? "full" : "ok");
 	return 0;
 }
 static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)

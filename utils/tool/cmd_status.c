@@ -1,11 +1,126 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* vmstore status: the cluster on one screen. */
+/* vmstore status: the cluster on one screen: how it is, what is lost or at risk, and
+ * what is being done about it. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "utils/lib/fmt.h"
 #include "utils/lib/size.h"
 #include "utils/tool/cmds.h"
-#include "utils/tool/view.h"
+#include "utils/tool/ring.h"
+
+#define NAMES_MAX 6u /* nodes that are named in a line */
+
+static void print_nodes(const struct view *v, const struct view_health *h)
+{
+	printf("nodes     %u of %zu up\n", h->nodes_up, v->nodes.n);
+	VMS_VEC_FOREACH(&v->nodes, n)
+	{
+		if (!n->up)
+			printf("          %s (%s): %s%s%s\n", n->n.name, n->n.address, n->why,
+			       n->n.state == VMS_NODE_IN ? "" : ", ",
+			       n->n.state == VMS_NODE_IN ? "" : view_state_word(n->n.state));
+		else if (n->n.state != VMS_NODE_IN)
+			printf("          %s (%s): %s\n", n->n.name, n->n.address,
+			       view_state_word(n->n.state));
+		if (*view_node_full(n))
+			printf("          %s (%s): %s%s\n", n->n.name, n->n.address,
+			       view_node_full(n),
+			       strcmp(view_node_full(n), "full") ?
+				       "" :
+				       ": new data is refused where it holds a copy");
+		if (view_node_lost(n))
+			printf("damaged   %" PRIu64
+			       " places on every copy, says %s; see vmstore-ring scrub\n",
+			       view_node_lost(n), n->n.name);
+	}
+}
+
+/* The nodes without which partitions cannot be reached. */
+static void print_missing(struct view *v)
+{
+	unsigned named = 0;
+
+	VMS_VEC_FOREACH(&v->nodes, n)
+	{
+		bool needed = false;
+
+		for (uint32_t p = 0; !n->up && !needed && p < v->nparts; p++) {
+			const struct vms_part_conf *c = &v->part[p].conf;
+			bool any = false, in = false;
+
+			for (uint32_t i = 0; c->epoch && i < c->nmembers; i++) {
+				const struct view_node *m = view_node(v, c->member[i].node);
+
+				any |= m && m->up;
+				in |= c->member[i].node == n->n.id;
+			}
+			needed = in && !any;
+		}
+		if (needed && named++ < NAMES_MAX)
+			printf("%s%s", named > 1 ? ", " : "", n->n.name);
+	}
+	printf("%s\n", named > NAMES_MAX ? ", …" : "");
+}
+
+static void print_copies(struct view *v, const struct view_health *h)
+{
+	uint32_t few = h->missing_copies + h->degraded;
+
+	if (h->complete < v->nparts)
+		printf("copies    %u of %u partitions have all %u\n", h->complete, v->nparts,
+		       v->cluster.copies);
+	if (h->missing_copies)
+		printf("          %u go on with fewer: one more failure %s\n",
+		       h->missing_copies,
+		       v->cluster.copies > 2 ? "brings some nearer to loss" :
+					       "stops some of them");
+	if (h->degraded)
+		printf("          %u have a member that is down; the others go on without it in a moment\n",
+		       h->degraded);
+	if (h->below_min)
+		printf("          %u take no writes: these need %u copies\n", h->below_min,
+		       v->cluster.min_copies);
+	if (h->down) {
+		printf("lost      %u partitions cannot be reached until one of these is back: ",
+		       h->down);
+		print_missing(v);
+	}
+	if (h->placed < v->nparts)
+		printf("          %u are not placed; see vmstore-ring status\n",
+		       v->nparts - h->placed);
+	else if (!few && !h->down && h->serving < v->nparts)
+		printf("starting  %u of %u partitions are served\n", h->serving, v->nparts);
+	if (h->loss_epochs)
+		printf("losses    unflushed writes may have been lost %" PRIu64 " times\n",
+		       h->loss_epochs);
+}
+
+/* What is being done. */
+static void print_doing(const struct ring *r, const struct view_health *h)
+{
+	char text[VMS_SIZE_TEXT_MAX];
+	uint32_t wait_s = r->v.cluster.rebuild_after_s;
+	bool away = false;
+
+	VMS_VEC_FOREACH(&r->v.nodes, n)
+		away |= !n->up && n->n.state == VMS_NODE_IN;
+	if (r->left_copies)
+		printf("doing     %u copies are being made, about %s; vmstore-ring status shows how fast\n",
+		       r->left_copies, vms_size_human(r->left_bytes, text));
+	else if (r->moving)
+		printf("doing     %u partitions change hands\n", r->moving);
+	if (away && wait_s)
+		printf("          copies of a node that is away are made anew after %s\n",
+		       vms_duration_format(wait_s * 1000ull, text));
+	else if (away)
+		printf("          copies of a node that is away are not made anew (rebuild-after is 0)\n");
+	if (h->nodes_full)
+		printf("          nodes that are full get no copies; add space, or delete and vmstore reclaim\n");
+	if (strcmp(view_health_word(&r->v, h), "ok"))
+		printf("advice    vmstore-ring advise names each risk and what mends it\n");
+}
 
 static int run_status(struct cmd_call *c)
 {
@@ -14,56 +129,45 @@ static int run_status(struct cmd_call *c)
 	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	struct vms_errmsg e = {""};
 	struct view_health h;
-	struct view v;
 	uint64_t sum = 0;
+	struct ring r;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (view_load(t, &v, &e)) {
-		view_free(&v);
+	if (ring_load(t, &r, &e)) {
+		ring_free(&r);
 		return tool_fail(t, "%s", e.text);
 	}
-	view_ask_nodes(t, &v);
-	view_health(&v, &h);
-	code = view_exit_code(&v, &h);
+	ring_ask(t, &r);
+	ring_count(&r);
+	view_health(&r.v, &h);
+	code = view_exit_code(&r.v, &h);
 	if (t->json) {
-		tool_print_json(view_json(&v));
-		view_free(&v);
+		tool_print_json(view_json(&r.v));
+		ring_free(&r);
 		return code;
 	}
-	VMS_VEC_FOREACH(&v.volumes, vol)
+	VMS_VEC_FOREACH(&r.v.volumes, vol)
 		sum += vol->size_bytes;
-	printf("health    %s\nnodes     %u of %zu up\n", view_health_word(&v, &h), h.nodes_up,
-	       v.nodes.n);
-	VMS_VEC_FOREACH(&v.nodes, node)
-		if (!node->up)
-			printf("          %s (%s): %s\n", node->n.name, node->n.address, node->why);
-	printf("gateways  %zu known\nvolumes   %zu, %s in all\n", v.gateways.n, v.volumes.n,
+	printf("health    %s\n", view_health_word(&r.v, &h));
+	print_nodes(&r.v, &h);
+	print_copies(&r.v, &h);
+	print_doing(&r, &h);
+	printf("gateways  %zu known\nvolumes   %zu, %s in all\n", r.v.gateways.n, r.v.volumes.n,
 	       vms_size_human(sum, used));
 	if (h.total_bytes)
 		printf("space     %s of %s used\n", vms_size_human(h.used_bytes, used),
 		       vms_size_human(h.total_bytes, total));
-	VMS_VEC_FOREACH(&v.nodes, node) {
-		if (*view_node_full(node))
-			printf("          %s is %s%s\n", node->n.name, view_node_full(node),
-			       strcmp(view_node_full(node), "full") ?
-				       "" :
-				       ": new data is refused where it holds a copy");
-		if (view_node_lost(node))
-			printf("damaged   %llu places on every copy, says %s; see vmstore-ring "
-			       "scrub\n", (unsigned long long)view_node_lost(node), node->n.name);
-	}
-	if (h.complete < v.nparts)
-		printf("ring      %u of %u partitions complete; see vmstore-ring status\n", h.complete,
-		       v.nparts);
-	view_free(&v);
+	ring_free(&r);
 	return code;
 }
 
-const struct cmd cmd_status = {.name = "status",
-			       .args = "[--json]",
-			       .brief = "the cluster on one screen",
-			       .about = "The cluster on one screen. Exit codes: 3 degraded, 4 some data\n"
-					"cannot be reached.",
-			       .run = run_status};
+const struct cmd cmd_status = {
+	.name = "status",
+	.args = "[--json]",
+	.brief = "the cluster on one screen",
+	.about = "The cluster on one screen: how it is, what is lost or at risk, what is being done about\n"
+		 "it. Exit codes: 0 ok, 3 degraded (a node is down or full, a partition short of copies),\n"
+		 "4 some data cannot be reached.",
+	.run = run_status};

@@ -246,6 +246,8 @@ void view_health(struct view *v, struct view_health *h)
 		uint64_t used, total;
 
 		h->nodes_up += n->up;
+		h->nodes_full += !strcmp(view_node_full(n), "full");
+		h->lost += view_node_lost(n);
 		if (n->up && number(json_object_get(n->status, "core"),
 				    "partitions_active", &used))
 			h->serving += (uint32_t)used;
@@ -262,7 +264,8 @@ const char *view_health_word(const struct view *v, const struct view_health *h)
 		return "empty";
 	if (h->down)
 		return "down";
-	if (h->complete < v->nparts || h->serving < v->nparts || h->nodes_up < v->nodes.n)
+	if (h->complete < v->nparts || h->serving < v->nparts ||
+	    h->nodes_up < v->nodes.n || h->nodes_full || h->lost)
 		return "degraded";
 	return "ok";
 }
@@ -302,6 +305,8 @@ static json_t *node_json(const struct view_node *n)
 
 	if (n->asked) {
 		json_object_set_new(o, "up", json_boolean(n->up));
+		json_object_set_new(o, "full",
+				    json_boolean(!strcmp(view_node_full(n), "full")));
 		if (!n->up)
 			json_object_set_new(o, "why", json_string(n->why));
 		if (n->status)

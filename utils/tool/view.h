@@ -52,7 +52,8 @@ struct view_health {
 	uint32_t down;	   /* all members are down: nothing of it can be reached */
 	uint32_t below_min; /* fewer members than writes need: these wait */
 	uint32_t serving;  /* as their primaries say: the view change is done */
-	uint32_t nodes_up;
+	uint32_t nodes_up, nodes_full;
+	uint64_t lost; /* chunks and index pages of which no good copy is left */
 	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
 	uint64_t used_bytes, total_bytes;
 };

@@ -69,8 +69,9 @@ static const char help[] =
 	"  --quiet           only the result\n"
 	"  --json FILE       result as JSON (- for stdout)\n"
 	"\n"
-	"The longest time without an answer, of all and of each URL while it had sessions, is\n"
-	"printed at the end of the load; SIGUSR1 starts that measurement over.\n"
+	"The longest time without an answer, of all and of each URL while it had sessions, and\n"
+	"the longest that one command took, repeated when it was answered BUSY, are printed at\n"
+	"the end of the load; SIGUSR1 starts that measurement over.\n"
 	"\n"
 	"Exit code: 0 right, 1 wrong data, 2 usage, 3 errors or no progress, 4 state file.\n";
 
@@ -94,6 +95,7 @@ struct op {
 	uint32_t n;
 	uint64_t seq;
 	uint64_t start;	     /* model time */
+	uint64_t first;	     /* when it was sent for the first time */
 	uint64_t not_before; /* OP_WAIT */
 	unsigned char *buf;
 };
@@ -152,6 +154,7 @@ struct ver {
 	/* figures */
 	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost, unknown, errors, wrong, logins;
 	struct vms_hist lat;
+	uint64_t slowest_ns; /* from a command's first send to its success, BUSY and all */
 };
 
 static volatile sig_atomic_t interrupted, forget_gaps;
@@ -431,6 +434,8 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		}
 		now = now_of(v);
 		vms_hist_add(&v->lat, now - o->start);
+		if (wall - o->first > v->slowest_ns)
+			v->slowest_ns = wall - o->first;
 		o->state = OP_IDLE;
 		if (is_write(o)) {
 			v->writes++;
@@ -706,6 +711,7 @@ static void pump(struct ver *v)
 		if (o->state == OP_WAIT) {
 			send_op(s, o);
 		} else if (choose(v, o)) {
+			o->first = now;
 			send_op(s, o);
 		}
 	}
@@ -802,6 +808,7 @@ static int load(struct ver *v, struct pollfd *pfd)
 			forget_gaps = 0;
 			for (unsigned i = 0; i <= v->n_url; i++)
 				v->gap[i].longest_ns = 0;
+			v->slowest_ns = 0;
 		}
 		if (v->progress_ms > 0 && (double)(now - told) >= v->progress_ms * 1e6) {
 			printf("progress %.1f s: %" PRIu64 " answered\n",
@@ -829,6 +836,7 @@ static void print_gaps(const struct ver *v)
 	for (unsigned i = 0; i <= v->n_url; i++)
 		printf("stall: %s longest %" PRIu64 " ms\n", i < v->n_url ? v->url[i] : "any",
 		       (uint64_t)(v->gap[i].longest_ns / NS_PER_MS));
+	printf("stall: one command longest %" PRIu64 " ms\n", v->slowest_ns / NS_PER_MS);
 }
 
 /* Read everything in the span through one URL. */

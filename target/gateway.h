@@ -56,8 +56,7 @@ enum vms_gw_mutant {
 	/* sets that change */
 	VMS_GWM_PEER_LEASE = 30, /* cached pages outlast the leases of their set's members */
 	VMS_GWM_OLD_PEERS,    /* the lease of a peer that no tick names any more goes on */
-	VMS_GWM_LATE_SET,     /* goes by a set that the primary has changed meanwhile */
-	VMS_GWM_HELLO_PAGES,  /* pages are good before the first tick told of leases */
+	VMS_GWM_HELLO_PAGES = 33, /* pages are good before the first tick told of leases */
 	VMS_GWM_OLD_EPOCH,    /* cached pages survive a change of their partition */
 	VMS_GWM_STAY,	      /* what the former primary has not answered stays there */
 	VMS_GWM_FLUSH_ONCE,   /* a flush does not ask who leads more than when it was asked */

@@ -150,11 +150,8 @@ static void part_event(void *arg, const struct vms_cat_reply *r)
 		gw_wake_at(gw, gw->now_ms + GW_CAT_RETRY_MS);
 		return;
 	}
-	for (unsigned i = 0; i < r->nkv; i++) {
+	for (unsigned i = 0; i < r->nkv; i++)
 		part_apply(gw, &r->kv[i]);
-		if (r->kv[i].mod_revision > gw->set_rev)
-			gw->set_rev = r->kv[i].mod_revision;
-	}
 }
 
 static void self_check(struct vms_gw *gw, const struct vms_cat_kv *kv)
@@ -381,8 +378,6 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 		gw->cat->ops->range(gw->cat, "part/", r->kv[r->nkv - 1].key, parts_got, gw);
 		return;
 	}
-	if (gw->parts_rev > gw->set_rev)
-		gw->set_rev = gw->parts_rev;
 	gw->watch_part =
 		gw->cat->ops->watch(gw->cat, "part/", gw->parts_rev, part_event, gw);
 	if (gw->phase != GP_PARTS)

@@ -176,9 +176,6 @@ struct gw_node {
 	uint64_t good_until_ms;
 	uint64_t lease_until_ms; /* of the session alone */
 	uint64_t peer_until_ms[VMS_NODES_MAX]; /* 0: the newest tick does not name it */
-	/* Newest change of part/ that it goes by as a primary: who has seen it knows the
-	 * sets whose leases count. UINT64_MAX: one that adds a member is on its way. */
-	uint64_t set_rev;
 	uint64_t tick, tick_incarnation, tick_node_ms, tick_own_ms;
 	int64_t ahead_ms; /* node time minus ours, the most seen of late */
 	struct gw_link rpcs; /* waiting for an answer, oldest first */
@@ -553,7 +550,6 @@ struct vms_gw {
 	uint64_t cat_retry_ms; /* start machine: next try */
 	bool cat_busy;
 	uint64_t nodes_rev, parts_rev; /* where their watches begin */
-	uint64_t set_rev; /* all changes of part/ up to this revision are applied */
 	bool found;
 	struct vms_cat_gateway found_gw;
 	uint64_t found_rev;

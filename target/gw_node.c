@@ -298,7 +298,6 @@ static void hello_reply(struct vms_gw *gw, struct gw_node *n, const struct vms_m
 	n->lease_until_ms = n->hello_ms + gw->tm.lease_ms;
 	/* how long others let it lead is told with its first tick */
 	memset(n->peer_until_ms, 0, sizeof(n->peer_until_ms));
-	n->set_rev = UINT64_MAX;
 	n->good_until_ms = gw_mutant(gw, VMS_GWM_HELLO_PAGES) ? n->lease_until_ms : 0;
 	if (m->incarnation != n->incarnation) {
 		n->incarnation = m->incarnation;
@@ -425,7 +424,6 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 		n->refusing = vms_rd_u8(&rd) & 1;
 		space_look(gw);
 	}
-	n->set_rev = vms_rd_left(&rd) >= 8 ? vms_rd_u64(&rd) : 0;
 	n->ack_ms = gw->now_ms;
 	re = (struct vms_msg){.type = VMS_MSG_TICK,
 			      .flags = VMS_F_REPLY,
@@ -437,15 +435,14 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 }
 
 /* Some lease has run out. Those that count are the session's and the ones that the
- * other members of the partition's set gave the primary (design 9); which these are is
- * certain only for who knows all that the primary has changed. */
+ * other members of the partition's set gave the primary (design 9). Which these are is
+ * told by the configuration of the epoch the page is of: before a set grows, the primary
+ * takes back all pages of the old one. */
 bool gw_lease_ok_(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n)
 {
 	if (gw_mutant(gw, VMS_GWM_LEASE))
 		return true;
 	if (gw->now_ms >= n->lease_until_ms)
-		return false;
-	if (n->set_rev > gw->set_rev && !gw_mutant(gw, VMS_GWM_LATE_SET))
 		return false;
 	for (uint32_t i = 0; i < p->c.nmembers; i++) {
 		uint32_t id = p->c.member[i].node;

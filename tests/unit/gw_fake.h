@@ -115,7 +115,6 @@ struct fake {
 	/* leases that nodes tell with their ticks */
 	unsigned npeers;
 	uint32_t peer[F_NODES], peer_ms[F_NODES];
-	uint64_t set_rev; /* 0: not told */
 	/* told with ticks, when tell_space */
 	bool tell_space, refusing[F_NODES + 1];
 	uint32_t used_permille[F_NODES + 1];
@@ -693,7 +692,7 @@ static inline void f_forget_held(void)
 
 static inline void f_tick(uint32_t node)
 {
-	uint8_t body[23 + 8 * F_NODES] = {0}, *p = body + 10;
+	uint8_t body[15 + 8 * F_NODES] = {0}, *p = body + 10;
 	struct vms_msg m = {.type = VMS_MSG_TICK,
 			    .partition = VMS_PART_NONE,
 			    .sender = node,
@@ -709,14 +708,10 @@ static inline void f_tick(uint32_t node)
 		vms_put_le32(p, f.peer[i]);
 		vms_put_le32(p + 4, f.peer_ms[i]);
 	}
-	if (f.tell_space || f.set_rev) {
+	if (f.tell_space) {
 		vms_put_le32(p, f.used_permille[node]);
 		p[4] = f.refusing[node];
 		p += 5;
-	}
-	if (f.set_rev) {
-		vms_put_le64(p, f.set_rev);
-		p += 8;
 	}
 	m.body_bytes = (uint32_t)(p - body);
 	if (f.connected[node] && !f.mute[node])

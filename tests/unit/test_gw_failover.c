@@ -27,13 +27,8 @@ static uint64_t stat_of(const char *name)
 	return n;
 }
 
-static uint64_t part_rev(void)
-{
-	return f_kv_find("part/0000")->rev;
-}
-
 /* Ticks from now on tell these leases of the peers 2 and 3; 0: that one is not told. */
-static void leases(uint32_t of2_ms, uint32_t of3_ms, uint64_t set_rev)
+static void leases(uint32_t of2_ms, uint32_t of3_ms)
 {
 	f.npeers = 0;
 	if (of2_ms) {
@@ -44,7 +39,6 @@ static void leases(uint32_t of2_ms, uint32_t of3_ms, uint64_t set_rev)
 		f.peer[f.npeers] = 3;
 		f.peer_ms[f.npeers++] = of3_ms;
 	}
-	f.set_rev = set_rev;
 	f_run(250);
 }
 
@@ -77,7 +71,7 @@ static bool past_peer_lease(uint32_t mutant)
 	bool was;
 
 	start_cached(mutant);
-	leases(700, 0, 1); /* counts from the acknowledgement before, 250 ms ago */
+	leases(700, 0); /* counts from the acknowledgement before, 250 ms ago */
 	pass(400);
 	CU_ASSERT(cached());
 	pass(100); /* the session's lease goes on for long */
@@ -96,40 +90,21 @@ static void a_page_does_not_outlast_a_members_lease(void)
 static void a_dead_peer_concerns_its_own_partitions_only(void)
 {
 	start_cached(0);
-	leases(2000, 1, part_rev()); /* node 3 is in sets of others */
+	leases(2000, 1); /* node 3 is in sets of others */
 	pass(100);
 	CU_ASSERT(cached());
 	f_set(2, (uint32_t[]){1, 2, 3, 0});
 	f_pump();
-	leases(2000, 1, part_rev());
+	leases(2000, 1);
 	pass(100);
 	CU_ASSERT_FALSE(cached());
 	CU_ASSERT_FALSE(cached());
 	f_set(3, (uint32_t[]){1, 2, 0}); /* dropped */
 	f_pump();
-	leases(2000, 0, part_rev());
+	leases(2000, 0);
 	cached();
 	CU_ASSERT(cached());
 	f_stop();
-}
-
-/* The primary has added node 3, whose lease has run out; our watch is late. */
-static bool by_late_set(uint32_t mutant, uint64_t ahead)
-{
-	bool was;
-
-	start_cached(mutant);
-	leases(2000, 1, part_rev() + ahead);
-	pass(100);
-	was = cached();
-	f_stop();
-	return was;
-}
-static void who_does_not_know_the_set_goes_by_all_leases(void)
-{
-	CU_ASSERT(by_late_set(0, 0));
-	CU_ASSERT_FALSE(by_late_set(0, 1000));
-	CU_ASSERT(by_late_set(VMS_GWM_LATE_SET, 1000));
 }
 
 static bool by_old_peers(uint32_t mutant)
@@ -137,8 +112,8 @@ static bool by_old_peers(uint32_t mutant)
 	bool was;
 
 	start_cached(mutant);
-	leases(UINT32_MAX, UINT32_MAX, part_rev());
-	leases(0, 1, part_rev());
+	leases(UINT32_MAX, UINT32_MAX);
+	leases(0, 1);
 	pass(100);
 	was = cached();
 	f_stop();
@@ -155,7 +130,7 @@ static bool before_first_tick(uint32_t mutant)
 	bool was;
 
 	start_cached(mutant);
-	leases(1000, 0, part_rev());
+	leases(1000, 0);
 	f_lose(1);
 	pass(100);
 	f_pump();
@@ -643,7 +618,6 @@ static void a_bad_disk_is_not_drowned_in_repairs(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),
 	VMS_TEST(a_dead_peer_concerns_its_own_partitions_only),
-	VMS_TEST(who_does_not_know_the_set_goes_by_all_leases),
 	VMS_TEST(a_lease_that_is_not_told_any_more_has_run_out),
 	VMS_TEST(no_page_is_good_before_the_first_tick),
 	VMS_TEST(a_page_does_not_outlast_its_epoch),

@@ -836,7 +836,8 @@ static void print_gaps(const struct ver *v)
 	for (unsigned i = 0; i <= v->n_url; i++)
 		printf("stall: %s longest %" PRIu64 " ms\n", i < v->n_url ? v->url[i] : "any",
 		       (uint64_t)(v->gap[i].longest_ns / NS_PER_MS));
-	printf("stall: one command longest %" PRIu64 " ms\n", v->slowest_ns / NS_PER_MS);
+	printf("stall: one command longest %" PRIu64 " ms\n",
+	       (uint64_t)(v->slowest_ns / NS_PER_MS));
 }
 
 /* Read everything in the span through one URL. */

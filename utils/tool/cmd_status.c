@@ -97,25 +97,43 @@ static void print_copies(struct view *v, const struct view_health *h)
 		       h->loss_epochs);
 }
 
+/* Copies that are wanted and not there, on nodes that are up, and on others. */
+static void copies_to_come(struct view *v, uint32_t *up, uint32_t *away)
+{
+	*up = *away = 0;
+	for (uint32_t p = 0; p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+		uint32_t want[VMS_COPIES_MAX];
+
+		for (unsigned k = c->epoch ? vms_cat_part_want(c, want) : 0; k; k--) {
+			const struct view_node *n = view_node(v, want[k - 1]);
+			bool in = false;
+
+			for (uint32_t i = 0; i < c->nmembers; i++)
+				in |= c->member[i].node == want[k - 1];
+			*up += !in && n && n->up;
+			*away += !in && !(n && n->up);
+		}
+	}
+}
+
 /* What is being done. */
-static void print_doing(const struct ring *r, const struct view_health *h)
+static void print_doing(struct ring *r, const struct view_health *h)
 {
 	char text[VMS_SIZE_TEXT_MAX];
-	uint32_t wait_s = r->v.cluster.rebuild_after_s;
-	bool away = false;
+	uint32_t wait_s = r->v.cluster.rebuild_after_s, up, away;
 
-	VMS_VEC_FOREACH(&r->v.nodes, n)
-		away |= !n->up && n->n.state == VMS_NODE_IN;
-	if (r->left_copies)
-		printf("doing     %u copies are being made, about %s; vmstore-ring status shows how fast\n",
-		       r->left_copies, vms_size_human(r->left_bytes, text));
-	else if (r->moving)
+	copies_to_come(&r->v, &up, &away);
+	if (up)
+		printf("doing     %u copies are being made; vmstore-ring status shows how fast\n", up);
+	else if (r->moving && !away)
 		printf("doing     %u partitions change hands\n", r->moving);
 	if (away && wait_s)
-		printf("          copies of a node that is away are made anew after %s\n",
-		       vms_duration_format(wait_s * 1000ull, text));
+		printf("waiting   for the nodes that are away: their %u copies are made elsewhere after %s\n",
+		       away, vms_duration_format(wait_s * 1000ull, text));
 	else if (away)
-		printf("          copies of a node that is away are not made anew (rebuild-after is 0)\n");
+		printf("waiting   for the nodes that are away: their %u copies are not made elsewhere (rebuild-after 0)\n",
+		       away);
 	if (h->nodes_full)
 		printf("          nodes that are full get no copies; add space, or delete and vmstore reclaim\n");
 	if (strcmp(view_health_word(&r->v, h), "ok"))

@@ -69,6 +69,8 @@ enum node_mutant {
 	MUT_MIN_COPIES = 29,	 /* writes are ordered below min_copies */
 	MUT_NO_GRANT_WAIT = 30,	 /* a new primary does not wait for leases it gave meanwhile */
 	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
+	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
+	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
 	MUT_LN_MARK = 40,	 /* an unfinished copy is not marked as one */
@@ -851,6 +853,14 @@ void set_calm(struct vms_node *n, struct part *p);
 void lease_grant(struct vms_node *n, struct peer *pe);
 void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev);
 uint64_t lease_left_ms(const struct vms_node *n, const struct peer *pe);
+/* Who asks has read a change of part/ that has not come here yet: it is looked for. */
+static inline bool part_behind(struct vms_node *n, uint64_t revision)
+{
+	if (revision <= n->part_rev || n->mut == MUT_FLOOR_BEHIND)
+		return false;
+	n->behind = true;
+	return true;
+}
 void lease_timer(struct vms_node *n);
 
 /* ---- fresh.c ---- */

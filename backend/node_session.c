@@ -81,8 +81,26 @@ void session_conn_down(struct vms_node *n, struct session *s)
 	s->tick_wait = false;
 }
 
+/* Nodes whose leases this one needs for something it leads, or is about to. */
+static void needed_peers(const struct vms_node *n, uint64_t set[VMS_NODES_MAX / 64])
+{
+	memset(set, 0, VMS_NODES_MAX / 8);
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		const struct part *p = n->part[i];
+
+		if (!p || !p->known || !p->primary)
+			continue;
+		for (unsigned k = 0; k < p->conf.nmembers; k++)
+			set[p->conf.member[k].node / 64 % (VMS_NODES_MAX / 64)] |=
+				1ull << p->conf.member[k].node % 64;
+		if (p->cand)
+			set[p->cand / 64 % (VMS_NODES_MAX / 64)] |= 1ull << p->cand % 64;
+	}
+}
+
 static void tick_send(struct vms_node *n, struct session *s)
 {
+	uint64_t needed[VMS_NODES_MAX / 64];
 	struct vms_msg m = {.type = VMS_MSG_TICK, .partition = VMS_PART_NONE};
 	uint8_t body[15 + 8 * VMS_NODES_MAX];
 	uint64_t used = n->space_total - n->space_free;
@@ -95,14 +113,21 @@ static void tick_send(struct vms_node *n, struct session *s)
 	m.tick = s->tick;
 	m.tick_incarnation = n->incarnation;
 	vms_put_le64(body, n->now_ms);
-	/* no page of a partition outlasts the leases of its primary */
-	for (unsigned i = 0; i < n->npeers; i++, k++) {
+	/* No page of a partition outlasts the leases of its primary. A peer that does not
+	 * matter is not named: while all that are have leases, gateways need not look at
+	 * each partition's members. */
+	needed_peers(n, needed);
+	for (unsigned i = 0; i < n->npeers; i++) {
+		uint32_t id = n->peer[i]->id;
 		uint64_t left = lease_left_ms(n, n->peer[i]);
 
+		if (!(needed[id / 64 % (VMS_NODES_MAX / 64)] >> id % 64 & 1))
+			continue;
 		if (n->mut == MUT_NO_LEASE || n->conf.fixed_sets)
 			left = UINT32_MAX;
-		vms_put_le32(body + 10 + 8 * k, n->peer[i]->id);
+		vms_put_le32(body + 10 + 8 * k, id);
 		vms_put_le32(body + 14 + 8 * k, (uint32_t)left);
+		k++;
 	}
 	vms_put_le16(body + 8, (uint16_t)k);
 	/* how full this node is: its containers or its index, whichever is fuller */
@@ -373,6 +398,8 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 
 	if (m->branch && (m->snap_gen > INT64_MAX || m->lun_fence > INT64_MAX))
 		rc = VMS_E_INVAL;
+	else if (part_behind(n, m->sequence))
+		rc = VMS_E_AGAIN;
 	else if (m->branch && !node_branch_known(n, m->branch))
 		rc = VMS_E_AGAIN; /* once it is answered, the branch is known here */
 	else if (m->branch)

@@ -1000,6 +1000,20 @@ static void flush_answer(struct vms_node *n, struct flush *f, int rc)
 	node_send(n, f->conn, &re);
 }
 
+/* "All of it is durable" can only be said of what nobody else leads by now. */
+static bool flush_leased(const struct vms_node *n, const struct flush *f)
+{
+	if (n->mut == MUT_FLUSH_LEASE || (f->req.type == VMS_MSG_FLOOR && !f->settle))
+		return true;
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		const struct part *p = n->part[i];
+
+		if (p && p->known && p->primary && !part_leased(n, p))
+			return false;
+	}
+	return true;
+}
+
 void flush_check(struct vms_node *n)
 {
 	struct flush **at = &n->flushes, *f;
@@ -1018,13 +1032,14 @@ void flush_check(struct vms_node *n)
 					break;
 				f->want.n--;
 			}
-			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos)
+			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos &&
+			    flush_leased(n, f))
 				rc = 0;
 		}
 		if (f->moved)
 			rc = VMS_E_AGAIN; /* some of it is another primary's now */
 		/* a member is missing: the asker decides how long to go on */
-		if (rc == 1 && (!f->armed || f->settle) &&
+		if (rc == 1 && (!f->armed || f->settle || !f->want.n) &&
 		    n->now_ms - f->arrived_ms > n->tm.t_op_ms)
 			rc = VMS_E_BUSY;
 		if (rc == 1) {
@@ -1069,6 +1084,10 @@ void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	if (!node_branch_known(n, m->branch) || !branch_alone(n, m->branch)) {
 		node_reply(n, c->id, m,
 			   node_branch_known(n, m->branch) ? VMS_E_UNSUPPORTED : VMS_E_AGAIN);
+		return;
+	}
+	if (part_behind(n, m->sequence)) {
+		node_reply(n, c->id, m, VMS_E_AGAIN);
 		return;
 	}
 	for (uint32_t i = 0; i < n->nparts; i++) {

@@ -503,6 +503,7 @@ static void gw_msg(struct rig *r, struct rig_gw *g, uint64_t conn, const struct 
 				return;
 			g->tick[node] = m->tick;
 			g->tick_inc[node] = m->tick_incarnation;
+			g->npeers[node] = m->body_bytes >= 10 ? vms_get_le16(m->body + 8) : 0;
 		} else if (m->type == VMS_MSG_INVALIDATE) {
 			g->invals++;
 			if (g->mute_inval)

@@ -92,6 +92,7 @@ struct rig_gw {
 	uint64_t conn[RIG_NODES];
 	bool up[RIG_NODES];
 	uint64_t tick[RIG_NODES], tick_inc[RIG_NODES];
+	unsigned npeers[RIG_NODES]; /* that its last tick named */
 	uint64_t epoch[64];
 	bool tool;	 /* says HELLO as a tool */
 	bool mute_inval; /* do not answer INVALIDATE */

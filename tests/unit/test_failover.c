@@ -969,6 +969,94 @@ static void test_memory_mode(void)
 }
 
 /* A member whose watch is behind, or that has no catalog at all, follows its primary. */
+/* One frame without body to a node; its status, or 1: no answer within ms. */
+static int ask(unsigned g, unsigned nd, uint8_t type, uint16_t flags, uint64_t sequence,
+	       uint64_t ms)
+{
+	struct vms_msg m = {.type = type, .flags = flags, .partition = VMS_PART_NONE,
+			    .branch = BR, .snap_gen = 1, .lun_fence = 1, .sequence = sequence};
+	struct rig_reply re;
+
+	rig_send(&R, g, nd, &m, &re);
+	if (rig_wait(&R, &re, ms))
+		return re.status;
+	R.gw[g].nwait = 0;
+	return 1;
+}
+
+/* A primary that does not know yet that it is none any more: "all is durable" is not for
+ * it to say, what others have taken since then is not. */
+static void test_flush_without_lease(void)
+{
+	for (int mutant = 0; mutant < 2; mutant++) {
+		struct w w = {.seed = 2, .flags = VMS_F_MEMORY};
+		bool flushed;
+
+		R.mutant = mutant ? MUT_FLUSH_LEASE : 0;
+		up(3, 3, 37, VMS_ACK_MEMORY);
+		w.extent = E0 = extent_in(0);
+		CU_ASSERT_EQUAL(write_within(0, &w, 5000), 0);
+		CU_ASSERT_EQUAL(ask(0, 0, VMS_MSG_FLUSH, 0, 0, 3000), 0);
+		R.node[0].cat_mode = RIG_CAT_DOWN;
+		for (unsigned i = 1; i < 3; i++) {
+			rig_cut(&R, 0, i, true);
+			rig_cut(&R, i, 0, true);
+		}
+		for (int i = 0; i < 100 && rig_primary(&R, 0) == 0; i++)
+			rig_run(&R, 50);
+		CU_ASSERT(part_at(0, 0)->primary);
+		CU_ASSERT_NOT_EQUAL(rig_primary(&R, 0), 0);
+		flushed = ask(0, 0, VMS_MSG_FLUSH, 0, 0, 3000) == 0 ||
+			  ask(0, 0, VMS_MSG_FLOOR, VMS_F_FUA, 0, 3000) == 0;
+		CU_ASSERT_EQUAL(flushed, mutant);
+		down();
+	}
+	R.mutant = 0;
+}
+
+/* What is asked of "all that you lead" is answered when the node has heard of all that
+ * the asker has. */
+static void test_floor_of_who_is_behind(void)
+{
+	for (int mutant = 0; mutant < 2; mutant++) {
+		uint64_t rev;
+
+		R.mutant = mutant ? MUT_FLOOR_BEHIND : 0;
+		up(2, 2, 38, VMS_ACK_DISK);
+		rev = R.node[0].n->part_rev;
+		CU_ASSERT_EQUAL(ask(0, 0, VMS_MSG_FLOOR, 0, rev, 3000), 0);
+		CU_ASSERT_EQUAL(ask(0, 0, VMS_MSG_FLOOR, 0, rev + 1000, 3000),
+				mutant ? 0 : VMS_E_AGAIN);
+		down();
+	}
+	R.mutant = 0;
+}
+
+/* Ticks name the peers whose leases matter, and no others. */
+static void test_ticks_name_who_matters(void)
+{
+	up(3, 2, 39, VMS_ACK_DISK);
+	for (int round = 0; round < 2; round++) {
+		for (unsigned nd = 0; nd < 2; nd++) {
+			unsigned want = 0;
+
+			for (unsigned k = 0; k < 3; k++) {
+				bool with = false;
+
+				for (uint32_t p = 0; p < 1u << BITS; p++)
+					with |= k != nd && part_at(nd, p) &&
+						part_at(nd, p)->primary && in_set(p, k);
+				want += with;
+			}
+			CU_ASSERT_EQUAL(R.gw[0].npeers[nd], want);
+			CU_ASSERT(!round || want <= 1);
+		}
+		rig_node_crash(&R, 2, false);
+		rig_run(&R, 6000);
+	}
+	down();
+}
+
 static void test_member_without_catalog(void)
 {
 	up(3, 3, 110, VMS_ACK_DISK);
@@ -1043,6 +1131,9 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_void_outcome),
 	VMS_TEST(test_fresh_floors),
 	VMS_TEST(test_memory_mode),
+	VMS_TEST(test_flush_without_lease),
+	VMS_TEST(test_floor_of_who_is_behind),
+	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),
 	VMS_TEST(test_no_catalog_no_change),

@@ -153,7 +153,12 @@ void learn_close(struct vms_node *n, struct part *p)
 /* This attempt is over. What is incomplete stays so, until the next one. */
 static void learn_abort(struct vms_node *n, struct part *p)
 {
-	bool half = p->copy_state == COPY_INCOMPLETE || (p->learn && p->learn->base);
+	/* One that has been called ready may be a member by now, or become one: a change of
+	 * the set that is on its way cannot be taken back. It stays what it is until the
+	 * next attempt. */
+	bool half = p->copy_state == COPY_INCOMPLETE ||
+		    (p->learn && p->learn->base &&
+		     (p->learn->phase != LP_READY || n->mut == MUT_LN_LIMBO));
 
 	if (p->learn)
 		learn_ctrs_keep(p, p->learn);

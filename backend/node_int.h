@@ -71,6 +71,7 @@ enum node_mutant {
 	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
 	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
 	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */
+	MUT_LN_LIMBO = 34,	 /* a copy that may be a member by now is thrown away */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
 	MUT_LN_MARK = 40,	 /* an unfinished copy is not marked as one */

@@ -1032,6 +1032,59 @@ static void test_floor_of_who_is_behind(void)
 	R.mutant = 0;
 }
 
+/* A member is added by a transaction that happens long after the candidate has lost
+ * sight of the primary: what it has must still be there then. */
+static void test_added_late(void)
+{
+	for (int mutant = 0; mutant < 2; mutant++) {
+		struct vms_part_conf pc;
+		struct part *a, *c = NULL;
+
+		R.mutant = mutant ? MUT_LN_LIMBO : 0;
+		up(3, 2, 41, VMS_ACK_DISK);
+		E0 = extent_in(0);
+		CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+		CU_ASSERT_FALSE_FATAL(in_set(0, 2));
+		CU_ASSERT_EQUAL(put(0, E0, 2, 5000), 0);
+		R.node[0].cat_mode = RIG_CAT_LATE;
+		R.node[0].cat_late_ms = 9000;
+		pc = part_at(0, 0)->conf;
+		pc.nwant = 2;
+		pc.want[0] = 1;
+		pc.want[1] = 3;
+		rig_put(&R, "part/0000", vms_cat_part_encode(&pc));
+		for (int i = 0; i < 4000; i++) {
+			a = part_at(0, 0);
+			if (a->cand && a->proposed)
+				break;
+			rig_run(&R, 5);
+		}
+		CU_ASSERT_TRUE_FATAL(a->cand == 3 && a->proposed);
+		rig_cut(&R, 0, 2, true);
+		rig_cut(&R, 2, 0, true);
+		for (int i = 0; i < 1600 && (c = part_at(2, 0)) && c->learn; i++)
+			rig_run(&R, 5);
+		CU_ASSERT_FALSE(c && c->learn);
+		CU_ASSERT_FALSE(in_set(0, 2));
+		for (int i = 0; i < 4000 && !in_set(0, 2); i++)
+			rig_run(&R, 5);
+		CU_ASSERT_TRUE(in_set(0, 2));
+		rig_node_crash(&R, 0, true);
+		rig_node_crash(&R, 1, true);
+		for (int i = 0; i < 800 && (rig_primary(&R, 0) != 2 || !part_at(2, 0) ||
+					    part_at(2, 0)->state != PS_ACTIVE); i++)
+			rig_run(&R, 20);
+		connect_all();
+		rig_run(&R, 600);
+		CU_ASSERT_EQUAL(shows(E0, 2), !mutant);
+		if (mutant)
+			rig_close(&R);
+		else
+			down();
+	}
+	R.mutant = 0;
+}
+
 /* Ticks name the peers whose leases matter, and no others. */
 static void test_ticks_name_who_matters(void)
 {
@@ -1133,6 +1186,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_memory_mode),
 	VMS_TEST(test_flush_without_lease),
 	VMS_TEST(test_floor_of_who_is_behind),
+	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),

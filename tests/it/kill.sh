@@ -43,7 +43,7 @@ node_away() {
 }
 
 # with 1024, making all copies again takes longer than a test may
-if [ "$KILL_DEAD" = 0 ]; then cluster_start; else cluster_start --partitions 128; fi ||
+if [ "$KILL_DEAD" = 0 ]; then cluster_start; else cluster_start --partitions 32; fi ||
 	fail "cluster does not start"
 lun_create kill 128 1 || fail "cannot create the LUN"
 gw_wait

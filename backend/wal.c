@@ -384,12 +384,13 @@ int vms_wal_open(struct vms_wal **out, const struct vms_disk *disk,
 			goto out;
 		}
 	}
+	*out = w; /* who replays a record may look at those before it */
 	err = replay_all(w, tail, replay, arg, msg);
 	if (err)
 		goto out;
-	*out = w;
 	return 0;
 out:
+	*out = NULL;
 	vms_wal_close(w);
 	return err;
 }

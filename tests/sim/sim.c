@@ -118,14 +118,19 @@ static void draw_plan(struct sim *s)
 	struct sim_plan *p = &s->plan;
 #define PICK(...) \
 	((const uint64_t[]){__VA_ARGS__})[vms_rng_below(r, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)]
-	p->nodes = (unsigned)PICK(3, 3, 3, 4, 5, 6, 7);
+	p->first_nodes = (unsigned)PICK(3, 3, 3, 4, 5, 6, 7);
+	p->nodes = p->first_nodes + (unsigned)PICK(0, 0, 1, 2);
+	if (p->nodes > SIM_NODES_MAX)
+		p->nodes = SIM_NODES_MAX;
 	p->gateways = (unsigned)PICK(2, 2, 2, 3);
 	p->clients = (unsigned)PICK(2, 3, 4);
 	p->copies = (unsigned)PICK(2, 2, 2, 3);
+	p->learn = true;
 	p->min_copies = 1;
 	p->depth = (unsigned)PICK(1, 2, 4, 8);
 	p->part_bits = (unsigned)PICK(1, 2, 3, 4);
 	p->ack = vms_rng_chance(r, 0.3) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
+	p->failover = p->ack == VMS_ACK_DISK || p->learn;
 	p->log_bytes = PICK(2, 2, 4, 8) << 20;
 	p->gen_bytes = (uint32_t)(p->log_bytes / PICK(4, 8, 16));
 	p->ops = 1100;
@@ -142,6 +147,9 @@ static void draw_plan(struct sim *s)
 	p->cut = f * (double)PICK(0, 5, 20) / 100;
 	p->brk = f * (double)PICK(0, 10, 100) / 100;
 	p->abort = f * (double)PICK(0, 0, 1, 5) / 100;
+	p->outage = f * (double)PICK(0, 0, 2, 5) / 100 / p->nodes;
+	p->ring = p->learn ? f * (double)PICK(0, 5, 20) / 100 : 0;
+	p->losses = p->learn && p->ack == VMS_ACK_DISK && !calm ? (unsigned)PICK(0, 0, 0, 1, 2) : 0;
 	p->slow_link = f * (double)PICK(0, 0, 10, 40) / 100;
 	p->isolate = f * (double)PICK(0, 0, 3, 10) / 100;
 	p->disk_error = f * (double)PICK(0, 0, 5, 20) / 100 / p->nodes;
@@ -169,10 +177,19 @@ static void draw_plan(struct sim *s)
 		p->ops = s->conf.ops;
 	if (!calm && vms_rng_chance(&s->cat_rng, 0.6))
 		sim_catalog_draw(&p->cat, &s->cat_rng, s->conf.cat_mask);
+	p->turns = p->learn && vms_rng_chance(&s->cat_rng, 0.15);
+	if (s->conf.beyond) {
+		p->turns = false;
+		p->ack = VMS_ACK_DISK;
+		p->failover = true;
+		p->admin = p->empty = false;
+		p->losses = 1 + (unsigned)vms_rng_below(r, 3);
+	}
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
-			p->brk = p->abort = p->slow_link = p->isolate = p->disk_error = 0;
+			p->brk = p->abort = p->slow_link = p->isolate = p->disk_error =
+				p->outage = p->ring = p->losses = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -204,14 +221,22 @@ static void make_catalog(struct sim *s)
 				     .min_copies = pl->min_copies,
 				     .timing_factor = 1.0,
 				     .next_branch = 1,
-				     .next_node = pl->nodes + 1,
+				     .next_node = pl->first_nodes + 1,
+				     .has_data = true,
+				     .rebuild_after_s = 8,
+				     .move_bytes_s = 64u << 20,
 				     .next_gateway = 1};
 	memcpy(cl.uuid, s->uuid, 16);
 	vms_assert(vms_cat_engine_mem_open(&s->p[0].engine) == 0);
 	s->history = sim_history_new(s, &s->p[0].engine);
 	put(s, "cluster", vms_cat_cluster_encode(&cl));
-	for (unsigned i = 1; i <= pl->nodes; i++) {
-		struct vms_cat_node n = {.id = i, .weight = 100};
+	s->copies = pl->copies;
+	s->losses = pl->losses;
+	for (unsigned i = 1; i <= pl->first_nodes; i++) {
+		struct vms_cat_node n = {.id = i, .weight = 100, .state = VMS_NODE_IN};
+		s->p[i].joined = true;
+		s->p[i].state = VMS_NODE_IN;
+		s->p[i].weight = 100;
 		snprintf(n.name, sizeof(n.name), "n%u", i - 1);
 		snprintf(n.address, sizeof(n.address), "%s", s->p[i].address);
 		vms_cat_key_node(key, i);
@@ -220,7 +245,7 @@ static void make_catalog(struct sim *s)
 	for (uint32_t k = 0; k < 1u << pl->part_bits; k++) {
 		struct vms_part_conf pc = {.epoch = 1, .nmembers = pl->copies};
 		for (unsigned i = 0; i < pl->copies; i++)
-			pc.member[i].node = 1 + (k + i) % pl->nodes;
+			pc.member[i].node = 1 + (k + i) % pl->first_nodes;
 		pc.primary = pc.member[0].node;
 		vms_cat_key_part(key, k);
 		put(s, key, vms_cat_part_encode(&pc));
@@ -240,6 +265,8 @@ static void handle(struct sim *s, struct ev *e)
 		struct input in = {.type = IN_DISK};
 		if (p->life == e->b && p->up && sim_disk_finish(p->disk, e->c, &in.disk)) {
 			in.must_stop = in.disk.status == VMS_E_IO && sim_disk_failed(p->disk) == SIM_DISK_WRITES;
+			if (in.disk.status == VMS_E_IO && !in.must_stop)
+				sim_faults_unread(s, p);
 			sim_proc_input(p, in);
 		}
 		break;
@@ -271,7 +298,7 @@ static void handle(struct sim *s, struct ev *e)
 		}
 		break;
 	case EV_START:
-		if (!p->up && p->life == e->b) {
+		if (!p->up && p->life == e->b && !p->gone) {
 			sim_note(s, "process %llu starts", (unsigned long long)e->a);
 			sim_proc_start(s, p);
 		}
@@ -325,13 +352,22 @@ static void one_event(struct sim *s)
 
 void sim_run_until_idle(struct sim *s, struct client *c)
 {
-	uint64_t end = s->now_us + SETTLE_US_MAX;
+	uint64_t end = s->now_us + (s->conf.beyond ? SETTLE_US_MAX / 10 : SETTLE_US_MAX);
 	while (!s->failed && sim_client_pending(c)) {
 		one_event(s);
-		if (s->now_us > end)
+		if (s->now_us > end && s->conf.beyond && sim_ring_stopped(s))
+			sim_client_lost(s, c, "nobody answers");
+		else if (s->now_us > end)
 			sim_fail(s, "final read at lba %llu not answered within 60 s",
 				 (unsigned long long)c->op[0].lba);
 	}
+}
+
+void sim_run_for(struct sim *s, uint64_t us)
+{
+	uint64_t end = s->now_us + us;
+	while (!s->failed && s->now_us < end)
+		one_event(s);
 }
 
 static bool vols_ready(struct sim *s, struct proc *p)
@@ -345,8 +381,8 @@ static bool vols_ready(struct sim *s, struct proc *p)
 static bool all_ready(struct sim *s)
 {
 	for (unsigned i = 0; i < s->nprocs; i++)
-		if (!s->p[i].up || s->p[i].paused ||
-		    (s->p[i].kind == SIM_GATEWAY && !vols_ready(s, &s->p[i])))
+		if (s->p[i].joined && !s->p[i].gone && (!s->p[i].up || s->p[i].paused ||
+		    (s->p[i].kind == SIM_GATEWAY && !vols_ready(s, &s->p[i]))))
 			return false;
 	return true;
 }
@@ -360,7 +396,7 @@ static void stop_faults(struct sim *s)
 		struct proc *p = &s->p[i];
 		if (p->disk)
 			sim_disk_fail(p->disk, 0, false);
-		if (!p->up)
+		if (!p->up && p->joined && !p->gone)
 			sim_proc_start(s, p);
 		if (p->paused) {
 			p->paused = false;
@@ -378,7 +414,9 @@ static void settle(struct sim *s)
 	stop_faults(s);
 	end = s->now_us + SETTLE_US_MAX;
 	for (;;) {
-		bool idle = all_ready(s) && sim_admin_idle(s);
+		char why[200] = "";
+		bool idle = all_ready(s) && sim_admin_idle(s) &&
+			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why)));
 		for (unsigned i = 0; i < s->plan.clients; i++)
 			idle = idle && !sim_client_pending(&s->cl[i]) && !s->cl[i].nmaybe;
 		for (unsigned i = 0; i < s->nprocs; i++)
@@ -391,7 +429,7 @@ static void settle(struct sim *s)
 				for (unsigned k = 0; k < SIM_DEPTH_MAX; k++)
 					if (s->cl[i].op[k].used)
 						sim_fail(s, "60 s after the last fault client %u op %d at lba %llu is still pending", i, s->cl[i].op[k].op, (unsigned long long)s->cl[i].op[k].lba);
-			sim_fail(s, "60 s after the last fault the cluster has not settled");
+			sim_fail(s, "60 s after the last fault the cluster has not settled: %s", why);
 			return;
 		}
 		one_event(s);
@@ -428,7 +466,7 @@ static uint64_t container_bytes(struct sim *s)
 {
 	uint64_t sum = 0;
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
-		if (s->p[i].disk)
+		if (s->p[i].disk && !s->p[i].gone)
 			sum += sim_disk_container_bytes(s->p[i].disk);
 	return sum;
 }
@@ -464,6 +502,8 @@ static void check_disks(struct sim *s)
 		struct proc *p = &s->p[i];
 		struct vms_fsck_io io = {p->disk, sim_disk_read, NULL, NULL};
 		struct vms_fsck f;
+		if (!p->disk || p->gone)
+			continue;
 		sim_proc_crash(s, p, true);
 		vms_fsck(&p->disk_ops, &io, &conf, &f);
 		if (f.errors)
@@ -496,12 +536,15 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		p->cmdq_tail = &p->cmdq;
 		snprintf(p->address, sizeof(p->address), "proc%u:7000", i);
 	}
+	for (unsigned i = 0; i < s->nprocs; i++)
+		s->p[i].joined = s->p[i].kind != SIM_NODE;
 	make_catalog(s);
 	s->vol[0] = (struct sim_vol){.id = ++s->next_vol, .want = true, .name = "disk",
 				     .check = sim_check_add(s)};
 	s->lineage = 1; /* the first branch that is made */
 	for (unsigned i = 0; i < s->nprocs && !s->failed; i++)
-		sim_proc_start(s, &s->p[i]);
+		if (s->p[i].joined)
+			sim_proc_start(s, &s->p[i]);
 	s->cl[SIM_AUDITOR].idx = SIM_AUDITOR;
 	s->cl[SIM_AUDITOR].gw = -1;
 	snprintf(s->cl[SIM_AUDITOR].port, sizeof(s->cl[0].port), "iqn.2011-06.org.vmstore:audit,i,0x1");
@@ -513,23 +556,37 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		sim_at(s, 1000 * (i + 1), EV_CLIENT, i, 0, 0, NULL);
 	}
 	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
-	while (!s->failed && r->acked < s->plan.ops) {
+	while (!s->failed && (r->acked < s->plan.ops || s->losses || s->episode != EP_NONE)) {
 		one_event(s);
 		/* Start-up itself is fault-free, so that every seed does real work. */
 		if (!s->faults && r->acked > 20 && s->now_us < FAULTS_US_MAX)
 			s->faults = true;
 		/* Under a dense rain of crashes little is ever acknowledged;
 		 * after a while the rest of the operations runs dry. */
-		if (s->faults && s->now_us >= FAULTS_US_MAX)
+		if (s->faults && s->now_us >= FAULTS_US_MAX && s->episode == EP_NONE) {
+			s->losses = 0;
 			stop_faults(s);
+		}
+		if (s->conf.beyond && s->now_us >= FAULTS_US_MAX)
+			break;
 		if (s->now_us > RUN_US_MAX || (r->acked <= 20 && s->now_us > SETTLE_US_MAX))
 			sim_fail(s, "only %llu operations acknowledged in %llu s",
 				 (unsigned long long)r->acked, (unsigned long long)(s->now_us / 1000000));
 	}
-	if (!s->failed)
+	if (s->conf.beyond) {
+		stop_faults(s);
+		s->stopping = true;
+		for (uint64_t end = s->now_us + SETTLE_US_MAX / 3; s->now_us < end && !s->failed;)
+			one_event(s);
+		for (unsigned i = 0; i < s->plan.clients; i++)
+			sim_client_lost(s, &s->cl[i], "the end");
+		r->stopped = sim_ring_stopped(s);
+	} else if (!s->failed)
 		settle(s);
 	if (!s->failed)
 		sim_clients_final(s);
+	if (!s->failed && s->plan.turns)
+		sim_clients_turns(s);
 	if (!s->failed)
 		judge(s);
 	if (!s->failed && s->plan.empty)

@@ -44,6 +44,11 @@ struct sim_plan {
 	uint32_t net_us_min, net_us_max;
 	double net_slow;	    /* share of messages with 20x delay */
 	double crash_node, crash_gw, crash_cat, pause_node, pause_gw, cut, brk, abort;
+	bool failover;		    /* sets shrink, others take over */
+	bool learn;		    /* sets change: copies are made again elsewhere */
+	double ring;		    /* changes of the membership */
+	unsigned first_nodes, losses; /* the rest may join; nodes that are lost for good */
+	double outage;		    /* nodes that stay away for long */
 	double slow_link;	    /* links that are slow for a while */
 	double isolate;		    /* a process that only some of the others reach */
 	double disk_error;	    /* node disks: the process stops */
@@ -60,6 +65,7 @@ struct sim_plan {
 	bool empty;		  /* at the end everything is deleted, and no byte may be left */
 	uint32_t admin_us;	  /* longest pause between two jobs */
 	double late_news;	  /* nodes and gateways that learn late of a snapshot's intent */
+	bool turns;		  /* at the end each node is away in turn */
 	double admin_dies;	  /* the coordinator dies, at each step */
 	struct sim_catalog_plan cat; /* what the catalog does wrong */
 };
@@ -70,6 +76,7 @@ struct sim_conf {
 	bool verbose;
 	unsigned node_mutant, gw_mutant;
 	bool no_faults;
+	bool beyond;	   /* more is lost than can be borne: nothing wrong may be answered */
 	unsigned cat_mask; /* of the catalog's defects, sim_catalog.h */
 };
 
@@ -79,7 +86,7 @@ struct sim_result {
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses, disk_errors;
+	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped;
 	uint64_t drains; /* bytes in containers at the end */
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

@@ -64,7 +64,9 @@ struct sim_admin {
 	VMS_VEC(struct kv) doomed; /* keys to be deleted or branches to die */
 	/* nodes */
 	uint64_t conn[SIM_NODES_MAX + 1];
-	bool up[SIM_NODES_MAX + 1], floored[SIM_NODES_MAX + 1];
+	bool up[SIM_NODES_MAX + 1];
+	uint32_t led[SIM_NODES_MAX + 1]; /* partitions it leads, as it was asked */
+	uint32_t floored;		 /* partitions whose primary has answered */
 	uint64_t req[SIM_NODES_MAX + 1], next_req;
 	/* auditor */
 	unsigned at;
@@ -140,7 +142,7 @@ static void go(struct sim_admin *a, enum step step)
 	a->asked = false;
 	a->again_us = 0;
 	a->since_us = a->p->s->now_us;
-	memset(a->floored, 0, sizeof(a->floored));
+	a->floored = 0;
 	memset(a->req, 0, sizeof(a->req));
 	sim_wake(a->p, 1);
 }
@@ -237,34 +239,42 @@ bool sim_admin_input(struct proc *p, uint64_t conn, bool up, bool down, const st
 		if (m && m->type == VMS_MSG_FLOOR && m->flags & VMS_F_REPLY &&
 		    m->req_id == a->req[n]) {
 			a->req[n] = 0;
-			a->floored[n] = m->status == 0;
+			a->floored |= m->status ? 0 : a->led[n];
 		}
 		return true;
 	}
 	return false;
 }
 
-/* FLOOR with the volume's numbers at every node; true: all have answered. */
+/* FLOOR with the volume's numbers at the primary of every partition, as part/ tells now;
+ * who takes over later learns of them before it serves. True: all have answered. */
 static bool floors(struct sim_admin *a, uint64_t branch)
 {
 	struct sim *s = a->p->s;
-	bool all = true;
+	struct sim_parts ps;
+	bool all;
 
-	for (unsigned n = 1; n <= s->plan.nodes; n++) {
+	sim_parts(s, &ps);
+	all = a->floored == (1u << ps.n) - 1;
+	for (unsigned n = 1; n <= s->plan.nodes && !all; n++) {
+		uint32_t led = 0;
 		struct vms_msg m = {.type = VMS_MSG_FLOOR,
 				    .flags = VMS_F_FUA,
 				    .partition = VMS_PART_NONE,
 				    .branch = branch,
 				    .snap_gen = a->v.snap_gen,
-				    .lun_fence = a->v.lun_fence};
+				    .lun_fence = a->v.lun_fence,
+				    .sequence = ps.mod};
 
-		if (a->floored[n])
+		for (unsigned i = 0; i < ps.n; i++)
+			led |= (uint32_t)(ps.c[i].primary == n) << i;
+		if (!(led & ~a->floored))
 			continue;
-		all = false;
 		if (!a->conn[n]) {
 			a->conn[n] = sim_connect(s, a->p, &s->p[n]);
 		} else if (a->up[n] && !a->req[n]) {
 			a->req[n] = m.req_id = ++a->next_req + 1;
+			a->led[n] = led;
 			sim_send(s, a->p, a->conn[n], &m);
 		}
 	}

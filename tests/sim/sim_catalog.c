@@ -27,6 +27,7 @@ struct sim_history {
 	struct sim *s;
 	struct vms_cat_engine under;
 	VMS_VEC(struct change) ch;
+	uint64_t late_us; /* by then all that was to come late has come */
 };
 
 static uint64_t h_revision(void *ctx)
@@ -100,12 +101,22 @@ static struct vms_cat_kv kv_of(const struct change *c)
 	return (struct vms_cat_kv){c->key, c->val, c->val ? (uint32_t)strlen(c->val) : 0, c->rev,
 				   c->create};
 }
-const char *sim_history_now(const struct sim_history *h, const char *key)
+const char *sim_history_now(const struct sim_history *h, const char *key, uint64_t *mod)
 {
-	for (size_t i = h->ch.n; i-- > 0;)
+	struct vms_cat_kv kv;
+
+	*mod = 0;
+	if (h->under.ops->get(h->under.ctx, key, &kv))
+		return NULL;
+	*mod = kv.mod_revision;
+	for (size_t i = h->ch.n; i-- > 0;) /* the engine's own does not last */
 		if (!strcmp(h->ch.d[i].key, key))
 			return h->ch.d[i].val;
 	return NULL;
+}
+bool sim_history_late(const struct sim_history *h)
+{
+	return h->late_us > h->s->now_us;
 }
 static int kv_cmp(const void *a, const void *b)
 {
@@ -347,6 +358,8 @@ static void c_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsign
 							       op[i].val ? strdup(op[i].val) : NULL,
 							       op[i].session};
 			r->late_us = r->due_us + below(c, LATE_US);
+			if (r->late_us + LAG_US > s->history->late_us)
+				s->history->late_us = r->late_us + LAG_US;
 			return;
 		}
 	}

@@ -41,8 +41,10 @@ void sim_catalog_draw(struct sim_catalog_plan *p, struct vms_rng *r, unsigned ma
 /* Takes the engine over; the result is used in its place. */
 struct sim_history *sim_history_new(struct sim *s, struct vms_cat_engine *e);
 void sim_history_free(struct sim_history *h, struct vms_cat_engine *e); /* gives it back */
-/* Is this the value of key now? NULL: there is none. Lives until the next change. */
-const char *sim_history_now(const struct sim_history *h, const char *key);
+/* The value of key now, NULL: there is none. mod: its revision. Lives until the end. */
+const char *sim_history_now(const struct sim_history *h, const char *key, uint64_t *mod);
+/* A transaction whose outcome is unknown has still to come. */
+bool sim_history_late(const struct sim_history *h);
 
 struct sim_catalog *sim_catalog_new(struct proc *p, struct vms_catalog *under);
 void sim_catalog_free(struct sim_catalog *c);

@@ -11,6 +11,8 @@
 #define FAILOVER_US  5000000u
 #define STABLE_US    5000000u
 #define COMMAND_US   60000000u
+#define PATIENCE_US  8000000u
+#define TURN_US_MAX  120000000u
 #define PING_US	     5000000u
 
 unsigned sim_client_pending(const struct client *c)
@@ -70,6 +72,8 @@ void sim_client_lost(struct sim *s, struct client *c, const char *why)
  * failover delay, and until no node has been missing for a while. */
 static bool window_over(struct sim *s, struct client *c)
 {
+	if (s->plan.failover)
+		return s->now_us >= c->ready_us;
 	return s->now_us >= c->ready_us && s->nodes_stable_us &&
 	       s->now_us - s->nodes_stable_us >= STABLE_US;
 }
@@ -209,6 +213,8 @@ void sim_client_step(struct sim *s, struct client *c)
 			c->silent_us = 0;
 		}
 	}
+	if (s->conf.beyond)
+		c->nmaybe = 0; /* where nobody is left they end never */
 	if (c->gw < 0 && c->nmaybe && window_over(s, c)) {
 		for (unsigned i = 0; i < c->nmaybe; i++)
 			sim_check_write_end(c->maybe[i].check, c->maybe[i].id, SIM_MAYBE, s->now_us);
@@ -230,7 +236,9 @@ void sim_client_step(struct sim *s, struct client *c)
 	}
 	for (unsigned i = 0; i < s->plan.depth && c->gw >= 0; i++) {
 		if (c->op[i].used) {
-			if (s->now_us - c->op[i].start_us > COMMAND_US) {
+			if (s->conf.beyond && s->now_us - c->op[i].start_us > PATIENCE_US) {
+				sim_client_lost(s, c, "patience is at an end");
+			} else if (s->now_us - c->op[i].start_us > COMMAND_US) {
 				sim_fail(s, "client %d: op %d at lba %llu pending for 60 s", c->idx,
 					 c->op[i].op, (unsigned long long)c->op[i].lba);
 				return;
@@ -251,7 +259,9 @@ void sim_client_step(struct sim *s, struct client *c)
 		sim_wake(g, 1);
 		sim_client_lost(s, c, "logout");
 	}
-	sim_at(s, 500 + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
+	/* what is waited for when all operations are done needs some load, not much */
+	uint64_t think = s->r->acked >= s->plan.ops ? 200000 : 500;
+	sim_at(s, think + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
 }
 
 /* A snapshot's content never changes: the first read of a block says what it is. */
@@ -356,9 +366,65 @@ void sim_clients_final(struct sim *s)
 				sim_read(s, c, 0, vol, lba, n);
 				s->final = true;
 				sim_run_until_idle(s, c);
+				if (c->gw < 0) { /* beyond: nobody answers */
+					c->gw = (int)g;
+					c->gw_life = p->life;
+				}
 				if (s->failed)
 					return;
 			}
 		}
+	}
+}
+
+static void read_all(struct sim *s, unsigned g, unsigned away)
+{
+	struct client *c = &s->cl[0];
+	struct proc *p = &s->p[1 + s->plan.nodes + g];
+
+	for (unsigned vol = 0; vol < SIM_VOLS_MAX; vol++) {
+		for (unsigned i = 0; i < s->plan.hot_chunks && sim_vol_ready(s, p, vol); i++) {
+			uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS, n = 4 * VMS_CHUNK_BLOCKS;
+			unsigned tries = 0;
+
+			if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
+				n = s->plan.vol_bytes / VMS_LB_BYTES - lba;
+			do {
+				if (tries)
+					sim_run_for(s, 500000);
+				c->gw = (int)g;
+				c->gw_life = p->life;
+				c->session++;
+				sim_read(s, c, 0, vol, lba, (uint32_t)n);
+				sim_run_until_idle(s, c);
+				if (s->failed)
+					return;
+			} while (c->op[0].status && ++tries < 40);
+			if (c->op[0].status)
+				sim_fail(s, "lba %llu cannot be read while node %u is away",
+					 (unsigned long long)lba, away);
+		}
+	}
+}
+
+void sim_clients_turns(struct sim *s)
+{
+	for (unsigned i = 1; i <= s->plan.nodes && !s->failed; i++) {
+		struct proc *p = &s->p[i];
+		uint64_t end = s->now_us + TURN_US_MAX;
+		char why[200] = "";
+
+		if (!p->joined || p->gone || !p->up)
+			continue;
+		while (!s->failed && !sim_ring_whole(s, why, sizeof(why))) {
+			sim_run_for(s, 500000);
+			if (s->now_us > end)
+				sim_fail(s, "two minutes after node %u was away for a while: %s", i - 1, why);
+		}
+		sim_note(s, "node %u is away in its turn", i);
+		sim_proc_crash(s, p, false);
+		read_all(s, i % s->plan.gateways, i);
+		sim_proc_start(s, p);
+		sim_run_for(s, 2000000);
 	}
 }

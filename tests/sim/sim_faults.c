@@ -7,7 +7,6 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
-#define UNREADABLE_US 5000000u
 #define PER (FAULT_PERIOD_US / 1e6)
 
 static bool happens(struct sim *s, double per_s)
@@ -32,7 +31,7 @@ static void stability(struct sim *s)
 	unsigned down = 0;
 
 	for (unsigned i = 1; i <= pl->nodes; i++)
-		down += !s->p[i].up || s->p[i].paused;
+		down += s->p[i].joined && !s->p[i].gone && (!s->p[i].up || s->p[i].paused);
 	/* a cut between two nodes keeps a replica away just as well */
 	for (unsigned i = 1; i <= pl->nodes; i++)
 		for (unsigned k = 1; k <= pl->nodes; k++)
@@ -46,8 +45,14 @@ static void stability(struct sim *s)
 /* May a node die now? */
 static bool node_may_die(struct sim *s)
 {
+	char why[200];
+
+	if (s->episode != EP_NONE)
+		return false;
+	/* the memory of a set that has shrunk is that of one node */
 	return s->plan.ack == VMS_ACK_DISK ||
-	       (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000);
+	       (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000 &&
+		(!s->plan.learn || sim_ring_whole(s, why, sizeof(why))));
 }
 
 static void crashes(struct sim *s)
@@ -64,12 +69,16 @@ static void crashes(struct sim *s)
 		double pause = p->kind == SIM_NODE	? pl->pause_node
 			       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
 
-		if (!p->up)
+		if (!p->up || (p->kind == SIM_NODE && s->episode != EP_NONE))
 			continue;
 		if (happens(s, crash) && (p->kind != SIM_NODE || may)) {
 			sim_at(s, vms_rng_below(&s->rng, FAULT_PERIOD_US), EV_CRASH, i, p->life,
 			       CRASH_PLAIN, NULL);
 			if (p->kind == SIM_NODE && pl->ack == VMS_ACK_MEMORY)
+				may = false;
+		} else if (p->kind == SIM_NODE && may && happens(s, pl->outage)) {
+			sim_at(s, 1, EV_CRASH, i, p->life, CRASH_LONG, NULL);
+			if (pl->ack == VMS_ACK_MEMORY)
 				may = false;
 		} else if (p->kind == SIM_NODE && may && happens(s, pl->disk_error)) {
 			int what = vms_rng_chance(&s->rng, 0.3) ? SIM_DISK_READS : SIM_DISK_WRITES;
@@ -77,8 +86,6 @@ static void crashes(struct sim *s)
 			sim_note(s, "process %u: the disk fails to %s", i,
 				 what == SIM_DISK_READS ? "read" : "write");
 			sim_disk_fail(p->disk, what, what == SIM_DISK_WRITES && vms_rng_chance(&s->rng, 0.5));
-			if (what == SIM_DISK_READS)
-				p->unreadable_us = s->now_us + UNREADABLE_US;
 			s->r->disk_errors++;
 			if (pl->ack == VMS_ACK_MEMORY)
 				may = false;
@@ -93,12 +100,41 @@ static void crashes(struct sim *s)
 	}
 }
 
+/* A member that is away cannot help: what is written over a base that nobody can read
+ * then has bad sectors for good. */
+void sim_faults_unread(struct sim *s, struct proc *p)
+{
+	struct sim_parts ps;
+
+	p->unreadable_us = s->now_us + UNREADABLE_US;
+	sim_parts(s, &ps);
+	for (unsigned i = 0; i < ps.n && !s->medium_ok; i++) {
+		bool mine = false, other = false;
+
+		for (uint32_t k = 0; k < ps.c[i].nmembers; k++) {
+			const struct proc *m = &s->p[ps.c[i].member[k].node];
+
+			mine |= m == p;
+			other |= m != p && m->up && !m->paused;
+		}
+		s->medium_ok = mine && (!other || !s->nodes_stable_us);
+	}
+}
+
 bool sim_faults_unreadable(const struct sim *s)
 {
+	if (s->medium_ok || s->conf.beyond)
+		return true;
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
 		if (s->p[i].unreadable_us > s->now_us)
 			return true;
 	return false;
+}
+
+/* Not while nodes are to be left alone. */
+static bool may_cut(const struct sim *s, unsigned a, unsigned b)
+{
+	return s->episode == EP_NONE || (s->p[a].kind != SIM_NODE && s->p[b].kind != SIM_NODE);
 }
 
 static void network(struct sim *s)
@@ -112,7 +148,7 @@ static void network(struct sim *s)
 		uint64_t until = s->now_us + a_while(s, 2000000);
 		bool both = vms_rng_chance(&s->rng, 0.5);
 
-		if (a != b) {
+		if (a != b && may_cut(s, a, b)) {
 			s->blocked_until[a][b] = until;
 			if (both)
 				s->blocked_until[b][a] = until;
@@ -125,7 +161,7 @@ static void network(struct sim *s)
 		uint64_t until = s->now_us + a_while(s, 2000000);
 
 		for (unsigned b = 0; b < s->nprocs; b++) {
-			if (b == a || vms_rng_chance(&s->rng, 0.3))
+			if (b == a || vms_rng_chance(&s->rng, 0.3) || !may_cut(s, a, b))
 				continue;
 			if (way != 1)
 				s->blocked_until[a][b] = until;
@@ -139,6 +175,8 @@ static void network(struct sim *s)
 	if (happens(s, pl->slow_link)) {
 		unsigned a = any_proc(s), b = any_proc(s);
 
+		if (!may_cut(s, a, b))
+			return;
 		s->slow_until[a][b] = s->now_us + a_while(s, 3000000);
 		sim_note(s, "link %u->%u is slow", a, b);
 	}
@@ -147,7 +185,8 @@ static void network(struct sim *s)
 void sim_faults(struct sim *s)
 {
 	stability(s);
-	if (!s->faults)
+	sim_ring(s);
+	if (!s->faults || s->failed)
 		return;
 	crashes(s);
 	network(s);

@@ -15,6 +15,7 @@ enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, 
 /* EV_CRASH, c: why */
 enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
 #define FAULT_PERIOD_US 20000u
+#define UNREADABLE_US	5000000u /* a read that failed may fail a command as long */
 
 #define SIM_VOLS_MAX 10
 struct ev {
@@ -85,6 +86,10 @@ struct proc {
 	enum sim_kind kind;
 	unsigned idx;
 	bool up, paused;
+	bool joined; /* nodes: has a record in the catalog; all others: true */
+	bool gone;   /* never comes back */
+	uint8_t state;	 /* nodes: what node/ is to say */
+	uint32_t weight;
 	uint64_t unreadable_us; /* the disk fails to read until then, and what it caused lasts */
 	bool fatal; /* it said that it cannot go on: dies at the end of its turn */
 	uint32_t life;
@@ -193,6 +198,10 @@ struct sim {
 	uint64_t hash;
 	uint64_t *hot; /* chunk numbers of the volume that are used */
 	uint64_t nodes_stable_us; /* all nodes up since */
+	bool medium_ok; /* something could not be read when there was no other copy in reach */
+	unsigned copies, losses;  /* wanted now, still to come */
+	enum { EP_NONE, EP_CALM, EP_HEAL } episode;
+	uint64_t episode_us, insist_us;
 	uint8_t uuid[16];
 };
 
@@ -206,15 +215,30 @@ void sim_wake(struct proc *p, uint64_t delay_us);
 
 /* sim.c: run events until the client has nothing pending */
 void sim_run_until_idle(struct sim *s, struct client *c);
+void sim_run_for(struct sim *s, uint64_t us);
 
 /* sim_watch.c: what the catalog is told, and who acknowledges */
 void sim_watch_part(struct sim *s, const char *key, const char *was, const char *is);
 void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg *m);
 
+/* sim_ring.c: nodes come and go, weights and numbers of copies change */
+struct sim_parts { /* part/ as the catalog has it now */
+	unsigned n;
+	struct vms_part_conf c[16];
+	uint64_t mod; /* newest change of them */
+};
+void sim_parts(const struct sim *s, struct sim_parts *p);
+/* Every set is what is wanted, and nobody who is gone is in one. */
+bool sim_ring_whole(const struct sim *s, char *why, size_t room);
+/* Partitions all of whose members are gone. */
+unsigned sim_ring_stopped(const struct sim *s);
+void sim_ring(struct sim *s); /* every FAULT_PERIOD_US */
+
 /* sim_faults.c: every FAULT_PERIOD_US */
 void sim_faults(struct sim *s);
-/* May a read end with MEDIUM ERROR? A disk cannot be read that may hold the only copy
- * in the set. */
+/* A read of p's disk has failed. */
+void sim_faults_unread(struct sim *s, struct proc *p);
+/* May a read end with MEDIUM ERROR? */
 bool sim_faults_unreadable(const struct sim *s);
 
 /* sim_net.c */
@@ -251,6 +275,8 @@ void sim_client_step(struct sim *s, struct client *c);
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *cmd);
 void sim_client_lost(struct sim *s, struct client *c, const char *why);
 void sim_clients_final(struct sim *s);
+/* Each node is away for a while in turn; what the others hold must be the same. */
+void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
 
 static inline bool sim_vol_ready(const struct sim *s, const struct proc *gw, unsigned vol)

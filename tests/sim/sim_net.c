@@ -58,7 +58,7 @@ static uint64_t arrival(struct sim *s, struct conn *c, int to)
 uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to)
 {
 	int a = (int)(from - s->p), b = (int)(to - s->p);
-	if (!to->up || s->blocked_until[a][b] > s->now_us || s->blocked_until[b][a] > s->now_us)
+	if (!to->up || to->gone || s->blocked_until[a][b] > s->now_us || s->blocked_until[b][a] > s->now_us)
 		return 0;
 	reap(s);
 	struct conn *c = calloc(1, sizeof(*c));

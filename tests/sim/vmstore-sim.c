@@ -25,6 +25,8 @@ static const char usage[] =
 	"                       switch a deliberate defect on (see doc/testing.md)\n"
 	"  --catalog MASK       which of the catalog's defects may be drawn: 1, 2 stale reads, 4 unknown\n"
 	"                       outcomes, 8 events twice, 16 again, 32 late, 64 lost, 128 compaction\n"
+	"  --beyond             lose more nodes than the copies can bear: partitions may stop, but\n"
+	"                       nothing wrong may be answered\n"
 	"  --keep-going         do not stop at the first failing seed\n"
 	"  --twice              run each seed twice and compare the trace hashes\n"
 	"  -v, --verbose        print what happens (one seed)\n"
@@ -34,6 +36,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped;
 };
 
 static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
@@ -58,6 +61,12 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->unknown += r.unknown;
 		t->busy += r.busy;
 		t->virtual_ms += r.virtual_ms;
+		t->crashes += r.crashes;
+		t->disk_errors += r.disk_errors;
+		t->lost += r.lost;
+		t->joined += r.joined;
+		t->left += r.left;
+		t->stopped += r.stopped;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -79,6 +88,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 				printf(" --ops %u", c.ops);
 			if (c.cat_mask != ~0u)
 				printf(" --catalog %u", c.cat_mask);
+			if (c.beyond)
+				printf(" --beyond");
 			if (c.node_mutant)
 				printf(" --node-mutant %u", c.node_mutant);
 			if (c.gw_mutant)
@@ -106,13 +117,13 @@ static double cpu_s(void)
 
 int main(int argc, char **argv)
 {
-	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT };
+	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT, O_BEYOND };
 	static const struct option opts[] = {
 		{"seeds", 1, NULL, O_SEEDS},	  {"ops", 1, NULL, O_OPS},
 		{"jobs", 1, NULL, O_JOBS},	  {"no-faults", 0, NULL, O_NOFAULTS},
 		{"node-mutant", 1, NULL, O_NM},	  {"gateway-mutant", 1, NULL, O_GM},
 		{"keep-going", 0, NULL, O_KEEP},  {"twice", 0, NULL, O_TWICE},
-		{"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
+		{"beyond", 0, NULL, O_BEYOND},	  {"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	struct sim_conf conf = {.cat_mask = ~0u};
 	unsigned long long from = 1, to = 100;
@@ -148,6 +159,9 @@ int main(int argc, char **argv)
 			break;
 		case O_CAT:
 			conf.cat_mask = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case O_BEYOND:
+			conf.beyond = true;
 			break;
 		case O_KEEP:
 			keep = true;
@@ -223,6 +237,12 @@ int main(int argc, char **argv)
 		sum.unknown += t.unknown;
 		sum.busy += t.busy;
 		sum.virtual_ms += t.virtual_ms;
+		sum.crashes += t.crashes;
+		sum.disk_errors += t.disk_errors;
+		sum.lost += t.lost;
+		sum.joined += t.joined;
+		sum.left += t.left;
+		sum.stopped += t.stopped;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -234,6 +254,10 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
+	printf("%llu crashes, %llu failing disks, %llu nodes lost, %llu joined, %llu left, %llu partitions stopped\n",
+	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
+	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
+	       (unsigned long long)sum.left, (unsigned long long)sum.stopped);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
 	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,

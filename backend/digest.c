@@ -58,6 +58,11 @@ static void busy(struct vms_node *n, struct digest *d)
 	d->busy = now;
 }
 
+bool digest_under_way(const struct part *p)
+{
+	return p->digest && (p->digest->running || p->digest->telling);
+}
+
 void digest_close(struct vms_node *n, struct part *p)
 {
 	if (p->digest && p->digest->busy)

@@ -965,6 +965,13 @@ void learn_timer(struct vms_node *n)
 			learn_fail(n, p, "this node's disk is too full to take a copy");
 			continue;
 		}
+		/* Its digest has been told before the number was known, or has been lost
+		 * with the connection: another one. */
+		if (l->phase == LP_DIGEST && p->applied >= l->digest_seq && !digest_under_way(p) &&
+		    n->mut != MUT_LN_ASK_ONCE) {
+			l->phase = LP_CHECK;
+			l->wait_ms = n->now_ms + n->tm.tick_ms;
+		}
 		if (stands_still(n, p, l))
 			continue;
 		if (n->now_ms - l->told_ms >= n->tm.tick_ms)

@@ -96,6 +96,8 @@ void digest_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void digest_timer(struct vms_node *n);
 /* learn.c is told how the comparison ended: 0, CORRUPT, GONE (nobody knows). */
 void learn_digest(struct vms_node *n, struct part *p, uint64_t seq, int status);
+/* Is one being summed up, or told to the primary? */
+bool digest_under_way(const struct part *p);
 void digest_close(struct vms_node *n, struct part *p);
 /* What this replica holds at a seq: pages, containers, outcomes, positions. */
 struct digest_sum {

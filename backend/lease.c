@@ -32,6 +32,28 @@ static bool lease_counts(const struct vms_node *n, const struct peer *pe)
 	return pe->lease_rev <= n->part_rev || n->mut == MUT_LEASE_REV;
 }
 
+/* What waited for it goes on. */
+static void lease_counts_now(struct vms_node *n, const struct peer *pe)
+{
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i] && n->part[i]->primary && part_member(n->part[i], pe)) {
+			part_mark_dirty(n, n->part[i]);
+			part_mark_retry(n, n->part[i]);
+		}
+}
+
+void lease_part_rev(struct vms_node *n, uint64_t rev)
+{
+	uint64_t was = n->part_rev;
+
+	if (rev <= was)
+		return;
+	n->part_rev = rev;
+	for (unsigned i = 0; i < n->npeers && n->mut != MUT_LEASE_ONCE; i++)
+		if (n->peer[i]->lease_rev > was && n->peer[i]->lease_rev <= rev)
+			lease_counts_now(n, n->peer[i]);
+}
+
 /* pe has answered the TICK sent at sent_ms; rev: of its last take over. */
 void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev)
 {
@@ -44,12 +66,7 @@ void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t r
 	pe->lease_until_ms = sent_ms + n->tm.lease_ms - drift_ms(n);
 	if (had || !lease_left_ms(n, pe))
 		return;
-	/* what waited for it goes on */
-	for (uint32_t i = 0; i < n->nparts; i++)
-		if (n->part[i] && n->part[i]->primary && part_member(n->part[i], pe)) {
-			part_mark_dirty(n, n->part[i]);
-			part_mark_retry(n, n->part[i]);
-		}
+	lease_counts_now(n, pe);
 }
 
 /* How long the lease that pe has granted still runs. */

@@ -203,8 +203,7 @@ static void watch_event(struct vms_node *n, unsigned w, const struct vms_cat_rep
 		handlers[w](n, &r->kv[i]);
 	if (w == 3) {
 		for (unsigned i = 0; i < r->nkv; i++)
-			if (r->kv[i].mod_revision > n->part_rev)
-				n->part_rev = r->kv[i].mod_revision;
+			lease_part_rev(n, r->kv[i].mod_revision);
 		set_step(n);
 	}
 }
@@ -258,8 +257,8 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 	}
 	n->cat_after[0] = 0;
 	n->cat_busy = false;
-	if (w == 3 && n->load_rev > n->part_rev)
-		n->part_rev = n->load_rev;
+	if (w == 3)
+		lease_part_rev(n, n->load_rev);
 	n->reload_ms[w] = 0;
 	n->loss_loaded |= w == 4;
 	if (w == 0)

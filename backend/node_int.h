@@ -54,6 +54,7 @@ enum node_mutant {
 	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
 	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
 	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
+	MUT_LN_ASK_ONCE = 19,	 /* a learner waits for ever for an answer that was lost */
 	MUT_ABSENT = 18,	 /* that a branch has no record is believed as of any time */
 
 	/* sets, leases, failover */
@@ -68,6 +69,7 @@ enum node_mutant {
 	MUT_HAND_PAGES = 28,	 /* the lead is handed over with pages still out */
 	MUT_MIN_COPIES = 29,	 /* writes are ordered below min_copies */
 	MUT_NO_GRANT_WAIT = 30,	 /* a new primary does not wait for leases it gave meanwhile */
+	MUT_LEASE_ONCE = 32,	 /* a lease that counts later is not looked at again */
 	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
 	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
 	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */
@@ -852,6 +854,8 @@ void set_calm(struct vms_node *n, struct part *p);
 
 /* ---- lease.c ---- */
 void lease_grant(struct vms_node *n, struct peer *pe);
+/* part/ is known up to rev. */
+void lease_part_rev(struct vms_node *n, uint64_t rev);
 void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev);
 uint64_t lease_left_ms(const struct vms_node *n, const struct peer *pe);
 /* Who asks has read a change of part/ that has not come here yet: it is looked for. */

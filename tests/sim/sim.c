@@ -185,6 +185,11 @@ static void draw_plan(struct sim *s)
 		p->admin = p->empty = false;
 		p->losses = 1 + (unsigned)vms_rng_below(r, 3);
 	}
+	if (s->conf.nodes) {
+		p->nodes = p->first_nodes = s->conf.nodes;
+		p->gateways = s->conf.gateways;
+		p->copies = s->conf.copies;
+	}
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
@@ -516,6 +521,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 {
 	struct sim *s = calloc(1, sizeof(*s));
 	memset(r, 0, sizeof(*r));
+	s->parts = calloc(1, sizeof(*s->parts));
 	s->conf = *conf;
 	s->r = r;
 	vms_rng_init(&s->rng, conf->seed);
@@ -591,7 +597,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		judge(s);
 	if (!s->failed && s->plan.empty)
 		empty(s);
-	if (!s->failed)
+	if (!s->failed && !s->conf.beyond) /* copies may be half made there */
 		check_disks(s);
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
 		if (s->p[i].disk)
@@ -626,6 +632,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	VMS_VEC_FREE(&s->checks);
 	VMS_VEC_FREE(&s->cuts);
 	VMS_VEC_FREE(&s->ackers);
+	free(s->parts);
 	free(s->hot);
 	free(s->heap);
 	free(s);

@@ -76,6 +76,7 @@ struct sim_conf {
 	bool verbose;
 	unsigned node_mutant, gw_mutant;
 	bool no_faults;
+	unsigned nodes, gateways, copies; /* 0: the plan's */
 	bool beyond;	   /* more is lost than can be borne: nothing wrong may be answered */
 	unsigned cat_mask; /* of the catalog's defects, sim_catalog.h */
 };
@@ -86,7 +87,7 @@ struct sim_result {
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped;
+	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed;
 	uint64_t drains; /* bytes in containers at the end */
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

@@ -101,6 +101,10 @@ static struct vms_cat_kv kv_of(const struct change *c)
 	return (struct vms_cat_kv){c->key, c->val, c->val ? (uint32_t)strlen(c->val) : 0, c->rev,
 				   c->create};
 }
+uint64_t sim_history_rev(const struct sim_history *h)
+{
+	return h->under.ops->revision(h->under.ctx);
+}
 const char *sim_history_now(const struct sim_history *h, const char *key, uint64_t *mod)
 {
 	struct vms_cat_kv kv;

@@ -42,6 +42,7 @@ void sim_catalog_draw(struct sim_catalog_plan *p, struct vms_rng *r, unsigned ma
 struct sim_history *sim_history_new(struct sim *s, struct vms_cat_engine *e);
 void sim_history_free(struct sim_history *h, struct vms_cat_engine *e); /* gives it back */
 /* The value of key now, NULL: there is none. mod: its revision. Lives until the end. */
+uint64_t sim_history_rev(const struct sim_history *h);
 const char *sim_history_now(const struct sim_history *h, const char *key, uint64_t *mod);
 /* A transaction whose outcome is unknown has still to come. */
 bool sim_history_late(const struct sim_history *h);

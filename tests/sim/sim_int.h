@@ -7,6 +7,7 @@
 #include "utils/lib/vec.h"
 
 struct sim;
+struct sim_parts;
 struct proc;
 
 enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, EV_START,
@@ -177,6 +178,7 @@ struct sim {
 	struct sim_result *r;
 	struct vms_rng rng, cat_rng;
 	struct sim_history *history;
+	struct sim_parts *parts; /* as last read */
 	uint64_t now_us, ev_seq;
 	struct ev *heap;
 	size_t nheap, heap_room;
@@ -226,6 +228,7 @@ struct sim_parts { /* part/ as the catalog has it now */
 	unsigned n;
 	struct vms_part_conf c[16];
 	uint64_t mod; /* newest change of them */
+	uint64_t rev; /* of the catalog, when they were read */
 };
 void sim_parts(const struct sim *s, struct sim_parts *p);
 /* Every set is what is wanted, and nobody who is gone is in one. */

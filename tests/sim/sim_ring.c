@@ -32,7 +32,12 @@ static bool is_in(const struct proc *p)
 
 void sim_parts(const struct sim *s, struct sim_parts *p)
 {
+	if (s->parts->rev == sim_history_rev(s->history)) {
+		*p = *s->parts;
+		return;
+	}
 	memset(p, 0, sizeof(*p));
+	p->rev = sim_history_rev(s->history);
 	p->n = 1u << s->plan.part_bits;
 	vms_assert(p->n <= 16);
 	for (uint32_t i = 0; i < p->n; i++) {
@@ -49,6 +54,7 @@ void sim_parts(const struct sim *s, struct sim_parts *p)
 		if (mod > p->mod)
 			p->mod = mod;
 	}
+	*s->parts = *p;
 }
 
 static bool has(const uint32_t *a, uint32_t n, uint32_t node)

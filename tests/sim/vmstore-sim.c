@@ -25,6 +25,8 @@ static const char usage[] =
 	"                       switch a deliberate defect on (see doc/testing.md)\n"
 	"  --catalog MASK       which of the catalog's defects may be drawn: 1, 2 stale reads, 4 unknown\n"
 	"                       outcomes, 8 events twice, 16 again, 32 late, 64 lost, 128 compaction\n"
+	"  --shape NODES,GATEWAYS,COPIES\n"
+	"                       instead of what the seed draws\n"
 	"  --beyond             lose more nodes than the copies can bear: partitions may stop, but\n"
 	"                       nothing wrong may be answered\n"
 	"  --keep-going         do not stop at the first failing seed\n"
@@ -36,7 +38,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
 };
 
 static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
@@ -67,6 +69,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->joined += r.joined;
 		t->left += r.left;
 		t->stopped += r.stopped;
+		t->differed += r.differed;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -90,6 +93,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 				printf(" --catalog %u", c.cat_mask);
 			if (c.beyond)
 				printf(" --beyond");
+			if (c.nodes)
+				printf(" --shape %u,%u,%u", c.nodes, c.gateways, c.copies);
 			if (c.node_mutant)
 				printf(" --node-mutant %u", c.node_mutant);
 			if (c.gw_mutant)
@@ -117,13 +122,13 @@ static double cpu_s(void)
 
 int main(int argc, char **argv)
 {
-	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT, O_BEYOND };
+	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT, O_BEYOND, O_SHAPE };
 	static const struct option opts[] = {
 		{"seeds", 1, NULL, O_SEEDS},	  {"ops", 1, NULL, O_OPS},
 		{"jobs", 1, NULL, O_JOBS},	  {"no-faults", 0, NULL, O_NOFAULTS},
 		{"node-mutant", 1, NULL, O_NM},	  {"gateway-mutant", 1, NULL, O_GM},
 		{"keep-going", 0, NULL, O_KEEP},  {"twice", 0, NULL, O_TWICE},
-		{"beyond", 0, NULL, O_BEYOND},	  {"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
+		{"shape", 1, NULL, O_SHAPE},	  {"beyond", 0, NULL, O_BEYOND},	  {"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
 		{NULL, 0, NULL, 0}};
 	struct sim_conf conf = {.cat_mask = ~0u};
 	unsigned long long from = 1, to = 100;
@@ -159,6 +164,14 @@ int main(int argc, char **argv)
 			break;
 		case O_CAT:
 			conf.cat_mask = (unsigned)strtoul(optarg, NULL, 0);
+			break;
+		case O_SHAPE:
+			if (sscanf(optarg, "%u,%u,%u", &conf.nodes, &conf.gateways, &conf.copies) != 3 ||
+			    conf.nodes < 3 || conf.nodes > SIM_NODES_MAX || !conf.gateways ||
+			    conf.gateways > SIM_GWS_MAX || !conf.copies || conf.copies > 3) {
+				fprintf(stderr, "vmstore-sim: --shape wants 3..7,1..3,1..3, not '%s'\n", optarg);
+				return 2;
+			}
 			break;
 		case O_BEYOND:
 			conf.beyond = true;
@@ -243,6 +256,7 @@ int main(int argc, char **argv)
 		sum.joined += t.joined;
 		sum.left += t.left;
 		sum.stopped += t.stopped;
+		sum.differed += t.differed;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -254,10 +268,12 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
-	printf("%llu crashes, %llu failing disks, %llu nodes lost, %llu joined, %llu left, %llu partitions stopped\n",
+	printf("%llu crashes, %llu failing disks, %llu nodes lost, %llu joined, %llu left, %llu partitions "
+	       "stopped, %llu copies that differed were made again\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
-	       (unsigned long long)sum.left, (unsigned long long)sum.stopped);
+	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
+	       (unsigned long long)sum.differed);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
 	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,

@@ -6,8 +6,8 @@
  * a time. The pace spreads a round over four fifths of `scrub_days`; requests of clients
  * go first. The cursor is kept in the index, so a restart does not begin again.
  *
- * When a partition has been gone through, its primary has the replicas compare what they
- * hold (digest.c). Container pieces are read from the disk itself. The index is read as LMDB has it, which
+ * When a round that was asked for has gone through a partition, its primary has the
+ * replicas compare what they hold (digest.c). Container pieces are read from the disk itself. The index is read as LMDB has it, which
  * may be from memory. Keeps invariant 25.
  */
 #include "backend/scrub.h"
@@ -266,8 +266,9 @@ static void pages_step(struct vms_node *n, struct scrub *s, uint32_t part)
 	to[3] = 0xff; /* behind all pages of the partition: branches begin far below */
 	if (!walk(n, s, from, sizeof(from), to, sizeof(to), PAGES_STEP))
 		return;
-	/* each copy by itself is right: are they the same? */
-	if (part_serving(n->part[part]) && part_members_ready(n->part[part]) && n->part[part]->nm > 1)
+	/* each copy by itself is right: are they the same? digest.c asks that by itself, but
+	 * not at once */
+	if (s->fast && part_serving(n->part[part]) && part_members_ready(n->part[part]) && n->part[part]->nm > 1)
 		(void)digest_order(n, n->part[part], &seq);
 	s->part++;
 	s->phase = SC_CTRS;

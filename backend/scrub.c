@@ -412,9 +412,16 @@ void scrub_close(struct vms_node *n)
 json_t *scrub_json(struct vms_node *n)
 {
 	struct scrub *s = n->scrub;
-	uint64_t all = total(n, s), left = s->done < all ? all - s->done : 0;
+	uint64_t all, left;
 	uint64_t pace = s->fast ? 0 : pace_bytes_s(n, s);
-	json_t *o = json_pack("{s:s, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
+	json_t *o, *r = repair_json(n);
+
+	s->total = 0; /* as it is now; what is made during a round may be more than was there */
+	all = total(n, s);
+	if (s->running && all < s->done)
+		all = s->done;
+	left = all - (s->running ? s->done : 0);
+	o = json_pack("{s:s, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
 			      s->paused				 ? "paused" :
 			      !n->cluster.scrub_days && !s->fast ? "off" :
 			      s->running			 ? "running" :
@@ -426,7 +433,6 @@ json_t *scrub_json(struct vms_node *n)
 			      (json_int_t)s->found, "last_complete", (json_int_t)s->ended_s,
 			      "last_bytes", (json_int_t)s->last_bytes, "last_found",
 			      (json_int_t)s->last_found);
-	json_t *r = repair_json(n);
 
 	if (pace)
 		json_object_set_new(o, "left_s", json_integer((json_int_t)(left / pace)));

@@ -369,7 +369,9 @@ static void take_answer(struct vms_node *n, struct rpiece *j, const struct vms_m
 	mask = vms_get_le64(m->body);
 	if (m->payload[0].len != (1ull + (unsigned)__builtin_popcountll(mask)) * VMS_CHUNK_BYTES)
 		return;
-	if (!j->header_ok && header_take(n, j, c, pay)) {
+	/* a header only from a member: a copy that left the set may have another container
+	 * of that number, from a view that never came to be */
+	if (!j->header_ok && j->of_member && header_take(n, j, c, pay)) {
 		memcpy(j->buf, pay, VMS_CHUNK_BYTES);
 		j->header_put = true;
 		j->from = j->asked;
@@ -445,7 +447,8 @@ static void ask(struct vms_node *n, struct rpiece *j)
 	bool in_set = false;
 
 	j->phase = R_ASK;
-	/* any node's copy will do, also one that has left the set: chunks never change */
+	/* any node's copy will do, also one that has left the set: it is what our header
+	 * says, or it is not taken */
 	while (!whole(j) && (pe = repair_next_peer(n, j->part, true, &j->next_peer, &in_set,
 						   &j->missing))) {
 		vms_put_le64(body, vms_addr_make(j->ctr, (uint32_t)vms_seg_offset(j->piece)));

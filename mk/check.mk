@@ -67,6 +67,12 @@ LIB_DIRS += tests/history
 LIB_ALL += $(call lib,tests/history)
 $(B)/tests/tools/history: LIBS += -liscsi
 
+# Preloaded into nodes by tests/faults.
+$(B)/tests/lmdb_fail.so: tests/faults/preload/lmdb_fail.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl
+unit: $(B)/tests/lmdb_fail.so
+
 # Programs that measure or help tests: tests/tools/X.c, one program each.
 TEST_TOOLS = $(patsubst tests/tools/%.c,$(B)/tests/tools/%,$(wildcard tests/tools/*.c))
 $(B)/tests/tools/%: $(B)/obj/tests/tools/%.o $(LIB_ALL)

@@ -251,7 +251,7 @@ etcd_ctl() {
 		--endpoints "$(for i in 1 2 3; do printf 'http://%s:2379,' "$(ip_of "etcd$i")"; done | sed 's/,$//')" "$@"
 }
 etcd_up() { ETCDCTL_API=3 timeout 5 etcdctl --endpoints "http://$(ip_of "$1"):2379" endpoint health; }
-etcd_leader() {
+leader_of_etcd() {
 	local n
 	for n in etcd1 etcd2 etcd3; do
 		ETCDCTL_API=3 timeout 3 etcdctl --endpoints "http://$(ip_of "$n"):2379" endpoint status -w json 2> /dev/null |
@@ -311,7 +311,10 @@ kill9() {
 	local n
 	say "kill -9 $*"
 	signal KILL "$@"
-	for n in "$@"; do while running "$n"; do sleep 0.01; done; done
+	# A dead process may have threads that still hold its sockets.
+	for n in "$@"; do
+		while running "$n" || [ "$(ls "/proc/$(cat "$LAB/run/$n.pid")/task" 2> /dev/null | wc -l)" -gt 1 ]; do sleep 0.01; done
+	done
 }
 pause() {
 	say "SIGSTOP $*"

@@ -169,6 +169,13 @@ struct vms_gw *vms_gwp_core(struct vms_gwp *p)
 	return &p->gw;
 }
 
+/* No cluster: nothing to share with other gateways. */
+struct vms_catalog *vms_gwp_catalog(struct vms_gwp *p)
+{
+	(void)p;
+	return NULL;
+}
+
 bool vms_gwp_is_ready(const struct vms_gwp *p)
 {
 	return p->told;

@@ -13,6 +13,7 @@ nap() { sleep "$((RANDOM % ($1 + 1))).$((RANDOM % 10))"; } # 0 to $1+1 seconds
 bounce() {
 	local times=$1 i n
 	shift
+	[ "$times" = 1 ] || MANY=1
 	for ((i = 0; i < times; i++)); do
 		n=$(pick "$@")
 		kill9 "$n"

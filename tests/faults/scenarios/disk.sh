@@ -148,3 +148,27 @@ disk_small() {
 	progress 60
 	work 3
 }
+
+# LMDB's own calls, as its disk would fail them.
+lmdb_prepare() {
+	[ -f "$B/tests/lmdb_fail.so" ] || skip "$B/tests/lmdb_fail.so is not built"
+	preset node2 "LD_PRELOAD=$B/tests/lmdb_fail.so" "LMDB_FAIL=$LAB/run/node2.lmdb"
+}
+lmdb_fails() { # write | sync
+	echo "$1" > "$LAB/run/node2.lmdb"
+	say "LMDB's $1 fails on node2"
+	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
+	wait_for 30 not running node2 || fail "node2 goes on after LMDB's $1 failed"
+	rm "$LAB/run/node2.lmdb"
+	start node2
+	progress 30
+	work 3
+}
+
+scenario disk-lmdb-write 'a write of LMDB fails: the node ends, nothing is lost'
+disk_lmdb_write_prepare() { lmdb_prepare; }
+disk_lmdb_write() { lmdb_fails write; }
+
+scenario disk-lmdb-sync 'an fsync of LMDB fails: the node ends, nothing is lost'
+disk_lmdb_sync_prepare() { lmdb_prepare; }
+disk_lmdb_sync() { lmdb_fails sync; }

@@ -6,7 +6,7 @@ scenario etcd-member 'an etcd member that does not lead dies, for good a while' 
 etcd_member() {
 	local n leader
 	promise 1
-	leader=$(etcd_leader) || fail "etcd has no leader"
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	for n in etcd1 etcd2 etcd3; do [ "$n" = "$leader" ] || break; done
 	kill9 "$n"
 	work 8
@@ -15,10 +15,10 @@ etcd_member() {
 }
 
 scenario etcd-leader 'the leader of etcd dies' catalog=etcd
-etcd_leader_() {
+etcd_leader() {
 	local leader
 	promise 1
-	leader=$(etcd_leader) || fail "etcd has no leader"
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	kill9 "$leader"
 	work 8
 	start "$leader"
@@ -29,7 +29,7 @@ scenario etcd-leader-and-node 'the leader of etcd and a node die in the same mom
 etcd_leader_and_node() {
 	local leader
 	promise 12
-	leader=$(etcd_leader) || fail "etcd has no leader"
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	kill9 "$leader" node2
 	work 16
 	start "$leader" node2
@@ -40,7 +40,7 @@ scenario etcd-leader-paused 'the leader of etcd stands still for 10 s and believ
 etcd_leader_paused() {
 	local leader
 	promise 12
-	leader=$(etcd_leader) || fail "etcd has no leader"
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	pause "$leader"
 	sleep 1
 	kill9 node1
@@ -54,7 +54,7 @@ scenario etcd-leader-cut 'the leader of etcd is cut from the other members, ever
 etcd_leader_cut() {
 	local n leader
 	promise 12
-	leader=$(etcd_leader) || fail "etcd has no leader"
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	for n in etcd1 etcd2 etcd3; do [ "$n" = "$leader" ] || sever_both "$leader" "$n"; done
 	sleep 1
 	kill9 node3

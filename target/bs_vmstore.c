@@ -1510,7 +1510,7 @@ static int start_hook(void)
 	if (!path || !path[0])
 		return 0;
 	if (gateway_start(NULL, &msg) ||
-	    (g.settings.gateway.shared_config &&
+	    (g.settings.gateway.shared_config && vms_gwp_catalog(g.gwp) &&
 	     vms_registry_open(vms_gwp_catalog(g.gwp), g.settings.cluster.secrets_key,
 			       &reg_bs, &msg))) {
 		vms_error("%s", msg.text);

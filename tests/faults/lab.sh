@@ -20,6 +20,7 @@
 #   wrap NAME COMMAND…      put before its command line at its next starts
 #   small_disk NAME SIZE    its data lie on a file system of SIZE
 #   wipe NAME               its data are gone (it must not run)
+#   rename NAME OTHER       it calls itself so from its next start on
 #   gone NAME               it belongs to the cluster no more
 
 NET=10.77.0
@@ -143,7 +144,8 @@ log_level = ${VMS_LOG_LEVEL:-info}
 	catalog) printf '%s\n[catalog]\ndir = %s\nlisten = %s\n' "$common" "$LAB/data/catalog" \
 		"$(ip_of catalog):$PORT" ;;
 	node*) printf '%s\n[node]\nname = %s\ndir = %s\nlisten = %s\nlog_size = %s\n' "$common" "$n" \
-		"$LAB/data/$n" "$(ip_of "$n"):$PORT" "$LOG_SIZE" ;;
+		"$LAB/data/$n" "$(ip_of "$n"):$PORT" "$LOG_SIZE" |
+		sed "s/^name = $n\$/name = $(cat "$LAB/run/$n.name" 2> /dev/null || echo "$n")/" ;;
 	gw*) printf '%s\n[gateway]\nname = %s\nchunk_cache = %s\nthin_soft_threshold = 0\n' "$common" "$n" "$CHUNK_CACHE" ;;
 	*) printf '%s\n' "$common" ;;
 	esac > "$(conf_of "$n")"
@@ -154,6 +156,7 @@ preset() {
 	shift
 	printf '%s\n' "$@" > "$LAB/run/$n.env"
 }
+rename() { echo "$2" > "$LAB/run/$1.name"; }
 wrap() {
 	local n=$1
 	shift

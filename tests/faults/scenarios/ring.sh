@@ -101,11 +101,12 @@ ring_replace_dead() {
 	work 3
 }
 
-scenario ring-back-empty 'a node comes back with an empty disk and is taken in again'
+scenario ring-back-empty 'a node comes back with an empty disk and takes the place it had'
 ring_back_empty() {
 	kill9 node2
 	work 8
 	wipe node2
+	rename node2 node2b
 	start node2
 	work 2
 	change replace node2 "$(addr node2)"

@@ -81,7 +81,7 @@ crash_gateways_both() {
 	work 6
 }
 
-scenario crash-node-and-gateway 'a node and a gateway die at once' short
+scenario crash-node-and-gateway 'a node and a gateway die at once'
 crash_node_and_gateway() {
 	promise 8
 	kill9 node3 gw2

@@ -139,7 +139,7 @@ disk_rot() {
 	work 2
 }
 
-scenario disk-small 'the disk of a node is full for a while: no write is lost, it goes on when there is room' short log=32M
+scenario disk-small 'the disk of a node is full for a while: no write is lost, it goes on when there is room' log=32M
 disk_small_prepare() { small_disk node3 84m; }
 disk_small() {
 	downtime 'a disk was full'

@@ -18,7 +18,7 @@ state=$IT_DIR/state
 status_json() { "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" status --json; }
 # no partition counts on a node that is down, and none is without any
 left_out() {
-	status_json | tr -d ' ' | grep -q '"degraded":0,"down":0'
+	status_json | tr -d ' \n' | grep -q '"degraded":0,"down":0'
 }
 all_well() { [ "$(status_json | sed -n 's/.*"health": "\(.*\)".*/\1/p')" = ok ]; }
 

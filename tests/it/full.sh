@@ -48,7 +48,7 @@ until is_full && sleep 2 && is_full && sleep 1 && is_full; do
 		fail "filling: $(tail -n 3 "$IT_DIR/fill.out")"
 done
 say "full after $i loads: $(grep -o 'WRITE at byte.*' "$IT_DIR/fill.out" | head -n 1)"
-vms status | grep -q 'is full' || fail "vmstore status does not say it: $(vms status)"
+vms status | grep -q 'new data is refused' || fail "vmstore status does not say it: $(vms status)"
 ring advise | grep -q 'is full' || fail "vmstore-ring advise does not say it: $(ring advise)"
 check() {
 	for g in 1 2; do

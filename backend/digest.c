@@ -97,12 +97,13 @@ int digest_order(struct vms_node *n, struct part *p, uint64_t *seq)
 	vms_put_le64(meta + 8, p->ceiling_ordered);
 	vms_put_le64(meta + 16, p->gc_cycle);
 	/* outcomes that nobody may have forgotten yet, from the oldest on; what was read at
-	 * the start may be older than it looks */
+	 * the start, or came with a copy, may be older than it looks */
 	for (struct vms_outcome *o = n->outcomes.oldest; o && k < SAMPLE; o = o->newer) {
 		uint8_t *b = meta + META_HEAD + (size_t)k * SAMPLE_BYTES;
 
 		if (o->partition != p->number || o->pending ||
-		    n->now_ms - o->time_ms > young || o->time_ms <= n->start_ms)
+		    n->now_ms - o->time_ms > young || o->time_ms <= n->start_ms ||
+		    o->log_pos <= LEARN_OUTCOME_POS)
 			continue;
 		vms_put_le32(b, o->op.gateway);
 		vms_put_le32(b + 4, o->op.slot);

@@ -306,7 +306,9 @@ void part_rec_put(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	}
 }
 
-/* What a void record said of its op is not so: nobody may be answered by it. */
+/* What a void record said of its op is not so: nobody may be answered by it. The slot's
+ * entry stays, as that of the op before (which is settled, or the slot would not have
+ * been used again): copies that never saw the void record have that one. */
 static void outcome_void(struct vms_node *n, struct part *p, const struct prec *pr)
 {
 	struct vms_outcome *o;
@@ -317,8 +319,9 @@ static void outcome_void(struct vms_node *n, struct part *p, const struct prec *
 	    !r.op.gateway || !r.op.incarnation)
 		return;
 	o = vms_outcome_find(&n->outcomes, p->number, &r.op);
-	if (o && o->op.sequence == r.op.sequence && o->seq == r.seq && !o->pending)
-		vms_outcome_drop(&n->outcomes, o);
+	if (o && o->op.sequence == r.op.sequence && o->seq == r.seq && !o->pending &&
+	    o->op.sequence)
+		o->op.sequence--;
 }
 
 /* Records from `from` on are void: a view without them was formed. */

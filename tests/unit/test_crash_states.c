@@ -458,7 +458,7 @@ static void all_short_sequences(void)
 						/* about as many states as wanted, spread over all */
 						uint64_t all = st.made * 3 * (OPS + OPS * OPS);
 
-						share = all > want ? (unsigned)(want * 1000 / all) + 1 : 1000;
+						share = all > 3 * want ? (unsigned)(want * 3000 / all) + 1 : 1000;
 					}
 					ok = sequence_of(op, n, share, &g);
 					CU_ASSERT_TRUE_FATAL(ok);

@@ -69,7 +69,7 @@ enum node_mutant {
 	MUT_HAND_PAGES = 28,	 /* the lead is handed over with pages still out */
 	MUT_MIN_COPIES = 29,	 /* writes are ordered below min_copies */
 	MUT_NO_GRANT_WAIT = 30,	 /* a new primary does not wait for leases it gave meanwhile */
-	MUT_LEASE_ONCE = 32,	 /* a lease that counts later is not looked at again */
+	MUT_LEASE_ONCE = 35,	 /* a lease that counts later is not looked at again */
 	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
 	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
 	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */

@@ -87,7 +87,7 @@ struct sim_result {
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed;
+	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

@@ -187,6 +187,7 @@ static void node_conf(struct proc *p, struct vms_node_conf *c)
 	c->container_bytes_max = 1u << 20;
 	c->seed = s->conf.seed * 31 + p->idx + p->life * 1000;
 	c->mutant = s->conf.node_mutant;
+	c->fixed_sets = !s->plan.failover;
 	c->fp_bits = s->plan.fp_bits;
 	c->dedup_background = s->plan.dedup_background;
 }

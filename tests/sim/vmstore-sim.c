@@ -38,7 +38,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
 static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
@@ -70,6 +70,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->left += r.left;
 		t->stopped += r.stopped;
 		t->differed += r.differed;
+		t->left_bytes += r.left_bytes;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -257,6 +258,7 @@ int main(int argc, char **argv)
 		sum.left += t.left;
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
+		sum.left_bytes += t.left_bytes;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -269,11 +271,11 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
 	printf("%llu crashes, %llu failing disks, %llu nodes lost, %llu joined, %llu left, %llu partitions "
-	       "stopped, %llu copies that differed were made again\n",
+	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
 	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed);
+	       (unsigned long long)sum.differed, (unsigned long long)sum.left_bytes);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
 	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,

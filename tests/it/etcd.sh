@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # The catalog on a real etcd of three members, with TLS: the cases that every catalog
-# has; vmstore-bench verify while members are killed and stopped, the leader too, and
-# the configuration is changed; a catalog that is lost and restored from the nodes'
+# has; vmstore-bench verify while members are killed and stopped, the leader too, also
+# together with a node (I/O goes on within 12 s), and the configuration is changed; a catalog that is lost and restored from the nodes'
 # copies; the move from the embedded catalog under load.
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -28,6 +28,8 @@ load_end() {
 	le_rc=$?
 	grep -E 'WRONG|error|verify:|any longest' "$IT_DIR/verify.out" | cut -c1-300 | tail -n 5
 	[ $le_rc = 0 ] || fail "vmstore-bench verify: exit code $le_rc"
+	le_ms=$(sed -n 's/^stall: any longest \([0-9]*\) ms.*/\1/p' "$IT_DIR/verify.out")
+	[ "${le_ms:-0}" -le 12000 ] || fail "nothing was done for $le_ms ms"
 }
 check() {
 	"$BENCH" verify --check-only --quiet --state "$state" "$(gw_url 1)" || fail "check: $1"
@@ -83,7 +85,21 @@ for n in etcd1 etcd2 etcd3; do
 	}
 done
 changes 10 "follower $n killed"
+cl start "$IT_DIR/c" > /dev/null || fail "$n does not start again"
+# a node and the leader in the same moment: others take over
+l=$(leader)
+cl kill "$IT_DIR/c" "$l" &
+cl kill "$IT_DIR/c" node2
+wait $!
+say "$l, which led, and node2 killed together"
+sleep 6
+alive $verify || fail "the load ended when $l and node2 were killed"
+cl start "$IT_DIR/c" > /dev/null || fail "$l or node2 does not start again"
+cl wait "$IT_DIR/c" || fail "not well again after $l and node2 were killed"
 # nobody decides anything without a majority; I/O goes on
+l=$(leader)
+for n in etcd1 etcd2 etcd3; do [ $n = "$l" ] || break; done
+cl kill "$IT_DIR/c" $n
 cl kill "$IT_DIR/c" "$l"
 before=$(grep -c . "$IT_DIR/verify.out")
 vmstore volume create lost --size 1M > /dev/null 2>&1 && fail "a change without a majority of etcd"

@@ -114,7 +114,8 @@ static void values_and_revisions(void)
 	CU_ASSERT(!is_there("node/1"));
 	a = put_key("node/1", "{}");
 	b = put_key("node/1", "{\"x\":1}");
-	CU_ASSERT(a.status == 0 && b.revision == a.revision + 1);
+	/* a real etcd has other clients */
+	CU_ASSERT(a.status == 0 && b.status == 0 && b.revision > a.revision);
 	g = get("node/1");
 	CU_ASSERT_EQUAL(g.nkv, 1);
 	CU_ASSERT_STRING_EQUAL(g.kv[0].val, "{\"x\":1}");

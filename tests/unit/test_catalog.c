@@ -207,8 +207,8 @@ static void changing_nothing_costs_no_revision(void)
 	uint64_t revision;
 
 	begin();
-	put_key("node/1", "{}");
-	revision = put_key("node/1", NULL).revision;
+	revision = put_key("node/1", "{}").revision;
+	CU_ASSERT_EQUAL(put_key("node/1", NULL).revision, ++revision);
 	CU_ASSERT_EQUAL(put_key("node/1", NULL).revision, revision);
 	end();
 }

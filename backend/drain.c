@@ -735,8 +735,11 @@ void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 				p->base_wait = true;
 			continue;
 		}
-		if (p && p->primary && seq > p->drain_req) {
-			p->drain_req = seq;
+		if (p && p->primary) {
+			/* asked again: the last scan found members not ready, or had no
+			 * room for all; its own log may not need it any more */
+			if (seq > p->drain_req)
+				p->drain_req = seq;
 			p->scan_due = true;
 		}
 		if (p && p->primary && p->base_wait && re.body_bytes < sizeof(body)) {

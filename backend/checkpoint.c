@@ -12,7 +12,7 @@
 
 /* A gateway may ask again for an op long after its age has ended (it never gives
  * up while its initiator waits): far above the 2 T_op of the rules. */
-#define OUTCOME_KEEP_MS(n) (30ull * (n)->tm.t_op_ms)
+#define OUTCOME_KEEP_MS(n) ((uint64_t)VMS_OUTCOME_KEEP_T_OP * (n)->tm.t_op_ms)
 
 struct ckpt {
 	struct dio d;

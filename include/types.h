@@ -152,6 +152,11 @@ struct vms_timing {
 	uint32_t t_nop_ms;    /* silence of an initiator before its connection closes, 1500 */
 	uint32_t t_op_ms;     /* largest age of an op when it is ordered, 2000 */
 };
+/* Nodes remember the outcome of an op for so many T_op, and gateways believe for half as
+ * long that a primary which does not know an op has never had it: as long as a failover
+ * with everything that may come between lasts. */
+#define VMS_OUTCOME_KEEP_T_OP 30u
+
 static inline struct vms_timing vms_timing_default(double factor)
 {
 	struct vms_timing t = {(uint32_t)(250 * factor), (uint32_t)(1000 * factor),

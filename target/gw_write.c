@@ -658,13 +658,13 @@ static void slots_refill(struct vms_gw *gw)
 /* ---- answers ---- */
 
 /* A primary says that the op has not been and will not be ordered. Nodes remember
- * outcomes for 2 T_op: beyond that, counted from the first send, this proves nothing
+ * outcomes for a time: near its end, counted from the first send, this proves nothing
  * about an op of which a send was lost, and the command ends as "unknown". */
 static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
 {
-	uint64_t known_ms = 2ull * gw->tm.t_op_ms;
+	uint64_t known_ms = (uint64_t)VMS_OUTCOME_KEEP_T_OP / 2 * gw->tm.t_op_ms;
 
-	if (op->unknown && gw->now_ms - op->sent_ms >= known_ms - known_ms / 32) {
+	if (op->unknown && gw->now_ms - op->sent_ms >= known_ms) {
 		pages_forget(gw, op);
 		status = VMS_E_TIMEOUT;
 	}

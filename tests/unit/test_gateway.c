@@ -429,7 +429,15 @@ static void a_refusal_of_a_lost_op_counts_while_outcomes_are_kept(void)
 	f_stop();
 
 	lose_a_write(0);
-	f_run(4000); /* 2 T_op are over: the node may have forgotten */
+	f_run(10000); /* a long failover */
+	f.hold_writes = false;
+	f.write_status = VMS_E_TOO_OLD;
+	f_release();
+	CU_ASSERT_EQUAL(w1.status, VMS_E_BUSY);
+	f_stop();
+
+	lose_a_write(0);
+	f_run(VMS_OUTCOME_KEEP_T_OP / 2 * 2000); /* the node may forget soon */
 	f.hold_writes = false;
 	f.write_status = VMS_E_TOO_OLD;
 	f_release();

@@ -700,8 +700,10 @@ static uint64_t seq_below(struct part *p, uint64_t pos)
 {
 	uint64_t s = p->recs_first;
 
-	for (size_t i = p->recs_head; i < p->recs.n && p->recs.d[i].log_pos < pos; i++)
-		s = p->recs_first + (i - p->recs_head);
+	/* records copied forward lie behind newer ones */
+	for (size_t i = p->recs_head; i < p->recs.n; i++)
+		if (p->recs.d[i].log_pos < pos)
+			s = p->recs_first + (i - p->recs_head);
 	return s;
 }
 

@@ -139,6 +139,8 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 		conf_lead(c, (uint32_t)n->id);
 		return true;
 	}
+	bool missing = false;
+
 	*why = WHY_RAISE;
 	for (unsigned i = 0; i < p->nm; i++)
 		if (i != p->self && p->m[i].peer &&
@@ -174,9 +176,11 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 	if (p->state != PS_ACTIVE || !part_members_ready(p))
 		return false;
 	for (unsigned i = 0; i < c->nwant; i++)
-		if (conf_index(c, c->want[i]) == c->nmembers)
-			return false; /* first everyone who is wanted */
-	for (unsigned i = 0; i < p->nm; i++)
+		missing |= conf_index(c, c->want[i]) == c->nmembers;
+	/* first everyone who is wanted; a full set makes room for one */
+	if (missing && c->nmembers < VMS_COPIES_MAX)
+		return false;
+	for (unsigned i = 0; i < p->nm && !(missing && *why == WHY_UNWANTED); i++)
 		if (i != p->self && !wanted(c, p->m[i].node)) {
 			conf_remove(c, p->m[i].node);
 			*why = WHY_UNWANTED;

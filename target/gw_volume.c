@@ -437,6 +437,11 @@ static void snap_branch_got(void *arg, const struct vms_cat_reply *r)
 		vol_again(v, GV_BRANCH, GW_CAT_RETRY_MS);
 		return;
 	}
+	/* An answer as of before the snapshot does not know its branch yet. */
+	if (r->revision < v->rev) {
+		vol_again(v, GV_BRANCH, GW_CAT_RETRY_MS);
+		return;
+	}
 	if (r->nkv) {
 		if (vms_cat_branch_decode(&r->kv[0], &b, &msg)) {
 			vol_fail(v, VMS_E_CORRUPT, "%s", msg.text);

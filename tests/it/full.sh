@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Disks that fill up: two nodes on file systems in memory of FULL_MIB (112) each are written
+# Disks that fill up: two nodes on file systems in memory of FULL_MIB (176) each are written
 # until they take no more. Nothing that was acknowledged is lost, the nodes start again
 # while they are full, everything reads, status and advise say it, deleting a volume makes
 # room and writes go on. Needs root, for the mounts (in a namespace of its own).
@@ -18,7 +18,7 @@ full_cleanup() { # keeps the exit code for it_cleanup
 	return $full_rc
 }
 trap 'full_cleanup; it_cleanup' EXIT
-FULL_MIB=${FULL_MIB:-112}
+FULL_MIB=${FULL_MIB:-176}
 for n in 1 2; do
 	mkdir -p "$IT_DIR/c/data/node$n"
 	mount -t tmpfs -o "size=${FULL_MIB}m" vmstore-full "$IT_DIR/c/data/node$n" || skip "no tmpfs"
@@ -35,7 +35,7 @@ gw_wait 1
 gw_wait 2
 
 state=$IT_DIR/state
-"$BENCH" verify --fresh --seconds 3 --span 16M --sessions 2 --depth 2 --state "$state" "$(gw_url 1)" "$(gw_url 2)" \
+"$BENCH" verify --fresh --seconds 2 --span 16M --sessions 2 --depth 2 --state "$state" "$(gw_url 1)" "$(gw_url 2)" \
 	> "$IT_DIR/verify.out" 2>&1 || fail "verified load on empty disks: $(tail -n 3 "$IT_DIR/verify.out")"
 # until it is refused, and stays so when the logs have been moved into containers
 is_full() { ring status | grep -q 'up, full'; }

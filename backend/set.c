@@ -100,6 +100,10 @@ static bool takeover_due(struct vms_node *n, const struct part *p)
 
 	if (pe && pe->grant_until_ms > due && n->mut != MUT_TAKE_EARLY)
 		due = pe->grant_until_ms;
+	/* A restarted process that has not been brought up to date may lack memory-mode
+	 * writes that the primary still has: its turn comes when that is surely gone. */
+	if (p->mem_flag && p->intact_view != p->view_epoch)
+		due += 10ull * n->tm.lease_ms;
 	if (n->mut == MUT_TAKE_EARLY && pe && pe->conn)
 		due = pe->heard_ms + n->tm.lease_ms / 2;
 	if (young(n) || n->now_ms - n->gap_ms < 2 * n->tm.tick_ms)

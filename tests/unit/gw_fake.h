@@ -63,6 +63,7 @@ struct fake {
 	unsigned nwatch;
 	bool quiet;		/* watches tell nothing */
 	bool cat_down;		/* calls end with VMS_E_TIMEOUT, events wait in late[] */
+	uint64_t branch_rev;	/* branches are read as of then; 0: as of now */
 	struct f_call late[64];
 	unsigned nlate;
 
@@ -241,6 +242,8 @@ static inline void f_call_run(void)
 	struct vms_cat_kv kv[64];
 	struct vms_cat_reply r = {.status = c.status, .revision = c.rev ? c.rev : f.rev, .kv = kv};
 
+	if (f.branch_rev && !strncmp(c.key, "branch/", strlen("branch/")))
+		r.revision = f.branch_rev;
 	memmove(f.call, f.call + 1, --f.ncall * sizeof(c));
 	if (!c.fn)
 		return;
@@ -249,7 +252,7 @@ static inline void f_call_run(void)
 
 		if (c.range ? strncmp(k->key, c.key, strlen(c.key)) : strcmp(k->key, c.key))
 			continue;
-		if (!k->val && !c.event)
+		if (!c.event && (!k->val || k->rev > r.revision))
 			continue;
 		kv[r.nkv++] = (struct vms_cat_kv){.key = k->key,
 						  .val = k->val,

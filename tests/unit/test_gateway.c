@@ -1144,6 +1144,41 @@ static void a_snapshot_that_is_not_there_is_not_opened(void)
 	f_stop();
 }
 
+/* It lies where its branch's record says. That there is none is believed as of a revision
+ * that shows the snapshot, not as of one when the branch had not been made. */
+static void a_snapshot_waits_for_its_branch(void)
+{
+	struct vms_cat_branch b = {.branch = F_BRANCH, .lineage = 7, .owner = 1, .state = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_gw_vol *s;
+
+	f_start(0, DISK);
+	vms_cat_key_branch(key, F_BRANCH);
+	f.branch_rev = f.rev;
+	f_put_free(key, vms_cat_branch_encode(&b));
+	f_snapshot("s", VMS_SNAP_COMPLETE);
+	vms_assert(!vms_gw_vol_open(f.gw, "v@s", 0, 0, NULL, &s, NULL));
+	f_run(1500);
+	CU_ASSERT_EQUAL(f.opened, 1);
+	CU_ASSERT_PTR_NULL(f_kv_find(SNAPOPEN_1));
+	f.branch_rev = f_kv_find("snap/v@s")->rev;
+	f_run(500);
+	CU_ASSERT_EQUAL(f.opened, 2);
+	CU_ASSERT_EQUAL(f.open_status, 0);
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find(SNAPOPEN_1));
+	f_stop();
+	/* the first release made none */
+	f_start(0, DISK);
+	f_snapshot("s", VMS_SNAP_COMPLETE);
+	f_put(key, NULL);
+	f.branch_rev = f_kv_find("snap/v@s")->rev;
+	vms_assert(!vms_gw_vol_open(f.gw, "v@s", 0, 0, NULL, &s, NULL));
+	f_run(500);
+	CU_ASSERT_EQUAL(f.opened, 2);
+	CU_ASSERT_EQUAL(f.open_status, 0);
+	f_stop();
+}
+
 static void a_snapshot_that_goes_away_is_not_served(void)
 {
 	struct vms_gw_vol_info info;
@@ -1231,6 +1266,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_snapshot_shows_what_was),
 	VMS_TEST(a_snapshot_is_registered_and_takes_no_writes),
 	VMS_TEST(a_snapshot_that_is_not_there_is_not_opened),
+	VMS_TEST(a_snapshot_waits_for_its_branch),
 	VMS_TEST(a_snapshot_that_goes_away_is_not_served),
 	VMS_TEST(registrations_of_an_earlier_process_are_swept),
 };

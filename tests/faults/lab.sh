@@ -182,7 +182,9 @@ pid_of() {
 	local pid
 	pid=$(cat "$LAB/run/$1.pid" 2> /dev/null) || return 0
 	case $(sed -n 's/^State:[[:space:]]*//p' "/proc/$pid/status" 2> /dev/null) in
-	'' | Z*) ;;
+	'') ;;
+	# a dead process may have threads that still hold its sockets
+	Z*) [ "$(find "/proc/$pid/task" -maxdepth 1 -mindepth 1 2> /dev/null | wc -l)" -le 1 ] || echo "$pid" ;;
 	*) echo "$pid" ;;
 	esac
 }
@@ -314,10 +316,7 @@ kill9() {
 	local n
 	say "kill -9 $*"
 	signal KILL "$@"
-	# A dead process may have threads that still hold its sockets.
-	for n in "$@"; do
-		while running "$n" || [ "$(ls "/proc/$(cat "$LAB/run/$n.pid")/task" 2> /dev/null | wc -l)" -gt 1 ]; do sleep 0.01; done
-	done
+	for n in "$@"; do while running "$n"; do sleep 0.01; done; done
 }
 pause() {
 	say "SIGSTOP $*"

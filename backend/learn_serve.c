@@ -5,7 +5,7 @@
  * is needed. What the primary owes it meanwhile:
  *
  * - the log from the oldest record on, until the learner has it (given up when the
- *   log gets half full: serving clients comes first);
+ *   log is nearly full: serving clients comes first);
  * - no container and no chunk place of the partition dies from BEGIN on until the
  *   records have been applied, so whatever they merge with can be copied, and what they
  *   made can be asked for when they merge with another partition's chunk that has died;
@@ -93,7 +93,7 @@ static void feed_failed(struct vms_node *n, struct part *p, struct feed *f, cons
 	part_learner_del(n, p, f->node);
 	if (f->fails < 8)
 		f->fails++;
-	f->again_ms = n->now_ms + ((uint64_t)PAUSE_MS << (f->fails < 6 ? f->fails : 6));
+	f->again_ms = n->now_ms + ((uint64_t)PAUSE_MS << (f->fails < 3 ? f->fails : 3));
 	snprintf(f->why, sizeof(f->why), "%s", why);
 	node_log(n, VMS_LOG_WARN, "partition %u: copying to node %u ended early: %s; next attempt in "
 		 "%llu s", p->number, f->node, why,
@@ -204,7 +204,9 @@ void feed_peer_lost(struct vms_node *n, struct peer *pe)
 
 void feed_timer(struct vms_node *n)
 {
-	bool full = log_permille(n) > 500;
+	/* A steady load keeps the log about half full by itself; what a copy must not do
+	 * is to take the rest. */
+	bool full = log_permille(n) > 850;
 
 	for (uint32_t i = 0; i < n->nparts && n->feeds; i++) {
 		struct part *p = n->part[i];

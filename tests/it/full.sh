@@ -71,7 +71,10 @@ wait_for 20 vms volume rm fill || fail "the volume cannot be deleted: $(vms volu
 not_full() { ! ring status | grep -q 'up, full'; }
 wait_for 60 not_full || fail "deleting made no room: $(ring status)"
 say "room again: $(df -BM --output=avail "$IT_DIR/c/data/node1" | tail -n 1 | tr -d ' ') on node1"
-"$BENCH" run --idle 0 --warmup 0 --rw write --ops 200 --offset 32M "$(gw_url 1)" > "$IT_DIR/run.out" 2>&1 ||
+writes_again() { # what is being collected comes back in pieces
+	"$BENCH" run --idle 0 --warmup 0 --rw write --ops 200 --offset 32M "$(gw_url 1)" > "$IT_DIR/run.out" 2>&1
+}
+wait_for 60 writes_again ||
 	fail "writing afterwards: $(tail -n 3 "$IT_DIR/run.out")"
 check "room again"
 ring scrub start > /dev/null

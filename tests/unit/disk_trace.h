@@ -455,7 +455,12 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 				mkdir(path, 0700);
 				*slash = '/';
 			}
-			fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+			/* the threads of the node before may still be closing its files */
+			for (unsigned t = 0; (fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC,
+							0600)) < 0 && t < 500; t++)
+				usleep(10000);
+			if (fd < 0)
+				perror(path);
 			vms_assert(fd >= 0);
 			for (size_t at = 0; at < len;) {
 				ssize_t n = write(fd, data + at, len - at);

@@ -611,6 +611,25 @@ static void a_clone_keeps_its_snapshot(void)
 	end();
 }
 
+/* A read that is behind says that a branch has no record: its ancestors would be gone
+ * from the clone, or from the volume that is rolled back, for good. */
+static void a_stale_branch_loses_no_ancestors(void)
+{
+	begin(4);
+	create("a", 64u << 20);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(roll("a", "s1"), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	seen->hide_branches = 1;
+	CU_ASSERT_EQUAL(branch(clone_of("a", "s2", "c", 0).branch).nancestors, 2);
+	CU_ASSERT_EQUAL(seen->hide_branches, 0);
+	seen->hide_branches = 1;
+	CU_ASSERT_EQUAL(roll("a", "s2"), 0);
+	CU_ASSERT_EQUAL(seen->hide_branches, 0);
+	CU_ASSERT_EQUAL(branch(look("a").branch).nancestors, 2);
+	end();
+}
+
 static void clones_are_refused_in_words(void)
 {
 	struct vms_cat_volume v;
@@ -891,6 +910,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_killed_export_is_in_nobodys_way),
 	VMS_TEST(a_chain_of_half_made_clones_goes_at_once),
 	VMS_TEST(a_clone_keeps_its_snapshot),
+	VMS_TEST(a_stale_branch_loses_no_ancestors),
 	VMS_TEST(clones_are_refused_in_words),
 	VMS_TEST(rolling_back_moves_to_a_new_branch),
 	VMS_TEST(a_branch_has_at_most_eight_ancestors),

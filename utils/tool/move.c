@@ -119,6 +119,7 @@ struct moving {
 	struct volume_view v;
 	struct snap_info s;
 	struct vms_cat_volume next;
+	struct branch_info from;
 	struct vms_cat_branch b;
 };
 
@@ -126,7 +127,6 @@ struct moving {
 static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 {
 	const struct volume_move *mv = m->mv;
-	struct branch_info from;
 	struct vms_errmsg why;
 	int rc = barrier_settle(t, mv->volume, NULL, msg);
 
@@ -150,8 +150,8 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 		m->s.s = (struct vms_cat_snap){.branch = m->v.v.branch,
 					       .snap_gen = m->v.v.snap_gen,
 					       .size_bytes = mv->size_bytes};
-	rc = branch_get(t, m->s.s.branch, &m->v.v, &from, msg);
-	if (!rc && (rc = branch_grow(&from.b, m->s.s.snap_gen, m->s.s.size_bytes, &m->b, &why)))
+	rc = branch_get(t, m->s.s.branch, &m->v.v, &m->from, msg);
+	if (!rc && (rc = branch_grow(&m->from.b, m->s.s.snap_gen, m->s.s.size_bytes, &m->b, &why)))
 		rc = vms_fail(msg, rc, "volume '%.60s' cannot be %.20s: %.170s", mv->volume, mv->what,
 			      why.text);
 	return rc;
@@ -160,19 +160,22 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 static int try_move(struct tool *t, struct moving *m, uint64_t *revision,
 		    struct vms_errmsg *msg)
 {
-	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp[4] = {{NULL, 0}, {NULL, 0}, {vkey, 0}, {skey, 0}};
+	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX], fkey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[5] = {{NULL, 0}, {NULL, 0}, {vkey, 0}, {fkey, 0}, {skey, 0}};
 	int rc = prepare(t, m, msg);
 
 	if (rc)
 		return rc;
 	vms_cat_key_volume(vkey, m->mv->volume, NULL);
 	cmp[2].mod_revision = m->v.mod_revision;
+	/* "It has no record", too, may be what a stale read said: ancestors would be lost. */
+	vms_cat_key_branch(fkey, m->s.s.branch);
+	cmp[3].mod_revision = m->from.mod_revision;
 	if (m->mv->snap) {
 		vms_cat_key_snap(skey, m->mv->volume, m->mv->snap, NULL);
-		cmp[3].mod_revision = m->s.mod_revision;
+		cmp[4].mod_revision = m->s.mod_revision;
 	}
-	return put_branch(t, &m->b, &m->next, false, cmp, m->mv->snap ? 4 : 3, revision, msg);
+	return put_branch(t, &m->b, &m->next, false, cmp, m->mv->snap ? 5 : 4, revision, msg);
 }
 
 int move_volume(struct tool *t, const struct volume_move *mv, struct vms_cat_volume *out,
@@ -230,8 +233,9 @@ static int try_clone(struct tool *t, const struct snap_info *s, const char *name
 		     uint64_t *revision, struct vms_errmsg *msg)
 {
 	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX], pkey[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp[5] = {{NULL, 0}, {NULL, 0}, {vkey, 0}, {skey, s->mod_revision},
-				     {pkey, 0}};
+	char fkey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[6] = {{NULL, 0}, {NULL, 0}, {vkey, 0}, {skey, s->mod_revision},
+				     {pkey, 0}, {fkey, 0}};
 	struct branch_info from;
 	struct volume_view parent, have;
 	struct vms_errmsg why;
@@ -274,7 +278,9 @@ static int try_clone(struct tool *t, const struct snap_info *s, const char *name
 	/* the parent too: its deletion begins with a change of it */
 	vms_cat_key_volume(pkey, s->s.volume, NULL);
 	cmp[4].mod_revision = parent.mod_revision;
-	return put_branch(t, b, v, true, cmp, 5, revision, msg);
+	vms_cat_key_branch(fkey, s->s.branch); /* as in try_move() */
+	cmp[5].mod_revision = from.mod_revision;
+	return put_branch(t, b, v, true, cmp, 6, revision, msg);
 }
 
 int move_clone(struct tool *t, const char *volume, const char *snap, const char *name,

@@ -192,7 +192,7 @@ failures() {
 	wait_for 40 beyond_reach || fail "nothing is said to be out of reach: $(cat "$IT_DIR/status")"
 	ring advise > "$IT_DIR/advise"
 	[ $? = 4 ] && grep -q 'cannot be reached' "$IT_DIR/advise" || fail "advise: $(cat "$IT_DIR/advise")"
-	refuses 1 "only copy" ring give-up "$n1" --data-is-lost
+	refuses 1 "only copy" ring give-up "$n1"
 	refuses 1 "only copy" ring leave "$n1" --fewer-copies
 	cluster_start > /dev/null
 	well "all are back"

@@ -154,7 +154,7 @@ static void the_only_copy_is_not_let_go(void)
 	CU_ASSERT_EQUAL(
 		run(&ring_leave, "n3", "--no-wait", "--fewer-copies", "--ignore-space", NULL),
 		TOOL_FAILED);
-	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", "--data-is-lost", NULL),
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", NULL),
 			TOOL_FAILED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions (the first is 2)"));
 	CU_ASSERT_EQUAL(state_of(3), VMS_NODE_IN);

@@ -173,78 +173,51 @@ static int change(struct cmd_call *c, struct change *ch, ring_edit_fn edit, cons
 	return code;
 }
 
-#define CHANGE_OPTS(ch)                                                                           \
-	RING_OPT_DRY((ch).o), RING_OPT_WAIT((ch).o), RING_OPT_FORCE((ch).o), CMD_OPT_JSON(c),     \
-		VMS_OPT_END
-
-static int run_leave(struct cmd_call *c)
+/* A command that changes nodes and nothing else. pairs: what each NODE needs behind it,
+ * in words; NULL: nothing. */
+static int run_change(struct cmd_call *c, uint8_t state, ring_edit_fn edit, const char *what,
+		      const char *pairs)
 {
-	struct change ch = {.state = VMS_NODE_LEAVING};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
+	struct change ch = {.state = state};
+	const struct vms_opt opts[] = {RING_OPT_DRY(ch.o), RING_OPT_WAIT(ch.o),
+				       RING_OPT_FORCE(ch.o), CMD_OPT_JSON(c), VMS_OPT_END};
 	int rc;
 
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
-	return change(c, &ch, edit_state, "leave");
+	if (pairs && c->n % 2)
+		return cmd_usage(c, "each NODE needs %s", pairs);
+	return change(c, &ch, edit, what);
+}
+
+static int run_leave(struct cmd_call *c)
+{
+	return run_change(c, VMS_NODE_LEAVING, edit_state, "leave", NULL);
 }
 
 static int run_drain(struct cmd_call *c)
 {
-	struct change ch = {.state = VMS_NODE_DRAINED};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
-	int rc;
-
-	if (!cmd_parse(c, opts, &rc))
-		return rc;
-	return change(c, &ch, edit_state, "drain");
+	return run_change(c, VMS_NODE_DRAINED, edit_state, "drain", NULL);
 }
 
 static int run_undrain(struct cmd_call *c)
 {
-	struct change ch = {.state = VMS_NODE_IN};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
-	int rc;
-
-	if (!cmd_parse(c, opts, &rc))
-		return rc;
-	return change(c, &ch, edit_state, "undrain");
+	return run_change(c, VMS_NODE_IN, edit_state, "undrain", NULL);
 }
 
 static int run_cancel(struct cmd_call *c)
 {
-	struct change ch = {.state = 0};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
-	int rc;
-
-	if (!cmd_parse(c, opts, &rc))
-		return rc;
-	return change(c, &ch, edit_cancel, "cancel");
+	return run_change(c, 0, edit_cancel, "cancel", NULL);
 }
 
 static int run_reweight(struct cmd_call *c)
 {
-	struct change ch = {.state = 0};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
-	int rc;
-
-	if (!cmd_parse(c, opts, &rc))
-		return rc;
-	if (c->n % 2)
-		return cmd_usage(c, "each NODE needs a WEIGHT");
-	return change(c, &ch, edit_weight, "reweight");
+	return run_change(c, 0, edit_weight, "reweight", "a WEIGHT");
 }
 
 static int run_zone(struct cmd_call *c)
 {
-	struct change ch = {.state = 0};
-	const struct vms_opt opts[] = {CHANGE_OPTS(ch)};
-	int rc;
-
-	if (!cmd_parse(c, opts, &rc))
-		return rc;
-	if (c->n % 2)
-		return cmd_usage(c, "each NODE needs a ZONE ('-' for none)");
-	return change(c, &ch, edit_zone, "zone");
+	return run_change(c, 0, edit_zone, "zone", "a ZONE ('-' for none)");
 }
 
 /* ---- give-up ---- */
@@ -255,10 +228,7 @@ static int run_zone(struct cmd_call *c)
 static int run_give_up(struct cmd_call *c)
 {
 	struct change ch = {.state = VMS_NODE_LEAVING};
-	bool lost = false;
 	const struct vms_opt opts[] = {
-		{0, "data-is-lost", VMS_OPT_FLAG, &lost, NULL,
-		 "yes, this node and what only it holds never come back"},
 		RING_OPT_DRY(ch.o),
 		RING_OPT_WAIT(ch.o),
 		RING_OPT_FORCE(ch.o),
@@ -298,8 +268,7 @@ static int run_give_up(struct cmd_call *c)
 			tool_note(c->t, "  damaged: volume %s", vol->name);
 		tool_note(
 			c->t,
-			"this version does not put empty partitions in their place%s: reads would return zeros where data was. Bring the node or its disk back, or restore the volumes into a new cluster: 'The last copy is lost' in doc/operations.md",
-			lost ? ", not even with --data-is-lost" : "");
+			"this version does not put empty partitions in their place: reads would return zeros where data was. Bring the node or its disk back, or restore the volumes into a new cluster: 'The last copy is lost' in doc/operations.md");
 	}
 	ring_free(&r);
 	if (code)

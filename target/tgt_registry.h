@@ -4,7 +4,8 @@
  * (reg_sync.h) is made here step by step, and what this tgtd is told by tgtadm is
  * done here, then written to the catalog; if that fails, undone.
  *
- * Between bs_vmstore.c and tgt. One per process, on tgt's loop.
+ * Between bs_vmstore.c and tgt. One per process, on tgt's loop. In two halves, see
+ * tgt_registry_int.h.
  */
 #ifndef VMS_TGT_REGISTRY_H
 #define VMS_TGT_REGISTRY_H

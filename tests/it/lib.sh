@@ -7,9 +7,8 @@
 #   IT_BACKEND=tgt      one plain tgtd with a file in RAM, which is both gateways
 #                       (for working on the tests; IT_TGT_DIR: where it lies)
 #
-# IT_PORT     first port of a range of 30 (a free one)
-# IT_CONTROL  first tgtd control port of a range of 10 (from IT_PORT)
-# IT_KEEP=1   keep the test's folder
+# IT_PORT, IT_PORTS, IT_CONTROL  see ports.sh: tests run beside each other
+# IT_KEEP=1                      keep the test's folder
 
 set -u
 IT_ROOT=$(cd "$(dirname "$0")/../.." && pwd)
@@ -17,22 +16,8 @@ B=${B:-build}
 case $B in /*) ;; *) B=$IT_ROOT/$B ;; esac
 IT_NAME=$(basename "$0" .sh)
 
-# The first of 30 ports that nobody listens on: other clusters may run here.
-free_ports() {
-	fp_n=0
-	while [ $fp_n -lt 50 ]; do
-		fp_n=$((fp_n + 1))
-		fp=$((14000 + $(od -An -N2 -tu2 /dev/urandom | tr -d ' ') % 600 * 30))
-		cat /proc/net/tcp /proc/net/tcp6 2> /dev/null | awk '{print $2}' |
-			sed -n 's/.*:\([0-9A-F]\{4\}\)$/\1/p' | sort -u | while read -r fp_hex; do
-			fp_port=$((0x$fp_hex))
-			[ $fp_port -ge $fp ] && [ $fp_port -lt $((fp + 30)) ] && echo taken
-		done | grep taken > /dev/null || break
-	done
-	echo $fp
-}
-IT_PORT=${IT_PORT:-$(free_ports)}
-IT_CONTROL=${IT_CONTROL:-$(((IT_PORT - 13000) / 3 + 100))}
+# shellcheck source=tests/it/ports.sh
+. "$IT_ROOT/tests/it/ports.sh"
 IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
 IT_PIDS=""

@@ -9,8 +9,9 @@ set -u
 IT_ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 B=${B:-build}
 case $B in /*) ;; *) B=$IT_ROOT/$B ;; esac
-PORT=${IT_PORT:-13500}
-CONTROL=${IT_CONTROL:-40}
+# shellcheck source=tests/it/ports.sh
+. "$IT_ROOT/tests/it/ports.sh"
+PORT=$IT_PORT CONTROL=$IT_CONTROL
 ADDR=127.0.4.1
 IQN=iqn.2011-06.org.vmstore:fake
 pid=""

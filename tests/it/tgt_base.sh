@@ -7,16 +7,16 @@
 # misbehaves (tests/it/iscsi_raw.c), abort and reset, tgt-admin, management
 # errors, and a clean end on SIGTERM, with and without sessions.
 #
-#   TGT_PORT=N       port (default: the first free one from 13260)
-#   TGT_ADDR=IP      address (127.0.1.20)
-#   TGT_CONTROL=N    tgtd control port (20)
+#   TGT_ADDR=IP      address (127.0.1.20); ports: tests/it/ports.sh
 # Exit status: 0 passed, 77 skipped, 1 failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 B=${B:-build}
 case $B in /*) ;; *) B=$PWD/$B ;; esac
 addr=${TGT_ADDR:-127.0.1.20}
-ctl=${TGT_CONTROL:-20}
+# shellcheck source=tests/it/ports.sh
+. tests/it/ports.sh
+port=$IT_PORT ctl=$IT_CONTROL
 iqn=iqn.2011-06.org.vmstore:tgt-base
 pid=
 dir=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-tgt-base.XXXXXX") || exit 1
@@ -49,12 +49,6 @@ for p in bin/tgtd bin/tgtadm bin/tgt-admin tests/iscsi_raw tests/iscsi_chap; do
 done
 
 adm() { "$B/bin/tgtadm" -C "$ctl" --lld iscsi "$@"; }
-
-free_port() {
-	local p=$1
-	while (exec 3<> "/dev/tcp/$addr/$p") 2> /dev/null; do p=$((p + 1)); done
-	echo "$p"
-}
 
 start() {
 	"$B/bin/tgtd" -f -C "$ctl" --iscsi "tpgt=7,portal=$addr:$port" > "$dir/log" 2>&1 &
@@ -89,7 +83,6 @@ stop() {
 	ok "SIGTERM $1"
 }
 
-port=$(free_port "${TGT_PORT:-13260}")
 url=iscsi://$addr:$port/$iqn
 truncate -s 256M "$img" || skip "no room in /dev/shm"
 start

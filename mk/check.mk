@@ -38,6 +38,10 @@ check-scsi check-kill check-image check-images check-diffs check-guest: check-%:
 check-faults:
 	B=$(B) tests/faults/run $(if $(NAMES),$(NAMES),--all)
 
+# The shipped settings of initiators.
+$(B)/tests/test_initiator_conf: $(B)/obj/tests/it/mpath_conf.o
+$(B)/tests/test_initiator_conf: LIBS += $(B)/obj/tests/it/mpath_conf.o
+
 # Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
 FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_LIBS := $(foreach d,utils/image target backend cluster utils/lib,$(call lib,$(d)))

@@ -110,3 +110,9 @@ $(B)/tests/cut: tests/it/cut.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
 tgt: $(B)/tests/cut
+
+# A host's rules over two gateways, for tests/it/mpath.sh.
+$(B)/tests/mpath_rules: tests/it/mpath_rules.c tests/it/mpath_conf.c tests/it/mpath_conf.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -liscsi
+tgt: $(B)/tests/mpath_rules

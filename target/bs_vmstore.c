@@ -29,6 +29,8 @@
 #include "target.h"
 #include "tgtadm.h"
 
+#include "target/alua.h"
+#include "target/gateways.h"
 #include "target/gw_posix.h"
 #include "target/lu.h"
 #include "target/tgt_chap.h"
@@ -150,6 +152,8 @@ static struct {
 	struct vms_pr_nexus *preempted; /* while a PR OUT is executed */
 	unsigned npreempted;
 	uint64_t space_warnings; /* that initiators were told */
+	struct vms_gateways *gateways; /* NULL: no catalog to ask */
+	uint16_t ports[VMS_PORTS_MAX]; /* of all gateways; filled in when asked for */
 } g = {.done_tail = &g.done, .gateway_id = 1};
 
 static struct bs_lu *bl_of(struct scsi_lu *dev)
@@ -592,6 +596,24 @@ static void release_waiters(struct bs_req *r)
 
 static const struct vms_pr_nexus no_nexus;
 
+/* The ports of all gateways; this one is always among them. */
+static void lu_ports(struct vms_lu *lu)
+{
+	unsigned n = g.gateways ? vms_gateways_count(g.gateways) : 0, used = 0;
+	bool own = false;
+
+	for (unsigned i = 0; i < n && used < VMS_PORTS_MAX - 1; i++) {
+		uint32_t id = vms_gateways_at(g.gateways, i)->id;
+
+		own |= id == g.gateway_id;
+		g.ports[used++] = (uint16_t)id;
+	}
+	if (!own)
+		g.ports[used++] = (uint16_t)g.gateway_id;
+	lu->ports = g.ports;
+	lu->nports = used;
+}
+
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
 	struct bs_lu *bl = bl_of(cmd->dev);
@@ -616,6 +638,8 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	bl->lu.reserve_nexus = cmd->dev->reserve_id;
 	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting && !bl->lu.gone;
 	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
+	if (cmd->scb[0] == 0xa3)
+		lu_ports(&bl->lu);
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
 	cmd->dev->reserve_id = bl->lu.reserve_nexus;
 	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
@@ -821,6 +845,8 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 		return rc;
 	}
 	snprintf(g.conf_path, sizeof(g.conf_path), "%s", path);
+	if (vms_gwp_catalog(g.gwp))
+		g.gateways = vms_gateways_open(vms_gwp_catalog(g.gwp), (uint64_t)tgt_turn_now_ms);
 	/* rules E7: nobody comes in before every reachable node knows this process */
 	tgt_accept_logins(0);
 	if (tgt_event_add_first(vms_gwp_net_fd(g.gwp), EPOLLIN, fd_ready, NULL) ||
@@ -1412,6 +1438,8 @@ static int turn_end(void)
 	if (!g.gwp)
 		return 0;
 	vms_registry_work(tgt_turn_now_ms);
+	if (g.gateways)
+		vms_gateways_timer(g.gateways, (uint64_t)tgt_turn_now_ms);
 	if (g.opens)
 		work_opens();
 	g.submitted = false;
@@ -1482,6 +1510,8 @@ static int stop_hook(void)
 		free(o);
 	}
 	vms_registry_close();
+	vms_gateways_close(g.gateways);
+	g.gateways = NULL;
 	tgt_event_del(vms_gwp_net_fd(g.gwp));
 	tgt_event_del(vms_gwp_timer_fd(g.gwp));
 	vms_gwp_close(g.gwp);

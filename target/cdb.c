@@ -37,6 +37,7 @@ bool vms_cdb_is_io(const uint8_t *cdb, unsigned cdb_bytes)
 	case 0x41: case 0x93:			    /* WRITE SAME */
 	case 0x42:				    /* UNMAP */
 	case 0x89:				    /* COMPARE AND WRITE */
+	case 0x9c:				    /* WRITE ATOMIC */
 	case 0x8b:				    /* ORWRITE */
 		return true;
 	case 0x9e:
@@ -201,6 +202,38 @@ static int parse_caw(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
 	return 0;
 }
 
+/* Within one extent it is one op: one record in the log of each member, applied and
+ * made visible as a whole. */
+static int parse_atomic(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
+			struct vms_sense *s)
+{
+	unsigned boundary = vms_get_be16(cdb + 10);
+
+	c->nblocks = vms_get_be16(cdb + 12);
+	if (no_protect(cdb, s))
+		return -1;
+	if (check_range(c->lba, c->nblocks, capacity, s))
+		return -1;
+	if (c->lba % VMS_CHUNK_BLOCKS)
+		return vms_sense_bad_cdb(s, 2);
+	if (boundary % VMS_CHUNK_BLOCKS || boundary & (boundary - 1) ||
+	    boundary > VMS_ATOMIC_BOUNDARY_MAX)
+		return vms_sense_bad_cdb(s, 10);
+	if (c->nblocks % VMS_CHUNK_BLOCKS ||
+	    c->nblocks > (boundary ? VMS_ATOMIC_BLOCKS_MAX_BOUNDARY : VMS_ATOMIC_BLOCKS_MAX))
+		return vms_sense_bad_cdb(s, 12);
+	if (c->nblocks && !boundary &&
+	    c->lba / VMS_EXTENT_BLOCKS != (c->lba + c->nblocks - 1) / VMS_EXTENT_BLOCKS)
+		return vms_sense_bad_cdb(s, 2);
+	c->op = VMS_GW_WRITE;
+	c->write = true;
+	c->atomic = true;
+	c->gw_flags = dpo_fua(cdb, 16);
+	c->nothing = !c->nblocks;
+	c->out_bytes = bytes_of(c);
+	return 0;
+}
+
 static int parse_lba_status(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
 			    struct vms_sense *s)
 {
@@ -301,6 +334,8 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 		return 0;
 	case 0x89:
 		return parse_caw(cdb, capacity, c, s);
+	case 0x9c:
+		return parse_atomic(cdb, capacity, c, s);
 	case 0x9e:
 		if ((cdb[1] & 0x1f) == 0x12)
 			return parse_lba_status(cdb, capacity, c, s);
@@ -323,7 +358,7 @@ int vms_cdb_fit_data(struct vms_cdb *c, uint64_t got, struct vms_sense *s)
 {
 	if (c->op == VMS_GW_CAW && c->nothing && got)
 		return vms_sense_bad_cdb(s, 13);
-	if (got < c->out_bytes && c->op == VMS_GW_WRITE && got % VMS_LB_BYTES == 0) {
+	if (got < c->out_bytes && c->op == VMS_GW_WRITE && !c->atomic && got % VMS_LB_BYTES == 0) {
 		c->nblocks = (uint32_t)(got / VMS_LB_BYTES);
 		c->out_bytes = got;
 		c->nothing = !got;

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "target/alua.h"
 #include "target/opcodes.h"
 #include "utils/lib/bytes.h"
 
@@ -12,6 +13,7 @@ static uint8_t scratch[VMS_PR_IN_BYTES_MAX];
 _Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_OPCODES_REPORT_BYTES_MAX, "scratch");
 _Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_INQUIRY_BYTES_MAX, "scratch");
 _Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_MODE_BYTES_MAX, "scratch");
+_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_RTPG_BYTES_MAX, "scratch");
 
 void vms_lu_init(struct vms_lu *lu)
 {
@@ -101,6 +103,10 @@ static enum vms_lu_answer maintenance_in(struct vms_lu *lu, struct vms_lu_req *r
 {
 	int len;
 
+	if ((r->cdb[1] & 0x1f) == 0x0a)
+		return give(r,
+			    vms_alua_report(r->cdb, lu->ports, lu->nports, scratch, &r->sense),
+			    vms_get_be32(r->cdb + 6));
 	if ((r->cdb[1] & 0x1f) == 0x0c) {
 		len = vms_opcodes_report(r->cdb, lu->shared, scratch, sizeof(scratch));
 		if (len < 0)

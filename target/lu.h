@@ -21,6 +21,8 @@ struct vms_lu {
 	bool shared;	/* other gateways have the volume open */
 	bool ready;	/* the volume can be used now */
 	bool gone;	/* never again: it is not what was opened */
+	const uint16_t *ports; /* target ports of all gateways; borrowed */
+	unsigned nports;
 	uint64_t reserve_nexus; /* RESERVE(6/10): id of the session, 0: none */
 };
 

@@ -96,6 +96,11 @@ static void page_83(const struct vms_lu_ident *id, struct vms_wr *w)
 	vms_wr_be16(w, id->target_port);
 	desig_end(w, d);
 
+	d = desig_begin(w, 1, 1, 5); /* target port group: one of each gateway (alua.h) */
+	vms_wr_be16(w, 0);
+	vms_wr_be16(w, id->target_port);
+	desig_end(w, d);
+
 	if (id->target_name[0]) {
 		d = desig_begin(w, 3, 1, 8); /* target port name */
 		snprintf(text, sizeof(text), "%s,t,0x%04x", id->target_name, id->portal_group);
@@ -139,6 +144,11 @@ static void page_b0(struct vms_wr *w)
 	vms_put_be32(p + 24, VMS_CHUNK_BLOCKS); /* optimal unmap granularity */
 	vms_put_be32(p + 28, 0x80000000u);	/* alignment valid, 0 */
 	vms_put_be64(p + 32, VMS_WRITE_SAME_BLOCKS_MAX);
+	vms_put_be32(p + 40, VMS_ATOMIC_BLOCKS_MAX);
+	vms_put_be32(p + 44, VMS_ATOMIC_BLOCKS_MAX); /* alignment */
+	vms_put_be32(p + 48, VMS_CHUNK_BLOCKS);	     /* granularity */
+	vms_put_be32(p + 52, VMS_ATOMIC_BLOCKS_MAX_BOUNDARY);
+	vms_put_be32(p + 56, VMS_ATOMIC_BOUNDARY_MAX);
 }
 
 static void page_b1(struct vms_wr *w)
@@ -176,6 +186,7 @@ static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *
 	out[2] = 0x06; /* SPC-4 */
 	out[3] = 0x12; /* HISUP, response data format 2 */
 	out[4] = 96 - 5;
+	out[5] = 0x10; /* TPGS: implicit */
 	out[7] = 0x02; /* CMDQUE */
 	memcpy(out + 8, vendor, 8);
 	memcpy(out + 16, product, 16);

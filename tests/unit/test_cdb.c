@@ -180,6 +180,61 @@ static void compare_and_write_stays_in_an_extent(void)
 	CU_ASSERT_TRUE(c.nothing);
 }
 
+static void atomic(uint64_t lba, uint16_t n, uint16_t boundary)
+{
+	memset(b, 0, sizeof(b));
+	b[0] = 0x9c;
+	vms_put_be64(b + 2, lba);
+	vms_put_be16(b + 10, boundary);
+	vms_put_be16(b + 12, n);
+}
+
+static void write_atomic_is_one_op_or_nothing(void)
+{
+	static const struct {
+		uint64_t lba;
+		uint16_t n, boundary;
+		int field; /* -1: right */
+	} t[] = {
+		{0, 8, 0, -1},		  {256, 256, 0, -1},
+		{8192 - 256, 256, 0, -1}, {CAP - 8, 8, 0, -1},
+		{0, 264, 0, 12},	  {0, 4, 0, 12},
+		{4, 8, 0, 2},		  {8192 - 8, 16, 0, 2}, /* over an extent's end */
+		{8192 - 8, 16, 8, -1},	  {8, 4096, 4096, -1},
+		{8, 4104, 4096, 12},	  {0, 8, 24, 10}, /* not a power of two */
+		{0, 8, 4, 10},		  {0, 8, 8192, 10},
+	};
+
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		atomic(t[i].lba, t[i].n, t[i].boundary);
+		CU_ASSERT_EQUAL(parse(CAP), t[i].field < 0 ? 0 : -1);
+		if (t[i].field < 0) {
+			CU_ASSERT(c.op == VMS_GW_WRITE && c.write && c.atomic);
+			CU_ASSERT(c.lba == t[i].lba && c.nblocks == t[i].n);
+			CU_ASSERT_EQUAL(c.out_bytes, t[i].n * 512u);
+		} else {
+			CU_ASSERT(is_bad(5, VMS_ASC_INVALID_FIELD_IN_CDB));
+			CU_ASSERT(s.field_in_cdb && s.field == t[i].field);
+		}
+	}
+	/* whatever starts where VPD page B0 says lies within an extent */
+	CU_ASSERT_EQUAL(VMS_EXTENT_BLOCKS % VMS_ATOMIC_BLOCKS_MAX, 0);
+	CU_ASSERT_EQUAL(VMS_EXTENT_BLOCKS % VMS_ATOMIC_BOUNDARY_MAX, 0);
+	atomic(CAP, 8, 0);
+	CU_ASSERT_EQUAL(parse(CAP), -1);
+	CU_ASSERT(is_bad(5, VMS_ASC_LBA_OUT_OF_RANGE));
+	atomic(0, 0, 0);
+	CU_ASSERT(!parse(CAP) && c.nothing);
+	/* too little data: nothing of it is written, though a WRITE would be cut */
+	atomic(0, 16, 0);
+	CU_ASSERT_EQUAL(parse(CAP), 0);
+	CU_ASSERT_EQUAL(vms_cdb_fit_data(&c, 8 * 512, &s), -1);
+	CU_ASSERT(is_bad(5, VMS_ASC_INVALID_FIELD_IN_COMMAND_IU));
+	atomic(0, 8, 0);
+	b[1] = 0x20;
+	CU_ASSERT_EQUAL(parse(CAP), -1);
+}
+
 static void prefetch_and_flush(void)
 {
 	cdb16(0x90, 0, CAP - 10, 0);
@@ -362,7 +417,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(ranges_do_not_wrap), VMS_TEST(nothing_at_the_end_is_allowed),
 	VMS_TEST(protection_is_refused_everywhere), VMS_TEST(transfer_limit),
 	VMS_TEST(verify_modes), VMS_TEST(write_same_forms),
-	VMS_TEST(compare_and_write_stays_in_an_extent), VMS_TEST(prefetch_and_flush),
+	VMS_TEST(compare_and_write_stays_in_an_extent),
+	VMS_TEST(write_atomic_is_one_op_or_nothing), VMS_TEST(prefetch_and_flush),
 	VMS_TEST(lba_status), VMS_TEST(short_and_long_data), VMS_TEST(unmap_lists), VMS_TEST(unmap_checks_all_before_any),
 	VMS_TEST(unmap_cdb), VMS_TEST(short_cdbs_are_refused),
 	VMS_TEST(the_table_and_the_parser_agree), VMS_TEST(opcode_reports),

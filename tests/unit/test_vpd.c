@@ -37,7 +37,7 @@ static void standard_inquiry(void)
 	CU_ASSERT_EQUAL(out[2], 6);
 	CU_ASSERT_EQUAL(out[3], 0x12);
 	CU_ASSERT_EQUAL(out[4], 91);
-	CU_ASSERT_EQUAL(out[5] & 0x30, 0); /* TPGS: none yet */
+	CU_ASSERT_EQUAL(out[5] & 0x30, 0x10); /* TPGS: implicit */
 	CU_ASSERT_EQUAL(out[7], 2);
 	CU_ASSERT_FALSE(memcmp(out + 8, "VMSTORE VMStore disk    0001", 28));
 	CU_ASSERT_EQUAL(vms_get_be16(out + 64), 0x0960);
@@ -98,7 +98,7 @@ static void identity_is_the_uuid(void)
 		at += 4 + out[at + 3];
 	}
 	CU_ASSERT_EQUAL(at, len);
-	CU_ASSERT_EQUAL(types, 1 << 3 | 1 << 1 | 1 << 8 | 1 << 10 | 1 << 4);
+	CU_ASSERT_EQUAL(types, 1 << 3 | 1 << 1 | 1 << 8 | 1 << 10 | 1 << 4 | 1 << 5);
 }
 
 static void only_the_port_differs_between_gateways(void)
@@ -132,6 +132,12 @@ static void block_limits_tell_the_parsers_limits(void)
 	CU_ASSERT_EQUAL(vms_get_be32(out + 28), 8);
 	CU_ASSERT_EQUAL(vms_get_be32(out + 32), 0x80000000u);
 	CU_ASSERT_EQUAL(vms_get_be64(out + 36), VMS_WRITE_SAME_BLOCKS_MAX);
+	/* atomic writes: what is aligned to the maximum never crosses an extent */
+	CU_ASSERT_EQUAL(vms_get_be32(out + 44), VMS_ATOMIC_BLOCKS_MAX);
+	CU_ASSERT_EQUAL(vms_get_be32(out + 48), VMS_ATOMIC_BLOCKS_MAX);
+	CU_ASSERT_EQUAL(vms_get_be32(out + 52), 8);
+	CU_ASSERT_EQUAL(vms_get_be32(out + 56), VMS_ATOMIC_BLOCKS_MAX_BOUNDARY);
+	CU_ASSERT_EQUAL(vms_get_be32(out + 60), VMS_ATOMIC_BOUNDARY_MAX);
 }
 
 static void thin_and_non_rotating(void)

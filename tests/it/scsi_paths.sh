@@ -1,0 +1,41 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# One LUN through two gateways: iscsi-test-cu, whole suite with --dataloss, with two URLs
+# and through the second gateway alone: 0 failed. Then what the suite does not look at:
+# identity and ports (tests/it/two_paths.c), WRITE ATOMIC from both sides at once.
+# SCSI_TEST=FAMILY[.SUITE[.TEST]]: only those.
+# shellcheck source=tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
+need iscsi-test-cu libiscsi-bin
+two=$B/tests/two_paths
+[ -x "$two" ] || skip "$two is not built (make tgt)"
+[ "$IT_BACKEND" = cluster ] || skip "needs two gateways"
+
+suite() { # NAME URL...
+	name=$1
+	shift
+	out=$IT_DIR/out
+	iscsi-test-cu --dataloss --Verbose-scsi ${SCSI_TEST:+--test="$SCSI_TEST"} "$@" > "$out" 2>&1
+	# shellcheck disable=SC2046
+	set -- $(awk '$1 == "tests" && NF >= 6 {print $3, $5}' "$out")
+	[ $# = 2 ] || fail "$name: no run summary; last lines: $(tail -n 3 "$out")"
+	if [ "$2" != 0 ]; then
+		grep -E '\[FAILED\]|^ *[0-9]+\. .*\.c:[0-9]+' "$out" | awk '!seen[$0]++' | head -n 60
+		fail "$name: $2 of $1 tests failed"
+	fi
+	[ "$1" -gt 0 ] || fail "$name: no test ran"
+	say "$name: $1 tests ran, 0 failed, $(awk '/^Suite: /{s=$2} /^ *Test: /{t=$2}
+		/\[SKIPPED\]/ && !((s, t) in d) {d[s, t]; n++} END {print n + 0}' "$out") skipped in part or whole"
+}
+
+cluster_start --gateways 2
+lun_create scsi 1024 1 || fail "cannot create the LUN"
+gw_wait 1
+"$two" identity "$(gw_url 1)" "$(gw_url 2)" || fail "the LUN is not the same through both gateways"
+suite "two URLs" "$(gw_url 1)" "$(gw_url 2)"
+suite "the second gateway" "$(gw_url 2)"
+[ -n "${SCSI_TEST:-}" ] || {
+	"$two" atomic "$(gw_url 1)" "$(gw_url 2)" "${ATOMIC_WRITES:-300}" || fail "WRITE ATOMIC is not atomic"
+	"$two" halves "$(gw_url 1)" "$(gw_url 2)" "${ATOMIC_WRITES:-300}" || fail "no mixture of two WRITEs was seen: the test above shows nothing"
+}
+say ok

@@ -55,6 +55,8 @@ static const char vmstore_name[] = "vmstore";
 /* One logical unit; lies behind tgt's struct scsi_lu. */
 struct bs_lu {
 	struct vms_lu lu;
+	struct vms_pr pr;
+	bool shared; /* other gateways have the volume open */
 	struct vms_gw_vol *vol; /* NULL: closed */
 	struct scsi_lu *dev;
 	struct bs_lu *next;
@@ -498,22 +500,14 @@ static bool start_verify(struct bs_req *r)
 
 /* ---- PERSISTENT RESERVE: what it does to others ---- */
 
-static bool same_nexus(const struct vms_pr_nexus *a, const struct vms_pr_nexus *b)
+static void pr_attention(struct bs_lu *bl, const struct vms_pr_nexus *id, uint16_t asc)
 {
-	return a->target_port == b->target_port && !memcmp(a->isid, b->isid, sizeof(a->isid)) &&
-	       !strcmp(a->initiator, b->initiator);
-}
-
-static void pr_attention(void *ctx, const struct vms_pr_nexus *id, uint16_t asc)
-{
-	struct bs_lu *bl = ctx;
-
 	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
-		if (n->itn->nexus_target == bl->dev->tgt && same_nexus(&n->id, id))
+		if (n->itn->nexus_target == bl->dev->tgt && vms_pr_same_nexus(&n->id, id))
 			ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, asc);
 }
 
-static void pr_abort(void *ctx, const struct vms_pr_nexus *id)
+static void pr_abort(const struct vms_pr_nexus *id)
 {
 	struct vms_pr_nexus *p = realloc(g.preempted, (g.npreempted + 1) * sizeof(*p));
 
@@ -556,7 +550,7 @@ static bool settle_preempted(struct scsi_cmd *cmd)
 		bool hit = false;
 
 		for (unsigned i = 0; nx && i < g.npreempted; i++)
-			hit |= same_nexus(&nx->id, &g.preempted[i]);
+			hit |= vms_pr_same_nexus(&nx->id, &g.preempted[i]);
 		if (!hit || r->cmd->dev != cmd->dev || r->cmd == cmd)
 			continue;
 		if (!pr_out) {
@@ -614,34 +608,80 @@ static void lu_ports(struct vms_lu *lu)
 	lu->nports = used;
 }
 
+/* The table that a step made is the present one. */
+static void reservation_take(struct bs_lu *bl, int rc, struct vms_pr *next)
+{
+	if (rc <= 0)
+		return;
+	vms_pr_free(&bl->pr);
+	bl->pr = *next;
+	for (unsigned i = 0; i < next->nevents; i++) {
+		if (next->event[i].asc)
+			pr_attention(bl, &next->event[i].nexus, next->event[i].asc);
+		if (next->event[i].abort)
+			pr_abort(&next->event[i].nexus);
+	}
+}
+
+static enum vms_lu_answer reservation(struct bs_lu *bl, struct vms_lu_req *q)
+{
+	static uint8_t in[VMS_PR_IN_BYTES_MAX];
+	struct vms_pr_req r = {
+		.cdb = q->cdb,
+		.list = q->out,
+		.list_bytes = q->out_bytes < UINT32_MAX ? (uint32_t)q->out_bytes : UINT32_MAX,
+		.who = q->who,
+	};
+	struct vms_pr next;
+	int len;
+
+	if (q->cdb[0] != 0x5e) {
+		if (bl->shared)
+			vms_sense_fail(&q->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
+		else
+			reservation_take(bl, vms_pr_step(&bl->pr, &r, &next, &q->sense), &next);
+		return VMS_LU_END;
+	}
+	len = vms_pr_in(&bl->pr, q->cdb, in, &q->sense);
+	q->in = in;
+	if (len < 0)
+		q->in_bytes = 0;
+	else if ((uint32_t)len < q->in_bytes)
+		q->in_bytes = (uint32_t)len;
+	return VMS_LU_END;
+}
+
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
 	struct bs_lu *bl = bl_of(cmd->dev);
 	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
-	struct vms_lu_sink sink = {{bl, pr_attention, pr_abort}, attention_others};
+	struct vms_lu_sink sink = {bl, attention_others};
 	struct vms_lu_req q = {
 		.cdb = cmd->scb,
 		.cdb_bytes = (unsigned)cmd->scb_len,
-		.nexus = nx ? &nx->id : &no_nexus,
-		.session = cmd->cmd_itn_id,
+		.who = {nx ? &nx->id : &no_nexus, {g.gateway_id, 0, cmd->cmd_itn_id}},
 		.out = scsi_get_out_buffer(cmd),
 		.out_bytes = scsi_get_out_buffer(cmd) ? scsi_get_out_length(cmd) : 0,
 		.no_lu = cmd->dev->lun != cmd->dev_id,
 	};
 	enum vms_lu_answer answer;
 	struct bs_req *r;
+	struct vms_pr next;
 	bool kept;
 	int rc;
 
 	g.n.commands++;
 	/* a LOGICAL UNIT RESET or the end of a session clears tgt's copy */
-	bl->lu.reserve_nexus = cmd->dev->reserve_id;
+	if (bl->pr.reserve.gateway && !cmd->dev->reserve_id)
+		reservation_take(bl, vms_pr_reserve_end(&bl->pr, 0, 0, 0, &next), &next);
 	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting && !bl->lu.gone;
 	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
 	if (cmd->scb[0] == 0xa3)
 		lu_ports(&bl->lu);
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
-	cmd->dev->reserve_id = bl->lu.reserve_nexus;
+	if (answer == VMS_LU_RESERVATION)
+		answer = reservation(bl, &q);
+	cmd->dev->reserve_id = bl->pr.reserve.session;
 	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
 	cmd->dev->attrs.swp = bl->lu.mode.swp;
 
@@ -1268,6 +1308,8 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 		return TGTADM_INVALID_REQUEST;
 	}
 	vms_lu_init(&bl->lu);
+	vms_pr_init(&bl->pr);
+	bl->lu.pr = &bl->pr;
 	bl->dev = dev;
 	/* the opcode table is this LU's own copy */
 	for (int i = 0; i < NR_SCSI_OPCODES; i++) {
@@ -1283,7 +1325,7 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 
 static void bs_vmstore_exit(struct scsi_lu *dev)
 {
-	vms_lu_free(&bl_of(dev)->lu);
+	vms_pr_free(&bl_of(dev)->pr);
 }
 
 /* The volume's present properties into the LU. */
@@ -1298,7 +1340,7 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	id->thin_soft_percent =
 		info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
 	bl->dev->attrs.readonly = info->read_only;
-	bl->lu.shared = info->openers > 1;
+	bl->shared = info->openers > 1;
 	bl->lu.gone = info->gone;
 }
 
@@ -1361,7 +1403,7 @@ static void work_changes(void)
 {
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
 		struct vms_gw_vol_info info;
-		bool was_shared = bl->lu.shared;
+		bool was_shared = bl->shared;
 
 		if (!bl->changed)
 			continue;
@@ -1375,8 +1417,8 @@ static void work_changes(void)
 			ua_sense_add_other_it_nexus(0, bl->dev,
 						    VMS_ASC_MODE_PARAMETERS_CHANGED);
 		lu_take_info(bl, &info);
-		if (bl->lu.shared && !was_shared &&
-		    (vms_pr_any(&bl->lu.pr) || bl->dev->reserve_id))
+		if (bl->shared && !was_shared &&
+		    (bl->pr.n || bl->dev->reserve_id))
 			vms_warn("volume %s is now open on another gateway too: its reservations hold on this one only",
 				 info.name);
 	}

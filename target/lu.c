@@ -9,53 +9,23 @@
 #include "utils/lib/bytes.h"
 
 /* Answers are built here and cut to the allocation length; one loop, one thread. */
-static uint8_t scratch[VMS_PR_IN_BYTES_MAX];
-_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_OPCODES_REPORT_BYTES_MAX, "scratch");
-_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_INQUIRY_BYTES_MAX, "scratch");
-_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_MODE_BYTES_MAX, "scratch");
-_Static_assert(VMS_PR_IN_BYTES_MAX >= VMS_RTPG_BYTES_MAX, "scratch");
+static uint8_t scratch[4096];
+_Static_assert(sizeof(scratch) >= VMS_OPCODES_REPORT_BYTES_MAX, "scratch");
+_Static_assert(sizeof(scratch) >= VMS_INQUIRY_BYTES_MAX, "scratch");
+_Static_assert(sizeof(scratch) >= VMS_MODE_BYTES_MAX, "scratch");
+_Static_assert(sizeof(scratch) >= VMS_RTPG_BYTES_MAX, "scratch");
 
 void vms_lu_init(struct vms_lu *lu)
 {
+	static const struct vms_pr none = {.holder = -1};
+
 	memset(lu, 0, sizeof(*lu));
-	vms_pr_init(&lu->pr);
-}
-
-void vms_lu_free(struct vms_lu *lu)
-{
-	vms_pr_free(&lu->pr);
-}
-
-void vms_lu_reserve_end(struct vms_lu *lu, uint64_t session)
-{
-	if (!session || lu->reserve_nexus == session)
-		lu->reserve_nexus = 0;
+	lu->pr = &none;
 }
 
 static uint16_t not_ready(const struct vms_lu *lu)
 {
 	return lu->gone ? VMS_ASC_LU_NOT_CONFIGURED : VMS_ASC_BECOMING_READY;
-}
-
-/* Is the command shut out by a reservation? */
-static bool reserved(const struct vms_lu *lu, const struct vms_lu_req *r,
-		     const struct vms_opcode *op)
-{
-	enum vms_access access = op->access;
-
-	if (lu->reserve_nexus && lu->reserve_nexus != r->session) {
-		/* PREVENT ALLOW with PREVENT 0 is let through */
-		if (!(op->flags & VMS_OPF_LEGACY_ANY) &&
-		    !(op->opcode == 0x1e && !(r->cdb[4] & 3)))
-			return true;
-	}
-	if (!lu->pr.type)
-		return false;
-	if (op->opcode == 0x1e && !(r->cdb[4] & 3))
-		return false;
-	if (op->opcode == 0x1b && (r->cdb[4] & 0xf1) == 0x01)
-		return false; /* START STOP UNIT: start */
-	return vms_pr_conflict(&lu->pr, r->nexus, access);
 }
 
 /* Answer with len bytes of scratch, cut to the allocation length. */
@@ -108,7 +78,7 @@ static enum vms_lu_answer maintenance_in(struct vms_lu *lu, struct vms_lu_req *r
 			    vms_alua_report(r->cdb, lu->ports, lu->nports, scratch, &r->sense),
 			    vms_get_be32(r->cdb + 6));
 	if ((r->cdb[1] & 0x1f) == 0x0c) {
-		len = vms_opcodes_report(r->cdb, lu->shared, scratch, sizeof(scratch));
+		len = vms_opcodes_report(r->cdb, scratch, sizeof(scratch));
 		if (len < 0)
 			vms_sense_bad_cdb(&r->sense, (unsigned)(-1 - len));
 		return give(r, len, vms_get_be32(r->cdb + 6));
@@ -147,25 +117,11 @@ static enum vms_lu_answer send_diagnostic(struct vms_lu_req *r)
 	return VMS_LU_END;
 }
 
-static enum vms_lu_answer reserve_release(struct vms_lu *lu, struct vms_lu_req *r)
+/* The cluster answers; here only what needs no table. */
+static enum vms_lu_answer reservation(struct vms_lu_req *r)
 {
-	bool reserve = r->cdb[0] == 0x16 || r->cdb[0] == 0x56;
-
-	/* Third-party, extent and long-id forms are obsolete. */
-	if (r->cdb[1] & 0x1f) {
-		vms_sense_bad_cdb(&r->sense, 1);
-		return VMS_LU_END;
-	}
-	/* CRH is 0: with registrants there is only the persistent kind. */
-	if (vms_pr_any(&lu->pr)) {
-		r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
-		return VMS_LU_END;
-	}
-	if (reserve)
-		lu->reserve_nexus = r->session;
-	else
-		vms_lu_reserve_end(lu, r->session);
-	return VMS_LU_END;
+	r->in_bytes = r->cdb[0] == 0x5e ? vms_get_be16(r->cdb + 7) : 0;
+	return VMS_LU_RESERVATION;
 }
 
 static enum vms_lu_answer mode_select(struct vms_lu *lu, struct vms_lu_req *r,
@@ -180,7 +136,8 @@ static enum vms_lu_answer mode_select(struct vms_lu *lu, struct vms_lu_req *r,
 	}
 	changed = vms_vpd_mode_select(&lu->ident, &lu->mode, r->cdb, r->out, want, &r->sense);
 	if (changed > 0)
-		sink->attention_others(sink->pr.ctx, r->session, VMS_ASC_MODE_PARAMETERS_CHANGED);
+		sink->attention_others(sink->ctx, r->who.owner.session,
+				       VMS_ASC_MODE_PARAMETERS_CHANGED);
 	return VMS_LU_END;
 }
 
@@ -220,13 +177,12 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	if (r->cdb_bytes >= 6) {
 		sa = cdb[1] & 0x1f;
 		op = vms_opcode_find(cdb[0], sa);
-		if (!op && vms_opcode_kind(cdb[0]) == 2 && !(lu->shared && cdb[0] == 0x5f)) {
+		if (!op && vms_opcode_kind(cdb[0]) == 2) {
 			vms_sense_bad_cdb(&r->sense, 1);
 			return VMS_LU_END;
 		}
 	}
-	if (!op || r->cdb_bytes < op->cdb_bytes ||
-	    (lu->shared && (op->flags & VMS_OPF_RESERVATION))) {
+	if (!op || r->cdb_bytes < op->cdb_bytes) {
 		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
 		return VMS_LU_END;
 	}
@@ -234,7 +190,7 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_LU_NOT_SUPPORTED);
 		return VMS_LU_END;
 	}
-	if (!r->no_lu && reserved(lu, r, op)) {
+	if (!r->no_lu && vms_pr_refuses_command(lu->pr, &r->who, op, cdb)) {
 		r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
 		return VMS_LU_END;
 	}
@@ -258,7 +214,9 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	case 0x17:
 	case 0x56:
 	case 0x57:
-		return reserve_release(lu, r);
+	case 0x5e:
+	case 0x5f:
+		return reservation(r);
 	case 0x1a:
 		return give(r,
 			    vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
@@ -281,18 +239,6 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	case 0x37:
 	case 0xb7:
 		return defect_data(r);
-	case 0x5e:
-		return give(r, vms_pr_in(&lu->pr, cdb, scratch, &r->sense),
-			    vms_get_be16(cdb + 7));
-	case 0x5f:
-		if (lu->reserve_nexus) {
-			r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
-			return VMS_LU_END;
-		}
-		vms_pr_out(&lu->pr, r->nexus, cdb, r->out,
-			   r->out_bytes < UINT32_MAX ? (uint32_t)r->out_bytes : UINT32_MAX,
-			   &sink->pr, &r->sense);
-		return VMS_LU_END;
 	case 0xa3:
 		return maintenance_in(lu, r);
 	default: /* in the table for the report only (REPORT LUNS) */

@@ -17,21 +17,18 @@
 struct vms_lu {
 	struct vms_lu_ident ident;
 	struct vms_mode mode;
-	struct vms_pr pr;
-	bool shared;	/* other gateways have the volume open */
+	const struct vms_pr *pr; /* the reservations, borrowed; never NULL */
 	bool ready;	/* the volume can be used now */
 	bool gone;	/* never again: it is not what was opened */
 	const uint16_t *ports; /* target ports of all gateways; borrowed */
 	unsigned nports;
-	uint64_t reserve_nexus; /* RESERVE(6/10): id of the session, 0: none */
 };
 
 void vms_lu_init(struct vms_lu *lu);
-void vms_lu_free(struct vms_lu *lu);
 
-/* What other nexuses must be told; see vms_pr_sink. */
+/* What other nexuses must be told. */
 struct vms_lu_sink {
-	struct vms_pr_sink pr;
+	void *ctx;
 	/* A unit attention for every session but the one that asked. */
 	void (*attention_others)(void *ctx, uint64_t session, uint16_t asc);
 };
@@ -40,8 +37,7 @@ struct vms_lu_req {
 	/* in */
 	const uint8_t *cdb;
 	unsigned cdb_bytes;
-	const struct vms_pr_nexus *nexus;
-	uint64_t session;   /* id of the I_T nexus' session, not 0 */
+	struct vms_pr_who who; /* session: id of the I_T nexus' session, not 0 */
 	const uint8_t *out; /* data that came with it; NULL with out_bytes 0 */
 	uint64_t out_bytes;
 	bool no_lu;	    /* the LUN does not exist: INQUIRY only */
@@ -55,12 +51,11 @@ struct vms_lu_req {
 enum vms_lu_answer {
 	VMS_LU_END, /* done; sense.status and in/in_bytes */
 	VMS_LU_IO,  /* checked: submit io to the core */
+	/* PERSISTENT RESERVE IN and OUT, RESERVE, RELEASE: a question to the cluster; the
+	 * answer is cut to in_bytes */
+	VMS_LU_RESERVATION,
 };
 enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *req,
 			       const struct vms_lu_sink *sink);
-
-/* LOGICAL UNIT RESET, or the loss of a session: ends RESERVE (session 0: whoever
- * holds it). */
-void vms_lu_reserve_end(struct vms_lu *lu, uint64_t session);
 
 #endif

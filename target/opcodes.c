@@ -10,7 +10,6 @@
 #define LBA4  0xff, 0xff, 0xff, 0xff
 #define LBA8  LBA4, LBA4
 #define SA    VMS_OPF_SA
-#define RSV   VMS_OPF_RESERVATION
 #define ANYL  VMS_OPF_LEGACY_ANY
 
 #define OP(code_, sa_, len_, acc_, flags_, nom_, rec_, name_, ...)                        \
@@ -29,8 +28,8 @@ const struct vms_opcode vms_opcodes[] = {
 	OP(0x0a, 0, 6, WRITE, 0, 1, 60, "WRITE(6)", 0x0a, 0x1f, 0xff, 0xff, 0xff, 0x04),
 	OP(0x12, 0, 6, ANY, ANYL, 1, 30, "INQUIRY", 0x12, 0x01, 0xff, 0xff, 0xff, 0x04),
 	OP(0x15, 0, 6, WRITE, 0, 1, 30, "MODE SELECT(6)", 0x15, 0x11, 0, 0, 0xff, 0x04),
-	OP(0x16, 0, 6, ANY, RSV, 1, 30, "RESERVE(6)", 0x16, 0, 0, 0, 0, 0x04),
-	OP(0x17, 0, 6, ANY, RSV | ANYL, 1, 30, "RELEASE(6)", 0x17, 0, 0, 0, 0, 0x04),
+	OP(0x16, 0, 6, ANY, 0, 1, 30, "RESERVE(6)", 0x16, 0, 0, 0, 0, 0x04),
+	OP(0x17, 0, 6, ANY, ANYL, 1, 30, "RELEASE(6)", 0x17, 0, 0, 0, 0, 0x04),
 	OP(0x1a, 0, 6, READ, 0, 1, 30, "MODE SENSE(6)", 0x1a, 0x08, 0xff, 0xff, 0xff, 0x04),
 	OP(0x1b, 0, 6, WRITE, 0, 1, 30, "START STOP UNIT", 0x1b, 0x01, 0, 0x0f, 0xf7, 0x04),
 	OP(0x1d, 0, 6, WRITE, 0, 1, 30, "SEND DIAGNOSTIC", 0x1d, 0xf7, 0, 0xff, 0xff, 0x04),
@@ -52,8 +51,8 @@ const struct vms_opcode vms_opcodes[] = {
 	OP(0x42, 0, 10, WRITE, 0, 1, 60, "UNMAP", 0x42, 0x01, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04),
 	OP(0x55, 0, 10, WRITE, 0, 1, 30, "MODE SELECT(10)", 0x55, 0x11, 0, 0, 0, 0, 0, 0xff,
 	   0xff, 0x04),
-	OP(0x56, 0, 10, ANY, RSV, 1, 30, "RESERVE(10)", 0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0x04),
-	OP(0x57, 0, 10, ANY, RSV | ANYL, 1, 30, "RELEASE(10)", 0x57, 0, 0, 0, 0, 0, 0, 0, 0,
+	OP(0x56, 0, 10, ANY, 0, 1, 30, "RESERVE(10)", 0x56, 0, 0, 0, 0, 0, 0, 0, 0, 0x04),
+	OP(0x57, 0, 10, ANY, ANYL, 1, 30, "RELEASE(10)", 0x57, 0, 0, 0, 0, 0, 0, 0, 0,
 	   0x04),
 	OP(0x5a, 0, 10, READ, 0, 1, 30, "MODE SENSE(10)", 0x5a, 0x18, 0xff, 0xff, 0, 0, 0, 0xff,
 	   0xff, 0x04),
@@ -65,21 +64,23 @@ const struct vms_opcode vms_opcodes[] = {
 	   0x1f, 0, 0, 0, 0, 0, 0xff, 0xff, 0x04),
 	OP(0x5e, 3, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE IN: READ FULL STATUS", 0x5e, 0x1f,
 	   0, 0, 0, 0, 0, 0xff, 0xff, 0x04),
-	OP(0x5f, 0, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: REGISTER", 0x5f, 0x1f,
+	OP(0x5f, 0, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: REGISTER", 0x5f, 0x1f,
 	   0xff, 0, 0, LBA4, 0x04),
-	OP(0x5f, 1, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: RESERVE", 0x5f, 0x1f,
+	OP(0x5f, 1, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: RESERVE", 0x5f, 0x1f,
 	   0xff, 0, 0, LBA4, 0x04),
-	OP(0x5f, 2, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: RELEASE", 0x5f, 0x1f,
+	OP(0x5f, 2, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: RELEASE", 0x5f, 0x1f,
 	   0xff, 0, 0, LBA4, 0x04),
-	OP(0x5f, 3, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: CLEAR", 0x5f, 0x1f, 0xff,
+	OP(0x5f, 3, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: CLEAR", 0x5f, 0x1f, 0xff,
 	   0, 0, LBA4, 0x04),
-	OP(0x5f, 4, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: PREEMPT", 0x5f, 0x1f,
+	OP(0x5f, 4, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: PREEMPT", 0x5f, 0x1f,
 	   0xff, 0, 0, LBA4, 0x04),
-	OP(0x5f, 5, 10, ANY, SA | RSV, 1, 30, "PERSISTENT RESERVE OUT: PREEMPT AND ABORT", 0x5f,
+	OP(0x5f, 5, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: PREEMPT AND ABORT", 0x5f,
 	   0x1f, 0xff, 0, 0, LBA4, 0x04),
-	OP(0x5f, 6, 10, ANY, SA | RSV, 1, 30,
+	OP(0x5f, 6, 10, ANY, SA, 1, 30,
 	   "PERSISTENT RESERVE OUT: REGISTER AND IGNORE EXISTING KEY", 0x5f, 0x1f, 0xff, 0, 0,
 	   LBA4, 0x04),
+	OP(0x5f, 7, 10, ANY, SA, 1, 30, "PERSISTENT RESERVE OUT: REGISTER AND MOVE", 0x5f, 0x1f,
+	   0xff, 0, 0, LBA4, 0x04),
 	OP(0x88, 0, 16, READ, 0, 1, 60, "READ(16)", 0x88, 0xf8, LBA8, LBA4, 0, 0x04),
 	OP(0x89, 0, 16, WRITE, 0, 1, 60, "COMPARE AND WRITE", 0x89, 0xf8, LBA8, 0, 0, 0, 0xff,
 	   0, 0x04),
@@ -150,7 +151,7 @@ static void put_timeouts(struct vms_wr *w, const struct vms_opcode *o)
 	vms_wr_be32(w, o->recommended_s);
 }
 
-int vms_opcodes_report(const uint8_t *cdb, bool shared, uint8_t *out, size_t room)
+int vms_opcodes_report(const uint8_t *cdb, uint8_t *out, size_t room)
 {
 	bool rctd = cdb[2] & 0x80;
 	unsigned option = cdb[2] & 0x07;
@@ -165,8 +166,6 @@ int vms_opcodes_report(const uint8_t *cdb, bool shared, uint8_t *out, size_t roo
 		vms_wr_be32(&w, 0);
 		for (size_t i = 0; i < vms_opcodes_count; i++) {
 			o = &vms_opcodes[i];
-			if (shared && (o->flags & VMS_OPF_RESERVATION))
-				continue;
 			vms_wr_u8(&w, o->opcode);
 			vms_wr_u8(&w, 0);
 			vms_wr_be16(&w, o->sa);
@@ -188,8 +187,6 @@ int vms_opcodes_report(const uint8_t *cdb, bool shared, uint8_t *out, size_t roo
 		return -1 - 2;
 	if (kind && !(option == 3 && kind == 1 && sa))
 		o = vms_opcode_find(opcode, sa);
-	if (o && shared && (o->flags & VMS_OPF_RESERVATION))
-		o = NULL;
 	vms_wr_u8(&w, 0);
 	if (!o) {
 		vms_wr_u8(&w, 0x01); /* not supported */

@@ -20,7 +20,6 @@ enum vms_access {
 
 enum vms_opcode_flags {
 	VMS_OPF_SA = 1,		/* has a service action in byte 1 bits 4..0 */
-	VMS_OPF_RESERVATION = 2,/* not offered while other gateways have the volume open */
 	VMS_OPF_LEGACY_ANY = 4, /* allowed while another nexus holds RESERVE */
 };
 
@@ -45,8 +44,8 @@ int vms_opcode_kind(uint8_t opcode);
 
 /* REPORT SUPPORTED OPERATION CODES for this CDB into out[room_bytes] (not cut to
  * the allocation length): its length, or -1 - byte when that byte of the CDB is
- * invalid. shared: entries with VMS_OPF_RESERVATION count as unsupported. */
-int vms_opcodes_report(const uint8_t *cdb, bool shared, uint8_t *out, size_t room_bytes);
+ * invalid. */
+int vms_opcodes_report(const uint8_t *cdb, uint8_t *out, size_t room_bytes);
 #define VMS_OPCODES_REPORT_BYTES_MAX 2048u
 
 #endif

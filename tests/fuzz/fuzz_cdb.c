@@ -5,7 +5,7 @@
  * by its arguments.
  *
  * Input: commands one after the other for one logical unit with two nexuses:
- * u8 flags (bit 0 nexus, bit 1 shared, bit 2 read-only, bit 3 no such LUN),
+ * u8 flags (bit 0 nexus, bit 2 read-only, bit 3 no such LUN),
  * u8 CDB length, the CDB, u16 data length, the data.
  */
 #include <stdio.h>
@@ -18,14 +18,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void on_ua(void *ctx, const struct vms_pr_nexus *n, uint16_t asc)
-{
-	vms_assert(asc && memchr(n->initiator, 0, sizeof(n->initiator)));
-}
-static void on_abort(void *ctx, const struct vms_pr_nexus *n)
-{
-	vms_assert(memchr(n->initiator, 0, sizeof(n->initiator)));
-}
 static void on_others(void *ctx, uint64_t session, uint16_t asc)
 {
 	vms_assert(session && asc);
@@ -49,23 +41,67 @@ static void check_io(const struct vms_lu *lu, const struct vms_lu_req *r)
 			   range[i].nblocks <= lu->ident.nblocks - range[i].lba);
 }
 
+/* A table that a command has made is one that all gateways can read. */
+static void reserve(struct vms_pr *pr, const struct vms_lu_req *r)
+{
+	static const uint16_t ports[] = {1, 2, 7};
+	static uint8_t in[VMS_PR_IN_BYTES_MAX];
+	struct vms_pr_req q = {.cdb = r->cdb,
+			       .list = r->out,
+			       .list_bytes = (uint32_t)r->out_bytes,
+			       .who = r->who,
+			       .port = ports,
+			       .nports = 3,
+			       .known = r->who.nexus,
+			       .nknown = 1};
+	struct vms_pr next, back;
+	struct vms_sense s;
+	char *text;
+	int rc;
+
+	if (r->cdb[0] == 0x5e) {
+		rc = vms_pr_in(pr, r->cdb, in, &s);
+		vms_assert(rc <= (int)sizeof(in));
+		return;
+	}
+	(void)vms_pr_needs_ports(q.cdb, q.list, q.list_bytes);
+	rc = vms_pr_step(pr, &q, &next, &s);
+	vms_assert(rc >= 0 || s.status);
+	if (rc <= 0)
+		return;
+	next.fence = pr->fence + 1;
+	next.by = (struct vms_pr_owner){1, 1, next.fence};
+	text = vms_pr_encode(&next);
+	vms_assert(text && !vms_pr_decode(&back, "pr/x", text, NULL));
+	vms_assert(back.n == next.n && back.type == next.type && back.holder == next.holder &&
+		   back.nevents == next.nevents && back.held == next.held);
+	vms_pr_free(&back);
+	vms_pr_free(pr);
+	*pr = next;
+	free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct vms_lu_sink sink = {{NULL, on_ua, on_abort}, on_others};
+	static const struct vms_lu_sink sink = {NULL, on_others};
 	struct vms_pr_nexus nexus[2] = {{.initiator = "iqn.a", .target_port = 1},
 					{.initiator = "iqn.b", .target_port = 1}};
 	uint8_t sense[VMS_SENSE_BYTES_MAX], *cdb, *out;
+	struct vms_pr pr;
 	struct vms_lu lu;
 	struct vms_rd rd;
 
 	vms_lu_init(&lu);
+	vms_pr_init(&pr);
+	lu.pr = &pr;
 	lu.ready = true;
 	lu.ident.nblocks = UINT64_C(1) << 33;
 	snprintf(lu.ident.target_name, sizeof(lu.ident.target_name), "iqn.t");
 	vms_rd_init(&rd, data, size);
 	while (vms_rd_left(&rd)) {
 		uint8_t flags = vms_rd_u8(&rd), n = vms_rd_u8(&rd) & 31;
-		struct vms_lu_req r = {.nexus = &nexus[flags & 1], .session = 1u + (flags & 1)};
+		struct vms_lu_req r = {.who = {&nexus[flags & 1], {1, 1, 1u + (flags & 1)}}};
+		enum vms_lu_answer answer;
 		uint16_t len;
 		unsigned l;
 
@@ -77,15 +113,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			len = (uint16_t)vms_rd_left(&rd);
 		out = malloc(len ? len : 1);
 		vms_rd_bytes(&rd, out, len);
-		lu.shared = flags & 2;
 		lu.ident.write_protect = flags & 4;
 		r.no_lu = flags & 8;
 		r.cdb = cdb;
 		r.cdb_bytes = n;
 		r.out = len ? out : NULL;
 		r.out_bytes = len;
-		if (vms_lu_exec(&lu, &r, &sink) == VMS_LU_IO) {
+		answer = vms_lu_exec(&lu, &r, &sink);
+		if (answer == VMS_LU_IO) {
 			check_io(&lu, &r);
+		} else if (answer == VMS_LU_RESERVATION) {
+			reserve(&pr, &r);
 		} else {
 			vms_assert(!r.in_bytes || r.in);
 			l = vms_sense_encode(&r.sense, flags & 16, sense);
@@ -94,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(cdb);
 		free(out);
 	}
-	vms_lu_free(&lu);
+	vms_pr_free(&pr);
 	return 0;
 }
 

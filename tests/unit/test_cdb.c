@@ -382,34 +382,32 @@ static void the_table_and_the_parser_agree(void)
 static void opcode_reports(void)
 {
 	uint8_t out[VMS_OPCODES_REPORT_BYTES_MAX], r[12] = {0xa3, 0x0c};
-	int n = vms_opcodes_report(r, false, out, sizeof(out)), shared;
+	int n = vms_opcodes_report(r, out, sizeof(out));
 
 	CU_ASSERT_EQUAL(n, (int)(4 + 8 * vms_opcodes_count));
 	CU_ASSERT_EQUAL(vms_get_be32(out), (uint32_t)n - 4);
-	shared = vms_opcodes_report(r, true, out, sizeof(out));
-	CU_ASSERT(shared < n);
 	r[2] = 0x80; /* RCTD */
-	CU_ASSERT_EQUAL(vms_opcodes_report(r, false, out, sizeof(out)),
+	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)),
 			(int)(4 + 20 * vms_opcodes_count));
 	CU_ASSERT_EQUAL(vms_get_be16(out + 12), 0x0a);
 	r[2] = 1;
 	r[3] = 0x28;
-	CU_ASSERT_EQUAL(vms_opcodes_report(r, false, out, sizeof(out)), 14);
+	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)), 14);
 	CU_ASSERT(out[1] == 3 && vms_get_be16(out + 2) == 10 && out[4] == 0x28);
 	r[3] = 0x9e; /* has service actions */
-	CU_ASSERT(vms_opcodes_report(r, false, out, sizeof(out)) < 0);
+	CU_ASSERT(vms_opcodes_report(r, out, sizeof(out)) < 0);
 	r[2] = 2;
 	r[5] = 0x10;
-	CU_ASSERT_EQUAL(vms_opcodes_report(r, false, out, sizeof(out)), 20);
+	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)), 20);
 	CU_ASSERT_EQUAL(out[5], 0x10);
 	r[3] = 0x28; /* has none */
-	CU_ASSERT(vms_opcodes_report(r, false, out, sizeof(out)) < 0);
+	CU_ASSERT(vms_opcodes_report(r, out, sizeof(out)) < 0);
 	r[2] = 3;
 	r[3] = 0x83;
-	CU_ASSERT_EQUAL(vms_opcodes_report(r, false, out, sizeof(out)), 4);
+	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)), 4);
 	CU_ASSERT_EQUAL(out[1], 1);
 	r[2] = 4;
-	CU_ASSERT(vms_opcodes_report(r, false, out, sizeof(out)) < 0);
+	CU_ASSERT(vms_opcodes_report(r, out, sizeof(out)) < 0);
 }
 
 static const struct vms_test tests[] = {

@@ -310,6 +310,47 @@ int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *
 	dec_text(&d, "name", out->name, sizeof(out->name));
 	dec_text(&d, "portal", out->portal, sizeof(out->portal));
 	out->incarnation = dec_u64(&d, "incarnation", INT64_MAX);
+	if (has(&d, "portals"))
+		dec_text(&d, "portals", out->portals, sizeof(out->portals));
+	return dec_close(&d);
+}
+
+int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out,
+			  char **who, struct vms_errmsg *msg)
+{
+	const char *text;
+	struct dec d;
+
+	memset(out, 0, sizeof(*out));
+	if (who)
+		*who = NULL;
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	out->gateway = (uint32_t)dec_u64(&d, "gateway", UINT32_MAX);
+	need_equal(&d, "gateway", key_hex(&d, "gwload/", 8, UINT32_MAX), out->gateway);
+	out->sessions = (uint32_t)dec_u64(&d, "sessions", UINT32_MAX);
+	out->draining = dec_bool(&d, "draining");
+	text = json_string_value(json_object_get(d.root, "who"));
+	if (!text)
+		dec_bad(&d, "who", "is not a text");
+	else if (who && !d.err)
+		*who = strdup(text);
+	return dec_close(&d);
+}
+
+int vms_cat_gwdrain_decode(const struct vms_cat_kv *kv, struct vms_cat_gwdrain *out,
+			   struct vms_errmsg *msg)
+{
+	struct dec d;
+
+	memset(out, 0, sizeof(*out));
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	out->gateway = (uint32_t)dec_u64(&d, "gateway", UINT32_MAX);
+	need_equal(&d, "gateway", key_hex(&d, "gwdrain/", 8, UINT32_MAX), out->gateway);
+	out->seconds = (uint32_t)dec_u64(&d, "seconds", UINT16_MAX);
+	out->since_s = dec_u64(&d, "since_s", INT64_MAX);
+	dec_text(&d, "by", out->by, sizeof(out->by));
 	return dec_close(&d);
 }
 
@@ -545,9 +586,23 @@ char *vms_cat_part_encode(const struct vms_part_conf *in)
 
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)
 {
-	return enc_close(json_pack("{so ss so ss}", "id", enc_u64(in->id), "name", in->name,
+	return enc_close(json_pack("{so ss so ss ss*}", "id", enc_u64(in->id), "name", in->name,
 				   "incarnation", enc_u64(in->incarnation), "portal",
-				   in->portal));
+				   in->portal, "portals", in->portals[0] ? in->portals : NULL));
+}
+
+char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who)
+{
+	return enc_close(json_pack("{so so sb ss}", "gateway", enc_u64(in->gateway), "sessions",
+				   enc_u64(in->sessions), "draining", (int)in->draining, "who",
+				   who));
+}
+
+char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in)
+{
+	return enc_close(json_pack("{so so so ss}", "gateway", enc_u64(in->gateway), "seconds",
+				   enc_u64(in->seconds), "since_s", enc_u64(in->since_s), "by",
+				   in->by));
 }
 
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
@@ -627,6 +682,16 @@ void vms_cat_key_part(char *out, uint32_t partition)
 void vms_cat_key_gateway(char *out, uint32_t id)
 {
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gateway/%08" PRIx32, id);
+}
+
+void vms_cat_key_gwload(char *out, uint32_t id)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gwload/%08" PRIx32, id);
+}
+
+void vms_cat_key_gwdrain(char *out, uint32_t id)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gwdrain/%08" PRIx32, id);
 }
 
 void vms_cat_key_open(char *out, uint64_t id, uint32_t gateway)

@@ -25,6 +25,7 @@
 
 #define VMS_CAT_KEY_BYTES_MAX 256u
 #define VMS_CAT_VAL_BYTES_MAX 65536u
+#define VMS_CAT_PORTALS_BYTES_MAX 1312u /* of one gateway: 16 addresses */
 #define VMS_CAT_TXN_OPS_MAX   120u /* etcd takes 128; the engine adds its own */
 
 struct vms_cat_kv {
@@ -128,6 +129,22 @@ struct vms_cat_gateway {
 	char name[64];
 	uint64_t incarnation;
 	char portal[128];
+	/* Where it serves the cluster's targets, "HOST:PORT" joined by blanks; "": nowhere (it
+	 * is a tool, has targets of its own, or is of an earlier release). */
+	char portals[VMS_CAT_PORTALS_BYTES_MAX];
+};
+/* "gwload/<id>": a gateway that runs; the key goes with its catalog session */
+struct vms_cat_gwload {
+	uint32_t gateway;
+	uint32_t sessions; /* of initiators */
+	bool draining;	   /* it has seen that it is to be emptied */
+};
+/* "gwdrain/<id>": initiators are to leave that gateway, and none is to come */
+struct vms_cat_gwdrain {
+	uint32_t gateway;
+	uint32_t seconds; /* sessions that have not left by then are closed */
+	uint64_t since_s; /* wall clock, for people */
+	char by[64];	  /* host it was asked for on, for people */
 };
 /* "volume/<name>" */
 struct vms_cat_volume {
@@ -216,6 +233,9 @@ int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *
 int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out, struct vms_errmsg *msg);
 int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition, struct vms_part_conf *out, struct vms_errmsg *msg);
 int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out, struct vms_errmsg *msg);
+/* who: NULL, or gets malloc'ed text: what else the record tells of the sessions */
+int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out, char **who, struct vms_errmsg *msg);
+int vms_cat_gwdrain_decode(const struct vms_cat_kv *kv, struct vms_cat_gwdrain *out, struct vms_errmsg *msg);
 int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *out, struct vms_errmsg *msg);
 int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out, struct vms_errmsg *msg);
 /* Encoders return malloc'ed JSON text (caller frees). */
@@ -223,6 +243,8 @@ char *vms_cat_cluster_encode(const struct vms_cat_cluster *in);
 char *vms_cat_node_encode(const struct vms_cat_node *in);
 char *vms_cat_part_encode(const struct vms_part_conf *in);
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in);
+char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who);
+char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in);
 char *vms_cat_volume_encode(const struct vms_cat_volume *in);
 char *vms_cat_open_encode(const struct vms_cat_open *in);
 /* The nodes that ought to hold the partition, wanted primary first; returns how many. */
@@ -233,6 +255,8 @@ unsigned vms_cat_part_want(const struct vms_part_conf *c, uint32_t want[VMS_COPI
 void vms_cat_key_node(char *out, uint32_t id);
 void vms_cat_key_part(char *out, uint32_t partition);
 void vms_cat_key_gateway(char *out, uint32_t id);
+void vms_cat_key_gwload(char *out, uint32_t id);
+void vms_cat_key_gwdrain(char *out, uint32_t id);
 int vms_cat_key_volume(char *out, const char *name, struct vms_errmsg *msg);
 void vms_cat_key_open(char *out, uint64_t id, uint32_t gateway);
 void vms_cat_key_loss(char *out, uint64_t id);

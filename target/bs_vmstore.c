@@ -35,6 +35,7 @@
 #include "target/lu.h"
 #include "target/tgt_chap.h"
 #include "target/tgt_glue.h"
+#include "target/tgt_portals.h"
 #include "target/tgt_registry.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
@@ -148,6 +149,7 @@ static struct {
 	bool submitted; /* since the last turn end */
 	bool stopping, stopped;
 	bool ready, settled; /* the gateway; the cluster's targets */
+	bool admitting;
 	int64_t stop_since_ms;
 	struct counters n;
 	uint32_t gateway_id;
@@ -791,16 +793,22 @@ static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
 		       (int)g.settings.gateway.connections_per_address);
 	tgt_chap_allow(g.settings.gateway.weak_chap ? ~0u : 1u << 7 | 1u << 8);
 	g.ready = true;
-	if (!vms_registry_active() || g.settled)
-		tgt_accept_logins(1);
 }
 
 /* The cluster's targets are all here. */
-static void accept_logins(void)
+static void targets_settled(void)
 {
 	g.settled = true;
-	if (g.ready)
-		tgt_accept_logins(1);
+}
+
+/* Nobody comes in before it is known who may, and whether anybody may. */
+static void work_logins(void)
+{
+	if (g.admitting || !g.ready || (vms_registry_active() && !g.settled) ||
+	    !tgt_portals_loaded())
+		return;
+	g.admitting = true;
+	tgt_accept_logins(1);
 }
 
 static void on_fatal(void *ctx, int err, const char *text)
@@ -812,7 +820,7 @@ static void on_fatal(void *ctx, int err, const char *text)
 static json_t *on_stats(void *ctx)
 {
 	unsigned nlus = 0, nnexus = 0;
-	json_t *j, *reg = vms_registry_json();
+	json_t *j, *reg = vms_registry_json(), *portals = tgt_portals_json();
 
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
 		nlus++;
@@ -827,6 +835,8 @@ static json_t *on_stats(void *ctx)
 			 "scsi.luns", (json_int_t)nlus, "scsi.sessions", (json_int_t)nnexus);
 	json_object_update(j, reg);
 	json_decref(reg);
+	json_object_update(j, portals);
+	json_decref(portals);
 	return j;
 }
 
@@ -879,6 +889,10 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 		portal_text(portal, sizeof(portal));
 		rc = vms_gwp_open(&g.gwp, &g.settings, portal, &hooks, msg);
 	}
+	if (!rc && !tgt_portals_open(vms_gwp_catalog(g.gwp), &g.settings)) {
+		vms_gwp_close(g.gwp);
+		rc = vms_fail(msg, VMS_E_NOMEM, "out of memory");
+	}
 	if (rc) {
 		g.gwp = NULL;
 		vms_settings_close(&g.settings);
@@ -889,6 +903,9 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 		g.gateways = vms_gateways_open(vms_gwp_catalog(g.gwp), (uint64_t)tgt_turn_now_ms);
 	/* rules E7: nobody comes in before every reachable node knows this process */
 	tgt_accept_logins(0);
+	g.admitting = false;
+	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
+		tgt_portals_nexus(n->itn, true);
 	if (tgt_event_add_first(vms_gwp_net_fd(g.gwp), EPOLLIN, fd_ready, NULL) ||
 	    tgt_event_add_first(vms_gwp_timer_fd(g.gwp), EPOLLIN, fd_ready, NULL))
 		vms_assert(!"the loop watches the gateway");
@@ -1168,7 +1185,7 @@ static void reg_lun_delete(int tid, uint64_t lun, vms_lun_done_fn done, void *ar
 static const struct vms_reg_bs reg_bs = {
     .lun_new = reg_lun_new,
     .lun_delete = reg_lun_delete,
-    .settled = accept_logins,
+    .settled = targets_settled,
 };
 
 static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
@@ -1482,6 +1499,8 @@ static int turn_end(void)
 	vms_registry_work(tgt_turn_now_ms);
 	if (g.gateways)
 		vms_gateways_timer(g.gateways, (uint64_t)tgt_turn_now_ms);
+	tgt_portals_work(g.ready ? g.gateway_id : 0);
+	work_logins();
 	if (g.opens)
 		work_opens();
 	g.submitted = false;
@@ -1504,6 +1523,7 @@ static void nexus_hook(struct it_nexus *itn, int up)
 		n = itn->bs_priv;
 		if (!n)
 			return;
+		tgt_portals_nexus(itn, false);
 		itn->bs_priv = NULL;
 		for (at = &g.nexuses; *at != n; at = &(*at)->next)
 			;
@@ -1524,6 +1544,7 @@ static void nexus_hook(struct it_nexus *itn, int up)
 	n->next = g.nexuses;
 	g.nexuses = n;
 	itn->bs_priv = n;
+	tgt_portals_nexus(itn, true);
 }
 
 static int stop_hook(void)
@@ -1554,6 +1575,7 @@ static int stop_hook(void)
 	vms_registry_close();
 	vms_gateways_close(g.gateways);
 	g.gateways = NULL;
+	tgt_portals_close();
 	tgt_event_del(vms_gwp_net_fd(g.gwp));
 	tgt_event_del(vms_gwp_timer_fd(g.gwp));
 	vms_gwp_close(g.gwp);

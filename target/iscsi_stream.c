@@ -88,6 +88,9 @@ struct stream_conn {
 	bool ping_out; /* a ping waits for its answer */
 	uint32_t ping_ttt;
 	int64_t born_ms, alive_ms, ping_ms;
+	unsigned leave_round; /* of tgt_logout_sessions(); 0: never asked to leave */
+	bool leaving;	      /* told that it is dropped */
+	int64_t leave_ms;     /* may stay until then */
 	int64_t hold_ms; /* not read before: logins from there have failed; 0: is read */
 	struct vms_peer *from;
 
@@ -804,6 +807,64 @@ static void send_ping(struct stream_conn *sc)
 	sc->ping_ms = tgt_turn_now_ms;
 	list_add_tail(&task->c_list, &conn->tx_clist);
 	stream_event_modify(conn, EPOLLIN | EPOLLOUT);
+}
+
+/* Asynchronous message (RFC 7143, 11.9). */
+static void send_async(struct stream_conn *sc, uint8_t what, uint16_t param1, uint16_t param3)
+{
+	struct iscsi_connection *conn = &sc->iscsi_conn;
+	struct iscsi_task *task = stream_alloc_task(conn, 0);
+	struct iscsi_async *msg;
+
+	if (!task)
+		return;
+	task->conn = conn;
+	task->tag = ISCSI_RESERVED_TAG;
+	msg = (struct iscsi_async *)&task->req;
+	memset(msg, 0, sizeof(*msg));
+	msg->opcode = ISCSI_OP_ASYNC_EVENT;
+	msg->flags = ISCSI_FLAG_CMD_FINAL;
+	memset(msg->rsvd4, 0xff, 4); /* where an initiator task tag would be */
+	msg->async_event = what;
+	msg->param1 = cpu_to_be16(param1);
+	msg->param3 = cpu_to_be16(param3);
+	list_add_tail(&task->c_list, &conn->tx_clist);
+	stream_event_modify(conn, EPOLLIN | EPOLLOUT);
+}
+
+void tgt_logout_sessions(unsigned round, unsigned seconds, struct tgt_logouts *n)
+{
+	struct stream_conn *sc;
+
+	list_for_each_entry(sc, &all_conns, all) {
+		struct iscsi_connection *conn = &sc->iscsi_conn;
+
+		if (conn->state != STATE_SCSI)
+			continue;
+		if (sc->leave_round != round) {
+			sc->leave_round = round;
+			sc->leaving = false;
+			sc->leave_ms = tgt_turn_now_ms + (int64_t)seconds * 1000;
+			if (seconds) {
+				send_async(sc, ISCSI_ASYNC_MSG_REQUEST_LOGOUT, 0,
+					   (uint16_t)seconds);
+				n->asked++;
+			}
+		}
+		if (tgt_turn_now_ms < sc->leave_ms)
+			continue;
+		if (!sc->leaving) {
+			/* it may come back at once, nothing is kept for it */
+			sc->leaving = true;
+			sc->leave_ms = tgt_turn_now_ms + TICK_MS;
+			send_async(sc, ISCSI_ASYNC_MSG_DROPPING_CONNECTION, conn->cid, 0);
+			continue;
+		}
+		eprintf("%s has not logged out within %u s: closing\n", conn->initiator,
+			seconds);
+		n->dropped++;
+		stream_doom(sc);
+	}
 }
 
 /* Its turn has come: the login's time counts from now. */

@@ -65,6 +65,7 @@ struct scsi_lu;
 struct it_nexus;
 struct mgmt_task;
 struct tgtadm_req;
+struct iscsi_connection;
 
 /* ---- data (usr/target.c, target/iscsi_stream.c) ------------------------- */
 
@@ -133,6 +134,24 @@ void tgt_set_timing(int nop_interval_ms, int t_nop_ms, int login_ms);
 /* Connections of initiators at a time, at most 8192 (the default), and of one address
  * among them (default 4096). What comes beyond is closed at once. */
 void tgt_set_limits(int connections, int per_address);
+
+/* Ask the initiators of all sessions to log out (RFC 7143, 11.9, event 1); those that
+ * are still there after so many seconds are told (event 2) and closed. To be called again
+ * and again, at least once in 250 ms, with the same round: it goes on; a session is asked
+ * once per round. round: from 1 on, another one for each occasion. seconds 0: nobody is
+ * asked, all are told and closed. Adds to n what has been done. */
+struct tgt_logouts {
+	uint64_t asked, dropped;
+};
+void tgt_logout_sessions(unsigned round, unsigned seconds, struct tgt_logouts *n);
+
+/* Portals of a target for discovery: "HOST:PORT,GROUP" of the nr-th into addr; 0: there
+ * are no more. here: the one the initiator has come to. NULL: only that one is told. */
+extern int (*tgt_portal_hook)(int tid, const char *here, int nr, char *addr, int len);
+
+/* A login to a target (conn->tid) of an initiator that is admitted; before CHAP. 0: it
+ * goes on; 1: to "HOST:PORT" in addr, for this time; -1: service unavailable. */
+extern int (*tgt_login_hook)(struct iscsi_connection *conn, char *addr, int len);
 
 /* A nexus (session) came (up=1: after its creation, before its first command)
  * or goes (up=0: its commands are all done). struct it_nexus carries

@@ -582,6 +582,15 @@ void vms_registry_work(int64_t now_ms)
 	}
 }
 
+bool vms_registry_target(int tid, bool *redirect)
+{
+	const struct vms_reg_entry *e =
+	    r.s ? vms_reg_target_by_tid(r.s, (uint32_t)tid) : NULL;
+
+	*redirect = e && vms_reg_redirect(e->value);
+	return e != NULL;
+}
+
 json_t *vms_registry_json(void)
 {
 	struct vms_reg_entry *e;

@@ -46,6 +46,8 @@ void vms_registry_work(int64_t now_ms);
  * backing stores, discovery accounts) are left to tgt. */
 int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req,
 		      const char *params);
+/* Is the target the cluster's, so on all gateways? *redirect: its policy. */
+bool vms_registry_target(int tid, bool *redirect);
 /* "vmstore" statistics: targets, accounts, what could not be made. New reference. */
 struct json_t *vms_registry_json(void);
 

@@ -95,10 +95,46 @@ static void part_round_trips(void)
 	free(t);
 }
 
+static void load_and_drain_of_a_gateway(void)
+{
+	struct vms_cat_gwload l = {.gateway = 2, .sessions = 7, .draining = true}, gl;
+	struct vms_cat_gwdrain d = {.gateway = 2, .seconds = 5, .since_s = 1800000000,
+				    .by = "host"},
+			       gd;
+	char key[VMS_CAT_KEY_BYTES_MAX], *t, *who;
+	struct vms_cat_kv kv;
+
+	vms_cat_key_gwload(key, 2);
+	CU_ASSERT_STRING_EQUAL(key, "gwload/00000002");
+	t = vms_cat_gwload_encode(&l, "0123");
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_gwload_decode(&kv, &gl, &who, NULL), 0);
+	CU_ASSERT(gl.gateway == 2 && gl.sessions == 7 && gl.draining);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(who);
+	CU_ASSERT_STRING_EQUAL(who, "0123");
+	free(who);
+	kv = kv_of("gwload/00000003", t);
+	CU_ASSERT_EQUAL(vms_cat_gwload_decode(&kv, &gl, &who, NULL), VMS_E_CORRUPT);
+	CU_ASSERT_PTR_NULL(who);
+	free(t);
+
+	vms_cat_key_gwdrain(key, 2);
+	CU_ASSERT_STRING_EQUAL(key, "gwdrain/00000002");
+	t = vms_cat_gwdrain_encode(&d);
+	kv = kv_of(key, t);
+	CU_ASSERT_EQUAL(vms_cat_gwdrain_decode(&kv, &gd, NULL), 0);
+	CU_ASSERT(gd.gateway == 2 && gd.seconds == 5 && gd.since_s == d.since_s &&
+		  !strcmp(gd.by, "host"));
+	free(t);
+	kv = kv_of(key, "{\"gateway\":2,\"seconds\":99999,\"since_s\":1,\"by\":\"\"}");
+	CU_ASSERT_EQUAL(vms_cat_gwdrain_decode(&kv, &gd, NULL), VMS_E_CORRUPT);
+}
+
 static void gateway_volume_and_open_round_trip(void)
 {
 	struct vms_cat_gateway gw = {.id = 2, .name = "gw2", .incarnation = 5,
-				     .portal = "127.0.0.3:3260"},
+				     .portal = "127.0.0.3:3260",
+				     .portals = "127.0.0.3:3260 [::1]:3260"},
 			       ggw;
 	struct vms_cat_volume v = {.name = "pool/demo", .branch = 3, .lineage = 3,
 				   .size_bytes = 10ull << 30, .snap_gen = 1, .lun_fence = 4,
@@ -113,7 +149,12 @@ static void gateway_volume_and_open_round_trip(void)
 	kv = kv_of(key, t);
 	CU_ASSERT_EQUAL(vms_cat_gateway_decode(&kv, &ggw, NULL), 0);
 	CU_ASSERT(ggw.id == 2 && ggw.incarnation == 5 && !strcmp(ggw.portal, gw.portal));
+	CU_ASSERT_STRING_EQUAL(ggw.portals, gw.portals);
 	free(t);
+	/* one of an earlier release */
+	kv = kv_of(key, "{\"id\":2,\"name\":\"gw2\",\"incarnation\":5,\"portal\":\"a:1\"}");
+	CU_ASSERT_EQUAL(vms_cat_gateway_decode(&kv, &ggw, NULL), 0);
+	CU_ASSERT_STRING_EQUAL(ggw.portals, "");
 
 	memset(v.uuid, 0xab, 16);
 	CU_ASSERT_EQUAL(vms_cat_key_volume(key, v.name, NULL), 0);
@@ -302,6 +343,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(cluster_round_trips),
 	VMS_TEST(node_round_trips),
 	VMS_TEST(part_round_trips),
+	VMS_TEST(load_and_drain_of_a_gateway),
 	VMS_TEST(gateway_volume_and_open_round_trip),
 	VMS_TEST(branch_snap_and_ack_round_trip),
 	VMS_TEST(older_volume_records_are_read),

@@ -323,6 +323,13 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .def = "on",
 	 .help = "Targets, VMStore LUNs, bindings and accounts belong to the cluster: what is told\n"
 		 "to one gateway holds on all. Off: each tgtd keeps its own, as stock tgt does."},
+	{.section = "gateway",
+	 .key = "portals",
+	 .type = VMS_CONF_ADDR_LIST,
+	 .offset = OFF(gateway.portals),
+	 .help = "Addresses of this gateway as initiators are to be told them, by itself and by\n"
+		 "the other gateways, if they differ from where tgtd listens (NAT). Unset: its\n"
+		 "portals; for one on all addresses, those of the machine's interfaces."},
 	VMS_CONF_END,
 };
 

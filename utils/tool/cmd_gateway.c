@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* vmstore gateway: list gateways, forget one that is gone. */
+/* vmstore gateway: list gateways, forget one that is gone. Drains:
+ * cmd_gateway_drain.c. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "utils/lib/fmt.h"
 #include "utils/tool/cmds.h"
-#include "utils/tool/gateway.h"
+#include "utils/tool/gwdrain.h"
 
 /* ---- ls ---- */
 
@@ -79,16 +81,17 @@ static int sessions_of(const struct nodes *ns, uint32_t gateway)
 	return live;
 }
 
-static void add_row(struct vms_table *tab, const struct vms_cat_gateway *g, int live,
-		    unsigned nodes, json_t *open)
+static void add_row(struct vms_table *tab, const struct vms_cat_gateway *g,
+		    const struct gate_state *st, int live, unsigned nodes, json_t *open)
 {
-	char id[16], starts[24], sess[32], names[128] = "";
+	char id[16], starts[24], sess[32], inits[16], names[128] = "";
 	json_t *name;
 	size_t i;
 
 	snprintf(id, sizeof(id), "%" PRIu32, g->id);
 	snprintf(starts, sizeof(starts), "%" PRIu64, g->incarnation);
 	snprintf(sess, sizeof(sess), live < 0 ? "?" : "%d of %u", live, nodes);
+	snprintf(inits, sizeof(inits), st->up ? "%u" : "-", st->sessions);
 	json_array_foreach(open, i, name) {
 		size_t n = strlen(names);
 
@@ -99,9 +102,39 @@ static void add_row(struct vms_table *tab, const struct vms_cat_gateway *g, int 
 		snprintf(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
 			 json_string_value(name));
 	}
-	vms_table_cells(tab, 6,
-			(const char *[]){id, g->name, g->portal[0] ? g->portal : "(tool)", starts,
-					 sess, names});
+	vms_table_cells(tab, 8,
+			(const char *[]){id, g->name,
+					 g->portals[0]	? g->portals
+					 : g->portal[0] ? g->portal
+							: "(tool)",
+					 gate_state_text(g, st), inits, starts, sess, names});
+}
+
+/* Takes open. */
+static json_t *to_json(const struct vms_cat_gateway *g, const struct gate_state *st, int live,
+		       unsigned nodes, json_t *open)
+{
+	json_t *j = json_pack("{sI ss ss ss sI si si so sb sb}", "id", (json_int_t)g->id, "name",
+			      g->name, "portal", g->portal, "state", gate_state_text(g, st),
+			      "incarnation", (json_int_t)g->incarnation, "sessions", live, "nodes",
+			      (int)nodes, "open", open, "up", (int)st->up, "draining",
+			      (int)st->draining);
+	json_t *portals = json_array();
+
+	for (const char *s = g->portals; *s;) {
+		size_t n = strcspn(s, " ");
+
+		json_array_append_new(portals, json_stringn(s, n));
+		s += n + (s[n] == ' ');
+	}
+	json_object_set_new(j, "portals", portals);
+	json_object_set_new(j, "initiators", st->up ? json_integer(st->sessions) : json_null());
+	if (st->draining)
+		json_object_set_new(j, "drain",
+				    json_pack("{sI si ss}", "since_s",
+					      (json_int_t)st->drain.since_s, "timeout_s",
+					      (int)st->drain.seconds, "by", st->drain.by));
+	return j;
 }
 
 static int run_ls(struct cmd_call *c)
@@ -111,35 +144,34 @@ static int run_ls(struct cmd_call *c)
 	struct volumes vols = {VMS_VEC_INIT};
 	struct nodes ns = {0};
 	struct vms_errmsg e = {""};
+	struct gate_state *st = NULL;
 	struct vms_table *tab;
 	json_t *list;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	tab = vms_table_open(">gateway|<name|<portal|>starts|>sessions|<open");
+	tab = vms_table_open(">gateway|<name|<portals|<state|>initiators|>starts|>sessions|<open");
 	list = json_array();
 	code = gateways_load(c->t, &gws, &e);
+	if (!code)
+		code = gate_states(c->t, &gws, &st, &e);
 	if (!code)
 		code = load_volumes(c->t, &vols, &e);
 	if (!code)
 		code = nodes_open(c->t, &ns, &e);
 	if (!code)
 		nodes_ask(c->t, &ns, "sessions", NULL, 3000);
-	VMS_VEC_FOREACH(&gws, g) {
+	for (size_t i = 0; !code && i < gws.n; i++) {
+		const struct vms_cat_gateway *g = &gws.d[i].g;
 		json_t *open = json_array();
-		int live = sessions_of(&ns, g->g.id);
+		int live = sessions_of(&ns, g->id);
 
+		code = opened(c->t, "open/", g->id, &vols, open, &e);
 		if (!code)
-			code = opened(c->t, "open/", g->g.id, &vols, open, &e);
-		if (!code)
-			code = opened(c->t, "snapopen/", g->g.id, &vols, open, &e);
-		add_row(tab, &g->g, live, ns.n, open);
-		json_array_append_new(list, json_pack("{sI ss ss sI si sI so}", "id",
-						      (json_int_t)g->g.id, "name", g->g.name, "portal",
-						      g->g.portal, "incarnation",
-						      (json_int_t)g->g.incarnation, "sessions", live,
-						      "nodes", (json_int_t)ns.n, "open", open));
+			code = opened(c->t, "snapopen/", g->id, &vols, open, &e);
+		add_row(tab, g, &st[i], live, ns.n, open);
+		json_array_append_new(list, to_json(g, &st[i], live, ns.n, open));
 	}
 	if (code)
 		code = tool_fail(c->t, "%s", e.text);
@@ -151,6 +183,7 @@ static int run_ls(struct cmd_call *c)
 	vms_table_close(tab);
 	nodes_close(c->t, &ns);
 	gateways_free(&gws);
+	free(st);
 	VMS_VEC_FREE(&vols.v);
 	return code;
 }
@@ -197,8 +230,10 @@ static int run_forget(struct cmd_call *c)
 static const struct cmd *const subs[] = {
 	&(const struct cmd){.name = "ls",
 			    .args = "[--json]",
-			    .brief = "list gateways, their sessions, what they have open",
+			    .brief = "list gateways, their portals and initiators, what they have open",
 			    .run = run_ls},
+	&cmd_gateway_drain,
+	&cmd_gateway_undrain,
 	&(const struct cmd){
 		.name = "forget",
 		.args = "NAME [--force]",
@@ -212,4 +247,4 @@ static const struct cmd *const subs[] = {
 	NULL,
 };
 const struct cmd cmd_gateway = {
-	.name = "gateway", .brief = "list gateways, forget one that is gone", .sub = subs};
+	.name = "gateway", .brief = "list gateways, empty one, forget one that is gone", .sub = subs};

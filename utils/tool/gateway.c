@@ -176,8 +176,8 @@ int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t i
 int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, bool *kept,
 		   struct vms_errmsg *msg)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_op op = {key, NULL, 0};
+	char key[VMS_CAT_KEY_BYTES_MAX], drain[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op[2] = {{key, NULL, 0}, {drain, NULL, 0}};
 	struct nodes ns;
 	unsigned live = 0;
 	int rc = nodes_open(t, &ns, msg);
@@ -195,8 +195,9 @@ int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, boo
 		*kept |= ns.p[i].status != 0;
 	/* A node that is down reads from the record, when it starts, whom to shut out. */
 	vms_cat_key_gateway(key, g->g.id);
+	vms_cat_key_gwdrain(drain, g->g.id);
 	if (!rc && !*kept)
-		rc = tool_txn(t, NULL, 0, &op, 1, msg);
+		rc = tool_txn(t, NULL, 0, op, 2, msg);
 	nodes_close(t, &ns);
 	return rc;
 }

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The gateways of the cluster as initiators are told of them: where they listen, who
+ * runs, who has the least to do, who is being emptied; and the same of this gateway for
+ * the others. Sans-I/O, on the owner's loop.
+ *
+ * Keys (doc/architecture.md "Catalog keys"): "gateway/<id>" says where, "gwload/<id>"
+ * says that it runs and which initiators it has (the key goes with the gateway's catalog
+ * session), "gwdrain/<id>" that it is to be emptied.
+ *
+ * Keeps: a load that is old or missing costs balance, never correctness. A login is sent
+ * on only by a policy or a drain; the same initiator port is sent away from here by
+ * policy once a minute at most, so no two gateways play ball with it. Where nothing is
+ * known (the catalog has not answered yet) nothing is redirected and nobody is drained:
+ * wait for vms_portals_loaded() before the first login.
+ */
+#ifndef VMS_PORTALS_H
+#define VMS_PORTALS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "cluster/catalog.h"
+
+#define VMS_PORTALS_KEEP_MS 600000u /* one that does not run stays in discovery so long */
+#define VMS_PORTAL_TEXT_MAX 96u	    /* "[2001:db8::1]:3260,65535" */
+
+struct vms_portals;
+
+/* cat: borrowed. NULL: out of memory. */
+struct vms_portals *vms_portals_open(struct vms_catalog *cat, uint64_t now_ms);
+void vms_portals_close(struct vms_portals *p);
+/* id: this gateway's, 0 until it is known. portals: as in struct vms_cat_gateway, what
+ * ought to be told of this gateway; "": it does not serve the cluster's targets. Cheap
+ * when nothing is due. */
+void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals,
+		       uint64_t now_ms);
+/* All that was in the catalog when it started is known. */
+bool vms_portals_loaded(const struct vms_portals *p);
+
+/* An initiator at a target, as a number: paths of one initiator have the same. */
+uint64_t vms_portals_who(const char *initiator, const char *target);
+/* A session of an initiator has come here, or has gone. */
+void vms_portals_session(struct vms_portals *p, uint64_t who, bool up);
+
+/* Is this gateway to be emptied? *seconds: how long its sessions may stay. */
+bool vms_portals_draining(const struct vms_portals *p, uint32_t *seconds);
+
+/* The i-th portal that serves the cluster's targets and takes initiators, of all
+ * gateways, as "HOST:PORT,GROUP" into out (VMS_PORTAL_TEXT_MAX). False: there are no
+ * more. One that has not been heard of for VMS_PORTALS_KEEP_MS, and one that is being
+ * emptied, is not among them. */
+bool vms_portals_at(struct vms_portals *p, unsigned i, char *out);
+
+enum vms_login_to {
+	VMS_LOGIN_HERE,
+	VMS_LOGIN_THERE, /* to the portal in out, "HOST:PORT" */
+	VMS_LOGIN_NOWHERE, /* out: why, for people */
+};
+struct vms_login {
+	uint64_t who;
+	uint64_t port;	/* of the initiator port: name, ISID and target */
+	bool everywhere; /* the target is the cluster's: other gateways have it */
+	bool spread;	/* its policy: to the gateway with the least to do */
+};
+/* What becomes of a login that has come here. A gateway on which the initiator has no
+ * session of that target yet is better than any on which it has, so that paths stay
+ * paths; among those, the one with the fewest sessions. While this one is being emptied,
+ * an initiator that has another path is refused, not sent on. */
+enum vms_login_to vms_portals_login(struct vms_portals *p, const struct vms_login *l,
+				    char out[VMS_PORTAL_TEXT_MAX]);
+
+#endif

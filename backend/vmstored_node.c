@@ -387,6 +387,10 @@ static struct vms_node_conf node_conf(const struct run *r)
 	memcpy(c.cluster_uuid, r->id.uuid, 16);
 	if (getrandom(&c.seed, sizeof(c.seed), 0) != (ssize_t)sizeof(c.seed))
 		c.seed = vms_clock_us();
+#ifdef VMS_TEST_MUTANTS /* a program of its own, for tests that must fail with it */
+	if (getenv("VMS_NODE_MUTANT"))
+		c.mutant = (uint32_t)atoi(getenv("VMS_NODE_MUTANT"));
+#endif
 	return c;
 }
 

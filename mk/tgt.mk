@@ -121,3 +121,23 @@ $(B)/tests/two_paths: tests/it/two_paths.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
 tgt: $(B)/tests/two_paths
+
+# Writes that a dead path swallowed, for tests/it/ghost.sh: the test with its network, and
+# what is preloaded into the gateway that is to use it.
+$(B)/tests/ghost: tests/it/ghost.c tests/it/ghost_net.c tests/it/ghost_net.h \
+		tests/it/iscsi_ini.c tests/it/iscsi_ini.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -lisal -lcrypto -lpthread
+$(B)/tests/ghost_connect.so: tests/it/ghost_connect.c
+	@mkdir -p $(@D)
+	$(CC) -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $< -ldl
+tgt: $(B)/tests/ghost $(B)/tests/ghost_connect.so
+
+# A storage node with one of the defects of tests/mutants: VMS_NODE_MUTANT=N.
+$(B)/obj/tests/vmstored_node_mutant.o: backend/vmstored_node.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DVMS_TEST_MUTANTS -MMD -c -o $@ $<
+$(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstored_node_mutant.o $(LIB_ALL)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
+tgt: $(B)/tests/vmstored_mutant

@@ -10,6 +10,7 @@ int main(int argc, char **argv)
 		&cmd_snap,
 		&cmd_clone,
 		&cmd_domain,
+		&cmd_target,
 		&cmd_gateway,
 		&cmd_du,
 		&cmd_reclaim,

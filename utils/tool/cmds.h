@@ -11,6 +11,7 @@ extern const struct cmd cmd_clone;
 extern const struct cmd cmd_domain;
 extern const struct cmd cmd_gateway;
 extern const struct cmd cmd_gateway_drain, cmd_gateway_undrain;
+extern const struct cmd cmd_target, cmd_target_account, cmd_target_apply, cmd_target_dump;
 extern const struct cmd cmd_du;
 extern const struct cmd cmd_reclaim;
 extern const struct cmd cmd_stats;

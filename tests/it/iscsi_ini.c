@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -62,7 +64,7 @@ uint32_t get32(const uint8_t *p)
 int ini_connect(struct ini *s, uint16_t isid)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *ai;
-	int ret = -1;
+	int ret = -1, one = 1;
 
 	memset(s, 0, sizeof(*s));
 	s->fd = -1;
@@ -74,6 +76,8 @@ int ini_connect(struct ini *s, uint16_t isid)
 	s->fd = socket(ai->ai_family, SOCK_STREAM, 0);
 	if (s->fd >= 0)
 		ret = connect(s->fd, ai->ai_addr, ai->ai_addrlen);
+	if (!ret) /* headers and data are sent apart */
+		setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	freeaddrinfo(ai);
 	return ret ? fail("connect: %s", strerror(errno)) : 0;
 }

@@ -139,6 +139,7 @@ enum node_mutant {
 	MUT_DRAIN_BLIND = 108,	 /* drains take a damaged page for an empty one */
 	MUT_RP_LOST_READ = 109,	 /* a chunk that nobody has whole reads as zeros */
 	MUT_FULL_MEMBER = 111,	 /* new data is taken though a member has no room for it */
+	MUT_FULL_LATE = 113,	 /* room is only what was there when the disk was asked */
 
 	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	 /* no defect: a node plans nothing and says nothing */
@@ -657,7 +658,7 @@ struct vms_node {
 	unsigned nraise, raise_batch;
 	uint32_t raise_next, set_next;
 	bool raise_read; /* part/ is to be read */
-	uint64_t set_ms;
+	uint64_t set_ms, set_did_ms;
 	unsigned handings;
 	/* lease.c */
 	uint64_t part_rev; /* part/ has been seen up to this revision */
@@ -725,6 +726,7 @@ struct vms_node {
 	uint64_t pace_ms, pace_bytes;
 	bool nospc, nearfull;
 	uint64_t space_ms, space_free, space_total;
+	uint64_t space_need, space_pos; /* when that was asked: room to keep, end of the log */
 	uint32_t meta_permille;
 	uint64_t stall_ctr_ms;
 
@@ -752,7 +754,7 @@ struct vms_node {
 
 	/* copies */
 	struct move_rate move;
-	unsigned nfeeds, nlearns; /* running */
+	unsigned nfeeds, nbases, nlearns; /* running; whole copies among the first */
 	unsigned feeds;		  /* all that there are */
 	unsigned digests;	  /* being summed up, or told */
 	uint64_t digest_ms;	  /* the next partition is compared */
@@ -848,6 +850,7 @@ void cat_loss_start(struct vms_node *n, struct part *p);
 
 /* ---- set.c ---- */
 void set_step(struct vms_node *n);
+void set_soon(struct vms_node *n);
 void set_timer(struct vms_node *n);
 void set_adopted(struct vms_node *n, struct part *p); /* a newer configuration was read */
 void set_calm(struct vms_node *n, struct part *p);

@@ -1131,6 +1131,42 @@ void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	}
 }
 
+/* How much room a node keeps: what its log holds must still fit into containers, with
+ * some to collect in. The disk is asked now and then; what has gone into the log since
+ * is on its way there. */
+static void space_look(struct vms_node *n)
+{
+	uint64_t taken = vms_wal_appended_pos(n->wal) - n->space_pos;
+	bool before = n->nospc, nearfull;
+
+	if (n->now_ms >= n->space_ms) {
+		uint64_t collect = n->conf.container_bytes_max;
+
+		n->space_ms = n->now_ms + 500;
+		if (n->disk.ops->space(n->disk.ctx, &n->space_free, &n->space_total,
+				       &n->meta_permille))
+			return;
+		if (collect > n->space_total / 16)
+			collect = n->space_total / 16;
+		n->space_need = vms_wal_used_bytes(n->wal) + collect + n->space_total / 32;
+		n->space_pos = vms_wal_appended_pos(n->wal);
+		nearfull = n->space_total - n->space_free > n->space_total / 20 * 17 ||
+			   n->meta_permille > 700;
+		if (nearfull && !n->nearfull && !n->nospc)
+			node_log(n, VMS_LOG_WARN, "the disk or the index is nearly full: add a "
+				 "node, or delete something (vmstore-ring advise)");
+		n->nearfull = nearfull;
+		n->nospc = n->space_free < n->space_need + (before ? n->space_total / 64 : 0) ||
+			   n->meta_permille > (before ? 780 : 800);
+	} else if (!before && n->space_total && n->mut != MUT_FULL_LATE) {
+		n->nospc = n->space_free < n->space_need + taken;
+	}
+	if (n->nospc != before)
+		node_log(n, VMS_LOG_WARN, n->nospc ?
+				 "space is low: new writes are refused, reads go on" :
+				 "space is there again: writes are taken");
+}
+
 /* Paced writers, unsynced memory-mode records, free space. */
 void admission_timer(struct vms_node *n)
 {
@@ -1144,29 +1180,5 @@ void admission_timer(struct vms_node *n)
 		n->mem_sync_ms = n->now_ms;
 		n->want_sync = true;
 	}
-	if (n->now_ms >= n->space_ms) {
-		uint64_t need = vms_wal_used_bytes(n->wal) + n->conf.container_bytes_max;
-		bool before = n->nospc, nearfull;
-
-		n->space_ms = n->now_ms + 500;
-		if (n->disk.ops->space(n->disk.ctx, &n->space_free, &n->space_total,
-				       &n->meta_permille))
-			return;
-		/* what the log holds must still fit, with room to collect in */
-		if (need > n->space_total / 8)
-			need = n->space_total / 8;
-		need += n->space_total / 32;
-		nearfull = n->space_total - n->space_free > n->space_total / 20 * 17 ||
-			   n->meta_permille > 700;
-		if (nearfull && !n->nearfull && !n->nospc)
-			node_log(n, VMS_LOG_WARN, "the disk or the index is nearly full: add a "
-				 "node, or delete something (vmstore-ring advise)");
-		n->nearfull = nearfull;
-		n->nospc = n->space_free < (before ? need + n->space_total / 64 : need) ||
-			   n->meta_permille > (before ? 780 : 800);
-		if (n->nospc != before)
-			node_log(n, VMS_LOG_WARN, n->nospc ?
-					 "space is low: new writes are refused, reads go on" :
-					 "space is there again: writes are taken");
-	}
+	space_look(n);
 }

@@ -58,11 +58,16 @@ check() {
 }
 check "full"
 for n in 1 2; do
-	proc_kill "node$n"
+	proc_kill "node$n" || fail "node$n cannot be killed"
 done
 cluster_start || fail "full nodes do not start"
 wait_for 30 gw_ready 1 1 || fail "full nodes do not serve after a restart"
-say "started again: $(df -BM --output=avail "$IT_DIR/c/data/node1" | tail -n 1 | tr -d ' ') left on node1"
+# what is left is what collecting and deleting need
+for n in 1 2; do
+	left=$(df -BK --output=avail "$IT_DIR/c/data/node$n" | tail -n 1 | tr -d ' K')
+	say "started again: $((left / 1024)) MiB left on node$n"
+	[ "$left" -ge 1024 ] || fail "node$n was filled up to the last KiB: $left"
+done
 check "restarted while full"
 for g in 1 2; do
 	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --lld iscsi --op delete --mode logicalunit --tid 1 --lun 2 > /dev/null 2>&1

@@ -785,7 +785,7 @@ static void test_full_member(void)
 	rig_run(&R, 3000);
 	p = rig_primary(&R, 0);
 	m = !p;
-	sim_disk_space(R.node[m].sd, sim_disk_container_bytes(R.node[m].sd) + (256 << 10));
+	sim_disk_space(R.node[m].sd, sim_disk_container_bytes(R.node[m].sd) + (128 << 10));
 	rig_run(&R, 3000);
 	CU_ASSERT_TRUE(R.node[m].n->nospc);
 	CU_ASSERT_FALSE(R.node[p].n->nospc);
@@ -810,6 +810,39 @@ static void test_full_member(void)
 	rig_run(&R, 1500);
 	CU_ASSERT_EQUAL(v_write(v, 0, 0, next_id++), 0);
 	v_check_all("room again");
+	v_down();
+}
+
+/* Much is written between two looks at the disk: what lies in the log has been counted. */
+static void test_full_fast(void)
+{
+	static uint8_t b[V_CHUNK];
+	struct vms_node *n;
+	struct v_vol *v;
+	uint64_t room;
+	unsigned i;
+	int rc = 0;
+
+	v_up(1, 1, 0, 47);
+	v = v_create(0);
+	v_learn();
+	for (i = 0; i < 100; i++)
+		v_write(v, i % 2, i / 2, next_id++);
+	v_drain();
+	n = R.node[0].n;
+	/* room for another 512 KiB */
+	room = sim_disk_container_bytes(R.node[0].sd) + vms_wal_used_bytes(n->wal) + (512 << 10);
+	sim_disk_space(R.node[0].sd, room * 32 / 29);
+	rig_run(&R, 1000);
+	while (n->space_ms - n->now_ms < 450)
+		rig_run(&R, 10);
+	CU_ASSERT_FALSE(n->nospc);
+	for (i = 0; i < 400 && !rc && n->now_ms < n->space_ms; i++) {
+		v_fill(b, next_id++);
+		rc = v_write_raw(v, 1, i % 100, 1, 0xff, b, V_CHUNK);
+	}
+	CU_ASSERT_EQUAL(rc, VMS_E_NOSPC);
+	CU_ASSERT_TRUE(i > 60 && i < 140);
 	v_down();
 }
 
@@ -847,6 +880,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_RD_OPEN, test_open));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE, test_punch));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
+	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
@@ -856,7 +890,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
 	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
 	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
-	VMS_TEST(test_empty),	     VMS_TEST(test_full), VMS_TEST(test_full_member),	 VMS_TEST(test_random),	 VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	     VMS_TEST(test_full), VMS_TEST(test_full_member),	 VMS_TEST(test_full_fast),
+		VMS_TEST(test_random),	 VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -10,6 +10,7 @@
  * Owner: the node thread. Keeps invariants 19, 25 (rules A11, B5).
  */
 #include "backend/learn_int.h"
+#include "backend/repair.h"
 
 #define FLIGHT_MAX 4u
 #define HEADS_MAX  1024u
@@ -337,6 +338,7 @@ static void job_checked(struct vms_node *n, struct part *p, struct learn *l, str
 	struct lctr *c = &l->ctrs.d[j->at];
 	uint64_t lost = c->lost ? c->lost[j->seg] : 0;
 	bool right = !status;
+	unsigned bad = 0;
 
 	if (j->step == SJ_HEAD) {
 		right = right &&
@@ -356,14 +358,17 @@ static void job_checked(struct vms_node *n, struct part *p, struct learn *l, str
 			return;
 		}
 	} else {
-		for (unsigned i = 0; right && i < j->n; i++)
-			right = (c->dead[j->seg] | lost) >> i & 1 ||
-				vms_crc32c(0, j->buf + (size_t)(1 + i) * VMS_CHUNK_BYTES,
-					   VMS_CHUNK_BYTES) == j->sg.e[i].crc;
+		for (unsigned i = 0; !status && i < j->n; i++)
+			bad += !((c->dead[j->seg] | lost) >> i & 1) &&
+			       vms_crc32c(0, j->buf + (size_t)(1 + i) * VMS_CHUNK_BYTES,
+					  VMS_CHUNK_BYTES) != j->sg.e[i].crc;
+		right = right && !bad;
 	}
 	if (n->mut == MUT_LN_VERIFY || right) {
 		good(n, l, c, j, !(c->st[j->seg] & 0x80));
 	} else {
+		if (bad && !(c->st[j->seg] & 0x80))
+			repair_replaced(n, c->number, j->seg, bad);
 		c->st[j->seg] = SEG_NEED;
 		l->bad = true;
 	}

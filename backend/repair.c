@@ -29,11 +29,12 @@ struct rpiece {
 	uint64_t ctr;
 	uint32_t piece, part;
 	enum phase phase;
-	bool busy, dead;
+	bool busy, dead, lost; /* lost: some of it is, everywhere */
 	repair_fn fn; /* called once, at the end of the first try */
 	void *arg;
 	uint64_t bytes;
-	unsigned found; /* blocks, when it was read first */
+	unsigned found;	 /* blocks, when it was read first */
+	unsigned mended; /* of them, so far */
 	unsigned tries;
 	uint64_t retry_ms;
 	/* segment: block 0 is the header */
@@ -107,6 +108,20 @@ static void piece_drop(struct repair *r, struct rpiece *j)
 	piece_free(j);
 }
 
+/* What was found here and is whole now, by whatever: a copy that is made anew replaces its
+ * containers, too. */
+static void mended(struct vms_node *n, struct rpiece *j, unsigned blocks)
+{
+	unsigned open = j->found - j->mended;
+
+	if (blocks > open) { /* without its header nobody could tell which of them were bad */
+		j->found += blocks - open;
+		state(n)->st.found += blocks - open;
+	}
+	j->mended += blocks;
+	state(n)->st.repaired += blocks;
+}
+
 static void tell(struct vms_node *n, struct rpiece *j)
 {
 	repair_fn fn = j->fn;
@@ -128,10 +143,13 @@ static void piece_end(struct vms_node *n, struct rpiece *j, uint64_t retry_ms)
 	free(j->buf);
 	j->buf = NULL;
 	tell(n, j);
-	if (!retry_ms)
-		piece_drop(r, j);
-	else
+	if (retry_ms) {
 		node_wake_at(n, retry_ms);
+		return;
+	}
+	if (!j->lost)
+		mended(n, j, j->found - j->mended);
+	piece_drop(r, j);
 }
 
 uint64_t repair_pause_ms(unsigned tries)
@@ -355,6 +373,7 @@ static void asked(struct vms_node *n, struct rpiece *j)
 	for (unsigned k = 0; k < VMS_SEG_ENTRIES_MAX; k++)
 		if ((j->need & ~(j->header_ok ? j->good : 0)) >> k & 1)
 			lost_add(n, chunk_addr(j, k));
+	j->lost = true;
 	piece_end(n, j, 0);
 }
 
@@ -479,7 +498,7 @@ static bool written_ok(struct vms_node *n, struct rpiece *j)
 		piece_end(n, j, n->now_ms + repair_pause_ms(j->tries + 4));
 		return false;
 	}
-	state(n)->st.repaired += k;
+	mended(n, j, k);
 	node_log(n, VMS_LOG_WARN, "container %09llx segment %u: %u damaged blocks repaired with the "
 		 "copy of node %u", (unsigned long long)j->ctr, j->piece, k, j->from);
 	j->put = 0;
@@ -556,7 +575,6 @@ static void file_header(struct vms_node *n, struct rpiece *j, const struct ctr *
 	memcpy(h.cluster_uuid, n->conf.cluster_uuid, 16);
 	if (!status && !vms_ctr_header_decode(j->buf, &is) && is.ctr == h.ctr &&
 	    is.partition == h.partition && !memcmp(is.cluster_uuid, h.cluster_uuid, 16)) {
-		state(n)->st.repaired += j->phase == R_REREAD;
 		piece_end(n, j, 0);
 		return;
 	}
@@ -650,7 +668,6 @@ static void footer(struct vms_node *n, struct rpiece *j, const struct ctr *c, in
 		piece_read(n, j, j->off, j->buf, more);
 		return;
 	}
-	state(n)->st.repaired += j->phase == R_REREAD;
 	piece_end(n, j, 0);
 }
 
@@ -791,6 +808,18 @@ void repair_addr(struct vms_node *n, vms_addr a)
 	if (repair_lost(n, a))
 		return; /* the next scrub asks again */
 	(void)piece_add(n, vms_addr_container(a), (off / VMS_CHUNK_BYTES - 1) / 65);
+}
+
+void repair_replaced(struct vms_node *n, uint64_t ctr, uint32_t seg, unsigned blocks)
+{
+	struct repair *r = state(n);
+
+	if (find(r, ctr, seg))
+		return; /* it counts them */
+	r->st.found += blocks;
+	r->st.repaired += blocks;
+	node_log(n, VMS_LOG_WARN, "container %09llx segment %u: %u damaged blocks are replaced with "
+		 "those of another node", (unsigned long long)ctr, seg, blocks);
 }
 
 bool repair_check(struct vms_node *n, uint64_t ctr, uint32_t piece, repair_fn fn, void *arg)

@@ -26,7 +26,7 @@ enum { REPAIR_TOLD = 0, REPAIR_SEG = 1, REPAIR_PAGE = 2 };
 
 struct repair_stats {
 	uint64_t found;	   /* damaged blocks and index values */
-	uint64_t repaired;
+	uint64_t repaired; /* of them; also those whose container was replaced or deleted */
 	uint64_t bytes;	   /* read to verify */
 	uint64_t told;	   /* damage that others told of */
 	uint64_t served;   /* pieces and pages given to others */
@@ -41,6 +41,8 @@ void repair_close(struct vms_node *n);
 void repair_timer(struct vms_node *n);
 /* The own copy of that chunk, or what stands for it, was found damaged. */
 void repair_addr(struct vms_node *n, vms_addr a);
+/* A copy that is made anew has found blocks of the old one damaged; they are replaced. */
+void repair_replaced(struct vms_node *n, uint64_t ctr, uint32_t seg, unsigned blocks);
 /* Verify one piece from the disk itself; repair it if need be. False: too much under
  * way, fn is not called. */
 bool repair_check(struct vms_node *n, uint64_t ctr, uint32_t piece, repair_fn fn, void *arg);

@@ -22,7 +22,8 @@
  */
 #include "backend/learn_int.h"
 
-#define LEARNS_MAX 2u /* at a time, on this node */
+#define LEARNS_MAX 16u /* at a time, on this node */
+#define BASES_MAX  2u  /* of them, that copy everything */
 
 static const char *const phase_name[] = {
 	[LP_BEGIN] = "begin",	  [LP_MARK] = "mark",	[LP_LOG] = "log",
@@ -199,6 +200,16 @@ static unsigned running(const struct vms_node *n)
 
 	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++)
 		k += n->part[i] && n->part[i]->learn && n->part[i]->learn->phase < LP_READY;
+	return k;
+}
+
+static unsigned bases(const struct vms_node *n)
+{
+	unsigned k = 0;
+
+	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++)
+		k += n->part[i] && n->part[i]->learn && n->part[i]->learn->base &&
+		     n->part[i]->learn->phase < LP_READY;
 	return k;
 }
 
@@ -399,6 +410,7 @@ static void ask_begin(struct vms_node *n, struct part *p)
 	memset(b + 16, 0, 8);
 	b[16] = p->copy_state == COPY_WHOLE && !p->differs &&
 		(p->has_data || p->drain_applied || p->ctrs.n || p->seq_last);
+	b[17] = bases(n) >= BASES_MAX; /* the log alone, or later */
 	/* newest runs first: the older ones matter less */
 	for (uint64_t s = p->seq_last; b[16] && s > p->committed && k < 64; s--) {
 		struct prec *pr = part_rec(p, s);

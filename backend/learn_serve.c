@@ -24,6 +24,7 @@
 #define CTRS_BYTES   (1u << 20)
 #define LOG_BYTES    (1u << 20)
 #define PAUSE_MS     2000u
+#define BASES_MAX    2u /* whole copies at a time, from this node */
 
 /* ---- throttle ---- */
 
@@ -69,6 +70,21 @@ struct feed *feed_get(const struct part *p, uint32_t node)
 	return f;
 }
 
+static void feed_heavy(struct vms_node *n, struct feed *f, bool heavy)
+{
+	n->nbases += heavy;
+	n->nbases -= f->heavy;
+	f->heavy = heavy;
+}
+
+/* It feeds no more, or the learner has all: the next one may begin. */
+static void feed_idle(struct vms_node *n, struct feed *f)
+{
+	n->nfeeds -= f->st == LEARN_COPY;
+	feed_heavy(n, f, false);
+	set_soon(n);
+}
+
 static void feed_free(struct vms_node *n, struct part *p, struct feed *f)
 {
 	struct feed **at = &p->feeds;
@@ -76,8 +92,7 @@ static void feed_free(struct vms_node *n, struct part *p, struct feed *f)
 	while (*at != f)
 		at = &(*at)->next;
 	*at = f->next;
-	if (f->st == LEARN_COPY)
-		n->nfeeds--;
+	feed_idle(n, f);
 	part_learner_del(n, p, f->node);
 	n->feeds--;
 	free(f);
@@ -85,8 +100,7 @@ static void feed_free(struct vms_node *n, struct part *p, struct feed *f)
 
 static void feed_failed(struct vms_node *n, struct part *p, struct feed *f, const char *why)
 {
-	if (f->st == LEARN_COPY)
-		n->nfeeds--;
+	feed_idle(n, f);
 	f->st = LEARN_FAILED;
 	f->hold_log = UINT64_MAX;
 	f->hold_ctrs = false;
@@ -280,13 +294,14 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	uint64_t committed, last, common, bytes = 0;
 	struct vms_msg re;
 	struct vms_rd r;
-	bool whole, base;
+	bool whole, base, no_base;
 
 	vms_rd_init(&r, m->body, m->body_bytes);
 	committed = vms_rd_u64(&r);
 	last = vms_rd_u64(&r);
 	whole = vms_rd_u8(&r);
-	vms_rd_skip(&r, 7);
+	no_base = vms_rd_u8(&r);
+	vms_rd_skip(&r, 6);
 	if (!vms_rd_ok(&r)) {
 		node_reply(n, c->id, m, VMS_E_PROTO);
 		return;
@@ -294,13 +309,18 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	common = common_point(n, p, committed, last, &r);
 	base = !whole || common > p->seq_last ||
 	       !(n->mut == MUT_LN_GAP || present_from(p, common + 1));
+	if (base && !f->heavy && (no_base || n->nbases >= BASES_MAX)) {
+		node_reply(n, c->id, m, VMS_E_AGAIN); /* others are at work there, or here */
+		return;
+	}
+	feed_heavy(n, f, base);
+	f->base = base;
 	f->hold_ctrs = true;
 	if (base && !ctrs_settled(p)) {
 		node_reply(n, c->id, m, VMS_E_AGAIN);
 		return;
 	}
 	f->hold_log = base ? p->recs_first : common + 1;
-	f->base = base;
 	VMS_VEC_FOREACH(&p->ctrs, ct)
 		if (ct->state == 1 || ct->state == 2)
 			bytes += (uint64_t)(ct->chunks - ct->dead.count) * VMS_CHUNK_BYTES;
@@ -810,8 +830,7 @@ static void progress(struct feed *f, const struct vms_msg *m)
 
 static void ready(struct vms_node *n, struct part *p, struct feed *f, const struct vms_msg *m)
 {
-	if (f->st == LEARN_COPY)
-		n->nfeeds--;
+	feed_idle(n, f);
 	f->st = LEARN_READY;
 	f->hold_ctrs = false;
 	f->fails = 0;
@@ -886,7 +905,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		return;
 	case LOP_FAILED:
 		if (m->status == VMS_E_BUSY) { /* it takes others at present */
-			n->nfeeds -= f->st == LEARN_COPY;
+			feed_idle(n, f);
 			f->st = LEARN_FAILED;
 			f->hold_log = UINT64_MAX;
 			f->again_ms = n->now_ms + n->tm.tick_ms +

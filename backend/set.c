@@ -15,7 +15,7 @@
  */
 #include "backend/node_int.h"
 
-#define FEEDS_MAX	2u /* at a time, from this node */
+#define FEEDS_MAX	16u /* at a time, from this node; whole copies: learn_serve.c */
 #define HANDOVERS_MAX	8u /* at a time, from this node */
 
 enum why { WHY_RAISE, WHY_TAKEOVER, WHY_DROP, WHY_SETTLE, WHY_PROMOTE, WHY_UNWANTED, WHY_HANDOVER };
@@ -422,6 +422,19 @@ void set_step(struct vms_node *n)
 	free(keys);
 }
 
+/* Something has come to its end that others waited for. */
+void set_soon(struct vms_node *n)
+{
+	uint64_t at = n->set_did_ms + n->tm.tick_ms / 16;
+
+	if (at < n->now_ms)
+		at = n->now_ms;
+	if (at < n->set_ms) {
+		n->set_ms = at;
+		node_wake_at(n, at);
+	}
+}
+
 void set_timer(struct vms_node *n)
 {
 	if (n->phase != SP_RUN || n->poisoned)
@@ -433,6 +446,7 @@ void set_timer(struct vms_node *n)
 	}
 	if (n->now_ms >= n->set_ms && !n->conf.fixed_sets) {
 		n->set_ms = n->now_ms + n->tm.tick_ms / 2;
+		n->set_did_ms = n->now_ms;
 		for (uint32_t x = 0; x < n->nparts; x++) {
 			uint32_t i = (x + n->set_next) % n->nparts;
 

@@ -592,7 +592,7 @@ static void gc_start(struct vms_node *n, struct part *p)
 
 void gc_timer(struct vms_node *n)
 {
-	for (uint32_t i = 0; i < n->nparts; i++) {
+	for (uint32_t i = 0; i < n->nparts && n->gc_jobs; i++) {
 		struct part *p = n->part[i];
 
 		if (p && p->gc)

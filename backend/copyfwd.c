@@ -155,7 +155,7 @@ void copy_forward(struct vms_node *n)
 		if (!p || (drains && !p->copied) || p->apply)
 			continue;
 		ok = copy_part(n, p, below, drains, o);
-		p->scan_due = true;
+		drain_scan_due(n, p);
 		if (!drains && p->clean_pos < below) {
 			/* nothing of it lies below any more, unless the copy stopped short */
 			if (ok)

@@ -197,6 +197,17 @@ static void scan(struct vms_node *n, struct part *p, uint64_t limit, uint64_t re
 		p->clean_pos = low;
 }
 
+/* The partition has no job any more. */
+static void job_off(struct vms_node *n, struct part *p)
+{
+	size_t i = 0;
+
+	p->drain = NULL;
+	while (n->drains.d[i] != p->number)
+		i++;
+	VMS_VEC_REMOVE_FAST(&n->drains, i);
+}
+
 void drain_abort(struct vms_node *n, struct part *p)
 {
 	struct drain_job *d = p->drain;
@@ -204,8 +215,7 @@ void drain_abort(struct vms_node *n, struct part *p)
 	p->open_ctr = p->open_ordered = 0;
 	if (!d)
 		return;
-	p->drain = NULL;
-	n->drain_jobs--;
+	job_off(n, p);
 	if (d->busy)
 		d->dead = true;
 	else
@@ -216,9 +226,8 @@ static void job_done(struct vms_node *n, struct part *p)
 {
 	struct drain_job *d = p->drain;
 
-	p->drain = NULL;
-	n->drain_jobs--;
-	p->scan_due = true;
+	job_off(n, p);
+	drain_scan_due(n, p);
 	drain_job_free(n, d);
 	node_wake_at(n, n->now_ms + 1);
 }
@@ -660,6 +669,12 @@ static void batch_start(struct vms_node *n, struct part *p)
 		a->sync = false;
 }
 
+/* The partition has to be looked at for what can be drained. */
+void drain_scan_due(struct vms_node *n, struct part *p)
+{
+	p->scan_due = n->drain_look = true;
+}
+
 /* Go on with a partition's job as far as records on their way allow. */
 static void drain_go(struct vms_node *n, struct part *p)
 {
@@ -742,7 +757,7 @@ void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			 * room for all; its own log may not need it any more */
 			if (seq > p->drain_req)
 				p->drain_req = seq;
-			p->scan_due = true;
+			drain_scan_due(n, p);
 		}
 		if (p && p->primary && p->base_wait && re.body_bytes < sizeof(body)) {
 			vms_put_le32(body + re.body_bytes, p->number);
@@ -791,6 +806,17 @@ void drain_timer(struct vms_node *n)
 	}
 	if (again)
 		n->drain_ms = n->now_ms + n->tm.tick_ms;
+	/* each may end here, which moves the last one to its place */
+	for (size_t i = n->drains.n; i-- > 0;) {
+		struct part *p = n->part[n->drains.d[i]];
+
+		if (p->known || p->learn)
+			drain_go(n, p);
+	}
+	/* All of them only when there is something to find: this runs every 2 ms. */
+	if (!again && !n->drain_look)
+		goto end;
+	n->drain_look = false;
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
@@ -798,10 +824,8 @@ void drain_timer(struct vms_node *n)
 			continue;
 		if (part_serving(p) && again)
 			seal_left(n, p);
-		if (p->drain) {
-			drain_go(n, p);
+		if (p->drain)
 			continue;
-		}
 		if (p->clean_pos >= n->drain_limit && !p->scan_due) {
 			p->base_wait = false;
 			continue;
@@ -818,9 +842,11 @@ void drain_timer(struct vms_node *n)
 			scan(n, p, n->drain_limit, 0, NULL);
 			continue;
 		}
-		if (n->drain_jobs >= DRAIN_JOBS_MAX || n->now_ms < p->hold_ms ||
-		    (n->drain_jobs && n->drain_bytes >= DRAIN_BYTES_MAX))
+		if (n->drains.n >= DRAIN_JOBS_MAX || n->now_ms < p->hold_ms ||
+		    (n->drains.n && n->drain_bytes >= DRAIN_BYTES_MAX)) {
+			n->drain_look |= p->scan_due;
 			continue;
+		}
 		p->scan_due = false;
 		p->drain = calloc(1, sizeof(*p->drain));
 		vms_assert(p->drain);
@@ -830,9 +856,9 @@ void drain_timer(struct vms_node *n)
 			p->drain = NULL;
 			continue;
 		}
+		VMS_VEC_PUSH(&n->drains, p->number);
 		qsort(p->drain->items.d, p->drain->items.n, sizeof(struct item), item_cmp);
 		job_room(n, p->drain);
-		n->drain_jobs++;
 		drain_go(n, p);
 	}
 	if (again) {
@@ -860,7 +886,8 @@ void drain_timer(struct vms_node *n)
 		}
 		free(body);
 	}
-	if (n->drain_jobs)
+end:
+	if (n->drains.n)
 		node_wake_at(n, n->now_ms + 2);
 }
 

@@ -325,6 +325,7 @@ void vms_node_close(struct vms_node *n)
 	free(n->loss_job);
 	free(n->out_frame);
 	vms_meta_batch_free(&n->batch);
+	VMS_VEC_FREE(&n->drains);
 	VMS_VEC_FREE(&n->dirty);
 	VMS_VEC_FREE(&n->retry);
 	VMS_VEC_FREE(&n->dios);

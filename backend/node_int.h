@@ -12,7 +12,6 @@
 #ifndef VMS_NODE_INT_H
 #define VMS_NODE_INT_H
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +148,8 @@ enum node_mutant {
 #define NODE_WAIT_OPS_MAX   8192u
 #define NODE_TICKS_KEPT	    64u
 #define NODE_PEER_WINDOW    (16u << 20) /* record bytes in flight to one peer */
+#define NODE_LOG_GATHER_BYTES (256u << 10) /* of memory-mode records in one write */
+#define NODE_LOG_GATHER_MS 16u
 #define NODE_WRITE_BYTES_MAX (2u << 20)
 #define NODE_CEILING_STEP   (1ull << 20)
 #define NODE_SLOT_MAX	    65536u
@@ -659,6 +660,7 @@ struct vms_node {
 	uint32_t raise_next, set_next;
 	bool raise_read; /* part/ is to be read */
 	uint64_t set_ms, set_did_ms;
+	uint64_t set_step_ms;
 	unsigned handings;
 	/* lease.c */
 	uint64_t part_rev; /* part/ has been seen up to this revision */
@@ -724,6 +726,7 @@ struct vms_node {
 
 	/* admission */
 	uint64_t pace_ms, pace_bytes;
+	uint64_t log_due_ms; /* what gathers for the log is written then; 0: nothing */
 	bool nospc, nearfull;
 	uint64_t space_ms, space_free, space_total;
 	uint64_t space_need, space_pos; /* when that was asked: room to keep, end of the log */
@@ -734,7 +737,8 @@ struct vms_node {
 	uint64_t drain_limit; /* log position up to which is being drained */
 	uint64_t drain_ms;
 	uint32_t drain_next;  /* partition to look at next */
-	unsigned drain_jobs;
+	VMS_VEC(uint32_t) drains; /* partitions with a job */
+	bool drain_look;	  /* some partition has scan_due */
 	uint64_t drain_bytes; /* content in their batches */
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
@@ -1064,6 +1068,7 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m);
 /* ---- drain.c ---- */
 void drain_timer(struct vms_node *n);
 void drain_applied(struct vms_node *n, struct part *p);
+void drain_scan_due(struct vms_node *n, struct part *p);
 void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void drain_abort(struct vms_node *n, struct part *p);
 void drain_safe(struct vms_node *n, struct part *p);

@@ -379,7 +379,7 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 		p->ceiling = p->ceiling_ordered;
 		if (n->clean_start)
 			p->intact_view = p->view_epoch;
-		p->scan_due = true;
+		drain_scan_due(n, p);
 	}
 	rc = n->disk.ops->ctr_list(n->disk.ctx, list_ctr, n);
 	return rc < 0 ? vms_fail(msg, rc, "cannot list the containers: %s", vms_err_text(rc)) : 0;

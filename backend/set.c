@@ -455,5 +455,9 @@ void set_timer(struct vms_node *n)
 		}
 		n->set_next++;
 	}
-	set_step(n);
+	/* it looks at all partitions, and the timer may run every millisecond or two */
+	if (n->now_ms >= n->set_step_ms) {
+		n->set_step_ms = n->now_ms + n->tm.tick_ms / 8;
+		set_step(n);
+	}
 }

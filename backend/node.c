@@ -415,6 +415,22 @@ void vms_node_step(struct vms_node *n, const struct vms_node_event *ev)
 	}
 }
 
+/* Records that only have to be in memory wait for each other: one write of the log for
+ * all of some milliseconds. Whatever has to be durable takes them along at once. */
+static bool log_gathers(struct vms_node *n)
+{
+	uint64_t bytes = vms_wal_unwritten_bytes(n->wal);
+
+	if (!bytes || n->want_sync || n->stopping || bytes >= NODE_LOG_GATHER_BYTES ||
+	    (n->log_due_ms && n->now_ms >= n->log_due_ms)) {
+		n->log_due_ms = 0;
+		return false;
+	}
+	if (!n->log_due_ms)
+		n->log_due_ms = n->now_ms + NODE_LOG_GATHER_MS;
+	return true;
+}
+
 void vms_node_turn_end(struct vms_node *n, uint64_t now_ms)
 {
 	if (now_ms > n->now_ms)
@@ -453,7 +469,8 @@ void vms_node_turn_end(struct vms_node *n, uint64_t now_ms)
 	flush_check(n);
 	if (n->stopping)
 		stop_step(n);
-	vms_wal_submit(n->wal, n->want_sync, n->now_ms);
+	if (!log_gathers(n))
+		vms_wal_submit(n->wal, n->want_sync, n->now_ms);
 	n->want_sync = false;
 	repl_flush_out(n);
 	if (n->dirty.n || n->retry.n)
@@ -464,5 +481,7 @@ void vms_node_turn_end(struct vms_node *n, uint64_t now_ms)
 		if (n->dirty.n || n->retry.n || n->wait_bytes)
 			node_wake_at(n, n->now_ms + 1);
 	}
+	if (n->log_due_ms)
+		node_wake_at(n, n->log_due_ms);
 	n->up.deadline(n->up.ctx, n->deadline_ms);
 }

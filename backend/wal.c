@@ -584,6 +584,12 @@ bool vms_wal_event(struct vms_wal *w, const struct vms_disk_event *ev, uint64_t 
 	return true;
 }
 
+uint64_t vms_wal_unwritten_bytes(const struct vms_wal *w)
+{
+	return (w->open ? frame_end(&w->cur) : w->next_pos) -
+	       (w->inflight ? w->inflight_end : w->written_pos);
+}
+
 uint64_t vms_wal_appended_pos(const struct vms_wal *w)
 {
 	return w->appended_pos;

@@ -82,6 +82,8 @@ const uint8_t *vms_wal_ptr(const struct vms_wal *w, uint64_t log_pos);
 void vms_wal_submit(struct vms_wal *w, bool sync, uint64_t now_ms);
 /* True if the event's token was the log's. */
 bool vms_wal_event(struct vms_wal *w, const struct vms_disk_event *ev, uint64_t now_ms);
+/* Bytes of the log that no write has begun for. */
+uint64_t vms_wal_unwritten_bytes(const struct vms_wal *w);
 uint64_t vms_wal_appended_pos(const struct vms_wal *w); /* end of the last record */
 uint64_t vms_wal_durable_pos(const struct vms_wal *w);	/* all below is durable */
 bool vms_wal_poisoned(const struct vms_wal *w);

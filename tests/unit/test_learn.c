@@ -489,7 +489,7 @@ static void test_crash_steps(void)
 		for (unsigned k = 0; k < 4; k++) {
 			unsigned bad = CU_get_number_of_failures();
 
-			crash_at(ph, k & 1, k & 2, 100 + ph * 4 + k);
+			crash_at(ph, k & 1, k & 2, 300 + ph * 4 + k);
 			if (CU_get_number_of_failures() > bad) {
 				fprintf(stderr, "in phase %s, %s copy, the %s crashed\n",
 					learn_phase_name(ph), k & 1 ? "stale" : "no",

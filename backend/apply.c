@@ -137,8 +137,9 @@ static struct apply_job *job_new(struct vms_node *n, struct part *p, const struc
 	j->p = p;
 	j->type = r->type;
 	j->seq = r->seq;
-	j->buf = calloc(blocks, VMS_CHUNK_BYTES);
+	j->buf = malloc((size_t)blocks * VMS_CHUNK_BYTES);
 	vms_assert(j->buf);
+	memset(j->buf, 0, VMS_CHUNK_BYTES); /* chunks are filled by who names them */
 	j->write_bytes = (size_t)blocks * VMS_CHUNK_BYTES;
 	p->apply = j;
 	n->applies++;
@@ -475,8 +476,9 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		away |= f->e[i].status == VMS_E_AGAIN;
 		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
 			memset(f->e[i].buf, 0, VMS_CHUNK_BYTES);
-		chunk_merge(f->e[i].buf, j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES,
-			    j->patched[i]);
+		if (j->patched[i])
+			chunk_merge(f->e[i].buf,
+				    j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES, j->patched[i]);
 	}
 	fetch_free(f);
 	if (!again && away) {
@@ -498,6 +500,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 {
 	struct apply_job *j;
 	struct fetch *f;
+	uint64_t filled = 0;
 	int k;
 
 	j = job_new(n, p, r, 1 + VMS_SEG_ENTRIES_MAX);
@@ -508,8 +511,6 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		return;
 	}
 	j->nm = (unsigned)k;
-	j->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
-	vms_assert(j->patch);
 	f = fetch_new(n, j->nm);
 	f->arg = j;
 	f->done = bases_done;
@@ -553,23 +554,35 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 			return;
 		}
 		f->e[i].buf = j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES;
+		filled |= 1ull << j->place[i];
 		j->nchunks++;
 		if (r->type == VMS_REC_REMAP) {
 			f->e[i].addr = m->from_seq;
 			f->e[i].skip = false;
 			continue;
 		}
-		if ((v.have | v.zero) != VMS_MASK_FULL) {
-			if (part_page(n, p, &seen, m->chunk / VMS_SUBEXT_CHUNKS, &page))
-				memset(page.entry, 0, sizeof(page.entry));
-			f->e[i].skip = false;
-		} else {
+		if ((v.have | v.zero) == VMS_MASK_FULL) {
+			/* all of it lies in the log: to its place at once */
+			chunk_resolve(n, p, &v, NULL, m->chunk, f->e[i].buf, &j->patched[i],
+				      &f->e[i].addr);
+			j->patched[i] = 0;
+			continue;
+		}
+		if (part_page(n, p, &seen, m->chunk / VMS_SUBEXT_CHUNKS, &page))
 			memset(page.entry, 0, sizeof(page.entry));
+		f->e[i].skip = false;
+		if (!j->patch) {
+			j->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);
+			vms_assert(j->patch);
 		}
 		chunk_resolve(n, p, &v, &page, m->chunk,
 			      j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES, &j->patched[i],
 			      &f->e[i].addr);
 	}
+	/* a place that no move names is written all the same */
+	for (unsigned i = 0; i < j->nchunks; i++)
+		if (!(filled >> i & 1))
+			memset(j->buf + (size_t)(1 + i) * VMS_CHUNK_BYTES, 0, VMS_CHUNK_BYTES);
 	j->write_off = j->seg_off;
 	j->write_bytes = (size_t)(1 + j->nchunks) * VMS_CHUNK_BYTES;
 	j->state = JOB_BASE;

@@ -95,7 +95,13 @@ int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view 
 		  const struct vms_page *page, uint16_t chunk, uint8_t *patch, uint8_t *patched,
 		  vms_addr *base)
 {
-	for (unsigned s = 0; s < 8; s++) {
+	bool whole = v->have == VMS_MASK_FULL && !v->zero;
+
+	for (unsigned s = 1; s < 8 && whole; s++)
+		whole = v->src[s] == v->src[0];
+	if (whole) /* most chunks: one write of all of it */
+		memcpy(patch, vms_wal_ptr(n->wal, v->src[0]->data_pos), VMS_CHUNK_BYTES);
+	for (unsigned s = 0; s < 8 && !whole; s++) {
 		uint8_t *to = patch + s * VMS_LB_BYTES;
 
 		if (v->zero >> s & 1) {

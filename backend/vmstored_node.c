@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@
 #define STOP_MS_MAX  30000u
 #define WAIT_SAY_MS  10000u
 #define POLL_MS_MAX  100
+#define MALLOC_KEPT_MAX (32 << 20)
 
 enum conn_kind { K_LOCAL, K_ACCEPTED, K_PEER, K_BEFORE }; /* BEFORE: the core was open */
 
@@ -763,6 +765,8 @@ static void loop(struct run *r)
 				step(r, &(struct vms_node_event){.type = VMS_NEV_STOP});
 			}
 			vms_node_turn_end(r->node, now);
+			/* first what the peers' disks and the waiting gateways are for */
+			vms_net_flush(r->p.net);
 			vms_disk_posix_flush(r->posix);
 			if (stop_by_ms && now >= stop_by_ms) {
 				vms_warn("the clean stop took longer than %u s; stopping without it",
@@ -786,6 +790,10 @@ int vmstored_run_node(const struct vms_settings *set, vmstored_ready_fn ready, v
 	struct vms_errmsg msg = {""};
 	int rc;
 
+	/* Buffers of a quarter of a MiB come and go with every record that is drained: their
+	 * pages stay with the process instead of being cleared by the kernel each time. */
+	(void)mallopt(M_MMAP_THRESHOLD, MALLOC_KEPT_MAX / 4);
+	(void)mallopt(M_TRIM_THRESHOLD, MALLOC_KEPT_MAX);
 	/* containers are kept open */
 	if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
 		rl.rlim_cur = rl.rlim_max;

@@ -161,7 +161,8 @@ static void learn_abort(struct vms_node *n, struct part *p)
 		    (p->learn && p->learn->base &&
 		     (p->learn->phase != LP_READY || n->mut == MUT_LN_LIMBO));
 
-	if (p->learn)
+	/* once installed they are the partition's own, and may have been swept since */
+	if (p->learn && p->learn->phase < LP_SYNC)
 		learn_ctrs_keep(p, p->learn);
 	learn_end(n, p);
 	p->repl_conn = 0;

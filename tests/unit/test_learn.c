@@ -483,6 +483,33 @@ static void crash_at(enum learn_phase ph, bool stale, bool primary, uint64_t see
 	finish(node);
 }
 
+/* Containers that came with the copy are swept while it is ready; then the primary goes
+ * and the copy is made again. It must not take the swept ones for files of its own. */
+static void test_ready_swept(void)
+{
+	unsigned turn = 0;
+
+	up(0, 77);
+	v_create(0);
+	for (uint32_t e = 0; e < 2; e++)
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	learn_on(2, 0);
+	while (!at_phase(2, LP_READY) && turn++ < 60000)
+		rig_step(&R);
+	CU_ASSERT_TRUE(at_phase(2, LP_READY));
+	turnovers(&V[0], 7);
+	rig_run(&R, 1500);
+	CU_ASSERT_TRUE(at_phase(2, LP_READY));
+	rig_node_crash(&R, 0, true);
+	rig_run(&R, 50);
+	rig_node_start(&R, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	load(10);
+	finish(2);
+}
+
 static void test_crash_steps(void)
 {
 	for (unsigned ph = LP_BEGIN; ph <= LP_READY; ph++)
@@ -1052,6 +1079,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_short),
 	VMS_TEST(test_long),
 	VMS_TEST(test_crash_steps),
+	VMS_TEST(test_ready_swept),
 	VMS_TEST(test_attempts),
 	VMS_TEST(test_strays),
 	VMS_TEST(test_damage_own),

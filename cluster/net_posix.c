@@ -35,8 +35,8 @@
 
 #define QUEUE_BYTES_DEFAULT (64u << 20)
 #define BLOCK_BYTES	    (64u << 10)
-#define BLOCKS_SPARE_MAX    64u
-#define IOV_MAX_NET	    64u
+#define BLOCKS_SPARE_MAX    128u
+#define IOV_MAX_NET	    128u
 #define IN_BYTES_FIRST	    (256u << 10)
 #define IN_BYTES_KEEP	    (1u << 20)
 #define IN_BYTES_MOVE	    4096u /* moving less than this is cheaper than a short read */
@@ -103,7 +103,7 @@ static const struct vms_transport tcp = {
 
 struct block {
 	struct block *next;
-	size_t off, len, room;
+	size_t off, len;
 	uint8_t data[];
 };
 
@@ -199,7 +199,7 @@ static struct conn *conn_find(const struct vms_net *n, vms_net_conn id)
 
 static void block_free(struct vms_net *n, struct block *b)
 {
-	if (b->room == BLOCK_BYTES && n->nspare < BLOCKS_SPARE_MAX) {
+	if (n->nspare < BLOCKS_SPARE_MAX) {
 		b->next = n->spare;
 		n->spare = b;
 		n->nspare++;
@@ -208,20 +208,18 @@ static void block_free(struct vms_net *n, struct block *b)
 	}
 }
 
-static struct block *block_new(struct vms_net *n, size_t room)
+/* All of one size, also for large frames: a block of their size would be mapped and
+ * cleared by the kernel each time. */
+static struct block *block_new(struct vms_net *n)
 {
-	struct block *b;
+	struct block *b = n->spare;
 
-	if (room <= BLOCK_BYTES && n->spare) {
-		b = n->spare;
+	if (b) {
 		n->spare = b->next;
 		n->nspare--;
 	} else {
-		if (room < BLOCK_BYTES)
-			room = BLOCK_BYTES;
-		b = malloc(sizeof(*b) + room);
+		b = malloc(sizeof(*b) + BLOCK_BYTES);
 		vms_assert(b);
-		b->room = room;
 	}
 	b->next = NULL;
 	b->off = b->len = 0;
@@ -508,15 +506,15 @@ static void out_append(struct vms_net *n, struct conn *c, const void *data, size
 		struct block *b = c->tail;
 		size_t k;
 
-		if (!b || b->len == b->room) {
-			b = block_new(n, len);
+		if (!b || b->len == BLOCK_BYTES) {
+			b = block_new(n);
 			if (c->tail)
 				c->tail->next = b;
 			else
 				c->head = b;
 			c->tail = b;
 		}
-		k = b->room - b->len < len ? b->room - b->len : len;
+		k = BLOCK_BYTES - b->len < len ? BLOCK_BYTES - b->len : len;
 		memcpy(b->data + b->len, p, k);
 		b->len += k;
 		p += k;

@@ -9,7 +9,8 @@
  * member of the set (and from the one it is about to add). A granter that has taken a
  * partition over says up to which revision of the catalog the asker must have seen
  * part/ for the lease to count: so a lease for what the asker still leads does not
- * seem to be one for what it has lost.
+ * seem to be one for what it has lost. A process that has been started anew is another
+ * asker: its leases keep nobody from taking over what the former one led.
  *
  * Keeps invariants 2, 6 (rules C9, E1).
  */
@@ -24,7 +25,28 @@ static uint64_t drift_ms(const struct vms_node *n)
 /* pe's TICK has come: its answer promises. */
 void lease_grant(struct vms_node *n, struct peer *pe)
 {
+	if (pe->grant_inc != pe->incarnation) {
+		memmove(&pe->granted[1], &pe->granted[0],
+			(PEER_GRANTS - 1) * sizeof(pe->granted[0]));
+		pe->granted[0].incarnation = pe->grant_inc;
+		pe->granted[0].until_ms = pe->grant_until_ms;
+		pe->grant_inc = pe->incarnation;
+	}
 	pe->grant_until_ms = n->now_ms + n->tm.lease_ms + drift_ms(n);
+}
+
+/* Until when that process of pe may count on a lease of this node's. What has been granted
+ * to a later one says nothing of it; the oldest that is remembered bounds all before. */
+uint64_t lease_granted_ms(const struct vms_node *n, const struct peer *pe, uint64_t incarnation)
+{
+	uint64_t until = pe->grant_until_ms;
+
+	if (incarnation >= pe->grant_inc || n->mut == MUT_GRANT_ANY)
+		return until;
+	for (unsigned i = 0; i < PEER_GRANTS && pe->granted[i].incarnation >= incarnation; i++)
+		if (pe->granted[i].incarnation)
+			until = pe->granted[i].until_ms;
+	return n->mut == MUT_GRANT_NEW ? 0 : until;
 }
 
 static bool lease_counts(const struct vms_node *n, const struct peer *pe)

@@ -133,6 +133,8 @@ static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
 		if (old)
 			conn_close(n, old);
 	}
+	if (pe->incarnation != c->incarnation || !pe->conn)
+		pe->up_ms = n->now_ms;
 	pe->conn = c->id;
 	pe->incarnation = c->incarnation;
 	if (c->incarnation > pe->cat_incarnation)

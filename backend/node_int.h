@@ -72,6 +72,9 @@ enum node_mutant {
 	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
 	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
 	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */
+	MUT_GRANT_NEW = 36,	 /* a lease of a process that is gone is forgotten with it */
+	MUT_GRANT_ANY = 37,	 /* leases of a process that came later hold up a take over */
+	MUT_RAISE_LEAD = 38,	 /* no defect: a restarted primary keeps the lead at any cost */
 	MUT_LN_LIMBO = 34,	 /* a copy that may be a member by now is thrown away */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
@@ -407,6 +410,8 @@ struct conn {
 	struct conn *prev, *next;
 };
 
+#define PEER_GRANTS 8
+
 struct peer {
 	uint32_t id;
 	bool known; /* in the catalog */
@@ -419,7 +424,13 @@ struct peer {
 	bool tick_wait;
 	/* lease.c: until when it will not take over from this process, and which of its
 	 * processes said so, having taken over at that revision; the other way round */
-	uint64_t lease_until_ms, lease_inc, lease_rev, grant_until_ms;
+	uint64_t lease_until_ms, lease_inc, lease_rev;
+	/* granted to its present process; to those before it, newest first */
+	uint64_t grant_until_ms, grant_inc;
+	struct {
+		uint64_t incarnation, until_ms;
+	} granted[PEER_GRANTS];
+	uint64_t up_ms; /* its present process is connected */
 	uint64_t heard_ms; /* last answered TICK */
 	uint64_t down_ms;  /* the connection was lost */
 	VMS_VEC(uint32_t) out; /* partitions with something to send */
@@ -861,6 +872,7 @@ void set_calm(struct vms_node *n, struct part *p);
 
 /* ---- lease.c ---- */
 void lease_grant(struct vms_node *n, struct peer *pe);
+uint64_t lease_granted_ms(const struct vms_node *n, const struct peer *pe, uint64_t incarnation);
 /* part/ is known up to rev. */
 void lease_part_rev(struct vms_node *n, uint64_t rev);
 void lease_won(struct vms_node *n, struct peer *pe, uint64_t sent_ms, uint64_t rev);

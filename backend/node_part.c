@@ -212,6 +212,7 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 {
 	struct part *p = node_part(n, number);
 	struct peer *former = NULL;
+	uint64_t former_inc = 0;
 	bool member = false, fresh;
 
 	for (unsigned i = 0; i < conf->nmembers; i++)
@@ -222,8 +223,14 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 		return;
 	p = node_part_make(n, number);
 	fresh = !p->known || conf->epoch > p->conf.epoch;
-	if (p->known && p->conf.primary != n->id)
+	if (p->known && p->conf.primary != n->id) {
 		former = node_peer(n, p->conf.primary, false);
+		for (unsigned i = 0; i < p->conf.nmembers; i++)
+			if (p->conf.member[i].node == p->conf.primary)
+				former_inc = p->conf.member[i].incarnation;
+		if (conf->epoch != p->conf.epoch + 1)
+			former_inc = UINT64_MAX; /* another process may have led between */
+	}
 	p->conf = *conf;
 	p->conf_rev = rev;
 	set_adopted(n, p);
@@ -258,10 +265,11 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 		 * the strength of leases it has from here, and its gateways with it. */
 		p->need_rev = rev;
 		if (conf->handover != conf->epoch) {
+			uint64_t granted = former ? lease_granted_ms(n, former, former_inc) : 0;
+
 			p->serve_ms = n->serve_from_ms;
-			if (former && former->grant_until_ms > p->serve_ms &&
-			    n->mut != MUT_NO_GRANT_WAIT)
-				p->serve_ms = former->grant_until_ms;
+			if (granted > p->serve_ms && n->mut != MUT_NO_GRANT_WAIT)
+				p->serve_ms = granted;
 		}
 		if (rev > n->took_rev)
 			n->took_rev = rev;

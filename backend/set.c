@@ -95,11 +95,15 @@ static bool member_stuck(const struct vms_node *n, const struct member *m)
 static bool takeover_due(struct vms_node *n, const struct part *p)
 {
 	const struct peer *pe = node_peer(n, p->conf.primary, false);
-	uint64_t due = n->serve_from_ms;
+	unsigned lead = conf_index(&p->conf, p->conf.primary);
+	uint64_t due = n->serve_from_ms, granted;
 	unsigned turn = 0;
 
-	if (pe && pe->grant_until_ms > due && n->mut != MUT_TAKE_EARLY)
-		due = pe->grant_until_ms;
+	granted = pe && lead < p->conf.nmembers ?
+			  lease_granted_ms(n, pe, p->conf.member[lead].incarnation) :
+			  0;
+	if (granted > due && n->mut != MUT_TAKE_EARLY)
+		due = granted;
 	/* A restarted process that has not been brought up to date may lack memory-mode
 	 * writes that the primary still has: its turn comes when that is surely gone. */
 	if (p->mem_flag && p->intact_view != p->view_epoch)
@@ -114,6 +118,28 @@ static bool takeover_due(struct vms_node *n, const struct part *p)
 }
 
 /* ---- one partition ---- */
+
+/* This process has been started anew and finds that it led. It may not serve before all
+ * that the former one gave out has run out, which is when another member takes over, too:
+ * one that has not been started anew and whose lead a further death here does not end. */
+static bool successor_there(const struct vms_node *n, const struct part *p)
+{
+	uint64_t age = n->now_ms - n->start_ms;
+
+	if (age > n->tm.lease_ms + 2ull * n->tm.tick_ms || n->mut == MUT_RAISE_LEAD)
+		return false;
+	for (unsigned i = 0; i < p->conf.nmembers; i++) {
+		const struct vms_member *m = &p->conf.member[i];
+		const struct peer *pe = node_peer((struct vms_node *)n, m->node, false);
+
+		if (m->node == n->id || !pe)
+			continue;
+		if (pe->conn && lease_left_ms(n, pe) ? pe->incarnation == m->incarnation :
+						       age < n->tm.lease_ms / 2)
+			return true;
+	}
+	return false;
+}
 
 /* What it needs changed, if anything, as the next configuration. */
 static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c, enum why *why)
@@ -146,6 +172,8 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 	bool missing = false;
 
 	*why = WHY_RAISE;
+	if (old && successor_there(n, p))
+		return false;
 	for (unsigned i = 0; i < p->nm; i++)
 		if (i != p->self && p->m[i].peer &&
 		    (peer_dead(n, p->m[i].peer, p->m[i].incarnation) || member_stuck(n, &p->m[i]))) {
@@ -275,7 +303,10 @@ static void prepare(struct vms_node *n, struct part *p)
 		return;
 	(void)vms_cat_part_want(&p->conf, want);
 	pe = node_peer(n, want[0], false);
-	if (!pe || conf_index(&p->conf, want[0]) == p->conf.nmembers || !lease_left_ms(n, pe) ||
+	/* one that dies again and again is not to stop everything each time */
+	if (!pe || n->now_ms - pe->up_ms < 5ull * n->tm.tick_gap_ms)
+		return;
+	if (conf_index(&p->conf, want[0]) == p->conf.nmembers || !lease_left_ms(n, pe) ||
 	    peer_dead(n, pe, p->conf.member[conf_index(&p->conf, want[0])].incarnation))
 		return;
 	p->handing = want[0];

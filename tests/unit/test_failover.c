@@ -1093,6 +1093,44 @@ static void test_added_late(void)
 	R.mutant = 0;
 }
 
+/* The primary dies and is back at once, again and again. The other member leads as soon as
+ * the leases of the first process have run out, neither earlier nor later. */
+static void test_primary_restarted_at_once(void)
+{
+	static const unsigned mutant[] = {0, MUT_RAISE_LEAD, MUT_GRANT_ANY, MUT_GRANT_NEW};
+
+	for (unsigned k = 0; k < 4; k++) {
+		struct vms_node *n;
+		uint64_t until;
+		bool early, late;
+
+		R.mutant = mutant[k];
+		up(3, 2, 42, VMS_ACK_DISK);
+		E0 = extent_in(0);
+		rig_run(&R, 6000);
+		CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+		n = R.node[1].n;
+		until = node_peer(n, 1, false)->grant_until_ms;
+		for (int i = 0; i < 5 && rig_primary(&R, 0) == 0; i++) {
+			rig_node_crash(&R, 0, false);
+			rig_run(&R, 300);
+			rig_node_start(&R, 0);
+			for (int j = 0; j < 90 && rig_primary(&R, 0) == 0; j++)
+				rig_run(&R, 10);
+		}
+		early = n->now_ms < until;
+		late = n->now_ms > until + 700;
+		CU_ASSERT_EQUAL(late, mutant[k] == MUT_RAISE_LEAD || mutant[k] == MUT_GRANT_ANY);
+		CU_ASSERT_EQUAL(early, mutant[k] == MUT_GRANT_NEW);
+		if (!k) {
+			CU_ASSERT_EQUAL(put(1, E0, 2, 5000), 0);
+			CU_ASSERT_TRUE(shows(E0, 2));
+		}
+		down();
+	}
+	R.mutant = 0;
+}
+
 /* Ticks name the peers whose leases matter, and no others. */
 static void test_ticks_name_who_matters(void)
 {
@@ -1132,7 +1170,8 @@ static void test_member_without_catalog(void)
 	down();
 }
 
-/* Restarted within the lease: it stays in the set. */
+/* Restarted within the lease: a backup stays in the set; what a primary led goes to the
+ * other member, and comes back when it has been up for a while. */
 static void test_quick_restart(void)
 {
 	for (unsigned who = 0; who < 2; who++) {
@@ -1143,6 +1182,10 @@ static void test_quick_restart(void)
 		rig_run(&R, 300);
 		rig_node_start(&R, who);
 		CU_ASSERT_EQUAL(put(0, E0, 2, 8000), 0);
+		CU_ASSERT_EQUAL(rig_primary(&R, 0), !who);
+		CU_ASSERT_EQUAL(in_set(0, 0), who);
+		CU_ASSERT_TRUE(shows(E0, 2));
+		rig_run(&R, 12000);
 		CU_ASSERT(in_set(0, 0) && in_set(0, 1));
 		CU_ASSERT_EQUAL(rig_primary(&R, 0), 0);
 		CU_ASSERT_TRUE(shows(E0, 2));
@@ -1194,7 +1237,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_memory_mode),
 	VMS_TEST(test_flush_without_lease),
 	VMS_TEST(test_floor_of_who_is_behind),
-	VMS_TEST(test_added_late),
+	VMS_TEST(test_primary_restarted_at_once), VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),

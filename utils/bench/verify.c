@@ -189,6 +189,8 @@ static uint64_t ns_of(const struct ver *v, double ms)
 
 /* ---- sessions ---- */
 
+static void settle_unknown(struct op *o);
+
 static void sess_down(struct vsess *s)
 {
 	struct ver *v = s->v;
@@ -203,6 +205,13 @@ static void sess_down(struct vsess *s)
 	}
 	if (s->ctx)
 		iscsi_destroy_context(s->ctx); /* ends every command: CANCELLED */
+	/* ... but for those of a session that has logged out as the target asked */
+	for (unsigned i = 0; i < v->n_op; i++)
+		if (v->op[i].sess == s) {
+			v->op[i].sess = NULL;
+			s->in_flight--;
+			settle_unknown(&v->op[i]);
+		}
 	s->ctx = NULL;
 	s->why = NULL;
 	s->dead = false;

@@ -338,6 +338,24 @@ int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *ou
 	return dec_close(&d);
 }
 
+int vms_cat_gwsent_decode(const struct vms_cat_kv *kv, char **ports, struct vms_errmsg *msg)
+{
+	struct dec d;
+	const char *text;
+
+	*ports = NULL;
+	if (dec_open(&d, kv, msg))
+		return dec_close(&d);
+	need_equal(&d, "gateway", key_hex(&d, "gwsent/", 8, UINT32_MAX),
+		   dec_u64(&d, "gateway", UINT32_MAX));
+	text = json_string_value(json_object_get(d.root, "ports"));
+	if (!text)
+		dec_bad(&d, "ports", "is not a text");
+	else if (!d.err)
+		*ports = strdup(text);
+	return dec_close(&d);
+}
+
 int vms_cat_gwdrain_decode(const struct vms_cat_kv *kv, struct vms_cat_gwdrain *out,
 			   struct vms_errmsg *msg)
 {
@@ -598,6 +616,11 @@ char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who)
 				   who));
 }
 
+char *vms_cat_gwsent_encode(uint32_t gateway, const char *ports)
+{
+	return enc_close(json_pack("{so ss}", "gateway", enc_u64(gateway), "ports", ports));
+}
+
 char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in)
 {
 	return enc_close(json_pack("{so so so ss}", "gateway", enc_u64(in->gateway), "seconds",
@@ -687,6 +710,11 @@ void vms_cat_key_gateway(char *out, uint32_t id)
 void vms_cat_key_gwload(char *out, uint32_t id)
 {
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gwload/%08" PRIx32, id);
+}
+
+void vms_cat_key_gwsent(char *out, uint32_t id)
+{
+	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "gwsent/%08" PRIx32, id);
 }
 
 void vms_cat_key_gwdrain(char *out, uint32_t id)

@@ -139,6 +139,8 @@ struct vms_cat_gwload {
 	uint32_t sessions; /* of initiators */
 	bool draining;	   /* it has seen that it is to be emptied */
 };
+/* "gwsent/<id>": gateway, and the ports ("who") that it has just sent to other gateways;
+ * goes like gwload */
 /* "gwdrain/<id>": initiators are to leave that gateway, and none is to come */
 struct vms_cat_gwdrain {
 	uint32_t gateway;
@@ -244,6 +246,9 @@ char *vms_cat_node_encode(const struct vms_cat_node *in);
 char *vms_cat_part_encode(const struct vms_part_conf *in);
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in);
 char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who);
+/* ports: as who; decoded: malloc'ed text */
+char *vms_cat_gwsent_encode(uint32_t gateway, const char *ports);
+int vms_cat_gwsent_decode(const struct vms_cat_kv *kv, char **ports, struct vms_errmsg *msg);
 char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in);
 char *vms_cat_volume_encode(const struct vms_cat_volume *in);
 char *vms_cat_open_encode(const struct vms_cat_open *in);
@@ -256,6 +261,7 @@ void vms_cat_key_node(char *out, uint32_t id);
 void vms_cat_key_part(char *out, uint32_t partition);
 void vms_cat_key_gateway(char *out, uint32_t id);
 void vms_cat_key_gwload(char *out, uint32_t id);
+void vms_cat_key_gwsent(char *out, uint32_t id);
 void vms_cat_key_gwdrain(char *out, uint32_t id);
 int vms_cat_key_volume(char *out, const char *name, struct vms_errmsg *msg);
 void vms_cat_key_open(char *out, uint64_t id, uint32_t gateway);

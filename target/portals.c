@@ -21,8 +21,15 @@
 #define WHO_DIGITS 12u
 #define WHO_MAX	   5000u /* told with the load: it must fit into a catalog value */
 
-enum kind { GATEWAYS, LOADS, DRAINS, KINDS };
-static const char *const prefix[KINDS] = {"gateway/", "gwload/", "gwdrain/"};
+#define MOVED_MS   3000u /* others are told so long of a login that was sent on */
+#define MOVED_MAX  1000u
+#define LANDED_MS  10000u /* and what they are told counts so long */
+#define HELD_MS	   1000u  /* an answer waits for the catalog at most */
+#define BATCH_MS   10u
+#define QUIET_MS   5000u
+
+enum kind { GATEWAYS, LOADS, DRAINS, SENT, KINDS };
+static const char *const prefix[KINDS] = {"gateway/", "gwload/", "gwdrain/", "gwsent/"};
 
 VMS_VEC_TYPE(whos, uint64_t);
 
@@ -31,6 +38,8 @@ struct gate {
 	struct vms_cat_gateway rec; /* id 0: none that can be read */
 	unsigned sessions;	   /* as told, and those sent there since */
 	struct whos who;
+	struct whos sent; /* ports that it has sent to others */
+	uint64_t sent_ms; /* when that was heard */
 	bool alive, draining;
 	uint32_t drain_seconds;
 	uint64_t gone_ms;	   /* when it was last known to run, or first heard of */
@@ -51,6 +60,9 @@ struct table {
 struct sent {
 	uint64_t port, until_ms;
 };
+struct moved {
+	uint64_t port, at_ms;
+};
 
 struct vms_portals {
 	struct vms_catalog *cat;
@@ -66,6 +78,10 @@ struct vms_portals {
 	uint64_t change, told; /* counts changes of what is told */
 	uint64_t telling;
 	bool busy, is_told;
+	VMS_VEC(struct moved) moved;
+	uint64_t ticket, announced, announcing; /* announcing 0: nothing is on its way */
+	uint64_t announce_ms, announce_since_ms;
+	uint64_t quiet_ms; /* the catalog does not answer: nobody is sent on until then */
 };
 
 /* ---- what the catalog says ---- */
@@ -148,6 +164,18 @@ static void set_drain(struct vms_portals *p, struct gate *g, const struct vms_ca
 	g->drain_seconds = rec.seconds;
 }
 
+static void set_sent(struct vms_portals *p, struct gate *g, const struct vms_cat_kv *kv)
+{
+	struct vms_errmsg msg;
+	char *ports = NULL;
+
+	if (kv && vms_cat_gwsent_decode(kv, &ports, &msg))
+		vms_error("%s", msg.text);
+	who_take(&g->sent, ports);
+	g->sent_ms = p->now_ms;
+	free(ports);
+}
+
 static void set(struct vms_portals *p, struct gate *g, enum kind k,
 		const struct vms_cat_kv *kv)
 {
@@ -155,8 +183,10 @@ static void set(struct vms_portals *p, struct gate *g, enum kind k,
 		set_gateway(g, kv);
 	else if (k == LOADS)
 		set_load(p, g, kv);
-	else
+	else if (k == DRAINS)
 		set_drain(p, g, kv);
+	else
+		set_sent(p, g, kv);
 }
 
 static uint32_t id_in(const struct table *t, const char *key)
@@ -260,10 +290,12 @@ void vms_portals_close(struct vms_portals *p)
 		p->cat->ops->session_close(p->cat, p->session, ignored, NULL);
 	VMS_VEC_FOREACH(&p->gates, g) {
 		VMS_VEC_FREE(&(*g)->who);
+		VMS_VEC_FREE(&(*g)->sent);
 		free(*g);
 	}
 	VMS_VEC_FREE(&p->gates);
 	VMS_VEC_FREE(&p->here);
+	VMS_VEC_FREE(&p->moved);
 	free(p);
 }
 
@@ -366,6 +398,46 @@ static void tell_portals(struct vms_portals *p, const struct gate *own)
 	free(val);
 }
 
+static void announced(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_portals *p = arg;
+
+	p->announced = p->announcing;
+	p->announcing = 0;
+	p->announce_ms = p->now_ms + (r->status ? RETRY_MS : BATCH_MS);
+	if (r->status)
+		p->quiet_ms = p->now_ms + QUIET_MS;
+}
+
+/* Whom this gateway has sent to others, before the initiators know. */
+static void announce(struct vms_portals *p)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], text[MOVED_MAX * WHO_DIGITS + 1] = "", *val;
+	size_t old = 0;
+
+	if (p->announced < p->ticket && p->now_ms - p->announce_since_ms >= HELD_MS) {
+		p->announced = p->ticket;
+		p->quiet_ms = p->now_ms + QUIET_MS;
+		return;
+	}
+	if (p->announced >= p->ticket || p->announcing || p->now_ms < p->announce_ms ||
+	    !p->session)
+		return;
+	while (old < p->moved.n && (p->moved.n - old > MOVED_MAX ||
+				    p->now_ms - p->moved.d[old].at_ms >= MOVED_MS))
+		old++;
+	memmove(p->moved.d, p->moved.d + old, (p->moved.n - old) * sizeof(*p->moved.d));
+	p->moved.n -= old;
+	for (size_t i = 0; i < p->moved.n; i++)
+		snprintf(text + i * WHO_DIGITS, WHO_DIGITS + 1, "%012" PRIx64, p->moved.d[i].port);
+	vms_cat_key_gwsent(key, p->id);
+	val = vms_cat_gwsent_encode(p->id, text);
+	p->announcing = p->ticket;
+	p->cat->ops->txn(p->cat, NULL, 0, &(struct vms_cat_op){key, val, p->session}, 1,
+			 announced, p);
+	free(val);
+}
+
 static void tell(struct vms_portals *p)
 {
 	const struct gate *own;
@@ -403,6 +475,7 @@ void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals, 
 		p->cat->ops->range(p->cat, prefix[k], NULL, loaded, t);
 	}
 	tell(p);
+	announce(p);
 }
 
 /* ---- sessions here ---- */
@@ -492,7 +565,22 @@ static struct sent *sent_of(struct vms_portals *p, uint64_t port)
 	return &p->sent[port % SENT_PLACES];
 }
 
-enum vms_login_to vms_portals_login(struct vms_portals *p, const struct vms_login *l,
+/* Has it been sent on by another gateway just now? */
+static bool landed(const struct vms_portals *p, uint64_t port)
+{
+	VMS_VEC_FOREACH(&p->gates, g)
+		if ((*g)->id != p->id && p->now_ms - (*g)->sent_ms < LANDED_MS &&
+		    who_has(&(*g)->sent, port))
+			return true;
+	return false;
+}
+
+uint64_t vms_portals_told(const struct vms_portals *p)
+{
+	return p->announced;
+}
+
+enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 				    char out[VMS_PORTAL_TEXT_MAX])
 {
 	struct sent *sent = sent_of(p, l->port);
@@ -500,8 +588,11 @@ enum vms_login_to vms_portals_login(struct vms_portals *p, const struct vms_logi
 	struct gate *best = NULL;
 	uint32_t seconds;
 
+	l->ticket = 0;
 	draining = vms_portals_draining(p, &seconds);
-	if (!draining && (!l->spread || !l->everywhere))
+	if (!draining &&
+	    (!l->spread || !l->everywhere || !p->session || p->now_ms < p->quiet_ms ||
+	     landed(p, l->port)))
 		return VMS_LOGIN_HERE;
 	VMS_VEC_FOREACH(&p->gates, at) {
 		struct gate *g = *at;
@@ -531,6 +622,10 @@ enum vms_login_to vms_portals_login(struct vms_portals *p, const struct vms_logi
 		    (!here && best->sessions + 1 + p->here.n / SLACK > p->here.n))
 			return VMS_LOGIN_HERE;
 		*sent = (struct sent){l->port, p->now_ms + SENT_MS};
+		if (p->announced >= p->ticket)
+			p->announce_since_ms = p->now_ms;
+		VMS_VEC_PUSH(&p->moved, ((struct moved){l->port, p->now_ms}));
+		l->ticket = ++p->ticket;
 	}
 	best->sessions++;
 	(void)word(best->rec.portals, 0, out);

@@ -5,12 +5,15 @@
  * the others. Sans-I/O, on the owner's loop.
  *
  * Keys (doc/architecture.md "Catalog keys"): "gateway/<id>" says where, "gwload/<id>"
- * says that it runs and which initiators it has (the key goes with the gateway's catalog
- * session), "gwdrain/<id>" that it is to be emptied.
+ * says that it runs and which initiators it has, "gwsent/<id>" whom it has just sent to
+ * others (both go with the gateway's catalog session), "gwdrain/<id>" that it is to be
+ * emptied.
  *
  * Keeps: a load that is old or missing costs balance, never correctness. A login is sent
- * on only by a policy or a drain; the same initiator port is sent away from here by
- * policy once a minute at most, so no two gateways play ball with it. Where nothing is
+ * on only by a policy or a drain. One that was sent on by policy stays where it lands:
+ * its port is in the catalog before the initiator hears of it, so before it knocks there;
+ * should the watch be late all the same, the port is sent away from here once a minute at
+ * most, so no two gateways play ball with it. Where nothing is
  * known (the catalog has not answered yet) nothing is redirected and nobody is drained:
  * wait for vms_portals_loaded() before the first login.
  */
@@ -62,12 +65,16 @@ struct vms_login {
 	uint64_t port;	/* of the initiator port: name, ISID and target */
 	bool everywhere; /* the target is the cluster's: other gateways have it */
 	bool spread;	/* its policy: to the gateway with the least to do */
+	uint64_t ticket; /* out, if THERE: the answer waits for vms_portals_told() */
 };
 /* What becomes of a login that has come here. A gateway on which the initiator has no
  * session of that target yet is better than any on which it has, so that paths stay
  * paths; among those, the one with the fewest sessions. While this one is being emptied,
  * an initiator that has another path is refused, not sent on. */
-enum vms_login_to vms_portals_login(struct vms_portals *p, const struct vms_login *l,
+enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 				    char out[VMS_PORTAL_TEXT_MAX]);
+/* The others know of all logins sent on with a ticket up to this. (If the catalog does
+ * not answer for a second they are let go all the same.) */
+uint64_t vms_portals_told(const struct vms_portals *p);
 
 #endif

@@ -66,6 +66,7 @@ struct it_nexus;
 struct mgmt_task;
 struct tgtadm_req;
 struct iscsi_connection;
+struct list_head;
 
 /* ---- data (usr/target.c, target/iscsi_stream.c) ------------------------- */
 
@@ -150,8 +151,12 @@ void tgt_logout_sessions(unsigned round, unsigned seconds, struct tgt_logouts *n
 extern int (*tgt_portal_hook)(int tid, const char *here, int nr, char *addr, int len);
 
 /* A login to a target (conn->tid) of an initiator that is admitted; before CHAP. 0: it
- * goes on; 1: to "HOST:PORT" in addr, for this time; -1: service unavailable. */
+ * goes on; 1: to "HOST:PORT" in addr, for this time; 2: likewise, but the answer waits in
+ * tgt_held_logins (conn->park_siblings; conn->held_as is the hook's) for
+ * tgt_login_release(), or is gone with its connection; -1: service unavailable. */
 extern int (*tgt_login_hook)(struct iscsi_connection *conn, char *addr, int len);
+extern struct list_head tgt_held_logins;
+void tgt_login_release(struct iscsi_connection *conn);
 
 /* A nexus (session) came (up=1: after its creation, before its first command)
  * or goes (up=0: its commands are all done). struct it_nexus carries

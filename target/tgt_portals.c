@@ -166,7 +166,8 @@ static int login_hook(struct iscsi_connection *conn, char *addr, int len)
 		t.redirected++;
 		vms_debug("login of %s to %s: sent to %s", conn->initiator, target, out);
 		snprintf(addr, (size_t)len, "%s", out);
-		return 1;
+		conn->held_as = l.ticket;
+		return l.ticket > vms_portals_told(t.p) ? 2 : 1;
 	default:
 		t.refused++;
 		if (!t.warned)
@@ -189,12 +190,26 @@ bool tgt_portals_open(struct vms_catalog *cat, const struct vms_settings *settin
 	return t.p != NULL;
 }
 
+/* Initiators hear where to go when the gateway there knows that they come. */
+static void work_held(void)
+{
+	struct iscsi_connection *conn;
+
+	while (!list_empty(&tgt_held_logins)) {
+		conn = list_first_entry(&tgt_held_logins, struct iscsi_connection, park_siblings);
+		if (t.p && conn->held_as > vms_portals_told(t.p))
+			return;
+		tgt_login_release(conn);
+	}
+}
+
 void tgt_portals_close(void)
 {
 	tgt_portal_hook = NULL;
 	tgt_login_hook = NULL;
 	vms_portals_close(t.p);
 	t.p = NULL;
+	work_held();
 }
 
 static void work_drain(void)
@@ -229,6 +244,7 @@ void tgt_portals_work(uint32_t id)
 		look_at_portals();
 	}
 	vms_portals_timer(t.p, id, t.portals, (uint64_t)tgt_turn_now_ms);
+	work_held();
 	work_drain();
 }
 

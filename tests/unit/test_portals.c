@@ -159,14 +159,20 @@ static const char *at(uint32_t id)
 
 static char to[VMS_PORTAL_TEXT_MAX];
 
+static uint64_t ticket;
+
 static enum vms_login_to login(const char *initiator, unsigned port, bool spread)
 {
 	struct vms_login l = {
 		.who = vms_portals_who(initiator, T), .everywhere = true, .spread = spread};
 
+	enum vms_login_to r;
+
 	l.port = l.who + port;
 	to[0] = 0;
-	return vms_portals_login(p, &l, to);
+	r = vms_portals_login(p, &l, to);
+	ticket = l.ticket;
+	return r;
 }
 
 static void discovery(void)
@@ -336,6 +342,64 @@ static void storm(void)
 	end();
 }
 
+/* Where a login lands it stays: the others know before the initiator does. */
+static void landing(void)
+{
+	struct vms_cat_kv kv;
+	struct f_kv *k;
+	char *ports, want[16];
+
+	begin();
+	gateway(2, "10.0.0.2:3260");
+	load(2, 0, "");
+	for (unsigned i = 0; i < 5; i++)
+		vms_portals_session(p, i, true);
+	CU_ASSERT_EQUAL(login("iqn.a", 1, true), VMS_LOGIN_THERE);
+	CU_ASSERT(ticket > vms_portals_told(p));
+	CU_ASSERT_EQUAL(login("iqn.b", 1, true), VMS_LOGIN_THERE);
+	tick(100, 1, "10.0.0.1:3260");
+	CU_ASSERT_EQUAL(ticket, vms_portals_told(p));
+	k = f_kv_find("gwsent/00000001");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(k);
+	kv = (struct vms_cat_kv){.key = k->key, .val = k->val};
+	CU_ASSERT_EQUAL(vms_cat_gwsent_decode(&kv, &ports, NULL), 0);
+	CU_ASSERT_EQUAL(strlen(ports), 24);
+	free(ports);
+	/* the other side of it: one that gateway 2 has sent here stays, for some time */
+	load(2, 0, "");
+	snprintf(want, sizeof(want), "%012llx",
+		 (unsigned long long)(vms_portals_who("iqn.c", T) + 1));
+	f_put_free("gwsent/00000002", vms_cat_gwsent_encode(2, want));
+	run();
+	CU_ASSERT_EQUAL(login("iqn.c", 1, true), VMS_LOGIN_HERE);
+	CU_ASSERT_EQUAL(login("iqn.c", 2, true), VMS_LOGIN_THERE);
+	tick(11000, 1, "10.0.0.1:3260");
+	CU_ASSERT_EQUAL(login("iqn.c", 1, true), VMS_LOGIN_THERE);
+	tick(100, 1, "10.0.0.1:3260");
+	/* what is told is what has been sent lately */
+	k = f_kv_find("gwsent/00000001");
+	kv = (struct vms_cat_kv){.key = k->key, .val = k->val};
+	CU_ASSERT_EQUAL(vms_cat_gwsent_decode(&kv, &ports, NULL), 0);
+	CU_ASSERT_STRING_EQUAL(ports, want);
+	free(ports);
+	/* the catalog does not answer: nobody is held for long */
+	f.cat_down = true;
+	CU_ASSERT_EQUAL(login("iqn.d", 1, true), VMS_LOGIN_THERE);
+	vms_portals_timer(p, 1, "10.0.0.1:3260", clock_ms);
+	clock_ms += 900;
+	vms_portals_timer(p, 1, "10.0.0.1:3260", clock_ms);
+	CU_ASSERT(ticket > vms_portals_told(p));
+	clock_ms += 200;
+	vms_portals_timer(p, 1, "10.0.0.1:3260", clock_ms);
+	CU_ASSERT_EQUAL(ticket, vms_portals_told(p));
+	/* and nobody is sent on for the present */
+	CU_ASSERT_EQUAL(login("iqn.e", 1, true), VMS_LOGIN_HERE);
+	f_cat_up();
+	tick(6000, 1, "10.0.0.1:3260");
+	CU_ASSERT_EQUAL(login("iqn.e", 1, true), VMS_LOGIN_THERE);
+	end();
+}
+
 static void drained(void)
 {
 	uint32_t seconds = 0;
@@ -420,6 +484,6 @@ static void reload(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(discovery), VMS_TEST(own_load), VMS_TEST(spread),
-	VMS_TEST(storm),     VMS_TEST(drained),	 VMS_TEST(reload),
+	VMS_TEST(storm),     VMS_TEST(landing),	 VMS_TEST(drained), VMS_TEST(reload),
 };
 VMS_TEST_MAIN("portals", tests)

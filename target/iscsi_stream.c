@@ -698,14 +698,20 @@ static void handle_bytes(struct stream_conn *sc)
 	}
 }
 
+/*
+ * A turn belongs to all: of small PDUs a connection gets one buffer full handled, before
+ * its session begins one request (a list of all targets takes its time).
+ */
 static void receive(struct stream_conn *sc)
 {
 	struct iscsi_connection *conn = &sc->iscsi_conn;
 	struct iovec iov[2];
 	size_t asked, total = 0;
+	bool session, more;
 	ssize_t n;
 
 	do {
+		session = conn->state == STATE_SCSI;
 		/* small things are cheaper to copy than to read apart */
 		iov[0].iov_len = 0;
 		if (!conn->login_parked && conn->rx_size >= RX_DIRECT_BYTES) {
@@ -714,10 +720,12 @@ static void receive(struct stream_conn *sc)
 		}
 		iov[1].iov_base = rx.buf;
 		iov[1].iov_len = sizeof(rx.buf);
+		if (!session && !conn->login_parked) /* never more than INCOMING_BUFSIZE */
+			iov[1].iov_len = iov[0].iov_len ? 0 : (size_t)conn->rx_size;
 		asked = iov[0].iov_len + iov[1].iov_len;
 		do {
 			n = iov[0].iov_len ? readv(sc->fd, iov, 2) :
-					     recv(sc->fd, rx.buf, sizeof(rx.buf), 0);
+					     recv(sc->fd, rx.buf, iov[1].iov_len, 0);
 		} while (n < 0 && errno == EINTR);
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
@@ -734,7 +742,9 @@ static void receive(struct stream_conn *sc)
 		rx.conn = NULL;
 		rx.direct = rx.len = 0;
 		total += n;
-	} while (conn->state != STATE_CLOSE && (size_t)n == asked && total < RX_TURN_BYTES);
+		more = session ? iov[0].iov_len && total < RX_TURN_BYTES :
+				 conn->rx_buffer != (unsigned char *)&conn->req.bhs;
+	} while (conn->state != STATE_CLOSE && (size_t)n == asked && more);
 }
 
 /* T_nop for this connection: its target's own setting, or the process's. */

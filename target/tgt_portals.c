@@ -183,6 +183,8 @@ static int login_hook(struct iscsi_connection *conn, char *addr, int len)
 bool tgt_portals_open(struct vms_catalog *cat, const struct vms_settings *settings)
 {
 	memset(&t, 0, sizeof(t));
+	if (!cat)
+		return true; /* no cluster, no other gateways */
 	t.p = vms_portals_open(cat, (uint64_t)tgt_turn_now_ms);
 	t.set = settings;
 	tgt_portal_hook = portal_hook;

@@ -18,7 +18,7 @@
 struct it_nexus;
 struct json_t;
 
-/* cat, settings: borrowed. False: out of memory. */
+/* cat, settings: borrowed; cat NULL: no cluster, nothing to do. False: out of memory. */
 bool tgt_portals_open(struct vms_catalog *cat, const struct vms_settings *settings);
 void tgt_portals_close(void);
 /* At each turn's end. id: of this gateway, 0 until it is known. */

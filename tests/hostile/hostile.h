@@ -20,7 +20,8 @@ struct hostile {
 	unsigned flags;
 };
 
-extern const struct hostile data_scripts[], login_scripts[];
+extern const struct hostile data_scripts[], pdu_scripts[], order_scripts[], login_scripts[],
+    text_scripts[], chap_scripts[], tmf_scripts[];
 
 /* ---- opcodes, reasons ------------------------------------------------------------ */
 

@@ -399,6 +399,8 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 	/* fields that records of the first release do not have */
 	out->id = has(&d, "id") ? dec_u64(&d, "id", INT64_MAX) : out->branch;
 	out->dedup = has(&d, "dedup") ? dec_bool(&d, "dedup") : true;
+	if (has(&d, "pr_fence"))
+		out->pr_fence = dec_u64(&d, "pr_fence", INT64_MAX);
 	if (has(&d, "barrier"))
 		out->barrier = (uint8_t)dec_u64(&d, "barrier", VMS_BARRIER_RELEASE);
 	if (has(&d, "barrier_id"))
@@ -630,7 +632,7 @@ char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in)
 
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 {
-	return enc_close(json_pack(
+	json_t *j = json_pack(
 		"{ss so so so so so so so si si so sb si so so ss ss}", "name", in->name, "uuid",
 		enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch),
 		"branch", enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
@@ -639,7 +641,11 @@ char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 		"created_s", enc_u64(in->created_s), "dedup", (int)in->dedup, "barrier",
 		(int)in->barrier, "barrier_id", enc_u64(in->barrier_id), "barrier_s",
 		enc_u64(in->barrier_s), "domain", in->domain,
-		"parent", in->parent));
+		"parent", in->parent);
+
+	if (in->pr_fence)
+		json_object_set_new(j, "pr_fence", enc_u64(in->pr_fence));
+	return enc_close(j);
 }
 
 char *vms_cat_branch_encode(const struct vms_cat_branch *in)

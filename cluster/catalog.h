@@ -156,6 +156,7 @@ struct vms_cat_volume {
 	uint64_t branch, lineage;
 	uint64_t size_bytes;
 	uint64_t snap_gen, lun_fence;
+	uint64_t pr_fence;  /* lun_fence of the last change of reservations; 0: none */
 	uint8_t write_ack;  /* enum vms_write_ack */
 	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking, 4 importing */
 	uint8_t barrier;    /* enum vms_barrier */

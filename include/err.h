@@ -47,7 +47,8 @@
 	X(BAD_SECTORS, 32, 0, "part of the chunk is unreadable until overwritten")       \
 	X(STOPPING, 33, 1, "the process is stopping")                                    \
 	X(CONFIG, 34, 0, "configuration error")                                          \
-	X(PERM, 35, 0, "not permitted")
+	X(PERM, 35, 0, "not permitted")                                                  \
+	X(RESERVED, 36, 0, "another initiator's reservation is in the way")
 
 enum vms_err {
 	VMS_OK = 0,

@@ -56,9 +56,16 @@ static const char vmstore_name[] = "vmstore";
 /* One logical unit; lies behind tgt's struct scsi_lu. */
 struct bs_lu {
 	struct vms_lu lu;
-	struct vms_pr pr;
-	bool shared; /* other gateways have the volume open */
 	struct vms_gw_vol *vol; /* NULL: closed */
+	/* PREEMPT AND ABORT through whatever gateway: these nexuses' commands have to end
+	 * before we say that we have the table with number `table` */
+	uint64_t table;
+	struct vms_pr_nexus *preempted;
+	unsigned npreempted;
+	bool settling;
+	/* RESERVE of a session that has ended, or that a reset ended: void here already */
+	struct vms_pr_owner ended;
+	uint64_t ghost; /* a session with RESERVE that is not here any more; 0: none */
 	struct scsi_lu *dev;
 	struct bs_lu *next;
 	bool changed; /* vol_changed came, not yet looked at */
@@ -90,16 +97,20 @@ struct bs_req {
 	struct vms_iov iov;
 	struct vms_iov *iovs;		 /* VERIFY of one block against many */
 	struct vms_gw_lba_range *ranges; /* GET LBA STATUS */
-	uint64_t waits;	   /* PREEMPT AND ABORT: commands it waits for */
-	struct waiter *waiters;
+	struct vms_pr_who who;
+	uint64_t preempted; /* the table that wants it ended */
 	struct bs_req *next;		 /* done queue, free list */
 	struct bs_req *live_next, **live_prev;
 };
 
-/* A PERSISTENT RESERVE OUT that waits for this request's end. */
-struct waiter {
-	struct bs_req *pr_out;
-	struct waiter *next;
+/* PERSISTENT RESERVE IN or OUT, RESERVE, RELEASE: a question to the cluster. */
+struct bs_pr {
+	struct vms_gw_pr_cmd pc;
+	struct scsi_cmd *cmd;
+	uint32_t room; /* for the answer */
+	uint16_t *ports;
+	struct vms_pr_nexus *known;
+	struct bs_pr *next; /* done */
 };
 
 /* A LUN on its way to be made: by a `tgtadm --op new`, or by the cluster's registry. */
@@ -153,12 +164,13 @@ static struct {
 	int64_t stop_since_ms;
 	struct counters n;
 	uint32_t gateway_id;
-	struct vms_pr_nexus *preempted; /* while a PR OUT is executed */
-	unsigned npreempted;
+	struct bs_pr *pr_done, **pr_done_tail;
+	unsigned npr; /* of them in work */
+	bool preempting; /* a LU waits for commands to end */
 	uint64_t space_warnings; /* that initiators were told */
 	struct vms_gateways *gateways; /* NULL: no catalog to ask */
 	uint16_t ports[VMS_PORTS_MAX]; /* of all gateways; filled in when asked for */
-} g = {.done_tail = &g.done, .gateway_id = 1};
+} g = {.done_tail = &g.done, .pr_done_tail = &g.pr_done, .gateway_id = 1};
 
 static struct bs_lu *bl_of(struct scsi_lu *dev)
 {
@@ -393,6 +405,7 @@ static int start(struct bs_req *r, struct vms_sense *s)
 	gc->lba = r->io.lba;
 	gc->nblocks = r->io.nblocks;
 	gc->initiator_port = nx ? nx->port : "";
+	gc->who = &r->who;
 	if (r->io.out_bytes && !r->io.unmap_list) {
 		r->iov.base = out;
 		r->iov.len = r->io.out_bytes;
@@ -502,22 +515,6 @@ static bool start_verify(struct bs_req *r)
 
 /* ---- PERSISTENT RESERVE: what it does to others ---- */
 
-static void pr_attention(struct bs_lu *bl, const struct vms_pr_nexus *id, uint16_t asc)
-{
-	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
-		if (n->itn->nexus_target == bl->dev->tgt && vms_pr_same_nexus(&n->id, id))
-			ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, asc);
-}
-
-static void pr_abort(const struct vms_pr_nexus *id)
-{
-	struct vms_pr_nexus *p = realloc(g.preempted, (g.npreempted + 1) * sizeof(*p));
-
-	vms_assert(p);
-	g.preempted = p;
-	p[g.npreempted++] = *id;
-}
-
 static void attention_others(void *ctx, uint64_t session, uint16_t asc)
 {
 	struct bs_lu *bl = ctx;
@@ -540,51 +537,133 @@ static void abort_req(struct bs_req *r)
 			vms_gw_abort(gw, &r->more[i]);
 }
 
-/* PREEMPT AND ABORT is answered when every command of the preempted nexuses is
- * settled. Returns true when there is something to wait for. */
-static bool settle_preempted(struct scsi_cmd *cmd)
+/* ---- reservations ---- */
+
+static bool is_reservation(const struct scsi_cmd *cmd)
 {
-	struct bs_req *pr_out = NULL;
+	uint8_t op = cmd->scb[0];
 
-	for (struct bs_req *r = g.live; r; r = r->live_next) {
-		const struct bs_nexus *nx = r->cmd->it_nexus->bs_priv;
-		struct waiter *w;
-		bool hit = false;
-
-		for (unsigned i = 0; nx && i < g.npreempted; i++)
-			hit |= vms_pr_same_nexus(&nx->id, &g.preempted[i]);
-		if (!hit || r->cmd->dev != cmd->dev || r->cmd == cmd)
-			continue;
-		if (!pr_out) {
-			pr_out = req_new(cmd, NULL);
-			vms_assert(pr_out);
-		}
-		w = malloc(sizeof(*w));
-		vms_assert(w);
-		w->pr_out = pr_out;
-		w->next = r->waiters;
-		r->waiters = w;
-		pr_out->waits++;
-		if (!r->done_queued)
-			abort_req(r);
-	}
-	g.npreempted = 0;
-	if (pr_out) {
-		cmd->bs_data = pr_out;
-		live_add(pr_out);
-	}
-	return pr_out != NULL;
+	return op == 0x5e || op == 0x5f || op == 0x16 || op == 0x17 || op == 0x56 || op == 0x57;
 }
 
-static void release_waiters(struct bs_req *r)
+static bool own_session(const struct vms_pr_owner *o)
 {
-	while (r->waiters) {
-		struct waiter *w = r->waiters;
+	return o->gateway == g.gateway_id &&
+	       o->incarnation == vms_gw_incarnation(vms_gwp_core(g.gwp));
+}
 
-		r->waiters = w->next;
-		if (--w->pr_out->waits == 0)
-			queue_done(w->pr_out);
-		free(w);
+static bool same_owner(const struct vms_pr_owner *a, const struct vms_pr_owner *b)
+{
+	return a->gateway == b->gateway && a->incarnation == b->incarnation &&
+	       a->session == b->session;
+}
+
+static bool session_here(const struct bs_lu *bl, uint64_t session)
+{
+	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
+		if (n->itn->itn_id == session && n->itn->nexus_target == bl->dev->tgt)
+			return true;
+	return false;
+}
+
+/* tgt's mark of RESERVE: what a reset of the LU, or the end of the session that has it,
+ * clears. */
+static void reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
+{
+	bl->dev->reserve_id = !t->reserve.gateway		     ? 0
+			      : own_session(&t->reserve) ? t->reserve.session
+							 : UINT64_MAX;
+}
+
+/* Has tgt cleared it? RESERVE is void here from now on, and soon everywhere. */
+static void reserve_look(struct bs_lu *bl, const struct vms_pr *t)
+{
+	if (!t->reserve.gateway || bl->dev->reserve_id || same_owner(&bl->ended, &t->reserve))
+		return;
+	bl->ended = t->reserve;
+	vms_gw_pr_session_end(vms_gwp_core(g.gwp), bl->vol, 0);
+	g.submitted = true;
+}
+
+/* All gateways get this call for each table, and answer when it is done. */
+static bool on_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
+{
+	struct bs_lu *bl = g.lus;
+
+	while (bl && bl->vol != vol)
+		bl = bl->next;
+	if (!bl)
+		return true;
+	for (unsigned i = 0; i < t->nevents; i++) {
+		const struct vms_pr_event *e = &t->event[i];
+
+		for (struct bs_nexus *n = g.nexuses; n; n = n->next) {
+			if (n->itn->nexus_target != bl->dev->tgt ||
+			    !vms_pr_same_nexus(&n->id, &e->nexus))
+				continue;
+			if (e->asc)
+				ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, e->asc);
+			if (e->abort) {
+				bl->preempted = realloc(bl->preempted, (bl->npreempted + 1) *
+								       sizeof(*bl->preempted));
+				vms_assert(bl->preempted);
+				bl->preempted[bl->npreempted++] = e->nexus;
+				break;
+			}
+		}
+	}
+	reserve_mark(bl, t);
+	/* it was granted after its command had been given up, and its session has gone */
+	if (t->reserve.gateway && own_session(&t->reserve) &&
+	    !session_here(bl, t->reserve.session))
+		bl->ghost = t->reserve.session;
+	bl->table = t->fence;
+	g.preempting |= bl->npreempted || bl->ghost;
+	return !bl->npreempted;
+}
+
+static bool is_preempted(const struct bs_lu *bl, const struct bs_req *r)
+{
+	const struct bs_nexus *nx = r->cmd->it_nexus->bs_priv;
+
+	for (unsigned i = 0; nx && r->cmd->dev == bl->dev && i < bl->npreempted; i++)
+		if (vms_pr_same_nexus(&nx->id, &bl->preempted[i]))
+			return true;
+	return false;
+}
+
+/* Commands of preempted nexuses: those that run when the table comes are aborted, and
+ * when the last one has ended the table counts as taken. */
+static void work_preempted(void)
+{
+	g.preempting = false;
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
+		bool left = false;
+
+		if (bl->ghost) {
+			vms_gw_pr_session_end(vms_gwp_core(g.gwp), bl->vol, bl->ghost);
+			bl->ghost = 0;
+			g.submitted = true;
+		}
+		if (!bl->npreempted)
+			continue;
+		for (struct bs_req *r = g.live; r; r = r->live_next) {
+			if (!bl->settling && is_preempted(bl, r)) {
+				r->preempted = bl->table;
+				if (!r->done_queued)
+					abort_req(r);
+			}
+			left |= r->cmd->dev == bl->dev && r->preempted == bl->table;
+		}
+		bl->settling = left;
+		g.preempting |= left;
+		if (left)
+			continue;
+		free(bl->preempted);
+		bl->preempted = NULL;
+		bl->npreempted = 0;
+		vms_gw_pr_settled(vms_gwp_core(g.gwp), bl->vol, bl->table);
+		g.submitted = true;
 	}
 }
 
@@ -610,47 +689,101 @@ static void lu_ports(struct vms_lu *lu)
 	lu->nports = used;
 }
 
-/* The table that a step made is the present one. */
-static void reservation_take(struct bs_lu *bl, int rc, struct vms_pr *next)
+static void pr_free(struct bs_pr *p)
 {
-	if (rc <= 0)
-		return;
-	vms_pr_free(&bl->pr);
-	bl->pr = *next;
-	for (unsigned i = 0; i < next->nevents; i++) {
-		if (next->event[i].asc)
-			pr_attention(bl, &next->event[i].nexus, next->event[i].asc);
-		if (next->event[i].abort)
-			pr_abort(&next->event[i].nexus);
-	}
+	free(p->pc.in);
+	free(p->ports);
+	free(p->known);
+	free(p);
 }
 
-static enum vms_lu_answer reservation(struct bs_lu *bl, struct vms_lu_req *q)
+/* Initiator ports that have a session here: a TransportID may be a name alone. */
+static unsigned known_ports(struct vms_pr_nexus **out)
 {
-	static uint8_t in[VMS_PR_IN_BYTES_MAX];
-	struct vms_pr_req r = {
+	unsigned n = 0, i = 0;
+
+	for (struct bs_nexus *x = g.nexuses; x; x = x->next)
+		n++;
+	*out = malloc((n + 1) * sizeof(**out));
+	for (struct bs_nexus *x = g.nexuses; x && *out; x = x->next)
+		(*out)[i++] = x->id;
+	return i;
+}
+
+static int reservation(struct bs_lu *bl, struct scsi_cmd *cmd, const struct vms_lu_req *q)
+{
+	struct bs_pr *p;
+
+	if (!bl->lu.ready) {
+		sense_data_build(cmd, NOT_READY, bl->lu.gone ? VMS_ASC_LU_NOT_CONFIGURED :
+							       VMS_ASC_BECOMING_READY);
+		return SAM_STAT_CHECK_CONDITION;
+	}
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return plain_status(cmd, SAM_STAT_BUSY);
+	p->cmd = cmd;
+	p->room = q->in_bytes;
+	p->pc.vol = bl->vol;
+	p->pc.cookie = p;
+	p->pc.req = (struct vms_pr_req){
 		.cdb = q->cdb,
 		.list = q->out,
 		.list_bytes = q->out_bytes < UINT32_MAX ? (uint32_t)q->out_bytes : UINT32_MAX,
 		.who = q->who,
 	};
-	struct vms_pr next;
-	int len;
-
-	if (q->cdb[0] != 0x5e) {
-		if (bl->shared)
-			vms_sense_fail(&q->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
-		else
-			reservation_take(bl, vms_pr_step(&bl->pr, &r, &next, &q->sense), &next);
-		return VMS_LU_END;
+	if (vms_pr_needs_ports(q->cdb, q->out, p->pc.req.list_bytes)) {
+		lu_ports(&bl->lu);
+		p->ports = malloc(bl->lu.nports * sizeof(*p->ports));
+		if (p->ports)
+			memcpy(p->ports, bl->lu.ports, bl->lu.nports * sizeof(*p->ports));
+		p->pc.req.port = p->ports;
+		p->pc.req.nports = p->ports ? bl->lu.nports : 0;
 	}
-	len = vms_pr_in(&bl->pr, q->cdb, in, &q->sense);
-	q->in = in;
-	if (len < 0)
-		q->in_bytes = 0;
-	else if ((uint32_t)len < q->in_bytes)
-		q->in_bytes = (uint32_t)len;
-	return VMS_LU_END;
+	if (q->cdb[0] == 0x5f && p->pc.req.list_bytes > 24) {
+		p->pc.req.nknown = known_ports(&p->known);
+		p->pc.req.known = p->known;
+	}
+	g.npr++;
+	cmd->bs_data = p;
+	set_cmd_async(cmd);
+	vms_gw_pr_submit(vms_gwp_core(g.gwp), &p->pc);
+	g.submitted = true;
+	return SAM_STAT_GOOD;
+}
+
+static void on_pr_complete(void *ctx, struct vms_gw_pr_cmd *pc)
+{
+	struct bs_pr *p = pc->cookie;
+
+	p->next = NULL;
+	*g.pr_done_tail = p;
+	g.pr_done_tail = &p->next;
+}
+
+static void work_pr(void)
+{
+	struct bs_pr *p;
+
+	while ((p = g.pr_done)) {
+		struct scsi_cmd *cmd = p->cmd;
+		uint32_t n = p->pc.in_bytes < p->room ? p->pc.in_bytes : p->room;
+		int status;
+
+		g.pr_done = p->next;
+		if (!g.pr_done)
+			g.pr_done_tail = &g.pr_done;
+		if (p->pc.sense.status == SAM_STAT_RESERVATION_CONFLICT)
+			vms_gw_pr_doubt(vms_gwp_core(g.gwp), p->pc.vol);
+		if (!put_data(cmd, p->pc.in, n))
+			status = plain_status(cmd, SAM_STAT_BUSY);
+		else
+			status = put_status(cmd, &p->pc.sense);
+		cmd->bs_data = NULL;
+		pr_free(p);
+		g.npr--;
+		target_cmd_io_done(cmd, status);
+	}
 }
 
 static int perform(int host_no, struct scsi_cmd *cmd)
@@ -661,29 +794,31 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	struct vms_lu_req q = {
 		.cdb = cmd->scb,
 		.cdb_bytes = (unsigned)cmd->scb_len,
-		.who = {nx ? &nx->id : &no_nexus, {g.gateway_id, 0, cmd->cmd_itn_id}},
+		.who = {nx ? &nx->id : &no_nexus,
+			{g.gateway_id, vms_gw_incarnation(vms_gwp_core(g.gwp)), cmd->cmd_itn_id}},
 		.out = scsi_get_out_buffer(cmd),
 		.out_bytes = scsi_get_out_buffer(cmd) ? scsi_get_out_length(cmd) : 0,
 		.no_lu = cmd->dev->lun != cmd->dev_id,
 	};
 	enum vms_lu_answer answer;
 	struct bs_req *r;
-	struct vms_pr next;
+	const struct vms_pr *table = bl->lu.pr;
+	struct vms_pr_owner self = q.who.owner;
 	bool kept;
 	int rc;
 
 	g.n.commands++;
-	/* a LOGICAL UNIT RESET or the end of a session clears tgt's copy */
-	if (bl->pr.reserve.gateway && !cmd->dev->reserve_id)
-		reservation_take(bl, vms_pr_reserve_end(&bl->pr, 0, 0, 0, &next), &next);
+	if (__builtin_expect(table->reserve.gateway != 0, 0)) {
+		reserve_look(bl, table);
+		if (same_owner(&bl->ended, &table->reserve))
+			q.who.owner = table->reserve;
+	}
 	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting && !bl->lu.gone;
 	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
 	if (cmd->scb[0] == 0xa3)
 		lu_ports(&bl->lu);
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
-	if (answer == VMS_LU_RESERVATION)
-		answer = reservation(bl, &q);
-	cmd->dev->reserve_id = bl->pr.reserve.session;
+	q.who.owner = self;
 	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
 	cmd->dev->attrs.swp = bl->lu.mode.swp;
 
@@ -692,12 +827,14 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 			scsi_set_out_resid_by_actual(cmd, (uint32_t)q.io.cdb_out_bytes);
 		if (!put_data(cmd, q.in, q.in_bytes))
 			return plain_status(cmd, SAM_STAT_BUSY);
-		if (g.npreempted && settle_preempted(cmd)) {
-			set_cmd_async(cmd);
-			return SAM_STAT_GOOD;
+		if (q.sense.status == SAM_STAT_RESERVATION_CONFLICT && table->reserve.gateway) {
+			vms_gw_pr_doubt(vms_gwp_core(g.gwp), bl->vol);
+			g.submitted = true;
 		}
 		return put_status(cmd, &q.sense);
 	}
+	if (answer == VMS_LU_RESERVATION)
+		return reservation(bl, cmd, &q);
 
 	if (g.npending >= REQS_PENDING_MAX) {
 		g.n.task_set_full++;
@@ -706,6 +843,8 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	r = req_new(cmd, &q.io);
 	if (!r)
 		return plain_status(cmd, SAM_STAT_BUSY);
+	r->who = q.who;
+	r->gc.access = q.access;
 	q.sense.status = SAM_STAT_GOOD;
 	rc = start(r, &q.sense);
 	if (rc) {
@@ -740,8 +879,11 @@ static void bs_cmd_abort(struct scsi_cmd *cmd)
 {
 	struct bs_req *r = cmd->bs_data;
 
-	/* one that only waits for others ends with them */
-	if (r && !r->done_queued)
+	if (!r)
+		return;
+	if (is_reservation(cmd))
+		vms_gw_pr_abort(vms_gwp_core(g.gwp), &((struct bs_pr *)cmd->bs_data)->pc);
+	else if (!r->done_queued)
 		abort_req(r);
 }
 
@@ -863,6 +1005,8 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 {
 	static const struct vms_gwp_hooks hooks = {
 		.complete = on_complete,
+		.pr_complete = on_pr_complete,
+		.pr_changed = on_pr_changed,
 		.drop_initiators = on_drop_initiators,
 		.vol_opened = on_vol_opened,
 		.vol_changed = on_vol_changed,
@@ -889,7 +1033,8 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 		portal_text(portal, sizeof(portal));
 		rc = vms_gwp_open(&g.gwp, &g.settings, portal, &hooks, msg);
 	}
-	if (!rc && !tgt_portals_open(vms_gwp_catalog(g.gwp), &g.settings)) {
+	if (!rc && vms_gwp_catalog(g.gwp) &&
+	    !tgt_portals_open(vms_gwp_catalog(g.gwp), &g.settings)) {
 		vms_gwp_close(g.gwp);
 		rc = vms_fail(msg, VMS_E_NOMEM, "out of memory");
 	}
@@ -1325,8 +1470,6 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 		return TGTADM_INVALID_REQUEST;
 	}
 	vms_lu_init(&bl->lu);
-	vms_pr_init(&bl->pr);
-	bl->lu.pr = &bl->pr;
 	bl->dev = dev;
 	/* the opcode table is this LU's own copy */
 	for (int i = 0; i < NR_SCSI_OPCODES; i++) {
@@ -1342,7 +1485,7 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 
 static void bs_vmstore_exit(struct scsi_lu *dev)
 {
-	vms_pr_free(&bl_of(dev)->pr);
+	free(bl_of(dev)->preempted);
 }
 
 /* The volume's present properties into the LU. */
@@ -1357,7 +1500,6 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	id->thin_soft_percent =
 		info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
 	bl->dev->attrs.readonly = info->read_only;
-	bl->shared = info->openers > 1;
 	bl->lu.gone = info->gone;
 }
 
@@ -1375,6 +1517,8 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	vms_gw_vol_info(g.opening->vol, &info);
 	bl->vol = g.opening->vol;
 	g.opening->vol = NULL;
+	bl->lu.pr = vms_gw_vol_pr(bl->vol);
+	reserve_mark(bl, bl->lu.pr);
 	lu_take_info(bl, &info);
 	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s",
 		 dev->tgt->name);
@@ -1409,6 +1553,7 @@ static void bs_vmstore_close(struct scsi_lu *dev)
 	for (at = &g.lus; *at != bl; at = &(*at)->next)
 		;
 	*at = bl->next;
+	vms_lu_no_reservations(&bl->lu);
 	vms_gwp_vol_close(g.gwp, bl->vol);
 	bl->vol = NULL;
 	g.submitted = true;
@@ -1420,7 +1565,6 @@ static void work_changes(void)
 {
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
 		struct vms_gw_vol_info info;
-		bool was_shared = bl->shared;
 
 		if (!bl->changed)
 			continue;
@@ -1434,10 +1578,6 @@ static void work_changes(void)
 			ua_sense_add_other_it_nexus(0, bl->dev,
 						    VMS_ASC_MODE_PARAMETERS_CHANGED);
 		lu_take_info(bl, &info);
-		if (bl->shared && !was_shared &&
-		    (bl->pr.n || bl->dev->reserve_id))
-			vms_warn("volume %s is now open on another gateway too: its reservations hold on this one only",
-				 info.name);
 	}
 }
 
@@ -1468,17 +1608,10 @@ static void work_done(void)
 		if (!g.done)
 			g.done_tail = &g.done;
 		r->done_queued = false;
-		if (r->io.op && start_verify(r) && r->pending)
+		if (start_verify(r) && r->pending)
 			continue;
-		if (r->io.op) {
-			status = result(r, &kept);
-		} else {
-			/* PREEMPT AND ABORT */
-			scsi_set_in_resid_by_actual(cmd, 0);
-			status = SAM_STAT_GOOD;
-		}
+		status = result(r, &kept);
 		live_del(r);
-		release_waiters(r);
 		cmd->bs_data = NULL;
 		if (!kept)
 			req_free(r);
@@ -1507,12 +1640,16 @@ static int turn_end(void)
 	vms_gwp_turn_end(g.gwp);
 	if (g.done)
 		work_done();
+	if (g.pr_done)
+		work_pr();
+	if (g.preempting)
+		work_preempted();
 	work_changes();
 	work_space();
 	if (g.deletes)
 		work_deletes();
 	/* completions may have let queued commands start, whose ops must leave */
-	return g.submitted || g.done;
+	return g.submitted || g.done || g.pr_done;
 }
 
 static void nexus_hook(struct it_nexus *itn, int up)
@@ -1555,7 +1692,7 @@ static int stop_hook(void)
 		g.stopping = true;
 		g.stop_since_ms = tgt_turn_now_ms;
 	}
-	if (g.live)
+	if (g.live || g.npr)
 		return 1;
 	/* the volumes' registrations are withdrawn by messages: let them leave */
 	if (tgt_turn_now_ms - g.stop_since_ms < STOP_WAIT_MS)
@@ -1589,8 +1726,6 @@ static int stop_hook(void)
 		free(r);
 	}
 	g.nfree = 0;
-	free(g.preempted);
-	g.preempted = NULL;
 	return 0;
 }
 

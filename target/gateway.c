@@ -97,6 +97,7 @@ struct gw_req *gw_req_new(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	r->cmd = cmd;
 	r->vol = cmd->vol;
 	r->t_ms = gw->now_ms;
+	r->table = gw_pr_table(cmd->vol);
 	r->iov = r->iov_in;
 	r->total_bytes = (uint64_t)cmd->nblocks * VMS_LB_BYTES;
 	r->first_chunk = cmd->lba / VMS_CHUNK_BLOCKS;
@@ -176,11 +177,20 @@ static void deliver(struct vms_gw *gw)
 		gw->done_head = r->next;
 		if (!gw->done_head)
 			gw->done_tail = &gw->done_head;
+	gw->pr_done_tail = &gw->pr_done;
 		if (!r->retained) {
 			cmd->priv = NULL;
 			gw_req_free(gw, r);
 		}
 		gw->up.complete(gw->up.ctx, cmd);
+	}
+	while (gw->pr_done) {
+		struct vms_gw_pr_cmd *cmd = gw->pr_done;
+
+		gw->pr_done = cmd->next;
+		if (!gw->pr_done)
+			gw->pr_done_tail = &gw->pr_done;
+		gw->up.pr_complete(gw->up.ctx, cmd);
 	}
 }
 
@@ -324,6 +334,8 @@ static void timers(struct vms_gw *gw)
 	gw_node_timer(gw);
 	gw_read_timer(gw);
 	gw_barrier_timer(gw);
+	gw_asks_timer(gw);
+	gw_pr_timer(gw);
 	gw_write_timer(gw);
 	gw_flush_timer(gw);
 }
@@ -398,6 +410,11 @@ bool vms_gw_ready(const struct vms_gw *gw)
 	return gw->ready;
 }
 
+uint64_t vms_gw_incarnation(const struct vms_gw *gw)
+{
+	return gw->incarnation;
+}
+
 /* ---- life cycle ---- */
 
 int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_catalog *cat,
@@ -431,6 +448,7 @@ int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_c
 	gw->dirty_head = VMS_PART_NONE;
 	gw->next_sequence = 1;
 	gw->done_tail = &gw->done_head;
+	gw->pr_done_tail = &gw->pr_done;
 	vms_rng_init(&gw->rng, conf->seed);
 	gw_pool_init(&gw->p_req, sizeof(struct gw_req), 64);
 	gw_pool_init(&gw->p_piece, sizeof(struct gw_piece), 64);
@@ -450,6 +468,7 @@ int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_c
 	gw_list_init(&gw->held);
 	gw_list_init(&gw->flushes);
 	gw_list_init(&gw->vols);
+	gw_list_init(&gw->asks);
 	gw->cc = vms_cc_new(gw->conf.chunk_cache_bytes);
 	gw->pc = vms_pc_new(gw->conf.page_cache_bytes);
 	gw->zeros = aligned_alloc(VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);

@@ -17,6 +17,7 @@
 
 #include "cluster/catalog.h"
 #include "include/wire.h"
+#include "target/pr.h"
 
 struct vms_gw;
 struct vms_gw_vol;
@@ -104,6 +105,11 @@ struct vms_gw_cmd {
 	const struct vms_iov *data; /* out data, borrowed until done */
 	unsigned ndata;
 	uint64_t data_bytes;
+	/* Who asks, and the class of its access (VMS_ACC_ANY: reservations do not matter). The
+	 * caller has checked it; the core does again before an op is sent under a later table
+	 * of reservations. Borrowed until done. */
+	const struct vms_pr_who *who;
+	uint8_t access;
 	const char *initiator_port; /* for loss notices (FLUSH, FUA); borrowed until done */
 	void *cookie;		    /* the caller's */
 	/* READ destination: when dest != NULL data is copied there (dest_bytes long);
@@ -132,6 +138,20 @@ struct vms_gw_cmd {
 
 enum { VMS_GW_DONE = 0, VMS_GW_PENDING = 1 };
 
+/* PERSISTENT RESERVE IN or OUT, RESERVE, RELEASE. Owned by the caller, must stay valid
+ * (with all that req borrows) until done. */
+struct vms_gw_pr_cmd {
+	struct vms_gw_vol *vol;
+	struct vms_pr_req req;
+	void *cookie;
+	/* out */
+	struct vms_sense sense;
+	uint8_t *in; /* PERSISTENT RESERVE IN: malloc'ed, the caller's; or NULL */
+	uint32_t in_bytes;
+	/* private */
+	struct vms_gw_pr_cmd *next;
+};
+
 struct vms_gw_update {
 	void *ctx;
 	/* Queue a frame to a node (by id) or drop it when not connected: replies
@@ -156,6 +176,12 @@ struct vms_gw_update {
 	void (*deadline)(void *ctx, uint64_t at_ms);
 	void (*fatal)(void *ctx, int err, const char *text); /* e.g. a newer incarnation runs */
 	void (*log)(void *ctx, int level, const char *text);
+	/* A command on reservations has ended; called as complete is. */
+	void (*pr_complete)(void *ctx, struct vms_gw_pr_cmd *cmd);
+	/* The volume has another table of reservations: from now on commands are checked
+	 * against it. Only queue what its events ask for. False: commands have to end first;
+	 * vms_gw_pr_settled() follows. NULL: there are no initiators. */
+	bool (*pr_changed)(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *table);
 };
 
 enum vms_gw_event_type { VMS_GEV_CONN_UP = 1, VMS_GEV_CONN_DOWN, VMS_GEV_MSG, VMS_GEV_TIMER };
@@ -176,6 +202,9 @@ void vms_gw_turn_end(struct vms_gw *gw, uint64_t now_ms);
 /* True once the catalog is read, the incarnation taken and every reachable node
  * has logged it: only then may initiators log in (rules E7). */
 bool vms_gw_ready(const struct vms_gw *gw);
+
+/* Of this process, once it is ready. */
+uint64_t vms_gw_incarnation(const struct vms_gw *gw);
 
 /* Open a volume: registers it in the catalog, then opens it at the nodes.
  * Ends with up->vol_opened(arg). create_bytes != 0: create it thin when it does
@@ -208,6 +237,24 @@ void vms_gw_unpin(struct vms_gw *gw, struct vms_gw_cmd *cmd);
  * was or can be applied, else with its real outcome; never before each piece is
  * known applied or impossible. */
 void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+
+/* ---- reservations (gw_pr.c) ---- */
+
+/* What commands of the volume's LUN are checked against; good until the volume is closed,
+ * its contents until the core is entered. */
+const struct vms_pr *vms_gw_vol_pr(const struct vms_gw_vol *vol);
+/* The command's place in the order of changes is found by the cluster. Ends with
+ * up->pr_complete: GOOD only when every gateway that has the volume open goes by the new
+ * table (or has been fenced off); BUSY: nothing has happened and nothing will. */
+void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
+/* No longer wanted: ends early if nothing has been decided. */
+void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
+/* What pr_changed() asked for has been done, for the table with this number. */
+void vms_gw_pr_settled(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t fence);
+/* A session has ended (RESERVE ends with it), or 0: LOGICAL UNIT RESET. */
+void vms_gw_pr_session_end(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t session);
+/* A command met a RESERVE: if the gateway it came through is dead, it ends. */
+void vms_gw_pr_doubt(struct vms_gw *gw, struct vms_gw_vol *vol);
 
 /* Space on the storage nodes, as their ticks tell it. */
 struct vms_gw_space {

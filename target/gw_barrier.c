@@ -152,6 +152,13 @@ void gw_barrier_look(struct vms_gw_vol *v)
 	gw_wake_at(gw, v->bar.seen_ms + GW_BARRIER_AGE_MS);
 }
 
+void gw_barrier_numbers(struct vms_gw_vol *v)
+{
+	v->behind = false;
+	if (!v->stopped)
+		gw_ops_release(v->gw, v);
+}
+
 /* ---- refused ops ---- */
 
 void gw_barrier_refused(struct vms_gw *gw, struct gw_op *op, uint64_t floor_gen)
@@ -163,7 +170,7 @@ void gw_barrier_refused(struct vms_gw *gw, struct gw_op *op, uint64_t floor_gen)
 		v->floor_gen = floor_gen;
 	/* the record may have come since it was sent */
 	if (!v->behind && !v->gone && v->rec.snap_gen <= op->sent_gen &&
-	    v->rec.lun_fence <= op->sent_fence) {
+	    v->fence <= op->sent_fence) {
 		v->behind = true;
 		v->behind_ms = gw->now_ms;
 		v->behind_ask_ms = gw->now_ms + GW_BARRIER_LOOK_MS;
@@ -201,6 +208,7 @@ static void behind_run(struct vms_gw_vol *v)
 	if (gw->now_ms >= v->behind_ask_ms) {
 		v->behind_ask_ms = gw->now_ms + 2 * GW_BARRIER_LOOK_MS;
 		v->again |= 1;
+		gw_pr_behind(v);
 		gw_wake_at(gw, gw->now_ms);
 	}
 	gw_wake_at(gw, v->behind_ask_ms);

@@ -219,6 +219,7 @@ enum gw_rpc_type {
 	GR_WRITE,  /* obj: gw_op */
 	GR_CANCEL, /* obj: gw_op */
 	GR_FLUSH,  /* obj: gw_req */
+	GR_ASK,	   /* obj: gw_ask, or NULL */
 };
 
 struct gw_rpc {
@@ -257,6 +258,7 @@ struct gw_req {
 	uint64_t total_bytes;
 	uint64_t first_chunk; /* of the volume */
 	uint64_t info_lba;
+	uint64_t table; /* number of the table of reservations it was checked against */
 	uint32_t off0; /* byte offset of the command in its first chunk */
 	uint32_t nchunks;
 	uint32_t npend;
@@ -375,6 +377,7 @@ enum gw_vol_state {
 	GV_REGISTER, /* the registration is written */
 	GV_LIST,     /* who else has it open, and its losses */
 	GV_LOSS,
+	GV_PR,	     /* its reservations */
 	GV_NODES,    /* nodes are told */
 	GV_OPEN,
 };
@@ -391,6 +394,7 @@ struct gw_stream {
 };
 
 struct gw_abandon;
+struct gw_pr;
 
 struct vms_gw_vol {
 	struct vms_gw *gw;
@@ -403,6 +407,10 @@ struct vms_gw_vol {
 	struct vms_cat_volume rec; /* of a snapshot: what it has of a volume's record */
 	char snap_name[104];
 	uint64_t rev; /* of the volume's or the snapshot's record */
+	/* The lun_fence that ops carry: the record's, once the table of reservations that
+	 * came with it is known (gw_pr.c). */
+	uint64_t fence;
+	struct gw_pr *pr; /* while it is open */
 	enum gw_vol_state state;
 	unsigned opens;
 	uint64_t nblocks;
@@ -475,6 +483,21 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	bool busy;
 };
 
+/* A question to the primaries of all partitions (gw_ask.c). */
+struct gw_ask {
+	struct gw_link link; /* gw->asks */
+	struct vms_gw *gw;   /* NULL: idle */
+	struct vms_msg m;
+	uint64_t revision; /* part/ has to be as of then at least */
+	uint64_t until_ms, look_ms;
+	bool reading, known; /* part/; who has to answer */
+	uint64_t leads[VMS_NODES_MAX / 64], need[VMS_NODES_MAX / 64], asked[VMS_NODES_MAX / 64];
+	uint64_t again_ms[VMS_NODES_MAX];
+	void (*reply)(void *arg, const struct vms_msg *m); /* of each that answered; or NULL */
+	void (*done)(void *arg, int status); /* 0 or VMS_E_TIMEOUT; never from gw_ask_start() */
+	void *arg;
+};
+
 /* ---- statistics ---- */
 
 #define GW_STATS(X)                                                                       \
@@ -521,6 +544,11 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	X(barriers, "barriers taken part in")                                             \
 	X(barrier_vetoes, "barriers that took so long that writes went on")               \
 	X(barriers_abandoned, "barriers without a coordinator that were ended here")      \
+	X(pr_changes, "changes of reservations made here")                                \
+	X(pr_finished, "changes of reservations that other gateways left and that ended here") \
+	X(pr_unknown, "changes of reservations whose outcome was not known in time")      \
+	X(pr_refused, "ops not sent again because a reservation had come before them")    \
+	X(gateways_fenced, "gateways shut out because they did not answer")               \
 	X(turns, "loop turns")
 
 struct gw_stats {
@@ -599,6 +627,9 @@ struct vms_gw {
 	struct gw_link flushes; /* of them, those that ask nodes to flush */
 	struct gw_link held; /* finished reads whose data is still pinned */
 	struct gw_req *done_head, **done_tail;
+	struct vms_gw_pr_cmd *pr_done, **pr_done_tail; /* to be delivered */
+	uint64_t pr_serial;
+	struct gw_link asks;
 	struct gw_link vols;
 	struct gw_closing *closing;
 	uint64_t timer_ms; /* next time the scan has to run */
@@ -676,8 +707,42 @@ void gw_vols_timer(struct vms_gw *gw);
 void gw_vols_fini(struct vms_gw *gw);
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
+/* Keys of its record, of our registration, and of all registrations. */
+void gw_vol_key(const struct vms_gw_vol *v, char *out);
+void gw_vol_open_key(const struct vms_gw_vol *v, char *out);
+void gw_vol_open_prefix(const struct vms_gw_vol *v, char *out);
+/* The table of reservations is there: the opening goes on. */
+void gw_vol_pr_loaded(struct vms_gw_vol *v);
+void gw_vol_pr_failed(struct vms_gw_vol *v, const char *why);
+
+/* gw_ask.c */
+/* Sends m to all primaries as part/ tells at that revision or later. */
+void gw_ask_start(struct gw_ask *a, struct vms_gw *gw, const struct vms_msg *m, uint64_t revision,
+		  uint32_t wait_ms);
+void gw_ask_stop(struct gw_ask *a); /* idle or not */
+void gw_ask_reply(struct gw_ask *a, uint32_t node, const struct vms_msg *m, int status);
+void gw_asks_timer(struct vms_gw *gw);
+
+/* gw_pr.c */
+void gw_pr_load(struct vms_gw_vol *v); /* gw_vol_pr_loaded() or _failed() follows */
+void gw_pr_free(struct vms_gw_vol *v);
+void gw_pr_timer(struct vms_gw *gw);
+/* The volume's record has changed: may its lun_fence be carried now? True: a higher one
+ * than before is. */
+bool gw_pr_fence(struct vms_gw_vol *v);
+/* A node knows a newer lun_fence. */
+void gw_pr_behind(struct vms_gw_vol *v);
+uint64_t gw_pr_table(const struct vms_gw_vol *v);
+bool gw_pr_refuses_(const struct gw_req *r);
+/* Has a reservation come into the command's way since it was checked? */
+static inline bool gw_pr_refuses(const struct gw_req *r)
+{
+	return __builtin_expect(r->table != gw_pr_table(r->vol), 0) && gw_pr_refuses_(r);
+}
 
 /* gw_barrier.c */
+/* Numbers have risen: what was held for them goes. */
+void gw_barrier_numbers(struct vms_gw_vol *v);
 /* The volume's record was read or has changed. */
 void gw_barrier_look(struct vms_gw_vol *v);
 /* A node says that the op's numbers have passed; it was surely not applied. */

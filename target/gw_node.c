@@ -151,7 +151,8 @@ struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_typ
 	r->obj = obj;
 	m->req_id = (uint64_t)r->gen << 32 | r->index;
 	m->sender = gw->id;
-	m->incarnation = gw->incarnation;
+	if (type != GR_ASK) /* FLOOR of a gateway: its incarnation, not ours */
+		m->incarnation = gw->incarnation;
 	n->rpc_sent++;
 	rc = gw->up.send(gw->up.ctx, n->id, m);
 	if (rc) {
@@ -207,6 +208,10 @@ static void rpc_answer(struct vms_gw *gw, struct gw_rpc *r, const struct vms_msg
 		break;
 	case GR_FLUSH:
 		gw_flush_reply(gw, obj, node, m, status);
+		break;
+	case GR_ASK:
+		if (obj)
+			gw_ask_reply(obj, node, m, status);
 		break;
 	}
 }

@@ -183,6 +183,20 @@ static void up_vol_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int stat
 		free(v);
 }
 
+static void up_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd)
+{
+	struct vms_gwp *p = ctx;
+
+	p->hooks.pr_complete(p->hooks.ctx, cmd);
+}
+
+static bool up_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *table)
+{
+	struct vms_gwp *p = ctx;
+
+	return p->hooks.pr_changed(p->hooks.ctx, vol, table);
+}
+
 static void up_vol_changed(void *ctx, struct vms_gw_vol *vol)
 {
 	struct vms_gwp *p = ctx;
@@ -498,7 +512,9 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	struct vms_net_handler h = {p, on_accepted, on_connected, on_closed, on_frame};
 	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_GATEWAY};
 	struct vms_gw_update up = {p, up_send, up_connect, up_disconnect, up_complete, up_drop,
-				   up_vol_opened, up_vol_changed, up_deadline, up_fatal, up_log};
+				   up_vol_opened, up_vol_changed, up_deadline, up_fatal, up_log,
+				   hooks->pr_complete ? up_pr_complete : NULL,
+				   hooks->pr_changed ? up_pr_changed : NULL};
 	char addr[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX], local[300];
 	struct vms_gw_conf gc = {.timing = vms_timing_default(1.0)};
 	uint64_t now = vms_clock_ms();

@@ -28,6 +28,9 @@ struct vms_gwp_hooks {
 			   const char *text);
 	/* Only note it. */
 	void (*vol_changed)(void *ctx, struct vms_gw_vol *vol);
+	/* As in struct vms_gw_update; both may be NULL: there are no initiators. */
+	void (*pr_complete)(void *ctx, struct vms_gw_pr_cmd *cmd);
+	bool (*pr_changed)(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *table);
 	/* The gateway has started: initiators may log in. */
 	void (*ready)(void *ctx, const struct vms_timing *timing, uint32_t gateway_id);
 	/* This process must not go on (a newer incarnation runs, ...). */

@@ -590,7 +590,7 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 			    .epoch = part->c.epoch,
 			    .branch = rec->branch,
 			    .snap_gen = p->vol->read_gen,
-			    .lun_fence = rec->lun_fence,
+			    .lun_fence = p->vol->fence,
 			    .extent = p->extent,
 			    .aux = need};
 
@@ -776,7 +776,7 @@ static void piece_lba(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n)
 			    .epoch = gw->part[p->partition].c.epoch,
 			    .branch = rec->branch,
 			    .snap_gen = p->vol->read_gen,
-			    .lun_fence = rec->lun_fence,
+			    .lun_fence = p->vol->fence,
 			    .extent = p->extent,
 			    .body = gw->body,
 			    .body_bytes = p->n * 2u};

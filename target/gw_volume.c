@@ -20,7 +20,7 @@
 static void vol_run(struct vms_gw_vol *v);
 
 /* Keys of its record, of its registration, and of all registrations. */
-static void vol_key(const struct vms_gw_vol *v, char *out)
+void gw_vol_key(const struct vms_gw_vol *v, char *out)
 {
 	if (v->snap)
 		vms_cat_key_snap(out, v->rec.name, v->snap_name, NULL);
@@ -28,7 +28,7 @@ static void vol_key(const struct vms_gw_vol *v, char *out)
 		vms_cat_key_volume(out, v->rec.name, NULL);
 }
 
-static void vol_open_key(const struct vms_gw_vol *v, char *out)
+void gw_vol_open_key(const struct vms_gw_vol *v, char *out)
 {
 	if (v->snap)
 		vms_cat_key_snapopen(out, v->rec.id, v->read_gen, v->gw->id);
@@ -36,7 +36,7 @@ static void vol_open_key(const struct vms_gw_vol *v, char *out)
 		vms_cat_key_open(out, v->rec.id, v->gw->id);
 }
 
-static void vol_open_prefix(const struct vms_gw_vol *v, char *out)
+void gw_vol_open_prefix(const struct vms_gw_vol *v, char *out)
 {
 	if (v->snap)
 		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "snapopen/%016" PRIx64 "/%016" PRIx64 "/",
@@ -53,6 +53,7 @@ static void vol_free(struct vms_gw_vol *v)
 
 	gw->cat->ops->forget(gw->cat, v);
 	gw_barrier_free(v);
+	gw_pr_free(v);
 	if (v->watch_vol)
 		gw->cat->ops->unwatch(gw->cat, v->watch_vol);
 	if (v->watch_open)
@@ -143,11 +144,11 @@ static void vol_gone(struct vms_gw_vol *v, const char *why)
 /* The record as the catalog has it now. */
 static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
 {
-	uint64_t gen = v->rec.snap_gen, fence = v->rec.lun_fence;
+	uint64_t gen = v->rec.snap_gen;
 
 	v->rec = *rec;
 	v->nblocks = rec->size_bytes / VMS_LB_BYTES;
-	if (rec->snap_gen > gen || rec->lun_fence > fence)
+	if (gw_pr_fence(v) || rec->snap_gen > gen)
 		v->behind = false;
 	/* learned from the nodes, who are ahead of the catalog's answers to us */
 	if (v->rec.snap_gen < v->ahead_gen)
@@ -180,7 +181,7 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 		gw_wake_at(v->gw, v->gw->now_ms + GW_CAT_RETRY_MS);
 		return;
 	}
-	vol_key(v, key);
+	gw_vol_key(v, key);
 	for (unsigned i = 0; i < r->nkv; i++) {
 		const struct vms_cat_kv *kv = &r->kv[i];
 
@@ -279,7 +280,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 		v->watch_loss =
 			v->gw->cat->ops->watch(v->gw->cat, key, r->revision, loss_event, v);
 	if (v->state == GV_LOSS)
-		vol_next(v, GV_NODES);
+		vol_next(v, GV_PR);
 }
 
 static void vol_open_done(struct vms_gw_vol *v);
@@ -300,7 +301,7 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 		v->list_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		opener_apply(v, &r->kv[i]);
-	vol_open_prefix(v, prefix);
+	gw_vol_open_prefix(v, prefix);
 	if (r->more && r->nkv) {
 		v->gw->cat->ops->range(v->gw->cat, prefix, r->kv[r->nkv - 1].key, vol_list_got, v);
 		return;
@@ -308,11 +309,8 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 	if (!v->watch_open)
 		v->watch_open =
 			v->gw->cat->ops->watch(v->gw->cat, prefix, v->list_rev, open_event, v);
-	if (v->state == GV_LIST && v->snap) {
-		v->busy = false;
-		vol_open_done(v);
-	} else if (v->state == GV_LIST) {
-		vol_next(v, GV_LOSS);
+	if (v->state == GV_LIST) {
+		vol_next(v, v->snap ? GV_PR : GV_LOSS);
 	} else {
 		vol_changed(v);
 	}
@@ -460,7 +458,7 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_errmsg msg;
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
-	vol_key(v, key);
+	gw_vol_key(v, key);
 	if (r->status) {
 		if (v->state == GV_GET)
 			vol_again(v, GV_GET, GW_CAT_RETRY_MS);
@@ -546,8 +544,8 @@ static void vol_register(struct vms_gw_vol *v)
 		vol_again(v, GV_GET, GW_BARRIER_LOOK_MS);
 		return;
 	}
-	vol_key(v, vkey);
-	vol_open_key(v, okey);
+	gw_vol_key(v, vkey);
+	gw_vol_open_key(v, okey);
 	if (closing_of(gw, okey)) {
 		vol_again(v, GV_REGISTER, GW_CAT_RETRY_MS); /* its withdrawal is on its way */
 		return;
@@ -567,7 +565,7 @@ static bool send_open(struct vms_gw *gw, struct vms_gw_vol *v, struct gw_node *n
 			    .partition = VMS_PART_NONE,
 			    .branch = v->rec.branch,
 			    .snap_gen = v->rec.snap_gen,
-			    .lun_fence = v->rec.lun_fence};
+			    .lun_fence = v->fence};
 
 	return gw_rpc_send(gw, n, GR_OPEN, wait ? v : NULL, &m) != NULL;
 }
@@ -588,6 +586,21 @@ static void vol_open_done(struct vms_gw_vol *v)
 	gw_log(v->gw, VMS_LOG_INFO, "volume %s is open, %u gateway(s) have it", v->name,
 	       v->nopeners);
 	vol_answer(v, 0, NULL);
+}
+
+void gw_vol_pr_loaded(struct vms_gw_vol *v)
+{
+	if (!v->snap) {
+		vol_next(v, GV_NODES);
+		return;
+	}
+	v->busy = false;
+	vol_open_done(v);
+}
+
+void gw_vol_pr_failed(struct vms_gw_vol *v, const char *why)
+{
+	vol_fail(v, VMS_E_CORRUPT, "%s", why);
 }
 
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v)
@@ -638,7 +651,7 @@ static void vol_run(struct vms_gw_vol *v)
 	v->busy = true;
 	switch (v->state) {
 	case GV_GET:
-		vol_key(v, key);
+		gw_vol_key(v, key);
 		gw->cat->ops->get(gw->cat, key, vol_got, v);
 		break;
 	case GV_BRANCH:
@@ -652,13 +665,16 @@ static void vol_run(struct vms_gw_vol *v)
 		vol_register(v);
 		break;
 	case GV_LIST:
-		vol_open_prefix(v, key);
+		gw_vol_open_prefix(v, key);
 		v->list_rev = 0;
 		gw->cat->ops->range(gw->cat, key, NULL, vol_list_got, v);
 		break;
 	case GV_LOSS:
 		vms_cat_key_loss(key, v->rec.id);
 		gw->cat->ops->get(gw->cat, key, vol_loss_got, v);
+		break;
+	case GV_PR:
+		gw_pr_load(v);
 		break;
 	case GV_NODES:
 		v->open_deadline_ms = gw->now_ms + GW_REACH_MS;
@@ -807,7 +823,7 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	vms_assert(c);
 	c->gw = gw;
 	c->id = v->rec.id;
-	vol_open_key(v, c->key);
+	gw_vol_open_key(v, c->key);
 	c->rev = v->open_rev;
 	gw_barrier_close(v, c);
 	c->next = gw->closing;
@@ -849,11 +865,11 @@ static void vol_watches(struct vms_gw_vol *v)
 
 	v->again = 0;
 	if (again & 1) {
-		vol_key(v, key);
+		gw_vol_key(v, key);
 		gw->cat->ops->get(gw->cat, key, vol_got, v);
 	}
 	if (again & 2) {
-		vol_open_prefix(v, key);
+		gw_vol_open_prefix(v, key);
 		memset(v->opener, 0, sizeof(v->opener));
 		v->nopeners = 0;
 		v->list_rev = 0;

@@ -301,7 +301,8 @@ static void req_status(struct gw_req *r, int status)
 static void write_end(struct vms_gw *gw, struct gw_req *r)
 {
 	/* ABORTED COMMAND, which initiators repeat; a MEDIUM ERROR would reach the guest */
-	if (r->status && r->applied && (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED) &&
+	if (r->status && r->applied && (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED ||
+				       r->status == VMS_E_RESERVED) &&
 	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY))
 		r->status = VMS_E_TIMEOUT;
 	if (!r->status && (r->cmd->flags & VMS_GW_FUA) && r->vol->rec.write_ack == VMS_ACK_MEMORY) {
@@ -502,6 +503,9 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 {
 	struct gw_req *r = op->req;
 	const struct vms_cat_volume *rec = &r->vol->rec;
+	/* A copy may be on its way already: the node knows what has become of it, and
+	 * refuses it under the earlier number if that is nothing. */
+	bool refused = op->sent_ever && gw_pr_refuses(r);
 	struct vms_msg m = {.type = VMS_MSG_WRITE,
 			    .partition = op->partition,
 			    .epoch = gw->part[op->partition].c.epoch,
@@ -511,7 +515,7 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 			    .tick_incarnation = r->tv->t[n->id].incarnation,
 			    .branch = rec->branch,
 			    .snap_gen = rec->snap_gen,
-			    .lun_fence = rec->lun_fence,
+			    .lun_fence = refused ? op->sent_fence : r->vol->fence,
 			    .extent = op->extent};
 
 	op->node = n->id;
@@ -592,6 +596,9 @@ static void node_writes_send(struct vms_gw *gw, struct gw_node *n)
 				op_end(gw, op, VMS_E_NOENT);
 			} else if (op_expired(gw, op)) {
 				op_end(gw, op, VMS_E_BUSY);
+			} else if (!op->sent_ever && gw_pr_refuses(op->req)) {
+				gw->st.pr_refused++;
+				op_end(gw, op, VMS_E_RESERVED);
 			} else if (op_must_wait(op)) {
 				op_hold(gw, op);
 			} else if (gw_primary(gw, op->partition) != n) {
@@ -736,7 +743,10 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 			op_end(gw, op, VMS_E_CANCELLED);
 		else if (op_expired(gw, op))
 			op_end(gw, op, VMS_E_BUSY);
-		else if ((status == VMS_E_SNAP_GEN || status == VMS_E_LUN_FENCE) &&
+		else if (status == VMS_E_LUN_FENCE && gw_pr_refuses(op->req)) {
+			gw->st.pr_refused++;
+			op_never(gw, op, VMS_E_RESERVED);
+		} else if ((status == VMS_E_SNAP_GEN || status == VMS_E_LUN_FENCE) &&
 			 !op->req->aborted)
 			gw_barrier_refused(gw, op, m->snap_gen);
 		else

@@ -15,12 +15,17 @@ _Static_assert(sizeof(scratch) >= VMS_INQUIRY_BYTES_MAX, "scratch");
 _Static_assert(sizeof(scratch) >= VMS_MODE_BYTES_MAX, "scratch");
 _Static_assert(sizeof(scratch) >= VMS_RTPG_BYTES_MAX, "scratch");
 
-void vms_lu_init(struct vms_lu *lu)
+void vms_lu_no_reservations(struct vms_lu *lu)
 {
 	static const struct vms_pr none = {.holder = -1};
 
-	memset(lu, 0, sizeof(*lu));
 	lu->pr = &none;
+}
+
+void vms_lu_init(struct vms_lu *lu)
+{
+	memset(lu, 0, sizeof(*lu));
+	vms_lu_no_reservations(lu);
 }
 
 static uint16_t not_ready(const struct vms_lu *lu)
@@ -194,6 +199,7 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 		r->sense.status = VMS_SAM_RESERVATION_CONFLICT;
 		return VMS_LU_END;
 	}
+	r->access = op->access;
 	if (vms_cdb_is_io(cdb, r->cdb_bytes))
 		return medium(lu, r);
 

@@ -25,6 +25,7 @@ struct vms_lu {
 };
 
 void vms_lu_init(struct vms_lu *lu);
+void vms_lu_no_reservations(struct vms_lu *lu);
 
 /* What other nexuses must be told. */
 struct vms_lu_sink {
@@ -46,6 +47,7 @@ struct vms_lu_req {
 	const uint8_t *in;      /* data for the initiator; valid until the next call */
 	uint32_t in_bytes;      /* cut to the allocation length */
 	struct vms_cdb io;      /* with VMS_LU_IO */
+	uint8_t access;		/* its class (VMS_ACC_*), for later checks */
 };
 
 enum vms_lu_answer {

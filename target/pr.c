@@ -605,12 +605,10 @@ int vms_pr_step(const struct vms_pr *pr, const struct vms_pr_req *r, struct vms_
 	return end(next, rc);
 }
 
-int vms_pr_reserve_end(const struct vms_pr *pr, uint32_t gateway, uint64_t incarnation,
-		       uint64_t session, struct vms_pr *next)
+int vms_pr_reserve_end(const struct vms_pr *pr, const struct vms_pr_owner *owner,
+		       struct vms_pr *next)
 {
-	if (!pr->reserve.gateway || (gateway && pr->reserve.gateway != gateway) ||
-	    (gateway && pr->reserve.incarnation != incarnation) ||
-	    (session && pr->reserve.session != session))
+	if (!pr->reserve.gateway || !same_owner(&pr->reserve, owner))
 		return 0;
 	begin(pr, next);
 	next->reserve = (struct vms_pr_owner){0};

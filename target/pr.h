@@ -133,10 +133,10 @@ bool vms_pr_needs_ports(const uint8_t *cdb, const uint8_t *list, uint32_t list_b
  * (which may be RESERVATION CONFLICT). */
 int vms_pr_step(const struct vms_pr *pr, const struct vms_pr_req *req, struct vms_pr *next,
 		struct vms_sense *s);
-/* RESERVE ends with its session, its gateway, or a LOGICAL UNIT RESET (session 0:
- * whoever has it). 0 or 1 as above. */
-int vms_pr_reserve_end(const struct vms_pr *pr, uint32_t gateway, uint64_t incarnation,
-		       uint64_t session, struct vms_pr *next);
+/* RESERVE ends with its session, its gateway, or a LOGICAL UNIT RESET, if it still is
+ * this owner's. 0 or 1 as above. */
+int vms_pr_reserve_end(const struct vms_pr *pr, const struct vms_pr_owner *owner,
+		       struct vms_pr *next);
 
 /* Answer to PERSISTENT RESERVE IN, not cut to the allocation length; out has
  * VMS_PR_IN_BYTES_MAX. Its length or -1 with s. */

@@ -110,6 +110,9 @@ void vms_sense_from_err(struct vms_sense *s, int err, const struct vms_sense_cmd
 	case VMS_E_CONFLICT:
 		s->status = VMS_SAM_BUSY;
 		break;
+	case VMS_E_RESERVED:
+		s->status = VMS_SAM_RESERVATION_CONFLICT;
+		break;
 	case VMS_E_CANCELLED:
 		s->status = VMS_SAM_TASK_ABORTED;
 		break;

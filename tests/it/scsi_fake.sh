@@ -164,10 +164,4 @@ lun 1 disk "size=64M" || fail "new LUN"
 stop
 unset FAKE_WARNINGS
 
-echo "--- reservations are not offered where another gateway has the volume open"
-start FAKE_OPENERS=2
-lun 1 disk "size=64M" || fail "new LUN"
-iscsi-test-cu --dataloss --test=SCSI.ProutRegister.Simple --Verbose-scsi "iscsi://$ADDR:$PORT/$IQN/1" > "$dir/out" 2>&1
-grep -q 'SKIPPED. PROUT Not Supported' "$dir/out" || fail "PERSISTENT RESERVE OUT is offered: $(tail -n 20 "$dir/out")"
-stop
 echo "ok"

@@ -266,7 +266,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 		snprintf(c.portal, sizeof(c.portal), "%s", p->address);
 		p->gup = (struct vms_gw_update){p,	    g_send,   n_connect, g_disconnect, g_complete,
 						g_drop,	    g_opened, g_changed, n_deadline,   any_fatal,
-						any_log};
+						any_log, NULL, NULL};
 		memset(p->vol, 0, sizeof(p->vol));
 		p->dropped = false;
 		p->cmdq = NULL;

@@ -7,7 +7,6 @@
  *
  * FAKE_PENDING=N: every Nth op ends in a later turn (default 3; 0: none, 1: all).
  * FAKE_ERROR_LBA=N: reads that touch block N end with VMS_E_BAD_SECTORS.
- * FAKE_OPENERS=N: that many gateways seem to have each volume open.
  * FAKE_WARNINGS=FILE: as many warnings of space getting short as FILE has bytes.
  */
 #include <jansson.h>
@@ -27,6 +26,8 @@ struct vms_gw_vol {
 	uint8_t *mem;
 	uint8_t *mapped; /* one byte a chunk */
 	bool open;
+	struct vms_pr table;
+	uint64_t settled;
 	struct vms_gw_vol *next;
 };
 
@@ -35,6 +36,15 @@ struct queued {
 	bool cancelled;
 	unsigned turns; /* left until it ends */
 	struct queued *next;
+};
+
+/* A command on reservations, or (cmd NULL) RESERVE that has ended. */
+struct pr_queued {
+	struct vms_gw_pr_cmd *cmd;
+	struct vms_gw_vol *vol;
+	struct vms_pr_owner owner;
+	uint64_t fence; /* waits for that table to be settled; 0: not looked at yet */
+	struct pr_queued *next;
 };
 
 struct opened {
@@ -56,8 +66,9 @@ struct vms_gwp {
 	bool told;
 	struct vms_gw_vol *vols;
 	struct queued *queue;
+	struct pr_queued *pr;
 	struct opened *opened;
-	unsigned n, pending_every, openers;
+	unsigned n, pending_every;
 	uint64_t error_lba;
 };
 
@@ -84,7 +95,6 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *settings, cons
 	fake.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	fake.pending_every = (unsigned)env_u64("FAKE_PENDING", 3);
 	fake.error_lba = env_u64("FAKE_ERROR_LBA", UINT64_MAX);
-	fake.openers = (unsigned)env_u64("FAKE_OPENERS", 1);
 	vms_assert(fake.fd >= 0);
 	wake();
 	*out = &fake;
@@ -97,6 +107,7 @@ void vms_gwp_close(struct vms_gwp *p)
 		struct vms_gw_vol *v = p->vols;
 
 		p->vols = v->next;
+		vms_pr_free(&v->table);
 		munmap(v->mem, v->info.size_bytes);
 		free(v->mapped);
 		free(v);
@@ -137,6 +148,7 @@ void vms_gwp_ready_fd(struct vms_gwp *p, int fd)
 }
 
 static int run(struct vms_gw_cmd *c);
+static void pr_run(struct vms_gwp *p);
 
 void vms_gwp_turn_begin(struct vms_gwp *p)
 {
@@ -160,7 +172,8 @@ void vms_gwp_turn_end(struct vms_gwp *p)
 		p->hooks.complete(p->hooks.ctx, q->cmd);
 		free(q);
 	}
-	if (p->queue)
+	pr_run(p);
+	if (p->queue || p->pr)
 		wake();
 }
 
@@ -219,7 +232,8 @@ int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
 			v->info.uuid[i] = (uint8_t)(name[i % strlen(name)] * 7 + (int)i);
 		v->info.size_bytes = create_bytes;
 		v->info.write_ack = write_ack;
-		v->info.openers = p->openers;
+		v->info.openers = 1;
+		v->table.holder = -1;
 		v->mem = mmap(NULL, create_bytes, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		vms_assert(v->mem != MAP_FAILED);
@@ -450,4 +464,101 @@ void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		;
 	vms_assert(q);
 	q->cancelled = true;
+}
+
+/* ---- reservations: the pure table, one change a turn ---- */
+
+uint64_t vms_gw_incarnation(const struct vms_gw *gw)
+{
+	return 1;
+}
+
+const struct vms_pr *vms_gw_vol_pr(const struct vms_gw_vol *vol)
+{
+	return &vol->table;
+}
+
+static void pr_add(struct vms_gw_pr_cmd *cmd, struct vms_gw_vol *vol, struct vms_pr_owner owner)
+{
+	struct pr_queued *q = calloc(1, sizeof(*q)), **at = &fake.pr;
+
+	vms_assert(q);
+	q->cmd = cmd;
+	q->vol = vol;
+	q->owner = owner;
+	while (*at)
+		at = &(*at)->next;
+	*at = q;
+	wake();
+}
+
+void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	cmd->in = NULL;
+	cmd->in_bytes = 0;
+	pr_add(cmd, cmd->vol, (struct vms_pr_owner){0});
+}
+
+void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+}
+
+void vms_gw_pr_session_end(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t session)
+{
+	if (!session)
+		pr_add(NULL, vol, vol->table.reserve);
+	else
+		pr_add(NULL, vol, (struct vms_pr_owner){1, 1, session});
+}
+
+void vms_gw_pr_doubt(struct vms_gw *gw, struct vms_gw_vol *vol)
+{
+}
+
+void vms_gw_pr_settled(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t fence)
+{
+	vol->settled = fence;
+	wake();
+}
+
+/* One step of the first that waits. True: it has ended. */
+static bool pr_one(struct vms_gwp *p, struct pr_queued *q)
+{
+	struct vms_gw_vol *v = q->vol;
+	struct vms_gw_pr_cmd *cmd = q->cmd;
+	struct vms_pr next;
+	int rc;
+
+	if (q->fence)
+		return v->settled >= q->fence;
+	if (cmd && cmd->req.cdb[0] == 0x5e) {
+		cmd->in = malloc(VMS_PR_IN_BYTES_MAX);
+		vms_assert(cmd->in);
+		rc = vms_pr_in(&v->table, cmd->req.cdb, cmd->in, &cmd->sense);
+		cmd->in_bytes = rc < 0 ? 0 : (uint32_t)rc;
+		return true;
+	}
+	rc = cmd ? vms_pr_step(&v->table, &cmd->req, &next, &cmd->sense) :
+		   vms_pr_reserve_end(&v->table, &q->owner, &next);
+	if (rc <= 0)
+		return true;
+	next.fence = v->table.fence + 1;
+	vms_pr_free(&v->table);
+	v->table = next;
+	q->fence = next.fence;
+	if (p->hooks.pr_changed(p->hooks.ctx, v, &v->table))
+		v->settled = q->fence;
+	return v->settled >= q->fence;
+}
+
+static void pr_run(struct vms_gwp *p)
+{
+	struct pr_queued *q = p->pr;
+
+	if (!q || !pr_one(p, q))
+		return;
+	p->pr = q->next;
+	if (q->cmd)
+		p->hooks.pr_complete(p->hooks.ctx, q->cmd);
+	free(q);
 }

@@ -116,6 +116,15 @@ struct fake {
 	/* leases that nodes tell with their ticks */
 	unsigned npeers;
 	uint32_t peer[F_NODES], peer_ms[F_NODES];
+	/* reservations: the last command that ended, the last table told; the latter's
+	 * commands have to end first */
+	struct vms_gw_pr_cmd *pr_ended;
+	uint64_t pr_told;
+	bool pr_wait;
+	uint32_t live;	     /* gateway that the nodes have a session of, besides ours */
+	unsigned n_floor, n_floor_gw;
+	struct vms_msg last_floor;
+	bool floor_again;    /* FLOOR is answered AGAIN */
 	/* told with ticks, when tell_space */
 	bool tell_space, refusing[F_NODES + 1];
 	uint32_t used_permille[F_NODES + 1];
@@ -544,6 +553,19 @@ static inline void f_handle(struct f_msg *q)
 		f.n_cancel++;
 		f_reply(q, f.cancel_status, NULL, 0, NULL, 0, 0);
 		break;
+	case VMS_MSG_FLOOR:
+		f.n_floor += m->branch != 0;
+		f.n_floor_gw += m->branch == 0;
+		f.last_floor = *m;
+		f_reply(q, f.floor_again ? VMS_E_AGAIN : 0, NULL, 0, NULL, 0, 0);
+		break;
+	case VMS_MSG_STATS: {
+		char text[64];
+
+		snprintf(text, sizeof(text), "[{\"gateway\":%u,\"live\":true}]", f.live);
+		f_reply(q, 0, text, (uint32_t)strlen(text), NULL, 0, 0);
+		break;
+	}
 	case VMS_MSG_REPAIR:
 		f.n_repair++;
 		f.repair_node = q->node;
@@ -588,6 +610,15 @@ static void f_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, c
 static void f_changed(void *ctx, struct vms_gw_vol *vol)
 {
 	f.changes++;
+}
+static void f_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd)
+{
+	f.pr_ended = cmd;
+}
+static bool f_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *table)
+{
+	f.pr_told = table->fence;
+	return !f.pr_wait;
 }
 static void f_deadline(void *ctx, uint64_t at)
 {
@@ -797,7 +828,7 @@ static inline void f_gw_start(uint32_t mutant)
 	snprintf(conf.name, sizeof(conf.name), "gw");
 	f.up = (struct vms_gw_update){&f,	  f_send,    f_connect, f_disconnect,
 				      f_complete, f_dropped, f_opened,	f_changed,
-				      f_deadline, f_fatal,   f_log};
+				      f_deadline, f_fatal,   f_log,	f_pr_complete, f_pr_changed};
 	vms_assert(vms_gw_new(&f.gw, &conf, &f.cat, &f.up, f.now) == 0);
 	f_pump();
 	f_run(500);

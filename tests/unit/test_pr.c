@@ -509,12 +509,10 @@ static void reserve_six(void)
 	CU_ASSERT_FALSE(vms_pr_refuses(&pr, &b, VMS_ACC_WRITE));
 	b.owner.incarnation = 2; /* the next process of that gateway */
 	CU_ASSERT_TRUE(vms_pr_refuses(&pr, &b, VMS_ACC_WRITE));
-	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, 1, 1, 6, &next), 0);
-	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, 1, 2, 5, &next), 0);
-	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, 1, 1, 5, &next), 1);
+	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, &(struct vms_pr_owner){1, 1, 6}, &next), 0);
+	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, &(struct vms_pr_owner){1, 2, 5}, &next), 0);
+	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, &(struct vms_pr_owner){1, 1, 5}, &next), 1);
 	CU_ASSERT(!next.held && !next.reserve.gateway);
-	vms_pr_free(&next);
-	CU_ASSERT_EQUAL(vms_pr_reserve_end(&pr, 0, 0, 0, &next), 1);
 	vms_pr_free(&next);
 	CU_ASSERT_EQUAL(six(&A, 0x57, 5), 0);
 	CU_ASSERT_FALSE(pr.held);

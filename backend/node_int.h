@@ -48,7 +48,6 @@ enum node_mutant {
 	MUT_EARLY_ADDR = 10,	 /* container addresses leave before they are durable */
 	MUT_FREE_EARLY = 11,	 /* log freed before the index commit ended */
 	MUT_NO_CEILING = 12,	 /* log positions start again after a restart */
-	MUT_SWEEP_LIVE = 13,	 /* the collector misses pages that change while it marks */
 	MUT_SKIP_CANCEL = 14,	 /* tombstones are ignored */
 	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
 	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */

@@ -71,6 +71,7 @@ struct sim_disk {
 	enum sim_disk_call fail_call; /* 0: none */
 	int fail_status;
 	bool fail_all;
+	uint64_t commit_us; /* that commits take longer */
 };
 
 /* ---- treap ---- */
@@ -194,7 +195,9 @@ static void op_start(struct sim_disk *d, struct op *o, bool sync)
 {
 	uint64_t lo = sync ? d->conf.sync_us_min : d->conf.latency_us_min;
 	uint64_t hi = sync ? d->conf.sync_us_max : d->conf.latency_us_max;
-	d->conf.schedule(d->conf.ctx, lo + vms_rng_below(&d->rng, hi - lo + 1), o->id);
+	uint64_t us = lo + vms_rng_below(&d->rng, hi - lo + 1);
+
+	d->conf.schedule(d->conf.ctx, o->kind == COMMIT ? us + d->commit_us : us, o->id);
 }
 
 static uint64_t log_size_bytes(void *ctx)
@@ -767,6 +770,11 @@ void sim_disk_free(struct sim_disk *d)
 void sim_disk_space(struct sim_disk *d, uint64_t bytes)
 {
 	d->conf.space_bytes = bytes;
+}
+
+void sim_disk_slow_commits(struct sim_disk *d, uint64_t us)
+{
+	d->commit_us = us;
 }
 
 /* ---- rot ---- */

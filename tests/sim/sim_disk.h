@@ -60,6 +60,8 @@ uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes
 
 /* The capacity for containers is that from now on. */
 void sim_disk_space(struct sim_disk *d, uint64_t bytes);
+/* Commits that start from now on take so much longer. */
+void sim_disk_slow_commits(struct sim_disk *d, uint64_t us);
 
 /* ---- rot: bytes that change by themselves ---- */
 

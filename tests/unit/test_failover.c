@@ -419,6 +419,47 @@ static void test_lease_revision(void)
 	down();
 }
 
+/* A write is on both disks while the backup's lease does not count, because the primary
+ * has not read the backup's last take over: it ends as soon as it has, whatever else
+ * happens. */
+static void test_lease_counts_later(void)
+{
+	struct vms_node *n;
+	struct rig_reply re;
+	struct peer *pe;
+	struct w w = {0};
+	uint64_t rev;
+
+	up(2, 2, 37, VMS_ACK_DISK);
+	w.extent = E0 = extent_in(0);
+	w.seed = 3;
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	n = R.node[0].n;
+	pe = node_peer(n, 2, false);
+	CU_ASSERT_TRUE_FATAL(rig_primary(&R, 0) == 0 && pe);
+	/* right after a tick, and for less than the time to the next */
+	while (n->now_ms - pe->tick_sent_ms > 5 || pe->tick_wait)
+		rig_step(&R);
+	rev = pe->lease_rev;
+	write_to(0, 0, &w, &re);
+	while (part_at(0, 0)->seq_last == part_at(0, 0)->committed)
+		rig_step(&R);
+	pe->lease_rev = n->part_rev + 1;
+	rig_run(&R, 60);
+	CU_ASSERT_FALSE(re.done);
+	CU_ASSERT_TRUE(part_at(0, 0)->m[1].durable == part_at(0, 0)->seq_last);
+	CU_ASSERT_EQUAL_FATAL(pe->lease_rev, n->part_rev + 1);
+	lease_part_rev(n, n->part_rev + 1);
+	vms_node_turn_end(n, n->now_ms);
+	rig_run(&R, 60);
+	CU_ASSERT_TRUE(re.done);
+	pe->lease_rev = rev;
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	rig_reply_free(&re);
+	down();
+}
+
 /* Kill one, write, kill the other, start the first alone: it must not serve. */
 static void test_succession(void)
 {
@@ -1219,6 +1260,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_one_way),
 	VMS_TEST(test_primary_cut_off),
 	VMS_TEST(test_lease_revision),
+	VMS_TEST(test_lease_counts_later),
 	VMS_TEST(test_succession),
 	VMS_TEST(test_stale_catalog),
 	VMS_TEST(test_unknown_outcome),

@@ -846,6 +846,47 @@ static void test_full_fast(void)
 	v_down();
 }
 
+/* A record that is ordered and not applied yet may refer to a container in which nothing
+ * is referred to otherwise: it stays. */
+static void test_ordered_ref(void)
+{
+	struct vms_move m = {.flags = VMS_MOVE_REF};
+	uint64_t number = 0;
+	struct vms_node *n;
+	struct v_vol *v;
+	struct part *p;
+
+	v_up(1, 1, 0, 13);
+	gc_target(100000);
+	v = v_create(0);
+	for (unsigned round = 0; round < 2; round++) {
+		for (uint32_t e = 0; e < 4; e++)
+			for (unsigned c = 0; c < 128; c++)
+				v_write(v, e, c, next_id++);
+		if (round == 0)
+			v_drain();
+	}
+	n = R.node[0].n;
+	p = node_part(n, 0);
+	VMS_VEC_FOREACH(&p->ctrs, c)
+	if (c->state == 2 && c->chunks && !number)
+		number = c->number;
+	CU_ASSERT_TRUE_FATAL(number != 0);
+	m.to = vms_addr_make(number, VMS_CHUNK_BYTES);
+	part_ref_count(n, p, &m, true);
+	v_drain();
+	gc_target(110);
+	CU_ASSERT_TRUE(V_WAIT(40000, STAT(swept) > 0));
+	rig_run(&R, 40000);
+	CU_ASSERT_TRUE_FATAL(part_ctr(p, number) != NULL);
+	CU_ASSERT_TRUE(part_ctr(p, number)->live == 0 && part_ctr(p, number)->state == 2);
+	part_ref_count(n, p, &m, false);
+	CU_ASSERT_TRUE(
+	    V_WAIT(90000, !part_ctr(p, number) || part_ctr(p, number)->state == 3));
+	v_check_all("collected");
+	v_down();
+}
+
 /* Duplicates everywhere, through the real index. */
 static void test_random(void)
 {
@@ -889,7 +930,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_one_copy),     VMS_TEST(test_shared),	 VMS_TEST(test_punch),
 	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
 	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
-	VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
+	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
 	VMS_TEST(test_empty),	     VMS_TEST(test_full), VMS_TEST(test_full_member),	 VMS_TEST(test_full_fast),
 		VMS_TEST(test_random),	 VMS_TEST(test_mutants),
 };

@@ -867,6 +867,31 @@ static void test_differs(void)
 	v_down();
 }
 
+/* The answer to its digest is lost: it asks again. */
+static void test_digest_lost(void)
+{
+	unsigned turn = 0;
+	struct part *p;
+	uint64_t seq;
+
+	some_data(82);
+	learn_on(2, 0);
+	while (!at_phase(2, LP_DIGEST) && turn++ < 60000)
+		rig_step(&R);
+	p = part_on(2, 0);
+	CU_ASSERT_TRUE_FATAL(p && p->learn && p->learn->phase == LP_DIGEST);
+	seq = p->learn->digest_seq;
+	p->learn->digest_seq =
+	    UINT64_MAX; /* what is told now is not the one it waits for */
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE_FATAL(p->learn && p->learn->phase == LP_DIGEST &&
+			     p->applied >= seq);
+	p->learn->digest_seq = seq;
+	rig_run(&R, 2000);
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
+	v_down();
+}
+
 /* Members are compared once in scrub_days; one that differs says so. */
 static void test_round(void)
 {
@@ -1090,6 +1115,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_outcomes),
 	VMS_TEST(test_void),
 	VMS_TEST(test_differs),
+	VMS_TEST(test_digest_lost),
 	VMS_TEST(test_round),
 	VMS_TEST(test_durable_first),
 	VMS_TEST(test_collection),

@@ -273,6 +273,9 @@ static void test_write_read(void)
 	rig_close(&R);
 }
 
+static void put(uint32_t ext, unsigned ch, uint64_t seed, unsigned flags, int want);
+static void expect(uint32_t ext, unsigned ch, uint64_t seed);
+
 static void test_late(void)
 {
 	uint8_t a[CHUNK];
@@ -326,6 +329,98 @@ static void test_late(void)
 	CU_ASSERT_TRUE(R.gw[1].up[nd]);
 	CU_ASSERT_FALSE(R.gw[0].up[nd]);
 	rig_close(&R);
+}
+
+/* No op of an older process of a gateway, once the node has heard of a newer one: through
+ * the catalog, by HELLO, and after a power failure of all. */
+static void test_older_gateway(void)
+{
+	struct vms_cat_gateway g = {.id = 1, .name = "g", .incarnation = 5};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	uint8_t a[CHUNK];
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = 0,
+		      .chunk = 1,
+		      .data = a,
+		      .bytes = CHUNK,
+		      .sequence = 5,
+		      .slot = 3};
+	unsigned nd;
+
+	up(3, 2, 2, 3, VMS_ACK_DISK);
+	fill(a, 1);
+	nd = rig_primary(&R, part_of(0));
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	/* its connection is as good as before */
+	vms_cat_key_gateway(key, g.id);
+	rig_put(&R, key, vms_cat_gateway_encode(&g));
+	rig_run(&R, 200);
+	CU_ASSERT_TRUE_FATAL(R.gw[0].up[nd]);
+	w.sequence = 6;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_INCARNATION);
+	R.gw[1].id = 1;
+	R.gw[1].incarnation = 6;
+	for (unsigned i = 0; i < 3; i++) {
+		R.gw[1].conn[i] = 0;
+		rig_gw_connect(&R, 1, i);
+	}
+	rig_run(&R, 500);
+	CU_ASSERT_TRUE(R.gw[1].up[nd]);
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_crash(&R, i, true);
+	rig_put(&R, key, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_start(&R, i);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	R.gw[0].incarnation = 5;
+	rig_gw_connect(&R, 0, nd);
+	rig_run(&R, 500);
+	CU_ASSERT_FALSE(R.gw[0].up[nd]);
+	rig_gw_connect(&R, 1, nd);
+	rig_run(&R, 500);
+	CU_ASSERT_TRUE(R.gw[1].up[nd]);
+	rig_close(&R);
+}
+
+/* The log is nearly full while an index commit takes long: what it is to free is not
+ * written over before it has ended. */
+static void test_free_late(void)
+{
+	for (uint64_t seed = 60; seed < 64; seed++) {
+		unsigned n = 0;
+		int rc = 0, busy = 0;
+
+		R.gen_bytes = 1 << 20;
+		up(1, 1, 0, seed, VMS_ACK_DISK);
+		put(0, 0, 1, 0, 0);
+		sim_disk_slow_commits(R.node[0].sd, 300000000);
+		while (busy < 3 && n < 4000) {
+			static uint8_t b[CHUNK];
+			struct w w = {.kind = VMS_WRITE_DATA,
+				      .extent = n / 1024 + 1,
+				      .chunk = (uint16_t)(n % 1024),
+				      .data = b,
+				      .bytes = CHUNK};
+
+			fill(b, 100 + n);
+			rc = write_sync(0, &w);
+			n += !rc;
+			busy = rc == VMS_E_BUSY ? busy + 1 : 0;
+		}
+		CU_ASSERT_EQUAL(rc, VMS_E_BUSY);
+		CU_ASSERT_TRUE(n > 300);
+		rig_node_crash(&R, 0, true);
+		sim_disk_slow_commits(R.node[0].sd, 0);
+		rig_node_start(&R, 0);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		for (unsigned g = 0; g < RIG_GWS; g++)
+			rig_gw_connect(&R, g, 0);
+		rig_run(&R, 600);
+		for (unsigned i = 0; i < n; i++)
+			expect(i / 1024 + 1, i % 1024, 100 + i);
+		R.gen_bytes = 0;
+		rig_close(&R);
+	}
 }
 
 /* A write waits for the other gateway's answer, or for the end of its lease. */
@@ -660,6 +755,8 @@ static void stop_all(void)
 static void test_memory_loss(void)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
+	vms_addr addr, lost = 0;
+	uint8_t x[CHUNK];
 	struct rig_reply re;
 	uint64_t n0;
 
@@ -686,6 +783,7 @@ static void test_memory_loss(void)
 	CU_ASSERT_EQUAL(rig_cat_number(&R, key), 0);
 	/* all at once */
 	put(ext_of_part(0), 2, 78, VMS_F_MEMORY, 0);
+	CU_ASSERT_EQUAL(lba_read(0, ext_of_part(0), 2, x, &lost), 0);
 	n0 = R.now_us;
 	for (unsigned i = 0; i < 3; i++)
 		rig_node_crash(&R, i, true);
@@ -705,6 +803,12 @@ static void test_memory_loss(void)
 		CU_ASSERT_EQUAL(re.status, 0);
 		CU_ASSERT_TRUE(re.m.aux > 0);
 		rig_reply_free(&re);
+	}
+	/* the address that gateways may have cached never names other bytes */
+	for (unsigned i = 3; i < 23; i++) {
+		put(ext_of_part(0), i, 100 + i, VMS_F_MEMORY, 0);
+		CU_ASSERT_EQUAL(lba_read(0, ext_of_part(0), (uint16_t)i, x, &addr), 0);
+		CU_ASSERT_NOT_EQUAL(addr, lost);
 	}
 	rig_close(&R);
 }
@@ -906,11 +1010,13 @@ static void test_opened_not_swept(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_write_read), VMS_TEST(test_late), VMS_TEST(test_invalidate),
-	VMS_TEST(test_caw),	   VMS_TEST(test_drain), VMS_TEST(test_crash),
-	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss), VMS_TEST(test_space),
-	VMS_TEST(test_nospc),	   VMS_TEST(test_trim),
-	VMS_TEST(test_opened_not_swept),
+    VMS_TEST(test_write_read),	 VMS_TEST(test_late),
+    VMS_TEST(test_invalidate),	 VMS_TEST(test_older_gateway),
+    VMS_TEST(test_free_late),	 VMS_TEST(test_caw),
+    VMS_TEST(test_drain),	 VMS_TEST(test_crash),
+    VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss),
+    VMS_TEST(test_space),	 VMS_TEST(test_nospc),
+    VMS_TEST(test_trim),	 VMS_TEST(test_opened_not_swept),
 };
 
 VMS_TEST_MAIN("node", tests)

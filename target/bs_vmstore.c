@@ -943,14 +943,17 @@ static void targets_settled(void)
 	g.settled = true;
 }
 
-/* Nobody comes in before it is known who may, and whether anybody may. */
+/* Nobody comes in before it is known who may, whether anybody may, and whether this
+ * gateway is a path to anything. */
 static void work_logins(void)
 {
-	if (g.admitting || !g.ready || (vms_registry_active() && !g.settled) ||
-	    !tgt_portals_loaded())
+	bool admit = g.ready && (!vms_registry_active() || g.settled) && tgt_portals_loaded() &&
+		     vms_gwp_reaches(g.gwp);
+
+	if (admit == g.admitting)
 		return;
-	g.admitting = true;
-	tgt_accept_logins(1);
+	g.admitting = admit;
+	tgt_accept_logins(admit);
 }
 
 static void on_fatal(void *ctx, int err, const char *text)

@@ -332,6 +332,7 @@ static void timers(struct vms_gw *gw)
 	gw_cat_timer(gw);
 	gw_nodes_moved(gw);
 	gw_node_timer(gw);
+	gw_reach_timer(gw);
 	gw_read_timer(gw);
 	gw_barrier_timer(gw);
 	gw_asks_timer(gw);

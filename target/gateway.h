@@ -65,6 +65,7 @@ enum vms_gw_mutant {
 	VMS_GWM_ABORT_WAITS,  /* an aborted op waits for ever for a partition that is gone */
 	VMS_GWM_KEEP_NODES,   /* nodes that left during a gap in the watch stay */
 	VMS_GWM_NO_REPAIR,    /* nobody is told of a bad copy */
+	VMS_GWM_REACH,	      /* initiators wait at a gateway that is cut off */
 	VMS_GWM_MAX
 };
 
@@ -202,6 +203,8 @@ void vms_gw_turn_end(struct vms_gw *gw, uint64_t now_ms);
 /* True once the catalog is read, the incarnation taken and every reachable node
  * has logged it: only then may initiators log in (rules E7). */
 bool vms_gw_ready(const struct vms_gw *gw);
+/* False while it is cut off from nodes that others reach: then nobody may log in. */
+bool vms_gw_reaches(const struct vms_gw *gw);
 
 /* Of this process, once it is ready. */
 uint64_t vms_gw_incarnation(const struct vms_gw *gw);

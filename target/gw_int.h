@@ -169,6 +169,7 @@ struct gw_node {
 	uint32_t backoff_ms;
 	uint64_t hello_ms;    /* HELLO sent */
 	uint64_t heard_ms;    /* last tick or HELLO answer */
+	uint64_t alive_ms;    /* ... whatever has been tried since then */
 	uint64_t ack_ms;      /* last tick answer (or HELLO) sent */
 	/* Pages it handed out in this session are good before this time, whatever their
 	 * partition's set is: the least of the session's lease and all leases its newest
@@ -571,6 +572,8 @@ struct vms_gw {
 	enum gw_phase phase;
 	bool in_turn, in_call, want_send;
 	bool ready;
+	bool cut; /* gw_reach.c: initiators have to go elsewhere */
+	uint64_t reach_ms;
 	uint32_t id;
 	uint64_t incarnation;
 	struct vms_cat_cluster cluster;
@@ -667,6 +670,8 @@ void gw_node_connected(struct vms_gw *gw, struct gw_node *n);
 void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why);
 void gw_node_msg(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
 void gw_node_timer(struct vms_gw *gw);
+/* ---- gw_reach.c ---- */
+void gw_reach_timer(struct vms_gw *gw);
 /* Send a request; the answer (or VMS_E_DISCONNECTED, VMS_E_TIMEOUT) goes to the
  * type's handler. NULL: the node went down, nothing was sent and no handler runs. */
 struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_type type, void *obj,

@@ -81,6 +81,7 @@ static json_t *status(struct vms_gw *gw)
 	json_object_set_new(o, "id", num(gw->id));
 	json_object_set_new(o, "incarnation", num(gw->incarnation));
 	json_object_set_new(o, "ready", json_boolean(gw->ready));
+	json_object_set_new(o, "cut_off", json_boolean(gw->cut));
 	json_object_set_new(o, "partitions", num(gw->nparts));
 	json_object_set_new(o, "partitions_known", num(gw->parts_known));
 	for (uint32_t i = 1; i < gw->node_top; i++) {

@@ -30,6 +30,7 @@ struct gw_node *gw_node_get(struct vms_gw *gw, uint32_t id, bool create)
 	gw_list_init(&n->ops);
 	n->try_ms = gw->now_ms;
 	n->connect_ms = gw->now_ms;
+	n->alive_ms = gw->now_ms;
 	n->backoff_ms = GW_CONNECT_MS;
 	gw->node[id] = n;
 	if (id >= gw->node_top)
@@ -298,7 +299,7 @@ static void hello_reply(struct vms_gw *gw, struct gw_node *n, const struct vms_m
 	}
 	n->state = GN_READY;
 	n->backoff_ms = GW_CONNECT_MS;
-	n->heard_ms = gw->now_ms;
+	n->heard_ms = n->alive_ms = gw->now_ms;
 	/* from the moment the HELLO left: the node counts from its receipt */
 	n->lease_until_ms = n->hello_ms + gw->tm.lease_ms;
 	/* how long others let it lead is told with its first tick */
@@ -419,7 +420,7 @@ static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
 	n->tick_incarnation = m->tick_incarnation;
 	n->tick_node_ms = node_ms;
 	n->tick_own_ms = gw->now_ms;
-	n->heard_ms = gw->now_ms;
+	n->heard_ms = n->alive_ms = gw->now_ms;
 	gw->ticks_changed = true;
 	gw->st.ticks++;
 

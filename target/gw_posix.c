@@ -686,6 +686,11 @@ bool vms_gwp_is_ready(const struct vms_gwp *p)
 	return p->ready_told;
 }
 
+bool vms_gwp_reaches(const struct vms_gwp *p)
+{
+	return vms_gw_reaches(p->gw);
+}
+
 const char *vms_gwp_why(const struct vms_gwp *p)
 {
 	const char *why = vms_cat_conn_why(p->cat, NULL);

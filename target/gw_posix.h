@@ -60,6 +60,7 @@ void vms_gwp_turn_end(struct vms_gwp *p);
 struct vms_gw *vms_gwp_core(struct vms_gwp *p);
 struct vms_catalog *vms_gwp_catalog(struct vms_gwp *p);
 bool vms_gwp_is_ready(const struct vms_gwp *p);
+bool vms_gwp_reaches(const struct vms_gwp *p); /* vms_gw_reaches() */
 /* Why it is not ready yet, for people. */
 const char *vms_gwp_why(const struct vms_gwp *p);
 const char *vms_gwp_name(const struct vms_gwp *p);

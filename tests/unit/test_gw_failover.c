@@ -615,7 +615,47 @@ static void a_bad_disk_is_not_drowned_in_repairs(void)
 	f_stop();
 }
 
+/* ---- a gateway that is no path ---- */
+
+/* Node 2 leads and is silent here. */
+static unsigned drops_of(uint32_t mutant, uint32_t others_ms, bool all)
+{
+	unsigned n;
+
+	f_start(mutant, DISK);
+	f_set(2, (uint32_t[]){2, 1, 3, 0});
+	f_pump();
+	leases(others_ms, 2000);
+	for (uint32_t i = 1; i <= F_NODES; i++)
+		f.mute[i] = all || i == 2;
+	f_run(2250);
+	CU_ASSERT_EQUAL(f.drops, 0);
+	CU_ASSERT(vms_gw_reaches(f.gw));
+	f_run(1000);
+	n = f.drops;
+	CU_ASSERT_EQUAL(vms_gw_reaches(f.gw), !n);
+	f_run(5000);
+	CU_ASSERT_EQUAL(f.drops, n); /* once */
+	for (uint32_t i = 1; i <= F_NODES; i++)
+		f.mute[i] = false;
+	f_forget_held();
+	f_run(4000);
+	CU_ASSERT(vms_gw_reaches(f.gw));
+	f_stop();
+	return n;
+}
+
+static void initiators_leave_a_gateway_that_is_cut_off(void)
+{
+	CU_ASSERT_EQUAL(drops_of(0, 2000, false), 1);
+	CU_ASSERT_EQUAL(drops_of(0, 0, false), 0); /* nobody reaches it */
+	CU_ASSERT_EQUAL(drops_of(0, 2000, true), 1);
+	CU_ASSERT_EQUAL(drops_of(VMS_GWM_REACH, 2000, false), 0);
+	CU_ASSERT_EQUAL(drops_of(VMS_GWM_REACH, 2000, true), 0);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(initiators_leave_a_gateway_that_is_cut_off),
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),
 	VMS_TEST(a_dead_peer_concerns_its_own_partitions_only),
 	VMS_TEST(a_lease_that_is_not_told_any_more_has_run_out),

@@ -2,12 +2,11 @@
 /*
  * vmstore-bench boot: replay a recorded trace for many clones at once.
  *
- * Trace: one request a line, `time_us R|W|F|D offset length` (bytes), as
- * `vmstore trace` records it. Paced replay issues each request when its time
- * has come (or as soon as the depth allows); --fast issues them as soon as the
- * depth allows. F waits for what came before it, as a guest's flush does.
+ * Trace: doc/boot-trace.md, as `vmstore trace` records it. Paced replay issues each
+ * request when its time has come (or as soon as the depth allows); --fast issues them
+ * as soon as the depth allows. F waits for what came before it, as a guest's flush does.
  */
-#include "utils/bench/bench.h"
+#include "utils/bench/boot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,16 +17,15 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
-#define REQ_BYTES_MAX (4u << 20)
-
 static const char help[] =
 	"Usage: vmstore-bench boot [OPTIONS] --trace FILE URL...\n"
 	"\n"
-	"Replay a recorded boot (time_us R|W|F|D offset length per line) for many clones.\n"
+	"Replay a recorded boot (doc/boot-trace.md, plain or gzip) for many clones.\n"
 	"A %n in a URL is replaced by the clone's number, from 1; clones are spread over\n"
 	"the URLs in turn.\n"
 	"\n"
 	"  --trace FILE   the recorded trace\n"
+	"  --fill         only write unique data where the trace reads, through the first URL\n"
 	"  --clones N     clones that boot (1)\n"
 	"  --stagger-ms N time between the starts of two clones (0)\n"
 	"  --fast         as fast as possible instead of paced\n"
@@ -35,13 +33,10 @@ static const char help[] =
 	"  --depth N      outstanding commands per clone (32)\n"
 	"  --data KIND    of writes: unique, zero, dup:PERCENT (unique)\n"
 	"  --read-only    skip writes, flushes and discards (clones share one LUN)\n"
+	"  --pid N=PID    a server process whose CPU per boot is told under the name N; repeat\n"
+	"  --counters CMD run CMD (sh -c) before and after; it prints a JSON object of numbers,\n"
+	"                 and what they have grown by is told\n"
 	"  --json FILE    figures as JSON (- for stdout)\n";
-
-struct req {
-	uint64_t time_us, offset_bytes;
-	uint32_t len_bytes;
-	char kind;
-};
 
 struct boot;
 
@@ -64,71 +59,17 @@ struct io {
 };
 
 struct boot {
-	struct req *req;
-	size_t n_req;
+	struct vms_boot_trace trace;
 	struct clone *clone;
 	unsigned n_clone, depth;
 	bool fast;
 	double speed;
 	struct vms_bench_gen gen;
+	struct vms_boot_cost cost;
 	struct vms_hist lat;
 	uint64_t reads, writes, others, bytes_read, bytes_written, errors;
 	bool failed;
 };
-
-static int trace_load(struct boot *b, const char *file, bool read_only)
-{
-	FILE *f = fopen(file, "re");
-	char t[256];
-	unsigned long n_line = 0;
-	size_t cap = 0;
-
-	if (!f) {
-		vms_bench_err("trace %s: %s", file, strerror(errno));
-		return -1;
-	}
-	while (fgets(t, sizeof(t), f)) {
-		struct req r = {0};
-		uint64_t len = 0;
-		int n;
-
-		n_line++;
-		if (t[0] == '#' || t[0] == '\n')
-			continue;
-		n = sscanf(t, "%" SCNu64 " %c %" SCNu64 " %" SCNu64, &r.time_us, &r.kind,
-			   &r.offset_bytes, &len);
-		if (n < 2 || !strchr("RWFD", r.kind) || (r.kind != 'F' && (n < 4 || !len)) ||
-		    r.offset_bytes % 512 || len % 512 ||
-		    (r.kind != 'F' && r.kind != 'D' && len > REQ_BYTES_MAX) || len > UINT32_MAX) {
-			vms_bench_err("trace %s: line %lu: want 'time_us R|W|F|D offset length' with "
-				      "multiples of 512, length up to 4 MiB: %s",
-				      file, n_line, t);
-			fclose(f);
-			return -1;
-		}
-		if (read_only && r.kind != 'R')
-			continue;
-		r.len_bytes = (uint32_t)len;
-		if (b->n_req == cap) {
-			struct req *x;
-
-			cap = cap ? cap * 2 : 1024;
-			x = realloc(b->req, cap * sizeof(*x));
-			if (!x) {
-				fclose(f);
-				return -1;
-			}
-			b->req = x;
-		}
-		b->req[b->n_req++] = r;
-	}
-	fclose(f);
-	if (!b->n_req) {
-		vms_bench_err("trace %s: no requests", file);
-		return -1;
-	}
-	return 0;
-}
 
 static void io_free(struct io *io)
 {
@@ -172,7 +113,7 @@ static void be64(unsigned char *p, uint64_t v)
 		p[i] = (unsigned char)(v >> (56 - 8 * i));
 }
 
-static int issue(struct clone *c, const struct req *r)
+static int issue(struct clone *c, const struct vms_boot_req *r)
 {
 	struct boot *b = c->b;
 	struct io *io = calloc(1, sizeof(*io));
@@ -235,12 +176,12 @@ static uint64_t advance(struct clone *c, uint64_t now)
 
 	if (now < c->start_ns)
 		return c->start_ns - now;
-	while (c->next < b->n_req && c->in_flight < b->depth) {
-		const struct req *r = &b->req[c->next];
+	while (c->next < b->trace.n && c->in_flight < b->depth) {
+		const struct vms_boot_req *r = &b->trace.req[c->next];
 
 		if (!b->fast) {
 			uint64_t due = c->start_ns +
-				       (uint64_t)((double)(r->time_us - b->req[0].time_us) * 1e3 /
+				       (uint64_t)((double)(r->time_us - b->trace.req[0].time_us) * 1e3 /
 						  b->speed);
 
 			if (due > now)
@@ -256,7 +197,7 @@ static uint64_t advance(struct clone *c, uint64_t now)
 		if (r->kind == 'F')
 			return UINT64_MAX;
 	}
-	if (c->next == b->n_req && !c->in_flight && !c->done) {
+	if (c->next == b->trace.n && !c->in_flight && !c->done) {
 		c->done = true;
 		c->end_ns = now;
 	}
@@ -320,12 +261,57 @@ static char *clone_url(const char *url, unsigned number)
 	return out;
 }
 
+/* Table and JSON. Returns 0 or -1. */
+static int report(const struct boot *b, const struct vms_hist *boots, double total_s,
+		  double stagger_ms, const char *json_file)
+{
+	double per_min = b->n_clone / total_s * 60;
+	char how[80];
+	json_t *j;
+	int rc;
+
+	snprintf(how, sizeof(how), b->fast ? "as fast as possible, %.0f ms apart" :
+					     "paced, %.0f ms apart, at %g x the recorded speed",
+		 stagger_ms, b->speed);
+	if (!json_file || strcmp(json_file, "-")) {
+		printf("boot: %u clones, %s: %.2f s, %.1f boots per minute\n", b->n_clone, how,
+		       total_s, per_min);
+		printf("  one boot   p50 %.2f s  p99 %.2f s  max %.2f s\n",
+		       (double)vms_hist_percentile(boots, 50) / 1e9,
+		       (double)vms_hist_percentile(boots, 99) / 1e9, (double)boots->max / 1e9);
+		printf("  one command us p50 %.0f  p99 %.0f  max %.0f\n",
+		       (double)vms_hist_percentile(&b->lat, 50) / 1e3,
+		       (double)vms_hist_percentile(&b->lat, 99) / 1e3, (double)b->lat.max / 1e3);
+		printf("  %" PRIu64 " reads (%.1f MB), %" PRIu64 " writes (%.1f MB), %" PRIu64
+		       " others; one boot reads %.1f MB of the image\n",
+		       b->reads, (double)b->bytes_read / 1e6, b->writes,
+		       (double)b->bytes_written / 1e6, b->others,
+		       (double)b->trace.unique_read_bytes / 1e6);
+		vms_boot_cost_print(&b->cost, b->n_clone);
+	}
+	if (!json_file)
+		return 0;
+	j = json_pack("{s:i,s:s,s:f,s:f,s:b,s:f,s:f,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "clones",
+		      (int)b->n_clone, "how", how, "stagger_ms", stagger_ms, "speed",
+		      b->fast ? 0.0 : b->speed, "fast", b->fast, "seconds", total_s,
+		      "boots_per_minute", per_min, "boot", vms_bench_hist_json(boots), "command",
+		      vms_bench_hist_json(&b->lat), "reads", (json_int_t)b->reads, "bytes_read",
+		      (json_int_t)b->bytes_read, "writes", (json_int_t)b->writes, "bytes_written",
+		      (json_int_t)b->bytes_written, "unique_read_bytes",
+		      (json_int_t)b->trace.unique_read_bytes);
+	json_object_set_new(j, "cost", vms_boot_cost_json(&b->cost, b->n_clone));
+	rc = vms_bench_json_write(j, json_file);
+	json_decref(j);
+	return rc;
+}
+
 int vms_bench_cmd_boot(int argc, char **argv)
 {
 	static const struct option opts[] = {
 		{"trace", 1, NULL, 't'}, {"clones", 1, NULL, 'n'}, {"stagger-ms", 1, NULL, 's'},
 		{"fast", 0, NULL, 'f'},	 {"speed", 1, NULL, 'x'},  {"depth", 1, NULL, 'd'},
 		{"data", 1, NULL, 'D'},	 {"read-only", 0, NULL, 'r'}, {"json", 1, NULL, 'j'},
+		{"fill", 0, NULL, 'F'},	 {"pid", 1, NULL, 'p'},	      {"counters", 1, NULL, 'C'},
 		{"help", 0, NULL, 'h'},	 {NULL, 0, NULL, 0},
 	};
 	struct boot *b = calloc(1, sizeof(*b));
@@ -333,7 +319,7 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	struct pollfd *pfd = NULL;
 	const char *trace = NULL, *json_file = NULL;
 	double stagger_ms = 0;
-	bool read_only = false;
+	bool read_only = false, fill = false;
 	uint64_t first = UINT64_MAX, last = 0;
 	unsigned opened = 0;
 	int c, rc = VMS_BENCH_USAGE;
@@ -376,6 +362,16 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		case 'r':
 			read_only = true;
 			break;
+		case 'F':
+			fill = true;
+			break;
+		case 'p':
+			if (vms_boot_cost_pid(&b->cost, optarg))
+				goto out;
+			break;
+		case 'C':
+			b->cost.counters = optarg;
+			break;
 		case 'j':
 			json_file = optarg;
 			break;
@@ -397,8 +393,13 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		goto out;
 	}
 	rc = VMS_BENCH_STATE;
-	if (trace_load(b, trace, read_only))
+	if (vms_boot_trace_load(&b->trace, trace, read_only))
 		goto out;
+	if (fill) {
+		rc = vms_boot_trace_fill(&b->trace, argv[optind], &b->gen) ? VMS_BENCH_FAILED :
+									    VMS_BENCH_OK;
+		goto out;
+	}
 	rc = VMS_BENCH_FAILED;
 	b->clone = calloc(b->n_clone, sizeof(*b->clone));
 	pfd = calloc(b->n_clone, sizeof(*pfd));
@@ -417,15 +418,16 @@ int vms_bench_cmd_boot(int argc, char **argv)
 			goto out;
 		k->b = b;
 	}
-	for (size_t i = 0; i < b->n_req; i++) {
-		if (b->req[i].offset_bytes + b->req[i].len_bytes > b->clone[0].sess.size_bytes) {
-			vms_bench_err("trace %s reaches byte %" PRIu64 ", the LUN has %" PRIu64, trace,
-				      b->req[i].offset_bytes + b->req[i].len_bytes,
-				      b->clone[0].sess.size_bytes);
-			goto out;
-		}
+	if (b->trace.end_bytes > b->clone[0].sess.size_bytes) {
+		vms_bench_err("trace %s reaches byte %" PRIu64 ", the LUN has %" PRIu64, trace,
+			      b->trace.end_bytes, b->clone[0].sess.size_bytes);
+		goto out;
 	}
+	if (vms_boot_cost_begin(&b->cost))
+		goto out;
 	if (replay(b, pfd, (uint64_t)(stagger_ms * 1e6)))
+		goto out;
+	if (vms_boot_cost_end(&b->cost))
 		goto out;
 	for (unsigned i = 0; i < b->n_clone; i++) {
 		vms_hist_add(boots, b->clone[i].end_ns - b->clone[i].start_ns);
@@ -434,47 +436,16 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		if (b->clone[i].end_ns > last)
 			last = b->clone[i].end_ns;
 	}
-	rc = VMS_BENCH_OK;
-	{
-		double total_s = (double)(last - first) / 1e9;
-		double per_min = b->n_clone / total_s * 60;
-
-		if (!json_file || strcmp(json_file, "-")) {
-			printf("boot: %u clones in %.2f s, %.1f boots per minute\n", b->n_clone, total_s,
-			       per_min);
-			printf("  one boot   p50 %.2f s  p99 %.2f s  max %.2f s\n",
-			       (double)vms_hist_percentile(boots, 50) / 1e9,
-			       (double)vms_hist_percentile(boots, 99) / 1e9,
-			       (double)boots->max / 1e9);
-			printf("  one command us p50 %.0f  p99 %.0f  max %.0f\n",
-			       (double)vms_hist_percentile(&b->lat, 50) / 1e3,
-			       (double)vms_hist_percentile(&b->lat, 99) / 1e3,
-			       (double)b->lat.max / 1e3);
-			printf("  %" PRIu64 " reads (%.1f MB), %" PRIu64 " writes (%.1f MB), %" PRIu64
-			       " others\n",
-			       b->reads, (double)b->bytes_read / 1e6, b->writes,
-			       (double)b->bytes_written / 1e6, b->others);
-		}
-		if (json_file) {
-			json_t *j = json_pack(
-				"{s:i,s:f,s:f,s:o,s:o,s:I,s:I,s:I,s:I}", "clones", (int)b->n_clone,
-				"seconds", total_s, "boots_per_minute", per_min, "boot",
-				vms_bench_hist_json(boots), "command", vms_bench_hist_json(&b->lat),
-				"reads", (json_int_t)b->reads, "bytes_read", (json_int_t)b->bytes_read,
-				"writes", (json_int_t)b->writes, "bytes_written",
-				(json_int_t)b->bytes_written);
-
-			if (vms_bench_json_write(j, json_file))
-				rc = VMS_BENCH_FAILED;
-			json_decref(j);
-		}
-	}
+	rc = report(b, boots, (double)(last - first) / 1e9, stagger_ms, json_file) ?
+		     VMS_BENCH_FAILED :
+		     VMS_BENCH_OK;
 out:
 	for (unsigned i = 0; i < opened; i++)
 		vms_bench_sess_close(&b->clone[i].sess);
 	if (b) {
+		vms_boot_cost_free(&b->cost);
 		free(b->clone);
-		free(b->req);
+		vms_boot_trace_free(&b->trace);
 	}
 	free(pfd);
 	free(boots);

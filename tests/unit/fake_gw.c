@@ -275,6 +275,11 @@ void vms_gw_vol_info(const struct vms_gw_vol *vol, struct vms_gw_vol_info *out)
 	*out = vol->info;
 }
 
+bool vms_gwp_reaches(const struct vms_gwp *p)
+{
+	return true;
+}
+
 void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out)
 {
 	const char *path = getenv("FAKE_WARNINGS");

@@ -445,12 +445,6 @@ static void start_run(struct vms_gw *gw)
 #define GW_SWEEPS 2
 static const char *const swept_prefix[GW_SWEEPS] = {"open/", "snapopen/"};
 
-static void swept(void *arg, const struct vms_cat_reply *r)
-{
-	(void)arg;
-	(void)r;
-}
-
 static void stale_got(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw *gw = arg;
@@ -465,10 +459,9 @@ static void stale_got(void *arg, const struct vms_cat_reply *r)
 		if (vms_cat_open_decode(&r->kv[i], &o, &msg) || o.gateway != gw->id ||
 		    o.incarnation >= gw->incarnation)
 			continue;
-		gw->cat->ops->txn(gw->cat,
-				  &(struct vms_cat_cmp){r->kv[i].key, r->kv[i].mod_revision}, 1,
-				  &(struct vms_cat_op){r->kv[i].key, NULL, 0}, 1, swept, gw);
+		gw_closing_new(gw, o.id, r->kv[i].key, r->kv[i].mod_revision);
 	}
+	gw_closing_run(gw);
 	if (r->more && r->nkv) {
 		gw->sweep_busy = true;
 		gw->cat->ops->range(gw->cat, swept_prefix[gw->sweep], r->kv[r->nkv - 1].key,
@@ -505,7 +498,13 @@ void gw_cat_timer(struct vms_gw *gw)
 	}
 	if (!gw->ready)
 		return;
-	if (gw->sweep < GW_SWEEPS && !gw->sweep_busy) {
+	/* what is opened again meanwhile needs no sweeping */
+	if (!gw->sweep_ms) {
+		gw->sweep_ms = gw->now_ms + GW_SWEEP_MS;
+		gw_wake_at(gw, gw->sweep_ms);
+	}
+	if (gw->sweep < GW_SWEEPS && !gw->sweep_busy && !gw->registering &&
+	    gw->now_ms >= gw->sweep_ms) {
 		gw->sweep_busy = true;
 		gw->cat->ops->range(gw->cat, swept_prefix[gw->sweep], NULL, stale_got, gw);
 	}

@@ -118,6 +118,7 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_READAHEAD_CHUNKS  128
 #define GW_STREAMS	     8
 #define GW_PORTS	     32 /* initiator ports whose loss notices are remembered */
+#define GW_SWEEP_MS	     2000 /* after the start */
 #define GW_OPEN_MS	     20000
 #define GW_NAME_BYTES	     240 /* VOLUME@SNAP */
 #define GW_WT_CHUNKS_MAX     16 /* larger writes stream past the chunk cache */
@@ -424,6 +425,8 @@ struct vms_gw_vol {
 	uint8_t again;	   /* watches to be made anew: 1 volume, 2 openers, 4 loss */
 	bool busy;	   /* a catalog call of the opening runs */
 	uint64_t open_rev; /* of our registration; 0: none */
+	bool reg_waits;	   /* to be registered with the next transaction */
+	bool reg_alone;	   /* in one of its own */
 	uint64_t list_rev;
 	uint64_t start_ms;
 	uint8_t opener[VMS_GATEWAYS_MAX]; /* gateway id -> has it open */
@@ -482,6 +485,7 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	uint64_t vrev;
 	uint64_t retry_ms;
 	bool busy;
+	bool alone; /* it failed together with others */
 };
 
 /* A question to the primaries of all partitions (gw_ask.c). */
@@ -589,6 +593,7 @@ struct vms_gw {
 	uint64_t connect_start_ms;
 	uint8_t sweep; /* of registrations left behind: prefixes done */
 	bool sweep_busy;
+	uint64_t sweep_ms; /* when it begins */
 
 	struct gw_node *node[VMS_NODES_MAX];
 	uint32_t node_top; /* highest id + 1 */
@@ -635,6 +640,8 @@ struct vms_gw {
 	struct gw_link asks;
 	struct gw_link vols;
 	struct gw_closing *closing;
+	struct gw_registering *registering; /* gw_register.c: transactions on their way */
+	struct gw_withdrawing *withdrawing;
 	uint64_t timer_ms; /* next time the scan has to run */
 	uint64_t told_deadline_ms;
 	bool kicked; /* the timer scan that runs was asked for by a kick */
@@ -710,6 +717,17 @@ void gw_cat_fini(struct vms_gw *gw);
 /* gw_volume.c */
 void gw_vols_timer(struct vms_gw *gw);
 void gw_vols_fini(struct vms_gw *gw);
+/* The registration has been made, or not. */
+void gw_vol_registered(struct vms_gw_vol *v, int status, uint64_t revision);
+
+/* gw_register.c */
+void gw_register_run(struct vms_gw *gw);
+void gw_register_vol_gone(struct vms_gw_vol *v);
+void gw_register_fini(struct vms_gw *gw);
+void gw_closing_run(struct vms_gw *gw);
+/* A registration that is to be withdrawn; call gw_closing_run() then. */
+struct gw_closing *gw_closing_new(struct vms_gw *gw, uint64_t id, const char *key,
+				  uint64_t rev);
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
 /* Keys of its record, of our registration, and of all registrations. */

@@ -52,6 +52,7 @@ static void vol_free(struct vms_gw_vol *v)
 	struct vms_gw *gw = v->gw;
 
 	gw->cat->ops->forget(gw->cat, v);
+	gw_register_vol_gone(v);
 	gw_barrier_free(v);
 	gw_pr_free(v);
 	if (v->watch_vol)
@@ -316,16 +317,14 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 	}
 }
 
-static void vol_registered(void *arg, const struct vms_cat_reply *r)
+void gw_vol_registered(struct vms_gw_vol *v, int status, uint64_t revision)
 {
-	struct vms_gw_vol *v = arg;
-
-	if (r->status) {
+	if (status) {
 		/* the volume changed, or nobody knows: look again */
 		vol_again(v, GV_GET, GW_CAT_RETRY_MS);
 		return;
 	}
-	v->open_rev = r->revision;
+	v->open_rev = revision;
 	vol_next(v, GV_LIST);
 }
 
@@ -522,39 +521,16 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 		vol_next(v, GV_REGISTER);
 }
 
-static struct gw_closing *closing_of(struct vms_gw *gw, const char *key)
-{
-	struct gw_closing *c = gw->closing;
-
-	while (c && strcmp(c->key, key))
-		c = c->next;
-	return c;
-}
-
+/* With those that are to be registered just now (gw_register.c). */
 static void vol_register(struct vms_gw_vol *v)
 {
-	struct vms_gw *gw = v->gw;
-	struct vms_cat_open o = {.id = v->rec.id,
-				 .snap_gen = v->snap ? v->read_gen : 0,
-				 .gateway = gw->id,
-				 .incarnation = gw->incarnation};
-	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX], *val;
-
 	if (v->gone || v->rec.barrier != VMS_BARRIER_NONE) {
 		vol_again(v, GV_GET, GW_BARRIER_LOOK_MS);
 		return;
 	}
-	gw_vol_key(v, vkey);
-	gw_vol_open_key(v, okey);
-	if (closing_of(gw, okey)) {
-		vol_again(v, GV_REGISTER, GW_CAT_RETRY_MS); /* its withdrawal is on its way */
-		return;
-	}
-	val = vms_cat_open_encode(&o);
-	/* our key under an older incarnation is simply overwritten */
-	gw->cat->ops->txn(gw->cat, &(struct vms_cat_cmp){vkey, v->rev}, 1,
-			  &(struct vms_cat_op){okey, val, 0}, 1, vol_registered, v);
-	free(val);
+	v->reg_waits = true;
+	v->gw->kick = true;
+	gw_wake_at(v->gw, v->gw->now_ms);
 }
 
 static bool send_open(struct vms_gw *gw, struct vms_gw_vol *v, struct gw_node *n, bool close,
@@ -758,57 +734,10 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 	return 0;
 }
 
-static void closing_free(struct gw_closing *c)
-{
-	free(c->vkey);
-	free(c->veto);
-	free(c);
-}
-
-static void closing_done(void *arg, const struct vms_cat_reply *r)
-{
-	struct gw_closing *c = arg, **at = &c->gw->closing;
-
-	c->busy = false;
-	if (r->status == VMS_E_CONFLICT && c->veto) {
-		/* the record has changed: without our veto only to "it is over" */
-		free(c->veto);
-		c->veto = NULL;
-		gw_wake_at(c->gw, c->gw->now_ms);
-		return;
-	}
-	if (r->status && r->status != VMS_E_CONFLICT) {
-		c->retry_ms = c->gw->now_ms + GW_CAT_RETRY_MS;
-		gw_wake_at(c->gw, c->retry_ms);
-		return;
-	}
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	closing_free(c);
-}
-
-static void closing_run(struct vms_gw *gw)
-{
-	char akey[VMS_CAT_KEY_BYTES_MAX];
-
-	for (struct gw_closing *c = gw->closing; c; c = c->next) {
-		unsigned n = c->veto ? 2 : 1;
-
-		if (c->busy || gw->now_ms < c->retry_ms)
-			continue;
-		c->busy = true;
-		vms_cat_key_ack(akey, c->id, gw->id);
-		gw->cat->ops->txn(gw->cat,
-				  (struct vms_cat_cmp[]){{c->key, c->rev}, {c->vkey, c->vrev}}, n,
-				  (struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n,
-				  closing_done, c);
-	}
-}
-
 static void vol_withdraw(struct vms_gw_vol *v)
 {
 	struct vms_gw *gw = v->gw;
+	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct gw_closing *c;
 
 	if (v->state >= GV_NODES && !v->snap)
@@ -819,17 +748,11 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	vms_pc_drop_all(gw->pc, v->rec.branch, v->read_gen);
 	if (!v->open_rev)
 		return;
-	c = calloc(1, sizeof(*c));
-	vms_assert(c);
-	c->gw = gw;
-	c->id = v->rec.id;
-	gw_vol_open_key(v, c->key);
-	c->rev = v->open_rev;
+	gw_vol_open_key(v, key);
+	c = gw_closing_new(gw, v->rec.id, key, v->open_rev);
 	gw_barrier_close(v, c);
-	c->next = gw->closing;
-	gw->closing = c;
 	v->open_rev = 0;
-	closing_run(gw);
+	gw_closing_run(gw);
 }
 
 void vms_gw_vol_close(struct vms_gw *gw, struct vms_gw_vol *v)
@@ -883,7 +806,7 @@ static void vol_watches(struct vms_gw_vol *v)
 
 void gw_vols_timer(struct vms_gw *gw)
 {
-	closing_run(gw);
+	gw_closing_run(gw);
 	gw_each(l, &gw->vols) {
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 
@@ -892,17 +815,12 @@ void gw_vols_timer(struct vms_gw *gw)
 		else if (v->again)
 			vol_watches(v);
 	}
+	gw_register_run(gw);
 }
 
 void gw_vols_fini(struct vms_gw *gw)
 {
-	while (gw->closing) {
-		struct gw_closing *c = gw->closing;
-
-		gw->closing = c->next;
-		gw->cat->ops->forget(gw->cat, c);
-		closing_free(c);
-	}
+	gw_register_fini(gw);
 	if (!gw->vols.next)
 		return; /* start failed before the lists were made */
 	while (!gw_list_empty(&gw->vols))

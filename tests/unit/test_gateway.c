@@ -1212,6 +1212,9 @@ static void registrations_of_an_earlier_process_are_swept(void)
 	f.ncall = f.nq = 0;
 	memset(f.connected, 0, sizeof(f.connected));
 	f_gw_start(0);
+	/* not before volumes that are opened again had the time for it */
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find("open/0000000000000007/00000001")->val);
+	f_run(2500);
 	CU_ASSERT_PTR_NULL(f_kv_find("open/0000000000000007/00000001")->val);
 	CU_ASSERT_PTR_NULL(f_kv_find("snapopen/0000000000000007/0000000000000003/00000001")->val);
 	CU_ASSERT_PTR_NOT_NULL(
@@ -1219,7 +1222,91 @@ static void registrations_of_an_earlier_process_are_swept(void)
 	f_stop();
 }
 
+#define MANY 5u
+
+static void many_record(unsigned i)
+{
+	struct vms_cat_volume r = {.id = 20 + i, .branch = 20 + i, .lineage = 20 + i,
+				   .size_bytes = 1 << 20, .snap_gen = 1, .lun_fence = 1, .state = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	snprintf(r.name, sizeof(r.name), "m%u", i);
+	vms_cat_key_volume(key, r.name, NULL);
+	f_put_free(key, vms_cat_volume_encode(&r));
+}
+
+static const struct f_kv *many_open(unsigned i)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	vms_cat_key_open(key, 20 + i, 1);
+	return f_kv_find(key);
+}
+
+/* Volumes that are opened or closed at one time share transactions of the catalog. */
+static void many_volumes_register_together(void)
+{
+	struct vms_gw_vol *v[MANY];
+	unsigned revs = 0;
+	char name[8];
+
+	f_start(0, DISK);
+	for (unsigned i = 0; i < MANY; i++)
+		many_record(i);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		vms_assert(!vms_gw_vol_open(f.gw, name, 0, 0, NULL, &v[i], NULL));
+	}
+	f_run(500);
+	CU_ASSERT_EQUAL(f.opened, 1 + MANY);
+	for (unsigned i = 0; i < MANY; i++) {
+		CU_ASSERT_PTR_NOT_NULL_FATAL(many_open(i));
+		revs += !i || many_open(i)->rev != many_open(i - 1)->rev;
+	}
+	CU_ASSERT(revs <= 2);
+	for (unsigned i = 0; i < MANY; i++)
+		vms_gw_vol_close(f.gw, v[i]);
+	f_run(200);
+	revs = 0;
+	for (unsigned i = 0; i < MANY; i++) {
+		CU_ASSERT_PTR_NULL(many_open(i)->val);
+		revs += !i || many_open(i)->rev != many_open(i - 1)->rev;
+	}
+	CU_ASSERT(revs <= 2); /* the first, and all that came while it was on its way */
+	f_stop();
+}
+
+/* One whose record changes at that moment does not keep the others out. */
+static void a_volume_that_changes_fails_alone(void)
+{
+	struct vms_gw_vol *v[MANY];
+	char name[8];
+
+	f_start(0, DISK);
+	for (unsigned i = 0; i < MANY; i++)
+		many_record(i);
+	for (unsigned i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "m%u", i);
+		vms_assert(!vms_gw_vol_open(f.gw, name, 0, 0, NULL, &v[i], NULL));
+	}
+	/* until their records have been read */
+	f_event(VMS_GEV_TIMER, 0, NULL);
+	for (unsigned i = 0; i < 2 * MANY && f.ncall; i++)
+		f_call_run();
+	f.quiet = true;
+	many_record(2);
+	f.quiet = false;
+	f_run(150);
+	CU_ASSERT(f.opened >= MANY); /* v and the others */
+	f_run(2000);
+	CU_ASSERT_EQUAL(f.opened, 1 + MANY);
+	CU_ASSERT_EQUAL(f.open_status, 0);
+	CU_ASSERT_NOT_EQUAL(many_open(2)->rev, many_open(3)->rev);
+	f_stop();
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(many_volumes_register_together), VMS_TEST(a_volume_that_changes_fails_alone),
 	VMS_TEST(it_registers_and_waits_for_the_nodes),
 	VMS_TEST(a_node_out_of_reach_is_skipped_after_a_second),
 	VMS_TEST(a_newer_process_of_the_same_name_ends_this_one),

@@ -1034,6 +1034,7 @@ void admission_timer(struct vms_node *n);
 
 /* ---- write_ref.c ---- */
 void write_ref_look(struct vms_node *n, struct part *p, struct op *o);
+void write_copy_look(struct vms_node *n, struct part *p, struct op *o);
 
 /* ---- node_read.c ---- */
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);

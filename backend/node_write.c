@@ -353,7 +353,7 @@ static void wait_drop(struct vms_node *n, struct op *o)
 static bool is_locking(const struct wreq *w)
 {
 	return w->kind == VMS_WRITE_CAW || w->kind == VMS_WRITE_ORWRITE ||
-	       w->kind == VMS_WRITE_REF;
+	       w->kind == VMS_WRITE_REF || w->kind == VMS_WRITE_COPY;
 }
 
 /* Order it now if that is possible. locked: the op holds the lock itself. */
@@ -432,7 +432,12 @@ void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	w.payload_bytes = m->payload_bytes;
 	if (w.kind == VMS_WRITE_CAW)
 		at = w.payload_bytes / 2;
-	for (int i = 0; i < np && w.kind != VMS_WRITE_ZERO && w.kind != VMS_WRITE_REF; i++) {
+	if ((w.kind == VMS_WRITE_REF || w.kind == VMS_WRITE_COPY) &&
+	    (uint64_t)np * VMS_CHUNK_BYTES > NODE_WRITE_BYTES_MAX) {
+		answer(n, &w, VMS_E_INVAL);
+		return;
+	}
+	for (int i = 0; i < np && w.kind < VMS_WRITE_REF && w.kind != VMS_WRITE_ZERO; i++) {
 		size_t len = vms_mask_sectors(n->piece_buf[i].mask) * VMS_LB_BYTES;
 
 		if (vms_crc32c(0, w.payload + at, len) != n->piece_buf[i].crc) {
@@ -648,6 +653,8 @@ static void lock_step(struct vms_node *n, struct part *p)
 		}
 		if (part_serving(p) && o->kind == VMS_WRITE_REF)
 			write_ref_look(n, p, o);
+		else if (part_serving(p) && o->kind == VMS_WRITE_COPY)
+			write_copy_look(n, p, o);
 		else if (part_serving(p))
 			lock_read(n, p, o);
 	}

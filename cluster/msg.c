@@ -224,7 +224,7 @@ int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_pie
 	n = vms_rd_u16(&r);
 	if (vms_rd_u32(&r) || !vms_rd_ok(&r))
 		return VMS_E_PROTO;
-	if (*kind < VMS_WRITE_DATA || *kind > VMS_WRITE_REF || !n ||
+	if (*kind < VMS_WRITE_DATA || *kind > VMS_WRITE_COPY || !n ||
 	    n > VMS_WRITE_PIECES_MAX || m->body_bytes != VMS_WRITE_BODY_BYTES(n))
 		return VMS_E_PROTO;
 	for (unsigned i = 0; i < n; i++) {
@@ -242,9 +242,9 @@ int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_pie
 			return VMS_E_PROTO;
 		if (pc->count > 1 && (*kind != VMS_WRITE_ZERO || pc->mask != VMS_MASK_FULL))
 			return VMS_E_PROTO;
-		if (*kind == VMS_WRITE_ZERO && pc->crc)
+		if ((*kind == VMS_WRITE_ZERO || *kind == VMS_WRITE_COPY) && pc->crc)
 			return VMS_E_PROTO;
-		if (*kind == VMS_WRITE_REF && pc->mask != VMS_MASK_FULL)
+		if (*kind >= VMS_WRITE_REF && pc->mask != VMS_MASK_FULL)
 			return VMS_E_PROTO;
 		next = pc->chunk + pc->count;
 		want_bytes += (uint64_t)vms_mask_sectors(pc->mask) * VMS_LB_BYTES;
@@ -255,6 +255,8 @@ int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_pie
 		want_bytes *= 2;
 	else if (*kind == VMS_WRITE_REF)
 		want_bytes = 32ull * n;
+	else if (*kind == VMS_WRITE_COPY)
+		want_bytes = 8ull * n;
 	return m->payload_bytes == want_bytes ? (int)n : VMS_E_PROTO;
 }
 

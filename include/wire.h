@@ -124,6 +124,8 @@ enum vms_write_kind {
 	VMS_WRITE_CAW = 3,    /* payload: sectors to verify, then sectors to write */
 	VMS_WRITE_ORWRITE = 4,/* payload: sectors to OR in */
 	VMS_WRITE_REF = 5,    /* whole chunks by fingerprint; payload: 32 bytes each */
+	VMS_WRITE_COPY = 6,   /* whole chunks by address (in a container of any partition);
+				 payload: 8 bytes each */
 };
 struct vms_piece {
 	uint16_t chunk; /* first chunk in the extent, 0..1023 */
@@ -131,7 +133,7 @@ struct vms_piece {
 	uint8_t mask;	/* sectors of the chunk; VMS_MASK_FULL when count > 1 */
 	uint8_t flags;	/* 0 */
 	uint32_t crc;	/* CRC32C of this piece's payload bytes (CAW: of its write half);
-			   0 for ZERO */
+			   0 for ZERO and COPY */
 };
 #define VMS_PIECE_BYTES		 12u
 #define VMS_WRITE_BODY_BYTES(n)	 (8u + (n) * VMS_PIECE_BYTES)

@@ -141,3 +141,9 @@ $(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstor
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
 tgt: $(B)/tests/vmstored_mutant
+
+# EXTENDED COPY between two LUNs, for tests/it/xcopy.sh.
+$(B)/tests/xcopy: tests/it/xcopy.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
+tgt: $(B)/tests/xcopy

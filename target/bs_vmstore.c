@@ -37,6 +37,7 @@
 #include "target/tgt_glue.h"
 #include "target/tgt_portals.h"
 #include "target/tgt_registry.h"
+#include "target/xcopy_run.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
@@ -99,6 +100,8 @@ struct bs_req {
 	struct vms_gw_lba_range *ranges; /* GET LBA STATUS */
 	struct vms_pr_who who;
 	uint64_t preempted; /* the table that wants it ended */
+	struct vms_xcopy_run *xcopy;	/* EXTENDED COPY: it has its own ops */
+	struct vms_xcopy_result *kept;	/* what becomes of it; NULL: nobody can ask */
 	struct bs_req *next;		 /* done queue, free list */
 	struct bs_req *live_next, **live_prev;
 };
@@ -141,8 +144,14 @@ struct delete_req {
 	struct delete_req *next;
 };
 
+/* A volume whose LU has gone while an EXTENDED COPY of another LU uses it. */
+struct closing {
+	struct vms_gw_vol *vol;
+	struct closing *next;
+};
+
 struct counters {
-	uint64_t commands, reads, writes, reads_cached, aborts, task_set_full, sense_errors;
+	uint64_t copies, commands, reads, writes, reads_cached, aborts, task_set_full, sense_errors;
 };
 
 static struct {
@@ -167,6 +176,9 @@ static struct {
 	struct bs_pr *pr_done, **pr_done_tail;
 	unsigned npr; /* of them in work */
 	bool preempting; /* a LU waits for commands to end */
+	unsigned ncopies; /* EXTENDED COPYs at work */
+	struct vms_xcopy_results results;
+	struct closing *closing;
 	uint64_t space_warnings; /* that initiators were told */
 	struct vms_gateways *gateways; /* NULL: no catalog to ask */
 	uint16_t ports[VMS_PORTS_MAX]; /* of all gateways; filled in when asked for */
@@ -528,6 +540,8 @@ static void abort_req(struct bs_req *r)
 
 	r->aborted = true;
 	g.n.aborts++;
+	if (r->xcopy)
+		vms_xcopy_run_abort(r->xcopy);
 	if (!r->pending)
 		return;
 	if (r->gc.cookie)
@@ -535,6 +549,14 @@ static void abort_req(struct bs_req *r)
 	for (unsigned i = 0; i < r->nmore; i++)
 		if (r->more[i].cookie)
 			vms_gw_abort(gw, &r->more[i]);
+}
+
+/* Does r read or write this LU? An EXTENDED COPY does so with LUs that it was not sent
+ * to. */
+static bool req_touches(const struct bs_req *r, const struct scsi_lu *dev)
+{
+	return r->cmd->dev == dev ||
+	       (r->xcopy && vms_xcopy_run_uses(r->xcopy, bl_of((struct scsi_lu *)dev)->vol));
 }
 
 /* ---- reservations ---- */
@@ -626,7 +648,7 @@ static bool is_preempted(const struct bs_lu *bl, const struct bs_req *r)
 {
 	const struct bs_nexus *nx = r->cmd->it_nexus->bs_priv;
 
-	for (unsigned i = 0; nx && r->cmd->dev == bl->dev && i < bl->npreempted; i++)
+	for (unsigned i = 0; nx && req_touches(r, bl->dev) && i < bl->npreempted; i++)
 		if (vms_pr_same_nexus(&nx->id, &bl->preempted[i]))
 			return true;
 	return false;
@@ -650,10 +672,10 @@ static void work_preempted(void)
 		for (struct bs_req *r = g.live; r; r = r->live_next) {
 			if (!bl->settling && is_preempted(bl, r)) {
 				r->preempted = bl->table;
-				if (!r->done_queued)
+				if (r->xcopy || !r->done_queued)
 					abort_req(r);
 			}
-			left |= r->cmd->dev == bl->dev && r->preempted == bl->table;
+			left |= req_touches(r, bl->dev) && r->preempted == bl->table;
 		}
 		bl->settling = left;
 		g.preempting |= left;
@@ -786,6 +808,157 @@ static void work_pr(void)
 	}
 }
 
+/* What tgt knows better than the LU. */
+static void lu_refresh(struct bs_lu *bl)
+{
+	bl->lu.ready = bl->vol && bl->dev->attrs.online && !bl->deleting && !bl->lu.gone;
+	bl->lu.ident.write_protect = bl->dev->attrs.readonly;
+}
+
+/* ---- EXTENDED COPY ---- */
+
+/* It has ended: its status, and what RECEIVE COPY RESULTS tells of it. */
+static int copy_end(struct bs_req *r)
+{
+	struct vms_sense s;
+	uint16_t segments;
+	uint64_t blocks;
+	int status;
+
+	vms_xcopy_run_result(r->xcopy, &s, &segments, &blocks);
+	vms_xcopy_run_free(r->xcopy);
+	r->xcopy = NULL;
+	g.ncopies--;
+	scsi_set_in_resid_by_actual(r->cmd, 0);
+	status = put_status(r->cmd, &s);
+	if (r->kept) {
+		r->kept->running = false;
+		r->kept->segments = segments;
+		r->kept->blocks = blocks;
+		r->kept->status = (uint8_t)status;
+		r->kept->sense_len = s.status == SAM_STAT_CHECK_CONDITION ?
+					     (uint8_t)vms_sense_encode(&s, false, r->kept->sense) :
+					     0;
+	}
+	return status;
+}
+
+static bool vol_copied(const struct vms_gw_vol *vol)
+{
+	for (struct bs_req *r = g.ncopies ? g.live : NULL; r; r = r->live_next)
+		if (r->xcopy && vms_xcopy_run_uses(r->xcopy, vol))
+			return true;
+	return false;
+}
+
+/* Volumes that only waited for the end of a copy. */
+static void work_closing(void)
+{
+	struct closing **at = &g.closing, *c;
+
+	while ((c = *at)) {
+		if (vol_copied(c->vol)) {
+			at = &c->next;
+			continue;
+		}
+		*at = c->next;
+		vms_gwp_vol_close(g.gwp, c->vol);
+		free(c);
+		g.submitted = true;
+	}
+}
+
+/* All LUs of the command's target: nothing else can be named. *self: the command's. */
+static struct vms_xcopy_lu *copy_lus(const struct scsi_cmd *cmd, unsigned *n, unsigned *self)
+{
+	struct vms_xcopy_lu *lus;
+	unsigned room = 0;
+
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
+		room++;
+	lus = calloc(room ? room : 1, sizeof(*lus));
+	*n = 0;
+	for (struct bs_lu *bl = g.lus; lus && bl; bl = bl->next) {
+		if (bl->dev->tgt != cmd->dev->tgt)
+			continue;
+		lu_refresh(bl);
+		if (bl->dev == cmd->dev)
+			*self = *n;
+		lus[(*n)++] = (struct vms_xcopy_lu){&bl->lu, bl->vol};
+	}
+	return lus;
+}
+
+static int extended_copy(struct scsi_cmd *cmd, struct vms_lu_req *q)
+{
+	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
+	struct vms_xcopy_result *kept = NULL;
+	struct vms_xcopy_lu *lus;
+	unsigned n, self = 0;
+	struct vms_xcopy x;
+	struct bs_req *r;
+
+	if (q->out_bytes)
+		scsi_set_out_resid_by_actual(cmd, vms_get_be32(cmd->scb + 10));
+	if (vms_xcopy_parse(cmd->scb, q->out, q->out_bytes, &x, &q->sense) || !x.nsegs)
+		return put_status(cmd, &q->sense);
+	if (x.identified)
+		kept = vms_xcopy_find(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), x.list_id);
+	if (kept && kept->running) {
+		vms_sense_fail(&q->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_OPERATION_IN_PROGRESS);
+		return put_status(cmd, &q->sense);
+	}
+	if (g.ncopies >= VMS_XCOPY_COPIES_MAX) {
+		g.n.task_set_full++;
+		return plain_status(cmd, SAM_STAT_TASK_SET_FULL);
+	}
+	lus = copy_lus(cmd, &n, &self);
+	r = req_new(cmd, NULL);
+	if (!lus || !r) {
+		free(lus);
+		if (r)
+			req_free(r);
+		return plain_status(cmd, SAM_STAT_BUSY);
+	}
+	r->xcopy = vms_xcopy_run_new(vms_gwp_core(g.gwp), &x, lus, n, self, &q->who,
+				     nx ? nx->port : "", r, &q->sense);
+	free(lus);
+	if (!r->xcopy) {
+		req_free(r);
+		return put_status(cmd, &q->sense);
+	}
+	if (x.identified)
+		r->kept = vms_xcopy_keep(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), x.list_id);
+	g.n.copies++;
+	g.ncopies++;
+	cmd->bs_data = r;
+	live_add(r);
+	set_cmd_async(cmd);
+	/* it begins at the end of this turn */
+	return SAM_STAT_GOOD;
+}
+
+/* Every copy gets its step at the end of each turn: few, and it costs little. */
+static void work_copies(void)
+{
+	for (struct bs_req *r = g.ncopies ? g.live : NULL; r; r = r->live_next)
+		if (r->xcopy && !r->done_queued)
+			queue_done(r);
+}
+
+static void copy_results(struct scsi_cmd *cmd, struct vms_lu_req *q)
+{
+	static uint8_t in[VMS_XCOPY_IN_BYTES_MAX];
+	int len = vms_xcopy_receive(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), cmd->scb, in,
+				    &q->sense);
+
+	q->in = in;
+	if (len < 0)
+		q->in_bytes = 0;
+	else if ((uint32_t)len < q->in_bytes)
+		q->in_bytes = (uint32_t)len;
+}
+
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
 	struct bs_lu *bl = bl_of(cmd->dev);
@@ -813,12 +986,17 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 		if (same_owner(&bl->ended, &table->reserve))
 			q.who.owner = table->reserve;
 	}
-	bl->lu.ready = bl->vol && cmd->dev->attrs.online && !bl->deleting && !bl->lu.gone;
-	bl->lu.ident.write_protect = cmd->dev->attrs.readonly;
+	lu_refresh(bl);
 	if (cmd->scb[0] == 0xa3)
 		lu_ports(&bl->lu);
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
 	q.who.owner = self;
+	if (answer == VMS_LU_COPY) {
+		if (cmd->scb[0] == 0x83)
+			return extended_copy(cmd, &q);
+		copy_results(cmd, &q);
+		answer = VMS_LU_END;
+	}
 	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
 	cmd->dev->attrs.swp = bl->lu.mode.swp;
 
@@ -883,7 +1061,7 @@ static void bs_cmd_abort(struct scsi_cmd *cmd)
 		return;
 	if (is_reservation(cmd))
 		vms_gw_pr_abort(vms_gwp_core(g.gwp), &((struct bs_pr *)cmd->bs_data)->pc);
-	else if (!r->done_queued)
+	else if (r->xcopy || !r->done_queued) /* a copy is queued in every turn */
 		abort_req(r);
 }
 
@@ -893,6 +1071,10 @@ static void on_complete(void *ctx, struct vms_gw_cmd *gc)
 {
 	struct bs_req *r = gc->cookie;
 
+	if (r->xcopy) {
+		vms_xcopy_run_ended(r->xcopy, gc);
+		return;
+	}
 	vms_assert(r->pending);
 	gc->cookie = NULL;
 	note(r, gc);
@@ -971,7 +1153,8 @@ static json_t *on_stats(void *ctx)
 		nlus++;
 	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
 		nnexus++;
-	j = json_pack("{sI sI sI sI sI sI sI sI sI sI}", "scsi.commands",
+	j = json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "scsi.copies",
+			 (json_int_t)g.n.copies, "scsi.commands",
 			 (json_int_t)g.n.commands, "scsi.reads", (json_int_t)g.n.reads,
 			 "scsi.reads_cached", (json_int_t)g.n.reads_cached, "scsi.writes",
 			 (json_int_t)g.n.writes, "scsi.aborts", (json_int_t)g.n.aborts,
@@ -1263,7 +1446,8 @@ static bool is_ours(const struct scsi_lu *dev)
 
 static bool lu_busy(const struct scsi_lu *dev)
 {
-	return dev->cmd_queue.active_cmd || !list_empty(&dev->cmd_queue.queue);
+	return dev->cmd_queue.active_cmd || !list_empty(&dev->cmd_queue.queue) ||
+	       vol_copied(bl_of((struct scsi_lu *)dev)->vol);
 }
 
 /* Ends what runs, lets nothing new in; the rest when all is settled. */
@@ -1275,7 +1459,7 @@ static struct delete_req *delete_new(struct scsi_lu *dev)
 		return NULL;
 	bl_of(dev)->deleting = true;
 	for (struct bs_req *r = g.live; r; r = r->live_next)
-		if (r->cmd->dev == dev && !r->done_queued && !r->aborted)
+		if (req_touches(r, dev) && !r->aborted && (r->xcopy || !r->done_queued))
 			abort_req(r);
 	d->tid = dev->tgt->tid;
 	d->lun = dev->lun;
@@ -1488,6 +1672,7 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 
 static void bs_vmstore_exit(struct scsi_lu *dev)
 {
+	vms_xcopy_forget(&g.results, 0, bl_of(dev));
 	free(bl_of(dev)->preempted);
 }
 
@@ -1557,7 +1742,19 @@ static void bs_vmstore_close(struct scsi_lu *dev)
 		;
 	*at = bl->next;
 	vms_lu_no_reservations(&bl->lu);
-	vms_gwp_vol_close(g.gwp, bl->vol);
+	if (vol_copied(bl->vol)) {
+		struct closing *c = calloc(1, sizeof(*c));
+
+		vms_assert(c);
+		for (struct bs_req *r = g.live; r; r = r->live_next)
+			if (r->xcopy && !r->aborted && req_touches(r, dev))
+				abort_req(r);
+		c->vol = bl->vol;
+		c->next = g.closing;
+		g.closing = c;
+	} else {
+		vms_gwp_vol_close(g.gwp, bl->vol);
+	}
 	bl->vol = NULL;
 	g.submitted = true;
 }
@@ -1611,9 +1808,19 @@ static void work_done(void)
 		if (!g.done)
 			g.done_tail = &g.done;
 		r->done_queued = false;
-		if (start_verify(r) && r->pending)
+		if (r->xcopy) {
+			enum vms_copy_state state =
+				vms_xcopy_run_step(r->xcopy, (uint64_t)tgt_turn_now_ms);
+
+			g.submitted |= state == VMS_COPY_SUBMITTED;
+			if (state != VMS_COPY_ENDED)
+				continue;
+			status = copy_end(r);
+		} else if (start_verify(r) && r->pending) {
 			continue;
-		status = result(r, &kept);
+		} else {
+			status = result(r, &kept);
+		}
 		live_del(r);
 		cmd->bs_data = NULL;
 		if (!kept)
@@ -1641,12 +1848,15 @@ static int turn_end(void)
 		work_opens();
 	g.submitted = false;
 	vms_gwp_turn_end(g.gwp);
+	work_copies();
 	if (g.done)
 		work_done();
 	if (g.pr_done)
 		work_pr();
 	if (g.preempting)
 		work_preempted();
+	if (g.closing)
+		work_closing();
 	work_changes();
 	work_space();
 	if (g.deletes)
@@ -1665,6 +1875,7 @@ static void nexus_hook(struct it_nexus *itn, int up)
 			return;
 		tgt_portals_nexus(itn, false);
 		itn->bs_priv = NULL;
+		vms_xcopy_forget(&g.results, itn->itn_id, NULL);
 		for (at = &g.nexuses; *at != n; at = &(*at)->next)
 			;
 		*at = n->next;

@@ -253,6 +253,7 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	case VMS_GW_CAW:
 	case VMS_GW_ORWRITE:
 	case VMS_GW_REF:
+	case VMS_GW_COPY:
 		if (cmd->nblocks == 0)
 			return done(cmd, 0);
 		return gw_write_submit(gw, cmd);
@@ -266,6 +267,11 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return gw_map_submit(gw, cmd);
 	}
 	return done(cmd, VMS_E_INVAL);
+}
+
+bool vms_gw_addr_fixed(const struct vms_gw *gw, vms_addr a)
+{
+	return a > VMS_ADDR_LOST && !vms_addr_is_log(a, gw->cluster.part_bits);
 }
 
 void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)

@@ -81,10 +81,14 @@ enum vms_gw_op {
 	VMS_GW_PREFETCH,/* fill the cache; completes at once */
 	VMS_GW_LBA_STATUS, /* mapped or hole, from lba on; see result */
 	VMS_GW_MAP, /* addresses of whole chunks within one extent; see addrs */
+	VMS_GW_COPY, /* write chunks by their addresses (MAP of any volume): whole chunks
+			within one extent, at most VMS_GW_COPY_CHUNKS_MAX, all of them or
+			none */
 	VMS_GW_REF, /* write what the cluster has already, by fingerprint: whole chunks
 		       within one extent, all of them or none */
 };
-#define VMS_GW_FP_BYTES 32u
+#define VMS_GW_FP_BYTES	       32u
+#define VMS_GW_COPY_CHUNKS_MAX 512u
 enum vms_gw_flags { VMS_GW_FUA = 1, VMS_GW_DPO = 2 };
 
 #define VMS_GW_IOV_MAX 260 /* 1 MiB + 2 unaligned ends, or more by continuation */
@@ -130,8 +134,9 @@ struct vms_gw_cmd {
 	struct vms_gw_lba_range *ranges; /* LBA_STATUS: caller's array ... */
 	unsigned nranges;	/* in: its room; out: used */
 	vms_addr *addrs;	/* MAP: caller's array, one per chunk. VMS_ADDR_HOLE: zeros;
-				 * VMS_ADDR_ASK: not known now; equal ones: equal content */
-	uint8_t *found;		/* REF: caller's array, a byte per chunk; with VMS_E_NOENT
+				 * VMS_ADDR_ASK: not known now; equal ones: equal content.
+				 * COPY: in; each one vms_gw_addr_fixed() */
+	uint8_t *found;		/* REF, COPY: caller's array, a byte per chunk; with VMS_E_NOENT
 				 * (nothing was written): 1 if the cluster has the chunk */
 	/* private */
 	void *priv;
@@ -240,6 +245,9 @@ void vms_gw_unpin(struct vms_gw *gw, struct vms_gw_cmd *cmd);
  * was or can be applied, else with its real outcome; never before each piece is
  * known applied or impossible. */
 void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd);
+
+/* An address from MAP that COPY takes: of a chunk in a container. */
+bool vms_gw_addr_fixed(const struct vms_gw *gw, vms_addr a);
 
 /* ---- reservations (gw_pr.c) ---- */
 

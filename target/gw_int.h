@@ -511,6 +511,7 @@ struct gw_ask {
 	X(read_bytes, "bytes read")                                                       \
 	X(writes, "write, zero, compare-and-write, or-write and reference commands")      \
 	X(writes_ref, "of them, writes by reference")                                     \
+	X(writes_copy, "of them, copies by address")                                      \
 	X(write_bytes, "bytes written")                                                   \
 	X(flushes, "flush commands")                                                      \
 	X(ops_sent, "ops sent to primaries, repeats included")                            \
@@ -648,6 +649,7 @@ struct vms_gw {
 	bool kick; /* something waiting may be able to go on */
 	struct gw_stats st;
 	uint8_t *body; /* scratch for the largest body */
+	uint8_t addrs[8 * VMS_GW_COPY_CHUNKS_MAX]; /* scratch for the payload of a COPY */
 	struct vms_iov *iov; /* scratch gather list */
 };
 

@@ -254,6 +254,18 @@ static void op_encode(struct vms_gw *gw, const struct gw_op *op, struct vms_msg 
 		m->payload = gw->iov;
 		m->npayload = 1;
 		m->payload_bytes = op->bytes;
+	} else if (op->kind == VMS_WRITE_COPY) {
+		for (; c < end; c++, n++) {
+			pieces[n] = (struct vms_piece){.chunk = (uint16_t)c,
+						       .count = 1,
+						       .mask = VMS_MASK_FULL};
+			vms_put_le64(gw->addrs + 8 * n, r->cmd->addrs[n]);
+		}
+		gw->iov[0].base = gw->addrs;
+		gw->iov[0].len = op->bytes;
+		m->payload = gw->iov;
+		m->npayload = 1;
+		m->payload_bytes = op->bytes;
 	} else {
 		if (r->pattern) {
 			for (uint32_t i = c; i < end; i++) {
@@ -678,12 +690,12 @@ static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
 	op_end(gw, op, status);
 }
 
-/* Which chunks of a REF the cluster has: all (m is NULL), or those the answer names. */
+/* Which chunks of a REF or COPY the cluster has: all (m is NULL), or those the answer names. */
 static void ref_found(const struct gw_op *op, const struct vms_msg *m)
 {
 	uint32_t n = op->nblk / VMS_CHUNK_BLOCKS;
 
-	if (op->kind != VMS_WRITE_REF)
+	if (op->kind != VMS_WRITE_REF && op->kind != VMS_WRITE_COPY)
 		return;
 	for (uint32_t i = 0; i < n; i++)
 		op->req->cmd->found[i] = !m || (m->body_bytes == n && m->body[i] != 0);
@@ -698,7 +710,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 		op_applied(gw, op, m);
 		op_end(gw, op, 0);
 		break;
-	case VMS_E_NOENT: /* REF: nothing was ordered */
+	case VMS_E_NOENT: /* REF, COPY: nothing was ordered */
 		ref_found(op, m);
 		op_end(gw, op, status);
 		break;
@@ -910,6 +922,7 @@ static void op_new(struct vms_gw *gw, struct gw_req *r, uint8_t kind, uint64_t l
 	op->bytes = kind == VMS_WRITE_ZERO ? 0 :
 		    kind == VMS_WRITE_CAW  ? 2 * payload :
 		    kind == VMS_WRITE_REF  ? payload / VMS_CHUNK_BYTES * VMS_GW_FP_BYTES :
+		    kind == VMS_WRITE_COPY ? payload / VMS_CHUNK_BYTES * 8 :
 					     payload;
 	op->state = GO_SLOT;
 	op->req_next = r->ops;
@@ -960,6 +973,17 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		if (lba % VMS_CHUNK_BLOCKS || cmd->nblocks % VMS_CHUNK_BLOCKS || extents > 1 ||
 		    !cmd->fps || !cmd->crcs || !cmd->found)
 			return refuse(cmd, VMS_E_INVAL);
+		break;
+	case VMS_GW_COPY:
+		kind = VMS_WRITE_COPY;
+		want = 0;
+		if (lba % VMS_CHUNK_BLOCKS || cmd->nblocks % VMS_CHUNK_BLOCKS || extents > 1 ||
+		    cmd->nblocks / VMS_CHUNK_BLOCKS > VMS_GW_COPY_CHUNKS_MAX || !cmd->addrs ||
+		    !cmd->found)
+			return refuse(cmd, VMS_E_INVAL);
+		for (uint32_t i = 0; i < cmd->nblocks / VMS_CHUNK_BLOCKS; i++)
+			if (!vms_gw_addr_fixed(gw, cmd->addrs[i]))
+				return refuse(cmd, VMS_E_INVAL);
 		break;
 	default:
 		break;
@@ -1012,6 +1036,7 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	gw->outstanding_bytes += bytes;
 	gw->st.writes++;
 	gw->st.writes_ref += kind == VMS_WRITE_REF;
+	gw->st.writes_copy += kind == VMS_WRITE_COPY;
 	gw->st.write_bytes += (uint64_t)cmd->nblocks * VMS_LB_BYTES;
 	v->st.writes++;
 	v->st.write_bytes += (uint64_t)cmd->nblocks * VMS_LB_BYTES;

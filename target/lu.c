@@ -129,6 +129,17 @@ static enum vms_lu_answer reservation(struct vms_lu_req *r)
 	return VMS_LU_RESERVATION;
 }
 
+/* EXTENDED COPY reads and writes; RECEIVE COPY RESULTS asks what became of it. */
+static enum vms_lu_answer copy(struct vms_lu *lu, struct vms_lu_req *r)
+{
+	if (r->cdb[0] == 0x83 && !lu->ready) {
+		vms_sense_fail(&r->sense, VMS_SK_NOT_READY, not_ready(lu));
+		return VMS_LU_END;
+	}
+	r->in_bytes = r->cdb[0] == 0x84 ? vms_get_be32(r->cdb + 10) : 0;
+	return VMS_LU_COPY;
+}
+
 static enum vms_lu_answer mode_select(struct vms_lu *lu, struct vms_lu_req *r,
 				      const struct vms_lu_sink *sink)
 {
@@ -245,6 +256,9 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	case 0x37:
 	case 0xb7:
 		return defect_data(r);
+	case 0x83:
+	case 0x84:
+		return copy(lu, r);
 	case 0xa3:
 		return maintenance_in(lu, r);
 	default: /* in the table for the report only (REPORT LUNS) */

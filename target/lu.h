@@ -56,6 +56,8 @@ enum vms_lu_answer {
 	/* PERSISTENT RESERVE IN and OUT, RESERVE, RELEASE: a question to the cluster; the
 	 * answer is cut to in_bytes */
 	VMS_LU_RESERVATION,
+	/* EXTENDED COPY (xcopy_run.h); RECEIVE COPY RESULTS, cut to in_bytes (xcopy.h) */
+	VMS_LU_COPY,
 };
 enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *req,
 			       const struct vms_lu_sink *sink);

@@ -61,6 +61,8 @@ unsigned vms_sense_encode(const struct vms_sense *s, bool descriptor, uint8_t *o
 		}
 		out[2] = s->key;
 		out[7] = 10;
+		if (s->csi_valid)
+			vms_put_be32(out + 8, s->csi);
 		vms_put_be16(out + 12, s->asc);
 		if (s->field_valid)
 			put_field_pointer(out + 15, s);
@@ -74,6 +76,12 @@ unsigned vms_sense_encode(const struct vms_sense *s, bool descriptor, uint8_t *o
 		out[n + 1] = 0x0a;
 		out[n + 2] = 0x80;
 		vms_put_be64(out + n + 4, s->info);
+		n += 12;
+	}
+	if (s->csi_valid && !s->info_valid) { /* never both: there is no room */
+		out[n] = 0x01;
+		out[n + 1] = 0x0a;
+		vms_put_be64(out + n + 4, s->csi);
 		n += 12;
 	}
 	if (s->field_valid) {

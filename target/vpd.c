@@ -7,6 +7,7 @@
 
 #include "include/types.h"
 #include "target/cdb.h"
+#include "target/xcopy.h"
 #include "utils/lib/bytes.h"
 
 static const char vendor[] = "VMSTORE ";	  /* 8 */
@@ -186,7 +187,7 @@ static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *
 	out[2] = 0x06; /* SPC-4 */
 	out[3] = 0x12; /* HISUP, response data format 2 */
 	out[4] = 96 - 5;
-	out[5] = 0x10; /* TPGS: implicit */
+	out[5] = 0x18; /* TPGS: implicit; 3PC */
 	out[7] = 0x02; /* CMDQUE */
 	memcpy(out + 8, vendor, 8);
 	memcpy(out + 16, product, 16);
@@ -199,7 +200,7 @@ static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *
 int vms_vpd_inquiry(const struct vms_lu_ident *id, const uint8_t *cdb, bool no_lu, uint8_t *out,
 		    struct vms_sense *s)
 {
-	static const uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0xb0, 0xb1, 0xb2};
+	static const uint8_t pages[] = {0x00, 0x80, 0x83, 0x86, 0x8f, 0xb0, 0xb1, 0xb2};
 	uint8_t page = cdb[2];
 	struct vms_wr w;
 
@@ -234,6 +235,12 @@ int vms_vpd_inquiry(const struct vms_lu_ident *id, const uint8_t *cdb, bool no_l
 	case 0x86:
 		page_86(id, &w);
 		break;
+	case 0x8f: {
+		uint8_t copy[VMS_XCOPY_IN_BYTES_MAX];
+
+		vms_wr_bytes(&w, copy, vms_xcopy_vpd(copy));
+		break;
+	}
 	case 0xb0:
 		page_b0(&w);
 		break;

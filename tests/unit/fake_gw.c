@@ -421,6 +421,10 @@ static int run(struct vms_gw_cmd *c)
 		break;
 	}
 	case VMS_GW_MAP:
+		for (uint32_t i = 0; i < c->nblocks / 8; i++)
+			c->addrs[i] = v->mapped[c->lba / 8 + i] ? VMS_ADDR_ASK : VMS_ADDR_HOLE;
+		break;
+	case VMS_GW_COPY:
 	case VMS_GW_REF:
 		c->status = VMS_E_UNSUPPORTED;
 		break;
@@ -430,6 +434,11 @@ static int run(struct vms_gw_cmd *c)
 	}
 	free(data);
 	return c->status;
+}
+
+bool vms_gw_addr_fixed(const struct vms_gw *gw, vms_addr a)
+{
+	return false;
 }
 
 int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)

@@ -89,6 +89,9 @@ struct fake {
 	uint64_t snap_gen;	 /* 0: there is no snapshot */
 	uint8_t *data[F_POS_MAX];
 	uint64_t pos, seq;
+	bool drained;	  /* what is written lies in a container at once */
+	vms_addr gone;	  /* a copy of it is refused */
+	unsigned n_copy;
 	vms_addr fp[256]; /* chunk that a fingerprint of this byte, repeated, names */
 
 	/* behaviour */
@@ -342,7 +345,10 @@ static inline const uint8_t *f_chunk(vms_addr a)
 {
 	static const uint8_t zero[VMS_CHUNK_BYTES];
 
-	return a > VMS_ADDR_ASK ? f.data[vms_addr_logpos(a, 0)] : zero;
+	if (a <= VMS_ADDR_ASK)
+		return zero;
+	return f.data[vms_addr_is_log(a, 0) ? vms_addr_logpos(a, 0) :
+					      vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES];
 }
 
 /* A new version of a chunk; returns its address. */
@@ -363,7 +369,9 @@ static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
 		}
 	}
 	f.data[f.pos] = d;
-	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE : vms_logpos_addr(0, f.pos, 0);
+	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE :
+		       f.drained ? vms_addr_make(5, (uint32_t)f.pos * VMS_CHUNK_BYTES) :
+				   vms_logpos_addr(0, f.pos, 0);
 	f.pos++;
 	return f.map[chunk];
 }
@@ -397,6 +405,36 @@ static inline void f_write_ref(struct f_msg *q)
 	f_reply(q, 0, body, 8 * n, NULL, 0, ++f.seq);
 }
 
+/* Kind 6: the same by address. */
+static inline void f_write_copy(struct f_msg *q)
+{
+	uint32_t n = vms_get_le16(q->m.body + 2);
+	static uint8_t body[8 * VMS_EXTENT_CHUNKS];
+	bool all = true;
+
+	vms_assert(q->m.body_bytes == VMS_WRITE_BODY_BYTES(n) && q->iov.len == 8 * n);
+	f.n_copy++;
+	for (uint32_t i = 0; i < n; i++) {
+		vms_addr a = vms_get_le64((const uint8_t *)q->iov.base + 8 * i);
+
+		vms_assert(a > VMS_ADDR_LOST && !vms_addr_is_log(a, 0));
+		body[i] = a != f.gone;
+		all &= body[i];
+	}
+	if (!all) {
+		f_reply(q, VMS_E_NOENT, body, n, NULL, 0, 0);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *pc = q->m.body + 8 + VMS_PIECE_BYTES * i;
+		vms_addr a = vms_get_le64((const uint8_t *)q->iov.base + 8 * i);
+
+		vms_put_le64(body + 8 * i, f_store(q->m.extent * VMS_EXTENT_CHUNKS + vms_get_le16(pc),
+						   VMS_MASK_FULL, f_chunk(a)));
+	}
+	f_reply(q, 0, body, 8 * n, NULL, 0, ++f.seq);
+}
+
 static inline void f_write(struct f_msg *q)
 {
 	static struct vms_piece pc[VMS_WRITE_PIECES_MAX];
@@ -420,6 +458,10 @@ static inline void f_write(struct f_msg *q)
 		f.write_ok_first--;
 	if (q->m.body[0] == VMS_WRITE_REF) {
 		f_write_ref(q);
+		return;
+	}
+	if (q->m.body[0] == VMS_WRITE_COPY) {
+		f_write_copy(q);
 		return;
 	}
 	n = vms_write_body_decode(&q->m, &kind, pc);

@@ -403,7 +403,7 @@ static void opcode_reports(void)
 	r[3] = 0x28; /* has none */
 	CU_ASSERT(vms_opcodes_report(r, out, sizeof(out)) < 0);
 	r[2] = 3;
-	r[3] = 0x83;
+	r[3] = 0x85;
 	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)), 4);
 	CU_ASSERT_EQUAL(out[1], 1);
 	r[2] = 4;

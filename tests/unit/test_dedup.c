@@ -629,6 +629,76 @@ static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint6
 	return st;
 }
 
+/* The same by address, as EXTENDED COPY does. */
+static int put_copy(uint64_t branch, uint32_t extent, unsigned chunk, const vms_addr *addr,
+		    unsigned n, uint64_t sequence, uint8_t *found)
+{
+	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], payload[8 * REFS];
+	struct vms_iov iov = {payload, 8 * n};
+	struct vms_piece pc[REFS];
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(branch, extent),
+			    .branch = branch, .snap_gen = 1, .lun_fence = 1, .extent = extent,
+			    .slot = 3, .sequence = sequence, .payload = &iov, .npayload = 1,
+			    .payload_bytes = 8 * n, .body = body,
+			    .body_bytes = VMS_WRITE_BODY_BYTES(n)};
+	int st;
+
+	for (unsigned i = 0; i < n; i++) {
+		vms_put_le64(payload + 8 * i, addr[i]);
+		pc[i] = (struct vms_piece){(uint16_t)(chunk + i), 1, 0xff, 0, 0};
+	}
+	vms_write_body_encode(body, VMS_WRITE_COPY, pc, n);
+	st = ask(0, &m, &re, 400);
+	memset(found, 9, n);
+	if (st == VMS_E_NOENT && re.m.body_bytes == n)
+		memcpy(found, re.body, n);
+	if (re.done)
+		rig_reply_free(&re);
+	return st;
+}
+
+static void test_by_address(void)
+{
+	vms_addr a[REFS], wrong[REFS];
+	uint8_t found[REFS], x[CHUNK];
+
+	R.gen_bytes = 1 << 20;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	/* from the pages of another volume, in whatever partitions they lie */
+	for (unsigned i = 0; i < REFS; i++)
+		a[i] = wrong[i] = addr_of(7, 0, i);
+	/* no chunk, and what is no address of a container: nothing happens */
+	wrong[41] = vms_addr_make(vms_addr_container(a[41]) + 999, 64);
+	wrong[43] = VMS_ADDR_HOLE;
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, wrong, REFS, 1, found), VMS_E_NOENT);
+	CU_ASSERT(found[43] == 0 && found[40] == 1);
+	wrong[43] = a[43];
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, wrong, REFS, 2, found), VMS_E_NOENT);
+	CU_ASSERT(found[41] == 0 && found[40] == 1 && found[43] == 1);
+	CU_ASSERT_EQUAL(get(8, 5, 20, x, 400), 0);
+	CU_ASSERT_TRUE(vms_is_zero(x, CHUNK));
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	for (unsigned i = 0; i < REFS; i++)
+		expect(8, 5, 20 + i, 50000 + i);
+	/* asked again: applied once, even with other content in between */
+	put(8, 5, 21, 1);
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	expect(8, 5, 21, 1);
+	settle();
+	/* drained, it is a reference */
+	CU_ASSERT_EQUAL(addr_of(8, 5, 22), addr_of(7, 0, 2));
+	restart_all(true);
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	expect(8, 5, 21, 1);
+	expect(8, 5, 22, 50002);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
 static void test_by_reference(void)
 {
 	uint64_t there[REFS], some[REFS];
@@ -870,7 +940,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_short_keys),
 	VMS_TEST(test_own),
 	VMS_TEST(test_silent),
-	VMS_TEST(test_by_reference),
+	VMS_TEST(test_by_reference), VMS_TEST(test_by_address),
 	VMS_TEST(test_own_partition),
 	VMS_TEST(test_foreign_base),
 	VMS_TEST(test_base_away),

@@ -37,7 +37,7 @@ static void standard_inquiry(void)
 	CU_ASSERT_EQUAL(out[2], 6);
 	CU_ASSERT_EQUAL(out[3], 0x12);
 	CU_ASSERT_EQUAL(out[4], 91);
-	CU_ASSERT_EQUAL(out[5] & 0x30, 0x10); /* TPGS: implicit */
+	CU_ASSERT_EQUAL(out[5], 0x18); /* TPGS: implicit; 3PC */
 	CU_ASSERT_EQUAL(out[7], 2);
 	CU_ASSERT_FALSE(memcmp(out + 8, "VMSTORE VMStore disk    0001", 28));
 	CU_ASSERT_EQUAL(vms_get_be16(out + 64), 0x0960);
@@ -66,7 +66,7 @@ static void listed_pages_exist_and_have_right_lengths(void)
 	uint8_t list[32];
 	int n = inquiry(0);
 
-	CU_ASSERT_EQUAL(n, 4 + 7);
+	CU_ASSERT_EQUAL(n, 4 + 8);
 	memcpy(list, out, (size_t)n);
 	for (int i = 4; i < n; i++) {
 		int len = inquiry(list[i]);

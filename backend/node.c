@@ -357,6 +357,7 @@ static void node_timer(struct vms_node *n)
 	dedup_timer(n);
 	match_timer(n);
 	part_timer(n);
+	retire_timer(n);
 	set_timer(n);
 	admission_timer(n);
 	apply_timer(n);
@@ -410,7 +411,7 @@ void vms_node_step(struct vms_node *n, const struct vms_node_event *ev)
 		node_timer(n);
 		break;
 	case VMS_NEV_STOP:
-		n->stopping = true;
+		retire_begin(n);
 		break;
 	}
 }

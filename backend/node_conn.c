@@ -137,6 +137,7 @@ static void peer_up(struct vms_node *n, struct peer *pe, struct conn *c)
 		pe->up_ms = n->now_ms;
 	pe->conn = c->id;
 	pe->incarnation = c->incarnation;
+	pe->leaving = false;
 	if (c->incarnation > pe->cat_incarnation)
 		pe->cat_incarnation = c->incarnation;
 	c->peer = pe;

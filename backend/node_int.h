@@ -74,6 +74,7 @@ enum node_mutant {
 	MUT_GRANT_NEW = 36,	 /* a lease of a process that is gone is forgotten with it */
 	MUT_GRANT_ANY = 37,	 /* leases of a process that came later hold up a take over */
 	MUT_RAISE_LEAD = 38,	 /* no defect: a restarted primary keeps the lead at any cost */
+	MUT_STOP_HARD = 39,	 /* no defect: a node that is stopped just goes */
 	MUT_LN_LIMBO = 34,	 /* a copy that may be a member by now is thrown away */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
@@ -430,6 +431,7 @@ struct peer {
 		uint64_t incarnation, until_ms;
 	} granted[PEER_GRANTS];
 	uint64_t up_ms; /* its present process is connected */
+	bool leaving;	/* ... and is being stopped */
 	uint64_t heard_ms; /* last answered TICK */
 	uint64_t down_ms;  /* the connection was lost */
 	VMS_VEC(uint32_t) out; /* partitions with something to send */
@@ -672,6 +674,8 @@ struct vms_node {
 	uint64_t set_ms, set_did_ms;
 	uint64_t set_step_ms;
 	unsigned handings;
+	bool retiring; /* stopped on purpose: gives away what it leads */
+	uint64_t retire_ms;
 	/* lease.c */
 	uint64_t part_rev; /* part/ has been seen up to this revision */
 	uint64_t took_rev; /* of the last change that gave this node a lead */
@@ -865,6 +869,14 @@ void cat_loss_start(struct vms_node *n, struct part *p);
 /* ---- set.c ---- */
 void set_step(struct vms_node *n);
 void set_soon(struct vms_node *n);
+
+/* ---- retire.c ---- */
+void retire_begin(struct vms_node *n);
+void retire_timer(struct vms_node *n);
+bool retire_gives(const struct vms_node *n);
+uint32_t retire_heir(const struct vms_node *n, const struct part *p); /* 0: nobody */
+
+/* ---- set.c ---- */
 void set_timer(struct vms_node *n);
 void set_adopted(struct vms_node *n, struct part *p); /* a newer configuration was read */
 void set_calm(struct vms_node *n, struct part *p);
@@ -997,15 +1009,17 @@ void repl_want(struct vms_node *n, struct part *p);
 uint32_t log_permille(const struct vms_node *n);
 /* What a node tells the others of its room: the log in 1/1000, NODE_FULL while it
  * refuses new data for lack of space. */
-#define NODE_FULL 0x10000u
+#define NODE_FULL    0x10000u
+#define NODE_LEAVING 0x20000u /* it is being stopped: give it no lead */
 static inline uint32_t node_fill(const struct vms_node *n)
 {
-	return log_permille(n) | (n->nospc ? NODE_FULL : 0);
+	return log_permille(n) | (n->nospc ? NODE_FULL : 0) | (n->retiring ? NODE_LEAVING : 0);
 }
 static inline void peer_fill(struct peer *pe, uint32_t aux)
 {
 	pe->log_permille = aux & 0xffff;
 	pe->full = aux & NODE_FULL;
+	pe->leaving = aux & NODE_LEAVING;
 }
 void repl_ack_want(struct vms_node *n, struct part *p);
 void part_order_ceiling(struct vms_node *n, struct part *p);

@@ -17,6 +17,7 @@
 
 #define FEEDS_MAX	16u /* at a time, from this node; whole copies: learn_serve.c */
 #define HANDOVERS_MAX	8u /* at a time, from this node */
+#define RETIRES_MAX	64u /* ... while it is being stopped */
 
 enum why { WHY_RAISE, WHY_TAKEOVER, WHY_DROP, WHY_SETTLE, WHY_PROMOTE, WHY_UNWANTED, WHY_HANDOVER };
 static const char *const why_text[] = {"raised by a restarted member", "taken over",
@@ -77,6 +78,8 @@ static bool peer_dead(const struct vms_node *n, const struct peer *pe, uint64_t 
 {
 	if (young(n) || n->now_ms - n->gap_ms < n->tm.tick_ms)
 		return false;
+	if (pe->leaving && !pe->conn)
+		return true; /* it has said so */
 	if (pe->conn && pe->incarnation == incarnation)
 		return n->now_ms - pe->heard_ms > n->tm.lease_ms / 4 * 3;
 	return n->now_ms - pe->down_ms > (pe->conn ? n->tm.lease_ms / 4 * 3 : n->tm.lease_ms / 2);
@@ -268,16 +271,27 @@ void set_calm(struct vms_node *n, struct part *p)
 {
 	if (p->handing)
 		n->handings--;
+	if (n->retiring)
+		set_soon(n);
 	p->cand = p->handing = 0;
 	p->proposed = p->unsure = false;
 	session_recall_void(n, p);
 	part_mark_retry(n, p);
 }
 
+static void hand_over(struct vms_node *n, struct part *p, uint32_t to)
+{
+	p->handing = to;
+	p->handing_ms = n->now_ms;
+	n->handings++;
+	if (n->mut != MUT_HAND_PAGES)
+		session_recall(n, p);
+}
+
 /* Prepare the changes that need more than a transaction. */
 static void prepare(struct vms_node *n, struct part *p)
 {
-	uint32_t want[VMS_COPIES_MAX];
+	uint32_t want[VMS_COPIES_MAX], to;
 	struct peer *pe;
 
 	learners_check(n, p);
@@ -297,6 +311,12 @@ static void prepare(struct vms_node *n, struct part *p)
 				session_recall(n, p);
 			return;
 		}
+	if (n->retiring) {
+		to = retire_gives(n) && n->handings < RETIRES_MAX ? retire_heir(n, p) : 0;
+		if (to)
+			hand_over(n, p, to);
+		return;
+	}
 	learners_start(n, p);
 	if (!p->conf.nwant || p->conf.want[0] == n->id || n->now_ms < p->hand_at_ms ||
 	    n->handings >= HANDOVERS_MAX || !part_members_ready(p))
@@ -304,16 +324,12 @@ static void prepare(struct vms_node *n, struct part *p)
 	(void)vms_cat_part_want(&p->conf, want);
 	pe = node_peer(n, want[0], false);
 	/* one that dies again and again is not to stop everything each time */
-	if (!pe || n->now_ms - pe->up_ms < 5ull * n->tm.tick_gap_ms)
+	if (!pe || pe->leaving || n->now_ms - pe->up_ms < 5ull * n->tm.tick_gap_ms)
 		return;
 	if (conf_index(&p->conf, want[0]) == p->conf.nmembers || !lease_left_ms(n, pe) ||
 	    peer_dead(n, pe, p->conf.member[conf_index(&p->conf, want[0])].incarnation))
 		return;
-	p->handing = want[0];
-	p->handing_ms = n->now_ms;
-	n->handings++;
-	if (n->mut != MUT_HAND_PAGES)
-		session_recall(n, p);
+	hand_over(n, p, want[0]);
 }
 
 /* ---- transactions ---- */
@@ -461,7 +477,7 @@ void set_soon(struct vms_node *n)
 	if (at < n->now_ms)
 		at = n->now_ms;
 	if (at < n->set_ms) {
-		n->set_ms = at;
+		n->set_ms = n->set_step_ms = at;
 		node_wake_at(n, at);
 	}
 }

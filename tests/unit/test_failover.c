@@ -1172,6 +1172,48 @@ static void test_primary_restarted_at_once(void)
 	R.mutant = 0;
 }
 
+/* A node that is stopped gives away what it leads; as a backup it is not waited for. */
+static void test_stopped_on_purpose(void)
+{
+	for (int hard = 0; hard < 2; hard++)
+		for (unsigned who = 0; who < 2; who++) {
+			struct vms_node_event ev = {.type = VMS_NEV_STOP};
+			uint64_t from, took = 0;
+
+			R.mutant = hard ? MUT_STOP_HARD : 0;
+			up(3, 2, 43, VMS_ACK_DISK);
+			E0 = extent_in(0);
+			rig_run(&R, 6000);
+			CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+			ev.now_ms = R.node[who].n->now_ms;
+			vms_node_step(R.node[who].n, &ev);
+			vms_node_turn_end(R.node[who].n, ev.now_ms);
+			from = R.now_us;
+			for (unsigned i = 0; R.now_us - from < 5000000; i++) {
+				uint64_t t = R.now_us;
+
+				if (R.node[who].stopped && R.node[who].n)
+					rig_node_crash(&R, who, true);
+				if (!hard || !R.node[who].n) {
+					CU_ASSERT_EQUAL(put(0, E0, 2 + i, 8000), 0);
+					took = R.now_us - t > took ? R.now_us - t : took;
+				}
+				rig_run(&R, 10);
+			}
+			CU_ASSERT(!R.node[who].n);
+			CU_ASSERT_FALSE(in_set(0, who));
+			CU_ASSERT_EQUAL(took < 400000, !hard);
+			for (uint32_t p = 0; p < 1u << BITS && !hard; p++)
+				CU_ASSERT_NOT_EQUAL(rig_primary(&R, p), who);
+			rig_node_start(&R, who);
+			rig_run(&R, 12000);
+			CU_ASSERT_TRUE(in_set(0, 0) && in_set(0, 1));
+			CU_ASSERT_EQUAL(rig_primary(&R, 0), 0);
+			down();
+		}
+	R.mutant = 0;
+}
+
 /* Ticks name the peers whose leases matter, and no others. */
 static void test_ticks_name_who_matters(void)
 {
@@ -1279,7 +1321,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_memory_mode),
 	VMS_TEST(test_flush_without_lease),
 	VMS_TEST(test_floor_of_who_is_behind),
-	VMS_TEST(test_primary_restarted_at_once), VMS_TEST(test_added_late),
+	VMS_TEST(test_primary_restarted_at_once), VMS_TEST(test_stopped_on_purpose), VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),

@@ -27,7 +27,7 @@
 
 #define CHANGES_MAX	  4096u
 #define CHANGES_BYTES_MAX (16u << 20)
-#define WATCHES_MAX	  256u /* per connection */
+#define WATCHES_MAX	  32768u /* per connection; a gateway has some for each LUN */
 #define SESSIONS_MAX	  4096u
 #define TTL_MS_MIN	  100u
 #define TTL_MS_MAX	  (24u * 3600 * 1000)

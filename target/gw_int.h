@@ -423,6 +423,7 @@ struct vms_gw_vol {
 	struct gw_vol_wait *waits;
 	uint64_t watch_vol, watch_open, watch_loss;
 	uint8_t again;	   /* watches to be made anew: 1 volume, 2 openers, 4 loss */
+	uint64_t again_ms; /* not before */
 	bool busy;	   /* a catalog call of the opening runs */
 	uint64_t open_rev; /* of our registration; 0: none */
 	bool reg_waits;	   /* to be registered with the next transaction */

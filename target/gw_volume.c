@@ -787,6 +787,9 @@ static void vol_watches(struct vms_gw_vol *v)
 	uint8_t again = v->again;
 
 	v->again = 0;
+	/* whatever fails again has its pause */
+	v->again_ms = gw->now_ms + GW_CAT_RETRY_MS;
+	gw_wake_at(gw, v->again_ms);
 	if (again & 1) {
 		gw_vol_key(v, key);
 		gw->cat->ops->get(gw->cat, key, vol_got, v);
@@ -812,7 +815,7 @@ void gw_vols_timer(struct vms_gw *gw)
 
 		if (v->state != GV_OPEN || v->waits)
 			vol_run(v);
-		else if (v->again)
+		else if (v->again && gw->now_ms >= v->again_ms)
 			vol_watches(v);
 	}
 	gw_register_run(gw);

@@ -62,6 +62,8 @@ struct fake {
 	struct f_watch watch[32];
 	unsigned nwatch;
 	bool quiet;		/* watches tell nothing */
+	bool watch_full;	/* and are refused */
+	unsigned ngets;
 	bool cat_down;		/* calls end with VMS_E_TIMEOUT, events wait in late[] */
 	uint64_t branch_rev;	/* branches are read as of then; 0: as of now */
 	struct f_call late[64];
@@ -183,6 +185,7 @@ static void f_get(struct vms_catalog *cat, const char *key, vms_cat_done_fn fn, 
 {
 	struct f_call c = {.fn = fn, .arg = arg};
 
+	f.ngets++;
 	snprintf(c.key, sizeof(c.key), "%s", key);
 	f_call_add(c);
 }
@@ -219,6 +222,13 @@ static uint64_t f_watch(struct vms_catalog *cat, const char *prefix, uint64_t fr
 {
 	struct f_watch w = {.fn = fn, .arg = arg};
 
+	if (f.watch_full) {
+		struct f_call c = {.fn = fn, .arg = arg, .status = VMS_E_FULL, .event = true};
+
+		c.key[0] = '\1';
+		f_call_add(c);
+		return 1000;
+	}
 	snprintf(w.prefix, sizeof(w.prefix), "%s", prefix);
 	vms_assert(f.nwatch < 32);
 	f.watch[f.nwatch++] = w;
@@ -226,7 +236,8 @@ static uint64_t f_watch(struct vms_catalog *cat, const char *prefix, uint64_t fr
 }
 static void f_unwatch(struct vms_catalog *cat, uint64_t id)
 {
-	f.watch[id - 1].fn = NULL;
+	if (id < 1000)
+		f.watch[id - 1].fn = NULL;
 }
 static void f_forget(struct vms_catalog *cat, void *arg)
 {

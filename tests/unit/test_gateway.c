@@ -1305,7 +1305,37 @@ static void a_volume_that_changes_fails_alone(void)
 	f_stop();
 }
 
+/* A catalog that takes no more watches is asked now and then, not in each turn. */
+static void refused_watches_are_tried_now_and_then(void)
+{
+	struct vms_gw_vol *v;
+	unsigned before;
+
+	f_start(0, DISK);
+	many_record(1);
+	f.watch_full = true;
+	vms_assert(!vms_gw_vol_open(f.gw, "m1", 0, 0, NULL, &v, NULL));
+	f_run(1000);
+	CU_ASSERT_EQUAL(f.opened, 2);
+	before = f.ngets;
+	for (unsigned i = 0; i < 200; i++) {
+		f.now += 10;
+		f_event(VMS_GEV_TIMER, 0, NULL);
+		for (uint32_t n = 1; n <= F_NODES && i % 25 == 0; n++)
+			f_tick(n);
+		f_pump();
+	}
+	CU_ASSERT(f.ngets > before && f.ngets - before < 30);
+	f.watch_full = false;
+	f_run(2000);
+	before = f.ngets;
+	f_run(3000);
+	CU_ASSERT(f.ngets - before < 5);
+	f_stop();
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(refused_watches_are_tried_now_and_then),
 	VMS_TEST(many_volumes_register_together), VMS_TEST(a_volume_that_changes_fails_alone),
 	VMS_TEST(it_registers_and_waits_for_the_nodes),
 	VMS_TEST(a_node_out_of_reach_is_skipped_after_a_second),

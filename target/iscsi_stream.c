@@ -70,6 +70,7 @@
 #define HALF_OPEN_MAX	 1024 /* connections that have not logged in */
 #define DISCOVERY_IDLE_FACTOR 6 /* x login deadline */
 #define LOGIN_OUT_MAX	 (4U << 20) /* a discovery answer lists thousands of targets */
+#define DATA_STEP_BYTES	 512 /* of a write's data: less in a login's time is none */
 #define TASK_CACHE_MAX	 4096
 #define TICK_MS		 250
 
@@ -92,6 +93,9 @@ struct stream_conn {
 	bool leaving;	      /* told that it is dropped */
 	int64_t leave_ms;     /* may stay until then */
 	int64_t hold_ms; /* not read before: logins from there have failed; 0: is read */
+	int64_t taken_ms; /* the backlog's last progress */
+	int64_t data_ms;  /* data of writes came, or none was waited for */
+	uint64_t data_seen;
 	struct vms_peer *from;
 
 	struct list_head all;
@@ -383,6 +387,7 @@ static int tx_keep(struct stream_conn *sc, size_t sent)
 	INIT_LIST_HEAD(&b->tasks);
 	list_splice_init(&tx.tasks, &b->tasks);
 	sc->backlog = b;
+	sc->taken_ms = tgt_turn_now_ms;
 	return 0;
 }
 
@@ -411,7 +416,8 @@ static int send_backlog(struct stream_conn *sc)
 			return -1;
 		if (!n)
 			return 1;
-		sc->alive_ms = tgt_turn_now_ms; /* the other side takes data */
+		/* the other side takes data */
+		sc->alive_ms = sc->taken_ms = tgt_turn_now_ms;
 		while (b->iov_at < b->iov_nr && (size_t)n >= b->iov[b->iov_at].iov_len) {
 			n -= b->iov[b->iov_at].iov_len;
 			b->iov_at++;
@@ -798,6 +804,25 @@ static void stream_nop_reply(struct iscsi_connection *conn, uint32_t ttt)
 		sc->ping_out = false;
 }
 
+/* It takes no byte of its answers, whatever else it sends: they hold memory. */
+static bool stuck(const struct stream_conn *sc)
+{
+	return sc->backlog && tgt_turn_now_ms - sc->taken_ms > 2 * (int64_t)t_nop_ms;
+}
+
+/* It has announced, or was asked for, data of writes, and hardly any comes. */
+static bool data_overdue(struct stream_conn *sc)
+{
+	struct iscsi_connection *conn = &sc->iscsi_conn;
+
+	if (!conn->session->writes.bytes || conn->data_bytes - sc->data_seen >= DATA_STEP_BYTES ||
+	    !iscsi_waits_for_data(conn)) {
+		sc->data_seen = conn->data_bytes;
+		sc->data_ms = tgt_turn_now_ms;
+	}
+	return tgt_turn_now_ms - sc->data_ms > login_ms;
+}
+
 static void send_ping(struct stream_conn *sc)
 {
 	struct iscsi_connection *conn = &sc->iscsi_conn;
@@ -900,6 +925,13 @@ static void stream_tick(int fd, int events, void *data)
 		if (conn->state == STATE_CLOSE)
 			continue;
 		if (conn->state == STATE_SCSI) {
+			if (stuck(sc) || data_overdue(sc)) {
+				eprintf("%s: %s, closing\n", conn->initiator,
+					stuck(sc) ? "does not take its answers" :
+						    "does not send its data");
+				stream_doom(sc);
+				continue;
+			}
 			ping_times(sc, &interval, &silence);
 			if (!interval)
 				continue;
@@ -1095,10 +1127,14 @@ static void accept_event(int afd, int events, void *data)
 static size_t stream_close(struct iscsi_connection *conn)
 {
 	struct stream_conn *sc = SC(conn);
+	static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
 	struct backlog *b = sc->backlog;
 
 	conn->state = STATE_CLOSE;
 	if (sc->fd >= 0) {
+		/* what it does not take would stay in the kernel, and its end unseen */
+		if (b)
+			setsockopt(sc->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 		tgt_event_del(sc->fd);
 		close(sc->fd);
 		sc->fd = -1;
@@ -1150,7 +1186,7 @@ static int stream_login_complete(struct iscsi_connection *conn)
 		conn->nop_interval = target->nop_interval;
 		conn->nop_count = target->nop_count;
 	}
-	SC(conn)->ping_ms = tgt_turn_now_ms;
+	SC(conn)->ping_ms = SC(conn)->data_ms = tgt_turn_now_ms;
 	vms_peer_passed(SC(conn)->from);
 	return 0;
 }

@@ -434,7 +434,7 @@ static int t_vanish_in_turn(void)
 	for (uint32_t at = 0; at < 2; at++)
 		if (data_out(&s, late, RESERVED, at, at << 17, junk, 1 << 17, at == 1))
 			return -1;
-	big_write(&s, 14, false);
+	big_write(&s, 13, false);
 	for (int i = 0; i < 3; i++)
 		if (expect_op(&s, OP_R2T, 3000))
 			return -1;

@@ -21,7 +21,7 @@ struct hostile {
 };
 
 extern const struct hostile data_scripts[], pdu_scripts[], order_scripts[], login_scripts[],
-    text_scripts[], chap_scripts[], tmf_scripts[];
+    text_scripts[], chap_scripts[], tmf_scripts[], flood_scripts[];
 
 /* ---- opcodes, reasons ------------------------------------------------------------ */
 

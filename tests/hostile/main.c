@@ -27,7 +27,7 @@ static const struct {
 } themes[] = {
     {"data", data_scripts},   {"pdu", pdu_scripts},   {"order", order_scripts},
     {"login", login_scripts}, {"text", text_scripts}, {"chap", chap_scripts},
-    {"tmf", tmf_scripts},
+    {"tmf", tmf_scripts},     {"flood", flood_scripts},
 };
 
 static bool wanted(const char *theme, const char *name, char **args, int n)

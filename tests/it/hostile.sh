@@ -25,6 +25,7 @@ for p in tests/tgtd-fake tests/hostile bin/tgtadm; do
 	[ -x "$B/$p" ] || { echo "skipped: $B/$p is not built (make hostile)"; exit 77; }
 done
 dir=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-hostile.XXXXXX") || exit 1
+ulimit -n 8192 2> /dev/null || ulimit -n "$(ulimit -H -n)"
 export TGT_IPC_SOCKET="$dir/ipc"
 cleanup() {
 	rc=$?

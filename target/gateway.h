@@ -66,6 +66,10 @@ enum vms_gw_mutant {
 	VMS_GWM_KEEP_NODES,   /* nodes that left during a gap in the watch stay */
 	VMS_GWM_NO_REPAIR,    /* nobody is told of a bad copy */
 	VMS_GWM_REACH,	      /* initiators wait at a gateway that is cut off */
+	VMS_GWM_PR_EARLY,     /* a change of reservations does not wait for the other gateways */
+	VMS_GWM_PR_UNCHECKED, /* what a gateway let through goes under any later table */
+	VMS_GWM_PR_TWICE,     /* one of unknown outcome is made anew */
+	VMS_GWM_PR_LEFT,      /* one that its gateway left behind stays under way */
 	VMS_GWM_MAX
 };
 

@@ -74,6 +74,7 @@ struct gw_pr_run {
 	/* read */
 	struct vms_cat_volume rec;
 	uint64_t rec_rev;
+	uint64_t min_rev; /* as of then at least */
 	/* to be put, and put */
 	bool changed; /* next is there */
 	bool maybe;   /* its transaction has been sent, its outcome is not known */

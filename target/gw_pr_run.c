@@ -148,7 +148,7 @@ static void table_got(void *arg, const struct vms_cat_reply *re)
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	if (re->status || re->revision < p->rev || re->revision < r->rec_rev ||
-	    re->revision < p->v->open_rev) {
+	    re->revision < r->min_rev || re->revision < p->v->open_rev) {
 		run_later(r, PR_VOLUME, re->status ? GW_CAT_RETRY_MS : STALE_MS);
 		return;
 	}
@@ -172,7 +172,7 @@ static void volume_got(void *arg, const struct vms_cat_reply *re)
 	struct gw_pr_run *r = arg;
 	struct gw_pr *p = r->p;
 
-	if (re->status || re->revision < p->v->rev) {
+	if (re->status || re->revision < p->v->rev || re->revision < r->min_rev) {
 		run_later(r, PR_VOLUME, re->status ? GW_CAT_RETRY_MS : STALE_MS);
 		return;
 	}
@@ -316,7 +316,10 @@ static void put_done(void *arg, const struct vms_cat_reply *re)
 	struct vms_pr t;
 
 	if (re->status == VMS_E_CONFLICT) {
-		/* something has changed, perhaps by an earlier sending of this one */
+		/* something has changed, perhaps by an earlier sending of this one: what is
+		 * read must not be older than that */
+		if (re->revision > r->min_rev)
+			r->min_rev = re->revision;
 		if (!r->maybe)
 			run_drop(r);
 		run_later(r, PR_VOLUME, 0);
@@ -324,7 +327,9 @@ static void put_done(void *arg, const struct vms_cat_reply *re)
 	}
 	if (re->status) {
 		r->maybe = true;
-		run_later(r, PR_PUT, GW_CAT_RETRY_MS);
+		if (gw_mutant(run_gw(r), VMS_GWM_PR_TWICE))
+			run_drop(r);
+		run_later(r, r->maybe ? PR_PUT : PR_VOLUME, GW_CAT_RETRY_MS);
 		return;
 	}
 	r->maybe = false;
@@ -384,7 +389,9 @@ static void openers_got(void *arg, const struct vms_cat_reply *re)
 static void sessions_told(void *arg, const struct vms_msg *m)
 {
 	struct gw_pr_run *r = arg;
-	json_t *list = vms_admin_json(m), *s;
+	json_t *list = m->npayload ? vms_admin_json(m)
+				   : json_loadb((const char *)m->body, m->body_bytes, 0, NULL);
+	json_t *s;
 	size_t i;
 
 	/* a list that nobody can read proves nothing */
@@ -445,12 +452,18 @@ static void sessions_done(void *arg, int status)
 /* Does a process of this gateway live, as far as the nodes know? */
 static void ask_sessions(struct gw_pr_run *r, uint32_t gateway, uint64_t incarnation)
 {
-	static const char what[] = "{\"what\":\"sessions\"}";
-	const struct vms_msg m = {.type = VMS_MSG_STATS,
+	/* as a process takes it, and as its core does (the simulator has no more) */
+	static const char call[] = "{\"call\":\"sessions\"}", what[] = "{\"what\":\"sessions\"}";
+	static const struct vms_iov iov = {call, sizeof(call) - 1};
+	const struct vms_msg m = {.type = VMS_MSG_ADMIN,
+				  .flags = VMS_F_PAYLOAD_CRC,
 				  .partition = VMS_PART_NONE,
 				  .incarnation = run_gw(r)->incarnation,
 				  .body = (const uint8_t *)what,
-				  .body_bytes = sizeof(what) - 1};
+				  .body_bytes = sizeof(what) - 1,
+				  .payload = &iov,
+				  .npayload = 1,
+				  .payload_bytes = sizeof(call) - 1};
 
 	r->silent = gateway;
 	r->silent_incarnation = incarnation;
@@ -493,7 +506,7 @@ static void look_for_silent(struct gw_pr_run *r)
 	struct vms_gw *gw = run_gw(r);
 	unsigned i = 0;
 
-	while (i < r->nopeners && has_taken(r, i))
+	while (i < r->nopeners && (has_taken(r, i) || gw_mutant(gw, VMS_GWM_PR_EARLY)))
 		i++;
 	if (i == r->nopeners) {
 		run_next(r, r->p->v->snap ? PR_OVER : PR_FLOOR);

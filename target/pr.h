@@ -72,10 +72,8 @@ struct vms_pr {
 	int holder; /* index into reg[]; -1 with the all-registrants types */
 	struct vms_pr_owner reserve; /* RESERVE(6/10) */
 	bool held; /* a reservation of either kind: commands have to be looked at */
-	/* The change is under way: not yet at all gateways. by: who made it, and its number
-	 * among those of that process. */
-	bool pending;
-	struct vms_pr_owner by;
+	struct vms_pr_owner by; /* who made it, and its number among those of that process */
+	bool pending;		/* the change is under way: not yet at all gateways */
 	unsigned nevents;
 	struct vms_pr_event *event; /* owned */
 };

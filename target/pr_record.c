@@ -103,6 +103,8 @@ char *vms_pr_encode(const struct vms_pr *pr)
 	j = json_pack("{s:I, s:I, s:i, s:i, s:o}", "fence", (json_int_t)pr->fence, "generation",
 		      (json_int_t)pr->generation, "type", (int)pr->type, "holder", pr->holder,
 		      "registrations", reg);
+	if (pr->by.gateway)
+		json_object_set_new(j, "by", enc_owner(&pr->by));
 	if (pr->reserve.gateway)
 		json_object_set_new(j, "reserve", enc_owner(&pr->reserve));
 	if (pr->pending) {
@@ -110,8 +112,7 @@ char *vms_pr_encode(const struct vms_pr *pr)
 
 		for (unsigned i = 0; i < pr->nevents; i++)
 			json_array_append_new(tell, enc_event(pr, &pr->event[i]));
-		json_object_set_new(j, "change",
-				    json_pack("{s:o, s:o}", "by", enc_owner(&pr->by), "tell", tell));
+		json_object_set_new(j, "tell", tell);
 	}
 	text = j ? json_dumps(j, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
 	json_decref(j);
@@ -238,14 +239,14 @@ static const char *registrations(struct vms_pr *pr, const json_t *list)
 	return NULL;
 }
 
-static const char *change(struct vms_pr *pr, const json_t *c)
+/* There while the change is under way. */
+static const char *events(struct vms_pr *pr, const json_t *tell)
 {
-	const json_t *tell = json_object_get(c, "tell"), *e;
 	size_t i, n = json_array_size(tell);
+	const json_t *e;
 
-	if (!dec_owner(json_object_get(c, "by"), &pr->by) || !json_is_array(tell) ||
-	    n > VMS_PR_EVENTS_MAX)
-		return "change";
+	if (!json_is_array(tell) || n > VMS_PR_EVENTS_MAX)
+		return "tell";
 	pr->pending = true;
 	pr->event = n ? calloc(n, sizeof(*pr->event)) : NULL;
 	vms_assert(pr->event || !n);
@@ -257,9 +258,9 @@ static const char *change(struct vms_pr *pr, const json_t *c)
 		if (dec_int(who, 0, (int64_t)pr->n - 1, &at))
 			out->nexus = pr->reg[at].nexus;
 		else if (!dec_nexus(who, &out->nexus))
-			return "change";
+			return "tell";
 		if (!dec_int(json_array_get(e, 1), 0, UINT16_MAX, &asc))
-			return "change";
+			return "tell";
 		out->asc = (uint16_t)asc;
 		out->abort = json_is_true(json_array_get(e, 2));
 		pr->nevents++;
@@ -288,7 +289,8 @@ static bool holder_ok(const struct vms_pr *pr)
 /* The name of the first field that is wrong, or NULL. */
 static const char *fields(struct vms_pr *pr, const json_t *j)
 {
-	const json_t *reserve = json_object_get(j, "reserve"), *c = json_object_get(j, "change");
+	const json_t *reserve = json_object_get(j, "reserve"), *by = json_object_get(j, "by"),
+		     *tell = json_object_get(j, "tell");
 	int64_t fence, generation, type, holder;
 	const char *bad;
 
@@ -311,8 +313,10 @@ static const char *fields(struct vms_pr *pr, const json_t *j)
 		return "holder";
 	if (reserve && !dec_owner(reserve, &pr->reserve))
 		return "reserve";
+	if (by && !dec_owner(by, &pr->by))
+		return "by";
 	pr->held = pr->type || pr->reserve.gateway;
-	return c ? change(pr, c) : NULL;
+	return tell ? events(pr, tell) : NULL;
 }
 
 int vms_pr_decode(struct vms_pr *pr, const char *key, const char *text, struct vms_errmsg *msg)

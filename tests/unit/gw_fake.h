@@ -612,7 +612,7 @@ static inline void f_handle(struct f_msg *q)
 		f.last_floor = *m;
 		f_reply(q, f.floor_again ? VMS_E_AGAIN : 0, NULL, 0, NULL, 0, 0);
 		break;
-	case VMS_MSG_STATS: {
+	case VMS_MSG_ADMIN: {
 		char text[64];
 
 		snprintf(text, sizeof(text), "[{\"gateway\":%u,\"live\":true}]", f.live);

@@ -44,7 +44,7 @@ static int step(struct vms_pr_req *r)
 	text = vms_pr_encode(&next);
 	CU_ASSERT_PTR_NOT_NULL(text);
 	CU_ASSERT_EQUAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
-	CU_ASSERT(back.fence == next.fence && back.generation == next.generation &&
+	CU_ASSERT(!memcmp(&back.by, &next.by, sizeof(back.by)) && back.fence == next.fence && back.generation == next.generation &&
 		  back.n == next.n && back.type == next.type && back.holder == next.holder &&
 		  back.held == next.held && back.nevents == next.nevents && back.pending);
 	CU_ASSERT(!back.n || !memcmp(back.reg, next.reg, back.n * sizeof(*back.reg)));
@@ -565,7 +565,7 @@ static void wrong_records_are_refused(void)
 		"{\"fence\":1,\"generation\":1,\"type\":0,\"holder\":-1,\"registrations\":[],"
 		"\"reserve\":[0,1,\"0000000000000001\"]}",
 		"{\"fence\":1,\"generation\":1,\"type\":0,\"holder\":-1,\"registrations\":[],"
-		"\"change\":{\"by\":[1,1,\"0000000000000001\"],\"tell\":[[0,1,false]]}}",
+		"\"by\":[1,1,\"0000000000000001\"],\"tell\":[[0,1,false]]}",
 	};
 	struct vms_errmsg msg;
 	struct vms_pr_ack ack = {7, 3, 9}, b;

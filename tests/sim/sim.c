@@ -163,6 +163,9 @@ static void draw_plan(struct sim *s)
 	p->isolate = f * (double)PICK(0, 0, 3, 10) / 100;
 	p->disk_error = f * (double)PICK(0, 0, 5, 20) / 100 / p->nodes;
 	p->power = (double)PICK(0, 50, 100) / 100;
+	p->path_cut = f * (double)PICK(0, 5, 30) / 100;
+	p->reset = f * (double)PICK(0, 0, 5, 20) / 10000;
+	p->multipath = vms_rng_chance(r, 0.6);
 	p->read_percent = (unsigned)PICK(30, 50, 60);
 	p->zero_percent = (unsigned)PICK(0, 3, 8);
 	p->caw_percent = (unsigned)PICK(0, 2, 5);
@@ -202,7 +205,7 @@ static void draw_plan(struct sim *s)
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
-			p->brk = p->abort = p->slow_link = p->isolate = p->disk_error =
+			p->brk = p->abort = p->path_cut = p->reset = p->slow_link = p->isolate = p->disk_error =
 				p->outage = p->ring = p->losses = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
@@ -331,7 +334,7 @@ static void handle(struct sim *s, struct ev *e)
 		break;
 	case EV_CMD: {
 		struct sim_cmd *m = e->p;
-		if (!p->up || s->cl[m->client].session != m->session) {
+		if (!p->up || !sim_path_takes(s, p, m)) {
 			free(m->buf);
 			free(m);
 			break;
@@ -406,6 +409,7 @@ static void stop_faults(struct sim *s)
 	s->faults = false;
 	memset(s->blocked_until, 0, sizeof(s->blocked_until));
 	memset(s->slow_until, 0, sizeof(s->slow_until));
+	memset(s->ilink, 0, sizeof(s->ilink));
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
 		if (p->disk)
@@ -432,7 +436,7 @@ static void settle(struct sim *s)
 		bool idle = all_ready(s) && sim_admin_idle(s) &&
 			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why)));
 		for (unsigned i = 0; i < s->plan.clients; i++)
-			idle = idle && !sim_client_pending(&s->cl[i]) && !s->cl[i].nmaybe;
+			idle = idle && !sim_client_pending(&s->cl[i]);
 		for (unsigned i = 0; i < s->nprocs; i++)
 			idle = idle && !s->p[i].live;
 		/* a gateway that wakes up drops its initiators first */
@@ -571,6 +575,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		struct client *c = &s->cl[i];
 		c->idx = (int)i;
 		c->gw = -1;
+		c->multipath = s->plan.multipath && vms_rng_chance(&s->cat_rng, 0.6);
 		snprintf(c->port, sizeof(c->port), "iqn.2011-06.org.vmstore:sim%u,i,0x%012x", i, i + 1);
 		sim_at(s, 1000 * (i + 1), EV_CLIENT, i, 0, 0, NULL);
 	}
@@ -628,8 +633,9 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	}
 	for (unsigned i = 0; i < s->nprocs; i++)
 		sim_proc_free(&s->p[i]);
-	for (unsigned i = 0; i < s->plan.clients; i++)
-		free(s->cl[i].maybe);
+	for (unsigned i = 0; i <= SIM_CLIENTS_MAX; i++)
+		for (unsigned k = 0; k < SIM_DEPTH_MAX; k++)
+			VMS_VEC_FREE(&s->cl[i].op[k].maybe);
 	while (s->conns) {
 		struct conn *c = s->conns;
 		s->conns = c->next;
@@ -641,7 +647,6 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		free(s->cuts.d[i].image);
 	for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
 		free(s->vol[i].image);
-	free(s->cl[SIM_AUDITOR].maybe);
 	VMS_VEC_FREE(&s->checks);
 	VMS_VEC_FREE(&s->cuts);
 	VMS_VEC_FREE(&s->ackers);

@@ -52,6 +52,9 @@ struct sim_plan {
 	double slow_link;	    /* links that are slow for a while */
 	double isolate;		    /* a process that only some of the others reach */
 	double disk_error;	    /* node disks: the process stops */
+	double path_cut;	    /* links between initiators and gateways */
+	double reset;		    /* task management, at each look of an initiator */
+	bool multipath;		    /* some initiators use all gateways at once */
 	double power;		    /* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
 	uint32_t disk_us_max;
@@ -89,6 +92,7 @@ struct sim_result {
 	uint64_t virtual_ms;
 	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
+	uint64_t repeated, resets, reinstated, miscompared;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };
 
@@ -109,6 +113,9 @@ void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t
 void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us);
 /* COMPARE AND WRITE that succeeded: it read `old` in block lba, atomically. */
 void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t new_value);
+/* One that failed: at some moment of it the block did not hold `old`. */
+void sim_check_miscompare(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t inv_us,
+			  uint64_t resp_us);
 /* Blocks are not zeros at first: block lba holds value (0: zeros) since ever. */
 void sim_check_initial(struct sim_check *c, uint64_t lba, uint64_t value);
 /* A snapshot shows image[lba] (SIM_UNSEEN: not read) of this history: is it a causal

@@ -296,8 +296,7 @@ static bool audit(struct sim_admin *a, struct sim_vol *v)
 	if (o->used && s->now_us - o->start_us > AUDIT_US) {
 		o->used = false;
 		o->status = VMS_E_TIMEOUT;
-		c->session++;
-		c->gw = -1;
+		sim_path_use(s, c, -1);
 	}
 	if (o->used) {
 		later(a, 2000);
@@ -307,14 +306,13 @@ static bool audit(struct sim_admin *a, struct sim_vol *v)
 		a->at++;
 	a->reading = false;
 	if (a->at >= s->plan.hot_chunks) {
-		c->gw = -1;
+		sim_path_use(s, c, -1);
 		return true;
 	}
-	if (c->gw < 0 || !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)c->gw], a->vol)) {
+	if (c->gw < 0 || !c->path[c->gw].up || !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)c->gw], a->vol)) {
 		unsigned g = (unsigned)vms_rng_below(&s->rng, s->plan.gateways);
 
-		c->gw = sim_vol_ready(s, &s->p[1 + s->plan.nodes + g], a->vol) ? (int)g : -1;
-		c->session++;
+		sim_path_use(s, c, sim_vol_ready(s, &s->p[1 + s->plan.nodes + g], a->vol) ? (int)g : -1);
 	}
 	if (c->gw >= 0) {
 		uint64_t lba = s->hot[a->at] * VMS_CHUNK_BLOCKS, n = 8 * VMS_CHUNK_BLOCKS;

@@ -39,6 +39,9 @@ struct opref {
 struct caw {
 	uint64_t lba, old_value, new_value;
 };
+struct miscompare {
+	uint64_t lba, old_value, inv, resp;
+};
 struct sim_check {
 	uint64_t nblocks;
 	struct block *b;
@@ -46,6 +49,8 @@ struct sim_check {
 	uint32_t nops, room;
 	struct caw *caw;
 	uint32_t ncaw, caw_room;
+	struct miscompare *mis;
+	uint32_t nmis, mis_room;
 };
 
 struct sim_check *sim_check_new(uint64_t nblocks)
@@ -64,6 +69,7 @@ void sim_check_free(struct sim_check *c)
 	free(c->ops);
 	free(c->b);
 	free(c->caw);
+	free(c->mis);
 	free(c);
 }
 uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n,
@@ -118,6 +124,16 @@ void sim_check_caw(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64
 		c->caw = realloc(c->caw, sizeof(*c->caw) * c->caw_room);
 	}
 	c->caw[c->ncaw++] = (struct caw){lba, old_value, new_value};
+}
+
+void sim_check_miscompare(struct sim_check *c, uint64_t lba, uint64_t old_value, uint64_t inv_us,
+			  uint64_t resp_us)
+{
+	if (c->nmis == c->mis_room) {
+		c->mis_room = c->mis_room ? c->mis_room * 2 : 64;
+		c->mis = realloc(c->mis, sizeof(*c->mis) * c->mis_room);
+	}
+	c->mis[c->nmis++] = (struct miscompare){lba, old_value, inv_us, resp_us};
 }
 
 void sim_check_initial(struct sim_check *c, uint64_t lba, uint64_t value)
@@ -366,8 +382,35 @@ static int caw_cmp(const void *a, const void *b)
 	return (x->old_value > y->old_value) - (x->old_value < y->old_value);
 }
 
+/* Its value was there all the time when its write had ended before, and each other write
+ * had ended before that one began, or began afterwards, or never was. */
+static bool miscompare_verify(const struct block *b, const struct miscompare *x)
+{
+	const struct rec *w = x->old_value ? write_of(b, x->old_value) : NULL;
+
+	if (!w || !w->must || w->resp >= x->inv)
+		return true;
+	for (uint32_t i = 0; i < b->n; i++) {
+		const struct rec *o = &b->r[i];
+
+		if (o->write && o != w && !o->dead && o->resp >= w->inv && o->inv <= x->resp)
+			return true;
+	}
+	return false;
+}
+
 bool sim_check_verify(struct sim_check *c, char *why, size_t room)
 {
+	for (uint32_t i = 0; i < c->nmis; i++)
+		if (!miscompare_verify(&c->b[c->mis[i].lba], &c->mis[i])) {
+			snprintf(why, room,
+				 "lba %llu: COMPARE AND WRITE at %llu..%llu us did not find value %llu, "
+				 "which was there",
+				 (unsigned long long)c->mis[i].lba, (unsigned long long)c->mis[i].inv,
+				 (unsigned long long)c->mis[i].resp,
+				 (unsigned long long)c->mis[i].old_value);
+			return false;
+		}
 	for (uint64_t i = 0; i < c->nblocks; i++)
 		if (c->b[i].n && !block_verify(&c->b[i], i, why, room))
 			return false;

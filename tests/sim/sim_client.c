@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Virtual initiators: see sim.h. */
+/*
+ * Virtual initiators, see sim.h: what they ask for, and what the answers mean to the
+ * checker. Their sessions are sim_path.c's.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,19 +10,15 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
-/* T_nop + T_op + tick + margin: no sooner does an initiator repeat elsewhere. */
-#define FAILOVER_US  5000000u
-#define STABLE_US    5000000u
 #define COMMAND_US   60000000u
 #define PATIENCE_US  8000000u
 #define TURN_US_MAX  120000000u
-#define PING_US	     5000000u
 
 unsigned sim_client_pending(const struct client *c)
 {
 	unsigned n = 0;
 	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++)
-		n += c->op[i].used;
+		n += c->op[i].used || c->op[i].repeat;
 	return n;
 }
 
@@ -42,52 +41,106 @@ static bool is_write(enum vms_gw_op op)
 
 void sim_client_lost(struct sim *s, struct client *c, const char *why)
 {
-	if (c->gw < 0)
-		return;
-	sim_note(s, "client %d: session to gateway %d lost (%s)", c->idx, c->gw, why);
-	c->gw = -1;
-	c->session++;
-	c->silent_us = 0;
-	c->ready_us = s->now_us + FAILOVER_US;
-	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
-		struct client_op *o = &c->op[i];
-		if (!o->used)
-			continue;
-		o->used = false;
-		s->r->unknown++;
-		if (o->op == VMS_GW_READ) {
-			if (o->check)
-				sim_check_read_end(o->check, o->check_id, false, s->now_us);
-		} else if (is_write(o->op)) {
-			if (c->nmaybe == c->maybe_room) {
-				c->maybe_room = c->maybe_room ? 2 * c->maybe_room : 16;
-				c->maybe = realloc(c->maybe, c->maybe_room * sizeof(*c->maybe));
-			}
-			c->maybe[c->nmaybe++] = (struct sim_maybe){o->check, o->check_id};
-		}
-	}
+	for (unsigned g = 0; g < s->plan.gateways; g++)
+		sim_path_lost(s, c, g, why);
+	for (unsigned i = 0; i < SIM_DEPTH_MAX && s->conf.beyond; i++)
+		c->op[i].used = c->op[i].repeat = false;
 }
 
-/* The window in which ops of a lost session may still take effect is over: the
- * failover delay, and until no node has been missing for a while. */
-static bool window_over(struct sim *s, struct client *c)
+static bool surely_not(int st)
 {
-	if (s->plan.failover)
-		return s->now_us >= c->ready_us;
-	return s->now_us >= c->ready_us && s->nodes_stable_us &&
-	       s->now_us - s->nodes_stable_us >= STABLE_US;
+	return st == VMS_E_BUSY || st == VMS_E_CANCELLED || st == VMS_E_FULL || st == VMS_E_RANGE ||
+	       st == VMS_E_INVAL || st == VMS_E_NOSPC;
 }
 
-static void submit(struct sim *s, struct client *c, unsigned slot, unsigned vol, enum vms_gw_op op,
-		   uint64_t lba, uint32_t nblocks, uint64_t value, uint64_t old_value, bool fua)
+static void read_over(struct sim *s, struct client_op *o)
+{
+	o->used = false;
+	if (o->op == VMS_GW_READ && o->check)
+		sim_check_read_end(o->check, o->check_id, false, s->now_us);
+}
+
+void sim_client_unknown(struct sim *s, struct client *c, unsigned slot)
+{
+	struct client_op *o = &c->op[slot];
+
+	s->r->unknown++;
+	/* where nobody is left a write ends never */
+	if (!is_write(o->op) || s->conf.beyond) {
+		read_over(s, o);
+		return;
+	}
+	VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+	o->stuck = true;
+	o->window_us = s->now_us + FAILOVER_US;
+}
+
+void sim_client_aborted(struct sim *s, const struct sim_cmd *m)
+{
+	struct client_op *o = &s->cl[m->client].op[m->slot];
+
+	if (!o->used || o->number != m->number)
+		return;
+	o->abort_known = true;
+	o->abort_status = m->cmd.status;
+}
+
+void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
+{
+	struct client_op *o = &c->op[slot];
+	int st = o->abort_status;
+	enum sim_outcome oc = SIM_MAYBE;
+
+	if (!is_write(o->op) || s->conf.beyond) {
+		read_over(s, o);
+		return;
+	}
+	/* A command that was aborted in vain is over, too, but perhaps not at once: its
+	 * partition was gone for longer than a failure takes. */
+	if (o->abort_known && st == VMS_E_TIMEOUT) {
+		if (!o->stuck)
+			VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+	} else {
+		if (o->stuck)
+			o->maybe.n--;
+		if (o->abort_known)
+			oc = st == 0 ? SIM_APPLIED
+			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
+		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
+		if (o->op == VMS_GW_CAW && oc == SIM_APPLIED)
+			sim_check_caw(o->check, o->lba, o->old_value, o->value);
+	}
+	o->used = o->stuck = false;
+	o->repeat = true;
+	o->again_us = s->now_us;
+}
+
+static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
+		   enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value, uint64_t old_value, bool fua)
 {
 	struct sim_check *check = s->vol[vol].snap ? NULL : s->vol[vol].check;
 	struct client_op *o = &c->op[slot];
 	struct sim_cmd *m = calloc(1, sizeof(*m));
 	uint32_t bytes = nblocks * VMS_LB_BYTES;
 
-	*o = (struct client_op){true, op, lba, nblocks, value, old_value, check, 0, vol,
-				s->vol[vol].id, s->now_us, VMS_E_TIMEOUT};
+	*o = (struct client_op){.used = true,
+				.op = op,
+				.lba = lba,
+				.nblocks = nblocks,
+				.value = value,
+				.old_value = old_value,
+				.check = check,
+				.vol = vol,
+				.vol_id = s->vol[vol].id,
+				.start_us = s->now_us,
+				.status = VMS_E_TIMEOUT,
+				.gw = gw,
+				.session = c->path[gw].session,
+				.number = ++s->next_cmd,
+				.repeat = o->repeat,
+				.maybe.d = o->maybe.d,
+				.maybe.n = o->maybe.n,
+				.maybe.cap = o->maybe.cap};
 	m->vol = vol;
 	m->vol_id = s->vol[vol].id;
 	m->cmd.op = op;
@@ -97,7 +150,9 @@ static void submit(struct sim *s, struct client *c, unsigned slot, unsigned vol,
 	m->cmd.initiator_port = c->port;
 	m->cmd.cookie = m;
 	m->client = c->idx;
-	m->session = c->session;
+	m->gw = gw;
+	m->session = o->session;
+	m->number = o->number;
 	m->slot = slot;
 	switch (op) {
 	case VMS_GW_READ:
@@ -137,29 +192,29 @@ static void submit(struct sim *s, struct client *c, unsigned slot, unsigned vol,
 	else if (is_write(op))
 		o->check_id = sim_check_invoke(check, true, lba, nblocks, value, s->now_us);
 	s->r->issued++;
-	sim_at(s, s->plan.net_us_min + vms_rng_below(&s->rng, s->plan.net_us_max), EV_CMD,
-	       1 + s->plan.nodes + (uint64_t)c->gw, c->session, 0, m);
+	sim_at(s, sim_link_delay(s, (unsigned)c->idx, (unsigned)gw, true), EV_CMD,
+	       1 + s->plan.nodes + (uint64_t)gw, m->session, 0, m);
 }
 
 void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint64_t lba,
 	      uint32_t nblocks)
 {
-	submit(s, c, slot, vol, VMS_GW_READ, lba, nblocks, 0, 0, false);
+	submit(s, c, slot, c->gw, vol, VMS_GW_READ, lba, nblocks, 0, 0, false);
 }
 
 /* Mostly the first volume, now and then a clone or a snapshot that the gateway has. */
-static unsigned pick_vol(struct sim *s, const struct client *c)
+static unsigned pick_vol(struct sim *s, int gw)
 {
-	const struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
+	const struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)gw];
 	unsigned vol = 0;
 	if (s->plan.admin && vms_rng_chance(&s->rng, 0.3))
 		vol = (unsigned)vms_rng_below(&s->rng, SIM_VOLS_MAX);
 	return sim_vol_ready(s, g, vol) ? vol : 0;
 }
 
-static void issue(struct sim *s, struct client *c, unsigned slot)
+static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 {
-	unsigned vol = pick_vol(s, c);
+	unsigned vol = pick_vol(s, gw);
 	const struct sim_plan *pl = &s->plan;
 	unsigned hot = (unsigned)vms_rng_below(&s->rng, pl->hot_chunks);
 	uint64_t lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
@@ -180,84 +235,80 @@ static void issue(struct sim *s, struct client *c, unsigned slot)
 					 d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
 		d = 0; /* snapshots are read; COMPARE AND WRITE knows values of the first only */
 	if (d < pl->read_percent) {
-		submit(s, c, slot, vol, VMS_GW_READ, lba, n, 0, 0, false);
+		submit(s, c, slot, gw, vol, VMS_GW_READ, lba, n, 0, 0, false);
 	} else if ((d -= pl->read_percent) < pl->zero_percent) {
-		submit(s, c, slot, vol, VMS_GW_ZERO, lba, n, 0, 0, fua);
+		submit(s, c, slot, gw, vol, VMS_GW_ZERO, lba, n, 0, 0, fua);
 	} else if ((d -= pl->zero_percent) < pl->caw_percent) {
 		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
-		submit(s, c, slot, vol, VMS_GW_CAW, lba, 1, ++s->next_value,
+		submit(s, c, slot, gw, vol, VMS_GW_CAW, lba, 1, ++s->next_value,
 		       c->last[hot % 64], fua);
 	} else if ((d -= pl->caw_percent) < pl->or_percent) {
 		/* Within one extent; ORs zeros in: it must change nothing. */
 		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
-		submit(s, c, slot, vol, VMS_GW_ORWRITE, lba, VMS_CHUNK_BLOCKS, 0, 0, fua);
+		submit(s, c, slot, gw, vol, VMS_GW_ORWRITE, lba, VMS_CHUNK_BLOCKS, 0, 0, fua);
 	} else if ((d -= pl->or_percent) < pl->flush_percent) {
-		submit(s, c, slot, vol, VMS_GW_FLUSH, 0, 0, 0, 0, false);
+		submit(s, c, slot, gw, vol, VMS_GW_FLUSH, 0, 0, 0, 0, false);
 	} else {
-		submit(s, c, slot, vol, VMS_GW_WRITE, lba, n, ++s->next_value, 0, fua);
+		submit(s, c, slot, gw, vol, VMS_GW_WRITE, lba, n, ++s->next_value, 0, fua);
 	}
+}
+
+/* What has to be written again: the same blocks, another value, over any path. */
+static void repeat(struct sim *s, struct client *c, unsigned slot)
+{
+	struct client_op *o = &c->op[slot];
+	int gw = sim_path_pick(s, c);
+
+	if (!sim_vol_of(s, o->vol, o->vol_id) || !s->vol[o->vol].want) {
+		o->repeat = false; /* the volume is gone, or is another one */
+		o->maybe.n = 0;
+		return;
+	}
+	if (gw < 0 || s->now_us < o->again_us ||
+	    !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)gw], o->vol))
+		return;
+	s->r->repeated++;
+	if (o->op == VMS_GW_ZERO)
+		submit(s, c, slot, gw, o->vol, VMS_GW_ZERO, o->lba, o->nblocks, 0, 0, false);
+	else
+		submit(s, c, slot, gw, o->vol, VMS_GW_WRITE, o->lba, o->nblocks, ++s->next_value, 0,
+		       false);
 }
 
 void sim_client_step(struct sim *s, struct client *c)
 {
-	if (c->gw >= 0) {
-		struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
-		if (!g->up || g->life != c->gw_life) {
-			sim_client_lost(s, c, "gateway is gone");
-		} else if (g->paused) {
-			if (!c->silent_us)
-				c->silent_us = s->now_us;
-			if (s->now_us - c->silent_us > PING_US)
-				sim_client_lost(s, c, "pings not answered");
-		} else {
-			c->silent_us = 0;
+	sim_paths_client(s, c);
+	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
+		struct client_op *o = &c->op[i];
+		int gw;
+
+		if (o->used && o->stuck) {
+			if (s->now_us < o->window_us)
+				continue;
+			o->used = o->stuck = false;
+			o->repeat = true;
 		}
-	}
-	if (s->conf.beyond)
-		c->nmaybe = 0; /* where nobody is left they end never */
-	if (c->gw < 0 && c->nmaybe && window_over(s, c)) {
-		for (unsigned i = 0; i < c->nmaybe; i++)
-			sim_check_write_end(c->maybe[i].check, c->maybe[i].id, SIM_MAYBE, s->now_us);
-		c->nmaybe = 0;
-	}
-	if (c->gw < 0 && !c->nmaybe && s->now_us >= c->ready_us && !s->stopping) {
-		unsigned first = (unsigned)vms_rng_below(&s->rng, s->plan.gateways);
-		for (unsigned i = 0; i < s->plan.gateways; i++) {
-			unsigned k = (first + i) % s->plan.gateways;
-			struct proc *g = &s->p[1 + s->plan.nodes + k];
-			if (g->up && !g->paused && g->vol[0].ready) {
-				c->gw = (int)k;
-				c->gw_life = g->life;
-				c->session++;
-				sim_note(s, "client %d: logged in to gateway %u", c->idx, k);
-				break;
-			}
-		}
-	}
-	for (unsigned i = 0; i < s->plan.depth && c->gw >= 0; i++) {
-		if (c->op[i].used) {
-			if (s->conf.beyond && s->now_us - c->op[i].start_us > PATIENCE_US) {
-				sim_client_lost(s, c, "patience is at an end");
-			} else if (s->now_us - c->op[i].start_us > COMMAND_US) {
+		if (o->used) {
+			if (s->conf.beyond && s->now_us - o->start_us > PATIENCE_US) {
+				sim_path_lost(s, c, (unsigned)o->gw, "patience is at an end");
+			} else if (s->now_us - o->start_us > COMMAND_US) {
 				sim_fail(s, "client %d: op %d at lba %llu pending for 60 s", c->idx,
-					 c->op[i].op, (unsigned long long)c->op[i].lba);
+					 o->op, (unsigned long long)o->lba);
 				return;
 			}
+			/* A command that takes too long is repeated elsewhere, whatever becomes of
+			 * it here: the session lives. */
+			if (o->used && s->faults && !o->tmf && s->now_us - o->start_us > FAILOVER_US &&
+			    vms_rng_chance(&s->rng, 0.2))
+				sim_client_unknown(s, c, i);
+			if (o->used && o->stuck)
+				o->window_us = s->now_us;
 			continue;
 		}
-		if (!s->stopping)
-			issue(s, c, i);
-	}
-	/* Now and then one path is left for another by the initiator itself. */
-	if (c->gw >= 0 && s->faults && vms_rng_chance(&s->rng, 0.0005)) {
-		struct proc *g = &s->p[1 + s->plan.nodes + (unsigned)c->gw];
-		for (struct sim_cmd *m = g->live; m; m = m->next)
-			if (m->client == c->idx && !m->aborting) {
-				m->aborting = true;
-				vms_gw_abort(g->gw, &m->cmd);
-			}
-		sim_wake(g, 1);
-		sim_client_lost(s, c, "logout");
+		if (o->repeat)
+			repeat(s, c, i);
+		else if (i < s->plan.depth && !s->stopping && (gw = sim_path_pick(s, c)) >= 0)
+			issue(s, c, i, gw);
 	}
 	/* what is waited for when all operations are done needs some load, not much */
 	uint64_t think = s->r->acked >= s->plan.ops ? 200000 : 500;
@@ -285,18 +336,37 @@ static void snap_read(struct sim *s, struct client *c, const struct client_op *o
 	}
 }
 
+/* A write was answered. An error that is neither may still settle later: it is repeated, as
+ * is one that is a repetition itself and was refused. */
+static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
+{
+	if (oc == SIM_MAYBE && !s->conf.beyond) {
+		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+		o->repeat = true;
+	} else if (oc != SIM_MAYBE) {
+		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
+	}
+	o->again_us = s->now_us + 20000;
+	if (oc != SIM_APPLIED)
+		return;
+	for (size_t i = 0; i < o->maybe.n; i++)
+		sim_check_write_end(o->maybe.d[i].check, o->maybe.d[i].id, SIM_MAYBE, s->now_us);
+	o->maybe.n = 0;
+	o->repeat = false;
+}
+
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 {
 	struct client_op *o = &c->op[m->slot];
 	int st = m->cmd.status;
 	enum sim_outcome oc;
 
-	if (m->session != c->session || !o->used)
+	if (m->number != o->number || !o->used || o->stuck || o->tmf ||
+	    !c->path[m->gw].up || c->path[m->gw].session != m->session)
 		return;
 	o->used = false;
 	sim_mix(s, (uint64_t)st ^ o->lba << 8);
-	bool never = st == VMS_E_BUSY || st == VMS_E_CANCELLED || st == VMS_E_FULL ||
-		     st == VMS_E_RANGE || st == VMS_E_INVAL || st == VMS_E_NOSPC;
+	bool never = surely_not(st);
 	o->status = st;
 	if (st == 0)
 		s->r->acked++;
@@ -329,17 +399,19 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	case VMS_GW_CAW:
 		oc = st == 0 ? SIM_APPLIED
 		     : never || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
-		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
-		if (st == VMS_E_MISCOMPARE)
+		write_over(s, o, oc);
+		if (st == VMS_E_MISCOMPARE) {
 			s->r->acked++;
+			s->r->miscompared++;
+			sim_check_miscompare(o->check, o->lba, o->old_value, o->start_us, s->now_us);
+		}
 		if (st == 0)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
 		break;
 	case VMS_GW_WRITE:
 	case VMS_GW_ZERO:
 		oc = st == 0 ? SIM_APPLIED : never ? SIM_NEVER : SIM_MAYBE;
-		/* An error that is neither may still settle later. */
-		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
+		write_over(s, o, oc);
 		break;
 	default:
 		break;
@@ -352,9 +424,7 @@ void sim_clients_final(struct sim *s)
 	struct client *c = &s->cl[0];
 	for (unsigned g = 0; g < s->plan.gateways; g++) {
 		struct proc *p = &s->p[1 + s->plan.nodes + g];
-		c->gw = (int)g;
-		c->gw_life = p->life;
-		c->session++;
+		sim_path_use(s, c, (int)g);
 		for (unsigned vol = 0; vol < SIM_VOLS_MAX; vol++) {
 			if (!sim_vol_ready(s, p, vol))
 				continue;
@@ -366,10 +436,8 @@ void sim_clients_final(struct sim *s)
 				sim_read(s, c, 0, vol, lba, n);
 				s->final = true;
 				sim_run_until_idle(s, c);
-				if (c->gw < 0) { /* beyond: nobody answers */
-					c->gw = (int)g;
-					c->gw_life = p->life;
-				}
+				if (!c->path[g].up) /* beyond: nobody answers */
+					sim_path_use(s, c, (int)g);
 				if (s->failed)
 					return;
 			}
@@ -392,9 +460,7 @@ static void read_all(struct sim *s, unsigned g, unsigned away)
 			do {
 				if (tries)
 					sim_run_for(s, 500000);
-				c->gw = (int)g;
-				c->gw_life = p->life;
-				c->session++;
+				sim_path_use(s, c, (int)g);
 				sim_read(s, c, 0, vol, lba, (uint32_t)n);
 				sim_run_until_idle(s, c);
 				if (s->failed)

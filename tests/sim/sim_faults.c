@@ -89,13 +89,17 @@ static void crashes(struct sim *s)
 			s->r->disk_errors++;
 			if (pl->ack == VMS_ACK_MEMORY)
 				may = false;
-		} else if (!p->paused && happens(s, pause)) {
+		} else if (!p->paused && happens(s, pause) &&
+			   (p->kind != SIM_NODE || may || pl->ack == VMS_ACK_DISK)) {
 			uint64_t d = a_while(s, 1500000);
 
 			p->paused = true;
 			s->r->pauses++;
 			sim_note(s, "process %u pauses for %.3f s", i, (double)d / 1e6);
 			sim_at(s, d, EV_RESUME, i, p->life, 0, NULL);
+			/* one that stands still for long is left out, like one that has died */
+			if (p->kind == SIM_NODE && pl->ack == VMS_ACK_MEMORY)
+				may = false;
 		}
 	}
 }
@@ -132,9 +136,11 @@ bool sim_faults_unreadable(const struct sim *s)
 }
 
 /* Not while nodes are to be left alone. */
-static bool may_cut(const struct sim *s, unsigned a, unsigned b)
+static bool may_cut(struct sim *s, unsigned a, unsigned b)
 {
-	return s->episode == EP_NONE || (s->p[a].kind != SIM_NODE && s->p[b].kind != SIM_NODE);
+	if (s->p[a].kind != SIM_NODE || s->p[b].kind != SIM_NODE)
+		return s->episode == EP_NONE || (s->p[a].kind != SIM_NODE && s->p[b].kind != SIM_NODE);
+	return s->plan.ack == VMS_ACK_DISK ? s->episode == EP_NONE : node_may_die(s);
 }
 
 static void network(struct sim *s)
@@ -172,6 +178,8 @@ static void network(struct sim *s)
 		sim_note(s, "process %u is cut off from some (%s)", a,
 			 way == 0 ? "both ways" : way == 1 ? "to it" : "from it");
 	}
+	if (happens(s, pl->path_cut))
+		sim_link_faults(s);
 	if (happens(s, pl->slow_link)) {
 		unsigned a = any_proc(s), b = any_proc(s);
 

@@ -18,6 +18,9 @@ enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
 #define FAULT_PERIOD_US 20000u
 #define UNREADABLE_US	5000000u /* a read that failed may fail a command as long */
 
+/* T_nop + T_op + tick + margin: no sooner does an initiator repeat elsewhere. */
+#define FAILOVER_US 4000000u
+
 #define SIM_VOLS_MAX 10
 struct ev {
 	uint64_t at_us, seq;
@@ -75,8 +78,10 @@ struct sim_cmd { /* a command inside a gateway */
 	struct vms_iov iov;
 	uint8_t *buf;
 	int client;
+	int gw;
 	uint32_t session;
 	uint32_t slot; /* client's slot */
+	uint64_t number;
 	unsigned vol;
 	uint64_t vol_id;
 	bool submitted, aborting;
@@ -140,6 +145,10 @@ struct acker { /* of a partition's writes, sim_watch.c */
 	uint32_t life;
 };
 
+struct sim_maybe { /* a write that may have been applied, or may be until … */
+	struct sim_check *check;
+	uint32_t id;
+};
 struct client_op {
 	bool used;
 	enum vms_gw_op op;
@@ -152,24 +161,45 @@ struct client_op {
 	uint64_t vol_id;
 	uint64_t start_us;
 	int status; /* of the last answer */
+	int gw;
+	uint32_t session;
+	uint64_t number;    /* of the command */
+	bool tmf;	    /* a task-management answer settles it */
+	bool stuck;	    /* its session is lost: until window_us it may still be applied */
+	uint64_t window_us;
+	bool abort_known;   /* the gateway has ended it, nobody was told how: abort_status */
+	int abort_status;
+	/* a write that has to be made again, until that is acknowledged; not before again_us */
+	bool repeat;
+	uint64_t again_us;
+	VMS_VEC(struct sim_maybe) maybe; /* … the repetition is acknowledged */
 };
 #define SIM_DEPTH_MAX 8
+struct path { /* of an initiator to a gateway: a session */
+	bool up;
+	bool closed;	   /* by the gateway; the initiator does not know yet */
+	bool tmf;	   /* a task-management answer is waited for */
+	uint32_t life;	   /* the process it logged in to */
+	uint32_t session;
+	uint32_t gone;	   /* session that the initiator has left; the gateway does not know */
+	uint64_t since_us; /* up since */
+	uint64_t ready_us; /* may log in again at */
+	uint64_t silent_us; /* silent since */
+	uint32_t patience_us;
+};
 struct client {
 	int idx;
-	int gw; /* -1: no session */
-	uint32_t gw_life; /* the process it logged in to */
-	uint32_t session;
-	uint64_t ready_us; /* may log in again at */
-	uint64_t silent_us; /* gateway silent since */
+	bool multipath; /* all gateways at once; otherwise one at a time */
+	int gw; /* of sim_read(); -1: none */
+	uint32_t session; /* last number given */
+	struct path path[SIM_GWS_MAX];
 	struct client_op op[SIM_DEPTH_MAX];
 	uint64_t last[64]; /* values seen lately, by hot place: for COMPARE AND WRITE */
 	char port[64];
-	/* ops of unknown outcome whose window is still open */
-	struct sim_maybe {
-		struct sim_check *check;
-		uint32_t id;
-	} *maybe;
-	unsigned nmaybe, maybe_room;
+};
+struct ilink { /* between an initiator and a gateway: what is sent is held until until_us */
+	uint64_t since_us, until_us; /* 0: not cut, and the gateway has seen that */
+	bool up, down;
 };
 
 struct sim {
@@ -189,13 +219,14 @@ struct sim {
 	uint64_t blocked_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
 	uint64_t slow_until[SIM_PROCS_MAX][SIM_PROCS_MAX];
 	struct client cl[SIM_CLIENTS_MAX + 1]; /* the last reads whole snapshots */
+	struct ilink ilink[SIM_CLIENTS_MAX + 1][SIM_GWS_MAX];
 	struct sim_vol vol[SIM_VOLS_MAX];
 	uint64_t next_vol, lineage;
 	VMS_VEC(struct sim_check *) checks; /* all histories there were */
 	VMS_VEC(struct sim_cut) cuts;
 	VMS_VEC(struct acker) ackers;
 	struct sim_admin *admin;
-	uint64_t next_value;
+	uint64_t next_value, next_cmd;
 	bool faults, stopping, failed, final;
 	uint64_t hash;
 	uint64_t *hot; /* chunk numbers of the volume that are used */
@@ -259,6 +290,7 @@ void sim_proc_crash(struct sim *s, struct proc *p, bool power);
 void sim_proc_turn(struct sim *s, struct proc *p);
 void sim_proc_input(struct proc *p, struct input in);
 void sim_proc_free(struct proc *p);
+void sim_cmd_free(struct sim_cmd *m);
 
 /* sim_admin.c: what people do with the tools, and how a snapshot is made */
 void sim_admin_start(struct sim *s, struct proc *p);
@@ -276,11 +308,27 @@ void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint
 	      uint32_t nblocks);
 void sim_client_step(struct sim *s, struct client *c);
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *cmd);
-void sim_client_lost(struct sim *s, struct client *c, const char *why);
+/* The outcome of an op is not known (its session is lost); the gateway has ended one that
+ * nobody waits for; all is known to be over. */
+void sim_client_unknown(struct sim *s, struct client *c, unsigned slot);
+void sim_client_aborted(struct sim *s, const struct sim_cmd *m);
+void sim_client_settled(struct sim *s, struct client *c, unsigned slot);
+void sim_client_lost(struct sim *s, struct client *c, const char *why); /* all its sessions */
 void sim_clients_final(struct sim *s);
 /* Each node is away for a while in turn; what the others hold must be the same. */
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
+
+/* sim_path.c: sessions of initiators */
+bool sim_link_cut(const struct sim *s, unsigned c, unsigned g, bool up);
+uint64_t sim_link_delay(struct sim *s, unsigned c, unsigned g, bool up);
+void sim_link_faults(struct sim *s);
+void sim_paths_gateway(struct sim *s, struct proc *p);
+void sim_paths_client(struct sim *s, struct client *c);
+bool sim_path_takes(const struct sim *s, const struct proc *p, const struct sim_cmd *m);
+void sim_path_lost(struct sim *s, struct client *c, unsigned g, const char *why);
+int sim_path_pick(struct sim *s, const struct client *c);
+void sim_path_use(struct sim *s, struct client *c, int g);
 
 static inline bool sim_vol_ready(const struct sim *s, const struct proc *gw, unsigned vol)
 {

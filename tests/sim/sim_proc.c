@@ -281,7 +281,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 	sim_wake(p, 1);
 }
 
-static void cmd_free(struct sim_cmd *m)
+void sim_cmd_free(struct sim_cmd *m)
 {
 	free(m->buf);
 	free(m);
@@ -290,7 +290,7 @@ static void cmds_free(struct sim_cmd *m)
 {
 	while (m) {
 		struct sim_cmd *n = m->next;
-		cmd_free(m);
+		sim_cmd_free(m);
 		m = n;
 	}
 }
@@ -477,10 +477,12 @@ static void answers(struct sim *s, struct proc *p)
 		if (m->submitted)
 			vms_gw_unpin(p->gw, &m->cmd);
 		if (!m->aborting)
-			sim_at(s, s->plan.net_us_min + vms_rng_below(&s->rng, s->plan.net_us_max),
+			sim_at(s, sim_link_delay(s, (unsigned)m->client, p->idx, false),
 			       EV_ANSWER, (uint64_t)m->client, m->session, 0, m);
-		else
-			cmd_free(m);
+		else {
+			sim_client_aborted(s, m);
+			sim_cmd_free(m);
+		}
 	}
 }
 
@@ -497,8 +499,12 @@ static void drop_initiators(struct sim *s, struct proc *p)
 			vms_gw_abort(p->gw, &m->cmd);
 		}
 	for (unsigned i = 0; i <= SIM_AUDITOR; i++)
-		if (s->cl[i].gw == (int)p->idx && (i < s->plan.clients || i == SIM_AUDITOR))
-			sim_client_lost(s, &s->cl[i], "dropped by the gateway");
+		if (s->cl[i].path[p->idx].up) {
+			s->cl[i].path[p->idx].closed = true;
+			/* those that a cut keeps from hearing of it find out by themselves */
+			if (!sim_link_cut(s, i, p->idx, false))
+				sim_path_lost(s, &s->cl[i], p->idx, "dropped by the gateway");
+		}
 }
 
 /* Opens what is to be open, closes what is not, once its commands have ended. */
@@ -538,13 +544,14 @@ static void gw_turn(struct sim *s, struct proc *p)
 	vms_gw_turn_begin(p->gw, sim_now_ms(p));
 	if (p->dropped)
 		drop_initiators(s, p);
+	sim_paths_gateway(s, p);
 	while (p->cmdq) {
 		struct sim_cmd *m = p->cmdq;
 		p->cmdq = m->next;
 		if (!p->cmdq)
 			p->cmdq_tail = &p->cmdq;
 		if (!sim_vol_ready(s, p, m->vol) || s->vol[m->vol].id != m->vol_id ||
-		    !s->vol[m->vol].want || s->cl[m->client].session != m->session) {
+		    !s->vol[m->vol].want || !sim_path_takes(s, p, m)) {
 			m->cmd.status = VMS_E_BUSY;
 			m->next = p->ended;
 			p->ended = m;

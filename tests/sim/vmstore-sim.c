@@ -38,6 +38,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
+	uint64_t repeated, resets, reinstated, miscompared;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -71,6 +72,10 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->stopped += r.stopped;
 		t->differed += r.differed;
 		t->left_bytes += r.left_bytes;
+		t->repeated += r.repeated;
+		t->resets += r.resets;
+		t->reinstated += r.reinstated;
+		t->miscompared += r.miscompared;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -259,6 +264,10 @@ int main(int argc, char **argv)
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
 		sum.left_bytes += t.left_bytes;
+		sum.repeated += t.repeated;
+		sum.resets += t.resets;
+		sum.reinstated += t.reinstated;
+		sum.miscompared += t.miscompared;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -266,6 +275,10 @@ int main(int argc, char **argv)
 		sum.deleted += t.deleted;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
+	printf("%llu writes repeated, %llu aborts and resets, %llu writes settled by a new login, "
+	       "%llu miscompares\n",
+	       (unsigned long long)sum.repeated, (unsigned long long)sum.resets,
+	       (unsigned long long)sum.reinstated, (unsigned long long)sum.miscompared);
 	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,

@@ -29,6 +29,26 @@ static bool end(void)
 	return ok;
 }
 
+static void test_miscompare_needs_another_value(void)
+{
+	for (int k = 0; k < 4; k++) {
+		begin();
+		w(1, 10, SIM_APPLIED, 20);
+		if (k == 1) /* may have been there at that time */
+			w(2, 35, SIM_MAYBE, 90);
+		if (k == 2)
+			w(2, 35, SIM_NEVER, 90);
+		if (k == 3)
+			w(2, 60, SIM_APPLIED, 90);
+		sim_check_miscompare(c, 3, 1, 30, 50);
+		CU_ASSERT_EQUAL(end(), k == 1);
+	}
+	/* the value was being written still */
+	begin();
+	w(1, 10, SIM_APPLIED, 40);
+	sim_check_miscompare(c, 3, 1, 30, 50);
+	CU_ASSERT_TRUE(end());
+}
 static void test_plain_sequence_is_legal(void)
 {
 	begin();
@@ -242,6 +262,7 @@ static void history_that_begins_with_something(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(test_plain_sequence_is_legal),
+	VMS_TEST(test_miscompare_needs_another_value),
 	VMS_TEST(test_concurrent_writes_either_order),
 	VMS_TEST(test_read_during_write_may_be_old_or_new),
 	VMS_TEST(test_new_then_old_is_found),

@@ -115,8 +115,8 @@ static void look_at_portals(void)
 
 /* ---- tgt's questions ---- */
 
-/* All portals of all gateways; here among them, unless this gateway is being emptied and
- * there are others. */
+/* All portals of all gateways; here among them, unless this gateway is being emptied or
+ * has been told its addresses, and there are others. */
 static int portal_hook(int tid, const char *here, int nr, char *addr, int len)
 {
 	char one[VMS_PORTAL_TEXT_MAX];
@@ -124,13 +124,14 @@ static int portal_hook(int tid, const char *here, int nr, char *addr, int len)
 	uint32_t seconds;
 
 	ours = t.p && vms_registry_target(tid, &redirect);
-	all = ours && vms_portals_draining(t.p, &seconds) && vms_portals_at(t.p, 0, one);
+	all = ours && (t.set->gateway.portals.n || vms_portals_draining(t.p, &seconds)) &&
+	      vms_portals_at(t.p, 0, one);
 	if (!all && !nr--) {
 		snprintf(addr, (size_t)len, "%s", here);
 		return 1;
 	}
 	for (unsigned i = 0; ours && vms_portals_at(t.p, i, one); i++) {
-		if (!strcmp(one, here) || nr--)
+		if ((!all && !strcmp(one, here)) || nr--)
 			continue;
 		snprintf(addr, (size_t)len, "%s", one);
 		return 1;

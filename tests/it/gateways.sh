@@ -4,11 +4,14 @@
 # one has gone or come; logins are spread by a target's policy and stay where they are sent;
 # a gateway is emptied, with and against the will of its initiators, also over a restart;
 # an upgrade of two gateways, one after the other, under a verified load over both.
+# At last a gateway with many LUNs is killed and has to be back before a host notices.
 # GATE_SECONDS=S  how long each gateway is away in the upgrade (1)
+# GATE_LUNS=N     LUNs of the last part, half of them in one target (30; 300: doc/performance.md)
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs several gateways"
 GATE_SECONDS=${GATE_SECONDS:-1}
+GATE_LUNS=${GATE_LUNS:-30}
 log=$IT_DIR/gate.log
 
 vmstore() { "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" "$@"; }
@@ -20,10 +23,12 @@ gate() {
 }
 # lists N WANT: discovery at gateway N gives these portals, in this order
 lists() { [ "$(gate "$1" discover | tr '\n' ' ')" = "$2 " ]; }
+answers() { [ "$(gate 1 login "$1")" = "$2" ]; }
 state() { # NAME: state and number of initiators
 	vmstore gateway ls | awk -v n="$1" '$2 == n { print $4, $5 }'
 }
 is() { [ "$(state "$1")" = "$2" ]; }
+gone() { [ -z "$(proc_pid "$1")" ]; }
 adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }
 
 cluster_start --gateways 3 --partitions 64 || fail "cluster does not start"
@@ -39,8 +44,8 @@ done
 
 # ---- discovery ----
 wait_for 5 lists 1 "$one $two $three" || fail "gateway 1 lists: $(gate 1 discover)"
-lists 2 "$two $one $three" || fail "gateway 2 lists: $(gate 2 discover)"
-lists 3 "$three $one $two" || fail "gateway 3 lists: $(gate 3 discover)"
+wait_for 5 lists 2 "$two $one $three" || fail "gateway 2 lists: $(gate 2 discover)"
+wait_for 5 lists 3 "$three $one $two" || fail "gateway 3 lists: $(gate 3 discover)"
 # one that dies stays listed for a while, and counts as down
 proc_kill gw3
 lists 1 "$one $two $three" || fail "a gateway that died is not listed any more: $(gate 1 discover)"
@@ -85,17 +90,17 @@ set -- $(tail -n 1 "$IT_DIR/ignore")
 is gw1 "drained 0" || fail "gateway 1: $(state gw1)"
 case $(gate 1 login 6) in "to $p2" | "to $p3") ;; *) fail "login at a drained gateway: $(gate 1 login 6)" ;; esac
 lists 1 "$two $p3,4" || fail "a drained gateway lists: $(gate 1 discover)"
-lists 2 "$two $p3,4" || fail "a drained gateway is listed: $(gate 2 discover)"
+wait_for 5 lists 2 "$two $p3,4" || fail "a drained gateway is listed: $(gate 2 discover)"
 # one with a session elsewhere has its path: service unavailable
 background "$B/tests/iscsi_gate" "${p2%:*}" "${p2##*:}" "$IT_IQN" obey 8 > "$IT_DIR/obey" 2>&1
 obey=$!
 wait_for 5 is gw2 "up 1" || fail "gateway 2: $(state gw2)"
-[ "$(gate 1 login 6)" = 0301 ] || fail "login with another path: $(gate 1 login 6)"
+wait_for 5 answers 6 0301 || fail "login with another path: $(gate 1 login 6)"
 # over a restart, asked for while it is down
 "$IT_CLUSTER" restart "$IT_DIR/c" gw1 > /dev/null || fail "gateway 1 does not start again"
 wait_for 10 is gw1 "drained 0" || fail "gateway 1 after a restart: $(state gw1)"
 wait_for 5 gate 1 discover > /dev/null || fail "no discovery at a drained gateway"
-[ "$(gate 1 login 6)" = 0301 ] || fail "after a restart: $(gate 1 login 6)"
+wait_for 5 answers 6 0301 || fail "after a restart: $(gate 1 login 6)"
 # not all of them
 vmstore gateway drain gw3 --timeout 1s > /dev/null || fail "drain of gateway 3"
 vmstore gateway drain gw2 > "$log" 2>&1 && fail "the last gateway was drained"
@@ -112,7 +117,8 @@ wait $obey 2> /dev/null
 say "drain: left and closed within $ms ms; refused, sent on, kept over a restart"
 
 # ---- an upgrade under load ----
-proc_kill gw3
+kill -TERM "$(proc_pid gw3)"
+wait_for 10 gone gw3 || fail "gateway 3 does not stop"
 background "$BENCH" verify --seconds 1000 --sessions 6 --depth 4 --span 32M --fresh --zero 10 \
 	--caw 10 --home-after 1 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
 verify=$!
@@ -131,5 +137,43 @@ rc=$?
 grep -E 'WRONG|ERROR|error|checked|verify:|stall:' "$IT_DIR/verify.out" | cut -c1-600 | tail -n 30
 [ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
 stall=$(sed -n 's/^stall: any longest \([0-9]*\) ms/\1/p' "$IT_DIR/verify.out")
-[ "${stall:-99999}" -le 5000 ] || fail "no answer at all for $stall ms"
-say "ok: two gateways upgraded one after the other, nothing lost"
+[ "${stall:-99999}" -le 2000 ] || fail "no answer at all for $stall ms"
+say "two gateways upgraded one after the other, nothing lost"
+
+# ---- many LUNs ----
+i=0
+while [ $i -lt "$GATE_LUNS" ]; do
+	i=$((i + 1))
+	tid=$((1 + i)) lun=1
+	[ $i -le $((GATE_LUNS / 2)) ] || tid=2 lun=$i
+	if [ $lun = 1 ]; then
+		adm 1 --op new --mode target --tid $tid -T "$IT_IQN-$i" || fail "target $i"
+		adm 1 --op bind --mode target --tid $tid -I ALL || fail "bind $i"
+	fi
+	adm 1 --op new --mode logicalunit --tid $tid --lun $lun --bstype vmstore -b "many$i" \
+		--bsopts "size=16M" || fail "LUN $i"
+done
+luns() { "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" stats "$1" | awk '$1 == "scsi.luns" { print $2 }'; }
+at_login() { gate 1 login 9 > "$log" 2>&1; }
+for how in kill stop; do
+	if [ $how = kill ]; then
+		proc_kill gw1
+	else
+		kill -TERM "$(proc_pid gw1)"
+		wait_for 10 gone gw1 || fail "gateway 1 does not stop"
+	fi
+	t0=$(date +%s%N)
+	"$IT_CLUSTER" start "$IT_DIR/c" > /dev/null &
+	until at_login; do
+		[ $((($(date +%s%N) - t0) / 1000000)) -le 15000 ] || fail "no login after $how: $(cat "$log")"
+		sleep 0.05
+	done
+	ms=$((($(date +%s%N) - t0) / 1000000))
+	n=$(luns gw1)
+	wait $!
+	# nobody is let in before all are there
+	[ "$n" = $((GATE_LUNS + 1)) ] || fail "$n LUNs after the first login"
+	[ $ms -le 3000 ] || fail "$((GATE_LUNS + 1)) LUNs, $how: $ms ms until the first login"
+	say "$((GATE_LUNS + 1)) LUNs, $how: first login $ms ms after the start began"
+done
+say "ok"

@@ -120,7 +120,7 @@ say "drain: left and closed within $ms ms; refused, sent on, kept over a restart
 kill -TERM "$(proc_pid gw3)"
 wait_for 10 gone gw3 || fail "gateway 3 does not stop"
 background "$BENCH" verify --seconds 1000 --sessions 6 --depth 4 --span 32M --fresh --zero 10 \
-	--caw 10 --home-after 1 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
+	--caw 10 --home-after 1 --progress 100 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
 verify=$!
 for g in 1 2; do
 	wait_for 15 is gw$g "up 3" || fail "gateway $g has: $(state gw$g)"
@@ -131,14 +131,16 @@ for g in 1 2; do
 done
 wait_for 15 is gw2 "up 3" || fail "nobody came back to gateway 2: $(state gw2)"
 alive $verify || fail "verify has ended: $(tail -n 5 "$IT_DIR/verify.out")"
+# in tenths of a second; at its end it waits for what is unknown and has nothing else to do
+stall=$(awk '/^progress/ { n = $4 == last ? n + 1 : 0; if (n > max) max = n; last = $4 }
+	END { print max + 0 }' "$IT_DIR/verify.out")
 kill -TERM $verify
 wait $verify
 rc=$?
-grep -E 'WRONG|ERROR|error|checked|verify:|stall:' "$IT_DIR/verify.out" | cut -c1-600 | tail -n 30
+grep -E 'WRONG|ERROR|error|checked|verify:' "$IT_DIR/verify.out" | cut -c1-600 | tail -n 30
 [ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
-stall=$(sed -n 's/^stall: any longest \([0-9]*\) ms/\1/p' "$IT_DIR/verify.out")
-[ "${stall:-99999}" -le 2000 ] || fail "no answer at all for $stall ms"
-say "two gateways upgraded one after the other, nothing lost"
+[ "$stall" -le 20 ] || fail "no answer at all for $((stall * 100)) ms"
+say "two gateways upgraded one after the other, nothing lost, never longer than $((stall * 100 + 100)) ms without an answer"
 
 # ---- many LUNs ----
 i=0

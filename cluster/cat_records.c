@@ -407,6 +407,12 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 		out->barrier_id = dec_u64(&d, "barrier_id", INT64_MAX);
 	if (has(&d, "barrier_s"))
 		out->barrier_s = dec_u64(&d, "barrier_s", INT64_MAX);
+	if (has(&d, "barrier_quiet"))
+		out->barrier_quiet = dec_bool(&d, "barrier_quiet");
+	if (has(&d, "rollbacks"))
+		out->rollbacks = dec_u64(&d, "rollbacks", INT64_MAX);
+	if (has(&d, "write_protect"))
+		out->write_protect = dec_bool(&d, "write_protect");
 	if (has(&d, "domain"))
 		dec_text(&d, "domain", out->domain, sizeof(out->domain));
 	if (has(&d, "parent"))
@@ -633,14 +639,15 @@ char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in)
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 {
 	json_t *j = json_pack(
-		"{ss so so so so so so so si si so sb si so so ss ss}", "name", in->name, "uuid",
+		"{ss so so so so so so so si si so sb si so so sb sb so ss ss}", "name", in->name, "uuid",
 		enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch),
 		"branch", enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
 		enc_u64(in->size_bytes), "snap_gen", enc_u64(in->snap_gen), "lun_fence",
 		enc_u64(in->lun_fence), "write_ack", (int)in->write_ack, "state", (int)in->state,
 		"created_s", enc_u64(in->created_s), "dedup", (int)in->dedup, "barrier",
 		(int)in->barrier, "barrier_id", enc_u64(in->barrier_id), "barrier_s",
-		enc_u64(in->barrier_s), "domain", in->domain,
+		enc_u64(in->barrier_s), "barrier_quiet", (int)in->barrier_quiet, "write_protect",
+		(int)in->write_protect, "rollbacks", enc_u64(in->rollbacks), "domain", in->domain,
 		"parent", in->parent);
 
 	if (in->pr_fence)

@@ -162,6 +162,9 @@ struct vms_cat_volume {
 	uint8_t barrier;    /* enum vms_barrier */
 	uint64_t barrier_id;/* the number the barrier spends */
 	uint64_t barrier_s; /* when it was put on, wall clock; 0: not known */
+	bool barrier_quiet; /* at the stop gateways end what they have and begin nothing */
+	bool write_protect; /* nobody writes to it */
+	uint64_t rollbacks; /* how often its content was exchanged for an earlier one */
 	bool dedup;
 	char domain[64];    /* dedup domain, "" for the cluster's */
 	char parent[240];   /* VOLUME@SNAP it was cloned from, or "" */

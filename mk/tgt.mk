@@ -116,6 +116,12 @@ $(B)/tests/mpath_rules: tests/it/mpath_rules.c tests/it/mpath_conf.c tests/it/mp
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -liscsi
 tgt: $(B)/tests/mpath_rules
+
+# What initiators see of changes of their LUN, for tests/it/luchange.sh.
+$(B)/tests/luwatch: tests/it/luwatch.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
+tgt: $(B)/tests/luwatch
 # One LUN through two gateways, for tests/it/scsi_paths.sh.
 $(B)/tests/two_paths: tests/it/two_paths.c
 	@mkdir -p $(@D)

@@ -57,6 +57,8 @@ static const char vmstore_name[] = "vmstore";
 /* One logical unit; lies behind tgt's struct scsi_lu. */
 struct bs_lu {
 	struct vms_lu lu;
+	bool read_only;	 /* the volume is, or it is a snapshot; a LUN can be it by itself */
+	uint64_t rollbacks; /* of the volume, when it was looked at last */
 	struct vms_gw_vol *vol; /* NULL: closed */
 	/* PREEMPT AND ABORT through whatever gateway: these nexuses' commands have to end
 	 * before we say that we have the table with number `table` */
@@ -811,8 +813,14 @@ static void work_pr(void)
 /* What tgt knows better than the LU. */
 static void lu_refresh(struct bs_lu *bl)
 {
+	bool wp = bl->read_only || bl->dev->attrs.readonly;
+
 	bl->lu.ready = bl->vol && bl->dev->attrs.online && !bl->deleting && !bl->lu.gone;
-	bl->lu.ident.write_protect = bl->dev->attrs.readonly;
+	if (__builtin_expect(wp != bl->lu.ident.write_protect, 0)) {
+		/* a LUN's own parameter, set by tgtadm or vmstore target */
+		bl->lu.ident.write_protect = wp;
+		ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_MODE_PARAMETERS_CHANGED);
+	}
 }
 
 /* ---- EXTENDED COPY ---- */
@@ -1687,7 +1695,9 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	/* nothing is written to a snapshot, so it needs no space */
 	id->thin_soft_percent =
 		info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
-	bl->dev->attrs.readonly = info->read_only;
+	bl->read_only = info->read_only;
+	bl->rollbacks = info->rollbacks;
+	id->write_protect = bl->read_only || bl->dev->attrs.readonly;
 	bl->lu.gone = info->gone;
 }
 
@@ -1719,6 +1729,7 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	vms_vpd_uuid_text(info.uuid, uuid);
 	snprintf(a->vendor_id, sizeof(a->vendor_id), "VMSTORE");
 	snprintf(a->product_id, sizeof(a->product_id), "VMStore disk");
+	a->readonly = bl->read_only && strchr(path, '@');
 	snprintf(a->scsi_id, sizeof(a->scsi_id), "%s", uuid);
 	snprintf(a->scsi_sn, sizeof(a->scsi_sn), "%s", uuid);
 	a->thinprovisioning = 1;
@@ -1774,9 +1785,11 @@ static void work_changes(void)
 			tgt_lu_set_size(bl->dev, info.size_bytes);
 			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_CAPACITY_CHANGED);
 		}
-		if (info.read_only != bl->dev->attrs.readonly)
+		if (info.read_only != bl->read_only && !info.gone && !bl->dev->attrs.readonly)
 			ua_sense_add_other_it_nexus(0, bl->dev,
 						    VMS_ASC_MODE_PARAMETERS_CHANGED);
+		if (info.rollbacks != bl->rollbacks && !info.gone)
+			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_MEDIUM_MAY_HAVE_CHANGED);
 		lu_take_info(bl, &info);
 	}
 }

@@ -131,7 +131,8 @@ void gw_req_end(struct vms_gw *gw, struct gw_req *r)
 	vms_assert(!r->ended);
 	r->ended = true;
 	gw_list_del(&r->link);
-	r->vol->ncmds--;
+	if (!--r->vol->ncmds && r->vol->quiet)
+		gw->kick = true; /* it is quiet now, which is to be told */
 	gw->outstanding_bytes -= r->bytes;
 	if (r->aborted && r->tv)
 		gw->naborted--;
@@ -227,6 +228,10 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return done(cmd, VMS_E_STOPPING);
 	if (__builtin_expect(v->gone, 0))
 		return done(cmd, VMS_E_NOENT);
+	if (__builtin_expect(v->quiet, 0)) {
+		gw->st.busy++;
+		return done(cmd, VMS_E_BUSY);
+	}
 	if (__builtin_expect(cmd->lba > v->nblocks || cmd->nblocks > v->nblocks - cmd->lba, 0))
 		return done(cmd, VMS_E_RANGE);
 	/* these move no data: a replay has nothing to do for them */

@@ -230,6 +230,7 @@ struct vms_gw_vol_info {
 	uint8_t write_ack;
 	unsigned openers; /* gateways that have it open, this one included */
 	bool read_only;
+	uint64_t rollbacks; /* more than before: its content is another one */
 	bool gone; /* deleted, exchanged or rolled back under us: every command fails */
 };
 int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes,

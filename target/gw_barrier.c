@@ -10,6 +10,11 @@
  * the same; the missing acknowledgement is the veto then. So "released" is said
  * only by a gateway that has sent nothing between stop and release.
  *
+ * A quiet barrier (resizing, rolling back, write protection) asks for more: from the stop
+ * on every new command ends BUSY, and "stopped" is said when the last one has ended.
+ * Nobody lets go of it by himself: what the volume is to be is not known until the
+ * release, or until somebody abandons the barrier.
+ *
  * The same place holds writes that a node refused because the number they carry has
  * passed. Such an op has surely not been applied; it is sent again, with its id and
  * its tick, when the record with newer numbers has come.
@@ -125,6 +130,7 @@ void gw_barrier_look(struct vms_gw_vol *v)
 
 	if (v->gone || rec->barrier == VMS_BARRIER_NONE) {
 		memset(&v->bar, 0, sizeof(v->bar));
+		v->quiet = false;
 		if (v->gone)
 			v->behind = false;
 		go_on(v);
@@ -137,10 +143,15 @@ void gw_barrier_look(struct vms_gw_vol *v)
 		v->ack.retry_ms = 0;
 		gw->st.barriers += v->open_rev != 0;
 		/* never stopped for it, or its number was used already */
-		if (rec->barrier != VMS_BARRIER_STOP || rec->snap_gen <= v->ahead_gen)
+		if (rec->barrier != VMS_BARRIER_STOP ||
+		    (rec->snap_gen <= v->ahead_gen && !rec->barrier_quiet))
 			veto(v);
 	}
-	if (!v->bar.let_go && rec->barrier == VMS_BARRIER_STOP) {
+	v->quiet = !v->bar.let_go && rec->barrier == VMS_BARRIER_STOP && rec->barrier_quiet;
+	if (v->quiet) {
+		go_on(v); /* what another barrier held has to end */
+		v->bar.want = v->ncmds ? 0 : VMS_ACK_STOPPED;
+	} else if (!v->bar.let_go && rec->barrier == VMS_BARRIER_STOP) {
 		v->bar.want = VMS_ACK_STOPPED;
 		stop(v);
 	} else {
@@ -237,8 +248,8 @@ static void abandoned(void *arg, const struct vms_cat_reply *r)
 	if (!r->status) {
 		gw->st.barriers_abandoned++;
 		gw_log(gw, VMS_LOG_WARN,
-		       "volume %s: a snapshot was begun and not ended within %u s; it "
-		       "was abandoned",
+		       "volume %s: a snapshot or a change of it was begun and not ended "
+		       "within %u s; it was abandoned",
 		       a->rec.name, GW_BARRIER_AGE_MS / 1000);
 		a->v->retry_ms = 0;
 	}
@@ -371,6 +382,8 @@ void gw_barrier_timer(struct vms_gw *gw)
 			behind_run(v);
 		if (!v->bar.id)
 			continue;
+		if (v->quiet && !v->ncmds)
+			v->bar.want = VMS_ACK_STOPPED;
 		ack_run(v);
 		if (v->abandon)
 			continue;

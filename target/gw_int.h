@@ -438,6 +438,7 @@ struct vms_gw_vol {
 	/* ops that must not be sent now (gw_barrier.c) */
 	struct gw_link held; /* oldest first */
 	bool stopped;	     /* a barrier says stop */
+	bool quiet;	     /* one says to end everything: new commands end BUSY */
 	uint64_t stopped_ms;
 	bool behind;	     /* a node refused our numbers: newer ones are to come */
 	uint64_t behind_ms, behind_ask_ms;

@@ -157,6 +157,15 @@ static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
 	gw_barrier_look(v);
 }
 
+/* It moves to another branch (rolled back, shrunk below snapshots), and nothing is on its
+ * way: what is known of the branch it leaves is forgotten as if the volume were closed. */
+static void vol_leave_branch(struct vms_gw_vol *v)
+{
+	gw_log(v->gw, VMS_LOG_INFO, "volume %s leaves branch %" PRIu64, v->name, v->rec.branch);
+	gw_read_vol_gone(v->gw, v);
+	vms_pc_drop_all(v->gw->pc, v->rec.branch, v->read_gen);
+}
+
 /* What it shows is fixed; it can only become another one. */
 static void snap_changed(struct vms_gw_vol *v, const struct vms_cat_kv *kv)
 {
@@ -200,10 +209,13 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 			continue;
 		} else if (rec.id != v->rec.id || memcmp(rec.uuid, v->rec.uuid, sizeof(rec.uuid))) {
 			vol_gone(v, "was exchanged for another of that name");
-		} else if (rec.branch != v->rec.branch && v->open_rev) {
-			/* tools refuse it while the volume is open */
-			vol_gone(v, "was rolled back while it was open");
+		} else if (rec.branch != v->rec.branch && v->open_rev &&
+			   (!v->quiet || v->ncmds)) {
+			/* tools wait until nothing goes on */
+			vol_gone(v, "was rolled back while it was in use");
 		} else {
+			if (rec.branch != v->rec.branch && v->open_rev)
+				vol_leave_branch(v);
 			vol_take(v, &rec);
 			v->gw->kick = true;
 		}
@@ -500,9 +512,8 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 		vol_fail(v, VMS_E_CORRUPT, "%s", msg.text);
 		return;
 	}
-	if (rec.state == 2 || rec.state == 3) {
-		vol_fail(v, VMS_E_BUSY, "volume %s is being %s", rec.name,
-			 rec.state == 2 ? "deleted" : "shrunk");
+	if (rec.state == 2) {
+		vol_fail(v, VMS_E_BUSY, "volume %s is being deleted", rec.name);
 		return;
 	}
 	if (rec.state == 4 && !gw->conf.tool) {
@@ -774,7 +785,10 @@ void vms_gw_vol_info(const struct vms_gw_vol *v, struct vms_gw_vol_info *out)
 	out->size_bytes = v->rec.size_bytes;
 	out->write_ack = v->rec.write_ack;
 	out->openers = v->nopeners;
-	out->read_only = v->snap || v->gone || v->rec.state != 1;
+	/* while it is being shrunk only what is behind its end goes */
+	out->read_only = v->snap || v->gone || v->rec.write_protect ||
+			 (v->rec.state != 1 && v->rec.state != 3);
+	out->rollbacks = v->rec.rollbacks;
 	out->gone = v->gone;
 }
 

@@ -61,7 +61,6 @@ vmstore volume info a --json | grep -q '"size_bytes": 67108864' || fail "size af
 lun_create t 128 1 || fail "cannot create the LUN"
 gw_wait
 refuses 1 "open on gateway gw1, gw2" vmstore volume rm t
-refuses 1 "open on gateway" vmstore volume resize t 1G
 vmstore volume info t --json | grep -q '"state": "ready"' || fail "a refused rm changed the state"
 
 # ---- statistics and trace ----

@@ -620,6 +620,140 @@ static void what_is_no_more_what_was_opened_fails_every_command(void)
 	f_stop();
 }
 
+/* ---- quiet barriers ---- */
+
+static void quiet(uint8_t state, uint64_t gen)
+{
+	struct vms_cat_volume rec = record("v");
+
+	rec.barrier = state;
+	rec.barrier_quiet = true;
+	if (gen)
+		rec.snap_gen = rec.barrier_id = gen;
+	put_record(&rec);
+}
+
+static int tried(uint8_t op, uint64_t lba)
+{
+	struct vms_gw_cmd c = f_cmd(op, lba, 8);
+
+	f_data(&c, &iov, data, 8 * 512u);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_DONE);
+	return c.status;
+}
+
+/* What there is ends, nothing begins; "stopped" comes when nothing is left. */
+static void a_quiet_volume_ends_everything(void)
+{
+	struct vms_gw_vol_info info;
+	struct vms_cat_volume rec;
+	struct vms_gw_cmd c[2];
+
+	f_start(0, DISK);
+	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 3), 0);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 3);
+	f.hold_writes = true;
+	f.nended = 0;
+	submit(&c[0], 24, 8);
+	submit(&c[1], 32, 8);
+	f_pump();
+	quiet(VMS_BARRIER_STOP, 2);
+	CU_ASSERT_EQUAL(acked(2), 0);
+	CU_ASSERT_EQUAL(tried(VMS_GW_WRITE, 24), VMS_E_BUSY);
+	CU_ASSERT_EQUAL(tried(VMS_GW_READ, 24), VMS_E_BUSY);
+	f.hold_writes = false;
+	f_release();
+	f_run(300);
+	CU_ASSERT(f_ended(&c[0]) && !c[0].status && f_ended(&c[1]) && !c[1].status);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_STOPPED);
+	/* nobody lets go of it: it is not known what the volume will be */
+	f_run(5000);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_STOPPED);
+	CU_ASSERT_EQUAL(tried(VMS_GW_READ, 24), VMS_E_BUSY);
+	/* another branch, smaller, with what an earlier snapshot had */
+	rec = record("v");
+	rec.barrier = VMS_BARRIER_RELEASE;
+	rec.branch = 77;
+	rec.snap_gen = 3;
+	rec.size_bytes /= 2;
+	rec.rollbacks++;
+	put_record(&rec);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_RELEASED);
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT(!info.gone && info.rollbacks == 1 && info.size_bytes == rec.size_bytes);
+	over();
+	CU_ASSERT_EQUAL(tried(VMS_GW_READ, rec.size_bytes / 512), VMS_E_RANGE);
+	f.n_pages = 0;
+	(void)f_read_value(24, 8, NULL);
+	CU_ASSERT_EQUAL(f.n_pages, 1); /* no page of the other branch was kept */
+	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 5), 0);
+	CU_ASSERT(f.last_write.branch == 77 && f.last_write.snap_gen == 3);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 5);
+	f_stop();
+}
+
+/* Without the catalog it stays quiet, and goes on when that tells that it is over. */
+static void a_quiet_volume_waits_for_the_catalog(void)
+{
+	struct vms_cat_volume rec;
+
+	f_start(0, DISK);
+	quiet(VMS_BARRIER_STOP, 2);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_STOPPED);
+	f.cat_down = true;
+	f_run(15000);
+	CU_ASSERT_EQUAL(tried(VMS_GW_WRITE, 24), VMS_E_BUSY);
+	f.cat_down = false;
+	f_run(12000); /* abandoned: as it was before */
+	rec = record("v");
+	CU_ASSERT_EQUAL(rec.barrier, VMS_BARRIER_NONE);
+	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 3), 0);
+	f_stop();
+}
+
+/* A quiet one comes when another has stopped it: what was held goes first. */
+static void a_quiet_one_after_another(void)
+{
+	struct vms_gw_cmd c;
+
+	f_start(0, DISK);
+	barrier(VMS_BARRIER_STOP, 2);
+	f.nended = 0;
+	submit(&c, 24, 8);
+	f_pump();
+	CU_ASSERT(!f_ended(&c));
+	f_put(ACK_1, NULL);
+	quiet(VMS_BARRIER_STOP, 3);
+	f_run(300);
+	CU_ASSERT(f_ended(&c) && !c.status);
+	CU_ASSERT_EQUAL(acked(3), VMS_ACK_STOPPED);
+	quiet(VMS_BARRIER_RELEASE, 0);
+	CU_ASSERT_EQUAL(acked(3), VMS_ACK_RELEASED);
+	over();
+	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 3), 0);
+	f_stop();
+}
+
+static void write_protection_is_told(void)
+{
+	struct vms_gw_vol_info info;
+	struct vms_cat_volume rec;
+
+	f_start(0, DISK);
+	rec = record("v");
+	rec.write_protect = true;
+	put_record(&rec);
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT(info.read_only && !info.gone);
+	/* being shrunk is no reason */
+	rec.write_protect = false;
+	rec.state = 3;
+	put_record(&rec);
+	vms_gw_vol_info(f.vol, &info);
+	CU_ASSERT(!info.read_only);
+	f_stop();
+}
+
 static const struct vms_test tests[] = {
     VMS_TEST(a_stopped_volume_sends_no_write_until_the_release),
     VMS_TEST(what_is_on_its_way_ends_and_what_waits_behind_it_is_held),
@@ -642,5 +776,9 @@ static const struct vms_test tests[] = {
     VMS_TEST(a_barrier_nobody_ends_is_abandoned),
     VMS_TEST(a_veto_goes_with_the_registration),
     VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
+    VMS_TEST(a_quiet_volume_ends_everything),
+    VMS_TEST(a_quiet_volume_waits_for_the_catalog),
+    VMS_TEST(a_quiet_one_after_another),
+    VMS_TEST(write_protection_is_told),
 };
 VMS_TEST_MAIN("gw_barrier", tests)

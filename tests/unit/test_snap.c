@@ -807,6 +807,43 @@ static void a_gateway_is_forgotten_when_it_is_dead(void)
 	end();
 }
 
+/* Gateways have it open: refused, or all of them go along. */
+static void a_rollback_while_it_is_open(void)
+{
+	struct volume_move mv = {
+		.volume = "a", .what = "rolled back", .snap = "s", .online = true};
+	struct vms_cat_volume a, v;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	gateway_start(3, &a, RIG_GW_GOOD);
+	gateway_start(4, &a, RIG_GW_GOOD);
+	CU_ASSERT_EQUAL(roll("a", "s"), VMS_E_OPEN);
+	CU_ASSERT(look("a").branch == a.branch && !seen->gw[3].stopped);
+	CU_ASSERT_EQUAL(move_volume(&t, &mv, &v, &e), 0);
+	CU_ASSERT(v.branch != a.branch && look("a").branch == v.branch);
+	CU_ASSERT(look("a").rollbacks == 1 && look("a").barrier == VMS_BARRIER_NONE);
+	CU_ASSERT(seen->gw[3].stopped == 1 && seen->gw[3].released == 1);
+	CU_ASSERT(seen->gw[4].stopped == 1 && seen->gw[4].released == 1);
+	/* all have stopped before the branch it leaves is closed to them */
+	CU_ASSERT(seen->gw[3].stopped_at_floor == 1 && seen->gw[4].stopped_at_floor == 1);
+	CU_ASSERT(seen->gw[3].floors_at_release >= 2);
+	CU_ASSERT_EQUAL(look("a").snap_gen, seen->snap_gen);
+	/* shrinking below a snapshot: what was written under the number of the stop shows
+	 * through, so that is where the new branch grows from */
+	CU_ASSERT_EQUAL(snapshot("a@t", 1000), 0);
+	a = look("a");
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 29, true, &old, &e), 0);
+	v = look("a");
+	CU_ASSERT(v.branch != a.branch && v.rollbacks == 1 && v.size_bytes == 1u << 29);
+	CU_ASSERT_EQUAL(branch(v.branch).ancestor[0].branch, a.branch);
+	CU_ASSERT_EQUAL(branch(v.branch).ancestor[0].snap_gen, a.snap_gen + 1);
+	CU_ASSERT_EQUAL(v.snap_gen, a.snap_gen + 2);
+	end();
+}
+
 /* What an admin's commands are made of, each killed after a while, then repeated. */
 static int act(struct tool *own, int what)
 {
@@ -908,6 +945,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(deleting_touches_the_catalog_only),
 	VMS_TEST(an_exported_snapshot_is_kept),
 	VMS_TEST(a_killed_export_is_in_nobodys_way),
+	VMS_TEST(a_rollback_while_it_is_open),
 	VMS_TEST(a_chain_of_half_made_clones_goes_at_once),
 	VMS_TEST(a_clone_keeps_its_snapshot),
 	VMS_TEST(a_stale_branch_loses_no_ancestors),

@@ -203,8 +203,126 @@ static void grow_touches_no_node(void)
 	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 20, false, &old, &e), 0);
 	CU_ASSERT(old == 1u << 20 && look("a").size_bytes == 2u << 20 && !seen->trims);
 	CU_ASSERT_EQUAL(volume_resize(&t, "a", 4095, false, &old, &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(look("a").snap_gen, 1);
+	/* one that has it open and is dead is shut out */
 	open_by(look("a").branch, true);
-	CU_ASSERT_EQUAL(volume_resize(&t, "a", 3u << 20, false, &old, &e), VMS_E_OPEN);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 3u << 20, false, &old, &e), 0);
+	CU_ASSERT(look("a").size_bytes == 3u << 20 && look("a").barrier == VMS_BARRIER_NONE);
+	CU_ASSERT(seen->floor_gateways == 1 && !count("open/") && !count("ack/"));
+	end();
+}
+
+/* ---- while gateways have it open ---- */
+
+static void growing_is_known_to_all(void)
+{
+	struct vms_cat_volume a;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	gateway_start(3, &a, RIG_GW_GOOD);
+	gateway_start(4, &a, RIG_GW_GOOD);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 20, false, &old, &e), 0);
+	CU_ASSERT(old == 1u << 20 && look("a").size_bytes == 2u << 20);
+	CU_ASSERT(seen->gw[3].stopped == 1 && seen->gw[4].stopped == 1);
+	CU_ASSERT(look("a").barrier == VMS_BARRIER_NONE && !look("a").barrier_quiet);
+	CU_ASSERT(!count("ack/") && !seen->floors && !seen->trims);
+	/* nothing to do, nobody is asked */
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 20, false, &old, &e), 0);
+	CU_ASSERT_EQUAL(seen->gw[3].stopped, 1);
+	end();
+}
+
+/* That its writes were let go meanwhile, or that it closes, harms nothing. */
+static void growing_minds_no_veto(void)
+{
+	struct vms_cat_volume a;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	gateway_start(3, &a, RIG_GW_VETO_ONCE);
+	gateway_start(4, &a, RIG_GW_CLOSES);
+	gateway_start(5, &a, RIG_GW_DIES);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 2u << 20, false, &old, &e), 0);
+	CU_ASSERT(look("a").size_bytes == 2u << 20 && seen->gw[3].vetoes == 1);
+	end();
+}
+
+static void shrinking_ends_commands_first(void)
+{
+	struct vms_cat_volume a;
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 64u << 20);
+	gateway_start(3, &a, RIG_GW_GOOD);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), 0);
+	CU_ASSERT(look("a").size_bytes == 8u << 20 && look("a").state == VOLUME_READY);
+	CU_ASSERT_EQUAL(look("a").lun_fence, a.lun_fence + 1);
+	CU_ASSERT(seen->gw[3].stopped == 1 && seen->gw[3].released == 1);
+	/* the tail goes when everybody has the new size */
+	CU_ASSERT(seen->gw[3].floors_at_release == 0 && seen->trims && !seen->trims_before_floor);
+	/* killed half-way: the next one completes it */
+	seen->fail_trim = VMS_E_IO;
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 4u << 20, true, &old, &e), VMS_E_IO);
+	CU_ASSERT(look("a").state == VOLUME_SHRINKING && look("a").barrier == VMS_BARRIER_NONE);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 16u << 20, false, &old, &e), 0);
+	CU_ASSERT(look("a").size_bytes == 16u << 20 && look("a").state == VOLUME_READY);
+	end();
+}
+
+static void a_reservation_is_respected(void)
+{
+	struct vms_cat_volume a;
+	char key[64], uuid[37];
+	uint64_t old;
+
+	begin(4);
+	a = create("a", 64u << 20);
+	tool_uuid_text(a.uuid, uuid);
+	snprintf(key, sizeof(key), "pr/%s", uuid);
+	put(key, strdup("{\"type\":1}"));
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), VMS_E_BUSY);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "reservation"));
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 128u << 20, false, &old, &e), 0);
+	put(key, strdup("{\"type\":0,\"reserve\":[1,1,\"1\"]}"));
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), VMS_E_BUSY);
+	put(key, strdup("{\"type\":0}"));
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), 0);
+	end();
+}
+
+static void write_protection_is_known_to_all(void)
+{
+	struct vms_cat_volume a;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", true, &e), 0);
+	CU_ASSERT(look("a").write_protect);
+	gateway_start(3, &a, RIG_GW_GOOD);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", false, &e), 0);
+	CU_ASSERT(!look("a").write_protect && look("a").barrier == VMS_BARRIER_NONE);
+	CU_ASSERT(seen->gw[3].stopped == 1 && seen->gw[3].released == 1);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", false, &e), 0);
+	CU_ASSERT_EQUAL(seen->gw[3].stopped, 1);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "b", true, &e), VMS_E_NOENT);
+	end();
+}
+
+/* It dies between the stop and the release: it is shut out, the others go on. */
+static void one_that_dies_in_the_middle_is_not_waited_for(void)
+{
+	struct vms_cat_volume a;
+
+	begin(4);
+	a = create("a", 1u << 20);
+	gateway_start(3, &a, RIG_GW_GOOD);
+	gateway_start(4, &a, RIG_GW_DIES);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", true, &e), 0);
+	CU_ASSERT(look("a").write_protect && seen->gw[3].released == 1);
 	end();
 }
 
@@ -342,6 +460,12 @@ static const struct vms_test tests[] = {
 	VMS_TEST(domains_give_their_salt),
 	VMS_TEST(dedup_is_set_while_open),
 	VMS_TEST(grow_touches_no_node),
+		VMS_TEST(growing_is_known_to_all),
+		VMS_TEST(growing_minds_no_veto),
+		VMS_TEST(shrinking_ends_commands_first),
+		VMS_TEST(a_reservation_is_respected),
+		VMS_TEST(write_protection_is_known_to_all),
+		VMS_TEST(one_that_dies_in_the_middle_is_not_waited_for),
 	VMS_TEST(shrink_cuts_at_the_new_end),
 	VMS_TEST(health_follows_the_nodes),
 	VMS_TEST(ok_is_only_said_when_all_is_well),

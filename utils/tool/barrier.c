@@ -15,7 +15,7 @@
  * takes over later reads volume/ before it serves, so it knows the new number; what was
  * ordered before is settled by its predecessor, or it is asked itself (nodes.h).
  */
-#include "utils/tool/barrier.h"
+#include "utils/tool/barrier_int.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -23,47 +23,17 @@
 #include <string.h>
 #include <time.h>
 
-#include "utils/tool/gateway.h"
-
 #define STOP_MS_MAX	900u	/* from the intent to the last stop; below the gateways' 1 s */
-#define SILENT_MS	150u	/* then the nodes are asked about those that did not answer */
 #define FLOOR_MS_MAX	5000u
 #define RELEASE_MS_MAX	3000u
 #define NODE_MS_MAX	3000u
 #define SESSIONS_MS_MAX 500u /* gateways hold meanwhile */
 #define SAY_MS		2000u	/* then the user learns what it waits for */
 #define PAUSE_MS	100u	/* between two attempts */
-#define ASKED_MAX	100u	/* compares and deletes of one transaction */
-
-/* A gateway that had the volume open when the intent was written. */
-struct asked {
-	uint32_t gateway;
-	uint64_t incarnation;
-	char key[VMS_CAT_KEY_BYTES_MAX]; /* of its acknowledgement */
-	uint64_t ack_revision;
-	uint8_t state; /* enum vms_ack_state; 0: none yet */
-	bool gone;     /* closed, or fenced */
-};
-
-struct run {
-	struct tool *t;
-	struct vms_cat_volume v; /* as last written by us */
-	uint64_t v_revision;
-	struct vms_cat_snap s;
-	uint64_t s_revision;
-	VMS_VEC(struct asked) asked;
-	struct nodes nodes;
-	struct gateways gateways;
-	uint64_t watch_ack, watch_open;
-	bool lost; /* a watch ended: nothing can be concluded any more */
-	uint64_t t0; /* before the intent */
-	struct barrier_report *rep;
-	const uint8_t *origin; /* of a volume that is being imported; NULL: it is not */
-};
 
 /* ---- the records ---- */
 
-static int volume_get(struct tool *t, const char *name, struct vms_cat_volume *v,
+int barrier_volume_get(struct tool *t, const char *name, struct vms_cat_volume *v,
 		      uint64_t *revision, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
@@ -92,7 +62,7 @@ static int drop(struct tool *t, const struct vms_cat_volume *v, uint64_t revisio
 	char key[VMS_CAT_KEY_BYTES_MAX], prefix[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_volume next = *v;
 	struct vms_cat_cmp cmp = {key, revision};
-	struct vms_cat_op op[ASKED_MAX + 20] = {{key, NULL, 0}};
+	struct vms_cat_op op[BARRIER_ASKED_MAX + 20] = {{key, NULL, 0}};
 	struct tool_kvs snaps, acks = VMS_VEC_INIT;
 	unsigned n = 1;
 	int rc;
@@ -113,7 +83,7 @@ static int drop(struct tool *t, const struct vms_cat_volume *v, uint64_t revisio
 	snprintf(prefix, sizeof(prefix), "ack/%016" PRIx64 "/", v->id);
 	if (!rc)
 		rc = tool_range(t, prefix, &acks, msg);
-	for (size_t i = 0; !rc && i < acks.n && n < ASKED_MAX; i++)
+	for (size_t i = 0; !rc && i < acks.n && n < BARRIER_ASKED_MAX; i++)
 		op[n++] = (struct vms_cat_op){acks.d[i].key, NULL, 0};
 	next.barrier = VMS_BARRIER_NONE;
 	op[0].val = vms_cat_volume_encode(&next);
@@ -133,7 +103,7 @@ int barrier_abandon(struct tool *t, const char *volume, uint64_t barrier_id,
 	int rc = 0;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
-		rc = volume_get(t, volume, &v, &revision, msg);
+		rc = barrier_volume_get(t, volume, &v, &revision, msg);
 		if (rc == VMS_E_NOENT)
 			return 0;
 		if (rc || v.barrier == VMS_BARRIER_NONE || v.barrier_id != barrier_id)
@@ -179,7 +149,7 @@ int barrier_settle(struct tool *t, const char *volume, char *abandoned, struct v
 	if (abandoned)
 		abandoned[0] = 0;
 	for (;;) {
-		rc = volume_get(t, volume, &v, &revision, msg);
+		rc = barrier_volume_get(t, volume, &v, &revision, msg);
 		if (rc == VMS_E_NOENT || (!rc && v.barrier == VMS_BARRIER_NONE))
 			return 0;
 		if (rc)
@@ -203,7 +173,7 @@ int barrier_settle(struct tool *t, const char *volume, char *abandoned, struct v
 
 /* ---- what the catalog tells meanwhile ---- */
 
-static struct asked *asked_of(struct run *r, uint32_t gateway)
+static struct barrier_asked *asked_of(struct barrier_run *r, uint32_t gateway)
 {
 	VMS_VEC_FOREACH(&r->asked, a)
 		if (a->gateway == gateway)
@@ -213,12 +183,12 @@ static struct asked *asked_of(struct run *r, uint32_t gateway)
 
 static void on_ack(void *arg, const struct vms_cat_reply *re)
 {
-	struct run *r = arg;
+	struct barrier_run *r = arg;
 
 	r->lost |= re->status != 0;
 	for (unsigned i = 0; !re->status && i < re->nkv; i++) {
 		struct vms_cat_ack ack;
-		struct asked *a;
+		struct barrier_asked *a;
 
 		if (!re->kv[i].val || vms_cat_ack_decode(&re->kv[i], &ack, NULL) ||
 		    ack.barrier_id != r->v.barrier_id)
@@ -233,12 +203,12 @@ static void on_ack(void *arg, const struct vms_cat_reply *re)
 
 static void on_open(void *arg, const struct vms_cat_reply *re)
 {
-	struct run *r = arg;
+	struct barrier_run *r = arg;
 
 	r->lost |= re->status != 0;
 	for (unsigned i = 0; !re->status && i < re->nkv; i++) {
 		const char *s = strrchr(re->kv[i].key, '/');
-		struct asked *a = s ? asked_of(r, (uint32_t)strtoul(s + 1, NULL, 16)) : NULL;
+		struct barrier_asked *a = s ? asked_of(r, (uint32_t)strtoul(s + 1, NULL, 16)) : NULL;
 
 		if (a && !re->kv[i].val)
 			a->gone = true;
@@ -246,15 +216,17 @@ static void on_open(void *arg, const struct vms_cat_reply *re)
 }
 
 /* Somebody let go, or went away after it had stopped. */
-static struct asked *broken(struct run *r)
+static struct barrier_asked *broken(struct barrier_run *r)
 {
+	if (r->change)
+		return NULL; /* what was let go, or is gone, does no harm to it */
 	VMS_VEC_FOREACH(&r->asked, a)
 		if (a->state == VMS_ACK_VETO || (a->gone && a->state == VMS_ACK_STOPPED))
 			return a;
 	return NULL;
 }
 
-static struct asked *not_stopped(struct run *r)
+struct barrier_asked *barrier_not_stopped(struct barrier_run *r)
 {
 	VMS_VEC_FOREACH(&r->asked, a)
 		if (!a->state && !a->gone)
@@ -262,7 +234,7 @@ static struct asked *not_stopped(struct run *r)
 	return NULL;
 }
 
-static struct asked *not_released(struct run *r)
+struct barrier_asked *barrier_not_released(struct barrier_run *r)
 {
 	VMS_VEC_FOREACH(&r->asked, a)
 		if (a->state == VMS_ACK_STOPPED)
@@ -270,20 +242,20 @@ static struct asked *not_released(struct run *r)
 	return NULL;
 }
 
-static bool hopeless(void *arg)
+bool barrier_hopeless(void *arg)
 {
-	struct run *r = arg;
+	struct barrier_run *r = arg;
 
 	return r->lost || broken(r) || tool_interrupted();
 }
 
-static int say_broken(struct run *r, struct vms_errmsg *msg)
+int barrier_say_broken(struct barrier_run *r, struct vms_errmsg *msg)
 {
-	const struct asked *a = broken(r);
+	const struct barrier_asked *a = broken(r);
 	char name[64];
 
 	if (tool_interrupted())
-		return vms_fail(msg, VMS_E_CANCELLED, "interrupted; no snapshot was made");
+		return vms_fail(msg, VMS_E_CANCELLED, "interrupted");
 	if (!a)
 		return vms_fail(msg, VMS_E_DISCONNECTED, "the catalog lost the thread");
 	gateways_name(&r->gateways, a->gateway, name);
@@ -297,13 +269,13 @@ static int say_broken(struct run *r, struct vms_errmsg *msg)
 /* ---- the steps ---- */
 
 /* Writes volume (and snapshot) by compare; an unknown outcome is read back. */
-static int step(struct run *r, const struct vms_cat_volume *next, const struct vms_cat_snap *snap,
+int barrier_step(struct barrier_run *r, const struct vms_cat_volume *next, const struct vms_cat_snap *snap,
 		const struct vms_cat_cmp *more_cmp, unsigned more, bool forget_acks,
 		struct vms_errmsg *msg)
 {
 	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp[2 + ASKED_MAX] = {{vkey, r->v_revision}};
-	struct vms_cat_op op[2 + ASKED_MAX] = {{vkey, NULL, 0}};
+	struct vms_cat_cmp cmp[2 + BARRIER_ASKED_MAX] = {{vkey, r->v_revision}};
+	struct vms_cat_op op[2 + BARRIER_ASKED_MAX] = {{vkey, NULL, 0}};
 	unsigned nc = 1, no = 1;
 	int rc;
 
@@ -349,7 +321,7 @@ static int step(struct run *r, const struct vms_cat_volume *next, const struct v
 
 /* Somebody may change the volume meanwhile (its dedup setting, say): repeated as long
  * as the barrier is ours and it was the volume that changed. */
-static int step_again(struct run *r, uint8_t barrier, const struct vms_cat_snap *snap,
+int barrier_step_again(struct barrier_run *r, uint8_t barrier, const struct vms_cat_snap *snap,
 		      const struct vms_cat_cmp *more_cmp, unsigned more, struct vms_errmsg *msg)
 {
 	int rc = 0;
@@ -359,16 +331,18 @@ static int step_again(struct run *r, uint8_t barrier, const struct vms_cat_snap 
 		uint64_t revision;
 
 		next.barrier = barrier;
+		if (r->edit)
+			r->edit(r->edit_arg, &next);
 		if (r->origin && barrier == VMS_BARRIER_NONE)
 			next.state = 1;
-		rc = step(r, &next, snap, more_cmp, more, true, msg);
+		rc = barrier_step(r, &next, snap, more_cmp, more, true, msg);
 		if (rc != VMS_E_CONFLICT)
 			return rc;
-		rc = volume_get(r->t, r->v.name, &next, &revision, msg);
+		rc = barrier_volume_get(r->t, r->v.name, &next, &revision, msg);
 		if (rc)
 			return rc;
 		if (next.barrier != r->v.barrier || next.barrier_id != r->v.barrier_id)
-			return vms_fail(msg, VMS_E_BUSY, "somebody gave the snapshot up meanwhile");
+			return vms_fail(msg, VMS_E_BUSY, "somebody gave it up meanwhile");
 		if (revision == r->v_revision)
 			return vms_fail(msg, VMS_E_BUSY, "a gateway let go at the last moment");
 		r->v = next;
@@ -377,7 +351,7 @@ static int step_again(struct run *r, uint8_t barrier, const struct vms_cat_snap 
 	return rc;
 }
 
-static int intent(struct run *r, const char *snap, struct vms_errmsg *msg)
+static int intent(struct barrier_run *r, const char *snap, struct vms_errmsg *msg)
 {
 	struct vms_cat_volume next = r->v;
 	struct vms_cat_snap s = {.id = r->v.id,
@@ -396,12 +370,13 @@ static int intent(struct run *r, const char *snap, struct vms_errmsg *msg)
 	next.barrier = VMS_BARRIER_STOP;
 	next.barrier_id = next.snap_gen;
 	next.barrier_s = s.created_s;
+	next.barrier_quiet = false;
 	r->s_revision = 0;
 	r->t0 = vms_clock_ms();
-	return step(r, &next, &s, NULL, 0, false, msg);
+	return barrier_step(r, &next, &s, NULL, 0, false, msg);
 }
 
-static int find_asked(struct run *r, struct vms_errmsg *msg)
+int barrier_find_asked(struct barrier_run *r, struct vms_errmsg *msg)
 {
 	char prefix[VMS_CAT_KEY_BYTES_MAX];
 	uint64_t from = r->v_revision;
@@ -413,7 +388,7 @@ static int find_asked(struct run *r, struct vms_errmsg *msg)
 	for (size_t i = 0; !rc && i < kv.n; i++) {
 		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
 		struct vms_cat_open o;
-		struct asked *a;
+		struct barrier_asked *a;
 
 		rc = vms_cat_open_decode(&c, &o, msg);
 		if (rc)
@@ -424,10 +399,10 @@ static int find_asked(struct run *r, struct vms_errmsg *msg)
 		vms_cat_key_ack(a->key, r->v.id, o.gateway);
 	}
 	tool_kvs_free(&kv);
-	if (!rc && r->asked.n > ASKED_MAX)
+	if (!rc && r->asked.n > BARRIER_ASKED_MAX)
 		rc = vms_fail(msg, VMS_E_UNSUPPORTED,
-			      "volume '%.60s' is open on %zu gateways; a snapshot reaches %u", r->v.name,
-			      r->asked.n, ASKED_MAX);
+			      "volume '%.60s' is open on %zu gateways; a barrier reaches %u", r->v.name,
+			      r->asked.n, BARRIER_ASKED_MAX);
 	if (rc || !r->asked.n)
 		return rc;
 	r->watch_open = tool_watch(r->t, prefix, r->t->revision, on_open, r);
@@ -437,7 +412,7 @@ static int find_asked(struct run *r, struct vms_errmsg *msg)
 }
 
 /* Gateways that do not answer: those that no node hears of any more are shut out. */
-static int shut_out_silent(struct run *r, struct vms_errmsg *msg)
+int barrier_shut_out(struct barrier_run *r, struct vms_errmsg *msg)
 {
 	struct barrier_report *rep = r->rep;
 
@@ -466,25 +441,25 @@ static int shut_out_silent(struct run *r, struct vms_errmsg *msg)
 	return 0;
 }
 
-static int wait_stopped(struct run *r, struct vms_errmsg *msg)
+static int wait_stopped(struct barrier_run *r, struct vms_errmsg *msg)
 {
 	bool asked_nodes = false;
-	const struct asked *a;
+	const struct barrier_asked *a;
 	char name[64];
 
-	while ((a = not_stopped(r))) {
+	while ((a = barrier_not_stopped(r))) {
 		uint64_t spent = vms_clock_ms() - r->t0;
 
-		if (hopeless(r))
-			return say_broken(r, msg);
+		if (barrier_hopeless(r))
+			return barrier_say_broken(r, msg);
 		if (spent >= STOP_MS_MAX) {
 			gateways_name(&r->gateways, a->gateway, name);
 			return vms_fail(msg, VMS_E_AGAIN,
 					"gateway %s does not answer, but its connections to the nodes live",
 					name);
 		}
-		if (spent >= SILENT_MS && !asked_nodes) {
-			int rc = shut_out_silent(r, msg);
+		if (spent >= BARRIER_SILENT_MS && !asked_nodes) {
+			int rc = barrier_shut_out(r, msg);
 
 			if (rc)
 				return rc;
@@ -492,15 +467,15 @@ static int wait_stopped(struct run *r, struct vms_errmsg *msg)
 			continue;
 		}
 		tool_wait(r->t, asked_nodes ? (uint32_t)(STOP_MS_MAX - spent)
-					    : (uint32_t)(SILENT_MS - spent));
+					    : (uint32_t)(BARRIER_SILENT_MS - spent));
 	}
 	/* Later than this the first that stopped may have let go before the last did. */
 	if (vms_clock_ms() - r->t0 >= STOP_MS_MAX && r->asked.n)
 		return vms_fail(msg, VMS_E_AGAIN, "the gateways took too long to stop");
-	return hopeless(r) ? say_broken(r, msg) : 0;
+	return barrier_hopeless(r) ? barrier_say_broken(r, msg) : 0;
 }
 
-static int raise_floors(struct run *r, const struct vms_cat_volume *v, struct vms_errmsg *msg)
+static int raise_floors(struct barrier_run *r, const struct vms_cat_volume *v, struct vms_errmsg *msg)
 {
 	const struct vms_msg m = {.type = VMS_MSG_FLOOR,
 				  .flags = VMS_F_FUA,
@@ -509,21 +484,21 @@ static int raise_floors(struct run *r, const struct vms_cat_volume *v, struct vm
 				  .snap_gen = v->snap_gen,
 				  .lun_fence = v->lun_fence};
 	const struct nodes_want want = {
-		.timeout_ms = FLOOR_MS_MAX, .enough = hopeless, .arg = r};
+		.timeout_ms = FLOOR_MS_MAX, .enough = barrier_hopeless, .arg = r};
 	int rc = nodes_send(r->t, &r->nodes, &m, &want, msg);
 
-	return rc == VMS_E_CANCELLED ? say_broken(r, msg) : rc;
+	return rc == VMS_E_CANCELLED ? barrier_say_broken(r, msg) : rc;
 }
 
-static int wait_released(struct run *r, struct vms_errmsg *msg)
+static int wait_released(struct barrier_run *r, struct vms_errmsg *msg)
 {
 	uint64_t until = vms_clock_ms() + RELEASE_MS_MAX;
-	const struct asked *a;
+	const struct barrier_asked *a;
 	char name[64];
 
-	while ((a = not_released(r))) {
-		if (hopeless(r))
-			return say_broken(r, msg);
+	while ((a = barrier_not_released(r))) {
+		if (barrier_hopeless(r))
+			return barrier_say_broken(r, msg);
 		if (vms_clock_ms() >= until)
 			return vms_fail(msg, VMS_E_AGAIN, "gateway %s stopped, but does not answer now",
 					gateways_name(&r->gateways, a->gateway, name));
@@ -532,9 +507,9 @@ static int wait_released(struct run *r, struct vms_errmsg *msg)
 	return 0;
 }
 
-static int complete(struct run *r, struct vms_errmsg *msg)
+static int complete(struct barrier_run *r, struct vms_errmsg *msg)
 {
-	struct vms_cat_cmp acks[ASKED_MAX];
+	struct vms_cat_cmp acks[BARRIER_ASKED_MAX];
 	struct vms_cat_snap s = r->s;
 	unsigned n = 0;
 
@@ -542,10 +517,10 @@ static int complete(struct run *r, struct vms_errmsg *msg)
 	VMS_VEC_FOREACH(&r->asked, a)
 		if (a->state == VMS_ACK_RELEASED)
 			acks[n++] = (struct vms_cat_cmp){a->key, a->ack_revision};
-	return step_again(r, VMS_BARRIER_NONE, &s, acks, n, msg);
+	return barrier_step_again(r, VMS_BARRIER_NONE, &s, acks, n, msg);
 }
 
-static int attempt(struct run *r, const char *snap, struct vms_errmsg *msg)
+static int attempt(struct barrier_run *r, const char *snap, struct vms_errmsg *msg)
 {
 	struct vms_errmsg ignored;
 	uint64_t stop_ms;
@@ -561,13 +536,13 @@ static int attempt(struct run *r, const char *snap, struct vms_errmsg *msg)
 	if (rc)
 		return rc;
 	stop_ms = vms_clock_ms();
-	rc = find_asked(r, msg);
+	rc = barrier_find_asked(r, msg);
 	if (!rc)
 		rc = wait_stopped(r, msg);
 	if (!rc)
 		rc = raise_floors(r, &r->v, msg);
 	if (!rc && r->asked.n) {
-		rc = step_again(r, VMS_BARRIER_RELEASE, NULL, NULL, 0, msg);
+		rc = barrier_step_again(r, VMS_BARRIER_RELEASE, NULL, NULL, 0, msg);
 		r->rep->held_ms = vms_clock_ms() - stop_ms;
 		if (!rc)
 			rc = wait_released(r, msg);
@@ -620,7 +595,7 @@ int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *s
 			       struct barrier_report *rep, struct vms_errmsg *msg)
 {
 	uint64_t t0 = vms_clock_ms();
-	struct run r = {.t = t, .rep = rep, .origin = origin};
+	struct barrier_run r = {.t = t, .rep = rep, .origin = origin};
 	bool said = false;
 	int rc;
 
@@ -635,7 +610,7 @@ int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *s
 		if (abandoned[0])
 			memcpy(rep->abandoned, abandoned, sizeof(abandoned));
 		if (!rc)
-			rc = volume_get(t, volume, &r.v, &r.v_revision, msg);
+			rc = barrier_volume_get(t, volume, &r.v, &r.v_revision, msg);
 		if (rc)
 			break;
 		rc = look(t, volume, snap, &have, msg);

@@ -37,6 +37,24 @@ int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *s
 			       struct vms_cat_snap *out, struct barrier_report *rep,
 			       struct vms_errmsg *msg);
 
+/* A change of the volume that every gateway knows, and none is in the middle of anything,
+ * when it returns. */
+struct barrier_change {
+	/* Gateways hold writes, nothing else, until all know the volume as it is from the
+	 * stop on. Else they end all commands and begin none (BUSY): nothing is on its way
+	 * when it becomes what it is from the release on. */
+	bool writes_only;
+	/* What the volume is from the stop on, or a refusal. *done: nothing is to be done. */
+	int (*stop)(void *arg, struct vms_cat_volume *next, bool *done, struct vms_errmsg *msg);
+	/* ... and from the release on; may be NULL. */
+	void (*release)(void *arg, struct vms_cat_volume *next);
+	void *arg;
+};
+/* Repeats a failed attempt for try_ms. On failure msg says whether the volume is changed
+ * already. */
+int barrier_change(struct tool *t, const char *volume, const struct barrier_change *ch,
+		   uint32_t try_ms, struct barrier_report *rep, struct vms_errmsg *msg);
+
 /* Returns when no barrier of the volume is under way: waits for one that is alive,
  * abandons one that is older than BARRIER_OLD_MS. abandoned: "VOLUME@SNAP" whose making
  * it gave up, or "" (240 bytes; may be NULL). 0 also when there is no such volume. */

@@ -291,9 +291,11 @@ static int run_rm(struct cmd_call *c)
 
 static int run_rollback(struct cmd_call *c)
 {
-	bool yes = false;
+	bool yes = false, online = false;
 	const struct vms_opt opts[] = {
 		{'y', "yes", VMS_OPT_FLAG, &yes, NULL, "do not ask"},
+		{0, "online", VMS_OPT_FLAG, &online, NULL,
+		 "also while gateways have it open; initiators see another content at once"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -319,7 +321,7 @@ static int run_rollback(struct cmd_call *c)
 			 volume, c->arg[0], when))
 		return code;
 	if (move_volume(c->t,
-			&(struct volume_move){.volume = volume, .what = "rolled back", .snap = snap}, &v, &e))
+			&(struct volume_move){.volume = volume, .what = "rolled back", .snap = snap, .online = online}, &v, &e))
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
 		return tool_print_json(json_pack("{ss ss sI sI}", "name", v.name, "snapshot",

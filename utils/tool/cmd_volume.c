@@ -172,13 +172,15 @@ static void print_info(const struct volume_view *v, const struct snaps *snaps)
 	       volume_ack_word(v->v.write_ack), v->v.dedup ? "on" : "off",
 	       v->v.domain[0] ? ", domain " : "", v->v.domain, volume_state_word(v->v.state), when,
 	       v->v.branch, v->v.lineage, v->v.snap_gen, v->v.lun_fence);
+	if (v->v.write_protect)
+		printf("access     read-only (vmstore volume set %s read-only=off)\n", v->v.name);
 	if (v->v.parent[0])
 		printf("parent     %s\n", v->v.parent);
 	if (snaps->n)
 		printf("snapshots  %zu, the newest %s@%s\n", snaps->n, v->v.name,
 		       VMS_VEC_LAST(snaps).s.name);
 	if (v->v.barrier)
-		printf("barrier    %s (a snapshot or a move to another branch is under way)\n",
+		printf("barrier    %s (a snapshot or a change of it is under way)\n",
 		       volume_barrier_word(v->v.barrier));
 	if (v->losses)
 		printf("losses     unflushed writes may have been lost %" PRIu64 " times\n", v->losses);
@@ -289,19 +291,29 @@ static int run_resize(struct cmd_call *c)
 static int run_set(struct cmd_call *c)
 {
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
+	const char *eq, *name = "dedup";
 	struct vms_errmsg e = {""};
-	bool dedup;
+	bool on, protect;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (strncmp(c->arg[1], "dedup=", 6) || !on_off(c->arg[1] + 6, &dedup))
-		return cmd_usage(c, "'%s': what can be set is dedup=on and dedup=off", c->arg[1]);
-	if (volume_set_dedup(c->t, c->arg[0], dedup, &e))
+	eq = strchr(c->arg[1], '=');
+	protect = !strncmp(c->arg[1], "read-only=", 10);
+	if (!eq || (!protect && strncmp(c->arg[1], "dedup=", 6)) || !on_off(eq + 1, &on))
+		return cmd_usage(c, "'%s': what can be set is dedup=on|off and read-only=on|off",
+				 c->arg[1]);
+	if (protect) {
+		name = "read_only";
+		code = volume_set_write_protect(c->t, c->arg[0], on, &e);
+	} else {
+		code = volume_set_dedup(c->t, c->arg[0], on, &e);
+	}
+	if (code)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
-		return tool_print_json(json_pack("{ss sb}", "name", c->arg[0], "dedup", (int)dedup));
-	printf("volume %s: dedup %s\n", c->arg[0], dedup ? "on" : "off");
+		return tool_print_json(json_pack("{ss sb}", "name", c->arg[0], name, (int)on));
+	printf("volume %s: %.*s %s\n", c->arg[0], (int)(eq - c->arg[1]), c->arg[1], on ? "on" : "off");
 	return TOOL_OK;
 }
 
@@ -336,17 +348,19 @@ static const struct cmd *const subs[] = {
 		.name = "resize",
 		.args = "NAME SIZE [--allow-shrink]",
 		.brief = "change a volume's size",
-		.about = "Changes a volume's size. Refused while a gateway has it open. Snapshots keep what\n"
-			 "they show.",
+		.about = "Changes a volume's size, also while gateways have it open: all of them have the new\n"
+			 "size when it returns, and every path is told once (CAPACITY DATA HAS CHANGED).\n"
+			 "Snapshots keep what they show.",
 		.min = 1,
 		.max = 2,
 		.run = run_resize},
 	&(const struct cmd){
 		.name = "set",
-		.args = "NAME dedup=on|off",
+		.args = "NAME dedup=on|off\nNAME read-only=on|off",
 		.brief = "change a setting, also while it is open",
-		.about = "Changes whether chunks that are written from now on are stored once. What is\n"
-			 "stored stays as it is.",
+		.about = "dedup: whether chunks that are written from now on are stored once. What is stored\n"
+			 "stays as it is. read-only: nobody writes to it; holds on all gateways when it\n"
+			 "returns, and every path is told once.",
 		.min = 2,
 		.max = 2,
 		.run = run_set},

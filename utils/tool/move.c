@@ -8,7 +8,7 @@
 #include <time.h>
 
 #include "utils/lib/size.h"
-#include "utils/tool/barrier.h"
+#include "utils/tool/barrier_int.h"
 #include "utils/tool/branch.h"
 #include "utils/tool/nodes.h"
 #include "utils/tool/snap.h"
@@ -121,7 +121,21 @@ struct moving {
 	struct vms_cat_volume next;
 	struct branch_info from;
 	struct vms_cat_branch b;
+	bool in_use; /* gateways have it open */
 };
+
+static int refuse(struct tool *t, const struct volume_view *v, const struct volume_move *mv,
+		  struct vms_errmsg *msg)
+{
+	struct volume_view closed = *v;
+	int rc;
+
+	closed.openers.n = 0;
+	rc = volume_refuse_busy(mv->online ? &closed : v, mv->what, msg);
+	if (!rc)
+		rc = volume_refuse_tools(v, mv->what, msg);
+	return rc ? rc : volume_refuse_reserved(t, v, mv->what, msg);
+}
 
 /* Reads and checks everything, and what is to be: next, b. */
 static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
@@ -133,7 +147,7 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 	if (!rc)
 		rc = volume_load_settled(t, mv->volume, &m->v, msg);
 	if (!rc)
-		rc = volume_refuse_busy(&m->v, mv->what, msg);
+		rc = refuse(t, &m->v, mv, msg);
 	if (!rc && mv->snap)
 		rc = snap_get(t, mv->volume, mv->snap, &m->s, msg);
 	if (!rc && mv->snap)
@@ -146,9 +160,13 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 	m->next.barrier = VMS_BARRIER_STOP;
 	m->next.barrier_id = m->next.snap_gen;
 	m->next.barrier_s = (uint64_t)time(NULL);
+	m->next.barrier_quiet = true;
+	/* What gateways have on its way when they see the stop is still of the old branch,
+	 * under the number of the stop: it shows through too. */
+	m->in_use = m->v.openers.n;
 	if (!mv->snap)
 		m->s.s = (struct vms_cat_snap){.branch = m->v.v.branch,
-					       .snap_gen = m->v.v.snap_gen,
+					       .snap_gen = m->v.v.snap_gen + m->in_use,
 					       .size_bytes = mv->size_bytes};
 	rc = branch_get(t, m->s.s.branch, &m->v.v, &m->from, msg);
 	if (!rc && (rc = branch_grow(&m->from.b, m->s.s.snap_gen, m->s.s.size_bytes, &m->b, &why)))
@@ -157,17 +175,15 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 	return rc;
 }
 
-static int try_move(struct tool *t, struct moving *m, uint64_t *revision,
-		    struct vms_errmsg *msg)
+/* The new branch, and the volume's record over the one at this revision. */
+static int put_moving(struct tool *t, struct moving *m, uint64_t mod_revision, uint64_t *revision,
+		      struct vms_errmsg *msg)
 {
 	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX], fkey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[5] = {{NULL, 0}, {NULL, 0}, {vkey, 0}, {fkey, 0}, {skey, 0}};
-	int rc = prepare(t, m, msg);
 
-	if (rc)
-		return rc;
 	vms_cat_key_volume(vkey, m->mv->volume, NULL);
-	cmp[2].mod_revision = m->v.mod_revision;
+	cmp[2].mod_revision = mod_revision;
 	/* "It has no record", too, may be what a stale read said: ancestors would be lost. */
 	vms_cat_key_branch(fkey, m->s.s.branch);
 	cmp[3].mod_revision = m->from.mod_revision;
@@ -178,51 +194,110 @@ static int try_move(struct tool *t, struct moving *m, uint64_t *revision,
 	return put_branch(t, &m->b, &m->next, false, cmp, m->mv->snap ? 5 : 4, revision, msg);
 }
 
+/* The stop. With gateways that have it open the branch comes when they are quiet: a node
+ * that knows it orders nothing any more in what it grows from. */
+static int try_move(struct tool *t, struct moving *m, struct barrier_run *r, struct vms_errmsg *msg)
+{
+	int rc = prepare(t, m, msg);
+
+	r->v = m->v.v;
+	r->v_revision = m->v.mod_revision;
+	if (!rc && m->in_use)
+		return barrier_step(r, &m->next, NULL, NULL, 0, false, msg);
+	return rc ? rc : put_moving(t, m, m->v.mod_revision, &r->v_revision, msg);
+}
+
+/* What the volume is from the release on. */
+static void moved(void *arg, struct vms_cat_volume *v)
+{
+	const struct moving *m = arg;
+
+	v->branch = m->b.branch;
+	v->size_bytes = m->s.s.size_bytes;
+	v->snap_gen = m->next.snap_gen;
+	v->rollbacks = m->v.v.rollbacks + (m->mv->snap != NULL);
+}
+
+/* From the stop to the end of the barrier. */
+static int carry_out(struct tool *t, struct moving *m, struct barrier_run *r,
+		     struct vms_errmsg *msg)
+{
+	bool done = false;
+	int rc;
+
+	r->v = m->next;
+	rc = barrier_quiet_stopped(r, msg);
+	/* A gateway may have registered just before the stop. */
+	if (!rc && r->asked.n && !m->in_use)
+		rc = m->mv->online ? vms_fail(msg, VMS_E_CONFLICT, "a gateway has opened it meanwhile")
+				   : vms_fail(msg, VMS_E_OPEN,
+					      "volume '%.60s' cannot be %.20s: a gateway has opened it meanwhile",
+					      m->mv->volume, m->mv->what);
+	/* What shows through must not change any more. A snapshot's floors are everywhere;
+	 * without one, every node has to have the new number. */
+	if (!rc && m->in_use) {
+		m->next.snap_gen++;
+		rc = put_moving(t, m, r->v_revision, &r->v_revision, msg);
+		r->v = m->next;
+	}
+	if (!rc)
+		rc = floors(t, &r->nodes, m->v.v.branch, &m->next, m->mv->snap != NULL, msg);
+	if (!rc)
+		rc = floors(t, &r->nodes, m->b.branch, &m->next, true, msg);
+	if (!rc)
+		rc = barrier_quiet_release(r, moved, m, &done, msg);
+	barrier_quiet_end(r, rc);
+	if (rc && done) {
+		struct vms_errmsg why = *msg;
+
+		rc = vms_fail(msg, VMS_E_TIMEOUT,
+			      "volume '%.60s' is %.20s, but not every gateway has confirmed it: %.130s",
+			      m->mv->volume, m->mv->what, why.text);
+	} else if (rc == VMS_E_BUSY) {
+		vms_fail(msg, rc, "it took longer than 10 s and was given up; nothing has changed");
+	}
+	return rc;
+}
+
 int move_volume(struct tool *t, const struct volume_move *mv, struct vms_cat_volume *out,
 		struct vms_errmsg *msg)
 {
 	struct moving m = {.mv = mv};
+	struct barrier_report rep = {0};
+	struct barrier_run r = {.t = t, .rep = &rep, .change = true};
+	uint64_t t0 = vms_clock_ms();
 	struct vms_errmsg ignored;
-	struct volume_view v;
-	struct nodes ns;
-	uint64_t revision = 0;
 	unsigned tries = 0;
-	int rc = nodes_open(t, &ns, msg);
+	int rc = nodes_open(t, &r.nodes, msg);
 
 	if (rc)
 		goto out;
 	do {
-		rc = try_move(t, &m, &revision, msg);
-		volume_free(&m.v);
-	} while (tool_txn_again(rc) && tool_retry(t, &tries));
-	if (rc)
-		goto out;
-	/* A gateway may have registered before the barrier was there. */
-	rc = volume_load(t, mv->volume, &v, msg);
-	if (!rc)
-		rc = volume_refuse_open(&v, mv->what, msg);
-	volume_free(&v);
-	/* What shows through must not change any more. A snapshot's floors are everywhere;
-	 * without one, every node has to have the new number. */
-	if (!rc)
-		rc = floors(t, &ns, m.v.v.branch, &m.next, mv->snap != NULL, msg);
-	if (!rc)
-		rc = floors(t, &ns, m.b.branch, &m.next, true, msg);
-	if (rc) {
-		(void)barrier_abandon(t, mv->volume, m.next.barrier_id, &ignored);
-	} else {
-		m.next.branch = m.b.branch;
-		m.next.size_bytes = m.s.s.size_bytes;
-		rc = finish(t, &m.next, revision, msg);
-	}
-	/* the branch it left, or the new one when that came to nothing */
-	if (rc)
-		(void)branches_settle(t, mv->volume, &ignored);
-	else
-		rc = branches_settle(t, mv->volume, msg);
+		do {
+			rc = try_move(t, &m, &r, msg);
+			volume_free(&m.v);
+		} while (tool_txn_again(rc) && tool_retry(t, &tries));
+		if (rc)
+			break;
+		r.lost = false;
+		for (unsigned i = 0; i < r.nodes.n; i++)
+			tool_peer_open(t, &r.nodes.p[i]);
+		rc = carry_out(t, &m, &r, msg);
+		/* the branch it left, or the new one when that came to nothing */
+		if (rc)
+			(void)branches_settle(t, mv->volume, &ignored);
+		else
+			rc = branches_settle(t, mv->volume, msg);
+	} while (mv->online && (rc == VMS_E_CONFLICT || rc == VMS_E_AGAIN) &&
+		 vms_clock_ms() - t0 < BARRIER_TRY_MS && !tool_interrupted());
+	m.next.branch = m.b.branch;
+	m.next.size_bytes = m.s.s.size_bytes;
+	m.next.barrier = VMS_BARRIER_NONE;
 	*out = m.next;
 out:
-	nodes_close(t, &ns);
+	nodes_close(t, &r.nodes);
+	gateways_free(&r.gateways);
+	VMS_VEC_FREE(&r.asked);
 	return rc;
 }
 
@@ -265,6 +340,7 @@ static int try_clone(struct tool *t, const struct snap_info *s, const char *name
 				     .write_ack = parent.v.write_ack,
 				     .state = VOLUME_READY,
 				     .barrier = VMS_BARRIER_STOP,
+				     .barrier_quiet = true,
 				     .barrier_id = 1,
 				     .barrier_s = (uint64_t)time(NULL),
 				     .dedup = parent.v.dedup,

@@ -142,7 +142,7 @@ json_t *volume_json(const struct volume_view *v)
 		json_array_append_new(open, json_pack("{sI ss}", "gateway",
 						      (json_int_t)v->openers.d[i].o.gateway, "name",
 						      v->openers.d[i].gateway));
-	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so ss sb ss ss}", "name", v->v.name,
+	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so ss sb ss ss sb}", "name", v->v.name,
 			 "uuid", uuid,
 			 "size_bytes", (json_int_t)v->v.size_bytes, "write_ack",
 			 volume_ack_word(v->v.write_ack), "state", volume_state_word(v->v.state),
@@ -151,7 +151,7 @@ json_t *volume_json(const struct volume_view *v)
 			 (json_int_t)v->v.lun_fence, "created_s", (json_int_t)v->v.created_s,
 			 "losses", (json_int_t)v->losses, "open", open, "parent", v->v.parent,
 			 "dedup", (int)v->v.dedup, "domain", v->v.domain, "barrier",
-			 volume_barrier_word(v->v.barrier));
+			 volume_barrier_word(v->v.barrier), "read_only", (int)v->v.write_protect);
 }
 
 /* ---- create ---- */
@@ -177,7 +177,7 @@ static int check_ring(struct view *v, struct vms_errmsg *msg)
 	return 0;
 }
 
-static int check_size(uint64_t size_bytes, struct vms_errmsg *msg)
+int volume_check_size(uint64_t size_bytes, struct vms_errmsg *msg)
 {
 	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
 		return vms_fail(msg, VMS_E_INVAL,
@@ -207,7 +207,7 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 	int rc = vms_cat_key_volume(key, name, msg);
 
 	if (!rc)
-		rc = check_size(want->size_bytes, msg);
+		rc = volume_check_size(want->size_bytes, msg);
 	if (rc)
 		return rc;
 	memset(out, 0, sizeof(*out));
@@ -274,7 +274,7 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 	return rc;
 }
 
-/* ---- steps that delete and shrink share ---- */
+/* ---- refusals ---- */
 
 int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
 		 struct vms_errmsg *msg)
@@ -310,6 +310,41 @@ int volume_refuse_open(const struct volume_view *v, const char *what, struct vms
 			v->v.name, what, names);
 }
 
+int volume_refuse_tools(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
+{
+	for (size_t i = 0; i < v->openers.n; i++)
+		if (!strncmp(v->openers.d[i].gateway, "tool-", 5))
+			return vms_fail(msg, VMS_E_OPEN,
+					"volume '%.60s' cannot be %.20s: a command of vmstore works on it (%.60s)",
+					v->v.name, what, v->openers.d[i].gateway);
+	return 0;
+}
+
+/* The record is written by gateways (target/pr_record.c); what matters here is whether
+ * anybody holds something. */
+int volume_refuse_reserved(struct tool *t, const struct volume_view *v, const char *what,
+			   struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], uuid[37];
+	struct tool_kvs kv;
+	int rc;
+
+	tool_uuid_text(v->v.uuid, uuid);
+	snprintf(key, sizeof(key), "pr/%s", uuid);
+	rc = tool_get(t, key, &kv, msg);
+	if (!rc && kv.n) {
+		json_t *j = json_loads(kv.d[0].val, 0, NULL);
+
+		if (json_integer_value(json_object_get(j, "type")) || json_object_get(j, "reserve"))
+			rc = vms_fail(msg, VMS_E_BUSY,
+				      "volume '%.60s' cannot be %.20s: an initiator holds a reservation of it",
+				      v->v.name, what);
+		json_decref(j);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
 int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
 {
 	if (v->v.state == VOLUME_DELETING)
@@ -323,62 +358,6 @@ int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms
 	if (v->v.state == VOLUME_IMPORTING)
 		return vms_fail(msg, VMS_E_BUSY, "volume '%.60s' is being imported", v->v.name);
 	return volume_refuse_open(v, what, msg);
-}
-
-struct saying {
-	struct tool *t;
-	const char *what;
-	bool said;
-};
-
-static void still_waiting(void *arg, const char *node, uint64_t waited_ms)
-{
-	struct saying *s = arg;
-
-	if (waited_ms < 2000 || s->t->json)
-		return;
-	s->said = true;
-	fprintf(stderr, "\r%s: node %s has been working for %" PRIu64 " s ", s->what, node,
-		waited_ms / 1000);
-	fflush(stderr);
-}
-
-/* FLOOR and TRIM at the primaries of all partitions. */
-static int fence_and_trim(struct tool *t, const struct vms_cat_volume *vol, uint64_t from_bytes,
-			  const char *what, struct vms_errmsg *msg)
-{
-	struct saying s = {t, what, false};
-	struct vms_errmsg why = {""};
-	struct nodes ns;
-	int rc = nodes_open(t, &ns, msg);
-
-	for (unsigned step = 0; !rc && step < 2; step++) {
-		struct vms_msg m = {.type = step ? VMS_MSG_TRIM : VMS_MSG_FLOOR,
-				    .partition = VMS_PART_NONE,
-				    .branch = vol->branch,
-				    .snap_gen = vol->snap_gen,
-				    .lun_fence = vol->lun_fence};
-		/* a partition that moves may miss its TRIM */
-		const struct nodes_want want = {.timeout_ms = NODE_MS_MAX,
-						.still = step != 0,
-						.slow = still_waiting,
-						.arg = &s};
-
-		if (step) {
-			m.extent = (uint32_t)(from_bytes / VMS_EXTENT_BYTES);
-			m.aux = (uint32_t)(from_bytes % VMS_EXTENT_BYTES / VMS_CHUNK_BYTES);
-		}
-		rc = nodes_send(t, &ns, &m, &want, &why);
-		if (s.said)
-			fputc('\n', stderr);
-		s.said = false;
-		if (rc)
-			rc = vms_fail(msg, rc,
-				      "volume '%.60s' is %s, but not done: %.130s. Run the same command again when the node is up",
-				      vol->name, what, why.text);
-	}
-	nodes_close(t, &ns);
-	return rc;
 }
 
 /* ---- delete ---- */
@@ -564,115 +543,5 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 			rc = end_delete(t, &v, msg);
 	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	volume_free(&v);
-	return rc;
-}
-
-/* ---- resize, set ---- */
-
-/* Do its snapshots or ancestors show what is behind the end? */
-static int has_history(struct tool *t, const struct vms_cat_volume *v, bool *yes,
-		       struct vms_errmsg *msg)
-{
-	struct branch_info b;
-	struct snaps l;
-	int rc = branch_get(t, v->branch, v, &b, msg);
-
-	if (rc)
-		return rc;
-	rc = snaps_load(t, v->name, &l, msg);
-	*yes = b.b.nancestors || l.n;
-	snaps_free(&l);
-	return rc;
-}
-
-/* One step towards the size; *done: it is reached. */
-static int resize_step(struct tool *t, struct volume_view *v, uint64_t size_bytes,
-		       bool allow_shrink, bool *done, struct vms_errmsg *msg)
-{
-	char a[VMS_SIZE_TEXT_MAX], b[VMS_SIZE_TEXT_MAX];
-	struct volume_move mv = {.volume = v->v.name, .what = "shrunk", .size_bytes = size_bytes};
-	struct vms_cat_volume next = v->v;
-	bool history;
-	int rc;
-
-	if (v->v.state == VOLUME_SHRINKING) {
-		/* Its tail must be gone before anything else. */
-		rc = fence_and_trim(t, &v->v, v->v.size_bytes, "shrinking", msg);
-		next.state = VOLUME_READY;
-	} else if (v->v.size_bytes == size_bytes) {
-		*done = true;
-		return 0;
-	} else if (size_bytes > v->v.size_bytes) {
-		next.size_bytes = size_bytes;
-		rc = 0;
-	} else if (!allow_shrink) {
-		return vms_fail(msg, VMS_E_INVAL,
-				"volume '%s' has %s; %s would cut off its end: say --allow-shrink if the data there is not needed",
-				v->v.name, vms_size_format(v->v.size_bytes, a),
-				vms_size_format(size_bytes, b));
-	} else {
-		rc = has_history(t, &v->v, &history, msg);
-		if (!rc && history) {
-			*done = true;
-			return move_volume(t, &mv, &next, msg);
-		}
-		next.size_bytes = size_bytes;
-		next.state = VOLUME_SHRINKING;
-		next.lun_fence++;
-	}
-	if (!rc)
-		rc = volume_store(t, &next, v->mod_revision, msg);
-	return tool_txn_again(rc) ? 0 : rc;
-}
-
-int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
-		  uint64_t *old_bytes, struct vms_errmsg *msg)
-{
-	struct volume_view v;
-	uint64_t first = 0;
-	bool done = false;
-	int rc = check_size(size_bytes, msg);
-
-	if (rc)
-		return rc;
-	for (unsigned i = 0; i < TOOL_TRIES; i++) {
-		rc = barrier_settle(t, name, NULL, msg);
-		if (rc)
-			return rc;
-		rc = volume_load_settled(t, name, &v, msg);
-		if (!rc && v.v.state == VOLUME_DELETING)
-			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is being deleted", name);
-		if (!rc && v.v.state == VOLUME_IMPORTING)
-			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is being imported", name);
-		if (!rc)
-			rc = volume_refuse_open(&v, "resized", msg);
-		if (!rc && !first)
-			first = v.v.size_bytes;
-		*old_bytes = first;
-		if (!rc)
-			rc = resize_step(t, &v, size_bytes, allow_shrink, &done, msg);
-		volume_free(&v);
-		if (rc || done)
-			return rc;
-	}
-	return vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time", name);
-}
-
-int volume_set_dedup(struct tool *t, const char *name, bool dedup, struct vms_errmsg *msg)
-{
-	struct volume_view v;
-	unsigned tries = 0;
-	int rc;
-
-	do {
-		rc = volume_load(t, name, &v, msg);
-		if (!rc && v.v.state == VOLUME_DELETING)
-			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is being deleted", name);
-		if (!rc && v.v.dedup != dedup) {
-			v.v.dedup = dedup;
-			rc = volume_store(t, &v.v, v.mod_revision, msg);
-		}
-		volume_free(&v);
-	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	return rc;
 }

@@ -5,9 +5,9 @@
  *
  * Delete: state "deleting" and lun_fence + 1 by compare -> its snapshots -> the key
  *         goes, its branches are dead; storage nodes drop the data by themselves.
- * Shrink: with snapshots or ancestors, a new branch that sees less (move.h); else
- *         state "shrinking", new size and lun_fence + 1 -> FLOOR -> TRIM behind the
- *         new end -> state "ready".
+ * Shrink: with snapshots or ancestors, a new branch that sees less (move.h); else, when
+ *         gateways have no command any more, state "shrinking", new size and
+ *         lun_fence + 1 -> FLOOR -> TRIM behind the new end -> state "ready".
  */
 #ifndef VMS_TOOL_VOLUME_H
 #define VMS_TOOL_VOLUME_H
@@ -63,9 +63,22 @@ int volume_create(struct tool *t, const char *name, uint64_t size_bytes, uint8_t
 /* VMS_E_OPEN: a gateway has it open. snapshots: those go too, else they are a reason to
  * refuse. */
 int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_errmsg *msg);
-/* *old_bytes: the size before. */
+/* Multiple of a chunk, within the limits: 0 or VMS_E_INVAL. */
+int volume_check_size(uint64_t size_bytes, struct vms_errmsg *msg);
+/* VMS_E_OPEN: a command such as `vmstore export` has it open, which would see a mixture. */
+int volume_refuse_tools(const struct volume_view *v, const char *what, struct vms_errmsg *msg);
+/* VMS_E_BUSY: an initiator holds a reservation. */
+int volume_refuse_reserved(struct tool *t, const struct volume_view *v, const char *what,
+			   struct vms_errmsg *msg);
+
+/* ---- volume_change.c ---- */
+
+/* Also while gateways have it open: on all of them when it returns. *old_bytes: the size
+ * before. */
 int volume_resize(struct tool *t, const char *name, uint64_t size_bytes, bool allow_shrink,
 		  uint64_t *old_bytes, struct vms_errmsg *msg);
+/* Nobody writes to it from here on, or everybody may again; on all gateways. */
+int volume_set_write_protect(struct tool *t, const char *name, bool on, struct vms_errmsg *msg);
 /* Storing chunks that exist already once, from now on; also while it is open. */
 int volume_set_dedup(struct tool *t, const char *name, bool dedup, struct vms_errmsg *msg);
 

@@ -1,0 +1,98 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+# A LUN changes while two gateways serve it under load: it grows, shrinks (with and
+# without snapshots), is write-protected, rolled back. When the command returns it is so
+# on both, and each session has been told, once (tests/it/luwatch.c).
+# shellcheck source=tests/it/lib.sh
+. "$(dirname "$0")/lib.sh"
+[ "$IT_BACKEND" = cluster ] || skip "needs a cluster"
+vms="$B/bin/vmstore -c $IT_DIR/c/conf/gw1.conf"
+mib() { echo $(($1 << 20)); }
+watch() { # OPTIONS -- COMMAND...
+	w_opts=""
+	while [ "$1" != -- ]; do
+		w_opts="$w_opts $1"
+		shift
+	done
+	shift
+	# shellcheck disable=SC2086
+	"$B/tests/luwatch" $w_opts "$(gw_url 1)" "$(gw_url 2)" -- "$@" > "$IT_DIR/watch.log" 2>&1 ||
+		fail "$*: $(cat "$IT_DIR/watch.log")"
+}
+refuses() { # TEXT COMMAND...
+	rf_text=$1
+	shift
+	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
+	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
+}
+look() { "$B/tests/luwatch" "$@" "$(gw_url 1)" "$(gw_url 2)" -- || fail "luwatch $*"; }
+
+cluster_start --partitions 64 || fail "cluster does not start"
+lun_create v 64 1 || fail "cannot create the LUN"
+gw_wait
+
+# ---- under verified load: no command is lost, torn or wrong ----
+background "$BENCH" verify --span 16M --state "$IT_DIR/state" --fresh --seconds 100000 \
+	--sessions 4 --depth 4 --zero 10 --caw 10 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
+verify=$!
+sleep 1
+# shellcheck disable=SC2086
+{
+	watch --expect 2a09 --bytes "$(mib 96)" -- $vms volume resize v 96M
+	refuses "say --allow-shrink" $vms volume resize v 32M
+	watch --bytes "$(mib 96)" -- $vms volume resize v 96M
+	watch --expect 2a09 --bytes "$(mib 40)" -- $vms volume resize v 40M --allow-shrink
+	watch --expect 2a09 --bytes "$(mib 80)" --block 122880:0 -- $vms volume resize v 80M
+	$vms snap create v@s > /dev/null || fail "snapshot"
+	watch --expect 2a09 --bytes "$(mib 48)" -- $vms volume resize v 48M --allow-shrink
+	say "resized under load"
+	alive $verify || fail "verify: $(tail -n 5 "$IT_DIR/verify.out")"
+	kill -TERM $verify
+	wait $verify || fail "verify: exit code $?: $(tail -n 20 "$IT_DIR/verify.out")"
+	for g in 1 2; do
+		"$BENCH" verify --check-only --quiet --state "$IT_DIR/state" "$(gw_url $g)" || fail "check through gateway $g"
+	done
+
+	# ---- write protection ----
+	watch --expect 2a01 --wp 1 -- $vms volume set v read-only=on
+	watch --wp 1 -- $vms volume set v read-only=on
+	[ "$($vms volume info v --json | tr -d ' ,' | grep read_only)" = '"read_only":true' ] || fail "info: $($vms volume info v --json)"
+	watch --expect 2a01 --wp 0 -- $vms volume set v read-only=off
+	# of the LUN alone
+	watch --expect 2a01 --wp 1 -- sh -c "$vms target set $IT_IQN --lun 1 readonly=1 && sleep 1"
+	watch --wp 1 -- $vms volume resize v 48M
+	watch --expect 2a01 --wp 0 -- sh -c "$vms target set $IT_IQN --lun 1 readonly=0 && sleep 1"
+	say "write-protected and not"
+
+	# ---- rolled back while it is open ----
+	one=iscsi://$("$IT_CLUSTER" portal "$IT_DIR/c" 1)/$IT_IQN/1
+	write() { "$B/tests/luwatch" --fill "$1" "$one" -- || fail "writing"; }
+	write 65536:11
+	$vms snap create v@a > /dev/null || fail "snapshot"
+	write 65536:22
+	look --block 65536:22
+	refuses "open on gateway" $vms snap rollback v@a --yes
+	watch --expect 2800 --block 65536:11 --wp 0 -- $vms snap rollback v@a --yes --online
+	write 65536:33
+	look --block 65536:33
+	# to another size
+	watch --expect 2800,2a09 --bytes "$(mib 80)" -- $vms snap rollback v@s --yes --online
+	look --block 65536:0
+	say "rolled back"
+
+	# ---- one gateway stands still: it is shut out, and finds it changed when it wakes up ----
+	kill -STOP "$(proc_pid gw2)"
+	$vms volume resize v 100M > /dev/null || fail "resize with a gateway that stands still"
+	kill -CONT "$(proc_pid gw2)"
+}
+back() { cluster_start > /dev/null 2>&1 && gw_ready 2; }
+wait_for 20 back || fail "gateway 2 does not come back"
+look --bytes "$(mib 100)"
+# one is dead, and comes back
+proc_kill gw2
+# shellcheck disable=SC2086
+$vms volume resize v 128M > /dev/null || fail "resize with a dead gateway"
+cluster_start > /dev/null || fail "gateway 2 does not start again"
+gw_wait
+look --bytes "$(mib 128)"
+say "ok: changes of a LUN are seen on both gateways, once"

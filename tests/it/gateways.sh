@@ -175,7 +175,8 @@ for how in kill stop; do
 	wait $!
 	# nobody is let in before all are there
 	[ "$n" = $((GATE_LUNS + 1)) ] || fail "$n LUNs after the first login"
-	[ $ms -le 3000 ] || fail "$((GATE_LUNS + 1)) LUNs, $how: $ms ms until the first login"
+	# 3 s, and one for a machine that has other work
+	[ $ms -le 4000 ] || fail "$((GATE_LUNS + 1)) LUNs, $how: $ms ms until the first login"
 	say "$((GATE_LUNS + 1)) LUNs, $how: first login $ms ms after the start began"
 done
 say "ok"

@@ -2,7 +2,9 @@
 /* What vmstore does with volumes, against a catalog and a storage node that a
  * child process plays. */
 #include "tests/unit/tool_rig.h"
+#include "utils/tool/catalog_fill.h"
 #include "utils/tool/domain.h"
+#include "utils/tool/gwdrain.h"
 
 static void create_gives_identity_and_counts_branches(void)
 {
@@ -21,6 +23,84 @@ static void create_gives_identity_and_counts_branches(void)
 	CU_ASSERT_EQUAL(view_load(&t, &v, &e), 0);
 	CU_ASSERT(v.cluster.has_data && v.cluster.next_branch == 9 && v.volumes.n == 2);
 	view_free(&v);
+	end();
+}
+
+/* A copy of the catalog holds nothing that goes with a process. */
+static void a_copy_leaves_out_what_passes(void)
+{
+	struct tool_kvs kvs = VMS_VEC_INIT;
+	json_t *list = json_pack("[[s,s],[s,s],[s,s],[s,s]]", "cluster", "{}", "gwdrain/00000001",
+				 "{}", "gwload/00000001", "{}", "gwsent/00000001", "{}");
+
+	CU_ASSERT_EQUAL(catalog_kvs_add(&kvs, list), 0);
+	json_decref(list);
+	CU_ASSERT_EQUAL(kvs.n, 4);
+	catalog_drop_passing(&kvs);
+	CU_ASSERT_EQUAL(kvs.n, 2);
+	CU_ASSERT_PTR_NOT_NULL(catalog_find(&kvs, "cluster"));
+	CU_ASSERT_PTR_NOT_NULL(catalog_find(&kvs, "gwdrain/00000001"));
+	tool_kvs_free(&kvs);
+}
+
+/* ---- gateways ---- */
+
+static void gate_put(uint32_t id, bool up, unsigned sessions)
+{
+	struct vms_cat_gateway g = {.id = id, .incarnation = 1};
+	struct vms_cat_gwload l = {.gateway = id, .sessions = sessions};
+	char gkey[VMS_CAT_KEY_BYTES_MAX], lkey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op[2] = {{gkey, NULL, 0}, {lkey, NULL, 0}};
+
+	snprintf(g.name, sizeof(g.name), "gate%u", id);
+	snprintf(g.portal, sizeof(g.portal), "10.0.0.%u:3260", id);
+	snprintf(g.portals, sizeof(g.portals), "10.0.0.%u:3260", id);
+	vms_cat_key_gateway(gkey, id);
+	vms_cat_key_gwload(lkey, id);
+	op[0].val = vms_cat_gateway_encode(&g);
+	op[1].val = up ? vms_cat_gwload_encode(&l, "") : NULL;
+	CU_ASSERT_EQUAL(tool_txn(&t, NULL, 0, op, 2, &e), 0);
+	free((char *)op[0].val);
+	free((char *)op[1].val);
+}
+
+static void the_last_gateway_is_not_drained(void)
+{
+	struct vms_cat_gateway g;
+	struct gate_state s;
+	bool was;
+
+	begin(4);
+	gate_put(11, true, 3);
+	gate_put(12, true, 0);
+	gate_put(13, false, 0);
+	CU_ASSERT_EQUAL(gate_drain(&t, "nosuch", 5, false, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate11", 5, false, &e), 0);
+	CU_ASSERT_EQUAL(gate_look(&t, "gate11", &s, &g, &e), 0);
+	CU_ASSERT(s.draining && s.up && !s.knows && s.sessions == 3 && s.drain.seconds == 5);
+	CU_ASSERT_STRING_EQUAL(gate_state_text(&g, &s), "draining");
+	/* one that is down does not count, one that is drained neither */
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate12", 5, false, &e), VMS_E_BUSY);
+	CU_ASSERT_EQUAL(gate_look(&t, "gate12", &s, &g, &e), 0);
+	CU_ASSERT_STRING_EQUAL(gate_state_text(&g, &s), "up");
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate12", 5, true, &e), 0);
+	/* again: another time, no error */
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate11", 9, true, &e), 0);
+	CU_ASSERT_EQUAL(gate_look(&t, "gate11", &s, &g, &e), 0);
+	CU_ASSERT_EQUAL(s.drain.seconds, 9);
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate13", 5, true, &e), 0);
+	CU_ASSERT_EQUAL(gate_look(&t, "gate13", &s, &g, &e), 0);
+	CU_ASSERT_STRING_EQUAL(gate_state_text(&g, &s), "drained");
+	CU_ASSERT_EQUAL(gate_undrain(&t, "gate11", &was, &e), 0);
+	CU_ASSERT(was);
+	CU_ASSERT_EQUAL(gate_undrain(&t, "gate11", &was, &e), 0);
+	CU_ASSERT(!was);
+	CU_ASSERT_EQUAL(gate_undrain(&t, "nosuch", &was, &e), VMS_E_NOENT);
+	/* an answer that is lost does no harm */
+	seen->drop_txn_answer = 1;
+	CU_ASSERT_EQUAL(gate_drain(&t, "gate12", 7, false, &e), 0);
+	CU_ASSERT_EQUAL(gate_look(&t, "gate12", &s, &g, &e), 0);
+	CU_ASSERT(s.draining);
 	end();
 }
 
@@ -449,6 +529,8 @@ static void a_volume_may_begin_as_importing(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(create_gives_identity_and_counts_branches),
+	VMS_TEST(a_copy_leaves_out_what_passes),
+	VMS_TEST(the_last_gateway_is_not_drained),
 	VMS_TEST(create_needs_a_whole_ring),
 	VMS_TEST(create_does_not_need_every_copy),
 	VMS_TEST(a_lost_answer_creates_no_second_volume),

@@ -35,6 +35,21 @@ int catalog_kvs_add(struct tool_kvs *kvs, const json_t *list)
 	return 0;
 }
 
+bool catalog_key_passes(const char *key)
+{
+	return !strncmp(key, "gwload/", 7) || !strncmp(key, "gwsent/", 7);
+}
+
+void catalog_drop_passing(struct tool_kvs *kvs)
+{
+	for (size_t i = kvs->n; i-- > 0;)
+		if (catalog_key_passes(kvs->d[i].key)) {
+			free(kvs->d[i].key);
+			free(kvs->d[i].val);
+			VMS_VEC_REMOVE(kvs, i);
+		}
+}
+
 static int uuid_of(const struct tool_kvs *kvs, uint8_t uuid[16], struct vms_errmsg *msg)
 {
 	const struct tool_kv *kv = catalog_find(kvs, "cluster");

@@ -13,6 +13,10 @@ int catalog_fill_check(struct tool *t, const struct tool_kvs *kvs, bool *done,
  * was there and reads it back. May be repeated after any failure. */
 int catalog_fill(struct tool *t, const struct tool_kvs *kvs, struct vms_errmsg *msg);
 const struct tool_kv *catalog_find(const struct tool_kvs *kvs, const char *key);
+/* Does the key go with the session of a process? What such a key says is over when it is
+ * read from a copy, and nothing would ever delete it. */
+bool catalog_key_passes(const char *key);
+void catalog_drop_passing(struct tool_kvs *kvs);
 /* [[key, value, ...], ...] of an answer behind what is there. */
 int catalog_kvs_add(struct tool_kvs *kvs, const json_t *list);
 

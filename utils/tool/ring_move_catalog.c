@@ -131,6 +131,7 @@ static int move(struct tool *t, struct moving *m, const char *moved, struct vms_
 
 	/* Reads both before anything is changed. */
 	rc = dump(t, m, e);
+	catalog_drop_passing(&m->kvs);
 	if (!rc)
 		rc = catalog_fill_check(t, &m->kvs, &done, e);
 	if (rc || m->dry_run)
@@ -142,6 +143,7 @@ static int move(struct tool *t, struct moving *m, const char *moved, struct vms_
 		m->kvs = (struct tool_kvs)VMS_VEC_INIT;
 		if (!rc)
 			rc = dump(t, m, e); /* what it holds for good */
+		catalog_drop_passing(&m->kvs);
 	}
 	if (rc || done)
 		return rc;

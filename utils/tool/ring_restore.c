@@ -274,7 +274,7 @@ static int build(struct restoring *r, struct vms_errmsg *e)
 			rc = do_volume(r, &kv, e);
 		else if (!strcmp(kv.key, "cluster"))
 			rc = do_cluster(r, &kv, e);
-		else
+		else if (!catalog_key_passes(kv.key))
 			put(r, kv.key, strdup(kv.val));
 	}
 	return rc;

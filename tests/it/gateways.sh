@@ -88,6 +88,9 @@ set -- $(tail -n 1 "$IT_DIR/ignore")
 [ "$1 $2 $(($3 >= 1900))" = "2 told 1" ] || fail "one that does not obey: $*"
 [ $((ms >= 1900 && ms <= 8000)) = 1 ] || fail "the drain took $ms ms"
 is gw1 "drained 0" || fail "gateway 1: $(state gw1)"
+vmstore status > "$log" || fail "status: $(cat "$log")"
+grep -q '3 of 3 up' "$log" || fail "status: $(cat "$log")"
+grep -q 'gw1 is drained' "$log" || fail "status does not tell of a drain: $(cat "$log")"
 case $(gate 1 login 6) in "to $p2" | "to $p3") ;; *) fail "login at a drained gateway: $(gate 1 login 6)" ;; esac
 lists 1 "$two $p3,4" || fail "a drained gateway lists: $(gate 1 discover)"
 wait_for 5 lists 2 "$two $p3,4" || fail "a drained gateway is listed: $(gate 2 discover)"

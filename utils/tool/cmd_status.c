@@ -8,6 +8,7 @@
 #include "utils/lib/fmt.h"
 #include "utils/lib/size.h"
 #include "utils/tool/cmds.h"
+#include "utils/tool/gwdrain.h"
 #include "utils/tool/ring.h"
 
 #define NAMES_MAX 6u /* nodes that are named in a line */
@@ -140,6 +141,40 @@ static void print_doing(struct ring *r, const struct view_health *h)
 		printf("advice    vmstore-ring advise names each risk and what mends it\n");
 }
 
+/* Who takes initiators; one that is drained is easily forgotten. */
+static void print_gateways(struct tool *t)
+{
+	struct gate_state *st = NULL;
+	struct gateways gws;
+	struct vms_errmsg e;
+	unsigned all = 0, up = 0, sessions = 0;
+
+	if (gateways_load(t, &gws, &e) || gate_states(t, &gws, &st, &e)) {
+		printf("gateways  ? %s\n", e.text);
+		gateways_free(&gws);
+		return;
+	}
+	for (size_t i = 0; i < gws.n; i++) {
+		if (!gws.d[i].g.portal[0])
+			continue; /* a tool */
+		all++;
+		up += st[i].up;
+		sessions += st[i].sessions;
+	}
+	printf("gateways  %u of %u up, %u sessions of initiators\n", up, all, sessions);
+	for (size_t i = 0; i < gws.n; i++) {
+		const char *name = gws.d[i].g.name;
+
+		if (st[i].draining)
+			printf("          %s is %s (asked for on %s): it takes no initiators until vmstore gateway undrain %s\n",
+			       name, gate_state_text(&gws.d[i].g, &st[i]), st[i].drain.by, name);
+		else if (gws.d[i].g.portal[0] && !st[i].up)
+			printf("          %s is down\n", name);
+	}
+	free(st);
+	gateways_free(&gws);
+}
+
 static int run_status(struct cmd_call *c)
 {
 	struct tool *t = c->t;
@@ -172,8 +207,8 @@ static int run_status(struct cmd_call *c)
 	print_nodes(&r.v, &h);
 	print_copies(&r.v, &h);
 	print_doing(&r, &h);
-	printf("gateways  %zu known\nvolumes   %zu, %s in all\n", r.v.gateways.n, r.v.volumes.n,
-	       vms_size_human(sum, used));
+	print_gateways(t);
+	printf("volumes   %zu, %s in all\n", r.v.volumes.n, vms_size_human(sum, used));
 	if (h.total_bytes)
 		printf("space     %s of %s used\n", vms_size_human(h.used_bytes, used),
 		       vms_size_human(h.total_bytes, total));

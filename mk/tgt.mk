@@ -111,6 +111,12 @@ $(B)/tests/cut: tests/it/cut.c
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
 tgt: $(B)/tests/cut
 
+# Hosts that reserve, for tests/it/pr.sh.
+$(B)/tests/iscsi_pr: tests/it/iscsi_pr.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -liscsi
+tgt: $(B)/tests/iscsi_pr
+
 # A host's rules over two gateways, for tests/it/mpath.sh.
 $(B)/tests/mpath_rules: tests/it/mpath_rules.c tests/it/mpath_conf.c tests/it/mpath_conf.h
 	@mkdir -p $(@D)

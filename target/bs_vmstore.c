@@ -178,6 +178,7 @@ static struct {
 	struct bs_pr *pr_done, **pr_done_tail;
 	unsigned npr; /* of them in work */
 	bool preempting; /* a LU waits for commands to end */
+	bool reserved;	 /* perhaps a LU is, by RESERVE */
 	unsigned ncopies; /* EXTENDED COPYs at work */
 	struct vms_xcopy_results results;
 	struct closing *closing;
@@ -594,6 +595,7 @@ static bool session_here(const struct bs_lu *bl, uint64_t session)
  * clears. */
 static void reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
 {
+	g.reserved |= t->reserve.gateway != 0;
 	bl->dev->reserve_id = !t->reserve.gateway		     ? 0
 			      : own_session(&t->reserve) ? t->reserve.session
 							 : UINT64_MAX;
@@ -607,6 +609,17 @@ static void reserve_look(struct bs_lu *bl, const struct vms_pr *t)
 	bl->ended = t->reserve;
 	vms_gw_pr_session_end(vms_gwp_core(g.gwp), bl->vol, 0);
 	g.submitted = true;
+}
+
+static void work_reserved(void)
+{
+	g.reserved = false;
+	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
+		if (!bl->lu.pr->reserve.gateway)
+			continue;
+		g.reserved = true;
+		reserve_look(bl, bl->lu.pr);
+	}
 }
 
 /* All gateways get this call for each table, and answer when it is done. */
@@ -1868,6 +1881,8 @@ static int turn_end(void)
 		work_pr();
 	if (g.preempting)
 		work_preempted();
+	if (g.reserved)
+		work_reserved();
 	if (g.closing)
 		work_closing();
 	work_changes();

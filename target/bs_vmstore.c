@@ -112,6 +112,10 @@ struct bs_req {
 struct bs_pr {
 	struct vms_gw_pr_cmd pc;
 	struct scsi_cmd *cmd;
+	/* LOGICAL UNIT RESET: no cmd, but tgt's request, which waits for the other gateways */
+	struct mgmt_req *mreq;
+	int lid;
+	struct bs_pr *reset_next;
 	uint32_t room; /* for the answer */
 	uint16_t *ports;
 	struct vms_pr_nexus *known;
@@ -179,6 +183,7 @@ static struct {
 	unsigned npr; /* of them in work */
 	bool preempting; /* a LU waits for commands to end */
 	bool reserved;	 /* perhaps a LU is, by RESERVE */
+	struct bs_pr *resets; /* that have not come back */
 	unsigned ncopies; /* EXTENDED COPYs at work */
 	struct vms_xcopy_results results;
 	struct closing *closing;
@@ -634,9 +639,13 @@ static bool on_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr
 	for (unsigned i = 0; i < t->nevents; i++) {
 		const struct vms_pr_event *e = &t->event[i];
 
+		if (e->all && own_session(&t->by))
+			continue; /* tgt has done it */
+		if (e->all)
+			vms_xcopy_forget(&g.results, 0, bl);
 		for (struct bs_nexus *n = g.nexuses; n; n = n->next) {
 			if (n->itn->nexus_target != bl->dev->tgt ||
-			    !vms_pr_same_nexus(&n->id, &e->nexus))
+			    !(e->all || vms_pr_same_nexus(&n->id, &e->nexus)))
 				continue;
 			if (e->asc)
 				ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, e->asc);
@@ -644,8 +653,9 @@ static bool on_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr
 				bl->preempted = realloc(bl->preempted, (bl->npreempted + 1) *
 								       sizeof(*bl->preempted));
 				vms_assert(bl->preempted);
-				bl->preempted[bl->npreempted++] = e->nexus;
-				break;
+				bl->preempted[bl->npreempted++] = n->id;
+				if (!e->all)
+					break;
 			}
 		}
 	}
@@ -789,10 +799,68 @@ static int reservation(struct bs_lu *bl, struct scsi_cmd *cmd, const struct vms_
 	return SAM_STAT_GOOD;
 }
 
+/* ---- LOGICAL UNIT RESET: at the other gateways too ---- */
+
+static void reset_unlink(struct bs_pr *p)
+{
+	struct bs_pr **at = &g.resets;
+
+	while (*at != p)
+		at = &(*at)->reset_next;
+	*at = p->reset_next;
+}
+
+/* tgt has ended the commands of its sessions and told them. 1: mreq is kept. */
+static int lu_reset_hook(struct scsi_lu *dev, struct mgmt_req *mreq)
+{
+	struct vms_gw_vol_info info;
+	struct bs_lu *bl;
+	struct bs_pr *p;
+
+	if (dev->bst->bs_name != vmstore_name || !g.gwp || g.stopping)
+		return 0;
+	bl = bl_of(dev);
+	if (!bl->vol)
+		return 0;
+	vms_xcopy_forget(&g.results, 0, bl);
+	vms_gw_vol_info(bl->vol, &info);
+	p = info.openers > 1 ? calloc(1, sizeof(*p)) : NULL;
+	if (!p)
+		return 0;
+	p->mreq = mreq;
+	p->lid = dev->tgt->lid;
+	p->pc.vol = bl->vol;
+	p->pc.cookie = p;
+	p->reset_next = g.resets;
+	g.resets = p;
+	g.npr++;
+	vms_gw_pr_reset(vms_gwp_core(g.gwp), &p->pc);
+	g.submitted = true;
+	return 1;
+}
+
+/* The volume is closed: nobody will tell how they end. */
+static void resets_drop(const struct vms_gw_vol *vol)
+{
+	struct bs_pr *p, *next;
+
+	for (p = g.resets; p; p = next) {
+		next = p->reset_next;
+		if (p->pc.vol != vol)
+			continue;
+		reset_unlink(p);
+		tgt_mreq_done(p->lid, p->mreq, 0);
+		pr_free(p);
+		g.npr--;
+	}
+}
+
 static void on_pr_complete(void *ctx, struct vms_gw_pr_cmd *pc)
 {
 	struct bs_pr *p = pc->cookie;
 
+	if (p->mreq)
+		reset_unlink(p);
 	p->next = NULL;
 	*g.pr_done_tail = p;
 	g.pr_done_tail = &p->next;
@@ -810,6 +878,13 @@ static void work_pr(void)
 		g.pr_done = p->next;
 		if (!g.pr_done)
 			g.pr_done_tail = &g.pr_done;
+		if (p->mreq) {
+			tgt_mreq_done(p->lid, p->mreq,
+				      p->pc.sense.status == SAM_STAT_GOOD ? 0 : -EBUSY);
+			pr_free(p);
+			g.npr--;
+			continue;
+		}
 		if (p->pc.sense.status == SAM_STAT_RESERVATION_CONFLICT)
 			vms_gw_pr_doubt(vms_gwp_core(g.gwp), p->pc.vol);
 		if (!put_data(cmd, p->pc.in, n))
@@ -1766,6 +1841,7 @@ static void bs_vmstore_close(struct scsi_lu *dev)
 		;
 	*at = bl->next;
 	vms_lu_no_reservations(&bl->lu);
+	resets_drop(bl->vol);
 	if (vol_copied(bl->vol)) {
 		struct closing *c = calloc(1, sizeof(*c));
 
@@ -2010,4 +2086,5 @@ __attribute__((constructor)) static void bs_vmstore_constructor(void)
 	tgt_turn_end_hook = turn_end;
 	tgt_start_hook = start_hook;
 	tgt_stop_hook = stop_hook;
+	tgt_lu_reset_hook = lu_reset_hook;
 }

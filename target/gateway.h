@@ -263,6 +263,9 @@ const struct vms_pr *vms_gw_vol_pr(const struct vms_gw_vol *vol);
  * up->pr_complete: GOOD only when every gateway that has the volume open goes by the new
  * table (or has been fenced off); BUSY: nothing has happened and nothing will. */
 void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
+/* LOGICAL UNIT RESET has been done here: now at all other gateways that have the volume
+ * open. Ends as vms_gw_pr_submit() does; of cmd only vol and cookie are looked at. */
+void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* No longer wanted: ends early if nothing has been decided. */
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* What pr_changed() asked for has been done, for the table with this number. */

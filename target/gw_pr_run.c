@@ -16,6 +16,8 @@
 #include "target/gw_pr.h"
 
 #define LOOK_MS	   200u /* who has the volume open is read again while somebody is silent */
+#define RESERVE_WAIT_MS	 300u /* for the end of another gateway's session */
+#define RESERVE_RETRY_MS 30u
 #define SILENT_MS  300u /* then the nodes are asked whether it lives */
 #define STALE_MS   20u	/* an answer was older than what is known */
 #define SESSIONS_MS 1000u
@@ -196,6 +198,20 @@ static bool ours(const struct gw_pr_run *r, const struct vms_pr *t)
 	       t->by.session == r->next.by.session;
 }
 
+/* A RESERVE that meets another gateway's: the session that has it may just have ended,
+ * and its gateway is about to say so. Worth a moment. */
+static bool worth_waiting(const struct gw_pr_run *r)
+{
+	const struct gw_pr *p = r->p;
+	const struct gw_pr_job *j = r->job;
+
+	return j->kind == GW_PR_COMMAND && j->cmd &&
+	       j->cmd->sense.status == VMS_SAM_RESERVATION_CONFLICT &&
+	       (j->cmd->req.cdb[0] == 0x16 || j->cmd->req.cdb[0] == 0x56) &&
+	       p->table.reserve.gateway && p->table.reserve.gateway != run_gw(r)->id &&
+	       run_gw(r)->now_ms - j->since_ms < RESERVE_WAIT_MS;
+}
+
 /* The next table is made of the present one: GOOD without a change, an error, or what is
  * to be put. */
 static int make_next(struct gw_pr_run *r)
@@ -209,6 +225,10 @@ static int make_next(struct gw_pr_run *r)
 	case GW_PR_COMMAND:
 		if (j->cmd)
 			rc = vms_pr_step(&p->table, &j->cmd->req, &r->next, &j->cmd->sense);
+		break;
+	case GW_PR_RESET:
+		if (j->cmd)
+			rc = vms_pr_reset(&p->table, &r->next);
 		break;
 	case GW_PR_END:
 	case GW_PR_DOUBT:
@@ -298,6 +318,10 @@ static void decide(struct gw_pr_run *r)
 	rc = make_next(r);
 	if (rc > 0) {
 		run_next(r, PR_PUT);
+		return;
+	}
+	if (worth_waiting(r)) {
+		run_later(r, PR_VOLUME, RESERVE_RETRY_MS);
 		return;
 	}
 	if (!rc && j->cmd)
@@ -674,7 +698,7 @@ void gw_pr_run_kick(struct gw_pr *p)
 
 	run_deadline(p);
 	/* answered while nothing of it was decided: what is left of the run has no purpose */
-	if (r && r->job->kind == GW_PR_COMMAND && !r->job->cmd && !r->decided && !r->finishes) {
+	if (r && (r->job->kind == GW_PR_COMMAND || r->job->kind == GW_PR_RESET) && !r->job->cmd && !r->decided && !r->finishes) {
 		job_done(p);
 		r = p->run;
 	}
@@ -711,7 +735,7 @@ void gw_pr_job_add(struct gw_pr *p, enum gw_pr_kind kind, struct vms_gw_pr_cmd *
 
 /* ---- the caller's ---- */
 
-void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+static void job_new(struct vms_gw *gw, enum gw_pr_kind kind, struct vms_gw_pr_cmd *cmd)
 {
 	struct vms_gw_vol *v = cmd->vol;
 	const struct vms_sense_cmd sc = {.write = false};
@@ -724,7 +748,17 @@ void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 		answer(gw, &j);
 		return;
 	}
-	gw_pr_job_add(v->pr, GW_PR_COMMAND, cmd, NULL);
+	gw_pr_job_add(v->pr, kind, cmd, NULL);
+}
+
+void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	job_new(gw, GW_PR_COMMAND, cmd);
+}
+
+void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	job_new(gw, GW_PR_RESET, cmd);
 }
 
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)

@@ -144,7 +144,7 @@ static void tell(struct vms_pr *pr, const struct vms_pr_nexus *nexus, uint16_t a
 	e = realloc(pr->event, (pr->nevents + 1) * sizeof(*e));
 	vms_assert(e);
 	pr->event = e;
-	e[pr->nevents++] = (struct vms_pr_event){*nexus, asc, aborts};
+	e[pr->nevents++] = (struct vms_pr_event){*nexus, asc, aborts, false};
 }
 
 static void tell_all(struct vms_pr *pr, int except, uint16_t asc)
@@ -603,6 +603,18 @@ int vms_pr_step(const struct vms_pr *pr, const struct vms_pr_req *r, struct vms_
 	else
 		rc = persistent_out(next, r, s);
 	return end(next, rc);
+}
+
+int vms_pr_reset(const struct vms_pr *pr, struct vms_pr *next)
+{
+	begin(pr, next);
+	next->reserve = (struct vms_pr_owner){0};
+	next->event = calloc(1, sizeof(*next->event));
+	vms_assert(next->event);
+	next->nevents = 1;
+	next->event[0] = (struct vms_pr_event){
+	    .asc = VMS_ASC_BUS_DEVICE_RESET, .abort = true, .all = true};
+	return end(next, 1);
 }
 
 int vms_pr_reserve_end(const struct vms_pr *pr, const struct vms_pr_owner *owner,

@@ -75,11 +75,13 @@ static json_t *enc_owner(const struct vms_pr_owner *o)
 			 enc_u64(o->session));
 }
 
-/* Of a nexus that is registered its place will do. */
+/* Of a nexus that is registered its place will do; null: all. */
 static json_t *enc_event(const struct vms_pr *pr, const struct vms_pr_event *e)
 {
 	json_t *who = NULL;
 
+	if (e->all)
+		who = json_null();
 	for (unsigned i = 0; i < pr->n && !who; i++)
 		if (vms_pr_same_nexus(&pr->reg[i].nexus, &e->nexus))
 			who = json_integer(i);
@@ -257,6 +259,8 @@ static const char *events(struct vms_pr *pr, const json_t *tell)
 
 		if (dec_int(who, 0, (int64_t)pr->n - 1, &at))
 			out->nexus = pr->reg[at].nexus;
+		else if (json_is_null(who))
+			out->all = true;
 		else if (!dec_nexus(who, &out->nexus))
 			return "tell";
 		if (!dec_int(json_array_get(e, 1), 0, UINT16_MAX, &asc))

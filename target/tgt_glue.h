@@ -164,6 +164,14 @@ void tgt_login_release(struct iscsi_connection *conn);
  * itn->bs_priv for the module. */
 extern void (*tgt_nexus_hook)(struct it_nexus *itn, int up);
 
+/* LOGICAL UNIT RESET or TARGET WARM RESET reached lu: its commands have been aborted and
+ * its nexuses told, here. Returns 1 when there is more to wait for: mreq is then kept
+ * until tgt_mreq_done(lu->tgt->lid, mreq, err) (err: 0 or a negative errno, which the
+ * initiator hears as FUNCTION REJECTED); not from inside the hook. */
+struct mgmt_req;
+extern int (*tgt_lu_reset_hook)(struct scsi_lu *lu, struct mgmt_req *mreq);
+void tgt_mreq_done(int lid, struct mgmt_req *mreq, int err);
+
 /* ---- management requests (usr/mgmt.c) ------------------------------------- */
 
 #define TGT_MGMT_LOCAL	 0  /* go on as stock tgt does */

@@ -179,7 +179,7 @@ void vms_xcopy_forget(struct vms_xcopy_results *t, uint64_t session, const void 
 	for (unsigned i = 0; i < VMS_XCOPY_RESULTS_MAX; i++) {
 		struct vms_xcopy_result *r = &t->r[i];
 
-		if ((session && r->session == session) || (!session && r->lu == lu))
+		if (!r->running && (session ? r->session == session : r->lu == lu))
 			memset(r, 0, sizeof(*r));
 	}
 }

@@ -74,7 +74,8 @@ struct vms_xcopy_result *vms_xcopy_find(struct vms_xcopy_results *t, uint64_t se
  * ended, a free one, or that of the oldest that has ended. */
 struct vms_xcopy_result *vms_xcopy_keep(struct vms_xcopy_results *t, uint64_t session,
 					const void *lu, uint8_t list_id);
-/* A session has ended, or a LUN goes (session 0): what is kept for it is dropped. */
+/* A session has ended, or a LUN goes or is reset (session 0): what is kept for it is
+ * dropped, but for copies that run. */
 void vms_xcopy_forget(struct vms_xcopy_results *t, uint64_t session, const void *lu);
 
 #define VMS_XCOPY_IN_BYTES_MAX 128u

@@ -513,6 +513,15 @@ void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 	pr_add(cmd, cmd->vol, (struct vms_pr_owner){0});
 }
 
+/* The other gateways are none. */
+void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	static const uint8_t read_keys[10] = {0x5e};
+
+	cmd->req.cdb = read_keys;
+	vms_gw_pr_submit(gw, cmd);
+}
+
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 {
 }

@@ -521,6 +521,35 @@ static void reserve_six(void)
 	CU_ASSERT_TRUE(conflict_status());
 }
 
+static void a_reset_is_for_every_nexus(void)
+{
+	struct vms_pr next, back;
+	char *text;
+
+	fresh();
+	CU_ASSERT(pr.n > 0);
+	CU_ASSERT_EQUAL(vms_pr_reset(&pr, &next), 1);
+	/* registrations stay; everybody is told and their commands end first */
+	CU_ASSERT(next.n == pr.n && next.pending && next.nevents == 1);
+	CU_ASSERT(next.event[0].all && next.event[0].abort && next.event[0].asc == 0x2903);
+	next.fence = 9;
+	next.by = (struct vms_pr_owner){1, 2, 3};
+	text = vms_pr_encode(&next);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	CU_ASSERT_EQUAL_FATAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
+	CU_ASSERT(back.nevents == 1 && back.event[0].all && back.event[0].abort &&
+		  back.event[0].asc == 0x2903);
+	free(text);
+	vms_pr_free(&back);
+	vms_pr_free(&next);
+	/* RESERVE ends with it, whoever has it */
+	vms_pr_free(&pr);
+	CU_ASSERT_EQUAL(six(&A, 0x16, 5), 0);
+	CU_ASSERT_EQUAL(vms_pr_reset(&pr, &next), 1);
+	CU_ASSERT(!next.held && !next.reserve.gateway);
+	vms_pr_free(&next);
+}
+
 /* 128 registrations with the longest names, and the same again as events, is a record. */
 static void the_largest_table_is_a_record(void)
 {
@@ -593,7 +622,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(preempt_of_all_registrants), VMS_TEST(own_preempt_changes_the_type),
 	VMS_TEST(registrations_are_bounded), VMS_TEST(persistent_reserve_in),
 	VMS_TEST(registering_others), VMS_TEST(all_target_ports), VMS_TEST(register_and_move),
-	VMS_TEST(reserve_six), VMS_TEST(the_largest_table_is_a_record),
+	VMS_TEST(reserve_six), VMS_TEST(a_reset_is_for_every_nexus), VMS_TEST(the_largest_table_is_a_record),
 	VMS_TEST(wrong_records_are_refused),
 };
 VMS_TEST_MAIN("pr", tests)

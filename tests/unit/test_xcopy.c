@@ -215,6 +215,9 @@ static void results_are_kept_for_those_who_may_ask(void)
 	CU_ASSERT_PTR_EQUAL(vms_xcopy_find(&t, 9, &t, 1), r);
 	CU_ASSERT_PTR_NOT_NULL(vms_xcopy_find(&t, 100 + 3 * VMS_XCOPY_RESULTS_MAX - 1, &t, 1));
 	CU_ASSERT_PTR_NULL(vms_xcopy_find(&t, 100, &t, 1));
+	vms_xcopy_forget(&t, 9, NULL); /* its place is needed when it ends */
+	CU_ASSERT_PTR_EQUAL(vms_xcopy_find(&t, 9, &t, 1), r);
+	r->running = false;
 	vms_xcopy_forget(&t, 9, NULL);
 	CU_ASSERT_PTR_NULL(vms_xcopy_find(&t, 9, &t, 1));
 	vms_xcopy_forget(&t, 0, &t);

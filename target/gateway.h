@@ -70,6 +70,8 @@ enum vms_gw_mutant {
 	VMS_GWM_PR_UNCHECKED, /* what a gateway let through goes under any later table */
 	VMS_GWM_PR_TWICE,     /* one of unknown outcome is made anew */
 	VMS_GWM_PR_LEFT,      /* one that its gateway left behind stays under way */
+	VMS_GWM_LOUD,	      /* a volume is called quiet before its commands have ended */
+	VMS_GWM_QUIET_ENDS,   /* a quiet volume goes on by itself after a second */
 	VMS_GWM_MAX
 };
 

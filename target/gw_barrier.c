@@ -150,7 +150,8 @@ void gw_barrier_look(struct vms_gw_vol *v)
 	v->quiet = !v->bar.let_go && rec->barrier == VMS_BARRIER_STOP && rec->barrier_quiet;
 	if (v->quiet) {
 		go_on(v); /* what another barrier held has to end */
-		v->bar.want = v->ncmds ? 0 : VMS_ACK_STOPPED;
+		v->bar.want =
+		    v->ncmds && !gw_mutant(gw, VMS_GWM_LOUD) ? 0 : VMS_ACK_STOPPED;
 	} else if (!v->bar.let_go && rec->barrier == VMS_BARRIER_STOP) {
 		v->bar.want = VMS_ACK_STOPPED;
 		stop(v);
@@ -384,6 +385,8 @@ void gw_barrier_timer(struct vms_gw *gw)
 			continue;
 		if (v->quiet && !v->ncmds)
 			v->bar.want = VMS_ACK_STOPPED;
+		if (gw_mutant(gw, VMS_GWM_QUIET_ENDS) && gw->now_ms - v->bar.seen_ms > GW_HOLD_MS)
+			v->quiet = false;
 		ack_run(v);
 		if (v->abandon)
 			continue;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Fuzz target of what the catalog holds about targets and accounts: a record that is
- * taken encodes to itself, can be changed, and has steps to and from nothing; a sealed
- * secret is opened with the key it was sealed with, or not at all.
+ * taken encodes to itself, can be changed, and has steps to and from nothing; a document
+ * that is taken makes records that are taken, and making them again changes nothing; a
+ * sealed secret is opened with the key it was sealed with, or not at all.
  */
 #include <jansson.h>
 
 #include "include/err.h"
+#include "target/reg_doc.h"
 #include "target/registry.h"
 #include "target/secret.h"
 #include "tests/fuzz/driver.h"
@@ -49,6 +51,36 @@ static void record(const char *text)
 	json_decref(again);
 }
 
+static void document(const char *text)
+{
+	json_t *doc = json_loads(text, 0, NULL), *x;
+	struct vms_errmsg e;
+	char line[800];
+	size_t i, k;
+
+	json_array_foreach (vms_reg_doc_check(doc, &e) ? NULL : json_object_get(doc, "targets"), i,
+			    x) {
+		json_t *r = vms_reg_doc_target(x, NULL, 7, &e), *again, *diff, *d;
+
+		if (!r)
+			continue;
+		vms_assert(!vms_reg_check(r, "fuzz", &e));
+		again = vms_reg_doc_target(x, r, 8, &e);
+		vms_assert(again && json_equal(r, again));
+		diff = vms_reg_diff(r, again);
+		vms_assert(!json_array_size(diff));
+		json_decref(diff);
+		diff = vms_reg_diff(NULL, r);
+		vms_assert(json_array_size(diff));
+		json_array_foreach (diff, k, d)
+			vms_reg_diff_text(d, line, sizeof(line));
+		json_decref(diff);
+		json_decref(again);
+		json_decref(r);
+	}
+	json_decref(doc);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = malloc(size + 1), secret[VMS_SECRET_BYTES_MAX + 1];
@@ -57,6 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text, data, size);
 	text[size] = 0;
 	record(text);
+	document(text);
 	if (!vms_secret_open(key, "u", text, secret, &e))
 		vms_assert(!strcmp(secret, "123456789012")); /* nobody else has the key */
 	free(text);
@@ -71,6 +104,14 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	char *text;
 	size_t n;
 
+	if (i == 2) {
+		strcpy((char *)out,
+		       "{\"version\":1,\"targets\":[{\"name\":\"iqn.2026-01.org.example:d\","
+		       "\"addresses\":[\"ALL\"],\"params\":{\"MaxBurstLength\":\"65536\"},\"luns\":["
+		       "{\"volume\":\"a\"},{\"lun\":3,\"volume\":\"b\",\"params\":{\"online\":\"1\"}}]}],"
+		       "\"accounts\":[{\"user\":\"u\",\"secret_file\":\"s\"}]}");
+		return strlen((char *)out);
+	}
 	if (i > 1)
 		return 0;
 	if (i) {

@@ -27,6 +27,21 @@ refuses() { # TEXT COMMAND...
 }
 look() { "$B/tests/luwatch" "$@" "$(gw_url 1)" "$(gw_url 2)" -- || fail "luwatch $*"; }
 
+# Sets the parameter of the LUN and waits until both gateways have it.
+cat > "$IT_DIR/lun_readonly" << END
+#!/bin/sh
+$vms target set $IT_IQN --lun 1 readonly=\$1 || exit 1
+n=0
+for g in 1 2; do
+	until "$IT_CLUSTER" tgtadm "$IT_DIR/c" \$g --op show --mode target | grep -A20 'LUN: 1\$' | grep -q "Readonly: \$2"; do
+		n=\$((n + 1))
+		[ \$n -lt 100 ] || exit 1
+		sleep 0.1
+	done
+done
+END
+chmod +x "$IT_DIR/lun_readonly"
+
 cluster_start --partitions 64 || fail "cluster does not start"
 lun_create v 64 1 || fail "cannot create the LUN"
 gw_wait
@@ -59,9 +74,9 @@ sleep 1
 	[ "$($vms volume info v --json | tr -d ' ,' | grep read_only)" = '"read_only":true' ] || fail "info: $($vms volume info v --json)"
 	watch --expect 2a01 --wp 0 -- $vms volume set v read-only=off
 	# of the LUN alone
-	watch --expect 2a01 --wp 1 -- sh -c "$vms target set $IT_IQN --lun 1 readonly=1 && sleep 1"
+	watch --expect 2a01 --wp 1 -- "$IT_DIR/lun_readonly" 1 Yes
 	watch --wp 1 -- $vms volume resize v 48M
-	watch --expect 2a01 --wp 0 -- sh -c "$vms target set $IT_IQN --lun 1 readonly=0 && sleep 1"
+	watch --expect 2a01 --wp 0 -- "$IT_DIR/lun_readonly" 0 No
 	say "write-protected and not"
 
 	# ---- rolled back while it is open ----

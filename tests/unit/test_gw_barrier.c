@@ -642,6 +642,36 @@ static int tried(uint8_t op, uint64_t lba)
 	return c.status;
 }
 
+/* Said to be quiet while a write is on its way? Gone on after a second? */
+static unsigned loud(uint32_t mutant)
+{
+	struct vms_gw_cmd c, d;
+	unsigned n = 0;
+
+	f_start(mutant, DISK);
+	f.hold_writes = true;
+	submit(&c, 24, 8);
+	f_pump();
+	quiet(VMS_BARRIER_STOP, 2);
+	n += acked(2) != 0;
+	f.hold_writes = false;
+	f_release();
+	f_run(3000);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_STOPPED);
+	d = f_cmd(VMS_GW_WRITE, 24, 8);
+	f_data(&d, &iov, data, 8 * 512u);
+	n += 2 * (vms_gw_submit(f.gw, &d) != VMS_GW_DONE);
+	f_run(300);
+	f_stop();
+	return n;
+}
+static void quiet_is_only_said_when_nothing_goes_on(void)
+{
+	CU_ASSERT_EQUAL(loud(0), 0);
+	CU_ASSERT_EQUAL(loud(VMS_GWM_LOUD), 1);
+	CU_ASSERT_EQUAL(loud(VMS_GWM_QUIET_ENDS), 2);
+}
+
 /* What there is ends, nothing begins; "stopped" comes when nothing is left. */
 static void a_quiet_volume_ends_everything(void)
 {
@@ -776,6 +806,7 @@ static const struct vms_test tests[] = {
     VMS_TEST(a_barrier_nobody_ends_is_abandoned),
     VMS_TEST(a_veto_goes_with_the_registration),
     VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
+    VMS_TEST(quiet_is_only_said_when_nothing_goes_on),
     VMS_TEST(a_quiet_volume_ends_everything),
     VMS_TEST(a_quiet_volume_waits_for_the_catalog),
     VMS_TEST(a_quiet_one_after_another),

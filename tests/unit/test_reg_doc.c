@@ -272,14 +272,29 @@ static void at_the_same_moment(void)
 	end();
 }
 
+static int no_lun(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
+{
+	return vms_reg_remove_lun(rec, 3, msg);
+}
+
 static void volumes(void)
 {
+	json_t *a = vms_reg_new(A, 1);
+
 	begin(4);
 	create("x", 1u << 20);
 	CU_ASSERT_EQUAL(target_volume_check(&t, "x", &e), 0);
 	CU_ASSERT_EQUAL(target_volume_check(&t, "y", &e), VMS_E_NOENT);
 	CU_ASSERT_EQUAL(target_volume_check(&t, "x@s", &e), VMS_E_NOENT);
 	CU_ASSERT_EQUAL(target_volume_check(&t, "a b", &e), VMS_E_INVAL);
+	/* a LUN is not deleted under its target, also while no gateway runs */
+	CU_ASSERT_EQUAL(vms_reg_add_lun(a, 3, "x", &e) || target_store(&t, A, 1, a, 0, &e), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "x", false, &e), VMS_E_OPEN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "x is LUN 3 of " A));
+	CU_ASSERT_EQUAL(look("x").state, VOLUME_READY);
+	CU_ASSERT_EQUAL(target_change(&t, A, no_lun, NULL, NULL, &e), 0);
+	CU_ASSERT_EQUAL(volume_delete(&t, "x", false, &e), 0);
+	json_decref(a);
 	end();
 }
 

@@ -16,6 +16,7 @@
 #include "utils/tool/leftover.h"
 #include "utils/tool/move.h"
 #include "utils/tool/snap.h"
+#include "utils/tool/target_store.h"
 
 #define NODE_MS_MAX 600000u /* one TRIM of a large volume */
 
@@ -396,6 +397,30 @@ static int refuse_used(struct tool *t, const struct vms_cat_volume *v, struct vm
 	return rc;
 }
 
+/* A target of the cluster has it, or a snapshot of it, as a LUN, though no gateway has it
+ * open now. */
+static int refuse_lun(struct tool *t, const char *name, struct vms_errmsg *msg)
+{
+	struct targets all;
+	size_t n = strlen(name), i;
+	json_t *x;
+	int rc = targets_load(t, &all, msg);
+
+	VMS_VEC_FOREACH(&all, e)
+		json_array_foreach(json_object_get(e->rec, "luns"), i, x) {
+			const char *v = json_string_value(json_object_get(x, "volume"));
+
+			if (!rc && !strncmp(v, name, n) && (!v[n] || v[n] == '@'))
+				rc = vms_fail(msg, VMS_E_OPEN,
+					      "volume '%.60s' cannot be deleted: %.100s is LUN %lld of %.100s; take it away there first (vmstore target rm-lun)",
+					      name, v,
+					      (long long)json_integer_value(json_object_get(x, "lun")),
+					      vms_reg_name(e->rec));
+		}
+	targets_free(&all);
+	return rc;
+}
+
 static int refuse_snaps(struct tool *t, const char *name, struct vms_errmsg *msg)
 {
 	struct snaps l;
@@ -427,6 +452,8 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 			rc = volume_refuse_open(v, "deleted", msg);
 			if (!rc && !snapshots)
 				rc = refuse_snaps(t, name, msg);
+			if (!rc)
+				rc = refuse_lun(t, name, msg);
 			if (!rc)
 				rc = refuse_used(t, &v->v, msg);
 		}

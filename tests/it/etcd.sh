@@ -92,7 +92,7 @@ cl kill "$IT_DIR/c" "$l" &
 cl kill "$IT_DIR/c" node2
 wait $!
 say "$l, which led, and node2 killed together"
-sleep 6
+sleep 4
 alive $verify || fail "the load ended when $l and node2 were killed"
 cl start "$IT_DIR/c" > /dev/null || fail "$l or node2 does not start again"
 cl wait "$IT_DIR/c" || fail "not well again after $l and node2 were killed"

@@ -8,6 +8,7 @@
 #                       (for working on the tests; IT_TGT_DIR: where it lies)
 #
 # IT_PORT, IT_PORTS, IT_CONTROL  see ports.sh: tests run beside each other
+# TMPDIR      its data lie there (/dev/shm when IT_RAM_KIB, 6 GiB, are free there, else /tmp)
 # IT_KEEP=1                      keep the test's folder
 
 set -u
@@ -19,6 +20,7 @@ IT_NAME=$(basename "$0" .sh)
 # shellcheck source=tests/it/ports.sh
 . "$IT_ROOT/tests/it/ports.sh"
 IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
+IT_RAM_KIB=${IT_RAM_KIB:-6291456}
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
 IT_PIDS=""
 BENCH=$B/bin/vmstore-bench
@@ -100,7 +102,17 @@ it_cleanup() {
 	exit $it_rc
 }
 
-IT_DIR=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-it-$IT_NAME.XXXXXX") || exit 1
+# Where its data lie: in RAM when there is plenty, so that tests neither wait for this
+# machine's disk nor for each other; killed processes lose nothing there either.
+it_ram_kib=$(df -Pk /dev/shm 2> /dev/null | awk 'NR == 2 { print $4 }')
+it_free_kib=$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "${it_ram_kib:-0}" -ge "$IT_RAM_KIB" ] &&
+	[ "${it_free_kib:-0}" -ge $((IT_RAM_KIB + IT_RAM_KIB / 2)) ]; then
+	it_tmp=/dev/shm
+else
+	it_tmp=${TMPDIR:-/tmp}
+fi
+IT_DIR=$(mktemp -d "$it_tmp/vmstore-it-$IT_NAME.XXXXXX") || exit 1
 trap it_cleanup EXIT
 trap 'exit 1' INT TERM HUP
 

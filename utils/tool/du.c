@@ -16,6 +16,7 @@
 #define BUSY_MS_MAX 60000u /* another tool counts */
 #define POLL_MS	    50u
 #define SAY_MS	    2000u
+#define TRIES_MAX   8u
 
 void du_free(struct du_result *r)
 {
@@ -272,7 +273,7 @@ static int moved(struct tool *t, struct nodes *ns, struct du_result *r, struct v
 	return rc;
 }
 
-int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
+static int count_once(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 {
 	struct vms_cat_cluster cluster;
 	struct nodes ns = {0};
@@ -308,5 +309,20 @@ int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 			out->size_bytes += p->size_bytes;
 			out->mapped_bytes += p->mapped_bytes;
 		}
+	return rc;
+}
+
+/* Leads move for a second or two after a node has come back or gone: then once more. */
+int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
+{
+	int rc = count_once(t, out, msg);
+
+	for (unsigned i = 0; !rc && i < TRIES_MAX && out->missing && !out->down[0] && !tool_interrupted();
+	     i++) {
+		du_free(out);
+		for (unsigned k = 0; k < 20; k++)
+			tool_wait(t, POLL_MS);
+		rc = count_once(t, out, msg);
+	}
 	return rc;
 }

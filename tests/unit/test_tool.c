@@ -163,11 +163,18 @@ static struct vms_cat_branch branch(uint64_t id)
 
 static void delete_changes_the_catalog_only(void)
 {
+	char uuid[37], key[VMS_CAT_KEY_BYTES_MAX];
 	struct volume_view v;
 	struct vms_cat_volume a;
 
 	begin(4);
 	a = create("a", 1u << 20);
+	tool_uuid_text(a.uuid, uuid);
+	snprintf(key, sizeof(key), "pr/%s", uuid);
+	put(key, strdup("{}"));
+	snprintf(key, sizeof(key), "pr/%s/00000001", uuid);
+	put(key, strdup("{}"));
+	put("pr/ffffffff-0000-0000-0000-000000000000", strdup("{}"));
 	put("loss/0000000000000007", strdup("3"));
 	put("lossack/0000000000000007/port", strdup("3"));
 	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
@@ -177,6 +184,7 @@ static void delete_changes_the_catalog_only(void)
 	/* nodes learn from it that its pages may go */
 	CU_ASSERT_EQUAL(branch(a.branch).state, 2);
 	CU_ASSERT_EQUAL(count("loss"), 0);
+	CU_ASSERT_EQUAL(count("pr/"), 1); /* another volume's */
 	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), VMS_E_NOENT);
 	/* the number is not used again */
 	CU_ASSERT_EQUAL(create("a", 4096).branch, a.branch + 1);

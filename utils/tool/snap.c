@@ -9,6 +9,7 @@
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
 #include "utils/tool/leftover.h"
+#include "utils/tool/volume.h"
 
 #define PER_TXN 60u
 
@@ -298,6 +299,24 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 	return rc;
 }
 
+/* Of LUNs that exported those that go now. */
+static int forget_reservations(struct tool *t, const struct snap_info *s, size_t n,
+			       const struct snap_fate *fate, struct vms_errmsg *msg)
+{
+	uint8_t(*uuid)[16] = malloc((n + 1) * sizeof(*uuid));
+	size_t k = 0;
+	int rc;
+
+	if (!uuid)
+		return vms_fail(msg, VMS_E_NOMEM, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (!fate[i].gone && !fate[i].status)
+			memcpy(uuid[k++], s[i].s.uuid, sizeof(*uuid));
+	rc = k ? volume_forget_reservations(t, (const uint8_t(*)[16])uuid, k, msg) : 0;
+	free(uuid);
+	return rc;
+}
+
 int snaps_remove(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
 		 struct vms_errmsg *msg)
 {
@@ -314,6 +333,8 @@ int snaps_remove(struct tool *t, struct snap_info *s, size_t n, struct snap_fate
 		rc = find_users(t, s, n, fate, msg);
 	if (!rc)
 		rc = put_states(t, s, n, fate, true, VMS_SNAP_COMPLETE, msg);
+	if (!rc)
+		rc = forget_reservations(t, s, n, fate, msg);
 	if (!rc)
 		rc = put_states(t, s, n, fate, false, 0, msg);
 	/* A branch that its volume has left may have lost its last snapshot. */

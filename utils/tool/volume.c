@@ -526,6 +526,37 @@ static int delete_lossacks(struct tool *t, uint64_t id, struct vms_errmsg *msg)
 	return rc;
 }
 
+int volume_forget_reservations(struct tool *t, const uint8_t (*uuid)[16], size_t n,
+			       struct vms_errmsg *msg)
+{
+	char prefix[64] = "pr/", text[37];
+	struct vms_cat_op op[100];
+	struct tool_kvs kv;
+	int rc;
+
+	if (n == 1) {
+		tool_uuid_text(uuid[0], text);
+		snprintf(prefix, sizeof(prefix), "pr/%s", text);
+	}
+	rc = tool_range(t, prefix, &kv, msg);
+	for (size_t i = 0; !rc && i < kv.n;) {
+		unsigned k = 0;
+
+		for (; i < kv.n && k < 100; i++)
+			for (size_t u = 0; u < n; u++) {
+				tool_uuid_text(uuid[u], text);
+				if (strncmp(kv.d[i].key + 3, text, 36))
+					continue;
+				op[k++] = (struct vms_cat_op){kv.d[i].key, NULL, 0};
+				break;
+			}
+		if (k)
+			rc = tool_txn(t, NULL, 0, op, k, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
 /* The volume's record goes and its branch dies. */
 static int end_delete(struct tool *t, const struct volume_view *v, struct vms_errmsg *msg)
 {
@@ -566,7 +597,9 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 		if (rc == VMS_E_NOENT && began)
 			rc = 0; /* an answer was lost: it is gone */
 		else if (!rc && !(rc = delete_snaps(t, name, msg)) &&
-			 !(rc = delete_lossacks(t, v.v.id, msg)))
+			 !(rc = delete_lossacks(t, v.v.id, msg)) &&
+			 !(rc = volume_forget_reservations(
+				   t, (const uint8_t(*)[16]) & v.v.uuid, 1, msg)))
 			rc = end_delete(t, &v, msg);
 	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	volume_free(&v);

@@ -70,6 +70,9 @@ int volume_refuse_tools(const struct volume_view *v, const char *what, struct vm
 /* VMS_E_BUSY: an initiator holds a reservation. */
 int volume_refuse_reserved(struct tool *t, const struct volume_view *v, const char *what,
 			   struct vms_errmsg *msg);
+/* Removes the tables of reservations of what is being deleted: n volumes or snapshots. */
+int volume_forget_reservations(struct tool *t, const uint8_t (*uuid)[16], size_t n,
+			       struct vms_errmsg *msg);
 
 /* ---- volume_change.c ---- */
 

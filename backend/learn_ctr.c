@@ -383,7 +383,17 @@ static void job_io(struct vms_node *n, struct dio *d, int status)
 
 	if (p && p->learn_ios)
 		p->learn_ios--;
-	if (!l) {
+	/* a disk that takes no writes: nothing on it can be relied on */
+	if (j->step == SJ_WRITE && status && status != VMS_E_NOSPC && status != VMS_E_STOPPING &&
+	    !n->closing) {
+		node_fatal(n, status,
+			   "writing a copy of partition %u failed (%s): stopping, nothing more is "
+			   "acknowledged; check the disk, then start again",
+			   j->part, vms_err_text(status));
+		job_end(n, p, NULL, j);
+		return;
+	}
+	if (!l || (status == VMS_E_STOPPING && j->step == SJ_WRITE)) {
 		job_end(n, p, NULL, j);
 		return;
 	}
@@ -395,11 +405,6 @@ static void job_io(struct vms_node *n, struct dio *d, int status)
 		n->nospc = true;
 		n->space_ms = n->now_ms + 500;
 		learn_fail(n, p, "this node's disk is full");
-		job_end(n, p, NULL, j);
-		return;
-	}
-	if (status) {
-		learn_fail(n, p, vms_err_text(status));
 		job_end(n, p, NULL, j);
 		return;
 	}

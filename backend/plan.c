@@ -115,13 +115,16 @@ static uint64_t digest_add(uint64_t d, uint64_t v)
 	return vms_mix64(d ^ (v + UINT64_C(0x9e3779b97f4a7c15)));
 }
 
-/* All that a plan depends on, but the present wants. */
+/* All that a plan depends on, but the present wants. With the revisions of the nodes: a
+ * stale read may show what was wanted before others wanted something else meanwhile, and
+ * what is wanted now once more; the wants are not those then. */
 static uint64_t membership(const struct planner *pl)
 {
 	uint64_t d = digest_add(1, pl->cluster.copies);
 
 	VMS_VEC_FOREACH(&pl->nodes, x) {
 		d = digest_add(d, x->n.id);
+		d = digest_add(d, x->rev);
 		d = digest_add(d, vms_place_weight(&x->n));
 		d = digest_add(d, x->n.state == VMS_NODE_LEAVING);
 		for (const char *z = x->n.zone; *z; z++)

@@ -166,6 +166,8 @@ static void draw_plan(struct sim *s)
 	p->path_cut = f * (double)PICK(0, 5, 30) / 100;
 	p->reset = f * (double)PICK(0, 0, 5, 20) / 10000;
 	p->multipath = vms_rng_chance(r, 0.6);
+	p->pr = (double)PICK(0, 0, 2, 6) / 1000;
+	p->pr_type = (uint8_t)PICK(VMS_PR_WE, VMS_PR_WE_RO, VMS_PR_WE_RO, VMS_PR_WE_AR);
 	p->read_percent = (unsigned)PICK(30, 50, 60);
 	p->zero_percent = (unsigned)PICK(0, 3, 8);
 	p->caw_percent = (unsigned)PICK(0, 2, 5);

@@ -54,6 +54,8 @@ struct sim_plan {
 	double disk_error;	    /* node disks: the process stops */
 	double path_cut;	    /* links between initiators and gateways */
 	double reset;		    /* task management, at each look of an initiator */
+	double pr;		    /* commands on reservations, at each look of an initiator */
+	uint8_t pr_type;
 	bool multipath;		    /* some initiators use all gateways at once */
 	double power;		    /* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
@@ -93,6 +95,7 @@ struct sim_result {
 	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
+	uint64_t pr_commands, pr_good, pr_conflicts, shut_out;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };
 

@@ -995,6 +995,7 @@ static void back_step(struct sim_admin *a)
 			/* whoever had it open finds another volume in its place */
 			s->vol[0].id = ++s->next_vol;
 			s->vol[0].check = check_from(s, snap);
+			memset(s->shut_us, 0, sizeof(s->shut_us));
 			for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++)
 				memset(s->cl[i].last, 0, sizeof(s->cl[i].last));
 		}

@@ -50,7 +50,26 @@ void sim_client_lost(struct sim *s, struct client *c, const char *why)
 static bool surely_not(int st)
 {
 	return st == VMS_E_BUSY || st == VMS_E_CANCELLED || st == VMS_E_FULL || st == VMS_E_RANGE ||
-	       st == VMS_E_INVAL || st == VMS_E_NOSPC;
+	       st == VMS_E_INVAL || st == VMS_E_NOSPC || st == VMS_E_RESERVED;
+}
+
+/* Effects of what was preempted end with that. */
+static uint64_t end_of(const struct sim *s, uint64_t until_us)
+{
+	return until_us && until_us < s->now_us ? until_us : s->now_us;
+}
+
+void sim_client_ends(struct sim *s, struct client *c, unsigned g)
+{
+	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
+		struct client_op *o = &c->op[i];
+
+		if (!o->used || o->gw != (int)g || !is_write(o->op) || o->vol || o->until_us)
+			continue;
+		o->until_us = s->now_us;
+		if (o->stuck)
+			o->maybe.d[o->maybe.n - 1].until_us = s->now_us;
+	}
 }
 
 static void read_over(struct sim *s, struct client_op *o)
@@ -70,7 +89,7 @@ void sim_client_unknown(struct sim *s, struct client *c, unsigned slot)
 		read_over(s, o);
 		return;
 	}
-	VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+	VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 	o->stuck = true;
 	o->window_us = s->now_us + FAILOVER_US;
 }
@@ -99,14 +118,14 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 	 * partition was gone for longer than a failure takes. */
 	if (o->abort_known && st == VMS_E_TIMEOUT) {
 		if (!o->stuck)
-			VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+			VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 	} else {
 		if (o->stuck)
 			o->maybe.n--;
 		if (o->abort_known)
 			oc = st == 0 ? SIM_APPLIED
 			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
-		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
+		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
 		if (o->op == VMS_GW_CAW && oc == SIM_APPLIED)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
 	}
@@ -278,6 +297,8 @@ static void repeat(struct sim *s, struct client *c, unsigned slot)
 void sim_client_step(struct sim *s, struct client *c)
 {
 	sim_paths_client(s, c);
+	if (s->plan.pr > 0 && s->faults && vms_rng_chance(&s->rng, s->plan.pr))
+		sim_pr_client(s, c);
 	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
 		struct client_op *o = &c->op[i];
 		int gw;
@@ -340,17 +361,23 @@ static void snap_read(struct sim *s, struct client *c, const struct client_op *o
  * is one that is a repetition itself and was refused. */
 static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 {
+	/* a reservation shuts it out: it is given up, whatever became of it before */
+	if (o->status == VMS_E_RESERVED && o->repeat) {
+		o->repeat = false;
+		o->maybe.n = 0;
+	}
 	if (oc == SIM_MAYBE && !s->conf.beyond) {
-		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id}));
+		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 		o->repeat = true;
 	} else if (oc != SIM_MAYBE) {
-		sim_check_write_end(o->check, o->check_id, oc, s->now_us);
+		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
 	}
 	o->again_us = s->now_us + 20000;
 	if (oc != SIM_APPLIED)
 		return;
 	for (size_t i = 0; i < o->maybe.n; i++)
-		sim_check_write_end(o->maybe.d[i].check, o->maybe.d[i].id, SIM_MAYBE, s->now_us);
+		sim_check_write_end(o->maybe.d[i].check, o->maybe.d[i].id, SIM_MAYBE,
+				    end_of(s, o->maybe.d[i].until_us));
 	o->maybe.n = 0;
 	o->repeat = false;
 }
@@ -376,6 +403,14 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s))) {
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,
 			 (unsigned long long)o->lba, o->nblocks, vms_err_name(st));
+		return;
+	}
+	if (st == 0 && is_write(o->op) && !o->vol && s->shut_us[c->idx][o->gw] &&
+	    o->start_us > s->shut_us[c->idx][o->gw]) {
+		sim_fail(s, "client %d: a write of lba %llu over gateway %d, begun at %llu us, ended with "
+			 "GOOD, though a reservation shut it out at %llu us",
+			 c->idx, (unsigned long long)o->lba, o->gw, (unsigned long long)o->start_us,
+			 (unsigned long long)s->shut_us[c->idx][o->gw]);
 		return;
 	}
 	switch (o->op) {

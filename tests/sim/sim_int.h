@@ -85,6 +85,9 @@ struct sim_cmd { /* a command inside a gateway */
 	unsigned vol;
 	uint64_t vol_id;
 	bool submitted, aborting;
+	bool preempted, preempt_told;
+	struct vms_pr_nexus nexus;
+	struct vms_pr_who who;
 	struct sim_cmd *next; /* in proc->cmdq or proc->live */
 };
 
@@ -129,6 +132,8 @@ struct proc {
 	} vol[SIM_VOLS_MAX];
 	bool dropped;
 	uint64_t gconn[SIM_NODES_MAX + 1]; /* by node id */
+	struct sim_pr_cmd *prq;
+	uint64_t pr_fence; /* of a table whose preempted commands have to end; 0: none */
 	struct sim_cmd *cmdq, **cmdq_tail;
 	struct sim_cmd *live;
 	struct sim_cmd *ended;
@@ -148,6 +153,7 @@ struct acker { /* of a partition's writes, sim_watch.c */
 struct sim_maybe { /* a write that may have been applied, or may be until … */
 	struct sim_check *check;
 	uint32_t id;
+	uint64_t until_us; /* no effect after that; 0: not known */
 };
 struct client_op {
 	bool used;
@@ -169,6 +175,7 @@ struct client_op {
 	uint64_t window_us;
 	bool abort_known;   /* the gateway has ended it, nobody was told how: abort_status */
 	int abort_status;
+	uint64_t until_us;  /* it was preempted then: no effect after that */
 	/* a write that has to be made again, until that is acknowledged; not before again_us */
 	bool repeat;
 	uint64_t again_us;
@@ -227,6 +234,10 @@ struct sim {
 	VMS_VEC(struct acker) ackers;
 	struct sim_admin *admin;
 	uint64_t next_value, next_cmd;
+	/* reservations: since when is that nexus shut out; 0: not, or not for sure */
+	uint64_t shut_us[SIM_CLIENTS_MAX][SIM_GWS_MAX];
+	uint64_t pr_doubt_us; /* until then a command of a dead gateway may be carried out */
+	unsigned npr;	      /* commands under way */
 	bool faults, stopping, failed, final;
 	uint64_t hash;
 	uint64_t *hot; /* chunk numbers of the volume that are used */
@@ -318,6 +329,18 @@ void sim_clients_final(struct sim *s);
 /* Each node is away for a while in turn; what the others hold must be the same. */
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
+
+/* What the client has begun over that path has no effect from now on. */
+void sim_client_ends(struct sim *s, struct client *c, unsigned g);
+
+/* sim_pr.c: reservations */
+void sim_pr_nexus(struct vms_pr_nexus *n, unsigned client, unsigned g);
+void sim_pr_client(struct sim *s, struct client *c);
+void sim_pr_turn(struct sim *s, struct proc *p);
+void sim_pr_stop(struct sim *s, struct proc *p);
+void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd);
+bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t);
+bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m);
 
 /* sim_path.c: sessions of initiators */
 bool sim_link_cut(const struct sim *s, unsigned c, unsigned g, bool up);

@@ -88,6 +88,14 @@ static void n_deadline(void *ctx, uint64_t at_ms)
 static void any_fatal(void *ctx, int err, const char *text)
 {
 	struct proc *p = proc_of(ctx);
+	/* shut out because it did not take a table of reservations in time: it starts anew */
+	if (p->kind == SIM_GATEWAY && err == VMS_E_INCARNATION && p->s->plan.pr > 0) {
+		sim_note(p->s, "gateway %u was shut out: it starts anew", p->idx);
+		p->fatal = true;
+		p->s->r->shut_out++;
+		sim_at(p->s, 1, EV_CRASH, (uint64_t)(p - p->s->p), p->life, CRASH_PLAIN, NULL);
+		return;
+	}
 	if (!p->disk || !sim_disk_failed(p->disk)) {
 		sim_fail(p->s, "process %d refuses to go on: %s (%s)", (int)(p - p->s->p), text,
 			 vms_err_name(err));
@@ -266,7 +274,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 		snprintf(c.portal, sizeof(c.portal), "%s", p->address);
 		p->gup = (struct vms_gw_update){p,	    g_send,   n_connect, g_disconnect, g_complete,
 						g_drop,	    g_opened, g_changed, n_deadline,   any_fatal,
-						any_log, NULL, NULL};
+						any_log, sim_pr_complete, sim_pr_changed};
 		memset(p->vol, 0, sizeof(p->vol));
 		p->dropped = false;
 		p->cmdq = NULL;
@@ -321,6 +329,7 @@ static void proc_stop(struct proc *p)
 	if (p->gw)
 		vms_gw_free(p->gw);
 	p->gw = NULL;
+	sim_pr_stop(p->s, p);
 	if (p->kind == SIM_ADMIN)
 		sim_admin_stop(p->s, p);
 	cmds_free(p->cmdq);
@@ -518,6 +527,7 @@ static void gw_volumes(struct sim *s, struct proc *p)
 		if (p->vol[i].ready && (!want || p->vol[i].id != v->id)) {
 			for (struct sim_cmd *m = p->live; m; m = m->next)
 				busy |= m->vol == i;
+			busy |= i == 0 && p->prq; /* which are given up: it is another volume now */
 			if (busy)
 				continue;
 			sim_note(s, "gateway %u: closes volume %u", p->idx, i);
@@ -545,6 +555,7 @@ static void gw_turn(struct sim *s, struct proc *p)
 	if (p->dropped)
 		drop_initiators(s, p);
 	sim_paths_gateway(s, p);
+	sim_pr_turn(s, p);
 	while (p->cmdq) {
 		struct sim_cmd *m = p->cmdq;
 		p->cmdq = m->next;
@@ -553,6 +564,12 @@ static void gw_turn(struct sim *s, struct proc *p)
 		if (!sim_vol_ready(s, p, m->vol) || s->vol[m->vol].id != m->vol_id ||
 		    !s->vol[m->vol].want || !sim_path_takes(s, p, m)) {
 			m->cmd.status = VMS_E_BUSY;
+			m->next = p->ended;
+			p->ended = m;
+			continue;
+		}
+		if (m->vol == 0 && m->client != SIM_AUDITOR && sim_pr_refuses(s, p, m)) {
+			m->cmd.status = VMS_E_RESERVED;
 			m->next = p->ended;
 			p->ended = m;
 			continue;

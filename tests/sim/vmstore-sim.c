@@ -38,7 +38,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
-	uint64_t repeated, resets, reinstated, miscompared;
+	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -76,6 +76,9 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->resets += r.resets;
 		t->reinstated += r.reinstated;
 		t->miscompared += r.miscompared;
+		t->pr_commands += r.pr_commands;
+		t->pr_good += r.pr_good;
+		t->pr_conflicts += r.pr_conflicts;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -268,6 +271,9 @@ int main(int argc, char **argv)
 		sum.resets += t.resets;
 		sum.reinstated += t.reinstated;
 		sum.miscompared += t.miscompared;
+		sum.pr_commands += t.pr_commands;
+		sum.pr_good += t.pr_good;
+		sum.pr_conflicts += t.pr_conflicts;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -276,9 +282,11 @@ int main(int argc, char **argv)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	printf("%llu writes repeated, %llu aborts and resets, %llu writes settled by a new login, "
-	       "%llu miscompares\n",
+	       "%llu miscompares, %llu of %llu commands on reservations GOOD, %llu conflicts\n",
 	       (unsigned long long)sum.repeated, (unsigned long long)sum.resets,
-	       (unsigned long long)sum.reinstated, (unsigned long long)sum.miscompared);
+	       (unsigned long long)sum.reinstated, (unsigned long long)sum.miscompared,
+	       (unsigned long long)sum.pr_good, (unsigned long long)sum.pr_commands,
+	       (unsigned long long)sum.pr_conflicts);
 	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,

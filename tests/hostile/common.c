@@ -108,6 +108,26 @@ int expect_op(struct ini *s, int op, int ms)
 	return opcode(s) == op ? 0 : fail("opcode %x instead of %x", opcode(s), op);
 }
 
+int quiet(struct ini *s, int ms)
+{
+	int64_t end = now_ms() + ms;
+	uint8_t h[BHS];
+
+	while (now_ms() < end) {
+		if (recv_pdu(s, (int)(end - now_ms())))
+			return strstr(why, "in time") ? 0 : -1;
+		if (opcode(s) != OP_NOP_IN || get32(s->hdr + 16) != RESERVED)
+			return fail("opcode %x although nothing can have ended", opcode(s));
+		hdr_init(s, h, OP_NOP_OUT | IMMEDIATE, 0x80);
+		put32(h + 16, RESERVED);
+		memcpy(h + 20, s->hdr + 20, 4);
+		put32(h + 24, s->cmd_sn);
+		if (send_pdu(s, h, NULL, 0))
+			return -1;
+	}
+	return 0;
+}
+
 int expect_reject(struct ini *s, int reason)
 {
 	if (expect_op(s, OP_REJECT, 3000))

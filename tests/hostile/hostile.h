@@ -21,7 +21,8 @@ struct hostile {
 };
 
 extern const struct hostile data_scripts[], pdu_scripts[], order_scripts[], login_scripts[],
-    text_scripts[], chap_scripts[], tmf_scripts[], flood_scripts[];
+    text_scripts[], chap_scripts[], scsi_scripts[], tmf_scripts[], session_scripts[],
+    flood_scripts[];
 
 /* ---- opcodes, reasons ------------------------------------------------------------ */
 
@@ -84,6 +85,8 @@ const char *answer_key(const struct ini *s, const char *key);
 int opcode(const struct ini *s);
 /* The next PDU must be of this kind. */
 int expect_op(struct ini *s, int op, int ms);
+/* Nothing but pings, which are answered, for so long. */
+int quiet(struct ini *s, int ms);
 int expect_reject(struct ini *s, int reason);
 /* A write or read by R2T: its transfer tag and length. */
 int expect_r2t(struct ini *s, uint32_t itt, uint32_t *ttt, uint32_t *len);

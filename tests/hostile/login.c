@@ -501,8 +501,7 @@ static int first_pdu(int op, int flags, const char *text, uint32_t len)
 	if (ini_connect(&s, 0))
 		return -1;
 	hdr_init(&s, h, op, flags);
-	if (send_pdu(&s, h, text, len))
-		return -1;
+	send_pdu(&s, h, text, len); /* it may close before the text */
 	while (!(rc = recv_pdu(&s, 3000)))
 		if (opcode(&s) != OP_REJECT)
 			return fail("opcode %x is answered with %x", op, opcode(&s));
@@ -540,8 +539,7 @@ static int t_list_without_login(void)
 		if (login_once(&s, &r, &t) != IN)
 			return fail("stage %d: %.200s", i, why);
 		hdr_init(&s, h, OP_TEXT | IMMEDIATE, 0x80);
-		if (send_pdu(&s, h, all, sizeof(all)))
-			return -1;
+		send_pdu(&s, h, all, sizeof(all));
 		while (!recv_pdu(&s, 3000))
 			if (opcode(&s) != OP_REJECT)
 				return fail("answered with %x in stage %d", opcode(&s), i);
@@ -560,8 +558,7 @@ static int t_login_in_session(void)
 	if (login_ready(&s, 0x20f, true))
 		return -1;
 	keys_begin();
-	if (login_put(&s, &r, &t))
-		return -1;
+	login_put(&s, &r, &t); /* it may close before the text */
 	while (!recv_pdu(&s, 3000))
 		if (opcode(&s) == OP_LOGIN_RSP)
 			return fail("a login in full feature phase is answered");

@@ -37,8 +37,7 @@ static int t_opcodes(void)
 			return fail("opcode %02x: %.200s", op, why);
 		hdr_init(&s, h, op, 0x80);
 		put32(h + 24, s.cmd_sn);
-		if (send_pdu(&s, h, junk, 64))
-			return -1;
+		send_pdu(&s, h, junk, 64); /* it may close before the data */
 		if (o == OP_TEXT || o == OP_SNACK) {
 			if (expect_reject(&s, 5))
 				return fail("opcode %02x: %.200s", op, why);
@@ -99,7 +98,8 @@ static int t_misplaced(void)
 		hdr_init(&s, h, c[i].op, c[i].flags);
 		h[4] = (uint8_t)c[i].ahs;
 		put32(h + 24, s.cmd_sn);
-		if (send_pdu(&s, h, junk, c[i].len) || expect_closed(&s, 3000))
+		send_pdu(&s, h, junk, c[i].len);
+		if (expect_closed(&s, 3000))
 			return fail("case %zu: %.200s", i, why);
 		ini_close(&s);
 	}
@@ -126,8 +126,8 @@ static int ahs_case(int words, int type, uint32_t len, int flags)
 	ahs[2] = (uint8_t)type;
 	for (size_t i = 4; i < sizeof(ahs); i++)
 		ahs[i] = (uint8_t)rnd();
-	if (send_all(&s, h, BHS) || send_all(&s, ahs, (size_t)words * 4))
-		return -1;
+	send_all(&s, h, BHS);
+	send_all(&s, ahs, (size_t)words * 4);
 	rc = closed_or_on(&s);
 	ini_close(&s);
 	return rc;

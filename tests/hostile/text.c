@@ -146,8 +146,7 @@ static int t_not_discovery(void)
 			return -1;
 		hdr_init(&s, h, ops[i], 0x81);
 		put32(h + 24, s.cmd_sn);
-		if (send_pdu(&s, h, h, i & 1 ? 48 : 0))
-			return -1;
+		send_pdu(&s, h, h, i & 1 ? 48 : 0); /* it may close before the data */
 		while (!recv_pdu(&s, 3000))
 			if (opcode(&s) != OP_REJECT && opcode(&s) != OP_LOGIN_RSP)
 				return fail("opcode %x is answered with %x", ops[i], opcode(&s));

@@ -44,7 +44,7 @@ adm() {
 printf '[cluster]\nrun_dir = %s/run\n' "$dir" > "$dir/conf"
 # memory that was freed is kept for less long, so that its growth means something
 ASAN_OPTIONS="quarantine_size_mb=16:detect_leaks=1:${ASAN_OPTIONS:-}" UBSAN_OPTIONS=print_stacktrace=1 \
-	FAKE_PENDING=3 "$B/tests/tgtd-fake" -f -C "$CONTROL" --iscsi "portal=$ADDR:$PORT" > "$dir/tgtd.log" 2>&1 &
+	FAKE_PENDING=3 FAKE_STALL="$dir/stall" "$B/tests/tgtd-fake" -f -C "$CONTROL" --iscsi "portal=$ADDR:$PORT" > "$dir/tgtd.log" 2>&1 &
 pid=$!
 n=0
 until adm --op show --mode target > /dev/null 2>&1; do
@@ -63,7 +63,7 @@ echo a-long-secret-1 | adm --op new --mode account --user someone --password-fil
 adm --op bind --mode account --tid 2 --user someone || fail "bind account"
 
 # shellcheck disable=SC2086
-"$B/tests/hostile" -p "$pid" -c "${IQN}2" someone a-long-secret-1 "$ADDR" "$PORT" "${IQN}1" 1 ${HOSTILE:-}
+HOSTILE_STALL="$dir/stall" "$B/tests/hostile" -p "$pid" -c "${IQN}2" someone a-long-secret-1 "$ADDR" "$PORT" "${IQN}1" 1 ${HOSTILE:-}
 rc=$?
 kill "$pid" || fail "tgtd-fake died"
 n=0

@@ -7,6 +7,7 @@
  *
  * FAKE_PENDING=N: every Nth op ends in a later turn (default 3; 0: none, 1: all).
  * FAKE_ERROR_LBA=N: reads that touch block N end with VMS_E_BAD_SECTORS.
+ * FAKE_STALL=FILE: while it exists no op ends, not even one that is aborted.
  * FAKE_WARNINGS=FILE: as many warnings of space getting short as FILE has bytes.
  */
 #include <jansson.h>
@@ -16,6 +17,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "target/gw_posix.h"
@@ -81,6 +83,13 @@ static uint64_t env_u64(const char *name, uint64_t def)
 	return t ? strtoull(t, NULL, 0) : def;
 }
 
+static bool stalled(void)
+{
+	const char *path = getenv("FAKE_STALL");
+
+	return path && !access(path, F_OK);
+}
+
 static void wake(void)
 {
 	uint64_t one = 1;
@@ -122,10 +131,15 @@ int vms_gwp_net_fd(const struct vms_gwp *p)
 
 int vms_gwp_timer_fd(const struct vms_gwp *p)
 {
+	static const struct itimerspec often = {{0, 20000000}, {0, 20000000}};
 	static int fd = -1;
 
-	if (fd < 0)
-		fd = eventfd(0, EFD_CLOEXEC); /* never ready */
+	if (fd >= 0)
+		return fd;
+	if (!getenv("FAKE_STALL"))
+		return fd = eventfd(0, EFD_CLOEXEC); /* never ready */
+	fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	vms_assert(fd >= 0 && !timerfd_settime(fd, 0, &often, NULL));
 	return fd;
 }
 
@@ -158,6 +172,8 @@ void vms_gwp_turn_end(struct vms_gwp *p)
 {
 	struct queued **at = &p->queue, *q;
 
+	if (stalled())
+		return; /* the timer looks again */
 	while ((q = *at)) {
 		if (q->turns) {
 			q->turns--;
@@ -445,7 +461,7 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 {
 	struct queued *q, **at;
 
-	if (!fake.pending_every || ++fake.n % fake.pending_every) {
+	if (!stalled() && (!fake.pending_every || ++fake.n % fake.pending_every)) {
 		run(cmd);
 		return VMS_GW_DONE;
 	}

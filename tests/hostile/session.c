@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sessions that replace each other, and sessions while the back end stands still: pings
+ * are answered, and abort, reset, logout and reinstatement end only when what they
+ * concern has ended (RFC 7143, 6.3.5, 11.5, 11.14).
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/hostile/hostile.h"
+
+/* The same initiator port again and again, the old one never closed. */
+static int t_storm(void)
+{
+	enum { NR_LOGINS = 200 };
+	static struct ini s[NR_LOGINS];
+	uint8_t data[BLOCK] = {0};
+
+	for (int i = 0; i < NR_LOGINS; i++) {
+		if (login(&s[i], 0x800, true))
+			return fail("login %d: %.200s", i, why);
+		for (int k = 0; k < 4; k++)
+			rw10(&s[i], k & 1 ? 0x2a : 0x28, 130, 1, data, k & 1 ? BLOCK : 0);
+	}
+	if (goes_on(&s[NR_LOGINS - 1]) && strstr(why, "closed"))
+		return fail("the last one: %.200s", why);
+	for (int i = 0; i < NR_LOGINS; i++)
+		ini_close(&s[i]);
+	return 0;
+}
+
+/* Many logins of one port at the same moment: one of them is the session. */
+static int t_race(void)
+{
+	enum { NR_LOGINS = 60 };
+	static struct ini s[NR_LOGINS];
+	struct login_req r = login_req(0x801, OPER_TO_FFP);
+	static struct text t;
+	int in = 0;
+
+	text_init(&t);
+	text_names(&t, "Normal");
+	for (int i = 0; i < NR_LOGINS; i++)
+		if (ini_connect(&s[i], 0) || login_put(&s[i], &r, &t))
+			return fail("login %d: %.200s", i, why);
+	for (int i = 0; i < NR_LOGINS; i++) {
+		int rc = recv_pdu(&s[i], 3000);
+
+		while (!rc && opcode(&s[i]) == OP_LOGIN_RSP && !s[i].hdr[36] &&
+		       !(s[i].hdr[1] & 0x80))
+			rc = login_put(&s[i], &r, NULL) || recv_pdu(&s[i], 3000);
+		if (!rc)
+			s[i].exp_stat_sn = get32(s[i].hdr + 24) + 1;
+	}
+	for (int i = 0; i < NR_LOGINS; i++) {
+		static const uint8_t tur[16];
+		uint32_t itt = command(&s[i], tur, 0x80, 0, NULL, 0);
+
+		in += status_of(&s[i], itt, NULL, 1000) >= 0;
+		ini_close(&s[i]);
+	}
+	return in == 1 ? 0 : fail("%d sessions of one port are alive", in);
+}
+
+/* ---- the back end stands still -------------------------------------------------------- */
+
+static const char *stall_file(void)
+{
+	return getenv("HOSTILE_STALL");
+}
+static int stall(void)
+{
+	int fd = open(stall_file(), O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return fail("cannot make %.200s", stall_file());
+	close(fd);
+	return 0;
+}
+static void go_on(void)
+{
+	unlink(stall_file());
+}
+
+static int put_nop(struct ini *s, uint32_t itt)
+{
+	uint8_t h[BHS];
+
+	hdr_init(s, h, OP_NOP_OUT | IMMEDIATE, 0x80);
+	put32(h + 16, itt), put32(h + 24, s->cmd_sn);
+	return send_pdu(s, h, NULL, 0);
+}
+
+/* Our pings are answered, we answer those of the target, and after longer than T_nop the
+ * session is still there. */
+static int t_pings_while_stalled(void)
+{
+	uint8_t data[BLOCK] = {7}, buf[BLOCK];
+	int64_t end;
+	uint32_t itt;
+	struct ini s;
+	int rc = -1;
+
+	if (login_ready(&s, 0x802, true) || stall())
+		return -1;
+	itt = rw10(&s, 0x2a, 140, 1, data, BLOCK);
+	for (end = now_ms() + 2200; now_ms() < end; usleep(100000)) {
+		if (put_nop(&s, 0x5000) || next_pdu(&s, 1400))
+			goto out;
+		if (opcode(&s) != OP_NOP_IN || get32(s.hdr + 16) != 0x5000) {
+			fail("opcode %x instead of the ping's answer", opcode(&s));
+			goto out;
+		}
+	}
+	rc = quiet(&s, 1800); /* silent ourselves: its pings are answered in here */
+out:
+	go_on();
+	if (!rc)
+		rc = expect_good(&s, itt) || read_block(&s, 140, buf) || buf[0] != 7 ? -1 : 0;
+	ini_close(&s);
+	return rc;
+}
+
+/* A write stands still; what ends it must wait for it. what: 0 abort, 1 LUN reset, 2
+ * logout, 3 reinstatement, 4 abort of the set. */
+static int waits(int what)
+{
+	static const uint8_t fns[] = {1, 5, 0, 0, 2};
+	uint8_t data[BLOCK], buf[BLOCK], h[BHS];
+	struct login_req r = login_req(0x803, OPER_TO_FFP);
+	static struct text t;
+	struct ini s, n, *on = &s;
+	uint32_t itt;
+	int rc = -1;
+
+	memset(data, 0x66, sizeof(data));
+	n.fd = -1, n.data = NULL;
+	if (login_ready(&n, 0x804, true) || write_block(&n, 150, 0x55))
+		return -1;
+	ini_close(&n);
+	if (login_ready(&s, 0x803, true) || stall())
+		return -1;
+	itt = rw10(&s, 0x2a, 150, 1, data, BLOCK);
+	/* the write is read before the rest, whatever the connection */
+	if (put_nop(&s, 0x5001) || expect_op(&s, OP_NOP_IN, 3000))
+		goto out;
+	if (what == 2) {
+		hdr_init(&s, h, OP_LOGOUT | IMMEDIATE, 0x80);
+		memset(h + 8, 0, 8), put32(h + 20, 0), put32(h + 24, s.cmd_sn);
+		if (send_pdu(&s, h, NULL, 0))
+			goto out;
+	} else if (what == 3) {
+		text_init(&t);
+		text_key(&t, "InitiatorName", "iqn.2011-06.org.vmstore:raw");
+		text_key(&t, "TargetName", target);
+		memset(r.isid, 0, 6), r.isid[0] = 0x80, r.isid[4] = 0x08, r.isid[5] = 0x03;
+		on = &n;
+		if (ini_connect(&n, 0) || login_put(&n, &r, &t) || recv_pdu(&n, 3000))
+			goto out;
+		/* the target has keys of its own to settle before */
+		if (n.hdr[36] || n.hdr[1] & 0x80) {
+			fail("the login did not wait");
+			goto out;
+		}
+		if (login_put(&n, &r, NULL))
+			goto out;
+	} else {
+		uint8_t lun[8] = {0, (uint8_t)lun_nr};
+
+		hdr_init(&s, h, OP_TMF | IMMEDIATE, 0x80 | fns[what]);
+		memcpy(h + 8, lun, 8);
+		put32(h + 16, s.itt++), put32(h + 20, itt), put32(h + 24, s.cmd_sn);
+		if (send_pdu(&s, h, NULL, 0))
+			goto out;
+	}
+	rc = quiet(on, 500);
+out:
+	go_on();
+	if (!rc) {
+		int want = what == 2 ? OP_LOGOUT_RSP : what == 3 ? OP_LOGIN_RSP : OP_TMF_RSP;
+
+		while (!(rc = next_pdu(on, 4000)) && opcode(on) != want)
+			;
+		if (!rc)
+			rc = what == 3 ? (on->hdr[36] ? -1 : 0) : 0;
+	}
+	/* nothing of it comes later */
+	if (!rc) {
+		ini_close(&s);
+		if (login_ready(&s, 0x805, true) || write_block(&s, 150, 0x77))
+			rc = -1;
+		usleep(50000);
+		if (!rc && (read_block(&s, 150, buf) || buf[0] != 0x77))
+			rc = fail("the old write came later");
+	}
+	ini_close(&s);
+	ini_close(&n);
+	return rc;
+}
+
+static int t_abort_waits(void)
+{
+	return waits(0);
+}
+static int t_reset_waits(void)
+{
+	return waits(1);
+}
+static int t_logout_waits(void)
+{
+	return waits(2);
+}
+static int t_reinstatement_waits(void)
+{
+	return waits(3);
+}
+static int t_abort_set_waits(void)
+{
+	return waits(4);
+}
+
+const struct hostile session_scripts[] = {
+    {"reinstatement-storm", t_storm, HOSTILE_HEAVY},
+    {"reinstatement-race", t_race, 0},
+    {"pings-while-stalled", t_pings_while_stalled, HOSTILE_SLOW},
+    {"abort-waits", t_abort_waits, HOSTILE_SLOW},
+    {"abort-set-waits", t_abort_set_waits, HOSTILE_SLOW},
+    {"reset-waits", t_reset_waits, HOSTILE_SLOW | HOSTILE_RESETS},
+    {"logout-waits", t_logout_waits, HOSTILE_SLOW},
+    {"reinstatement-waits", t_reinstatement_waits, HOSTILE_SLOW},
+    {NULL, NULL, 0},
+};

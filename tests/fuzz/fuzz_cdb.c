@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "target/lu.h"
+#include "target/xcopy.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 
@@ -81,11 +82,34 @@ static void reserve(struct vms_pr *pr, const struct vms_lu_req *r)
 	free(text);
 }
 
+static void copy(struct vms_xcopy_results *t, const struct vms_lu *lu, const struct vms_lu_req *r)
+{
+	uint8_t in[VMS_XCOPY_IN_BYTES_MAX];
+	struct vms_sense s;
+	struct vms_xcopy x;
+
+	if (r->cdb[0] == 0x84) {
+		vms_assert(vms_xcopy_receive(t, r->who.owner.session, lu, r->cdb, in, &s) <=
+			   (int)sizeof(in));
+		return;
+	}
+	if (vms_xcopy_parse(r->cdb, r->out, r->out_bytes, &x, &s))
+		return;
+	vms_assert(x.ncscds <= VMS_XCOPY_CSCDS_MAX && x.nsegs <= VMS_XCOPY_SEGS_MAX);
+	for (unsigned i = 0; i < x.ncscds; i++)
+		(void)vms_xcopy_names(&x.cscd[i], &lu->ident);
+	for (unsigned i = 0; i < x.nsegs; i++)
+		vms_assert(x.seg[i].nblocks <= VMS_XCOPY_SEG_BLOCKS);
+	if (x.nsegs && x.identified)
+		vms_xcopy_keep(t, r->who.owner.session, lu, x.list_id)->running = false;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct vms_lu_sink sink = {NULL, on_others};
 	struct vms_pr_nexus nexus[2] = {{.initiator = "iqn.a", .target_port = 1},
 					{.initiator = "iqn.b", .target_port = 1}};
+	static struct vms_xcopy_results results;
 	uint8_t sense[VMS_SENSE_BYTES_MAX], *cdb, *out;
 	struct vms_pr pr;
 	struct vms_lu lu;
@@ -124,6 +148,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			check_io(&lu, &r);
 		} else if (answer == VMS_LU_RESERVATION) {
 			reserve(&pr, &r);
+		} else if (answer == VMS_LU_COPY) {
+			copy(&results, &lu, &r);
 		} else {
 			vms_assert(!r.in_bytes || r.in);
 			l = vms_sense_encode(&r.sense, flags & 16, sense);
@@ -133,6 +159,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(out);
 	}
 	vms_pr_free(&pr);
+	memset(&results, 0, sizeof(results));
 	return 0;
 }
 

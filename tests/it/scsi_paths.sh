@@ -36,6 +36,7 @@ suite "two URLs" "$(gw_url 1)" "$(gw_url 2)"
 suite "the second gateway" "$(gw_url 2)"
 [ -n "${SCSI_TEST:-}" ] || {
 	"$two" atomic "$(gw_url 1)" "$(gw_url 2)" "${ATOMIC_WRITES:-300}" || fail "WRITE ATOMIC is not atomic"
+	"$two" reset "$(gw_url 1)" "$(gw_url 2)" "${RESETS:-10}" || fail "resets through the other gateway"
 	"$two" halves "$(gw_url 1)" "$(gw_url 2)" "${ATOMIC_WRITES:-300}" || fail "no mixture of two WRITEs was seen: the test above shows nothing"
 }
 say ok

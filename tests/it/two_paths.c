@@ -7,11 +7,14 @@
  *   two_paths atomic URL URL N    each gateway writes N times with WRITE ATOMIC(16) over
  *                                 the same 128 KiB while others read it through both: a
  *                                 mixture is never seen
+ *   two_paths reset URL URL N     LOGICAL UNIT RESET N times through the first while the
+ *                                 second is busy: each is answered, and told there once
  *   two_paths halves URL URL N    the same with two WRITEs for each half: exits 0 if a
  *                                 mixture was seen, so that the test is worth something
  */
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -321,6 +324,99 @@ static int race(const char *const url[2], bool halves, unsigned n)
 	return halves ? !s->mixed : s->mixed != 0 || s->reads < n / 4;
 }
 
+/* ---- resets ---- */
+
+struct busy {
+	struct path p;
+	unsigned inflight, good, aborted, told, others;
+	uint8_t *data;
+	uint64_t lba;
+	bool stop;
+};
+
+static void busy_cb(struct iscsi_context *c, int status, void *data, void *arg)
+{
+	struct scsi_task *t = data;
+	struct busy *b = arg;
+
+	b->inflight--;
+	if (status == SCSI_STATUS_GOOD)
+		b->good++;
+	else if (status == SCSI_STATUS_TASK_ABORTED)
+		b->aborted++;
+	else if (status == SCSI_STATUS_CHECK_CONDITION && t->sense.key == SCSI_SENSE_UNIT_ATTENTION &&
+		 t->sense.ascq == 0x2903)
+		b->told++;
+	else if (status != SCSI_STATUS_BUSY && status != SCSI_STATUS_TASK_SET_FULL)
+		b->others++;
+	scsi_free_scsi_task(t);
+}
+
+static void busy_turn(struct busy *b, int ms)
+{
+	struct pollfd f = {.fd = iscsi_get_fd(b->p.c)};
+
+	while (!b->stop && b->inflight < 16) {
+		if (!iscsi_write16_task(b->p.c, b->p.lun, b->lba, b->data, BYTES, 512, 0, 0, 0, 0, 0,
+					busy_cb, b))
+			exit(fails("a write cannot be sent", 0));
+		b->lba = (b->lba + BLOCKS) % (64 * BLOCKS);
+		b->inflight++;
+	}
+	f.events = (short)iscsi_which_events(b->p.c);
+	if (poll(&f, 1, ms) > 0 && iscsi_service(b->p.c, f.revents))
+		exit(fails(iscsi_get_error(b->p.c), 0));
+}
+
+static bool reset_answered;
+static int reset_answer;
+
+static void reset_cb(struct iscsi_context *c, int status, void *data, void *arg)
+{
+	reset_answered = true;
+	reset_answer = status ? -1 : (int)*(uint32_t *)data;
+}
+
+static int resets(const char *const url[2], unsigned n)
+{
+	struct path p = session(url[0], "resets");
+	struct busy b = {.p = session(url[1], "busy"), .data = calloc(1, BYTES)};
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned told = b.told;
+
+		for (unsigned k = 0; k < 20; k++)
+			busy_turn(&b, 5);
+		told = b.told;
+		reset_answered = false;
+		if (iscsi_task_mgmt_lun_reset_async(p.c, p.lun, reset_cb, NULL))
+			return fails("a reset cannot be sent", 0);
+		for (unsigned k = 0; k < 6000 && !reset_answered; k++) {
+			struct pollfd f = {.fd = iscsi_get_fd(p.c),
+					   .events = (short)iscsi_which_events(p.c)};
+
+			busy_turn(&b, 5);
+			if (poll(&f, 1, 0) > 0 && iscsi_service(p.c, f.revents))
+				return fails(iscsi_get_error(p.c), 0);
+		}
+		if (!reset_answered || reset_answer)
+			return fails("a reset is not answered FUNCTION COMPLETE", 0);
+		/* what is sent from here on hears of it, unless one before has */
+		for (unsigned k = 0; k < 2000 && b.told == told; k++)
+			busy_turn(&b, 5);
+		if (b.told != told + 1)
+			return fails("the other gateway's nexus was not told once", 0);
+	}
+	b.stop = true;
+	for (unsigned k = 0; k < 6000 && b.inflight; k++)
+		busy_turn(&b, 5);
+	printf("two_paths: %u resets; at the other gateway %u writes GOOD, %u TASK ABORTED, %u told\n",
+	       n, b.good, b.aborted, b.told);
+	if (b.inflight || b.others || b.told != n || !b.good)
+		return fails("commands are lost, fail otherwise, or hear of it twice", 0);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *const *url = (const char *const *)argv + 2;
@@ -329,8 +425,10 @@ int main(int argc, char **argv)
 		return identity(url);
 	if (argc == 5 && !strcmp(argv[1], "atomic"))
 		return race(url, false, (unsigned)atoi(argv[4]));
+	if (argc == 5 && !strcmp(argv[1], "reset"))
+		return resets(url, (unsigned)atoi(argv[4]));
 	if (argc == 5 && !strcmp(argv[1], "halves"))
 		return race(url, true, (unsigned)atoi(argv[4]));
-	fprintf(stderr, "usage: two_paths identity|atomic|halves URL URL [N]\n");
+	fprintf(stderr, "usage: two_paths identity|atomic|reset|halves URL URL [N]\n");
 	return 2;
 }

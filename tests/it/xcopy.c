@@ -9,6 +9,8 @@
  *   xcopy stranger FROM OTHER    a LUN of another target cannot be named
  *   xcopy reserved FROM TO       another initiator has reserved TO: refused, unchanged
  *   xcopy abort FROM TO SEE MIB  ABORT TASK in the middle: nothing changes after its answer
+ *   xcopy preempt FROM TO SEE MIB  the same by PREEMPT AND ABORT of TO, through SEE
+ *   xcopy start FROM TO MIB      copies until TO cannot be reached any more
  */
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
@@ -324,9 +326,36 @@ static void serve(const struct lun *l, int ms)
 		exit(fails(iscsi_get_error(l->c)));
 }
 
-static int abort_in_the_middle(char **url, unsigned mib)
+/* ABORT TASK of t; true when it is answered as it should be. */
+static bool abort_task(const struct lun *from, struct scsi_task *t)
 {
-	struct lun from = SESSION(url[0]), to = SESSION(url[1]), see = SESSION(url[2]);
+	if (iscsi_task_mgmt_abort_task_async(from->c, t, tmf_cb, NULL))
+		return false;
+	while (!answered)
+		serve(from, 100);
+	return answer == 0 || answer == 1;
+}
+
+/* Both hosts are registered; the holder takes the other one out, commands and all. */
+static bool preempt(const struct lun *holder, const struct lun *victim, bool begin)
+{
+	uint8_t cdb[16] = {0x5f, 5, 5, 0, 0, 0, 0, 0, 24}, p[24] = {0};
+
+	if (begin)
+		return pr_out(holder, 0, 0, 0, 1) && pr_out(victim, 0, 0, 0, 2) &&
+		       pr_out(holder, 1, 5, 1, 0);
+	be(p, 8, 1);
+	be(p + 8, 8, 2);
+	return good(command(holder, cdb, SCSI_XFER_WRITE, p, 24));
+}
+
+static int end_in_the_middle(char **url, unsigned mib, bool by_preempt)
+{
+	struct lun from = SESSION(url[0]), to = SESSION(url[1]);
+	struct lun see = session(url[2], by_preempt ? "iqn.2011-06.org.vmstore:holder"
+						    : "iqn.2011-06.org.vmstore:xcopy");
+	/* TO as the session knows it that copies: registrations are of its nexus */
+	struct lun victim = {from.c, to.lun, {0}};
 	uint8_t list[16 + 64 + 28 * SEGS], *now, *later;
 	unsigned ns = mib * 2048 / SEG_BLOCKS < SEGS ? mib * 2048 / SEG_BLOCKS : SEGS;
 	unsigned len = make_list(list, 9, &from, &to, 0, 0, SEG_BLOCKS, ns), changed = 0;
@@ -345,20 +374,18 @@ static int abort_in_the_middle(char **url, unsigned mib)
 	t->cdb_size = 16;
 	t->xfer_dir = SCSI_XFER_WRITE;
 	t->expxferlen = (int)len;
+	if (by_preempt && !preempt(&see, &victim, true))
+		return fails("cannot reserve");
 	if (iscsi_scsi_command_async(from.c, from.lun, t, task_cb, &out, NULL))
 		return 1;
 	for (int i = 0; i < 10 && !ended; i++)
 		serve(&from, 1);
 	if (ended) {
 		printf("xcopy: it was faster than its abort\n");
-		return 0;
+		return !by_preempt || preempt(&see, &victim, false) ? 0 : 1;
 	}
-	if (iscsi_task_mgmt_abort_task_async(from.c, t, tmf_cb, NULL))
-		return 1;
-	while (!answered)
-		serve(&from, 100);
-	if (answer != 0 && answer != 1)
-		return fails("ABORT TASK is not answered FUNCTION COMPLETE");
+	if (by_preempt ? !preempt(&see, &victim, false) : !abort_task(&from, t))
+		return fails("it cannot be ended");
 	/* from here on nothing of it may come */
 	for (int pass = 0; pass < 2; pass++) {
 		for (uint64_t at = 0; at < blocks; at += IO_BLOCKS)
@@ -371,8 +398,38 @@ static int abort_in_the_middle(char **url, unsigned mib)
 		return fails("blocks were written after the abort was answered");
 	for (uint64_t at = 0; at < blocks; at += 8)
 		changed += now[at * 512 + 5] != 0xee;
-	printf("xcopy: aborted when %u of %u chunks were written\n", changed, (unsigned)(blocks / 8));
-	return 0;
+	printf("xcopy: ended when %u of %u chunks were written\n", changed, (unsigned)(blocks / 8));
+	return by_preempt && !pr_out(&see, 3, 0, 1, 0);
+}
+
+static int start(char **url, unsigned mib)
+{
+	struct lun from = SESSION(url[0]), to = SESSION(url[1]);
+	uint8_t list[16 + 64 + 28 * SEGS];
+	uint32_t n = mib * 2048 / SEGS;
+	unsigned len = make_list(list, 3, &from, &to, 0, 0, n, SEGS);
+
+	printf("xcopy: ready\n");
+	fflush(stdout);
+	for (;;) {
+		struct scsi_task *t = xcopy(&from, list, len);
+		int status = t ? t->status : -1, key = t ? (int)t->sense.key : 0,
+		    asc = t ? t->sense.ascq : 0;
+
+		if (t)
+			scsi_free_scsi_task(t);
+		if (status == SCSI_STATUS_GOOD || status == SCSI_STATUS_BUSY)
+			continue;
+		/* it was ended, or cannot be named any more */
+		if (status == SCSI_STATUS_CHECK_CONDITION && key == SCSI_SENSE_COPY_ABORTED &&
+		    asc == 0x0d02)
+			return 0;
+		if (status == SCSI_STATUS_TASK_ABORTED ||
+		    (status == SCSI_STATUS_CHECK_CONDITION && key == SCSI_SENSE_COPY_ABORTED))
+			continue;
+		fprintf(stderr, "xcopy: status %x, key %x, asc %04x\n", status, key, asc);
+		return 1;
+	}
 }
 
 int main(int argc, char **argv)
@@ -390,7 +447,11 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "reserved"))
 		return reserved(a);
 	if (argc == 6 && !strcmp(argv[1], "abort"))
-		return abort_in_the_middle(a, (unsigned)atoi(a[3]));
-	fprintf(stderr, "usage: xcopy fill|copy|shifted|stranger|reserved|abort …\n");
+		return end_in_the_middle(a, (unsigned)atoi(a[3]), false);
+	if (argc == 6 && !strcmp(argv[1], "preempt"))
+		return end_in_the_middle(a, (unsigned)atoi(a[3]), true);
+	if (argc == 5 && !strcmp(argv[1], "start"))
+		return start(a, (unsigned)atoi(a[2]));
+	fprintf(stderr, "usage: xcopy fill|copy|shifted|stranger|reserved|abort|preempt|start …\n");
 	return 2;
 }

@@ -3,7 +3,7 @@
 # EXTENDED COPY between two LUNs of a target, seen through the other gateway: data that
 # is still in the logs, data in containers (copied by address, no byte of it through the
 # gateway), ranges that are not aligned; LUNs of other targets cannot be named; ABORT
-# TASK in the middle.
+# TASK, PREEMPT AND ABORT and the deletion of a LUN in the middle.
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 x=$B/tests/xcopy
@@ -40,4 +40,13 @@ say "a LUN of another target cannot be named"
 "$x" reserved "$from" "$see" || fail "a reserved LUN"
 say "a LUN that others have reserved is refused"
 "$x" abort "$from" "$to" "$see" "$mib" || fail "abort"
+"$x" preempt "$from" "$to" "$see" "$mib" || fail "PREEMPT AND ABORT of the LUN that is written"
+"$x" start "$from" "$to" "$mib" > "$IT_DIR/start.log" 2>&1 &
+pid=$!
+IT_PIDS="$IT_PIDS $pid"
+wait_for 20 grep -q ready "$IT_DIR/start.log" || fail "start: $(cat "$IT_DIR/start.log")"
+"$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 2 || fail "a LUN that is copied to cannot be taken away"
+wait "$pid" || fail "a LUN goes while it is copied to: $(cat "$IT_DIR/start.log")"
+gw_ready 1 1 || fail "the other LUN"
+say "ended in the middle: by ABORT TASK, PREEMPT AND ABORT, and by taking the LUN away"
 say ok

@@ -68,6 +68,20 @@ static void descriptor_field_pointer(void)
 	CU_ASSERT_EQUAL(vms_get_be16(b + 13), 20);
 }
 
+static void the_segment_of_a_copy_is_told(void)
+{
+	struct vms_sense c;
+	uint8_t b[VMS_SENSE_BYTES_MAX];
+
+	vms_sense_fail(&c, VMS_SK_COPY_ABORTED, VMS_ASC_THIRD_PARTY_FAILURE);
+	c.csi_valid = true;
+	c.csi = 3; /* the segment stands in the lower two bytes */
+	CU_ASSERT_EQUAL(vms_sense_encode(&c, false, b), 18);
+	CU_ASSERT(b[2] == 0x0a && b[10] == 0 && b[11] == 3 && b[12] == 0x0d && b[13] == 0x01);
+	CU_ASSERT_EQUAL(vms_sense_encode(&c, true, b), 20);
+	CU_ASSERT(b[1] == 0x0a && b[7] == 12 && b[8] == 0x01 && b[9] == 0x0a && b[19] == 3);
+}
+
 static void every_error_has_a_condition(void)
 {
 	struct vms_sense s;
@@ -151,7 +165,7 @@ static void partly_applied_is_never_busy(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(fixed_format_has_its_fields), VMS_TEST(information_goes_into_both_formats),
 	VMS_TEST(information_beyond_32_bits_is_not_cut), VMS_TEST(descriptor_field_pointer),
-	VMS_TEST(every_error_has_a_condition), VMS_TEST(errors_map),
+	VMS_TEST(the_segment_of_a_copy_is_told), VMS_TEST(every_error_has_a_condition), VMS_TEST(errors_map),
 	VMS_TEST(bad_reads_name_their_block), VMS_TEST(miscompare_tells_the_offset),
 	VMS_TEST(partly_applied_is_never_busy),
 };

@@ -172,6 +172,7 @@ static struct {
 	unsigned nfree, npending;
 	struct open_req *opens, *opening; /* opening: tgt is just acting on it */
 	struct delete_req *deletes;
+	bool changed;	/* one of the lus is */
 	bool submitted; /* since the last turn end */
 	bool stopping, stopped;
 	bool ready, settled; /* the gateway; the cluster's targets */
@@ -1200,7 +1201,7 @@ static void on_vol_changed(void *ctx, struct vms_gw_vol *vol)
 {
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
 		if (bl->vol == vol)
-			bl->changed = true;
+			bl->changed = g.changed = true;
 }
 
 static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
@@ -1863,6 +1864,9 @@ static void bs_vmstore_close(struct scsi_lu *dev)
 
 static void work_changes(void)
 {
+	if (!g.changed)
+		return;
+	g.changed = false;
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
 		struct vms_gw_vol_info info;
 
@@ -1933,8 +1937,12 @@ static void work_done(void)
 
 static void turn_begin(void)
 {
-	if (g.gwp)
-		vms_gwp_turn_begin(g.gwp);
+	if (!g.gwp)
+		return;
+	vms_gwp_turn_begin(g.gwp);
+	/* what the catalog told counts for the commands of this turn: a tool may know
+	 * already that we know it */
+	work_changes();
 }
 
 static int turn_end(void)

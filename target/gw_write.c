@@ -988,7 +988,7 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	default:
 		break;
 	}
-	if (v->snap)
+	if (v->snap || v->rec.write_protect)
 		return refuse(cmd, VMS_E_PERM);
 	if (cmd->data_bytes < want)
 		return refuse(cmd, VMS_E_INVAL);

@@ -775,6 +775,8 @@ static void write_protection_is_told(void)
 	put_record(&rec);
 	vms_gw_vol_info(f.vol, &info);
 	CU_ASSERT(info.read_only && !info.gone);
+	CU_ASSERT_EQUAL(f_write_blocks(24, 8, 3), VMS_E_PERM);
+	CU_ASSERT_EQUAL(f_read_value(24, 8, NULL), 0);
 	/* being shrunk is no reason */
 	rec.write_protect = false;
 	rec.state = 3;

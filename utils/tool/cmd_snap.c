@@ -320,6 +320,7 @@ static int run_rollback(struct cmd_call *c)
 			 "snapshots, which stay. Go on?",
 			 volume, c->arg[0], when))
 		return code;
+	tool_catch_signals(); /* in the middle it would leave gateways waiting for 10 s */
 	if (move_volume(c->t,
 			&(struct volume_move){.volume = volume, .what = "rolled back", .snap = snap, .online = online}, &v, &e))
 		return tool_fail(c->t, "%s", e.text);

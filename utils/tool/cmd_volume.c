@@ -96,20 +96,20 @@ static void ls_row(struct vms_table *tab, json_t *list, const struct vms_cat_vol
 
 	snprintf(cnt, sizeof(cnt), "%u", openers);
 	snprintf(snaps, sizeof(snaps), "%u", snapshots);
-	snprintf(state, sizeof(state), "%s%s", volume_state_word(v->state),
-		 v->barrier ? " (barrier)" : "");
+	snprintf(state, sizeof(state), "%s%s%s", volume_state_word(v->state),
+		 v->write_protect ? ", read-only" : "", v->barrier ? " (barrier)" : "");
 	vms_table_cells(tab, 8,
 			(const char *[]){v->name, vms_size_format(v->size_bytes, size),
 					 volume_ack_word(v->write_ack), v->dedup ? "on" : "off", state,
 					 cnt, snaps, v->parent});
 	json_array_append_new(
 		list,
-		json_pack("{ss sI ss ss sI sI ss sb ss ss}", "name", v->name, "size_bytes",
+		json_pack("{ss sI ss ss sI sI ss sb ss ss sb}", "name", v->name, "size_bytes",
 			  (json_int_t)v->size_bytes, "write_ack", volume_ack_word(v->write_ack),
 			  "state", volume_state_word(v->state), "open", (json_int_t)openers,
 			  "snapshots", (json_int_t)snapshots, "parent", v->parent, "dedup",
 			  (int)v->dedup, "domain", v->domain, "barrier",
-			  volume_barrier_word(v->barrier)));
+			  volume_barrier_word(v->barrier), "read_only", (int)v->write_protect));
 }
 
 static int run_ls(struct cmd_call *c)
@@ -278,6 +278,8 @@ static int run_resize(struct cmd_call *c)
 		return cmd_usage(c, "%s", e.text);
 	if (!size)
 		return cmd_usage(c, "the new size is missing, or 0");
+	/* broken off in the middle it would leave gateways waiting for 10 s */
+	tool_catch_signals();
 	if (volume_resize(c->t, c->arg[0], size, allow_shrink, &old, &e))
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
@@ -303,6 +305,7 @@ static int run_set(struct cmd_call *c)
 	if (!eq || (!protect && strncmp(c->arg[1], "dedup=", 6)) || !on_off(eq + 1, &on))
 		return cmd_usage(c, "'%s': what can be set is dedup=on|off and read-only=on|off",
 				 c->arg[1]);
+	tool_catch_signals();
 	if (protect) {
 		name = "read_only";
 		code = volume_set_write_protect(c->t, c->arg[0], on, &e);

@@ -112,6 +112,10 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 		if (!rc && v.v.state != VOLUME_READY)
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is %s", volume,
 				      volume_state_word(v.v.state));
+		if (!rc && v.v.write_protect)
+			rc = vms_fail(msg, VMS_E_PERM,
+				      "volume '%s' is read-only (vmstore volume set %s read-only=off)",
+				      volume, volume);
 		if (!rc)
 			rc = change(t, &v, VOLUME_IMPORTING, in, msg);
 		volume_free(&v);

@@ -25,7 +25,7 @@
 #define MOVED_MAX  1000u
 #define LANDED_MS  10000u /* and what they are told counts so long */
 #define HELD_MS	   1000u  /* an answer waits for the catalog at most */
-#define BATCH_MS   10u
+#define BATCH_MS   25u /* between two tellings of logins that were sent on */
 #define QUIET_MS   5000u
 
 enum kind { GATEWAYS, LOADS, DRAINS, SENT, KINDS };
@@ -560,6 +560,37 @@ bool vms_portals_at(struct vms_portals *p, unsigned i, char *out)
 	return false;
 }
 
+/* How near two "HOST:PORT" are: the parts of the address that are the same from its
+ * beginning on, by text; 0: another family, or a name. */
+static unsigned nearness(const char *a, const char *b)
+{
+	bool v6 = a[0] == '[';
+	unsigned parts = 1;
+
+	if (v6 != (b[0] == '[') || (!v6 && (a[0] < '0' || a[0] > '9' || b[0] < '0' || b[0] > '9')))
+		return 0;
+	for (; *a && *a == *b; a++, b++)
+		parts += *a == (v6 ? ':' : '.');
+	return parts;
+}
+
+/* Of a list joined by blanks, the one that is nearest to at. */
+static void nearest(const char *list, const char *at, char out[VMS_PORTAL_TEXT_MAX])
+{
+	char one[VMS_PORTAL_TEXT_MAX];
+	unsigned best = 0;
+
+	out[0] = 0;
+	for (unsigned i = 0; word(list, i, one); i++) {
+		unsigned near = at ? nearness(at, one) : 0;
+
+		if (!out[0] || near > best) {
+			best = near;
+			snprintf(out, VMS_PORTAL_TEXT_MAX, "%s", one);
+		}
+	}
+}
+
 static struct sent *sent_of(struct vms_portals *p, uint64_t port)
 {
 	return &p->sent[port % SENT_PLACES];
@@ -628,6 +659,6 @@ enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 		l->ticket = ++p->ticket;
 	}
 	best->sessions++;
-	(void)word(best->rec.portals, 0, out);
+	nearest(best->rec.portals, l->at, out);
 	return VMS_LOGIN_THERE;
 }

@@ -65,11 +65,13 @@ struct vms_login {
 	uint64_t port;	/* of the initiator port: name, ISID and target */
 	bool everywhere; /* the target is the cluster's: other gateways have it */
 	bool spread;	/* its policy: to the gateway with the least to do */
+	const char *at; /* "HOST:PORT" it has come to; NULL: not known */
 	uint64_t ticket; /* out, if THERE: the answer waits for vms_portals_told() */
 };
 /* What becomes of a login that has come here. A gateway on which the initiator has no
  * session of that target yet is better than any on which it has, so that paths stay
- * paths; among those, the one with the fewest sessions. While this one is being emptied,
+ * paths; among those, the one with the fewest sessions; there, the portal that is nearest
+ * to where it has come to (same family, the longest common beginning), as networks may be apart. While this one is being emptied,
  * an initiator that has another path is refused, not sent on. */
 enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 				    char out[VMS_PORTAL_TEXT_MAX]);

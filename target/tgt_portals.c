@@ -96,8 +96,8 @@ static void look_at_portals(void)
 	struct iscsi_portal *p;
 
 	t.portals[0] = 0;
-	if (!t.set->gateway.shared_config)
-		return;
+	if (!vms_registry_active())
+		return; /* its targets are its own */
 	for (unsigned i = 0; i < t.set->gateway.portals.n; i++) {
 		const struct vms_conf_addr *a = &t.set->gateway.portals.a[i];
 
@@ -139,9 +139,26 @@ static int portal_hook(int tid, const char *here, int nr, char *addr, int len)
 	return 0;
 }
 
+/* Where a connection has come to, "HOST:PORT"; "": not known. */
+static void local_of(struct iscsi_connection *conn, char out[VMS_PORTAL_TEXT_MAX])
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	char host[NI_MAXHOST], port[NI_MAXSERV];
+
+	out[0] = 0;
+	if (conn->tp->ep_getsockname(conn, (struct sockaddr *)&ss, &len) ||
+	    getnameinfo((struct sockaddr *)&ss, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV))
+		return;
+	host[strcspn(host, "%")] = 0;
+	snprintf(out, VMS_PORTAL_TEXT_MAX, ss.ss_family == AF_INET6 ? "[%s]:%s" : "%s:%s", host,
+		 port);
+}
+
 static int login_hook(struct iscsi_connection *conn, char *addr, int len)
 {
-	char port[ISCSI_NAME_MAX + 32], out[VMS_PORTAL_TEXT_MAX] = "";
+	char port[ISCSI_NAME_MAX + 32], out[VMS_PORTAL_TEXT_MAX] = "", at[VMS_PORTAL_TEXT_MAX];
 	const char *target = tgt_targetname(conn->tid);
 	struct vms_login l;
 	uint32_t seconds;
@@ -159,6 +176,8 @@ static int login_hook(struct iscsi_connection *conn, char *addr, int len)
 		 conn->isid[5]);
 	l.who = vms_portals_who(conn->initiator, target);
 	l.port = vms_portals_who(port, target);
+	local_of(conn, at);
+	l.at = at;
 	l.everywhere = vms_registry_target(conn->tid, &l.spread);
 	switch (vms_portals_login(t.p, &l, out)) {
 	case VMS_LOGIN_HERE:

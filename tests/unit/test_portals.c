@@ -482,7 +482,36 @@ static void reload(void)
 	end();
 }
 
+/* Of several portals the one in the same network. */
+static void networks(void)
+{
+	struct vms_login l = {.who = 1, .everywhere = true, .spread = true};
+
+	begin();
+	gateway(2, "10.1.0.2:3260 10.2.0.2:3260 [2001:db8:1::2]:3260 [2001:db8:2::2]:3260 "
+		   "gw2.example:3260");
+	load(2, 0, "");
+	drain(1, true);
+	l.at = "10.2.0.1:3260";
+	CU_ASSERT_EQUAL(vms_portals_login(p, &l, to), VMS_LOGIN_THERE);
+	CU_ASSERT_STRING_EQUAL(to, "10.2.0.2:3260");
+	l.at = "[2001:db8:2::1]:3260";
+	(void)vms_portals_login(p, &l, to);
+	CU_ASSERT_STRING_EQUAL(to, "[2001:db8:2::2]:3260");
+	l.at = "[2001:db8:1::1]:3260";
+	(void)vms_portals_login(p, &l, to);
+	CU_ASSERT_STRING_EQUAL(to, "[2001:db8:1::2]:3260");
+	l.at = NULL;
+	(void)vms_portals_login(p, &l, to);
+	CU_ASSERT_STRING_EQUAL(to, "10.1.0.2:3260");
+	l.at = "nonsense";
+	(void)vms_portals_login(p, &l, to);
+	CU_ASSERT_STRING_EQUAL(to, "10.1.0.2:3260");
+	end();
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(networks),
 	VMS_TEST(discovery), VMS_TEST(own_load), VMS_TEST(spread),
 	VMS_TEST(storm),     VMS_TEST(landing),	 VMS_TEST(drained), VMS_TEST(reload),
 };

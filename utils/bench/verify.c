@@ -89,6 +89,7 @@ enum sess_state { S_DOWN, S_CONNECTING, S_UP };
 struct op {
 	struct ver *v;
 	struct vsess *sess; /* while sent */
+	struct scsi_task *task;
 	enum op_state state;
 	enum op_kind kind;
 	uint64_t lba;
@@ -209,6 +210,7 @@ static void sess_down(struct vsess *s)
 	for (unsigned i = 0; i < v->n_op; i++)
 		if (v->op[i].sess == s) {
 			v->op[i].sess = NULL;
+			scsi_free_scsi_task(v->op[i].task);
 			s->in_flight--;
 			settle_unknown(&v->op[i]);
 		}
@@ -682,6 +684,7 @@ static void send_op(struct vsess *s, struct op *o)
 		scsi_task_add_data_in_buffer(task, len, o->buf);
 	}
 	o->state = OP_SENT;
+	o->task = task;
 	o->sess = s;
 	s->in_flight++;
 	if (iscsi_scsi_command_async(s->ctx, s->lun, task, done_cb,

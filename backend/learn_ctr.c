@@ -109,18 +109,33 @@ struct lio {
 	struct dio d;
 	uint32_t part;
 	uint64_t serial;
+	bool write; /* else what it is to remove may stay */
 };
+
+/* What the disk has after a failed write is unknown, and what it does with the next one
+ * too: the rule for every write holds for copies that are being made. */
+static bool write_failed(struct vms_node *n, int status)
+{
+	if (!status || status == VMS_E_NOSPC || status == VMS_E_STOPPING || n->closing)
+		return false;
+	node_fatal(n, status, "writing a container of a new copy failed (%s): stopping, nothing "
+			      "more is acknowledged; check the disk, then start again",
+		   vms_err_text(status));
+	return true;
+}
 
 static void lio_done(struct vms_node *n, struct dio *d, int status)
 {
 	struct lio *io = (struct lio *)d;
 	struct learn *l = learn_of(n, io->part, io->serial);
 	struct part *p = node_part(n, io->part);
+	bool failed;
 
 	if (p && p->learn_ios)
 		p->learn_ios--;
+	failed = io->write && write_failed(n, status);
 	free(io);
-	if (n->closing || !l)
+	if (n->closing || failed || !l)
 		return;
 	l->flight--;
 	if (status && status != VMS_E_NOENT) {
@@ -383,16 +398,8 @@ static void job_io(struct vms_node *n, struct dio *d, int status)
 
 	if (p && p->learn_ios)
 		p->learn_ios--;
-	/* a disk that takes no writes: nothing on it can be relied on */
-	if (j->step == SJ_WRITE && status && status != VMS_E_NOSPC && status != VMS_E_STOPPING &&
-	    !n->closing) {
-		node_fatal(n, status,
-			   "writing a copy of partition %u failed (%s): stopping, nothing more is "
-			   "acknowledged; check the disk, then start again",
-			   j->part, vms_err_text(status));
-		job_end(n, p, NULL, j);
-		return;
-	}
+	if (j->step == SJ_WRITE && write_failed(n, status))
+		l = NULL;
 	if (!l || (status == VMS_E_STOPPING && j->step == SJ_WRITE)) {
 		job_end(n, p, NULL, j);
 		return;
@@ -716,6 +723,7 @@ static void header_write(struct vms_node *n, struct part *p, struct learn *l, co
 	io->d.fn = lio_done;
 	io->part = p->number;
 	io->serial = l->serial;
+	io->write = true;
 	l->flight++;
 	p->learn_ios++;
 	n->disk.ops->ctr_write(n->disk.ctx, c->number, 0, &iov, 1, dio_token(n, &io->d));

@@ -510,6 +510,28 @@ static void test_ready_swept(void)
 	finish(2);
 }
 
+/* A disk that fails to write while a copy is made ends the node, as with any other write
+ * (simulator seed 580). */
+static void test_disk_fails(void)
+{
+	up(0, 78);
+	v_create(0);
+	for (unsigned c = 0; c < V_CHS; c++)
+		v_write(&V[0], 0, c, next_id++);
+	v_drain();
+	turnovers(&V[0], 7); /* the log alone does not do */
+	learn_on(2, 0);
+	for (unsigned turn = 0; !at_phase(2, LP_LIST) && turn < 60000; turn++)
+		rig_step(&R);
+	CU_ASSERT_TRUE(at_phase(2, LP_LIST));
+	sim_disk_fail_at(R.node[2].sd, SIM_CTR_WRITE, VMS_E_IO);
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE(R.node[2].fatal);
+	rig_node_crash(&R, 2, true);
+	rig_node_start(&R, 2);
+	finish(2);
+}
+
 static void test_crash_steps(void)
 {
 	for (unsigned ph = LP_BEGIN; ph <= LP_READY; ph++)
@@ -1104,6 +1126,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_short),
 	VMS_TEST(test_long),
 	VMS_TEST(test_crash_steps),
+	VMS_TEST(test_disk_fails),
 	VMS_TEST(test_ready_swept),
 	VMS_TEST(test_attempts),
 	VMS_TEST(test_strays),

@@ -710,15 +710,17 @@ void drain_applied(struct vms_node *n, struct part *p)
 		drain_go(n, p);
 }
 
-/* The newest record whose place in the log is below pos. */
-static uint64_t seq_below(struct part *p, uint64_t pos)
+uint64_t drain_seq_below(const struct part *p, uint64_t pos, unsigned mut)
 {
 	uint64_t s = p->recs_first;
 
 	/* records copied forward lie behind newer ones */
-	for (size_t i = p->recs_head; i < p->recs.n; i++)
+	for (size_t i = p->recs_head; i < p->recs.n; i++) {
 		if (p->recs.d[i].log_pos < pos)
 			s = p->recs_first + (i - p->recs_head);
+		else if (mut == MUT_DRAIN_SHORT)
+			break;
+	}
 	return s;
 }
 
@@ -726,7 +728,7 @@ static void ask_primary(struct vms_node *n, struct part *p, uint8_t *body, unsig
 {
 	vms_put_le32(body + 16 * *k, p->number);
 	vms_put_le32(body + 16 * *k + 4, 0);
-	vms_put_le64(body + 16 * *k + 8, seq_below(p, n->drain_limit));
+	vms_put_le64(body + 16 * *k + 8, drain_seq_below(p, n->drain_limit, n->mut));
 	(*k)++;
 }
 
@@ -755,9 +757,10 @@ void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		if (p && p->primary) {
 			/* asked again: the last scan found members not ready, or had no
 			 * room for all; its own log may not need it any more */
+			if (seq > p->drain_req || n->mut != MUT_DRAIN_ONCE)
+				drain_scan_due(n, p);
 			if (seq > p->drain_req)
 				p->drain_req = seq;
-			drain_scan_due(n, p);
 		}
 		if (p && p->primary && p->base_wait && re.body_bytes < sizeof(body)) {
 			vms_put_le32(body + re.body_bytes, p->number);

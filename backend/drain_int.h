@@ -45,6 +45,8 @@ struct drain_job {
 	uint8_t *data;
 };
 
+/* The newest record whose place in the log is below pos. */
+uint64_t drain_seq_below(const struct part *p, uint64_t pos, unsigned mut);
 void drain_job_free(struct vms_node *n, struct drain_job *d);
 /* Content of the batch is there: hash it and look for it, then call done(). False:
  * nothing to be done, the caller goes on itself. */

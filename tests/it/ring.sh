@@ -182,6 +182,16 @@ failures() {
 	cluster_start > /dev/null
 	wait_for 60 holds "$n3" || fail "$n3 holds nothing after it is back: $(ring status)"
 	well "$n3 is back"
+
+	# ---- a node whose disk was emptied comes back under its own name ----
+	step "an emptied node"
+	proc_kill "$n3"
+	rm -rf "$IT_DIR/c/data/$n3"
+	cluster_start > /dev/null
+	ring join --wait-start 60 --timeout 120 "127.0.0.1:$((IT_PORT + ${n3#node}))" > "$IT_DIR/again" 2>&1 ||
+		fail "join of an emptied node: $(cat "$IT_DIR/again")"
+	grep -q "is again node" "$IT_DIR/again" || fail "join of an emptied node says: $(cat "$IT_DIR/again")"
+	well "$n3 was emptied"
 	ring set --rebuild-after never > /dev/null || fail "set --rebuild-after never"
 	load_off
 

@@ -144,6 +144,10 @@ ring_says_down() {
 }
 wait_for 10 ring_says_down || fail "ring status with a node down: exit code $rs_rc, $rs_out"
 vmstore snap create t@s3 > /dev/null || fail "a snapshot while a node is down"
+head -c 1048576 /dev/urandom > "$IT_DIR/image.raw"
+vmstore import "$IT_DIR/image.raw" imported > /dev/null || fail "import of a new volume with a node down"
+vmstore export imported - | cmp - "$IT_DIR/image.raw" || fail "what was imported with a node down differs"
+vmstore volume rm imported > /dev/null || fail "rm of what was imported"
 vmstore volume rm t-clone > /dev/null || fail "rm of a clone with a node down"
 vmstore volume rm t --snapshots > /dev/null || fail "rm with a node down"
 refuses 1 "no volume 't'" vmstore volume info t

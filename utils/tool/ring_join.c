@@ -6,6 +6,10 @@
  * folder; when all of them run one change of the membership lets them in (and, with
  * replace, another one out), so that everything moves once. A crash in between leaves
  * nodes that hold nothing; the same command goes on with them.
+ *
+ * A node whose folder was emptied gets its number back, and nothing else: the process that
+ * had it cannot run any more, since the new one has its address, and it must be in no set,
+ * or it might be believed that it still had what its set relied on.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,6 +22,7 @@
 
 #define IDENTITY_MS   5000u
 #define FORMAT_MS_MAX 600000u /* a large log is written once */
+#define SHED_MS_MAX   20000u
 #define RUN_MS_MAX    20000u  /* until it has started behind its format */
 
 struct join {
@@ -34,8 +39,46 @@ struct join {
 	const char *name, *address, *own_zone;
 	uint64_t own_weight;
 	uint32_t given;
+	bool again; /* ... that it had before its folder was emptied */
 	bool dry;
 };
+
+/* Sets that an emptied node is still in: *only of them without another member. */
+static unsigned sets_with(const struct view *v, uint32_t id, unsigned *only)
+{
+	unsigned n = 0;
+
+	*only = 0;
+	for (uint32_t p = 0; p < v->nparts; p++) {
+		const struct vms_part_conf *c = &v->part[p].conf;
+
+		for (unsigned i = 0; i < c->nmembers; i++) {
+			if (c->member[i].node != id)
+				continue;
+			n++;
+			*only += c->nmembers == 1;
+		}
+	}
+	return n;
+}
+
+/* That node is in the ring, and the one at its address has an empty folder. */
+static int edit_again(struct join *j, const struct view *v, const struct vms_cat_node *n,
+		      struct vms_errmsg *e)
+{
+	unsigned only, sets = sets_with(v, n->id, &only);
+
+	if (only)
+		return vms_fail(e, VMS_E_EXIST,
+				"%s: node '%s' had the only copy of %u partitions, and its folder is empty: find its disk, or give them up (vmstore-ring give-up %s)",
+				j->address, j->name, only, j->name);
+	if (sets)
+		return vms_fail(e, VMS_E_BUSY,
+				"%s: node '%s' is in the sets of %u partitions still, which the others have not given up; try again in some seconds",
+				j->address, j->name, sets);
+	j->again = true;
+	return VMS_E_CANCELLED;
+}
 
 /* A record for one new node, or the one an earlier join gave it. */
 static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
@@ -56,6 +99,8 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 		/* an earlier join that stopped half-way, or a lost answer */
 		if (!old->n.incarnation && !strcmp(old->n.address, j->address))
 			return VMS_E_CANCELLED;
+		if (!strcmp(old->n.address, j->address) && old->n.state != VMS_NODE_LEAVING)
+			return edit_again(j, v, &old->n, e);
 		return vms_fail(
 			e, VMS_E_EXIST,
 			"a node called '%s' is in the ring already (id %u at %s); give the one at %s another name, or take the old one out: vmstore-ring leave %s",
@@ -190,7 +235,15 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 			printf("%s: node '%s' is in the ring already\n", j->address, j->name);
 		goto out;
 	}
-	rc = ring_change(t, edit_register, j, &e);
+	j->again = false;
+	for (uint64_t t0 = vms_clock_ms();;) {
+		rc = ring_change(t, edit_register, j, &e);
+		/* sets shed a node that is gone within seconds */
+		if (rc != VMS_E_BUSY || vms_clock_ms() - t0 > SHED_MS_MAX || tool_interrupted())
+			break;
+		for (unsigned i = 0; i < 10 && !tool_interrupted(); i++)
+			tool_wait(t, 50);
+	}
 	if (rc && rc != VMS_E_CANCELLED) {
 		rc = tool_fail(t, "%s", e.text);
 		goto out;
@@ -199,8 +252,8 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 	if (!t->json) {
 		char size[VMS_SIZE_TEXT_MAX];
 
-		printf("%s: node '%s' becomes node %u; it writes its log of %s now\n", j->address,
-		       j->name, *id,
+		printf("%s: node '%s' %s node %u%s; it writes its log of %s now\n", j->address, j->name,
+		       j->again ? "is again" : "becomes", *id, j->again ? ", empty" : "",
 		       vms_size_format(
 			       (uint64_t)json_integer_value(json_object_get(ident, "log_bytes")),
 			       size));

@@ -3,6 +3,7 @@
 # A LUN changes while two gateways serve it under load: it grows, shrinks (with and
 # without snapshots), is write-protected, rolled back. When the command returns it is so
 # on both, and each session has been told, once (tests/it/luwatch.c).
+# LUCHANGE_KILLS=N  instead: N resizes, each killed at a random moment, under load
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs a cluster"
@@ -51,6 +52,28 @@ background "$BENCH" verify --span 16M --state "$IT_DIR/state" --fresh --seconds 
 	--sessions 4 --depth 4 --zero 10 --caw 10 "$(gw_url 1)" "$(gw_url 2)" > "$IT_DIR/verify.out" 2>&1
 verify=$!
 sleep 1
+if [ "${LUCHANGE_KILLS:-0}" -gt 0 ]; then
+	i=0
+	while [ $i -lt "$LUCHANGE_KILLS" ]; do
+		i=$((i + 1))
+		[ $i != $((LUCHANGE_KILLS / 2)) ] || $vms snap create v@k > /dev/null || fail "snapshot"
+		size=$((24 + $(random_below 100)))
+		# shellcheck disable=SC2086
+		timeout -s KILL "0.0$(random_below 6)$(random_below 10)" $vms volume resize v ${size}M --allow-shrink > /dev/null 2>&1
+		alive $verify || break
+		[ $((i % 5)) != 0 ] || {
+			# shellcheck disable=SC2086
+			$vms volume resize v ${size}M --allow-shrink > /dev/null || fail "kill $i: resize to $size MiB"
+			look --bytes "$(mib $size)"
+			say "$i killed, $size MiB"
+		}
+	done
+	alive $verify || fail "verify: $(tail -n 5 "$IT_DIR/verify.out")"
+	kill -TERM $verify
+	wait $verify || fail "verify: exit code $?: $(tail -n 20 "$IT_DIR/verify.out")"
+	say "ok: $LUCHANGE_KILLS resizes killed, nothing lost"
+	exit 0
+fi
 # shellcheck disable=SC2086
 {
 	watch --expect 2a09 --bytes "$(mib 96)" -- $vms volume resize v 96M

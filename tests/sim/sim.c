@@ -187,12 +187,21 @@ static void draw_plan(struct sim *s)
 	p->late_news = f * (double)PICK(0, 20, 50) / 100;
 	p->admin_dies = f * (double)PICK(0, 1, 4) / 100;
 #undef PICK
+	p->rot = p->learn && !calm && vms_rng_chance(&s->cat_rng, 0.15) ? 4 : 0;
+	if (p->rot > 0) { /* one node's blocks; the other copies are good, and stay in reach */
+		p->crash_node = p->pause_node = p->cut = p->isolate = p->outage = p->disk_error = p->ring = 0;
+		p->slow_link = p->brk = 0;
+		p->losses = 0;
+		p->empty = false;
+	}
 	if (s->conf.ops)
 		p->ops = s->conf.ops;
 	if (!calm && vms_rng_chance(&s->cat_rng, 0.6))
 		sim_catalog_draw(&p->cat, &s->cat_rng, s->conf.cat_mask);
 	p->turns = p->learn && vms_rng_chance(&s->cat_rng, 0.15);
+	p->turns = p->turns && p->rot == 0;
 	if (s->conf.beyond) {
+		p->rot = 0;
 		p->turns = false;
 		p->ack = VMS_ACK_DISK;
 		p->failover = true;
@@ -207,7 +216,7 @@ static void draw_plan(struct sim *s)
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
-			p->brk = p->abort = p->path_cut = p->reset = p->slow_link = p->isolate = p->disk_error =
+			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link = p->isolate = p->disk_error =
 				p->outage = p->ring = p->losses = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
@@ -526,7 +535,7 @@ static void check_disks(struct sim *s)
 		struct proc *p = &s->p[i];
 		struct vms_fsck_io io = {p->disk, sim_disk_read, NULL, NULL};
 		struct vms_fsck f;
-		if (!p->disk || p->gone)
+		if (!p->disk || p->gone || (s->r->rotten && i == SIM_ROT_NODE))
 			continue;
 		sim_proc_crash(s, p, true);
 		vms_fsck(&p->disk_ops, &io, &conf, &f);

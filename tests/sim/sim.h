@@ -52,6 +52,7 @@ struct sim_plan {
 	double slow_link;	    /* links that are slow for a while */
 	double isolate;		    /* a process that only some of the others reach */
 	double disk_error;	    /* node disks: the process stops */
+	double rot;		    /* blocks of containers of one node that change by themselves */
 	double path_cut;	    /* links between initiators and gateways */
 	double reset;		    /* task management, at each look of an initiator */
 	double pr;		    /* commands on reservations, at each look of an initiator */
@@ -95,6 +96,7 @@ struct sim_result {
 	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
+	unsigned rotten;
 	uint64_t pr_commands, pr_good, pr_conflicts, shut_out;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

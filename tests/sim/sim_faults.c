@@ -42,6 +42,41 @@ static void stability(struct sim *s)
 		s->nodes_stable_us = s->now_us ? s->now_us : 1;
 }
 
+struct pick {
+	struct sim *s;
+	uint64_t n, ctr[2], block[2];
+};
+
+static void pick(void *arg, uint64_t ctr, uint64_t block)
+{
+	struct pick *k = arg;
+
+	k->n++;
+	for (unsigned i = 0; i < 2; i++)
+		if (vms_rng_below(&k->s->rng, k->n) == 0) {
+			k->ctr[i] = ctr;
+			k->block[i] = block;
+		}
+}
+
+/* A block of a container changes by itself: a bit of it, or it becomes another one. */
+static void rot(struct sim *s, struct proc *p)
+{
+	struct pick k = {.s = s};
+	bool bit = vms_rng_chance(&s->rng, 0.7);
+
+	sim_disk_blocks(p->disk, pick, &k);
+	if (!k.n)
+		return;
+	if (bit)
+		sim_disk_rot(p->disk, k.ctr[0], k.block[0], (uint32_t)vms_rng_below(&s->rng, 4096));
+	else
+		sim_disk_misdirect(p->disk, k.ctr[0], k.block[0], k.ctr[1], k.block[1]);
+	s->r->rotten++;
+	sim_note(s, "block %llu of container %llx of node %u %s", (unsigned long long)k.block[0],
+		 (unsigned long long)k.ctr[0], p->idx, bit ? "rots" : "is written over");
+}
+
 /* May a node die now? */
 static bool node_may_die(struct sim *s)
 {
@@ -198,4 +233,6 @@ void sim_faults(struct sim *s)
 		return;
 	crashes(s);
 	network(s);
+	if (s->p[SIM_ROT_NODE].up && happens(s, s->plan.rot))
+		rot(s, &s->p[SIM_ROT_NODE]);
 }

@@ -22,6 +22,7 @@ enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
 #define FAILOVER_US 4000000u
 
 #define SIM_VOLS_MAX 10
+#define SIM_ROT_NODE 1 /* the one whose disk rots, when one does */
 struct ev {
 	uint64_t at_us, seq;
 	enum ev_type type;

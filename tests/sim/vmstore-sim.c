@@ -38,7 +38,7 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
-	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts;
+	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts, rotten;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -77,6 +77,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->reinstated += r.reinstated;
 		t->miscompared += r.miscompared;
 		t->pr_commands += r.pr_commands;
+		t->rotten += r.rotten;
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
 		t->snaps += r.snaps;
@@ -272,6 +273,7 @@ int main(int argc, char **argv)
 		sum.reinstated += t.reinstated;
 		sum.miscompared += t.miscompared;
 		sum.pr_commands += t.pr_commands;
+		sum.rotten += t.rotten;
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
 		sum.snaps += t.snaps;
@@ -291,9 +293,10 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
-	printf("%llu crashes, %llu failing disks, %llu nodes lost, %llu joined, %llu left, %llu partitions "
+	printf("%llu crashes, %llu failing disks, %llu blocks that rotted, %llu nodes lost, %llu joined, %llu left, %llu partitions "
 	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
+	       (unsigned long long)sum.rotten,
 	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
 	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
 	       (unsigned long long)sum.differed, (unsigned long long)sum.left_bytes);

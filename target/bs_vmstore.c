@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * tgt's backing store `vmstore`: SCSI commands of a logical unit to the SCSI layer
- * (lu.c) and the gateway core. The one place that knows both.
+ * (lu.c) and the gateway core. It and its parts (tgt_bs.h) are the one place that knows
+ * both.
  *
  * Everything happens on tgt's loop. What the core calls back is only queued and
  * worked off at the end of the turn: nothing is completed inside a core's step, and
@@ -22,185 +23,25 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "iscsid.h"
-#include "list.h"
-#include "scsi.h"
-#include "tgtd.h"
-#include "target.h"
-#include "tgtadm.h"
-
-#include "target/alua.h"
-#include "target/gateways.h"
-#include "target/gw_posix.h"
-#include "target/lu.h"
+#include "target/tgt_bs.h"
 #include "target/tgt_chap.h"
-#include "target/tgt_glue.h"
 #include "target/tgt_portals.h"
-#include "target/tgt_registry.h"
-#include "target/xcopy_run.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
-#include "utils/lib/size.h"
-
-#undef eprintf
-#undef dprintf
 
 #define COPY_BYTES_MAX	  (16u << 10) /* smaller reads are copied, larger ones pinned */
 #define REQS_PENDING_MAX  8192u	      /* commands of the process; beyond: TASK SET FULL */
 #define REQS_KEPT_MAX	  256u	      /* free ones kept for reuse */
-#define OPEN_WAIT_MS	  30000	      /* for the cluster, when a LUN is made */
 #define STOP_WAIT_MS	  300	      /* for the last frames to leave */
 
-static const char vmstore_name[] = "vmstore";
+const char bs_vmstore_name[] = "vmstore";
 
-/* One logical unit; lies behind tgt's struct scsi_lu. */
-struct bs_lu {
-	struct vms_lu lu;
-	bool read_only;	 /* the volume is, or it is a snapshot; a LUN can be it by itself */
-	uint64_t rollbacks; /* of the volume, when it was looked at last */
-	struct vms_gw_vol *vol; /* NULL: closed */
-	/* PREEMPT AND ABORT through whatever gateway: these nexuses' commands have to end
-	 * before we say that we have the table with number `table` */
-	uint64_t table;
-	struct vms_pr_nexus *preempted;
-	unsigned npreempted;
-	bool settling;
-	/* RESERVE of a session that has ended, or that a reset ended: void here already */
-	struct vms_pr_owner ended;
-	uint64_t ghost; /* a session with RESERVE that is not here any more; 0: none */
-	struct scsi_lu *dev;
-	struct bs_lu *next;
-	bool changed; /* vol_changed came, not yet looked at */
-	bool deleting;
-};
-
-/* A nexus that has a session now; it_nexus.bs_priv. */
-struct bs_nexus {
-	struct vms_pr_nexus id;
-	struct it_nexus *itn;
-	char port[256]; /* initiator port name, for loss notices */
-	struct bs_nexus *next;
-};
-
-/* One command inside the core: one op, or several (UNMAP). */
-struct bs_req {
-	struct scsi_cmd *cmd;
-	struct bs_lu *bl;
-	struct vms_cdb io;
-	struct vms_gw_cmd gc; /* the first or only op */
-	struct vms_gw_cmd *more; /* UNMAP: nmore further ones */
-	unsigned nmore;
-	unsigned pending;  /* ops that have not ended */
-	bool done_queued;
-	bool aborted;
-	bool verifying;	   /* second half of WRITE AND VERIFY */
-	int status;	   /* first error of an op that had ended when others go on */
-	unsigned nok;	   /* ops that ended well */
-	struct vms_iov iov;
-	struct vms_iov *iovs;		 /* VERIFY of one block against many */
-	struct vms_gw_lba_range *ranges; /* GET LBA STATUS */
-	struct vms_pr_who who;
-	uint64_t preempted; /* the table that wants it ended */
-	struct vms_xcopy_run *xcopy;	/* EXTENDED COPY: it has its own ops */
-	struct vms_xcopy_result *kept;	/* what becomes of it; NULL: nobody can ask */
-	struct bs_req *next;		 /* done queue, free list */
-	struct bs_req *live_next, **live_prev;
-};
-
-/* PERSISTENT RESERVE IN or OUT, RESERVE, RELEASE: a question to the cluster. */
-struct bs_pr {
-	struct vms_gw_pr_cmd pc;
-	struct scsi_cmd *cmd;
-	/* LOGICAL UNIT RESET: no cmd, but tgt's request, which waits for the other gateways */
-	struct mgmt_req *mreq;
-	int lid;
-	struct bs_pr *reset_next;
-	uint32_t room; /* for the answer */
-	uint16_t *ports;
-	struct vms_pr_nexus *known;
-	struct bs_pr *next; /* done */
-};
-
-/* A LUN on its way to be made: by a `tgtadm --op new`, or by the cluster's registry. */
-struct open_req {
-	struct mgmt_task *mtask; /* NULL: the registry's */
-	vms_lun_done_fn done;
-	void *arg;
-	int tid;
-	uint64_t lun;
-	char name[240];
-	uint64_t size_bytes;
-	uint8_t write_ack;
-	int64_t since_ms;
-	bool asked, ended;
-	int status;
-	char text[256];
-	struct vms_gw_vol *vol;
-	struct open_req *next;
-};
-
-/* A `tgtadm --op delete` that waits for the LU's commands. */
-struct delete_req {
-	struct mgmt_task *mtask; /* NULL: the registry's */
-	vms_lun_done_fn done;
-	void *arg;
-	int tid;
-	uint64_t lun;
-	struct delete_req *next;
-};
-
-/* A volume whose LU has gone while an EXTENDED COPY of another LU uses it. */
-struct closing {
-	struct vms_gw_vol *vol;
-	struct closing *next;
-};
-
-struct counters {
-	uint64_t copies, commands, reads, writes, reads_cached, aborts, task_set_full, sense_errors;
-};
-
-static struct {
-	struct vms_gwp *gwp; /* NULL: no vmstore LUN was ever asked for */
-	struct vms_settings settings;
-	char conf_path[256];
-	struct bs_lu *lus;
-	struct bs_nexus *nexuses;
-	struct bs_req *done, **done_tail;
-	struct bs_req *live; /* all that are inside the core */
-	struct bs_req *free_reqs;
-	unsigned nfree, npending;
-	struct open_req *opens, *opening; /* opening: tgt is just acting on it */
-	struct delete_req *deletes;
-	bool changed;	/* one of the lus is */
-	bool submitted; /* since the last turn end */
-	bool stopping, stopped;
-	bool ready, settled; /* the gateway; the cluster's targets */
-	bool admitting;
-	int64_t stop_since_ms;
-	struct counters n;
-	uint32_t gateway_id;
-	struct bs_pr *pr_done, **pr_done_tail;
-	unsigned npr; /* of them in work */
-	bool preempting; /* a LU waits for commands to end */
-	bool reserved;	 /* perhaps a LU is, by RESERVE */
-	struct bs_pr *resets; /* that have not come back */
-	unsigned ncopies; /* EXTENDED COPYs at work */
-	struct vms_xcopy_results results;
-	struct closing *closing;
-	uint64_t space_warnings; /* that initiators were told */
-	struct vms_gateways *gateways; /* NULL: no catalog to ask */
-	uint16_t ports[VMS_PORTS_MAX]; /* of all gateways; filled in when asked for */
-} g = {.done_tail = &g.done, .pr_done_tail = &g.pr_done, .gateway_id = 1};
-
-static struct bs_lu *bl_of(struct scsi_lu *dev)
-{
-	return (struct bs_lu *)((char *)dev + sizeof(*dev));
-}
+struct bs_state vms_bs = {.done_tail = &g.done, .pr_done_tail = &g.pr_done, .gateway_id = 1};
 
 /* ---- requests ---- */
 
-static struct bs_req *req_new(struct scsi_cmd *cmd, const struct vms_cdb *io)
+struct bs_req *bs_req_new(struct scsi_cmd *cmd, const struct vms_cdb *io)
 {
 	struct bs_req *r = g.free_reqs;
 
@@ -214,13 +55,13 @@ static struct bs_req *req_new(struct scsi_cmd *cmd, const struct vms_cdb *io)
 			return NULL;
 	}
 	r->cmd = cmd;
-	r->bl = bl_of(cmd->dev);
+	r->bl = bs_lu_of(cmd->dev);
 	if (io)
 		r->io = *io;
 	return r;
 }
 
-static void req_free(struct bs_req *r)
+void bs_req_free(struct bs_req *r)
 {
 	free(r->more);
 	free(r->iovs);
@@ -237,7 +78,7 @@ static void req_free(struct bs_req *r)
 	g.nfree++;
 }
 
-static void live_add(struct bs_req *r)
+void bs_live_add(struct bs_req *r)
 {
 	r->live_next = g.live;
 	r->live_prev = &g.live;
@@ -255,7 +96,7 @@ static void live_del(struct bs_req *r)
 	g.npending--;
 }
 
-static void queue_done(struct bs_req *r)
+void bs_queue_done(struct bs_req *r)
 {
 	vms_assert(!r->done_queued);
 	r->done_queued = true;
@@ -267,9 +108,9 @@ static void queue_done(struct bs_req *r)
 /* ---- answers ---- */
 
 /* Status and sense into cmd; returns the status. */
-static int put_status(struct scsi_cmd *cmd, const struct vms_sense *s)
+int bs_put_status(struct scsi_cmd *cmd, const struct vms_sense *s)
 {
-	const struct bs_lu *bl = bl_of(cmd->dev);
+	const struct bs_lu *bl = bs_lu_of(cmd->dev);
 
 	if (s->status == SAM_STAT_CHECK_CONDITION) {
 		cmd->sense_len = (int)vms_sense_encode(s, bl->lu.mode.d_sense,
@@ -281,15 +122,15 @@ static int put_status(struct scsi_cmd *cmd, const struct vms_sense *s)
 	return s->status;
 }
 
-static int plain_status(struct scsi_cmd *cmd, uint8_t status)
+int bs_plain_status(struct scsi_cmd *cmd, uint8_t status)
 {
 	struct vms_sense s = {.status = status};
 
-	return put_status(cmd, &s);
+	return bs_put_status(cmd, &s);
 }
 
 /* Copies len bytes of an answer; false when memory is out. */
-static bool put_data(struct scsi_cmd *cmd, const void *data, uint32_t len)
+bool bs_put_data(struct scsi_cmd *cmd, const void *data, uint32_t len)
 {
 	uint32_t room = scsi_get_in_length(cmd), n = len < room ? len : room;
 	void *buf;
@@ -310,7 +151,7 @@ static void unpin(void *arg)
 
 	if (g.gwp)
 		vms_gw_unpin(vms_gwp_core(g.gwp), &r->gc);
-	req_free(r);
+	bs_req_free(r);
 }
 
 _Static_assert(sizeof(struct iovec) == sizeof(struct vms_iov) &&
@@ -326,16 +167,16 @@ static int put_lba_status(struct bs_req *r)
 	bool ok;
 
 	if (!p)
-		return plain_status(r->cmd, SAM_STAT_BUSY);
+		return bs_plain_status(r->cmd, SAM_STAT_BUSY);
 	vms_put_be32(p, len - 4);
 	for (uint32_t i = 0; i < n; i++) {
 		vms_put_be64(p + 8 + 16 * i, r->ranges[i].lba);
 		vms_put_be32(p + 8 + 16 * i + 8, r->ranges[i].nblocks);
 		p[8 + 16 * i + 12] = r->ranges[i].mapped ? 0 : 1;
 	}
-	ok = put_data(r->cmd, p, len < alloc ? len : (uint32_t)alloc);
+	ok = bs_put_data(r->cmd, p, len < alloc ? len : (uint32_t)alloc);
 	free(p);
-	return ok ? SAM_STAT_GOOD : plain_status(r->cmd, SAM_STAT_BUSY);
+	return ok ? SAM_STAT_GOOD : bs_plain_status(r->cmd, SAM_STAT_BUSY);
 }
 
 /* All ops of r have ended: what the command ends with. *kept: r lives on until its
@@ -360,7 +201,7 @@ static int result(struct bs_req *r, bool *kept)
 		vms_sense_from_err(&s, err, &sc);
 		if (s.status == VMS_SAM_TASK_SET_FULL)
 			g.n.task_set_full++;
-		return put_status(cmd, &s);
+		return bs_put_status(cmd, &s);
 	}
 	switch (r->io.op) {
 	case VMS_GW_READ:
@@ -543,7 +384,7 @@ static void attention_others(void *ctx, uint64_t session, uint16_t asc)
 	ua_sense_add_other_it_nexus(session, bl->dev, asc);
 }
 
-static void abort_req(struct bs_req *r)
+void bs_req_abort(struct bs_req *r)
 {
 	struct vms_gw *gw = vms_gwp_core(g.gwp);
 
@@ -560,167 +401,12 @@ static void abort_req(struct bs_req *r)
 			vms_gw_abort(gw, &r->more[i]);
 }
 
-/* Does r read or write this LU? An EXTENDED COPY does so with LUs that it was not sent
- * to. */
-static bool req_touches(const struct bs_req *r, const struct scsi_lu *dev)
-{
-	return r->cmd->dev == dev ||
-	       (r->xcopy && vms_xcopy_run_uses(r->xcopy, bl_of((struct scsi_lu *)dev)->vol));
-}
-
-/* ---- reservations ---- */
-
-static bool is_reservation(const struct scsi_cmd *cmd)
-{
-	uint8_t op = cmd->scb[0];
-
-	return op == 0x5e || op == 0x5f || op == 0x16 || op == 0x17 || op == 0x56 || op == 0x57;
-}
-
-static bool own_session(const struct vms_pr_owner *o)
-{
-	return o->gateway == g.gateway_id &&
-	       o->incarnation == vms_gw_incarnation(vms_gwp_core(g.gwp));
-}
-
-static bool same_owner(const struct vms_pr_owner *a, const struct vms_pr_owner *b)
-{
-	return a->gateway == b->gateway && a->incarnation == b->incarnation &&
-	       a->session == b->session;
-}
-
-static bool session_here(const struct bs_lu *bl, uint64_t session)
-{
-	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
-		if (n->itn->itn_id == session && n->itn->nexus_target == bl->dev->tgt)
-			return true;
-	return false;
-}
-
-/* tgt's mark of RESERVE: what a reset of the LU, or the end of the session that has it,
- * clears. */
-static void reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
-{
-	g.reserved |= t->reserve.gateway != 0;
-	bl->dev->reserve_id = !t->reserve.gateway		     ? 0
-			      : own_session(&t->reserve) ? t->reserve.session
-							 : UINT64_MAX;
-}
-
-/* Has tgt cleared it? RESERVE is void here from now on, and soon everywhere. */
-static void reserve_look(struct bs_lu *bl, const struct vms_pr *t)
-{
-	if (!t->reserve.gateway || bl->dev->reserve_id || same_owner(&bl->ended, &t->reserve))
-		return;
-	bl->ended = t->reserve;
-	vms_gw_pr_session_end(vms_gwp_core(g.gwp), bl->vol, 0);
-	g.submitted = true;
-}
-
-static void work_reserved(void)
-{
-	g.reserved = false;
-	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
-		if (!bl->lu.pr->reserve.gateway)
-			continue;
-		g.reserved = true;
-		reserve_look(bl, bl->lu.pr);
-	}
-}
-
-/* All gateways get this call for each table, and answer when it is done. */
-static bool on_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
-{
-	struct bs_lu *bl = g.lus;
-
-	while (bl && bl->vol != vol)
-		bl = bl->next;
-	if (!bl)
-		return true;
-	for (unsigned i = 0; i < t->nevents; i++) {
-		const struct vms_pr_event *e = &t->event[i];
-
-		if (e->all && own_session(&t->by))
-			continue; /* tgt has done it */
-		if (e->all)
-			vms_xcopy_forget(&g.results, 0, bl);
-		for (struct bs_nexus *n = g.nexuses; n; n = n->next) {
-			if (n->itn->nexus_target != bl->dev->tgt ||
-			    !(e->all || vms_pr_same_nexus(&n->id, &e->nexus)))
-				continue;
-			if (e->asc)
-				ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, e->asc);
-			if (e->abort) {
-				bl->preempted = realloc(bl->preempted, (bl->npreempted + 1) *
-								       sizeof(*bl->preempted));
-				vms_assert(bl->preempted);
-				bl->preempted[bl->npreempted++] = n->id;
-				if (!e->all)
-					break;
-			}
-		}
-	}
-	reserve_mark(bl, t);
-	/* it was granted after its command had been given up, and its session has gone */
-	if (t->reserve.gateway && own_session(&t->reserve) &&
-	    !session_here(bl, t->reserve.session))
-		bl->ghost = t->reserve.session;
-	bl->table = t->fence;
-	g.preempting |= bl->npreempted || bl->ghost;
-	return !bl->npreempted;
-}
-
-static bool is_preempted(const struct bs_lu *bl, const struct bs_req *r)
-{
-	const struct bs_nexus *nx = r->cmd->it_nexus->bs_priv;
-
-	for (unsigned i = 0; nx && req_touches(r, bl->dev) && i < bl->npreempted; i++)
-		if (vms_pr_same_nexus(&nx->id, &bl->preempted[i]))
-			return true;
-	return false;
-}
-
-/* Commands of preempted nexuses: those that run when the table comes are aborted, and
- * when the last one has ended the table counts as taken. */
-static void work_preempted(void)
-{
-	g.preempting = false;
-	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
-		bool left = false;
-
-		if (bl->ghost) {
-			vms_gw_pr_session_end(vms_gwp_core(g.gwp), bl->vol, bl->ghost);
-			bl->ghost = 0;
-			g.submitted = true;
-		}
-		if (!bl->npreempted)
-			continue;
-		for (struct bs_req *r = g.live; r; r = r->live_next) {
-			if (!bl->settling && is_preempted(bl, r)) {
-				r->preempted = bl->table;
-				if (r->xcopy || !r->done_queued)
-					abort_req(r);
-			}
-			left |= req_touches(r, bl->dev) && r->preempted == bl->table;
-		}
-		bl->settling = left;
-		g.preempting |= left;
-		if (left)
-			continue;
-		free(bl->preempted);
-		bl->preempted = NULL;
-		bl->npreempted = 0;
-		vms_gw_pr_settled(vms_gwp_core(g.gwp), bl->vol, bl->table);
-		g.submitted = true;
-	}
-}
-
 /* ---- commands ---- */
 
-static const struct vms_pr_nexus no_nexus;
+const struct vms_pr_nexus bs_no_nexus;
 
 /* The ports of all gateways; this one is always among them. */
-static void lu_ports(struct vms_lu *lu)
+void bs_lu_ports(struct vms_lu *lu)
 {
 	unsigned n = g.gateways ? vms_gateways_count(g.gateways) : 0, used = 0;
 	bool own = false;
@@ -737,170 +423,8 @@ static void lu_ports(struct vms_lu *lu)
 	lu->nports = used;
 }
 
-static void pr_free(struct bs_pr *p)
-{
-	free(p->pc.in);
-	free(p->ports);
-	free(p->known);
-	free(p);
-}
-
-/* Initiator ports that have a session here: a TransportID may be a name alone. */
-static unsigned known_ports(struct vms_pr_nexus **out)
-{
-	unsigned n = 0, i = 0;
-
-	for (struct bs_nexus *x = g.nexuses; x; x = x->next)
-		n++;
-	*out = malloc((n + 1) * sizeof(**out));
-	for (struct bs_nexus *x = g.nexuses; x && *out; x = x->next)
-		(*out)[i++] = x->id;
-	return i;
-}
-
-static int reservation(struct bs_lu *bl, struct scsi_cmd *cmd, const struct vms_lu_req *q)
-{
-	struct bs_pr *p;
-
-	if (!bl->lu.ready) {
-		sense_data_build(cmd, NOT_READY, bl->lu.gone ? VMS_ASC_LU_NOT_CONFIGURED :
-							       VMS_ASC_BECOMING_READY);
-		return SAM_STAT_CHECK_CONDITION;
-	}
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return plain_status(cmd, SAM_STAT_BUSY);
-	p->cmd = cmd;
-	p->room = q->in_bytes;
-	p->pc.vol = bl->vol;
-	p->pc.cookie = p;
-	p->pc.req = (struct vms_pr_req){
-		.cdb = q->cdb,
-		.list = q->out,
-		.list_bytes = q->out_bytes < UINT32_MAX ? (uint32_t)q->out_bytes : UINT32_MAX,
-		.who = q->who,
-	};
-	if (vms_pr_needs_ports(q->cdb, q->out, p->pc.req.list_bytes)) {
-		lu_ports(&bl->lu);
-		p->ports = malloc(bl->lu.nports * sizeof(*p->ports));
-		if (p->ports)
-			memcpy(p->ports, bl->lu.ports, bl->lu.nports * sizeof(*p->ports));
-		p->pc.req.port = p->ports;
-		p->pc.req.nports = p->ports ? bl->lu.nports : 0;
-	}
-	if (q->cdb[0] == 0x5f && p->pc.req.list_bytes > 24) {
-		p->pc.req.nknown = known_ports(&p->known);
-		p->pc.req.known = p->known;
-	}
-	g.npr++;
-	cmd->bs_data = p;
-	set_cmd_async(cmd);
-	vms_gw_pr_submit(vms_gwp_core(g.gwp), &p->pc);
-	g.submitted = true;
-	return SAM_STAT_GOOD;
-}
-
-/* ---- LOGICAL UNIT RESET: at the other gateways too ---- */
-
-static void reset_unlink(struct bs_pr *p)
-{
-	struct bs_pr **at = &g.resets;
-
-	while (*at != p)
-		at = &(*at)->reset_next;
-	*at = p->reset_next;
-}
-
-/* tgt has ended the commands of its sessions and told them. 1: mreq is kept. */
-static int lu_reset_hook(struct scsi_lu *dev, struct mgmt_req *mreq)
-{
-	struct vms_gw_vol_info info;
-	struct bs_lu *bl;
-	struct bs_pr *p;
-
-	if (dev->bst->bs_name != vmstore_name || !g.gwp || g.stopping)
-		return 0;
-	bl = bl_of(dev);
-	if (!bl->vol)
-		return 0;
-	vms_xcopy_forget(&g.results, 0, bl);
-	vms_gw_vol_info(bl->vol, &info);
-	p = info.openers > 1 ? calloc(1, sizeof(*p)) : NULL;
-	if (!p)
-		return 0;
-	p->mreq = mreq;
-	p->lid = dev->tgt->lid;
-	p->pc.vol = bl->vol;
-	p->pc.cookie = p;
-	p->reset_next = g.resets;
-	g.resets = p;
-	g.npr++;
-	vms_gw_pr_reset(vms_gwp_core(g.gwp), &p->pc);
-	g.submitted = true;
-	return 1;
-}
-
-/* The volume is closed: nobody will tell how they end. */
-static void resets_drop(const struct vms_gw_vol *vol)
-{
-	struct bs_pr *p, *next;
-
-	for (p = g.resets; p; p = next) {
-		next = p->reset_next;
-		if (p->pc.vol != vol)
-			continue;
-		reset_unlink(p);
-		tgt_mreq_done(p->lid, p->mreq, 0);
-		pr_free(p);
-		g.npr--;
-	}
-}
-
-static void on_pr_complete(void *ctx, struct vms_gw_pr_cmd *pc)
-{
-	struct bs_pr *p = pc->cookie;
-
-	if (p->mreq)
-		reset_unlink(p);
-	p->next = NULL;
-	*g.pr_done_tail = p;
-	g.pr_done_tail = &p->next;
-}
-
-static void work_pr(void)
-{
-	struct bs_pr *p;
-
-	while ((p = g.pr_done)) {
-		struct scsi_cmd *cmd = p->cmd;
-		uint32_t n = p->pc.in_bytes < p->room ? p->pc.in_bytes : p->room;
-		int status;
-
-		g.pr_done = p->next;
-		if (!g.pr_done)
-			g.pr_done_tail = &g.pr_done;
-		if (p->mreq) {
-			tgt_mreq_done(p->lid, p->mreq,
-				      p->pc.sense.status == SAM_STAT_GOOD ? 0 : -EBUSY);
-			pr_free(p);
-			g.npr--;
-			continue;
-		}
-		if (p->pc.sense.status == SAM_STAT_RESERVATION_CONFLICT)
-			vms_gw_pr_doubt(vms_gwp_core(g.gwp), p->pc.vol);
-		if (!put_data(cmd, p->pc.in, n))
-			status = plain_status(cmd, SAM_STAT_BUSY);
-		else
-			status = put_status(cmd, &p->pc.sense);
-		cmd->bs_data = NULL;
-		pr_free(p);
-		g.npr--;
-		target_cmd_io_done(cmd, status);
-	}
-}
-
 /* What tgt knows better than the LU. */
-static void lu_refresh(struct bs_lu *bl)
+void bs_lu_refresh(struct bs_lu *bl)
 {
 	bool wp = bl->read_only || bl->dev->attrs.readonly;
 
@@ -912,159 +436,15 @@ static void lu_refresh(struct bs_lu *bl)
 	}
 }
 
-/* ---- EXTENDED COPY ---- */
-
-/* It has ended: its status, and what RECEIVE COPY RESULTS tells of it. */
-static int copy_end(struct bs_req *r)
-{
-	struct vms_sense s;
-	uint16_t segments;
-	uint64_t blocks;
-	int status;
-
-	vms_xcopy_run_result(r->xcopy, &s, &segments, &blocks);
-	vms_xcopy_run_free(r->xcopy);
-	r->xcopy = NULL;
-	g.ncopies--;
-	scsi_set_in_resid_by_actual(r->cmd, 0);
-	status = put_status(r->cmd, &s);
-	if (r->kept) {
-		r->kept->running = false;
-		r->kept->segments = segments;
-		r->kept->blocks = blocks;
-		r->kept->status = (uint8_t)status;
-		r->kept->sense_len = s.status == SAM_STAT_CHECK_CONDITION ?
-					     (uint8_t)vms_sense_encode(&s, false, r->kept->sense) :
-					     0;
-	}
-	return status;
-}
-
-static bool vol_copied(const struct vms_gw_vol *vol)
-{
-	for (struct bs_req *r = g.ncopies ? g.live : NULL; r; r = r->live_next)
-		if (r->xcopy && vms_xcopy_run_uses(r->xcopy, vol))
-			return true;
-	return false;
-}
-
-/* Volumes that only waited for the end of a copy. */
-static void work_closing(void)
-{
-	struct closing **at = &g.closing, *c;
-
-	while ((c = *at)) {
-		if (vol_copied(c->vol)) {
-			at = &c->next;
-			continue;
-		}
-		*at = c->next;
-		vms_gwp_vol_close(g.gwp, c->vol);
-		free(c);
-		g.submitted = true;
-	}
-}
-
-/* All LUs of the command's target: nothing else can be named. *self: the command's. */
-static struct vms_xcopy_lu *copy_lus(const struct scsi_cmd *cmd, unsigned *n, unsigned *self)
-{
-	struct vms_xcopy_lu *lus;
-	unsigned room = 0;
-
-	for (struct bs_lu *bl = g.lus; bl; bl = bl->next)
-		room++;
-	lus = calloc(room ? room : 1, sizeof(*lus));
-	*n = 0;
-	for (struct bs_lu *bl = g.lus; lus && bl; bl = bl->next) {
-		if (bl->dev->tgt != cmd->dev->tgt)
-			continue;
-		lu_refresh(bl);
-		if (bl->dev == cmd->dev)
-			*self = *n;
-		lus[(*n)++] = (struct vms_xcopy_lu){&bl->lu, bl->vol};
-	}
-	return lus;
-}
-
-static int extended_copy(struct scsi_cmd *cmd, struct vms_lu_req *q)
-{
-	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
-	struct vms_xcopy_result *kept = NULL;
-	struct vms_xcopy_lu *lus;
-	unsigned n, self = 0;
-	struct vms_xcopy x;
-	struct bs_req *r;
-
-	if (q->out_bytes)
-		scsi_set_out_resid_by_actual(cmd, vms_get_be32(cmd->scb + 10));
-	if (vms_xcopy_parse(cmd->scb, q->out, q->out_bytes, &x, &q->sense) || !x.nsegs)
-		return put_status(cmd, &q->sense);
-	if (x.identified)
-		kept = vms_xcopy_find(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), x.list_id);
-	if (kept && kept->running) {
-		vms_sense_fail(&q->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_OPERATION_IN_PROGRESS);
-		return put_status(cmd, &q->sense);
-	}
-	if (g.ncopies >= VMS_XCOPY_COPIES_MAX) {
-		g.n.task_set_full++;
-		return plain_status(cmd, SAM_STAT_TASK_SET_FULL);
-	}
-	lus = copy_lus(cmd, &n, &self);
-	r = req_new(cmd, NULL);
-	if (!lus || !r) {
-		free(lus);
-		if (r)
-			req_free(r);
-		return plain_status(cmd, SAM_STAT_BUSY);
-	}
-	r->xcopy = vms_xcopy_run_new(vms_gwp_core(g.gwp), &x, lus, n, self, &q->who,
-				     nx ? nx->port : "", r, &q->sense);
-	free(lus);
-	if (!r->xcopy) {
-		req_free(r);
-		return put_status(cmd, &q->sense);
-	}
-	if (x.identified)
-		r->kept = vms_xcopy_keep(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), x.list_id);
-	g.n.copies++;
-	g.ncopies++;
-	cmd->bs_data = r;
-	live_add(r);
-	set_cmd_async(cmd);
-	/* it begins at the end of this turn */
-	return SAM_STAT_GOOD;
-}
-
-/* Every copy gets its step at the end of each turn: few, and it costs little. */
-static void work_copies(void)
-{
-	for (struct bs_req *r = g.ncopies ? g.live : NULL; r; r = r->live_next)
-		if (r->xcopy && !r->done_queued)
-			queue_done(r);
-}
-
-static void copy_results(struct scsi_cmd *cmd, struct vms_lu_req *q)
-{
-	static uint8_t in[VMS_XCOPY_IN_BYTES_MAX];
-	int len = vms_xcopy_receive(&g.results, cmd->cmd_itn_id, bl_of(cmd->dev), cmd->scb, in,
-				    &q->sense);
-
-	q->in = in;
-	if (len < 0)
-		q->in_bytes = 0;
-	else if ((uint32_t)len < q->in_bytes)
-		q->in_bytes = (uint32_t)len;
-}
-
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
-	struct bs_lu *bl = bl_of(cmd->dev);
+	struct bs_lu *bl = bs_lu_of(cmd->dev);
 	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
 	struct vms_lu_sink sink = {bl, attention_others};
 	struct vms_lu_req q = {
 		.cdb = cmd->scb,
 		.cdb_bytes = (unsigned)cmd->scb_len,
-		.who = {nx ? &nx->id : &no_nexus,
+		.who = {nx ? &nx->id : &bs_no_nexus,
 			{g.gateway_id, vms_gw_incarnation(vms_gwp_core(g.gwp)), cmd->cmd_itn_id}},
 		.out = scsi_get_out_buffer(cmd),
 		.out_bytes = scsi_get_out_buffer(cmd) ? scsi_get_out_length(cmd) : 0,
@@ -1079,19 +459,19 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 
 	g.n.commands++;
 	if (__builtin_expect(table->reserve.gateway != 0, 0)) {
-		reserve_look(bl, table);
-		if (same_owner(&bl->ended, &table->reserve))
+		bs_pr_reserve_look(bl, table);
+		if (bs_same_owner(&bl->ended, &table->reserve))
 			q.who.owner = table->reserve;
 	}
-	lu_refresh(bl);
+	bs_lu_refresh(bl);
 	if (cmd->scb[0] == 0xa3)
-		lu_ports(&bl->lu);
+		bs_lu_ports(&bl->lu);
 	answer = vms_lu_exec(&bl->lu, &q, &sink);
 	q.who.owner = self;
 	if (answer == VMS_LU_COPY) {
 		if (cmd->scb[0] == 0x83)
-			return extended_copy(cmd, &q);
-		copy_results(cmd, &q);
+			return bs_extended_copy(cmd, &q);
+		bs_copy_results(cmd, &q);
 		answer = VMS_LU_END;
 	}
 	cmd->dev->attrs.sense_format = bl->lu.mode.d_sense;
@@ -1100,44 +480,44 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	if (answer == VMS_LU_END) {
 		if (q.io.cdb_out_bytes)
 			scsi_set_out_resid_by_actual(cmd, (uint32_t)q.io.cdb_out_bytes);
-		if (!put_data(cmd, q.in, q.in_bytes))
-			return plain_status(cmd, SAM_STAT_BUSY);
+		if (!bs_put_data(cmd, q.in, q.in_bytes))
+			return bs_plain_status(cmd, SAM_STAT_BUSY);
 		if (q.sense.status == SAM_STAT_RESERVATION_CONFLICT && table->reserve.gateway) {
 			vms_gw_pr_doubt(vms_gwp_core(g.gwp), bl->vol);
 			g.submitted = true;
 		}
-		return put_status(cmd, &q.sense);
+		return bs_put_status(cmd, &q.sense);
 	}
 	if (answer == VMS_LU_RESERVATION)
-		return reservation(bl, cmd, &q);
+		return bs_reservation(bl, cmd, &q);
 
 	if (g.npending >= REQS_PENDING_MAX) {
 		g.n.task_set_full++;
-		return plain_status(cmd, SAM_STAT_TASK_SET_FULL);
+		return bs_plain_status(cmd, SAM_STAT_TASK_SET_FULL);
 	}
-	r = req_new(cmd, &q.io);
+	r = bs_req_new(cmd, &q.io);
 	if (!r)
-		return plain_status(cmd, SAM_STAT_BUSY);
+		return bs_plain_status(cmd, SAM_STAT_BUSY);
 	r->who = q.who;
 	r->gc.access = q.access;
 	q.sense.status = SAM_STAT_GOOD;
 	rc = start(r, &q.sense);
 	if (rc) {
-		req_free(r);
+		bs_req_free(r);
 		if (q.sense.status != SAM_STAT_GOOD)
-			return put_status(cmd, &q.sense);
-		return plain_status(cmd, SAM_STAT_BUSY);
+			return bs_put_status(cmd, &q.sense);
+		return bs_plain_status(cmd, SAM_STAT_BUSY);
 	}
 	if (!r->pending && (!start_verify(r) || !r->pending)) {
 		if (r->io.op == VMS_GW_READ)
 			g.n.reads_cached++;
 		rc = result(r, &kept);
 		if (!kept)
-			req_free(r);
+			bs_req_free(r);
 		return rc;
 	}
 	cmd->bs_data = r;
-	live_add(r);
+	bs_live_add(r);
 	set_cmd_async(cmd);
 	return SAM_STAT_GOOD;
 }
@@ -1156,10 +536,10 @@ static void bs_cmd_abort(struct scsi_cmd *cmd)
 
 	if (!r)
 		return;
-	if (is_reservation(cmd))
+	if (bs_is_reservation(cmd))
 		vms_gw_pr_abort(vms_gwp_core(g.gwp), &((struct bs_pr *)cmd->bs_data)->pc);
 	else if (r->xcopy || !r->done_queued) /* a copy is queued in every turn */
-		abort_req(r);
+		bs_req_abort(r);
 }
 
 /* ---- what the gateway tells ---- */
@@ -1176,7 +556,7 @@ static void on_complete(void *ctx, struct vms_gw_cmd *gc)
 	gc->cookie = NULL;
 	note(r, gc);
 	if (--r->pending == 0)
-		queue_done(r);
+		bs_queue_done(r);
 }
 
 static void on_drop_initiators(void *ctx, const char *why)
@@ -1217,7 +597,7 @@ static void on_ready(void *ctx, const struct vms_timing *t, uint32_t id)
 }
 
 /* The cluster's targets are all here. */
-static void targets_settled(void)
+void bs_targets_settled(void)
 {
 	g.settled = true;
 }
@@ -1284,12 +664,12 @@ static void portal_text(char *out, size_t room)
 	}
 }
 
-static int gateway_start(const char *conf, struct vms_errmsg *msg)
+int bs_gateway_start(const char *conf, struct vms_errmsg *msg)
 {
 	static const struct vms_gwp_hooks hooks = {
 		.complete = on_complete,
-		.pr_complete = on_pr_complete,
-		.pr_changed = on_pr_changed,
+		.pr_complete = bs_pr_complete,
+		.pr_changed = bs_pr_changed,
 		.drop_initiators = on_drop_initiators,
 		.vol_opened = on_vol_opened,
 		.vol_changed = on_vol_changed,
@@ -1340,414 +720,11 @@ static int gateway_start(const char *conf, struct vms_errmsg *msg)
 	return 0;
 }
 
-/* ---- tgtadm: new and delete ---- */
-
-/* "size=20G;conf=/etc/...;write_ack=memory", perhaps in quotes. A snapshot has its
- * size, and nothing is written to it. */
-static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t conf_room,
-			struct vms_errmsg *msg)
-{
-	bool snap = strchr(o->name, '@');
-	char buf[1024], *p = buf, *opt;
-	size_t n;
-
-	o->write_ack = VMS_ACK_DISK;
-	if (!text)
-		return 0;
-	if (strlen(text) >= sizeof(buf))
-		return vms_fail(msg, VMS_E_INVAL, "bsopts are longer than %zu bytes",
-				sizeof(buf) - 1);
-	strcpy(buf, text);
-	n = strlen(buf);
-	if (n >= 2 && (buf[0] == '"' || buf[0] == '\'') && buf[n - 1] == buf[0]) {
-		buf[n - 1] = 0;
-		p = buf + 1;
-	}
-	while ((opt = strsep(&p, ";"))) {
-		char *val = strchr(opt, '=');
-
-		if (!opt[0])
-			continue;
-		if (!val)
-			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: '%s' has no value; options are size=BYTES, conf=FILE, write_ack=disk|memory, joined by ';'",
-					opt);
-		*val++ = 0;
-		if (snap && (!strcmp(opt, "size") || !strcmp(opt, "write_ack")))
-			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: %s=%s: %s is a snapshot, which has its size and takes no writes; leave the option out",
-					opt, val, o->name);
-		if (!strcmp(opt, "size")) {
-			struct vms_errmsg why;
-			int rc = vms_size_parse(val, &o->size_bytes, &why);
-
-			if (rc)
-				return vms_fail(msg, rc, "bsopts: size=%s: %s", val, why.text);
-			if (!o->size_bytes || o->size_bytes % VMS_CHUNK_BYTES ||
-			    o->size_bytes > VMS_VOL_BYTES_MAX)
-				return vms_fail(msg, VMS_E_INVAL,
-						"bsopts: size=%s must be a multiple of 4K between 4K and %" PRIu64 "T",
-						val, (uint64_t)(VMS_VOL_BYTES_MAX >> 40));
-		} else if (!strcmp(opt, "conf")) {
-			if (strlen(val) >= conf_room)
-				return vms_fail(msg, VMS_E_INVAL, "bsopts: conf= is too long");
-			strcpy(conf, val);
-		} else if (!strcmp(opt, "write_ack")) {
-			if (!strcmp(val, "memory"))
-				o->write_ack = VMS_ACK_MEMORY;
-			else if (strcmp(val, "disk"))
-				return vms_fail(msg, VMS_E_INVAL,
-						"bsopts: write_ack=%s: must be disk or memory",
-						val);
-		} else {
-			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: unknown option '%s'; known are size, conf and write_ack",
-					opt);
-		}
-	}
-	return 0;
-}
-
-/* Begins to make a LUN. NULL: *err is tgtadm's code, msg says why. */
-static struct open_req *open_new(int tid, uint64_t lun, const char *path,
-				 const char *bsopts, int *err, struct vms_errmsg *msg)
-{
-	char conf[256] = "", volume[128], snap[104];
-	struct open_req *o;
-	int rc;
-
-	*err = TGTADM_INVALID_REQUEST;
-	if (strchr(path, '@') ? vms_cat_snap_name_split(path, volume, snap, msg)
-			      : vms_cat_volume_name_check(path, msg)) {
-		return NULL;
-	}
-	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
-		if (bl->dev->path && !strcmp(bl->dev->path, path)) {
-			vms_fail(
-			    msg, VMS_E_INVAL,
-			    "volume %s is LUN %" PRIu64
-			    " of target %d on this tgtd already; export it once per tgtd",
-			    path, bl->dev->lun, bl->dev->tgt->tid);
-			*err = TGTADM_LUN_EXIST;
-			return NULL;
-		}
-	}
-	for (o = g.opens; o; o = o->next) {
-		if (!strcmp(o->name, path) || (o->tid == tid && o->lun == lun)) {
-			vms_fail(msg, VMS_E_INVAL,
-				 "volume %s or LUN %" PRIu64
-				 " is being set up by another request",
-				 path, lun);
-			*err = TGTADM_LUN_EXIST;
-			return NULL;
-		}
-	}
-	if (g.stopping) {
-		vms_fail(msg, VMS_E_INVAL, "tgtd is stopping");
-		*err = TGTADM_UNKNOWN_ERR;
-		return NULL;
-	}
-	o = calloc(1, sizeof(*o));
-	if (!o) {
-		vms_fail(msg, VMS_E_NOMEM, "out of memory");
-		*err = TGTADM_NOMEM;
-		return NULL;
-	}
-	snprintf(o->name, sizeof(o->name), "%s", path);
-	rc = parse_bsopts(bsopts, o, conf, sizeof(conf), msg);
-	if (!rc)
-		rc = gateway_start(conf, msg);
-	if (rc) {
-		free(o);
-		return NULL;
-	}
-	o->tid = tid;
-	o->lun = lun;
-	o->since_ms = tgt_turn_now_ms;
-	o->next = g.opens;
-	g.opens = o;
-	g.submitted = true;
-	return o;
-}
-
-/* Parameters of a LUN that somebody wants, cut out of params in buf. TGT_MGMT_LOCAL: not
- * ours; TGT_MGMT_PENDING: ours and right; or tgtadm's code. */
-static int new_check(const struct tgtadm_req *req, const char *params, char *buf,
-		     size_t room, const char **path, const char **bsopts)
-{
-	const char *blocksize = NULL, *bstype = NULL;
-	char *p = buf, *opt;
-
-	*path = *bsopts = NULL;
-	snprintf(buf, room, "%s", params);
-	while ((opt = strsep(&p, ","))) {
-		if (!strncmp(opt, "path=", 5))
-			*path = opt + 5;
-		else if (!strncmp(opt, "bstype=", 7))
-			bstype = opt + 7;
-		else if (!strncmp(opt, "bsopts=", 7))
-			*bsopts = opt + 7;
-		else if (!strncmp(opt, "blocksize=", 10))
-			blocksize = opt + 10;
-	}
-	if (!bstype || strcmp(bstype, vmstore_name))
-		return TGT_MGMT_LOCAL;
-	if (strlen(params) >= room) {
-		tgt_adm_say("the parameters are longer than %zu bytes", room - 1);
-		return TGTADM_INVALID_REQUEST;
-	}
-	if (req->device_type != TYPE_DISK) {
-		tgt_adm_say("backing store vmstore serves disks only, not device type %u",
-			    req->device_type);
-		return TGTADM_INVALID_REQUEST;
-	}
-	if (!*path || !(*path)[0]) {
-		tgt_adm_say(
-		    "backing store vmstore needs a volume: --backing-store VOLUME");
-		return TGTADM_INVALID_REQUEST;
-	}
-	if (blocksize && strcmp(blocksize, "512")) {
-		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only", blocksize);
-		return TGTADM_INVALID_REQUEST;
-	}
-	return TGT_MGMT_PENDING;
-}
-
-static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		    const char *params)
-{
-	char buf[4096];
-	const char *path, *bsopts;
-	struct vms_errmsg msg = {""};
-	struct open_req *o;
-	int rc = new_check(req, params, buf, sizeof(buf), &path, &bsopts);
-
-	if (rc != TGT_MGMT_PENDING)
-		return rc;
-	/* tgt refuses these by itself */
-	if (!tgt_targetname(req->tid) || tgt_lu_find(req->tid, req->lun))
-		return TGT_MGMT_LOCAL;
-	o = open_new(req->tid, req->lun, path, bsopts, &rc, &msg);
-	if (!o) {
-		tgt_adm_say("%s", msg.text);
-		return rc;
-	}
-	o->mtask = mtask;
-	return TGT_MGMT_PENDING;
-}
-
-static bool is_ours(const struct scsi_lu *dev)
-{
-	return !strcmp(dev->bst->bs_name, vmstore_name);
-}
-
-static bool lu_busy(const struct scsi_lu *dev)
-{
-	return dev->cmd_queue.active_cmd || !list_empty(&dev->cmd_queue.queue) ||
-	       vol_copied(bl_of((struct scsi_lu *)dev)->vol);
-}
-
-/* Ends what runs, lets nothing new in; the rest when all is settled. */
-static struct delete_req *delete_new(struct scsi_lu *dev)
-{
-	struct delete_req *d = calloc(1, sizeof(*d));
-
-	if (!d)
-		return NULL;
-	bl_of(dev)->deleting = true;
-	for (struct bs_req *r = g.live; r; r = r->live_next)
-		if (req_touches(r, dev) && !r->aborted && (r->xcopy || !r->done_queued))
-			abort_req(r);
-	d->tid = dev->tgt->tid;
-	d->lun = dev->lun;
-	d->next = g.deletes;
-	g.deletes = d;
-	g.submitted = true;
-	return d;
-}
-
-static int mgmt_delete(struct mgmt_task *mtask, const struct tgtadm_req *req)
-{
-	struct scsi_lu *dev = tgt_lu_find(req->tid, req->lun);
-	struct delete_req *d;
-
-	if (!dev || !is_ours(dev) || !lu_busy(dev))
-		return TGT_MGMT_LOCAL;
-	d = delete_new(dev);
-	if (!d)
-		return TGTADM_NOMEM;
-	d->mtask = mtask;
-	return TGT_MGMT_PENDING;
-}
-
-/* ---- the cluster's registry ---- */
-
-static void reg_lun_new(int tid, uint64_t lun, const char *volume, const char *options,
-			vms_lun_done_fn done, void *arg)
-{
-	struct vms_errmsg msg = {""};
-	struct open_req *o;
-	int rc;
-
-	o = open_new(tid, lun, volume, options, &rc, &msg);
-	if (!o) {
-		done(arg, rc, msg.text);
-		return;
-	}
-	o->done = done;
-	o->arg = arg;
-}
-
-static void reg_lun_delete(int tid, uint64_t lun, vms_lun_done_fn done, void *arg)
-{
-	struct scsi_lu *dev = tgt_lu_find(tid, lun);
-	struct delete_req *d = dev ? delete_new(dev) : NULL;
-
-	if (!d) {
-		done(arg, dev ? TGTADM_NOMEM : 0, "out of memory");
-		return;
-	}
-	d->done = done;
-	d->arg = arg;
-}
-
-static const struct vms_reg_bs reg_bs = {
-    .lun_new = reg_lun_new,
-    .lun_delete = reg_lun_delete,
-    .settled = targets_settled,
-};
-
-static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
-			 const char *params)
-{
-	char buf[4096];
-	const char *path, *bsopts;
-
-	if (req->mode == MODE_DEVICE && req->op == OP_NEW) {
-		int rc = new_check(req, params, buf, sizeof(buf), &path, &bsopts);
-
-		if (rc != TGT_MGMT_PENDING)
-			return rc;
-	}
-	g.submitted = true;
-	return vms_registry_mgmt(mtask, req, params);
-}
-
-static int mgmt_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		     const char *params)
-{
-	if (vms_registry_active())
-		return registry_hook(mtask, req, params);
-	if (req->mode != MODE_DEVICE)
-		return TGT_MGMT_LOCAL;
-	if (req->op == OP_NEW)
-		return mgmt_new(mtask, req, params);
-	if (g.lus && req->op == OP_DELETE)
-		return mgmt_delete(mtask, req);
-	return TGT_MGMT_LOCAL;
-}
-
-static int adm_err_of(int err)
-{
-	switch (err) {
-	case VMS_E_NOMEM:
-		return TGTADM_NOMEM;
-	case VMS_E_BUSY:
-	case VMS_E_TIMEOUT:
-	case VMS_E_DISCONNECTED:
-	case VMS_E_AGAIN:
-	case VMS_E_IO:
-		return TGTADM_UNKNOWN_ERR;
-	default:
-		return TGTADM_INVALID_REQUEST;
-	}
-}
-
-/* The registry's LUN: its volume is open. */
-static void open_make(struct open_req *o)
-{
-	char args[400];
-
-	snprintf(args, sizeof(args), "path=%s,bstype=%s", o->name, vmstore_name);
-	o->done(o->arg, tgt_device_create(o->tid, TYPE_DISK, o->lun, args, 1),
-		"tgt does not make the LUN");
-}
-
-/* Steps of the opens; true when one of them moved. */
-static void work_opens(void)
-{
-	struct open_req **at = &g.opens, *o;
-	struct vms_errmsg msg = {""};
-
-	while ((o = *at)) {
-		if (!o->asked && vms_gwp_is_ready(g.gwp)) {
-			o->asked = true;
-			o->status = vms_gwp_vol_open(g.gwp, o->name, o->size_bytes, o->write_ack,
-						     o, &msg);
-			if (o->status) {
-				o->ended = true;
-				snprintf(o->text, sizeof(o->text), "%s", msg.text);
-			}
-			g.submitted = true;
-		} else if (!o->asked && tgt_turn_now_ms - o->since_ms > OPEN_WAIT_MS) {
-			o->ended = true;
-			o->status = VMS_E_TIMEOUT;
-			snprintf(o->text, sizeof(o->text), "gateway %s has not started within %d s: %s",
-				 vms_gwp_name(g.gwp), OPEN_WAIT_MS / 1000, vms_gwp_why(g.gwp));
-		}
-		if (!o->ended) {
-			at = &o->next;
-			continue;
-		}
-		*at = o->next;
-		if (o->status && !o->mtask) {
-			o->done(o->arg, adm_err_of(o->status), o->text);
-		} else if (o->status) {
-			tgt_adm_say("%s", o->text);
-			mtask_complete(o->mtask, adm_err_of(o->status));
-		} else {
-			g.opening = o;
-			if (o->mtask)
-				mtask_execute_now(o->mtask);
-			else
-				open_make(o);
-			g.opening = NULL;
-			/* tgt did not make the LU: the volume is not needed */
-			if (o->vol)
-				vms_gwp_vol_close(g.gwp, o->vol);
-			g.submitted = true;
-		}
-		free(o);
-	}
-}
-
-static void work_deletes(void)
-{
-	struct delete_req **at = &g.deletes, *d;
-
-	while ((d = *at)) {
-		struct scsi_lu *dev = tgt_lu_find(d->tid, d->lun);
-
-		if (dev && lu_busy(dev)) {
-			at = &d->next;
-			continue;
-		}
-		*at = d->next;
-		if (d->mtask)
-			mtask_execute_now(d->mtask);
-		else
-			d->done(d->arg,
-				dev ? (int)tgt_device_destroy(d->tid, d->lun, 0) : 0,
-				"tgt does not delete the LUN");
-		free(d);
-	}
-}
-
 /* ---- tgt's calls for a logical unit ---- */
 
 static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 {
-	struct bs_lu *bl = bl_of(dev);
+	struct bs_lu *bl = bs_lu_of(dev);
 
 	if (!g.opening) {
 		tgt_adm_say("a vmstore LUN can only be made with its volume: --op new with --backing-store VOLUME");
@@ -1769,8 +746,8 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 
 static void bs_vmstore_exit(struct scsi_lu *dev)
 {
-	vms_xcopy_forget(&g.results, 0, bl_of(dev));
-	free(bl_of(dev)->preempted);
+	vms_xcopy_forget(&g.results, 0, bs_lu_of(dev));
+	free(bs_lu_of(dev)->preempted);
 }
 
 /* The volume's present properties into the LU. */
@@ -1792,7 +769,7 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 
 static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *size)
 {
-	struct bs_lu *bl = bl_of(dev);
+	struct bs_lu *bl = bs_lu_of(dev);
 	struct lu_phy_attr *a = &dev->attrs;
 	struct vms_gw_vol_info info;
 	char uuid[37];
@@ -1805,7 +782,7 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	bl->vol = g.opening->vol;
 	g.opening->vol = NULL;
 	bl->lu.pr = vms_gw_vol_pr(bl->vol);
-	reserve_mark(bl, bl->lu.pr);
+	bs_pr_reserve_mark(bl, bl->lu.pr);
 	lu_take_info(bl, &info);
 	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s",
 		 dev->tgt->name);
@@ -1834,7 +811,7 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 
 static void bs_vmstore_close(struct scsi_lu *dev)
 {
-	struct bs_lu *bl = bl_of(dev), **at;
+	struct bs_lu *bl = bs_lu_of(dev), **at;
 
 	if (!bl->vol)
 		return;
@@ -1842,14 +819,14 @@ static void bs_vmstore_close(struct scsi_lu *dev)
 		;
 	*at = bl->next;
 	vms_lu_no_reservations(&bl->lu);
-	resets_drop(bl->vol);
-	if (vol_copied(bl->vol)) {
+	bs_resets_drop(bl->vol);
+	if (bs_vol_copied(bl->vol)) {
 		struct closing *c = calloc(1, sizeof(*c));
 
 		vms_assert(c);
 		for (struct bs_req *r = g.live; r; r = r->live_next)
-			if (r->xcopy && !r->aborted && req_touches(r, dev))
-				abort_req(r);
+			if (r->xcopy && !r->aborted && bs_req_touches(r, dev))
+				bs_req_abort(r);
 		c->vol = bl->vol;
 		c->next = g.closing;
 		g.closing = c;
@@ -1921,7 +898,7 @@ static void work_done(void)
 			g.submitted |= state == VMS_COPY_SUBMITTED;
 			if (state != VMS_COPY_ENDED)
 				continue;
-			status = copy_end(r);
+			status = bs_copy_end(r);
 		} else if (start_verify(r) && r->pending) {
 			continue;
 		} else {
@@ -1930,7 +907,7 @@ static void work_done(void)
 		live_del(r);
 		cmd->bs_data = NULL;
 		if (!kept)
-			req_free(r);
+			bs_req_free(r);
 		target_cmd_io_done(cmd, status);
 	}
 }
@@ -1955,24 +932,24 @@ static int turn_end(void)
 	tgt_portals_work(g.ready ? g.gateway_id : 0);
 	work_logins();
 	if (g.opens)
-		work_opens();
+		bs_work_opens();
 	g.submitted = false;
 	vms_gwp_turn_end(g.gwp);
-	work_copies();
+	bs_copy_work();
 	if (g.done)
 		work_done();
 	if (g.pr_done)
-		work_pr();
+		bs_pr_work();
 	if (g.preempting)
-		work_preempted();
+		bs_pr_work_preempted();
 	if (g.reserved)
-		work_reserved();
+		bs_pr_work_reserved();
 	if (g.closing)
-		work_closing();
+		bs_copy_work_closing();
 	work_changes();
 	work_space();
 	if (g.deletes)
-		work_deletes();
+		bs_work_deletes();
 	/* completions may have let queued commands start, whose ops must leave */
 	return g.submitted || g.done || g.pr_done;
 }
@@ -2064,10 +1041,10 @@ static int start_hook(void)
 
 	if (!path || !path[0])
 		return 0;
-	if (gateway_start(NULL, &msg) ||
+	if (bs_gateway_start(NULL, &msg) ||
 	    (g.settings.gateway.shared_config && vms_gwp_catalog(g.gwp) &&
 	     vms_registry_open(vms_gwp_catalog(g.gwp), g.settings.cluster.secrets_key,
-			       &reg_bs, &msg))) {
+			       &bs_reg, &msg))) {
 		vms_error("%s", msg.text);
 		return -1;
 	}
@@ -2075,7 +1052,7 @@ static int start_hook(void)
 }
 
 static struct backingstore_template vmstore_bst = {
-	.bs_name = vmstore_name,
+	.bs_name = bs_vmstore_name,
 	.bs_datasize = sizeof(struct bs_lu),
 	.bs_open = bs_vmstore_open,
 	.bs_close = bs_vmstore_close,
@@ -2088,11 +1065,11 @@ static struct backingstore_template vmstore_bst = {
 __attribute__((constructor)) static void bs_vmstore_constructor(void)
 {
 	register_backingstore_template(&vmstore_bst);
-	tgt_mgmt_hook = mgmt_hook;
+	tgt_mgmt_hook = bs_mgmt;
 	tgt_nexus_hook = nexus_hook;
 	tgt_turn_begin_hook = turn_begin;
 	tgt_turn_end_hook = turn_end;
 	tgt_start_hook = start_hook;
 	tgt_stop_hook = stop_hook;
-	tgt_lu_reset_hook = lu_reset_hook;
+	tgt_lu_reset_hook = bs_lu_reset;
 }

@@ -4,7 +4,7 @@
  * (reg_sync.h) is made here step by step, and what this tgtd is told by tgtadm is
  * done here, then written to the catalog; if that fails, undone.
  *
- * Between bs_vmstore.c and tgt. One per process, on tgt's loop. In two halves, see
+ * Between the backing store (tgt_bs.h) and tgt. One per process, on tgt's loop. In two halves, see
  * tgt_registry_int.h.
  */
 #ifndef VMS_TGT_REGISTRY_H
@@ -22,7 +22,7 @@ struct json_t;
 /* End of a LUN's making or deletion; err: tgtadm's code, 0: done. why: borrowed. */
 typedef void (*vms_lun_done_fn)(void *arg, int err, const char *why);
 
-/* What bs_vmstore.c does for it. */
+/* What tgt_bs_lun.c does for it. */
 struct vms_reg_bs {
 	/* Opens the volume and makes the LUN; options: bsopts text or NULL. done comes
 	 * once, later or from inside the call. */

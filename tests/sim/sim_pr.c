@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Persistent reservations in the simulator: initiators register, reserve, preempt through
- * any gateway, and the gateway's part that the adapter has (target/bs_vmstore.c): commands
+ * any gateway, and the gateway's part that the adapter has (target/tgt_bs_pr.c): commands
  * are checked against the table that the core holds, those of a nexus that was preempted
  * with abort are ended before the core is told that all is settled.
  *

@@ -21,7 +21,8 @@
  *
  * A command must end GOOD, or as said behind " = ": conflict, busy, ua:ASC, sense:KEY/ASC;
  * "soon:" before it: within 15 s, repeated until then (GOOD: "soon:good"), with a new
- * session if the old one is lost. Numbers are hexadecimal. Exit status 1 and the line at the first one that does not.
+ * session if the old one is lost. BUSY is repeated, as initiators do: it says that nothing
+ * has happened. Numbers are hexadecimal. Exit status 1 and the line at the first one that does not.
  */
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
@@ -450,7 +451,7 @@ static void run_line(char *text)
 	const char *how = "lost";
 	struct session *s;
 	unsigned n = 0;
-	long end;
+	long end, busy_end = now_ms() + SOON_MS;
 
 	if (!strncmp(text, "run ", 4)) {
 		pid_t pid = fork();
@@ -496,7 +497,7 @@ static void run_line(char *text)
 		how = command(s, w, n);
 		if (!strcmp(how, want ? want : "good"))
 			return;
-		if (now_ms() >= end)
+		if (now_ms() >= (strcmp(how, "busy") ? end : busy_end))
 			break;
 		pause_ms(100);
 		if (s->lost) {

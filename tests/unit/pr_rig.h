@@ -775,8 +775,11 @@ static inline void r_start(uint64_t seed, uint32_t mutant)
 }
 static inline void r_stop(void)
 {
-	for (int i = 0; i < R_GWS; i++)
+	for (int i = 0; i < R_GWS; i++) {
 		r_gw_kill(i);
+		for (int k = 0; k < R_NEXUS; k++)
+			free(R.cmd[i][k].pc.in);
+	}
 	while (R.calls) {
 		struct r_call *c = R.calls;
 

@@ -58,7 +58,7 @@ start_through_links
 for part in ${GHOST_PARTS:-boundary run}; do
 	case $part in
 	boundary)
-		ghost boundary --rounds 20 ${GHOST_VERBOSE:+--verbose} > "$IT_DIR/boundary" || {
+		ghost boundary --rounds 40 ${GHOST_VERBOSE:+--verbose} > "$IT_DIR/boundary" || {
 			cat "$IT_DIR/boundary"
 			fail "no write came late although it was repeated too early: the test shows nothing"
 		}

@@ -4,7 +4,7 @@
 #   make fuzz-replay [VMS_FUZZ_N=1000000] [VMS_FUZZ_SEED=7]
 #   make fuzz-libfuzzer T=record SECONDS_MAX=60    the same target under libFuzzer (clang)
 
-FUZZ_STORE = record ctr page wal msg diff cdb etcd reg pr
+FUZZ_STORE = record ctr page wal msg diff cdb etcd reg pr iscsi
 fuzz-replay: $(FUZZ_STORE:%=$(B)/tests/fuzz_%)
 	@for t in $(FUZZ_STORE); do \
 		printf '%-8s ' $$t; \

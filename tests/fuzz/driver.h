@@ -19,7 +19,9 @@
 #include "utils/lib/rng.h"
 
 #define FUZZ_BYTES_MAX 65536u
+#ifndef FUZZ_MUTATIONS
 #define FUZZ_MUTATIONS 20000u
+#endif
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Seed input i into out (FUZZ_BYTES_MAX room): its length, 0 when there is none. */

@@ -44,14 +44,15 @@ static int do_rw(struct ini *s, int op, uint32_t lba, uint8_t *buf)
 
 	while (now_ms() < end) {
 		uint32_t itt = rw10(s, op, lba, 1, buf, op == 0x2a ? BLOCK : 0);
-		int st = status_of(s, itt, op == 0x28 ? buf : NULL,
-				   w->resets ? RESEND_MS : ANSWER_MS);
+		int ms = w->resets ? RESEND_MS : ANSWER_MS, st;
 
+		/* late answers to what was sent again come first */
+		do {
+			st = status_of(s, itt, op == 0x28 ? buf : NULL, ms);
+		} while (st < 0 && strstr(why, "an answer to tag"));
 		if (!st)
 			return 0;
-		if (st < 0 && !w->resets)
-			return -1;
-		if (st < 0 && !strstr(why, "in time") && !strstr(why, "instead of"))
+		if (st < 0 && (!w->resets || !strstr(why, "in time")))
 			return -1;
 	}
 	return fail("not one good answer in %d ms", ANSWER_MS);

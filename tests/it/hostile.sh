@@ -52,6 +52,7 @@ until adm --op show --mode target > /dev/null 2>&1; do
 	[ $n -lt 200 ] || fail "tgtd-fake does not answer"
 	sleep 0.1
 done
+[ "$(cat /proc/$pid/oom_score_adj)" = "$(cat /proc/$$/oom_score_adj)" ] || fail "tgtd exempts itself from the OOM killer"
 for t in 1 2; do
 	adm --op new --mode target --tid $t -T "$IQN$t" || fail "new target"
 	adm --op bind --mode target --tid $t -I ALL || fail "bind"

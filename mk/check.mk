@@ -19,7 +19,7 @@ check-long:
 check-deps:
 	scripts/check-deps
 # The bug zoo: every deliberate defect must be caught (tests/mutants).
-check-mutants: $(B)/bin/vmstore-sim unit
+check-mutants: $(B)/bin/vmstore-sim unit programs tgt
 	B=$(B) scripts/mutants
 
 OPS ?= 2000000

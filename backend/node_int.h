@@ -674,6 +674,8 @@ struct vms_node {
 	uint32_t raise_next, set_next;
 	bool raise_read; /* part/ is to be read */
 	uint64_t set_ms, set_did_ms;
+	bool heard_busy;
+	uint64_t heard_ms; /* the catalog answered */
 	uint64_t set_step_ms;
 	unsigned handings;
 	bool retiring; /* stopped on purpose: gives away what it leads */

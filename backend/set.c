@@ -122,6 +122,32 @@ static bool takeover_due(struct vms_node *n, const struct part *p)
 
 /* ---- one partition ---- */
 
+static void heard_done(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_node *n = arg;
+
+	n->heard_busy = false;
+	if (r->status)
+		return;
+	n->heard_ms = n->now_ms;
+	n->set_step_ms = n->now_ms;
+	node_wake_at(n, n->now_ms);
+}
+
+/* A node that nothing reaches, but whose words reach the others, would take everyone for
+ * dead and be left alone with what it leads. So nobody is declared dead without an answer of
+ * the catalog from the time in which that one has been silent. */
+static bool hears(struct vms_node *n)
+{
+	if (n->heard_ms && n->now_ms - n->heard_ms <= n->tm.lease_ms / 2)
+		return true;
+	if (!n->heard_busy) {
+		n->heard_busy = true;
+		n->cat->ops->get(n->cat, "cluster", heard_done, n);
+	}
+	return false;
+}
+
 /* This process has been started anew and finds that it led. It may not serve before all
  * that the former one gave out has run out, which is when another member takes over, too:
  * one that has not been started anew and whose lead a further death here does not end. */
@@ -147,7 +173,8 @@ static bool successor_there(const struct vms_node *n, const struct part *p)
 /* What it needs changed, if anything, as the next configuration. */
 static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c, enum why *why)
 {
-	unsigned self = conf_index(&p->conf, (uint32_t)n->id);
+	unsigned self = conf_index(&p->conf, (uint32_t)n->id), lead;
+	const struct peer *back;
 	bool old;
 
 	if (!p->known || !p->conf.epoch || self == p->conf.nmembers)
@@ -165,10 +192,17 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 	}
 	if (!p->primary) {
 		*why = old ? WHY_RAISE : WHY_TAKEOVER;
-		if (!takeover_due(n, p))
+		if (!takeover_due(n, p) || !hears(n))
 			return old;
 		*why = WHY_TAKEOVER;
-		conf_remove(c, p->conf.primary);
+		/* one that is back already stays, as a restarted member does */
+		back = node_peer(n, p->conf.primary, false);
+		lead = conf_index(c, p->conf.primary);
+		if (back && back->conn && !back->leaving && lead < c->nmembers &&
+		    back->incarnation > c->member[lead].incarnation && lease_left_ms(n, back))
+			c->member[lead].incarnation = back->incarnation;
+		else
+			conf_remove(c, p->conf.primary);
 		conf_lead(c, (uint32_t)n->id);
 		return true;
 	}
@@ -183,7 +217,9 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 			conf_remove(c, p->m[i].node);
 			*why = WHY_DROP;
 		}
-	if (old || *why == WHY_DROP)
+	if (*why == WHY_DROP)
+		return hears(n);
+	if (old)
 		return true;
 	if (p->cand) {
 		struct member *m = part_learner(p, p->cand);

@@ -301,10 +301,16 @@ static int lists_to(json_t *rec, const json_t *want, const json_t *have,
 			if (!rc && listed(w, json_string_value(x)))
 				rc = vms_reg_bind(rec, (enum vms_reg_list)l,
 						  json_string_value(x), msg);
-		json_array_foreach (w, i, x)
-			if (!rc && !vms_reg_has(rec, (enum vms_reg_list)l, json_string_value(x)))
-				rc = vms_reg_bind(rec, (enum vms_reg_list)l,
-						  json_string_value(x), msg);
+		json_array_foreach (w, i, x) {
+			const char *what = json_string_value(x);
+
+			if (rc || vms_reg_has(rec, (enum vms_reg_list)l, what))
+				continue;
+			if (l == VMS_REG_ADDRESSES)
+				rc = vms_reg_address_check(what, msg);
+			if (!rc)
+				rc = vms_reg_bind(rec, (enum vms_reg_list)l, what, msg);
+		}
 	}
 	return rc;
 }

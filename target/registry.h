@@ -59,6 +59,10 @@ unsigned vms_reg_luns(const struct json_t *rec);
 /* iSCSI name: iqn., eui. or naa., at most 223 bytes of what names are made of. */
 int vms_reg_name_check(const char *name, struct vms_errmsg *msg);
 
+/* Address or network of initiators that tgtd can match, or ALL. For what somebody asks for
+ * anew: records that have another one are taken. */
+int vms_reg_address_check(const char *address, struct vms_errmsg *msg);
+
 /* Changes of a record. 0, or VMS_E_EXIST, VMS_E_NOENT, VMS_E_INVAL, VMS_E_FULL with msg;
  * then nothing has changed. */
 int vms_reg_bind(struct json_t *rec, enum vms_reg_list list, const char *what,

@@ -139,6 +139,9 @@ static int acl_change(json_t *rec, const struct tgtadm_req *req, const char *par
 	for (unsigned l = 0; l < 2; l++) {
 		if (!param(params, word[l], what, sizeof(what)))
 			continue;
+		if (req->op == OP_BIND && l == VMS_REG_ADDRESSES &&
+		    vms_reg_address_check(what, msg))
+			return VMS_E_INVAL;
 		rc = req->op == OP_BIND
 			 ? vms_reg_bind(rec, (enum vms_reg_list)l, what, msg)
 			 : vms_reg_unbind(rec, (enum vms_reg_list)l, what, msg);

@@ -201,6 +201,26 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 	return 0;
 }
 
+/* What tgtd matches; all else would admit nobody, or others than it says. */
+static void addresses(void)
+{
+	static const char *const good[] = {"ALL", "192.0.2.7", "192.0.2.0/24", "10.0.0.0/8",
+					   "128.0.0.0/1", "192.0.2.6/31", "::1", "[::1]",
+					   "2001:db8::/32", "[2001:db8::]/32", "::/1"};
+	static const char *const wrong[] = {
+		"",		"all",		 "300.1.1.1",	 "host1",	"192.0.2",
+		"192.0.2.0/",	"192.0.2.0/0x8", "192.0.2.0/08", "192.0.2.0/a", "192.0.2.7/24",
+		"192.0.2.7/32", "0.0.0.0/0",	 "192.0.2.0/-1", "[192.0.2.0",	"::1/128",
+		"2001:db8::1/32", "192.0.2.0/4294967320", "/24", "ALL/8"};
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		CU_ASSERT_EQUAL(vms_reg_address_check(good[i], &e), 0);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		CU_ASSERT_EQUAL(vms_reg_address_check(wrong[i], &e), VMS_E_INVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "initiator address"));
+	}
+}
+
 static json_t *random_record(struct vms_rng *g)
 {
 	static const char *const vols[] = {"a", "b", "c", "d", "e", "f"};
@@ -295,7 +315,7 @@ static void order(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(names), VMS_TEST(changes), VMS_TEST(bad_records),
+    VMS_TEST(names), VMS_TEST(changes), VMS_TEST(bad_records), VMS_TEST(addresses),
     VMS_TEST(steps), VMS_TEST(order),
 };
 VMS_TEST_MAIN("registry", tests)

@@ -178,7 +178,7 @@ static int run_create(struct cmd_call *c)
 		{0, "number", VMS_OPT_U64, &tid, "N", "tgt's number of it (tid); default: the lowest free"},
 		{0, "redirect", VMS_OPT_STRING, &redirect, "on|off",
 		 "send logins to a gateway with less to do (default off)"},
-		{0, "state", VMS_OPT_STRING, &state, "ready|offline", "offline: commands end NOT READY"},
+		{0, "state", VMS_OPT_STRING, &state, "ready|offline", "offline: logins are refused, commands end NOT READY"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -429,6 +429,8 @@ static int do_bind(void *arg, struct targets *all, json_t *rec, struct vms_errms
 	struct change *ch = arg;
 	int rc = 0;
 
+	if (!ch->unbind && ch->what[VMS_REG_ADDRESSES])
+		rc = vms_reg_address_check(ch->what[VMS_REG_ADDRESSES], e);
 	for (unsigned l = 0; !rc && l < 3; l++)
 		if (ch->what[l])
 			rc = ch->unbind ? vms_reg_unbind(rec, (enum vms_reg_list)l, ch->what[l], e)

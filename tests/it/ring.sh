@@ -188,7 +188,12 @@ failures() {
 	proc_kill "$n3"
 	rm -rf "$IT_DIR/c/data/$n3"
 	cluster_start > /dev/null
-	ring join --wait-start 60 --timeout 120 "127.0.0.1:$((IT_PORT + ${n3#node}))" > "$IT_DIR/again" 2>&1 ||
+	addr=127.0.0.1:$((IT_PORT + ${n3#node}))
+	advised() { ring advise | grep -q "vmstore-ring join $addr"; }
+	wait_for 30 advised || fail "advise does not tell to join an emptied node: $(ring advise)"
+	ring join --dry-run "$addr" > "$IT_DIR/dry" || fail "join --dry-run of an emptied node"
+	! grep -q new1 "$IT_DIR/dry" || fail "join --dry-run takes an emptied node for another one: $(cat "$IT_DIR/dry")"
+	ring join --wait-start 60 --timeout 120 "$addr" > "$IT_DIR/again" 2>&1 ||
 		fail "join of an emptied node: $(cat "$IT_DIR/again")"
 	grep -q "is again node" "$IT_DIR/again" || fail "join of an emptied node says: $(cat "$IT_DIR/again")"
 	well "$n3 was emptied"

@@ -85,6 +85,12 @@ static void node_health(struct list *l, const struct view_node *x)
 		    text(m, "start vmstored on %s, or vmstore-ring leave %s", x->n.address,
 			 x->n.name),
 		    "node %s has joined and has never run: it holds nothing", x->n.name);
+	else if (!x->up && !strcmp(x->why, "not joined"))
+		say(l, NOW,
+		    text(m,
+			 "if its data is lost: vmstore-ring join %s; otherwise set dir in its configuration to the folder that it had, and start it anew",
+			 x->n.address),
+		    "node %s runs on an empty folder", x->n.name);
 	else if (!x->up)
 		say(l, NOW,
 		    text(m,

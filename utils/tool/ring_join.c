@@ -34,6 +34,7 @@ struct join {
 	const char *old; /* replace: leaves */
 	uint32_t *id;	 /* of the new ones */
 	unsigned n;
+	char **at; /* as they were given */
 	uint32_t gone;
 	/* the node that is being registered */
 	const char *name, *address, *own_zone;
@@ -164,8 +165,12 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 					 .incarnation = 1,
 					 .weight = j->weight ? (uint32_t)j->weight : 100};
 
+		/* one that is in the ring, perhaps with a folder that was emptied */
+		VMS_VEC_FOREACH(&v->nodes, x)
+			if (!strcmp(x->n.address, j->at[i]))
+				j->id[i] = x->n.id;
 		if (j->id[i])
-			continue; /* is in the ring */
+			continue;
 		snprintf(n.name, sizeof(n.name), "new%u", i + 1);
 		snprintf(n.zone, sizeof(n.zone), "%s", j->zone ? j->zone : "");
 		j->id[i] = v->cluster.next_node++;
@@ -346,6 +351,7 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 		ring_ask(t, &j->r);
 	j->id = calloc(n + 1, sizeof(*j->id));
 	j->n = n;
+	j->at = address;
 	if (j->o.dry_run) {
 		code = ring_dry_run(t, &j->r, edit_dry, j);
 		goto out;

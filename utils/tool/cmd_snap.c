@@ -360,11 +360,11 @@ static const struct cmd *const subs[] = {
 		.run = run_rm},
 	&(const struct cmd){
 		.name = "rollback",
-		.args = "VOLUME@SNAP [--yes]",
+		.args = "VOLUME@SNAP [--yes] [--online]",
 		.brief = "take a volume back to a snapshot",
 		.about = "Takes a volume back to what it was. What was written since is lost, except in\n"
-			 "snapshots, which stay. Refused while a gateway has the volume open. Nothing is\n"
-			 "copied.",
+			 "snapshots, which stay. Refused while a gateway has the volume open, unless --online.\n"
+			 "Nothing is copied.",
 		.min = 1,
 		.max = 1,
 		.run = run_rollback},

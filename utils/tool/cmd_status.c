@@ -161,7 +161,8 @@ static void print_gateways(struct tool *t)
 		up += st[i].up;
 		sessions += st[i].sessions;
 	}
-	printf("gateways  %u of %u up, %u sessions of initiators\n", up, all, sessions);
+	printf("gateways  %u of %u up, %u session%s of initiators\n", up, all, sessions,
+	       sessions == 1 ? "" : "s");
 	for (size_t i = 0; i < gws.n; i++) {
 		const char *name = gws.d[i].g.name;
 

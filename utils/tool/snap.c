@@ -278,7 +278,7 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 		}
 		if (!rc && c.n)
 			fate[i].status = vms_fail(&fate[i].why, VMS_E_OPEN,
-						  "it is exported by gateway %s; delete its LUN there first (tgtadm), "
+						  "it is exported by gateway %s; take its LUN away first (vmstore target rm-lun), "
 						  "or, if that is gone: vmstore gateway forget",
 						  c.names);
 		/* the list of volumes is read only when a branch of another one grew from it */

@@ -307,7 +307,7 @@ int volume_refuse_open(const struct volume_view *v, const char *what, struct vms
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return vms_fail(msg, VMS_E_OPEN,
-			"volume '%.60s' cannot be %.20s: open on gateway %.80s; delete its LUN there first (tgtadm)",
+			"volume '%.60s' cannot be %.20s: open on gateway %.80s; take its LUN away first (vmstore target rm-lun)",
 			v->v.name, what, names);
 }
 

@@ -178,7 +178,7 @@ static int run_create(struct cmd_call *c)
 		{0, "number", VMS_OPT_U64, &tid, "N", "tgt's number of it (tid); default: the lowest free"},
 		{0, "redirect", VMS_OPT_STRING, &redirect, "on|off",
 		 "send logins to a gateway with less to do (default off)"},
-		{0, "state", VMS_OPT_STRING, &state, "ready|offline", "offline: logins are refused, commands end NOT READY"},
+		{0, "state", VMS_OPT_STRING, &state, "ready|offline", "offline: logins are refused, commands get BUSY"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -519,7 +519,7 @@ static const struct cmd *const subs[] = {
 		.brief = "redirect, state, iSCSI parameters",
 		.about =
 			"redirect=on|off   logins are sent to a gateway with less to do\n"
-			"state=ready|offline\n"
+			"state=ready|offline   offline: logins are refused, commands get BUSY\n"
 			"Any other PARAMETER is one of iSCSI's and counts for logins from now on. With --lun\n"
 			"it is one of that LUN: online, readonly, 0 or 1.",
 		.min = 2,

@@ -26,8 +26,8 @@ struct apply_job {
 	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by; 0: none */
 	uint8_t patched[VMS_SEG_ENTRIES_MAX];
 	bool changed[VMS_SEG_ENTRIES_MAX]; /* moves that changed a page */
-	uint8_t *buf;	/* segment header, then the chunks */
-	uint8_t *patch; /* chunks' overlay sectors */
+	uint8_t *buf;			   /* segment header, then the chunks */
+	uint8_t *patch;			   /* chunks' overlay sectors */
 	unsigned nchunks;
 	unsigned place[VMS_SEG_ENTRIES_MAX]; /* move -> chunk in buf */
 	uint64_t ctr;
@@ -98,7 +98,8 @@ static void job_written(struct vms_node *n, struct dio *d, int status)
 	if (status == VMS_E_STOPPING)
 		return; /* closing: apply_abort() frees it */
 	if (status) {
-		node_fatal(n, status, "writing container %09llx failed (%s): stopping, nothing more "
+		node_fatal(n, status,
+			   "writing container %09llx failed (%s): stopping, nothing more "
 			   "is acknowledged; check the disk, then start again",
 			   (unsigned long long)j->ctr, vms_err_text(status));
 		return;
@@ -207,8 +208,8 @@ static bool page_changes(struct vms_node *n, struct part *p, struct apply_job *j
 		return true;
 	rc = node_stack(n, g->branch, g->snap_gen, &st);
 	vms_assert(rc == 0); /* apply_run() has seen to it */
-	if (!data && vms_pages_lookup_stack(n->pages, p->number, key.subext, &st, &page) ==
-			     VMS_E_NOENT)
+	if (!data &&
+	    vms_pages_lookup_stack(n->pages, p->number, key.subext, &st, &page) == VMS_E_NOENT)
 		return true; /* holes over nothing */
 	rc = vms_pages_apply(n->pages, &key, n->mut == MUT_EMPTY_PAGE ? NULL : &st,
 			     n->mut == MUT_REDRAIN ? UINT64_MAX - 1 : j->seq, index, to, k,
@@ -292,8 +293,8 @@ static void moves_finish(struct vms_node *n, struct part *p, struct apply_job *j
 		part_ref_count(n, p, m, false);
 		if (m->flags & VMS_MOVE_COPY)
 			continue;
-		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent,
-					m->snap_gen, p->primary);
+		e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m->branch, m->extent, m->snap_gen,
+				    p->primary);
 		struct vms_ovl_chunk *c;
 		struct vms_ovl_view v;
 
@@ -477,8 +478,8 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
 			memset(f->e[i].buf, 0, VMS_CHUNK_BYTES);
 		if (j->patched[i])
-			chunk_merge(f->e[i].buf,
-				    j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES, j->patched[i]);
+			chunk_merge(f->e[i].buf, j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES,
+				    j->patched[i]);
 	}
 	fetch_free(f);
 	if (!again && away) {
@@ -525,8 +526,9 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		f->e[i].skip = true;
 		if (m->flags & VMS_MOVE_RANGE)
 			continue;
-		rc = m->flags & VMS_MOVE_COPY ? 0 :
-						part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
+		rc = m->flags & VMS_MOVE_COPY
+			     ? 0
+			     : part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
 		vms_assert(rc == 0); /* apply_run() has seen to it */
 		if (r->type == VMS_REC_DRAIN) {
 			vms_ovl_view(&n->ovl,
@@ -548,8 +550,9 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		j->seg_off = vms_seg_header_offset(vms_addr_offset_bytes(m->to));
 		j->place[i] = vms_seg_index(vms_addr_offset_bytes(m->to));
 		if (j->place[i] >= VMS_SEG_ENTRIES_MAX) {
-			node_fatal(n, VMS_E_CORRUPT, "partition %u: record %llu names a bad address",
-				   p->number, (unsigned long long)r->seq);
+			node_fatal(n, VMS_E_CORRUPT,
+				   "partition %u: record %llu names a bad address", p->number,
+				   (unsigned long long)r->seq);
 			fetch_free(f);
 			return;
 		}
@@ -633,8 +636,8 @@ static void seal_list(struct vms_node *n, void *arg, int status, const uint8_t *
 		      uint32_t segs, bool any)
 {
 	struct apply_job *j = arg;
-	struct vms_ctr_footer f = {.ctr = j->ctr, .length_bytes = j->write_off,
-				   .nchunks = j->nchunks};
+	struct vms_ctr_footer f = {
+		.ctr = j->ctr, .length_bytes = j->write_off, .nchunks = j->nchunks};
 
 	j->io = false;
 	if (j->dead) {
@@ -897,8 +900,7 @@ void apply_timer(struct vms_node *n)
 			moves_finish(n, p, j);
 			if (!p->apply)
 				apply_run(n, p);
-		}
-		else if (j->state == JOB_PEER)
+		} else if (j->state == JOB_PEER)
 			peer_ask(n, p, j);
 	}
 }

@@ -5,11 +5,11 @@
  *
  * A branch counts as known only when its record has been read, or the catalog has
  * said that there is none (a volume of the first release; a branch whose last page
- * went long ago), as of a revision made after the question: then it has no ancestors. Watches of different prefixes run
- * independently, so a volume seen before its branch means nothing: the record is
- * asked for. What is known of a branch never changes, so every replica applies a
- * record to the same pages; until then requests are answered AGAIN and the apply
- * lane waits. Keeps invariants 4, 5, 17 (rules D1, D4, D5).
+ * went long ago), as of a revision made after the question: then it has no ancestors. Watches of
+ * different prefixes run independently, so a volume seen before its branch means nothing: the
+ * record is asked for. What is known of a branch never changes, so every replica applies a record
+ * to the same pages; until then requests are answered AGAIN and the apply lane waits. Keeps
+ * invariants 4, 5, 17 (rules D1, D4, D5).
  */
 #include "backend/node_int.h"
 

@@ -34,8 +34,8 @@ int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean)
 	rc = vms_meta_batch_put(b, "V", 1, v, 32);
 	if (rc)
 		return rc;
-	vms_put_le64(v, n->incarnation > n->last_incarnation ? n->incarnation :
-							       n->last_incarnation);
+	vms_put_le64(v,
+		     n->incarnation > n->last_incarnation ? n->incarnation : n->last_incarnation);
 	v[8] = clean;
 	return vms_meta_batch_put(b, "N", 1, v, 9);
 }
@@ -84,8 +84,8 @@ static int put_dead(const struct ctr *c, struct vms_meta_batch *b, bool gone)
 		vms_put_be16(key + 9, (uint16_t)(from / 128));
 		for (uint32_t i = 0; i < k; i++)
 			vms_put_le64(v + 8 * i, c->dead.bit[from + i]);
-		rc = gone ? vms_meta_batch_del(b, key, sizeof(key)) :
-			    vms_meta_batch_put(b, key, sizeof(key), v, 8 * k);
+		rc = gone ? vms_meta_batch_del(b, key, sizeof(key))
+			  : vms_meta_batch_put(b, key, sizeof(key), v, 8 * k);
 	}
 	return rc;
 }
@@ -236,7 +236,8 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 		return;
 	}
 	if (status) {
-		node_fatal(n, status, "the index commit failed (%s): stopping, nothing more is "
+		node_fatal(n, status,
+			   "the index commit failed (%s): stopping, nothing more is "
 			   "acknowledged; check the disk, then start again",
 			   vms_err_text(status));
 		return;
@@ -264,7 +265,7 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 	for (size_t i = 0; i < n->unlink_next.n; i++)
 		VMS_VEC_PUSH(&n->unlink, n->unlink_next.d[i]);
 	VMS_VEC_CLEAR(&n->unlink_next);
-	VMS_VEC_FOREACH(&n->punch_next, h)
+	VMS_VEC_FOREACH (&n->punch_next, h)
 		VMS_VEC_PUSH(&n->punch, *h);
 	VMS_VEC_CLEAR(&n->punch_next);
 	if (n->nwait)
@@ -278,7 +279,8 @@ static void ckpt_commit(struct vms_node *n, struct dio *d, int status)
 	if (status == VMS_E_STOPPING)
 		return;
 	if (status) {
-		node_fatal(n, status, "syncing the containers failed (%s): stopping, nothing more is "
+		node_fatal(n, status,
+			   "syncing the containers failed (%s): stopping, nothing more is "
 			   "acknowledged; check the disk, then start again",
 			   vms_err_text(status));
 		return;
@@ -344,7 +346,7 @@ static void ckpt_start(struct vms_node *n, uint64_t gen)
 	if (!rc && n->floors_dirty)
 		rc = put_floors(n, b);
 	n->floors_dirty = false;
-	VMS_VEC_FOREACH(&n->punch_new, h)
+	VMS_VEC_FOREACH (&n->punch_new, h)
 		VMS_VEC_PUSH(&n->punch_next, *h);
 	VMS_VEC_CLEAR(&n->punch_new);
 	if (!rc)
@@ -380,7 +382,7 @@ static bool ckpt_worth(struct vms_node *n)
 			continue;
 		if (p->drain_applied > p->drain_ckpt)
 			return true;
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			if (c->state == 3 || c->dead_dirty)
 				return true;
 	}
@@ -416,8 +418,7 @@ void ckpt_timer(struct vms_node *n)
 		vms_assert(io);
 		io->d.fn = unlinked;
 		n->unlinks++;
-		n->disk.ops->ctr_unlink(n->disk.ctx, VMS_VEC_POP(&n->unlink),
-					dio_token(n, &io->d));
+		n->disk.ops->ctr_unlink(n->disk.ctx, VMS_VEC_POP(&n->unlink), dio_token(n, &io->d));
 	}
 	while (n->punch.n && n->unlinks < 8) {
 		struct hole h = VMS_VEC_POP(&n->punch);
@@ -479,13 +480,14 @@ void ckpt_timer(struct vms_node *n)
 	gen = vms_wal_gen_oldest(n->wal) < vms_wal_gen_open(n->wal) ? free_gen(n) : 0;
 	if (gen) {
 		n->freed_ms = n->now_ms;
-	} else if (vms_wal_gen_oldest(n->wal) < vms_wal_gen_open(n->wal) &&
-		   log_permille(n) > 400 && n->now_ms - n->freed_ms > n->tm.tick_ms &&
+	} else if (vms_wal_gen_oldest(n->wal) < vms_wal_gen_open(n->wal) && log_permille(n) > 400 &&
+		   n->now_ms - n->freed_ms > n->tm.tick_ms &&
 		   n->now_ms - n->copy_ms > n->tm.tick_ms / 4) {
 		n->copy_ms = n->now_ms;
 		copy_forward(n);
 	}
-	if (gen || n->ckpt_want || (n->now_ms - n->ckpt_ms >= (n->hungry ? 1000 : 5000) && ckpt_worth(n)))
+	if (gen || n->ckpt_want ||
+	    (n->now_ms - n->ckpt_ms >= (n->hungry ? 1000 : 5000) && ckpt_worth(n)))
 		ckpt_start(n, gen);
 }
 

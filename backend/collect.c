@@ -29,7 +29,7 @@ struct gc_entry {
 	struct vms_page_key key;
 	uint16_t index;
 	vms_addr addr;
-	vms_addr to; /* has been copied there; HOLE: it is read and copied now */
+	vms_addr to;  /* has been copied there; HOLE: it is read and copied now */
 	int16_t same; /* of the batch's entry that copies the same chunk, or -1 */
 };
 
@@ -233,7 +233,7 @@ static bool worth(struct vms_node *n, struct part *p)
 	uint64_t total = 0, live = 0, all = 0;
 	bool dead = false;
 
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		if (c->state == 3)
 			continue;
 		all += c->live;
@@ -259,7 +259,7 @@ static void gc_end(struct vms_node *n, struct part *p)
 
 	p->gc = NULL;
 	n->gc_jobs--;
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		c->victim = false;
 		places_free(&c->mark);
 	}
@@ -301,7 +301,7 @@ static void sweep_order(struct vms_node *n, struct part *p)
 
 	if (feed_holds_ctrs(n, p))
 		return;
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH (&p->ctrs, c)
 		if (c->marked && c->state == 2 && c->mark.count == 0 && !c->sweeping &&
 		    !foreign(c) && (!c->refs_ordered || n->mut == MUT_GC_ORDERED) &&
 		    c->moved_seq <= p->safe_seq && k < 256) {
@@ -325,7 +325,7 @@ static bool victims(struct vms_node *n, struct part *p)
 	uint64_t total = 0, live = 0, goal, moved = 0;
 	bool any = false;
 
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		if (c->state == 3 || c->sweeping || foreign(c))
 			continue;
 		total += c->chunks;
@@ -335,7 +335,7 @@ static bool victims(struct vms_node *n, struct part *p)
 	while (total > goal) {
 		struct ctr *best = NULL;
 
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			if (c->state == 2 && !c->sweeping && !c->victim && !foreign(c) && c->live &&
 			    c->live * 4 < c->chunks * 3ull &&
 			    (!best || c->live * best->chunks < best->live * c->chunks))
@@ -358,7 +358,7 @@ static vms_addr copied(const struct gc_job *g, vms_addr from)
 	vms_addr to = l ? vms_hlink_entry(l, struct gc_moved, link)->to : VMS_ADDR_HOLE;
 	struct ctr *c = l ? part_ctr(g->p, vms_addr_container(to)) : NULL;
 
-		if (!c || c->state == 3 || c->sweeping || c->punching || places_has(&c->dead, to))
+	if (!c || c->state == 3 || c->sweeping || c->punching || places_has(&c->dead, to))
 		return VMS_ADDR_HOLE;
 	if (c->stamp < g->p->gc_cycle)
 		c->stamp = g->p->gc_cycle;
@@ -392,8 +392,8 @@ static int move_page(void *arg, const struct vms_page *pg)
 			return 1;
 		}
 		e = &g->e[g->ne++];
-		*e = (struct gc_entry){pg->key, (uint16_t)i, pg->entry[i],
-				       copied(g, pg->entry[i]), -1};
+		*e = (struct gc_entry){pg->key, (uint16_t)i, pg->entry[i], copied(g, pg->entry[i]),
+				       -1};
 		for (unsigned k = 0; k + 1 < g->ne && e->to == VMS_ADDR_HOLE && e->same < 0 &&
 				     g->n->mut != MUT_GC_COPIES;
 		     k++)
@@ -425,15 +425,15 @@ static void move_order(struct vms_node *n, struct part *p)
 		struct vms_move *x = &m[k];
 
 		place[i] = -1;
-		*x = (struct vms_move){.branch = e->key.branch,
-				       .snap_gen = e->key.snap_gen,
-				       .extent = e->key.subext / VMS_EXTENT_SUBEXTS,
-				       .chunk = (uint16_t)(e->key.subext % VMS_EXTENT_SUBEXTS *
-								   VMS_SUBEXT_CHUNKS +
-							   e->index),
-				       .valid = VMS_MASK_FULL,
-				       .from_seq = e->addr,
-				       .to = e->to};
+		*x = (struct vms_move){
+			.branch = e->key.branch,
+			.snap_gen = e->key.snap_gen,
+			.extent = e->key.subext / VMS_EXTENT_SUBEXTS,
+			.chunk = (uint16_t)(e->key.subext % VMS_EXTENT_SUBEXTS * VMS_SUBEXT_CHUNKS +
+					    e->index),
+			.valid = VMS_MASK_FULL,
+			.from_seq = e->addr,
+			.to = e->to};
 		if (e->to != VMS_ADDR_HOLE) {
 			x->flags = VMS_MOVE_REF;
 			if (copied(g, e->addr) != e->to)
@@ -442,16 +442,15 @@ static void move_order(struct vms_node *n, struct part *p)
 			continue;
 		} else if (e->same >= 0) {
 			x->flags = VMS_MOVE_REF;
-			x->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(
-							   seg, (unsigned)place[from]));
+			x->to = vms_addr_make(
+				ctr, (uint32_t)vms_seg_chunk_offset(seg, (unsigned)place[from]));
 		} else {
 			place[i] = (int16_t)data;
 			x->valid = g->got[i].valid;
 			x->crc = g->got[i].crc;
 			x->has_fp = g->got[i].has_fp;
 			memcpy(x->fp, g->got[i].fp, sizeof(x->fp));
-			x->to = vms_addr_make(ctr,
-					      (uint32_t)vms_seg_chunk_offset(seg, data++));
+			x->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(seg, data++));
 		}
 		k++;
 	}
@@ -561,8 +560,9 @@ static void gc_step(struct vms_node *n, struct part *p)
 		gc_end(n, p);
 		return;
 	}
-	VMS_VEC_FOREACH(&p->ctrs, c)
-		if (c->marked) /* what went meanwhile is marked, but the next mark may not find it */
+	VMS_VEC_FOREACH (&p->ctrs, c)
+		if (c->marked) /* what went meanwhile is marked, but the next mark may not find it
+				*/
 			c->live = c->mark.count > c->mark_gone ? c->mark.count - c->mark_gone : 0;
 	sweep_order(n, p);
 	if (!worth(n, p) || !victims(n, p)) {
@@ -582,7 +582,7 @@ static void gc_start(struct vms_node *n, struct part *p)
 	p->gc->start_ms = n->now_ms;
 	vms_htab_init(&p->gc->map, 64);
 	n->gc_jobs++;
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		places_free(&c->mark);
 		c->mark_gone = 0;
 		c->marked = c->state == 2;
@@ -610,8 +610,8 @@ void gc_timer(struct vms_node *n)
 		 * sealed ones */
 		c = p->open_ctr ? part_ctr(p, p->open_ctr) : NULL;
 		if (c && !p->drain && !p->moves_ordered &&
-		    (foreign(c) ? c->chunks && c->live * 2 < c->chunks :
-				  !c->chunks && !p->open_chunks && !p->live_chunks &&
+		    (foreign(c) ? c->chunks && c->live * 2 < c->chunks
+				: !c->chunks && !p->open_chunks && !p->live_chunks &&
 					  p->ovl.npieces + p->ovl.nranges == 0)) {
 			drain_seal_open(n, p);
 			p->gc_at_ms = n->now_ms + WAIT_MIN_MS;

@@ -145,9 +145,8 @@ void copy_forward(struct vms_node *n)
 	vms_assert(o);
 	for (uint32_t i = 0; i < n->nparts && ok; i++) {
 		struct part *p = n->part[i];
-		bool drains = p && p->known && p->primary ?
-				      part_serving(p) && part_members_ready(p) :
-				      p && p->repl_conn;
+		bool drains = p && p->known && p->primary ? part_serving(p) && part_members_ready(p)
+							  : p && p->repl_conn;
 
 		/* nodes that have a chunk to merge with are away */
 		drains &= !(p && p->base_wait);

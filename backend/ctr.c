@@ -101,8 +101,7 @@ int vms_seg_decode(const uint8_t in[VMS_CHUNK_BYTES], uint64_t ctr, uint32_t off
 		return VMS_E_CORRUPT;
 	for (uint32_t i = 0; i < s->n; i++, e += SEG_ENTRY_BYTES) {
 		/* an entry describes the place right where it stands, nothing else */
-		if (vms_get_le64(e) !=
-		    vms_addr_make(ctr, offset_bytes + VMS_CHUNK_BYTES * (i + 1)))
+		if (vms_get_le64(e) != vms_addr_make(ctr, offset_bytes + VMS_CHUNK_BYTES * (i + 1)))
 			return VMS_E_CORRUPT;
 		s->e[i].addr = vms_get_le64(e);
 		s->e[i].crc = vms_get_le32(e + 8);

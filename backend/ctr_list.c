@@ -17,10 +17,10 @@ struct ctr_list {
 	bool footer, body; /* the footer, the list behind it is being read */
 	uint32_t crc;
 	size_t body_bytes;
-	uint8_t *buf;	   /* what is being read */
-	uint8_t *out;	   /* counts, then prefixes */
+	uint8_t *buf; /* what is being read */
+	uint8_t *out; /* counts, then prefixes */
 	uint32_t chunks;
-	bool any; /* some fingerprint is known */
+	bool any;   /* some fingerprint is known */
 	bool holes; /* a header is missing */
 	ctr_list_fn fn;
 	void *arg;

@@ -42,7 +42,8 @@ struct lfetch {
 	VMS_VEC(struct {
 		struct look *look;
 		vms_fp_prefix key;
-	}) waits;
+	})
+	waits;
 };
 
 static void look_step(struct vms_node *n, struct look *k);
@@ -87,16 +88,14 @@ static void look_end(struct vms_node *n, struct look *k)
 
 /* ---- candidates ---- */
 
-static vms_addr probe(struct dedup *d, const struct look *k, unsigned part_bits,
-		      vms_fp_prefix key)
+static vms_addr probe(struct dedup *d, const struct look *k, unsigned part_bits, vms_fp_prefix key)
 {
 	const struct recent *r = &d->recent[vms_mix64(key) & d->recent_mask];
 	vms_addr a[4];
 	unsigned n;
 
 	/* the own partition's needs nobody else's consent */
-	if (r->addr && r->key == key &&
-	    vms_addr_partition(r->addr, part_bits) == k->part)
+	if (r->addr && r->key == key && vms_addr_partition(r->addr, part_bits) == k->part)
 		return r->addr;
 	n = vms_fplists_find(d->lists, key, a, 4);
 	for (unsigned i = 0; i < n; i++)
@@ -212,8 +211,8 @@ static void hooks_send(struct vms_node *n, unsigned at)
 
 	vms_assert(body);
 	while (done < have) {
-		unsigned k = have - done < VMS_DM_HOOKS_MAX ? (unsigned)(have - done) :
-							      VMS_DM_HOOKS_MAX;
+		unsigned k = have - done < VMS_DM_HOOKS_MAX ? (unsigned)(have - done)
+							    : VMS_DM_HOOKS_MAX;
 		struct vms_msg m = {.type = VMS_MSG_HOOK_LOOKUP, .partition = VMS_PART_NONE};
 		struct many *y = many_take(q->hooks.d + done, k);
 
@@ -311,8 +310,10 @@ static void lists_ask(struct vms_node *n, struct look *k)
 		if (n->pconf[part].primary == n->id) {
 			lists_start(n, ctr, DEDUP_LIST_CHUNKS, lists_own, f);
 		} else {
-			struct vms_msg m = {.type = VMS_MSG_LIST_FETCH, .partition = part,
-					    .aux = DEDUP_LIST_CHUNKS, .body_bytes = 8};
+			struct vms_msg m = {.type = VMS_MSG_LIST_FETCH,
+					    .partition = part,
+					    .aux = DEDUP_LIST_CHUNKS,
+					    .body_bytes = 8};
 			uint8_t body[8];
 
 			vms_put_le64(body, ctr);
@@ -375,8 +376,8 @@ static void confirms_send(struct vms_node *n, unsigned at)
 
 	vms_assert(body);
 	while (done < have) {
-		unsigned k = have - done < VMS_DM_CONFIRM_MAX ? (unsigned)(have - done) :
-								VMS_DM_CONFIRM_MAX;
+		unsigned k = have - done < VMS_DM_CONFIRM_MAX ? (unsigned)(have - done)
+							      : VMS_DM_CONFIRM_MAX;
 		struct vms_msg m = {.type = VMS_MSG_CONFIRM, .partition = VMS_PART_NONE};
 		struct many *y = many_take(q->confirms.d + done, k);
 
@@ -536,8 +537,8 @@ bool dedup_may_refer(struct vms_node *n, struct part *p, const struct dedup_hit 
 	if (vms_addr_partition(h->addr, n->conf.part_bits) != p->number)
 		return h->stamp >= p->gc_cycle;
 	c = part_ctr(p, vms_addr_container(h->addr));
-	if (!c || (c->state != 1 && c->state != 2) || c->sweeping || c->punching ||
-	    c->emptying || c->victim || part_addr_check(n, p, h->addr))
+	if (!c || (c->state != 1 && c->state != 2) || c->sweeping || c->punching || c->emptying ||
+	    c->victim || part_addr_check(n, p, h->addr))
 		return false;
 	if (c->stamp < p->gc_cycle)
 		c->stamp = p->gc_cycle;
@@ -568,9 +569,8 @@ int dedup_open(struct vms_node *n)
 	if (!d->recent)
 		return VMS_E_NOMEM;
 	d->recent_mask = room - 1;
-	d->key_mask = n->conf.fp_bits && n->conf.fp_bits < 64 ?
-			      ((uint64_t)1 << n->conf.fp_bits) - 1 :
-			      UINT64_MAX;
+	d->key_mask = n->conf.fp_bits && n->conf.fp_bits < 64 ? ((uint64_t)1 << n->conf.fp_bits) - 1
+							      : UINT64_MAX;
 	vms_htab_init(&d->fetches, 64);
 	d->q[DEDUP_SELF].tell_all = true;
 	return 0;

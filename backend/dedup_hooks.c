@@ -71,11 +71,11 @@ void dedup_applied(struct vms_node *n, struct part *p, uint8_t type, uint64_t se
 		*r = (struct recent){key, m[i].to};
 		if (!vms_is_hook(key))
 			continue;
-		VMS_VEC_PUSH(&p->hooks_due,
-			     ((struct hook_due){seq, key, vms_addr_container(m[i].to),
-						type == VMS_REC_REMAP ?
-							vms_addr_container(m[i].from_seq) :
-							0}));
+		VMS_VEC_PUSH(
+			&p->hooks_due,
+			((struct hook_due){seq, key, vms_addr_container(m[i].to),
+					   type == VMS_REC_REMAP ? vms_addr_container(m[i].from_seq)
+								 : 0}));
 	}
 }
 
@@ -91,8 +91,7 @@ void dedup_safe(struct vms_node *n, struct part *p)
 	}
 	if (!k)
 		return;
-	memmove(p->hooks_due.d, p->hooks_due.d + k,
-		(p->hooks_due.n - k) * sizeof(*p->hooks_due.d));
+	memmove(p->hooks_due.d, p->hooks_due.d + k, (p->hooks_due.n - k) * sizeof(*p->hooks_due.d));
 	p->hooks_due.n -= k;
 	if (!p->hooks_due.n)
 		VMS_VEC_FREE(&p->hooks_due);
@@ -173,8 +172,8 @@ void dedup_peer_up(struct vms_node *n, struct peer *pe)
 	}
 }
 
-static void tell_list(struct vms_node *n, void *arg, int status, const uint8_t *body,
-		      size_t bytes, uint32_t segs, bool any)
+static void tell_list(struct vms_node *n, void *arg, int status, const uint8_t *body, size_t bytes,
+		      uint32_t segs, bool any)
 {
 	uint64_t *ctr = arg;
 	struct dedup *d = n->dedup;

@@ -9,11 +9,11 @@
 #include "backend/hooks.h"
 #include "backend/node_int.h"
 
-#define DEDUP_LIMIT_MS	 1000u /* of a look-up: then what is not found is unique */
-#define DEDUP_STEP_MS	 400u  /* of one question in it: the others go on */
-#define DEDUP_FRESH_MS	 100u  /* so long a list of an open container is not asked again */
+#define DEDUP_LIMIT_MS	  1000u /* of a look-up: then what is not found is unique */
+#define DEDUP_STEP_MS	  400u	/* of one question in it: the others go on */
+#define DEDUP_FRESH_MS	  100u	/* so long a list of an open container is not asked again */
 #define DEDUP_LIST_CHUNKS 4096u /* a hook that is found brings lists of so many chunks */
-#define DEDUP_SELF	 VMS_NODES_MAX
+#define DEDUP_SELF	  VMS_NODES_MAX
 
 struct look;
 struct ask { /* one fingerprint of a look-up */
@@ -46,7 +46,7 @@ struct dedup {
 	struct dq q[VMS_NODES_MAX + 1];
 	struct look *looks, *looks_tail; /* by time limit */
 	unsigned nlooks;
-	struct vms_htab fetches; /* lists on their way, by container */
+	struct vms_htab fetches;  /* lists on their way, by container */
 	struct confirm *confirms; /* that wait for a SHARE */
 	unsigned nconfirms, nserves;
 	uint32_t round;
@@ -68,8 +68,8 @@ void dedup_hook_del(struct vms_node *n, vms_fp_prefix key, uint64_t ctr);
 /* Answers per entry; NULL: closing. The entries of `own` are asked by their own
  * partition: applied is enough. fn may be called at once. */
 typedef void (*confirm_fn)(struct vms_node *n, void *arg, const struct vms_dm_answer *a);
-void confirm_start(struct vms_node *n, const struct vms_dm_confirm *e, unsigned count,
-		   uint32_t own, confirm_fn fn, void *arg);
+void confirm_start(struct vms_node *n, const struct vms_dm_confirm *e, unsigned count, uint32_t own,
+		   confirm_fn fn, void *arg);
 /* Lists of a container and its neighbours, at its primary; payload as in LIST_FETCH. */
 typedef void (*lists_fn)(struct vms_node *n, void *arg, int status, const uint8_t *payload,
 			 size_t bytes);

@@ -58,8 +58,7 @@ int vms_dm_hooks_decode(const struct vms_msg *m, struct vms_dm_hook *h, unsigned
 
 		h[i] = (struct vms_dm_hook){vms_get_le64(b), vms_get_le64(b + 8),
 					    vms_get_le64(b + 16)};
-		if (!vms_is_hook(h[i].key) || h[i].ctr == 0 || h[i].ctr >= CTRS ||
-		    h[i].old >= CTRS)
+		if (!vms_is_hook(h[i].key) || h[i].ctr == 0 || h[i].ctr >= CTRS || h[i].old >= CTRS)
 			return VMS_E_PROTO;
 	}
 	return n;

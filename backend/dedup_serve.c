@@ -15,7 +15,7 @@
 
 #define CONFIRMS_MAX 256u /* jobs */
 #define SERVES_MAX   64u  /* LIST_FETCH under way */
-#define NEIGHBOURS   8u   /* containers on each side */
+#define NEIGHBOURS   8u	  /* containers on each side */
 
 /* ---- CONFIRM ---- */
 
@@ -69,9 +69,9 @@ static struct ctr *place(struct vms_node *n, const struct cent *e)
 	c = part_ctr(p, vms_addr_container(e->addr));
 	return c && (c->state == 1 || c->state == 2) && !c->sweeping && !c->punching &&
 			       !c->emptying && !c->victim &&
-			       (vms_addr_offset_bytes(e->addr) / VMS_CHUNK_BYTES - 1) / 65 < c->segs ?
-		       c :
-		       NULL;
+			       (vms_addr_offset_bytes(e->addr) / VMS_CHUNK_BYTES - 1) / 65 < c->segs
+		       ? c
+		       : NULL;
 }
 
 static void header_take(struct vms_node *n, struct confirm *c, vms_addr header, const uint8_t *buf,
@@ -367,8 +367,8 @@ static void confirm_new(struct vms_node *n, const struct vms_dm_confirm *e, unsi
 	confirm_step(n, c);
 }
 
-void confirm_start(struct vms_node *n, const struct vms_dm_confirm *e, unsigned count,
-		   uint32_t own, confirm_fn fn, void *arg)
+void confirm_start(struct vms_node *n, const struct vms_dm_confirm *e, unsigned count, uint32_t own,
+		   confirm_fn fn, void *arg)
 {
 	confirm_new(n, e, count, own, fn, arg, 0, NULL);
 }

@@ -16,14 +16,14 @@
 #include "backend/node_int.h"
 #include "backend/repair.h"
 
-#define STEP_PAGES  256u
-#define KEPT	    4u
-#define SAMPLE	    64u
+#define STEP_PAGES   256u
+#define KEPT	     4u
+#define SAMPLE	     64u
 #define SAMPLE_BYTES 24u
-#define META_HEAD   24u
+#define META_HEAD    24u
 
 struct digest {
-	bool running;	/* the lane stands at seq */
+	bool running; /* the lane stands at seq */
 	bool more;
 	bool busy; /* counted in n->digests */
 	uint64_t seq;
@@ -101,9 +101,8 @@ int digest_order(struct vms_node *n, struct part *p, uint64_t *seq)
 	for (struct vms_outcome *o = n->outcomes.oldest; o && k < SAMPLE; o = o->newer) {
 		uint8_t *b = meta + META_HEAD + (size_t)k * SAMPLE_BYTES;
 
-		if (o->partition != p->number || o->pending ||
-		    n->now_ms - o->time_ms > young || o->time_ms <= n->start_ms ||
-		    o->log_pos <= LEARN_OUTCOME_POS)
+		if (o->partition != p->number || o->pending || n->now_ms - o->time_ms > young ||
+		    o->time_ms <= n->start_ms || o->log_pos <= LEARN_OUTCOME_POS)
 			continue;
 		vms_put_le32(b, o->op.gateway);
 		vms_put_le32(b + 4, o->op.slot);
@@ -141,9 +140,13 @@ static int sum_page(void *arg, const struct vms_page *pg)
 
 static void sum_ctrs(struct part *p, struct digest_sum *s)
 {
-	VMS_VEC_FOREACH(&p->ctrs, c) {
-		uint64_t v[6] = {c->number, c->epoch, c->incarnation, c->state | c->shared << 8,
-				 (uint64_t)c->segs << 32 | c->chunks, 0};
+	VMS_VEC_FOREACH (&p->ctrs, c) {
+		uint64_t v[6] = {c->number,
+				 c->epoch,
+				 c->incarnation,
+				 c->state | c->shared << 8,
+				 (uint64_t)c->segs << 32 | c->chunks,
+				 0};
 		uint64_t h;
 
 		if (c->state != 1 && c->state != 2)
@@ -183,8 +186,8 @@ static bool step(struct vms_node *n, struct part *p, struct digest *d)
 
 	d->pages = 0;
 	d->more = false;
-	rc = vms_pages_each(n->pages, p->number, d->resume.partition == p->number ? &d->resume : NULL,
-			    sum_page, d);
+	rc = vms_pages_each(n->pages, p->number,
+			    d->resume.partition == p->number ? &d->resume : NULL, sum_page, d);
 	if (rc < 0 && repair_page_waits(n, p->number)) {
 		/* from the beginning, when it has been repaired */
 		memset(&d->resume, 0xff, sizeof(d->resume));
@@ -262,13 +265,17 @@ static void told(struct vms_node *n, void *arg, const struct vms_msg *re)
 		if (status != VMS_E_AGAIN) {
 			d->told = t->seq;
 			d->telling = 0;
-			d->answer = status == VMS_E_CORRUPT ? VMS_E_CORRUPT : status ? VMS_E_GONE : 0;
+			d->answer = status == VMS_E_CORRUPT ? VMS_E_CORRUPT
+				    : status		    ? VMS_E_GONE
+							    : 0;
 			if (d->answer == VMS_E_CORRUPT) {
 				n->st.digest_bad++;
 				p->differs = true;
 				node_log(n, VMS_LOG_ERROR,
-					 "partition %u: this copy differs from the primary's: it has "
-					 "to be made again", p->number);
+					 "partition %u: this copy differs from the primary's: it "
+					 "has "
+					 "to be made again",
+					 p->number);
 			}
 			learn_digest(n, p, d->told, d->answer);
 		}
@@ -366,8 +373,8 @@ void digest_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			own = &d->kept[i].sum;
 	if (!own) {
 		node_reply(n, c->id, m,
-			   d->kept[0].seq < m->sequence && d->ordered >= m->sequence ?
-				   VMS_E_AGAIN : VMS_E_GONE);
+			   d->kept[0].seq < m->sequence && d->ordered >= m->sequence ? VMS_E_AGAIN
+										     : VMS_E_GONE);
 		return;
 	}
 	equal = (s.pages == own->pages && s.ctrs == own->ctrs && !s.outcomes && !s.pos) ||
@@ -376,7 +383,8 @@ void digest_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		n->st.digest_bad++;
 		mb->differs = true;
 		node_log(n, VMS_LOG_ERROR,
-			 "partition %u: the copy on node %u differs at %llu (pages %s, containers %s, "
+			 "partition %u: the copy on node %u differs at %llu (pages %s, containers "
+			 "%s, "
 			 "outcomes missing %llu, positions %s): it will be made again",
 			 p->number, c->peer->id, (unsigned long long)m->sequence,
 			 s.pages == own->pages ? "equal" : "differ",

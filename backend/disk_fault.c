@@ -8,9 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const call_name[VMS_DC_MAX] = {
-	"log_write", "log_sync", "ctr_write", "ctr_read", "ctr_sync",  "commit",
-	"unlink",    "punch",	 "digest",    "log_read", "index_read"};
+static const char *const call_name[VMS_DC_MAX] = {"log_write", "log_sync", "ctr_write", "ctr_read",
+						  "ctr_sync",  "commit",   "unlink",	"punch",
+						  "digest",    "log_read", "index_read"};
 
 static const struct {
 	const char *name;
@@ -62,9 +62,10 @@ int vms_disk_faults_set(struct vms_disk_faults *f, const char *text, struct vms_
 	     t = strtok_r(NULL, ", \t\n", &save))
 		bad = !parse_one(&neu, t);
 	if (bad)
-		return vms_fail(msg, VMS_E_CONFIG,
-				"VMS_DISK_FAULT '%.200s': expected KIND:N[+]:eio|enospc|crash|flip[,...]",
-				text);
+		return vms_fail(
+			msg, VMS_E_CONFIG,
+			"VMS_DISK_FAULT '%.200s': expected KIND:N[+]:eio|enospc|crash|flip[,...]",
+			text);
 	memcpy(neu.path, f->path, sizeof(neu.path));
 	*f = neu;
 	return 0;

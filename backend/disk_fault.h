@@ -41,7 +41,7 @@ struct vms_disk_faults {
 		int what;
 	} f[VMS_DISK_FAULTS_MAX];
 	unsigned n;
-	char path[256]; /* control file; "": none */
+	char path[256];		    /* control file; "": none */
 	uint64_t calls[VMS_DC_MAX]; /* since the list was taken */
 	uint64_t hits, taken;
 };

@@ -26,12 +26,12 @@
 #include "utils/lib/fp.h"
 #include "utils/lib/settings.h"
 
-#define WORKERS	     3u
-#define HASHERS_MAX  4u
-#define HASHER_NICE  5
-#define RING_ENTRIES 512u
-#define FDS_MAX	     2048u
-#define SYNC_FEW     8u /* files: up to here fdatasync each, beyond one syncfs */
+#define WORKERS		     3u
+#define HASHERS_MAX	     4u
+#define HASHER_NICE	     5
+#define RING_ENTRIES	     512u
+#define FDS_MAX		     2048u
+#define SYNC_FEW	     8u /* files: up to here fdatasync each, beyond one syncfs */
 #define CTR_INLINE_BYTES_MAX (32u << 10)
 
 /* Those of the fault switch are its calls. */
@@ -51,7 +51,7 @@ struct file { /* an open container */
 	uint64_t ctr;
 	int fd;
 	unsigned refs;
-	bool dirty, fresh; /* written / made since the last sync */
+	bool dirty, fresh;	  /* written / made since the last sync */
 	struct file *prev, *next; /* LRU, head is newest */
 	UT_hash_handle hh;
 };
@@ -504,8 +504,7 @@ static void start(struct vms_disk_posix *d, struct req *r)
 	/* A buffered write is copied by whoever submits it: large ones would hold up
 	 * the node thread for some 50 us per 256 KiB. */
 	if (!d->uring || r->flush || (r->kind == K_CTR_WRITE && r->len > CTR_INLINE_BYTES_MAX) ||
-	    r->cold || r->kind == K_UNLINK || r->kind == K_PUNCH ||
-	    !(s = sqe(d, r))) {
+	    r->cold || r->kind == K_UNLINK || r->kind == K_PUNCH || !(s = sqe(d, r))) {
 		queue_put(&d->work, r);
 		return;
 	}
@@ -526,7 +525,8 @@ static void start(struct vms_disk_posix *d, struct req *r)
 	io_uring_sqe_set_data(s, r);
 }
 
-static void log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool sync, uint64_t token)
+static void log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool sync,
+		      uint64_t token)
 {
 	struct vms_disk_posix *d = ctx;
 	struct req *r = req_get(d, K_LOG_WRITE, token);
@@ -553,8 +553,8 @@ static void log_sync(void *ctx, uint64_t token)
 	d->log_unsynced = false;
 	start(d, r);
 }
-static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_iov *iov, unsigned niov,
-		      uint64_t token)
+static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_iov *iov,
+		      unsigned niov, uint64_t token)
 {
 	struct vms_disk_posix *d = ctx;
 	struct req *r = req_get(d, K_CTR_WRITE, token);
@@ -645,7 +645,7 @@ static void ctr_sync(void *ctx, uint64_t token)
 	r->iov = calloc(n + 1, sizeof(*r->iov));
 	vms_assert(r->fds && r->iov);
 	if (n)
-		HASH_ITER(hh, d->files, f, ft) {
+		HASH_ITER (hh, d->files, f, ft) {
 			if (!f->dirty && !f->fresh)
 				continue;
 			int fd = dup(f->fd);
@@ -849,8 +849,8 @@ static void req_end(struct vms_disk_posix *d, struct req *r,
 		fn(arg, &ev);
 }
 
-int vms_disk_posix_reap(struct vms_disk_posix *d, void (*fn)(void *arg, const struct vms_disk_event *ev),
-			void *arg)
+int vms_disk_posix_reap(struct vms_disk_posix *d,
+			void (*fn)(void *arg, const struct vms_disk_event *ev), void *arg)
 {
 	uint64_t junk;
 	struct req *r;
@@ -864,7 +864,8 @@ int vms_disk_posix_reap(struct vms_disk_posix *d, void (*fn)(void *arg, const st
 		r = io_uring_cqe_get_data(c);
 		int res = c->res;
 		io_uring_cqe_seen(&d->ring, c);
-		if (res == -EAGAIN || res == -EINTR || (res >= 0 && r->kind != K_LOG_SYNC && (uint64_t)res < r->len)) {
+		if (res == -EAGAIN || res == -EINTR ||
+		    (res >= 0 && r->kind != K_LOG_SYNC && (uint64_t)res < r->len)) {
 			/* Short or interrupted: a worker does the rest. */
 			r->done = res > 0 ? (uint64_t)res : 0;
 			queue_put(&d->work, r);
@@ -931,7 +932,8 @@ static int log_create(int dirfd, const struct vms_disk_posix_conf *c, struct vms
 	int fd = openat(dirfd, "log.new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), rc = 0;
 	void *zero = NULL;
 	if (fd < 0)
-		return vms_fail(msg, map_errno(errno), "cannot make %s/log.new: %s", c->dir, strerror(errno));
+		return vms_fail(msg, map_errno(errno), "cannot make %s/log.new: %s", c->dir,
+				strerror(errno));
 	if (posix_memalign(&zero, 4096, STEP)) {
 		close(fd);
 		return vms_fail(msg, VMS_E_NOMEM, "out of memory");
@@ -939,15 +941,18 @@ static int log_create(int dirfd, const struct vms_disk_posix_conf *c, struct vms
 	memset(zero, 0, STEP);
 	errno = posix_fallocate(fd, 0, (off_t)c->log_bytes);
 	if (errno)
-		rc = vms_fail(msg, map_errno(errno),
-			      "%s: no room for a log of %llu MiB: %s (smaller log_size, or free space)", c->dir,
-			      (unsigned long long)c->log_bytes >> 20, strerror(errno));
+		rc = vms_fail(
+			msg, map_errno(errno),
+			"%s: no room for a log of %llu MiB: %s (smaller log_size, or free space)",
+			c->dir, (unsigned long long)c->log_bytes >> 20, strerror(errno));
 	/* Written once, so that later writes never change file system metadata. */
 	for (uint64_t at = 0; !rc && at < c->log_bytes; at += STEP)
 		if (pwrite(fd, zero, STEP, (off_t)at) != STEP)
-			rc = vms_fail(msg, map_errno(errno), "%s/log.new: %s", c->dir, strerror(errno));
+			rc = vms_fail(msg, map_errno(errno), "%s/log.new: %s", c->dir,
+				      strerror(errno));
 	if (!rc && fsync(fd))
-		rc = vms_fail(msg, map_errno(errno), "%s/log.new: fsync: %s", c->dir, strerror(errno));
+		rc = vms_fail(msg, map_errno(errno), "%s/log.new: fsync: %s", c->dir,
+			      strerror(errno));
 	free(zero);
 	close(fd);
 	return rc;
@@ -958,9 +963,11 @@ int vms_disk_posix_format(const struct vms_disk_posix_conf *c, struct vms_errmsg
 	char name[16];
 	int dirfd, rc = 0;
 	if (c->log_bytes < (4u << 20) || c->log_bytes % (1u << 20))
-		return vms_fail(msg, VMS_E_INVAL, "log_size must be a multiple of 1 MiB, at least 4 MiB");
+		return vms_fail(msg, VMS_E_INVAL,
+				"log_size must be a multiple of 1 MiB, at least 4 MiB");
 	if (mkdir(c->dir, 0700) && errno != EEXIST)
-		return vms_fail(msg, map_errno(errno), "cannot make folder %s: %s", c->dir, strerror(errno));
+		return vms_fail(msg, map_errno(errno), "cannot make folder %s: %s", c->dir,
+				strerror(errno));
 	dirfd = open(c->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dirfd < 0)
 		return vms_fail(msg, map_errno(errno), "%s: %s", c->dir, strerror(errno));
@@ -978,7 +985,8 @@ int vms_disk_posix_format(const struct vms_disk_posix_conf *c, struct vms_errmsg
 	if (!rc)
 		rc = log_create(dirfd, c, msg);
 	/* The name "log" comes last: a crash half-way leaves nothing that opens. */
-	if (!rc && (renameat(dirfd, "log.new", dirfd, "log") || fsync_dir(dirfd, "c") || fsync(dirfd)))
+	if (!rc &&
+	    (renameat(dirfd, "log.new", dirfd, "log") || fsync_dir(dirfd, "c") || fsync(dirfd)))
 		rc = vms_fail(msg, VMS_E_IO, "%s: %s", c->dir, strerror(errno));
 	close(dirfd);
 	return rc;
@@ -992,8 +1000,9 @@ static int start_threads(struct vms_disk_posix *d)
 	for (unsigned i = 0; i < WORKERS + 1 + hashers; i++) {
 		struct worker_arg *a = malloc(sizeof(*a));
 		vms_assert(a);
-		*a = (struct worker_arg){
-			d, i < WORKERS ? &d->work : i == WORKERS ? &d->commits : &d->hashes};
+		*a = (struct worker_arg){d, i < WORKERS	   ? &d->work
+					    : i == WORKERS ? &d->commits
+							   : &d->hashes};
 		if (pthread_create(&d->thread[i], NULL, i > WORKERS ? hasher : worker, a)) {
 			free(a);
 			return VMS_E_NOMEM;
@@ -1063,7 +1072,8 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 	/* An earlier process may have left bytes in the page cache or in the drive's
 	 * cache; log_read hands out nothing that is not durable. */
 	if (fdatasync(d->logfd)) {
-		rc = vms_fail(msg, map_errno(errno), "%s/log: fdatasync: %s", c->dir, strerror(errno));
+		rc = vms_fail(msg, map_errno(errno), "%s/log: fdatasync: %s", c->dir,
+			      strerror(errno));
 		goto out;
 	}
 	d->log_bytes = (uint64_t)st.st_size;
@@ -1084,7 +1094,8 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 		}
 		d->uring = !rc;
 		if (rc && c->engine == VMS_IO_URING) {
-			rc = vms_fail(msg, VMS_E_CONFIG, "io_engine = uring: the kernel refuses it: %s",
+			rc = vms_fail(msg, VMS_E_CONFIG,
+				      "io_engine = uring: the kernel refuses it: %s",
 				      strerror(-rc));
 			goto out;
 		}

@@ -36,8 +36,8 @@ void vms_disk_posix_close(struct vms_disk_posix *d);
 struct vms_disk vms_disk_posix_disk(struct vms_disk_posix *d);
 int vms_disk_posix_fd(const struct vms_disk_posix *d);
 /* Hand each ended operation to fn; returns their number. */
-int vms_disk_posix_reap(struct vms_disk_posix *d, void (*fn)(void *arg, const struct vms_disk_event *ev),
-			void *arg);
+int vms_disk_posix_reap(struct vms_disk_posix *d,
+			void (*fn)(void *arg, const struct vms_disk_event *ev), void *arg);
 /* Submit what was queued since the last call (io_uring); end of a turn. */
 void vms_disk_posix_flush(struct vms_disk_posix *d);
 /* The fault switch, for the process around and for statistics. */

@@ -137,17 +137,14 @@ static void take(struct vms_node *n, struct part *p, struct vms_ovl_ext *e, uint
 			continue;
 		vms_ovl_view(&n->ovl, e, c->chunk, p->committed, &v);
 		if (v.newest_seq && (v.min_pos < limit || v.min_seq <= req) == upto)
-			*VMS_VEC_ADD(&d->items) = (struct item){e->branch, e->snap_gen, e->extent,
-								c->chunk,  1,		0,
-								false};
+			*VMS_VEC_ADD(&d->items) = (struct item){
+				e->branch, e->snap_gen, e->extent, c->chunk, 1, 0, false};
 	}
 	for (uint32_t i = 0; ranges && i < e->nranges; i++)
 		if (e->range[i].seq <= p->committed && !e->range[i].pins)
-			*VMS_VEC_ADD(&d->items) =
-				(struct item){e->branch,	 e->snap_gen,
-					      e->extent,	 e->range[i].first,
-					      e->range[i].count, e->range[i].seq,
-					      true};
+			*VMS_VEC_ADD(&d->items) = (struct item){
+				e->branch,	   e->snap_gen,	    e->extent, e->range[i].first,
+				e->range[i].count, e->range[i].seq, true};
 }
 
 /* What of the partition must go for the log below limit (or the seqs up to req)
@@ -304,11 +301,10 @@ static bool is_zero(const uint8_t *b)
 	return b[0] == 0 && !memcmp(b, b + 1, VMS_CHUNK_BYTES - 1);
 }
 
-static struct vms_ovl_ext *batch_ext(struct vms_node *n, struct part *p,
-				     const struct batch_ent *b)
+static struct vms_ovl_ext *batch_ext(struct vms_node *n, struct part *p, const struct batch_ent *b)
 {
-	return vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, b->m.branch, b->m.extent,
-			       b->m.snap_gen, false);
+	return vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, b->m.branch, b->m.extent, b->m.snap_gen,
+			       false);
 }
 
 /* Is it as it was when it was read? */
@@ -410,8 +406,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 		e = b->take ? batch_ext(n, p, b) : NULL;
 		/* items are sorted: all of one page have the same answer */
 		if (e && !(i > d->next && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e) &&
-		    n->mut != MUT_YOUNG_FIRST &&
-		    older_left(n, p, e, d->e + d->next, i - d->next))
+		    n->mut != MUT_YOUNG_FIRST && older_left(n, p, e, d->e + d->next, i - d->next))
 			b->take = false;
 		if (!b->take)
 			continue;
@@ -450,7 +445,8 @@ static void batch_order(struct vms_node *n, struct part *p)
 			if (fate[x] == TO_HOLE)
 				continue;
 			if (fate[x] == TO_PLACE)
-				m->to = vms_addr_make(ctr, (uint32_t)vms_seg_chunk_offset(seg, place++));
+				m->to = vms_addr_make(ctr,
+						      (uint32_t)vms_seg_chunk_offset(seg, place++));
 			else
 				m->to = fate[x] == TO_HIT ? b->hit.addr : d->e[b->same - 1].put;
 			b->put = m->to;
@@ -650,8 +646,8 @@ static void batch_start(struct vms_node *n, struct part *p)
 				/* it is being repaired; what lies under the write must not
 				 * be given up meanwhile */
 				fe->skip = true;
-				fe->status = n->mut == MUT_DRAIN_BLIND ? VMS_E_CORRUPT :
-									 VMS_E_AGAIN;
+				fe->status = n->mut == MUT_DRAIN_BLIND ? VMS_E_CORRUPT
+								       : VMS_E_AGAIN;
 			}
 		}
 		chunk_resolve(n, p, &v, &page, it->chunk, to, &be->patched, &fe->addr);
@@ -736,9 +732,8 @@ static void ask_primary(struct vms_node *n, struct part *p, uint8_t *body, unsig
  * be, because nodes that have a chunk to merge with are away. */
 void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
-	struct vms_msg re = {.type = VMS_MSG_DRAIN,
-			     .flags = VMS_F_REPLY,
-			     .partition = VMS_PART_NONE};
+	struct vms_msg re = {
+		.type = VMS_MSG_DRAIN, .flags = VMS_F_REPLY, .partition = VMS_PART_NONE};
 	uint8_t body[16 * 256];
 	struct vms_rd r;
 
@@ -779,7 +774,7 @@ static void seal_left(struct vms_node *n, struct part *p)
 {
 	if (p->moves_ordered || p->applied != p->committed || p->committed != p->seq_last)
 		return;
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH (&p->ctrs, c)
 		if (c->state == 1 && c->number != p->open_ctr && c->number != p->open_ordered &&
 		    !c->sealing && seal_order(n, p, c->number, c->segs) == 0)
 			c->sealing = true;
@@ -877,8 +872,7 @@ void drain_timer(struct vms_node *n)
 				struct part *p = n->part[i];
 
 				if (p && (p->known || p->learn) && !p->primary &&
-				    p->conf.primary == pe->id &&
-				    p->clean_pos < n->drain_limit)
+				    p->conf.primary == pe->id && p->clean_pos < n->drain_limit)
 					ask_primary(n, p, body, &k);
 			}
 			if (!k)
@@ -950,8 +944,7 @@ void drain_safe(struct vms_node *n, struct part *p)
 		struct stub_ref r = p->stubs.d[p->stubs_head++];
 		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch,
 							r.extent, r.snap_gen, false);
-		struct vms_ovl_chunk *c =
-			e ? vms_ovl_chunk_get(&n->ovl, e, r.chunk, false) : NULL;
+		struct vms_ovl_chunk *c = e ? vms_ovl_chunk_get(&n->ovl, e, r.chunk, false) : NULL;
 
 		if (!c || !c->stub || c->stub_seq != r.seq)
 			continue;

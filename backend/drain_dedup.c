@@ -121,8 +121,8 @@ static void hashed(struct vms_node *n, struct dd *x)
 
 static void digest_event(struct vms_node *n, struct dio *dio, int status)
 {
-	struct digest_part *g =
-		(struct digest_part *)((char *)dio - offsetof(struct digest_part, d));
+	struct digest_part *g = (struct digest_part *)((char *)dio -
+						       offsetof(struct digest_part, d));
 	struct dd *x = g->dd;
 
 	for (unsigned i = 0; !status && i < g->job.n; i++) {

@@ -20,17 +20,17 @@ struct item {
 
 struct batch_ent {
 	struct vms_move m;
-	uint8_t patched; /* sectors that came from the overlay, any layer */
-	uint8_t own;	 /* from pieces of its own layer */
+	uint8_t patched;  /* sectors that came from the overlay, any layer */
+	uint8_t own;	  /* from pieces of its own layer */
 	uint8_t own_zero; /* zeros of its own layer */
-	bool take;	 /* still as it was read, and nothing older is left */
-	uint8_t *patch;	 /* those sectors, when there is a base below; else they are in data */
+	bool take;	  /* still as it was read, and nothing older is left */
+	uint8_t *patch;	  /* those sectors, when there is a base below; else they are in data */
 	/* deduplication */
 	bool hashing;
 	bool again, asked_again; /* the answer was too old when the record was made */
-	struct dedup_hit hit; /* it may refer to this */
-	unsigned same;	      /* 1 + an earlier entry of the batch with the same content */
-	vms_addr put;	      /* where this batch has put it, for those */
+	struct dedup_hit hit;	 /* it may refer to this */
+	unsigned same;		 /* 1 + an earlier entry of the batch with the same content */
+	vms_addr put;		 /* where this batch has put it, for those */
 };
 
 struct drain_job {

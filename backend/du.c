@@ -61,7 +61,7 @@ struct dkey {
 	uint64_t gen;
 	uint32_t branch, subext;
 	uint32_t point, volume;
-	uint8_t count;		/* chunks it maps */
+	uint8_t count;		 /* chunks it maps */
 	uint8_t points, volumes; /* 0, 1, 2: more */
 };
 
@@ -89,7 +89,7 @@ struct du {
 	bool more;
 	unsigned pages;
 	VMS_VEC(struct dkey) keys; /* in key order */
-	size_t at; /* pass 1: branch; pass 2: place in kin; pass 3: key */
+	size_t at;		   /* pass 1: branch; pass 2: place in kin; pass 3: key */
 	unsigned shift;
 	struct daddr *table;
 	size_t room;
@@ -152,7 +152,7 @@ static bool read_branch(struct du *d, json_t *j)
 	if (!num(j, 0, &b->branch) || !num(j, 1, &b->lineage) ||
 	    json_array_size(links) > VMS_ANCESTORS_MAX)
 		return false;
-	json_array_foreach(links, i, l) {
+	json_array_foreach (links, i, l) {
 		struct dlink *k = &b->link[b->nlinks++];
 
 		if (!num(l, 0, &k->branch) || !num(l, 1, &k->snap_gen) || !num(l, 2, &k->limit))
@@ -228,7 +228,7 @@ static void link_up(struct du *d)
 		qsort(d->pts.d, d->pts.n, sizeof(*d->pts.d), by_point);
 	d->kin = calloc(d->br.n + 1, sizeof(*d->kin));
 	vms_assert(d->kin);
-	VMS_VEC_FOREACH(&d->br, b) {
+	VMS_VEC_FOREACH (&d->br, b) {
 		d->kin[b - d->br.d] = (uint32_t)(b - d->br.d);
 		for (uint32_t i = 0; i < b->nlinks; i++)
 			b->link[i].index = branch_index(d, b->link[i].branch);
@@ -263,9 +263,9 @@ static int start(struct vms_node *n, json_t *req, json_t **answer, struct vms_er
 	d->vol_unique = calloc(nvols + 1, sizeof(*d->vol_unique));
 	vms_assert(d->vol_unique);
 	ok = true;
-	json_array_foreach(br, i, j)
+	json_array_foreach (br, i, j)
 		ok &= read_branch(d, j);
-	json_array_foreach(pts, i, j)
+	json_array_foreach (pts, i, j)
 		ok &= read_point(d, j);
 	if (!ok) {
 		du_free(n);
@@ -482,7 +482,7 @@ static int addrs_add(void *arg, const struct vms_page *pg)
 
 		k = &d->keys.d[d->at];
 		b = &d->br.d[k->branch];
-		if (b->branch != pg->key.branch ? b->branch > pg->key.branch
+		if (b->branch != pg->key.branch	  ? b->branch > pg->key.branch
 		    : k->subext != pg->key.subext ? k->subext > pg->key.subext
 						  : k->gen >= pg->key.snap_gen)
 			break;
@@ -518,7 +518,7 @@ static void runs_make(struct du *d)
 	uint64_t chunks = 0;
 	size_t at = 0;
 
-	VMS_VEC_FOREACH(&d->br, b) {
+	VMS_VEC_FOREACH (&d->br, b) {
 		b->lo = b->at = at;
 		while (at < d->keys.n && d->keys.d[at].branch == (uint32_t)(b - d->br.d))
 			chunks += d->keys.d[at++].count;
@@ -645,15 +645,15 @@ static json_t *result(struct vms_node *n, struct du *d)
 	uint64_t chunks = 0, live = 0;
 
 	vms_assert(mapped && place);
-	VMS_VEC_FOREACH(&d->br, b) {
+	VMS_VEC_FOREACH (&d->br, b) {
 		int64_t sum = 0;
 
 		for (uint32_t i = b->point; i < b->point + b->npoints; i++) {
 			sum += d->pts.d[i].mapped;
 			mapped[i] = (uint64_t)(sum > 0 ? sum : 0);
 		}
-		json_array_append_new(log, json_pack("[II]", (json_int_t)b->branch,
-						     (json_int_t)b->undrained));
+		json_array_append_new(
+			log, json_pack("[II]", (json_int_t)b->branch, (json_int_t)b->undrained));
 	}
 	for (uint32_t i = 0; i < d->pts.n; i++)
 		place[d->pts.d[i].given] = i;
@@ -664,7 +664,7 @@ static json_t *result(struct vms_node *n, struct du *d)
 		json_array_append_new(vols, json_integer((json_int_t)d->vol_unique[i]));
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i] && n->part[i]->primary)
-			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
+			VMS_VEC_FOREACH (&n->part[i]->ctrs, c) {
 				chunks += c->chunks;
 				live += c->live;
 			}

@@ -64,7 +64,7 @@ void empty_add(struct vms_node *n, struct part *p, struct ctr *c)
 	}
 	if (n->empty->jobs.n >= JOBS_MAX)
 		return;
-	VMS_VEC_FOREACH(&n->empty->jobs, o)
+	VMS_VEC_FOREACH (&n->empty->jobs, o)
 		if ((*o)->number == c->number)
 			return;
 	j = calloc(1, sizeof(*j));
@@ -280,7 +280,7 @@ void empty_close(struct vms_node *n)
 {
 	if (!n->empty)
 		return;
-	VMS_VEC_FOREACH(&n->empty->jobs, j) {
+	VMS_VEC_FOREACH (&n->empty->jobs, j) {
 		if ((*j)->busy)
 			(*j)->dead = true;
 		else

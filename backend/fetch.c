@@ -71,8 +71,7 @@ void segs_put(struct vms_node *n, const struct vms_seg *sg)
 		unsigned k = vms_seg_index(vms_addr_offset_bytes(sg->e[i].addr));
 
 		if (vms_addr_container(sg->e[i].addr) != sg->ctr || k >= VMS_SEG_ENTRIES_MAX ||
-		    vms_seg_header_offset(vms_addr_offset_bytes(sg->e[i].addr)) !=
-			    sg->offset_bytes)
+		    vms_seg_header_offset(vms_addr_offset_bytes(sg->e[i].addr)) != sg->offset_bytes)
 			continue;
 		s->present |= 1ull << k;
 		s->crc[k] = sg->e[i].crc;
@@ -96,9 +95,9 @@ static struct seg_cache *seg_of(struct vms_node *n, vms_addr a, unsigned *k)
 	uint32_t off = vms_addr_offset_bytes(a);
 
 	*k = vms_seg_index(off);
-	return *k < VMS_SEG_ENTRIES_MAX ?
-		       seg_get(n, vms_addr_make(vms_addr_container(a), vms_seg_header_offset(off))) :
-		       NULL;
+	return *k < VMS_SEG_ENTRIES_MAX ? seg_get(n, vms_addr_make(vms_addr_container(a),
+								   vms_seg_header_offset(off)))
+					: NULL;
 }
 
 void segs_verify(struct vms_node *n, vms_addr a)
@@ -419,8 +418,8 @@ static void run_go(struct vms_node *n, struct run *r)
 			rc = n->disk.ops->ctr_read_now(n->disk.ctx, c, hoff, r->hdr,
 						       VMS_CHUNK_BYTES);
 			if (rc == VMS_E_AGAIN) {
-				n->disk.ops->ctr_read(n->disk.ctx, c, hoff, r->hdr,
-						      VMS_CHUNK_BYTES, dio_token(n, &r->d));
+				n->disk.ops->ctr_read(n->disk.ctx, c, hoff, r->hdr, VMS_CHUNK_BYTES,
+						      dio_token(n, &r->d));
 				return;
 			}
 			if (!rc)

@@ -10,8 +10,8 @@
 
 struct entry {
 	struct vms_hlink link; /* key: prefix */
-	uint32_t slot; /* of its list */
-	uint32_t off;  /* of the chunk in its container; 0: forgotten */
+	uint32_t slot;	       /* of its list */
+	uint32_t off;	       /* of the chunk in its container; 0: forgotten */
 };
 
 struct list {
@@ -198,7 +198,8 @@ unsigned vms_fplists_find(struct vms_fplists *l, vms_fp_prefix p, vms_addr *out,
 {
 	unsigned n = 0;
 
-	for (struct vms_hlink *h = vms_htab_find(&l->chunk, p); h && n < room; h = vms_htab_next(h)) {
+	for (struct vms_hlink *h = vms_htab_find(&l->chunk, p); h && n < room;
+	     h = vms_htab_next(h)) {
 		struct entry *e = vms_hlink_entry(h, struct entry, link);
 		struct list *s = l->slots.d[e->slot];
 

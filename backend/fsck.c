@@ -147,7 +147,8 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 	struct vms_page p;
 
 	c->out->pages++;
-	if (vms_page_key_decode(key, key_bytes, &p.key) || vms_page_val_decode(val, val_bytes, &p)) {
+	if (vms_page_key_decode(key, key_bytes, &p.key) ||
+	    vms_page_val_decode(val, val_bytes, &p)) {
 		LOST(c, "index: a page has a wrong size or version");
 		return;
 	}
@@ -155,7 +156,8 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		return;
 	if (p.key.partition >> c->out->part_bits || !c->part[p.key.partition].here) {
 		LOST(c,
-		     "page of partition %u, branch %" PRIu64 ", sub-extent %u: the index has no state "
+		     "page of partition %u, branch %" PRIu64
+		     ", sub-extent %u: the index has no state "
 		     "of that partition",
 		     p.key.partition, p.key.branch, p.key.subext);
 		return;
@@ -165,8 +167,8 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		return;
 	if (p.drain_seq > part->drain_seq)
 		LOST(c,
-		     "page of partition %u, branch %" PRIu64
-		     ", sub-extent %u holds drain %" PRIu64 ", the partition only knows of %" PRIu64,
+		     "page of partition %u, branch %" PRIu64 ", sub-extent %u holds drain %" PRIu64
+		     ", the partition only knows of %" PRIu64,
 		     p.key.partition, p.key.branch, p.key.subext, p.drain_seq, part->drain_seq);
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++) {
 		vms_addr a = p.entry[i];
@@ -211,8 +213,8 @@ static void check_ctr_entry(struct fsck *c, const uint8_t *key, const uint8_t *v
 		f->entry_bad = true;
 		fsck_problem(c, VMS_FSCK_REPAIR, f, FIX_ENTRY,
 			     "index: the entry of container %09" PRIx64 " %s", f->number,
-			     n == VMS_E_CORRUPT ? "fails its checksum" :
-						  "has a wrong size or state");
+			     n == VMS_E_CORRUPT ? "fails its checksum"
+						: "has a wrong size or state");
 		return;
 	}
 	f->state = val[0];
@@ -443,14 +445,14 @@ int vms_fsck(const struct vms_disk *disk, const struct vms_fsck_io *io,
 		c->whole_index = false;
 	}
 	HASH_SORT(c->ctrs, by_number);
-	HASH_ITER(hh, c->ctrs, f, ft) {
+	HASH_ITER (hh, c->ctrs, f, ft) {
 		progress(c, "containers", done++, HASH_COUNT(c->ctrs));
 		fsck_container(c, f);
 	}
 	/* what is missing of index or log could say more about what is derived */
 	rc = conf->repair && c->whole_index && c->have_ident && c->have_log ? fsck_repair(c) : 0;
 	progress(c, NULL, 0, 0);
-	HASH_ITER(hh, c->ctrs, f, ft) {
+	HASH_ITER (hh, c->ctrs, f, ft) {
 		HASH_DEL(c->ctrs, f);
 		free(f->ref);
 		free(f->dead);

@@ -86,7 +86,6 @@ enum {
 	VMS_FSCK_USAGE = 16,
 };
 /* The body of `vmstore fsck` and `vmstored --fsck`: checks, prints, returns the code. */
-int vms_fsck_main(const char *prog, const char *dir, const struct vms_fsck_conf *conf,
-		  bool json);
+int vms_fsck_main(const char *prog, const char *dir, const struct vms_fsck_conf *conf, bool json);
 
 #endif

@@ -13,7 +13,7 @@
 #include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
 
-#define LOST(c, f, ...)	   fsck_problem(c, VMS_FSCK_LOST, f, 0, __VA_ARGS__)
+#define LOST(c, f, ...)	     fsck_problem(c, VMS_FSCK_LOST, f, 0, __VA_ARGS__)
 #define REPAIR(c, f, x, ...) fsck_problem(c, VMS_FSCK_REPAIR, f, x, __VA_ARGS__)
 
 /* One large read instead of 65; a short one at the end of the file is no use. */
@@ -113,10 +113,11 @@ static void check_fp(struct fsck *c, struct fctr *f, const struct vms_seg_entry 
 		if (!memcmp(fp, e->fp, sizeof(fp)))
 			return;
 	}
-	fsck_problem(c, VMS_FSCK_HARMLESS, f, 0,
-		     "container %09" PRIx64
-		     ": the fingerprint of the chunk at %u is that of other content, or of another salt",
-		     f->number, vms_addr_offset_bytes(e->addr));
+	fsck_problem(
+		c, VMS_FSCK_HARMLESS, f, 0,
+		"container %09" PRIx64
+		": the fingerprint of the chunk at %u is that of other content, or of another salt",
+		f->number, vms_addr_offset_bytes(e->addr));
 }
 
 static void check_chunk(struct fsck *c, struct fctr *f, uint32_t k, unsigned i)
@@ -155,8 +156,7 @@ static void check_chunk(struct fsck *c, struct fctr *f, uint32_t k, unsigned i)
 	c->out->lost_chunks += named;
 	fsck_problem(c, named ? VMS_FSCK_LOST : VMS_FSCK_HARMLESS, f, 0,
 		     "container %09" PRIx64 ": the chunk at %" PRIu64 " %s%s", f->number, off,
-		     rc ? read_error(rc) : "fails its checksum",
-		     named ? "" : "; no page names it");
+		     rc ? read_error(rc) : "fails its checksum", named ? "" : "; no page names it");
 }
 
 static void check_segments(struct fsck *c, struct fctr *f)
@@ -195,7 +195,8 @@ static void check_segments(struct fsck *c, struct fctr *f)
 		}
 		if (counted && k >= f->segs) {
 			LOST(c, f,
-			     "container %09" PRIx64 ": pages name %u chunks behind its end in the index",
+			     "container %09" PRIx64
+			     ": pages name %u chunks behind its end in the index",
 			     f->number, named);
 			c->out->lost_chunks += named;
 			continue;
@@ -217,8 +218,7 @@ static void check_footer(struct fsck *c, struct fctr *f)
 {
 	bool counted = f->entry && !f->entry_bad;
 	uint32_t segs = counted ? f->segs : f->seen_segs;
-	uint64_t chunks = (f->segs_damaged || f->segs_dead) && counted ? f->chunks :
-									 f->seen_chunks;
+	uint64_t chunks = (f->segs_damaged || f->segs_dead) && counted ? f->chunks : f->seen_chunks;
 	struct vms_ctr_footer foot;
 	const char *what;
 	int rc = read_block(c, f->number, vms_seg_offset(segs));
@@ -316,11 +316,11 @@ static int fix_header(struct fsck *c, struct fctr *f)
 
 static int fix_footer(struct fsck *c, struct fctr *f)
 {
-	struct vms_ctr_footer foot = {
-		.ctr = f->number,
-		.length_bytes = vms_seg_offset(f->segs),
-		.nchunks = (uint32_t)(f->segs_damaged || f->segs_dead ? f->chunks :
-									f->seen_chunks)};
+	struct vms_ctr_footer foot = {.ctr = f->number,
+				      .length_bytes = vms_seg_offset(f->segs),
+				      .nchunks = (uint32_t)(f->segs_damaged || f->segs_dead
+								    ? f->chunks
+								    : f->seen_chunks)};
 
 	return fsck_footer_write(c, f, &foot, f->segs);
 }
@@ -364,7 +364,7 @@ int fsck_repair(struct fsck *c)
 	struct fctr *f, *ft;
 	int rc = 0;
 
-	HASH_ITER(hh, c->ctrs, f, ft) {
+	HASH_ITER (hh, c->ctrs, f, ft) {
 		if (!rc && f->fix & FIX_HEADER)
 			rc = fix_header(c, f);
 		if (!rc && f->fix & FIX_FOOTER)
@@ -377,7 +377,7 @@ int fsck_repair(struct fsck *c)
 	vms_meta_batch_free(&b);
 	if (rc)
 		return rc;
-	HASH_ITER(hh, c->ctrs, f, ft)
+	HASH_ITER (hh, c->ctrs, f, ft)
 		c->out->repaired += f->fixes;
 	VMS_VEC_FOREACH (&c->out->problem, p)
 		p->repaired = p->class == VMS_FSCK_REPAIR && fsck_ctr(c, p->ctr, true)->fix;

@@ -120,10 +120,10 @@ static int exit_code(const struct vms_fsck *f)
 
 static const char *class_word(const struct vms_fsck_problem *p)
 {
-	return p->repaired			 ? "repaired" :
-	       p->class == VMS_FSCK_LOST	 ? "lost" :
-	       p->class == VMS_FSCK_REPAIR ? "repairable" :
-						   "harmless";
+	return p->repaired		     ? "repaired"
+	       : p->class == VMS_FSCK_LOST   ? "lost"
+	       : p->class == VMS_FSCK_REPAIR ? "repairable"
+					     : "harmless";
 }
 
 static void print_json(const char *dir, const struct vms_fsck *f, int code)
@@ -131,8 +131,8 @@ static void print_json(const char *dir, const struct vms_fsck *f, int code)
 	json_t *list = json_array(), *j;
 
 	VMS_VEC_FOREACH (&f->problem, p)
-		json_array_append_new(list, json_pack("{ss ss}", "state", class_word(p), "text",
-						      p->text));
+		json_array_append_new(
+			list, json_pack("{ss ss}", "state", class_word(p), "text", p->text));
 	j = json_pack("{ss sI si so sI sI sI sI sI}", "dir", dir, "node", (json_int_t)f->node_id,
 		      "exit_code", code, "problems", list, "errors", (json_int_t)f->errors, "lost",
 		      (json_int_t)f->lost, "lost_chunks", (json_int_t)f->lost_chunks, "repaired",
@@ -145,8 +145,8 @@ static void print_json(const char *dir, const struct vms_fsck *f, int code)
 				      (json_int_t)f->pages, "addresses", (json_int_t)f->addresses,
 				      "elsewhere", (json_int_t)f->elsewhere));
 	json_object_set_new(j, "containers",
-			    json_pack("{sI sI sI sI sI}", "files", (json_int_t)f->files,
-				      "leftover", (json_int_t)f->leftover, "referred",
+			    json_pack("{sI sI sI sI sI}", "files", (json_int_t)f->files, "leftover",
+				      (json_int_t)f->leftover, "referred",
 				      (json_int_t)f->containers, "chunks_read",
 				      (json_int_t)f->chunks, "bytes",
 				      (json_int_t)f->container_bytes));
@@ -163,11 +163,12 @@ static void print_words(const char *dir, const struct vms_fsck *f)
 		printf("... and %" PRIu64 " more\n", f->errors - f->problem.n);
 	printf("%s: node %" PRIu64 ", %u partitions\n", dir, f->node_id, f->partitions);
 	printf("  log         %" PRIu64 " records\n", f->log_records);
-	printf("  index       %" PRIu64 " values, %" PRIu64 " pages with %" PRIu64 " addresses", f->values,
-	       f->pages, f->addresses);
+	printf("  index       %" PRIu64 " values, %" PRIu64 " pages with %" PRIu64 " addresses",
+	       f->values, f->pages, f->addresses);
 	if (f->elsewhere)
 		printf(", %" PRIu64 " of them elsewhere", f->elsewhere);
-	printf("\n  containers  %" PRIu64 " files, %" PRIu64 " chunks read in %" PRIu64 " that pages name",
+	printf("\n  containers  %" PRIu64 " files, %" PRIu64 " chunks read in %" PRIu64
+	       " that pages name",
 	       f->files, f->chunks, f->containers);
 	if (f->leftover)
 		printf("; %" PRIu64 " to be filled or removed by the next start", f->leftover);
@@ -180,7 +181,8 @@ static void print_words(const char *dir, const struct vms_fsck *f)
 	if (f->repaired)
 		printf(", %" PRIu64 " repaired", f->repaired);
 	if (f->lost)
-		printf(", %" PRIu64 " beyond repair: other replicas have what is lost here", f->lost);
+		printf(", %" PRIu64 " beyond repair: other replicas have what is lost here",
+		       f->lost);
 	else if (f->errors > f->repaired)
 		printf(", nothing is lost");
 	printf("\n");

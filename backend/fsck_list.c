@@ -87,8 +87,7 @@ int fsck_footer_write(struct fsck *c, struct fctr *f, struct vms_ctr_footer *foo
 	vms_ctr_footer_encode(out, foot);
 	if (any)
 		memcpy(out + VMS_CHUNK_BYTES, list, bytes);
-	rc = c->io->write(c->io->ctx, f->number, foot->length_bytes, out,
-			  blocks * VMS_CHUNK_BYTES);
+	rc = c->io->write(c->io->ctx, f->number, foot->length_bytes, out, blocks * VMS_CHUNK_BYTES);
 	free(list);
 	free(out);
 	return rc;

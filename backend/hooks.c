@@ -6,11 +6,11 @@
 
 #include "utils/lib/assert.h"
 
-#define SUBS	  256u
-#define ROOM_MIN  4u
-#define CTR_MASK  ((1ull << VMS_CTR_BITS) - 1)
-#define TAG_BITS  31
-#define LOAD_MAX  85u /* percent */
+#define SUBS	 256u
+#define ROOM_MIN 4u
+#define CTR_MASK ((1ull << VMS_CTR_BITS) - 1)
+#define TAG_BITS 31
+#define LOAD_MAX 85u /* percent */
 
 struct sub {
 	uint64_t *e; /* tag << 33 | container; 0: free */

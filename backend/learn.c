@@ -26,19 +26,19 @@
 #define BASES_MAX  2u  /* of them, that copy everything */
 
 static const char *const phase_name[] = {
-	[LP_BEGIN] = "begin",	  [LP_MARK] = "mark",	[LP_LOG] = "log",
-	[LP_STREAM] = "stream",	  [LP_PAGES] = "pages", [LP_OUTCOMES] = "outcomes",
-	[LP_LIST] = "list",	  [LP_DROP] = "drop",	[LP_HEADS] = "compare",
-	[LP_FETCH] = "fetch",	  [LP_SYNC] = "sync",	[LP_VERIFY] = "verify",
-	[LP_APPLY] = "apply",	  [LP_CHECK] = "digest", [LP_DIGEST] = "digest",
-	[LP_COMMIT] = "commit",	  [LP_READY] = "ready",
+	[LP_BEGIN] = "begin",	[LP_MARK] = "mark",    [LP_LOG] = "log",
+	[LP_STREAM] = "stream", [LP_PAGES] = "pages",  [LP_OUTCOMES] = "outcomes",
+	[LP_LIST] = "list",	[LP_DROP] = "drop",    [LP_HEADS] = "compare",
+	[LP_FETCH] = "fetch",	[LP_SYNC] = "sync",    [LP_VERIFY] = "verify",
+	[LP_APPLY] = "apply",	[LP_CHECK] = "digest", [LP_DIGEST] = "digest",
+	[LP_COMMIT] = "commit", [LP_READY] = "ready",
 };
 
 const char *learn_phase_name(unsigned phase)
 {
-	return phase < sizeof(phase_name) / sizeof(*phase_name) && phase_name[phase] ?
-		       phase_name[phase] :
-		       "start";
+	return phase < sizeof(phase_name) / sizeof(*phase_name) && phase_name[phase]
+		       ? phase_name[phase]
+		       : "start";
 }
 
 struct learn *learn_of(struct vms_node *n, uint32_t part, uint64_t serial)
@@ -104,14 +104,14 @@ void part_forget(struct vms_node *n, struct part *p)
 /* Holes that were still to be punched into this partition's containers. */
 static void holes_forget(struct vms_node *n, uint32_t part)
 {
-#define FORGET(v)                                                                           \
-	do {                                                                                \
-		size_t keep_ = 0;                                                           \
-		for (size_t i_ = 0; i_ < (v).n; i_++)                                       \
-			if (vms_addr_partition(vms_addr_make((v).d[i_].ctr, 0),             \
-					       n->conf.part_bits) != part)                  \
-				(v).d[keep_++] = (v).d[i_];                                 \
-		(v).n = keep_;                                                              \
+#define FORGET(v)                                                                                  \
+	do {                                                                                       \
+		size_t keep_ = 0;                                                                  \
+		for (size_t i_ = 0; i_ < (v).n; i_++)                                              \
+			if (vms_addr_partition(vms_addr_make((v).d[i_].ctr, 0),                    \
+					       n->conf.part_bits) != part)                         \
+				(v).d[keep_++] = (v).d[i_];                                        \
+		(v).n = keep_;                                                                     \
 	} while (0)
 	FORGET(n->punch);
 	FORGET(n->punch_next);
@@ -260,7 +260,8 @@ void learn_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		return;
 	}
 	if (m->aux == LOP_STOP) {
-		if (p && p->learn && p->learn->id == m->sequence && p->learn->primary == c->peer->id)
+		if (p && p->learn && p->learn->id == m->sequence &&
+		    p->learn->primary == c->peer->id)
 			learn_abort(n, p);
 		return;
 	}
@@ -303,8 +304,8 @@ void learn_conf(struct vms_node *n, struct part *p)
 		return;
 	}
 	if (l->phase != LP_READY)
-		node_log(n, VMS_LOG_ERROR, "partition %u: member of the set with an unfinished copy",
-			 p->number);
+		node_log(n, VMS_LOG_ERROR,
+			 "partition %u: member of the set with an unfinished copy", p->number);
 	n->st.learnt++;
 	learn_end(n, p);
 }
@@ -313,8 +314,8 @@ void learn_conf(struct vms_node *n, struct part *p)
 
 bool learn_holds(const struct vms_node *n, const struct part *p)
 {
-	return p->learn ? p->learn->base && p->learn->phase < LP_APPLY && n->mut != MUT_LN_HOLD :
-			  p->copy_state != COPY_WHOLE;
+	return p->learn ? p->learn->base && p->learn->phase < LP_APPLY && n->mut != MUT_LN_HOLD
+			: p->copy_state != COPY_WHOLE;
 }
 
 bool learn_has(const struct vms_node *n, struct part *p, uint64_t seq, vms_addr a)
@@ -360,7 +361,8 @@ bool learn_ask(struct vms_node *n, struct learn *l, struct peer *pe, unsigned op
 
 static void answer(struct vms_node *n, void *arg, const struct vms_msg *re);
 
-static void ask(struct vms_node *n, struct part *p, unsigned op, const uint8_t *body, uint32_t bytes)
+static void ask(struct vms_node *n, struct part *p, unsigned op, const uint8_t *body,
+		uint32_t bytes)
 {
 	struct learn *l = p->learn;
 	struct lcall *k = malloc(sizeof(*k));
@@ -628,7 +630,7 @@ static void on_pages(struct vms_node *n, struct part *p, const struct vms_msg *r
 	if (rc < 0)
 		node_log(n, VMS_LOG_WARN, "partition %u: an index page of the old copy is damaged",
 			 p->number);
-	VMS_VEC_FOREACH(&s.del, k)
+	VMS_VEC_FOREACH (&s.del, k)
 		if (n->mut != MUT_LN_PAGES)
 			vms_pages_del(n->pages, k);
 	VMS_VEC_FREE(&s.del);
@@ -732,8 +734,8 @@ static void answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 		return;
 	}
 	if (re->status == VMS_E_BUSY || re->status == VMS_E_AGAIN) {
-		l->wait_ms = n->now_ms + (re->status == VMS_E_BUSY && re->aux ? re->aux :
-									       n->tm.tick_ms / 4);
+		l->wait_ms = n->now_ms +
+			     (re->status == VMS_E_BUSY && re->aux ? re->aux : n->tm.tick_ms / 4);
 		node_wake_at(n, l->wait_ms);
 		return;
 	}
@@ -894,7 +896,8 @@ void learn_go(struct vms_node *n, struct part *p)
 			if (!l->bad) {
 				base_ready(n, p, l);
 			} else if (++l->rounds > 4) {
-				learn_fail(n, p, "bytes that were written are read back wrongly: check "
+				learn_fail(n, p,
+					   "bytes that were written are read back wrongly: check "
 					   "this node's disk");
 			} else {
 				l->at = l->seg = 0;

@@ -17,7 +17,7 @@
 
 void learn_ctrs_free(struct learn *l)
 {
-	VMS_VEC_FOREACH(&l->ctrs, c) {
+	VMS_VEC_FOREACH (&l->ctrs, c) {
 		free(c->used);
 		free(c->st);
 		free(c->crc);
@@ -91,7 +91,7 @@ static struct lctr *lctr_find(struct learn *l, uint64_t number)
 /* Files that this attempt has begun: the next one looks at them. */
 void learn_ctrs_keep(struct part *p, struct learn *l)
 {
-	VMS_VEC_FOREACH(&l->ctrs, lc) {
+	VMS_VEC_FOREACH (&l->ctrs, lc) {
 		struct ctr *c = lc->own ? part_ctr_add(p, lc->number) : NULL;
 
 		if (!c || c->state)
@@ -118,8 +118,9 @@ static bool write_failed(struct vms_node *n, int status)
 {
 	if (!status || status == VMS_E_NOSPC || status == VMS_E_STOPPING || n->closing)
 		return false;
-	node_fatal(n, status, "writing a container of a new copy failed (%s): stopping, nothing "
-			      "more is acknowledged; check the disk, then start again",
+	node_fatal(n, status,
+		   "writing a container of a new copy failed (%s): stopping, nothing "
+		   "more is acknowledged; check the disk, then start again",
 		   vms_err_text(status));
 	return true;
 }
@@ -173,7 +174,7 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 		return n->ckpt_ended >= l->ticket;
 	if (l->at == 2)
 		return true;
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		struct lctr *lc = lctr_find(l, c->number);
 
 		/* no state: a file may be there that was in no checkpoint yet */
@@ -184,10 +185,9 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 			lc->own = true;
 			/* a footer, or segments, where the primary has none (yet) */
 			if (c->segs > lc->segs || (c->state == 2 && lc->state == 1))
-				n->disk.ops->ctr_punch(n->disk.ctx, c->number,
-						       vms_seg_offset(lc->segs),
-						       end - vms_seg_offset(lc->segs),
-						       lio_new(n, p, l));
+				n->disk.ops->ctr_punch(
+					n->disk.ctx, c->number, vms_seg_offset(lc->segs),
+					end - vms_seg_offset(lc->segs), lio_new(n, p, l));
 			continue;
 		}
 		if (n->mut == MUT_LN_EXTRA && !lc)
@@ -234,7 +234,8 @@ static void heads_answer(struct vms_node *n, void *arg, const struct vms_msg *re
 		return;
 	}
 	if (re->status || re->body_bytes != 4 * (h.to - h.from)) {
-		learn_fail(n, p, re->status ? vms_err_text(re->status) : "HEADS was answered wrongly");
+		learn_fail(n, p,
+			   re->status ? vms_err_text(re->status) : "HEADS was answered wrongly");
 		return;
 	}
 	c = &l->ctrs.d[h.at];
@@ -257,8 +258,9 @@ bool learn_heads(struct vms_node *n, struct part *p, struct learn *l)
 
 		if (!c->own || l->seg >= c->segs) {
 			for (uint32_t s = 0; s < c->segs; s++)
-				c->st[s] = all_dead(c, s) ? SEG_GOOD :
-					   c->own && c->crc[s] ? SEG_HEAD : SEG_NEED;
+				c->st[s] = all_dead(c, s)	 ? SEG_GOOD
+					   : c->own && c->crc[s] ? SEG_HEAD
+								 : SEG_NEED;
 			l->at++;
 			l->seg = 0;
 			continue;
@@ -292,10 +294,10 @@ struct seg_job {
 	uint32_t seg;
 	enum job_step step;
 	bool verify, foot, headed;
-	unsigned source;   /* 0: the primary, k: the k-th other member */
-	bool away;	   /* some source could not be asked */
-	uint64_t left;	   /* places that are still wanted */
-	uint64_t write;	   /* places of buf that are to be written */
+	unsigned source; /* 0: the primary, k: the k-th other member */
+	bool away;	 /* some source could not be asked */
+	uint64_t left;	 /* places that are still wanted */
+	uint64_t write;	 /* places of buf that are to be written */
 	unsigned n;
 	struct vms_seg sg;
 	size_t bytes; /* footer and list */
@@ -357,7 +359,8 @@ static void job_checked(struct vms_node *n, struct part *p, struct learn *l, str
 
 	if (j->step == SJ_HEAD) {
 		right = right &&
-			!vms_seg_decode(j->buf, c->number, (uint32_t)vms_seg_offset(j->seg), &j->sg) &&
+			!vms_seg_decode(j->buf, c->number, (uint32_t)vms_seg_offset(j->seg),
+					&j->sg) &&
 			vms_get_le32(j->buf + VMS_CHUNK_BYTES - 4) == c->crc[j->seg];
 		if (!c->crc[j->seg] && status) {
 			/* nobody has that header */
@@ -528,7 +531,8 @@ static void job_given_up(struct vms_node *n, struct part *p, struct learn *l, st
 	l->lost_chunks += gone;
 	n->st.lost_chunks += gone;
 	node_log(n, VMS_LOG_ERROR,
-		 "partition %u: %u chunks of container %09llx segment %u are damaged on all members: "
+		 "partition %u: %u chunks of container %09llx segment %u are damaged on all "
+		 "members: "
 		 "they stay unreadable in the new copy",
 		 p->number, gone, (unsigned long long)c->number, j->seg);
 	if (!j->n) {
@@ -605,8 +609,8 @@ static void seg_answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 	}
 	if (left < VMS_CHUNK_BYTES || re->body_bytes != 16 ||
 	    vms_seg_decode(b, c->number, (uint32_t)vms_seg_offset(j->seg), &sg) ||
-	    (j->n && vms_get_le32(b + VMS_CHUNK_BYTES - 4) !=
-			     vms_get_le32(j->buf + VMS_CHUNK_BYTES - 4))) {
+	    (j->n &&
+	     vms_get_le32(b + VMS_CHUNK_BYTES - 4) != vms_get_le32(j->buf + VMS_CHUNK_BYTES - 4))) {
 		j->source++;
 		job_go(n, p, l, j);
 		return;
@@ -625,9 +629,8 @@ static void seg_answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 			continue;
 		if (left < VMS_CHUNK_BYTES)
 			break;
-		if ((j->left >> i & 1) &&
-		    (vms_crc32c(0, b, VMS_CHUNK_BYTES) == j->sg.e[i].crc ||
-		     n->mut == MUT_LN_TRUST)) {
+		if ((j->left >> i & 1) && (vms_crc32c(0, b, VMS_CHUNK_BYTES) == j->sg.e[i].crc ||
+					   n->mut == MUT_LN_TRUST)) {
 			memcpy(j->buf + (size_t)(1 + i) * VMS_CHUNK_BYTES, b, VMS_CHUNK_BYTES);
 			j->left &= ~(1ull << i);
 			j->write |= 1ull << i;
@@ -767,7 +770,7 @@ bool learn_fetch(struct vms_node *n, struct part *p, struct learn *l)
 	if (l->at < l->ctrs.n || l->flight)
 		return false;
 	/* asked to wait, or a member was away: those once more */
-	VMS_VEC_FOREACH(&l->ctrs, c) {
+	VMS_VEC_FOREACH (&l->ctrs, c) {
 		uint32_t s = 0;
 
 		while (s < c->segs && c->st[s] != SEG_NEED)
@@ -785,7 +788,7 @@ bool learn_fetch(struct vms_node *n, struct part *p, struct learn *l)
 /* Into the index, with the next checkpoint. */
 void learn_install(struct vms_node *n, struct part *p, struct learn *l)
 {
-	VMS_VEC_FOREACH(&l->ctrs, lc) {
+	VMS_VEC_FOREACH (&l->ctrs, lc) {
 		struct ctr *c = part_ctr_add(p, lc->number);
 
 		c->epoch = lc->epoch;

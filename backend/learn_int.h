@@ -12,16 +12,16 @@ enum learn_phase {
 	LP_STREAM,    /* ... and from now on as a member gets them */
 	LP_PAGES,
 	LP_OUTCOMES,
-	LP_LIST,      /* containers */
-	LP_DROP,      /* what the primary has not goes */
-	LP_HEADS,     /* which segments are here already? */
-	LP_FETCH,     /* the others */
-	LP_SYNC,      /* durable, in the index */
-	LP_VERIFY,    /* everything is read back */
-	LP_APPLY,     /* the records go over it */
-	LP_CHECK,     /* a DIGEST record is asked for */
+	LP_LIST,   /* containers */
+	LP_DROP,   /* what the primary has not goes */
+	LP_HEADS,  /* which segments are here already? */
+	LP_FETCH,  /* the others */
+	LP_SYNC,   /* durable, in the index */
+	LP_VERIFY, /* everything is read back */
+	LP_APPLY,  /* the records go over it */
+	LP_CHECK,  /* a DIGEST record is asked for */
 	LP_DIGEST,
-	LP_COMMIT,    /* "whole" becomes durable */
+	LP_COMMIT, /* "whole" becomes durable */
 	LP_READY,
 };
 
@@ -49,16 +49,16 @@ struct lctr {
 struct learn {
 	uint32_t part;
 	enum learn_phase phase;
-	uint64_t id;	/* of the feed */
+	uint64_t id;	 /* of the feed */
 	uint64_t serial; /* of this struct: late answers are told from it */
 	uint64_t epoch;
 	uint32_t primary;
 	vms_conn_id conn; /* its stream comes on */
-	bool base; /* the whole copy */
-	bool busy; /* a request is out (not those for segments) */
+	bool base;	  /* the whole copy */
+	bool busy;	  /* a request is out (not those for segments) */
 	uint64_t wait_ms, told_ms, paused_ms;
 	uint64_t applied, applied_ms; /* last seen, since then */
-	uint64_t ticket; /* checkpoint */
+	uint64_t ticket;	      /* checkpoint */
 	/* BEGIN's answer, as it is needed later */
 	uint8_t blob[128];
 	uint64_t next; /* record to ask for */

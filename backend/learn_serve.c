@@ -17,14 +17,14 @@
 
 #include "backend/node_int.h"
 
-#define PAGES_MAX    512u
-#define PAGE_BYTES   (28u + 8u * VMS_SUBEXT_CHUNKS)
-#define OUTCOMES_MAX 4096u
+#define PAGES_MAX     512u
+#define PAGE_BYTES    (28u + 8u * VMS_SUBEXT_CHUNKS)
+#define OUTCOMES_MAX  4096u
 #define OUTCOME_BYTES 40u
-#define CTRS_BYTES   (1u << 20)
-#define LOG_BYTES    (1u << 20)
-#define PAUSE_MS     2000u
-#define BASES_MAX    2u /* whole copies at a time, from this node */
+#define CTRS_BYTES    (1u << 20)
+#define LOG_BYTES     (1u << 20)
+#define PAUSE_MS      2000u
+#define BASES_MAX     2u /* whole copies at a time, from this node */
 
 /* ---- throttle ---- */
 
@@ -109,9 +109,10 @@ static void feed_failed(struct vms_node *n, struct part *p, struct feed *f, cons
 		f->fails++;
 	f->again_ms = n->now_ms + ((uint64_t)PAUSE_MS << (f->fails < 3 ? f->fails : 3));
 	snprintf(f->why, sizeof(f->why), "%s", why);
-	node_log(n, VMS_LOG_WARN, "partition %u: copying to node %u ended early: %s; next attempt in "
-		 "%llu s", p->number, f->node, why,
-		 (unsigned long long)(f->again_ms - n->now_ms) / 1000);
+	node_log(n, VMS_LOG_WARN,
+		 "partition %u: copying to node %u ended early: %s; next attempt in "
+		 "%llu s",
+		 p->number, f->node, why, (unsigned long long)(f->again_ms - n->now_ms) / 1000);
 }
 
 bool feed_holds_ctrs(const struct vms_node *n, const struct part *p)
@@ -239,7 +240,8 @@ void feed_timer(struct vms_node *n)
 				feed_failed(n, p, f, "the log fills up");
 			else if (f->streams && (!m || !m->streaming))
 				feed_failed(n, p, f, "the stream has ended");
-			else if (f->st == LEARN_COPY && n->now_ms - f->heard_ms > 10ull * n->tm.lease_ms)
+			else if (f->st == LEARN_COPY &&
+				 n->now_ms - f->heard_ms > 10ull * n->tm.lease_ms)
 				feed_failed(n, p, f, "the learner says nothing");
 		}
 	}
@@ -249,7 +251,7 @@ void feed_timer(struct vms_node *n)
 
 static bool ctrs_settled(const struct part *p)
 {
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH (&p->ctrs, c)
 		if ((c->sweeping && c->state != 3) || c->punching)
 			return false;
 	return true;
@@ -321,7 +323,7 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		return;
 	}
 	f->hold_log = base ? p->recs_first : common + 1;
-	VMS_VEC_FOREACH(&p->ctrs, ct)
+	VMS_VEC_FOREACH (&p->ctrs, ct)
 		if (ct->state == 1 || ct->state == 2)
 			bytes += (uint64_t)(ct->chunks - ct->dead.count) * VMS_CHUNK_BYTES;
 	b[0] = base;
@@ -479,8 +481,10 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	vms_assert(o.buf);
 	rc = vms_pages_each(n->pages, p->number, &after, page_out, &o);
 	if (rc < 0) {
-		node_log(n, VMS_LOG_ERROR, "partition %u: an index page is damaged (%s): no copy can "
-			 "be made of it", p->number, vms_err_text(rc));
+		node_log(n, VMS_LOG_ERROR,
+			 "partition %u: an index page is damaged (%s): no copy can "
+			 "be made of it",
+			 p->number, vms_err_text(rc));
 		re.status = rc;
 	} else {
 		iov = (struct vms_iov){o.buf, (size_t)o.n * PAGE_BYTES};
@@ -550,7 +554,7 @@ static void ctrs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	vms_rd_init(&r, m->body, m->body_bytes);
 	after = vms_rd_u64(&r);
 	vms_msg_reply_init(&re, m, vms_rd_ok(&r) ? 0 : VMS_E_PROTO);
-	VMS_VEC_FOREACH(&p->ctrs, ct) {
+	VMS_VEC_FOREACH (&p->ctrs, ct) {
 		uint32_t nd = ct->dead.n < ct->segs ? ct->dead.n : ct->segs;
 
 		if (ct->number <= after || (ct->state != 1 && ct->state != 2))
@@ -628,8 +632,10 @@ static void seg_reply(struct vms_node *n, struct seg_out *o, int status, const u
 static void seg_corrupt(struct vms_node *n, const struct seg_out *o, const char *what)
 {
 	n->st.corrupt++;
-	node_log(n, VMS_LOG_ERROR, "container %09llx: %s of segment %u is damaged; found while a "
-		 "copy was made", (unsigned long long)o->ctr, what, o->seg);
+	node_log(n, VMS_LOG_ERROR,
+		 "container %09llx: %s of segment %u is damaged; found while a "
+		 "copy was made",
+		 (unsigned long long)o->ctr, what, o->seg);
 }
 
 /* All of the segment has been read. */
@@ -649,7 +655,8 @@ static void seg_send(struct vms_node *n, struct seg_out *o)
 
 		if (dead >> i & 1)
 			continue;
-		if (vms_crc32c(0, ch, VMS_CHUNK_BYTES) != o->sg.e[i].crc && n->mut != MUT_LN_TRUST) {
+		if (vms_crc32c(0, ch, VMS_CHUNK_BYTES) != o->sg.e[i].crc &&
+		    n->mut != MUT_LN_TRUST) {
 			bad |= 1ull << i;
 			continue;
 		}
@@ -674,8 +681,8 @@ static void heads_got(struct vms_node *n, struct seg_out *o, int status)
 	struct vms_seg sg;
 
 	vms_put_le32(out, 0);
-	if (!status && !vms_seg_decode(o->buf, o->ctr,
-				       (uint32_t)vms_seg_offset(o->seg + o->got - 1), &sg))
+	if (!status &&
+	    !vms_seg_decode(o->buf, o->ctr, (uint32_t)vms_seg_offset(o->seg + o->got - 1), &sg))
 		vms_put_le32(out, vms_get_le32(o->buf + VMS_CHUNK_BYTES - 4));
 	if (o->seg + o->got < o->end) {
 		seg_read(n, o, vms_seg_offset(o->seg + o->got), o->buf, VMS_CHUNK_BYTES);
@@ -725,14 +732,15 @@ static void seg_got(struct vms_node *n, struct dio *d, int status)
 			seg_reply(n, o, VMS_E_CORRUPT, NULL, 0, NULL, 0);
 			return;
 		}
-		iov = (struct vms_iov){o->buf, VMS_CHUNK_BYTES + vms_ctr_list_blocks(o->body_bytes) *
-								VMS_CHUNK_BYTES};
+		iov = (struct vms_iov){o->buf,
+				       VMS_CHUNK_BYTES + vms_ctr_list_blocks(o->body_bytes) *
+								 VMS_CHUNK_BYTES};
 		seg_reply(n, o, 0, NULL, 0, &iov, 1);
 		return;
 	}
 	if (!o->body) {
-		if (status || vms_seg_decode(o->buf, o->ctr, (uint32_t)vms_seg_offset(o->seg),
-					     &o->sg)) {
+		if (status ||
+		    vms_seg_decode(o->buf, o->ctr, (uint32_t)vms_seg_offset(o->seg), &o->sg)) {
 			seg_corrupt(n, o, "the header");
 			seg_reply(n, o, VMS_E_CORRUPT, NULL, 0, NULL, 0);
 			return;
@@ -782,8 +790,8 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		node_reply(n, c->id, m, ct ? VMS_E_PROTO : VMS_E_GONE);
 		return;
 	}
-	wait = move_wait(n, heads ? (end - seg) * VMS_CHUNK_BYTES :
-				    (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES);
+	wait = move_wait(n, heads ? (end - seg) * VMS_CHUNK_BYTES
+				  : (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES);
 	if (wait) {
 		struct vms_msg re;
 
@@ -807,8 +815,8 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	o->end = end;
 	o->heads = heads;
 	o->footer = !heads && seg == ct->segs;
-	o->buf = malloc(heads ? VMS_CHUNK_BYTES + 4096 :
-				(1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES);
+	o->buf = malloc(heads ? VMS_CHUNK_BYTES + 4096
+			      : (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES);
 	vms_assert(o->buf);
 	seg_read(n, o, vms_seg_offset(seg), o->buf, VMS_CHUNK_BYTES);
 }

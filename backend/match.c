@@ -10,11 +10,11 @@
  */
 #include "backend/match_int.h"
 
-#define SLICE_ENTS   (512u << 10) /* wanted size of a slice */
-#define ENTS_MAX     (1u << 20)	  /* largest: what is beyond is left out */
-#define TRIES_MAX    240u	  /* busy answers in a row, a quarter of a tick each */
-#define WAIT_TICKS   40u	  /* between two passes, at least; and as long as it took */
-#define IDLE_PERMILLE 600u	  /* of the log */
+#define SLICE_ENTS    (512u << 10) /* wanted size of a slice */
+#define ENTS_MAX      (1u << 20)   /* largest: what is beyond is left out */
+#define TRIES_MAX     240u	   /* busy answers in a row, a quarter of a tick each */
+#define WAIT_TICKS    40u	   /* between two passes, at least; and as long as it took */
+#define IDLE_PERMILLE 600u	   /* of the log */
 
 bool match_idle(const struct vms_node *n)
 {
@@ -40,7 +40,7 @@ static void slice_clear(struct match *m)
 
 static struct match_seen *seen_of(struct match *m, uint32_t id)
 {
-	VMS_VEC_FOREACH(&m->seen, s)
+	VMS_VEC_FOREACH (&m->seen, s)
 		if (s->id == id)
 			return s;
 	return NULL;
@@ -56,7 +56,7 @@ static void pass_end(struct vms_node *n, bool made)
 	m->asking = false;
 	if (made) {
 		m->st.passes++;
-		VMS_VEC_FOREACH(&m->nodes, d) {
+		VMS_VEC_FOREACH (&m->nodes, d) {
 			struct match_seen *s = seen_of(m, d->id);
 
 			if (m->incomplete)
@@ -83,11 +83,11 @@ static void slices_begin(struct vms_node *n)
 	size_t k = 0;
 
 	/* who does not answer, or does not take part, is left out */
-	VMS_VEC_FOREACH(&m->nodes, d)
+	VMS_VEC_FOREACH (&m->nodes, d)
 		if (d->answered)
 			m->nodes.d[k++] = *d;
 	m->nodes.n = k;
-	VMS_VEC_FOREACH(&m->nodes, d) {
+	VMS_VEC_FOREACH (&m->nodes, d) {
 		struct match_seen *s = seen_of(m, d->id);
 
 		chunks += d->chunks;
@@ -117,7 +117,7 @@ static void poll_answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 
 	if (n->closing)
 		return;
-	VMS_VEC_FOREACH(&m->nodes, d)
+	VMS_VEC_FOREACH (&m->nodes, d)
 		if (d->id == id && re && !re->status && re->body_bytes == 16) {
 			d->chunks = vms_get_le64(re->body);
 			d->news = vms_get_le64(re->body + 8);
@@ -140,8 +140,9 @@ static void polls_send(struct vms_node *n)
 		struct peer *pe = n->peer[i];
 
 		if (pe->known && pe->conn)
-			VMS_VEC_PUSH(&m->nodes, ((struct match_node){.id = pe->id,
-								     .incarnation = pe->incarnation}));
+			VMS_VEC_PUSH(&m->nodes,
+				     ((struct match_node){.id = pe->id,
+							  .incarnation = pe->incarnation}));
 	}
 	VMS_VEC_PUSH(&m->nodes, ((struct match_node){(uint32_t)n->id, n->incarnation, m->news,
 						     match_chunks(n), true}));
@@ -342,8 +343,8 @@ static void pairs_step(struct vms_node *n)
 	m->asking = true;
 	if (p->dest == n->id)
 		pairs_sent(n, match_take_pairs(n, q.body, q.body_bytes));
-	else if (!rpc_send(n, node_peer(n, p->dest, false), &q, 4ull * n->tm.lease_ms,
-			   pairs_answer, NULL))
+	else if (!rpc_send(n, node_peer(n, p->dest, false), &q, 4ull * n->tm.lease_ms, pairs_answer,
+			   NULL))
 		pairs_sent(n, VMS_E_DISCONNECTED);
 	free(body);
 }

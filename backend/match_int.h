@@ -6,7 +6,7 @@
 #include "backend/dedup_int.h"
 #include "backend/match.h"
 
-#define MATCH_ENT_BYTES	  16u	/* of MATCH_PULL answers and MATCH_PAIRS */
+#define MATCH_ENT_BYTES	  16u /* of MATCH_PULL answers and MATCH_PAIRS */
 #define MATCH_REMAP_BYTES 24u
 #define MATCH_BATCH	  4096u /* entries of one message: 64 KiB */
 #define MATCH_BUCKETS	  256u
@@ -15,9 +15,9 @@
 /* Which chunks, and from where on. Slices: mix(key) mod nodes says which node matches
  * it, (mix(key) / nodes) mod slices when it does. */
 struct match_cursor {
-	uint32_t part; /* VMS_PART_NONE: nothing more */
+	uint32_t part;	/* VMS_PART_NONE: nothing more */
 	uint32_t chunk; /* of the container's list */
-	uint64_t ctr;  /* this container or later ones */
+	uint64_t ctr;	/* this container or later ones */
 };
 struct match_want {
 	uint32_t nodes, node, slices, slice;
@@ -32,7 +32,7 @@ struct match_ent {
 };
 
 struct match_pair {
-	uint32_t dest; /* node that leads the duplicate's partition */
+	uint32_t dest;	  /* node that leads the duplicate's partition */
 	vms_addr dup, to; /* to < dup: never both directions */
 };
 
@@ -48,7 +48,7 @@ struct match_ent_to {
 
 struct match_table {
 	struct vms_htab ent;
-	bool all;	/* pages of every partition */
+	bool all;	 /* pages of every partition */
 	uint64_t *parts; /* else of these */
 };
 

@@ -335,7 +335,8 @@ int match_take_remap(struct vms_node *n, const uint8_t *body, uint32_t bytes, bo
 		vms_addr dup = vms_get_le64(body + MATCH_REMAP_BYTES * i);
 		vms_addr to = vms_get_le64(body + MATCH_REMAP_BYTES * i + 8);
 
-		if (!match_addr_ok(n, dup) || !match_addr_ok(n, to) || (moved ? to == dup : to >= dup))
+		if (!match_addr_ok(n, dup) || !match_addr_ok(n, to) ||
+		    (moved ? to == dup : to >= dup))
 			return VMS_E_PROTO;
 	}
 	if (m->next.ent.n >= 2 * TABLE_MAX)
@@ -385,8 +386,8 @@ static int walk_page(void *arg, const struct vms_page *pg)
 
 		if (pg->entry[i] != VMS_ADDR_HOLE)
 			e = table_find(&w->m->cur, pg->entry[i]);
-		if (!e || (!e->wide && vms_addr_partition(pg->entry[i], w->n->conf.part_bits) !=
-					       w->p->number))
+		if (!e || (!e->wide &&
+			   vms_addr_partition(pg->entry[i], w->n->conf.part_bits) != w->p->number))
 			continue;
 		if (!usable(w->n, w->p, e)) {
 			w->m->again = true;
@@ -402,7 +403,8 @@ static int walk_page(void *arg, const struct vms_page *pg)
 			.branch = pg->key.branch,
 			.snap_gen = pg->key.snap_gen,
 			.extent = pg->key.subext / VMS_EXTENT_SUBEXTS,
-			.chunk = (uint16_t)(pg->key.subext % VMS_EXTENT_SUBEXTS * VMS_SUBEXT_CHUNKS +
+			.chunk = (uint16_t)(pg->key.subext % VMS_EXTENT_SUBEXTS *
+						    VMS_SUBEXT_CHUNKS +
 					    i),
 			.valid = VMS_MASK_FULL,
 			.flags = VMS_MOVE_REF,
@@ -494,8 +496,8 @@ void match_remap_timer(struct vms_node *n)
 		res_start(n);
 	/* not while more are on their way: a walk is long */
 	if (!m->walking && m->next.ent.n &&
-	    (m->next.ent.n >= TABLE_MAX || (!m->res && !m->queue.n &&
-					    n->now_ms - m->added_ms >= 2ull * n->tm.tick_ms))) {
+	    (m->next.ent.n >= TABLE_MAX ||
+	     (!m->res && !m->queue.n && n->now_ms - m->added_ms >= 2ull * n->tm.tick_ms))) {
 		struct match_table t = m->cur;
 
 		m->cur = m->next;

@@ -25,8 +25,7 @@ bool match_addr_ok(const struct vms_node *n, vms_addr a)
 	uint32_t off = vms_addr_offset_bytes(a);
 
 	return off % VMS_CHUNK_BYTES == 0 && off >= 2 * VMS_CHUNK_BYTES &&
-	       vms_seg_index(off) < VMS_SEG_ENTRIES_MAX &&
-	       !vms_addr_is_log(a, n->conf.part_bits);
+	       vms_seg_index(off) < VMS_SEG_ENTRIES_MAX && !vms_addr_is_log(a, n->conf.part_bits);
 }
 
 void match_want_encode(uint8_t *out, const struct match_want *w)
@@ -55,8 +54,8 @@ static bool want_decode(const struct vms_msg *m, struct match_want *w)
 
 static bool listed(const struct ctr *c)
 {
-	return (c->state == 1 || c->state == 2) && !c->sweeping && !c->victim &&
-	       !c->emptying && c->segs;
+	return (c->state == 1 || c->state == 2) && !c->sweeping && !c->victim && !c->emptying &&
+	       c->segs;
 }
 
 uint64_t match_chunks(struct vms_node *n)
@@ -68,7 +67,7 @@ uint64_t match_chunks(struct vms_node *n)
 
 		if (!part_serving(p))
 			continue;
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			if (listed(c))
 				k += c->chunks;
 	}
@@ -165,7 +164,7 @@ static void pull_next(struct vms_node *n, struct pull *l)
 
 		if (!part_serving(p))
 			continue;
-		VMS_VEC_FOREACH(&p->ctrs, c) {
+		VMS_VEC_FOREACH (&p->ctrs, c) {
 			if (c->number < at->ctr || !listed(c))
 				continue;
 			if (c->number != at->ctr)

@@ -17,8 +17,7 @@
 #define OP_HEADER_BYTES 8u
 #define CRC_BYTES	4u
 
-static uint32_t value_crc(const void *key, uint32_t key_bytes, const void *val,
-			  uint32_t val_bytes)
+static uint32_t value_crc(const void *key, uint32_t key_bytes, const void *val, uint32_t val_bytes)
 {
 	return vms_crc32c(vms_crc32c(0, key, key_bytes), val, val_bytes);
 }
@@ -101,8 +100,7 @@ int vms_meta_batch_next(const struct vms_meta_batch *b, size_t *at, struct vms_m
 	return 1;
 }
 
-int vms_meta_check(const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
-		   uint32_t val_bytes)
+int vms_meta_check(const uint8_t *key, uint32_t key_bytes, const uint8_t *val, uint32_t val_bytes)
 {
 	if (val_bytes < CRC_BYTES)
 		return VMS_E_CORRUPT;

@@ -32,7 +32,6 @@ int vms_meta_batch_next(const struct vms_meta_batch *b, size_t *at, struct vms_m
 int vms_meta_get(const struct vms_disk *d, const void *key, uint32_t key_bytes, void *val,
 		 uint32_t room_bytes);
 /* Check and strip the CRC of a value met while iterating: length or VMS_E_CORRUPT. */
-int vms_meta_check(const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
-		   uint32_t val_bytes);
+int vms_meta_check(const uint8_t *key, uint32_t key_bytes, const uint8_t *val, uint32_t val_bytes);
 
 #endif

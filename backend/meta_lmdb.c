@@ -168,8 +168,8 @@ int vms_meta_lmdb_get(struct vms_meta_lmdb *m, const void *key, uint32_t key_byt
 	return rc;
 }
 
-int vms_meta_lmdb_last_le(struct vms_meta_lmdb *m, const void *key, uint32_t key_bytes,
-			  void *found, uint32_t *found_bytes, void *val, uint32_t room_bytes)
+int vms_meta_lmdb_last_le(struct vms_meta_lmdb *m, const void *key, uint32_t key_bytes, void *found,
+			  uint32_t *found_bytes, void *val, uint32_t room_bytes)
 {
 	MDB_val want = {key_bytes, (void *)key}, k = want, v;
 	int rc = rd_begin(m);

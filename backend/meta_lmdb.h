@@ -18,8 +18,8 @@ int vms_meta_lmdb_open(struct vms_meta_lmdb **m, const char *dir, uint64_t map_b
 void vms_meta_lmdb_close(struct vms_meta_lmdb *m);
 int vms_meta_lmdb_get(struct vms_meta_lmdb *m, const void *key, uint32_t key_bytes, void *val,
 		      uint32_t room_bytes);
-int vms_meta_lmdb_last_le(struct vms_meta_lmdb *m, const void *key, uint32_t key_bytes,
-			  void *found, uint32_t *found_bytes, void *val, uint32_t room_bytes);
+int vms_meta_lmdb_last_le(struct vms_meta_lmdb *m, const void *key, uint32_t key_bytes, void *found,
+			  uint32_t *found_bytes, void *val, uint32_t room_bytes);
 int vms_meta_lmdb_range(struct vms_meta_lmdb *m, const void *from, uint32_t from_bytes,
 			const void *to, uint32_t to_bytes, vms_meta_iter_fn fn, void *arg);
 /* Blocking; 0, VMS_E_FULL (map), VMS_E_NOSPC, VMS_E_IO. */

@@ -120,9 +120,9 @@ struct gwfloor *node_gwfloor(struct vms_node *n, uint32_t gateway, bool create)
 
 vms_conn_id node_primary_conn(struct vms_node *n, uint32_t partition)
 {
-	struct peer *pe = partition < n->nparts && n->pconf[partition].epoch ?
-				  node_peer(n, n->pconf[partition].primary, false) :
-				  NULL;
+	struct peer *pe = partition < n->nparts && n->pconf[partition].epoch
+				  ? node_peer(n, n->pconf[partition].primary, false)
+				  : NULL;
 
 	return pe ? pe->conn : 0;
 }
@@ -232,7 +232,7 @@ static void part_close(struct vms_node *n, struct part *p)
 		next = o->next;
 		op_free(n, o);
 	}
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH (&p->ctrs, c)
 		ctr_free(c);
 	VMS_VEC_FREE(&p->recs);
 	VMS_VEC_FREE(&p->ctrs);

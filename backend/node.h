@@ -58,23 +58,23 @@ struct vms_node_update {
 };
 
 struct vms_node_conf {
-	uint32_t node_id;	 /* 0: not joined yet, taken from the catalog by name */
+	uint32_t node_id; /* 0: not joined yet, taken from the catalog by name */
 	char name[64];
-	char address[64];	 /* host:port peers and gateways reach */
+	char address[64]; /* host:port peers and gateways reach */
 	uint8_t cluster_uuid[16];
 	unsigned part_bits;
 	struct vms_timing timing;
 	uint64_t gen_bytes_max, gen_age_ms; /* 0: default */
 	uint32_t container_bytes_max;	    /* 0: 64 MiB */
-	uint32_t gc_target_percent; /* collect above this share of live data; 0: 200 */
-	uint64_t seed;		    /* seeds the core's generator */
-	uint64_t dedup_hooks_bytes; /* memory of the sparse index; 0: 64 MiB */
-	uint64_t dedup_lists_bytes; /* of cached fingerprint lists; 0: 64 MiB */
-	bool dedup_background;	    /* look for duplicates that drains missed */
-	unsigned fp_bits;	    /* tests: bits of index keys that count; 0: all */
-	uint64_t wall_s;	    /* seconds since 1970 at the opening, for reports; 0: unknown */
-	bool fixed_sets;	    /* tests: nobody is dropped, nothing taken over */
-	uint32_t mutant;	    /* test builds: switches one defect on; 0: none */
+	uint32_t gc_target_percent;	    /* collect above this share of live data; 0: 200 */
+	uint64_t seed;			    /* seeds the core's generator */
+	uint64_t dedup_hooks_bytes;	    /* memory of the sparse index; 0: 64 MiB */
+	uint64_t dedup_lists_bytes;	    /* of cached fingerprint lists; 0: 64 MiB */
+	bool dedup_background;		    /* look for duplicates that drains missed */
+	unsigned fp_bits;		    /* tests: bits of index keys that count; 0: all */
+	uint64_t wall_s; /* seconds since 1970 at the opening, for reports; 0: unknown */
+	bool fixed_sets; /* tests: nobody is dropped, nothing taken over */
+	uint32_t mutant; /* test builds: switches one defect on; 0: none */
 };
 
 struct vms_node;

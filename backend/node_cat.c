@@ -10,8 +10,8 @@
  */
 #include "backend/node_int.h"
 
-static const char *const prefixes[NODE_PREFIXES] = {
-	"node/", "gateway/", "volume/", "part/", "loss/", "branch/", "cluster"};
+static const char *const prefixes[NODE_PREFIXES] = {"node/", "gateway/", "volume/", "part/",
+						    "loss/", "branch/",	 "cluster"};
 #define RETRY_MS(n) ((n)->tm.tick_ms)
 
 static void phase_go(struct vms_node *n);
@@ -139,8 +139,10 @@ static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
 		return;
 	}
 	if (number >= n->nparts) {
-		node_fatal(n, VMS_E_CONFIG, "the catalog has partition %u, but this node was set up "
-			   "for %u partitions", number, n->nparts);
+		node_fatal(n, VMS_E_CONFIG,
+			   "the catalog has partition %u, but this node was set up "
+			   "for %u partitions",
+			   number, n->nparts);
 		return;
 	}
 	if (pc.epoch > n->pconf[number].epoch)
@@ -207,10 +209,10 @@ static void watch_event(struct vms_node *n, unsigned w, const struct vms_cat_rep
 		set_step(n);
 	}
 }
-#define WATCH_FN(i)                                                                       \
-	static void watch_##i(void *arg, const struct vms_cat_reply *r)                   \
-	{                                                                                 \
-		watch_event(arg, i, r);                                                   \
+#define WATCH_FN(i)                                                                                \
+	static void watch_##i(void *arg, const struct vms_cat_reply *r)                            \
+	{                                                                                          \
+		watch_event(arg, i, r);                                                            \
 	}
 WATCH_FN(0)
 WATCH_FN(1)
@@ -219,8 +221,8 @@ WATCH_FN(3)
 WATCH_FN(4)
 WATCH_FN(5)
 WATCH_FN(6)
-static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {
-	watch_0, watch_1, watch_2, watch_3, watch_4, watch_5, watch_6};
+static const vms_cat_done_fn watch_fns[NODE_PREFIXES] = {watch_0, watch_1, watch_2, watch_3,
+							 watch_4, watch_5, watch_6};
 
 /* ---- first load and reload of one prefix, page by page ---- */
 
@@ -331,8 +333,7 @@ static void cluster_done(void *arg, const struct vms_cat_reply *r)
 	if (n->cluster.timing_factor > 0) {
 		n->tm = vms_timing_default(n->cluster.timing_factor);
 		if (n->mut != MUT_NO_LEASE_WAIT)
-			n->serve_from_ms =
-				n->start_ms + n->tm.lease_ms + n->tm.lease_ms / 50 + 2;
+			n->serve_from_ms = n->start_ms + n->tm.lease_ms + n->tm.lease_ms / 50 + 2;
 	}
 	n->phase = SP_NODES;
 	phase_go(n);

@@ -36,134 +36,134 @@
 /* One defect each, for the tests that prove they would be found. */
 enum node_mutant {
 	MUT_NONE,
-	MUT_SKIP_AGE = 1,	 /* old ops are ordered */
-	MUT_SKIP_DUP = 2,	 /* retries apply again */
-	MUT_ACK_EARLY = 3,	 /* committed before the backups have it */
-	MUT_READ_UNCOMMITTED = 4,/* reads show ordered writes */
-	MUT_NO_INVAL_WAIT = 5,	 /* committed while a gateway holds an older page */
-	MUT_NO_INC_FLOOR = 6,	 /* older gateway incarnations are served */
-	MUT_NO_CTR_SYNC = 7,	 /* index commit before the container bytes are durable */
-	MUT_REDRAIN = 8,	 /* replay applies page changes that are there already */
-	MUT_NO_LEASE_WAIT = 9,	 /* a restarted primary serves at once */
-	MUT_EARLY_ADDR = 10,	 /* container addresses leave before they are durable */
-	MUT_FREE_EARLY = 11,	 /* log freed before the index commit ended */
-	MUT_NO_CEILING = 12,	 /* log positions start again after a restart */
-	MUT_SKIP_CANCEL = 14,	 /* tombstones are ignored */
-	MUT_VIEW_OWN_LOG = 15,	 /* a new view ignores longer logs of other members */
-	MUT_MERGE_FULL = 16,	 /* a sub-chunk write hides the whole chunk */
-	MUT_ASK_SKIPPED = 17,	 /* pages show the old address of a chunk being written */
-	MUT_LN_ASK_ONCE = 19,	 /* a learner waits for ever for an answer that was lost */
-	MUT_ABSENT = 18,	 /* that a branch has no record is believed as of any time */
+	MUT_SKIP_AGE = 1,	  /* old ops are ordered */
+	MUT_SKIP_DUP = 2,	  /* retries apply again */
+	MUT_ACK_EARLY = 3,	  /* committed before the backups have it */
+	MUT_READ_UNCOMMITTED = 4, /* reads show ordered writes */
+	MUT_NO_INVAL_WAIT = 5,	  /* committed while a gateway holds an older page */
+	MUT_NO_INC_FLOOR = 6,	  /* older gateway incarnations are served */
+	MUT_NO_CTR_SYNC = 7,	  /* index commit before the container bytes are durable */
+	MUT_REDRAIN = 8,	  /* replay applies page changes that are there already */
+	MUT_NO_LEASE_WAIT = 9,	  /* a restarted primary serves at once */
+	MUT_EARLY_ADDR = 10,	  /* container addresses leave before they are durable */
+	MUT_FREE_EARLY = 11,	  /* log freed before the index commit ended */
+	MUT_NO_CEILING = 12,	  /* log positions start again after a restart */
+	MUT_SKIP_CANCEL = 14,	  /* tombstones are ignored */
+	MUT_VIEW_OWN_LOG = 15,	  /* a new view ignores longer logs of other members */
+	MUT_MERGE_FULL = 16,	  /* a sub-chunk write hides the whole chunk */
+	MUT_ASK_SKIPPED = 17,	  /* pages show the old address of a chunk being written */
+	MUT_LN_ASK_ONCE = 19,	  /* a learner waits for ever for an answer that was lost */
+	MUT_ABSENT = 18,	  /* that a branch has no record is believed as of any time */
 
 	/* sets, leases, failover */
-	MUT_NO_LEASE = 20,	 /* a primary serves without leases */
-	MUT_LEASE_REV = 21,	 /* a lease counts whatever its granter has taken over */
-	MUT_TAKE_EARLY = 22,	 /* takes over while its own lease to the primary runs */
-	MUT_ADD_EARLY = 23,	 /* a member about to be added is not needed yet */
-	MUT_YOUNG = 24,		 /* a process that has just started does not wait for others */
-	MUT_NO_FRESH = 25,	 /* a new primary serves with the floors it happens to know */
-	MUT_DROP_EARLY = 26,	 /* a member about to be dropped is not needed any more */
-	MUT_ADD_PAGES = 27,	 /* gateways keep pages that know nothing of a new member */
-	MUT_HAND_PAGES = 28,	 /* the lead is handed over with pages still out */
-	MUT_MIN_COPIES = 29,	 /* writes are ordered below min_copies */
-	MUT_NO_GRANT_WAIT = 30,	 /* a new primary does not wait for leases it gave meanwhile */
-	MUT_LEASE_ONCE = 35,	 /* a lease that counts later is not looked at again */
-	MUT_VOID_OUTCOME = 31,	 /* outcomes of void records stay */
-	MUT_FLUSH_LEASE = 32,	 /* "all is durable" is said without leases */
-	MUT_FLOOR_BEHIND = 33,	 /* a floor is answered without knowing what one leads */
-	MUT_GRANT_NEW = 36,	 /* a lease of a process that is gone is forgotten with it */
-	MUT_GRANT_ANY = 37,	 /* leases of a process that came later hold up a take over */
-	MUT_RAISE_LEAD = 38,	 /* no defect: a restarted primary keeps the lead at any cost */
-	MUT_STOP_HARD = 39,	 /* no defect: a node that is stopped just goes */
-	MUT_LN_LIMBO = 34,	 /* a copy that may be a member by now is thrown away */
+	MUT_NO_LEASE = 20,	/* a primary serves without leases */
+	MUT_LEASE_REV = 21,	/* a lease counts whatever its granter has taken over */
+	MUT_TAKE_EARLY = 22,	/* takes over while its own lease to the primary runs */
+	MUT_ADD_EARLY = 23,	/* a member about to be added is not needed yet */
+	MUT_YOUNG = 24,		/* a process that has just started does not wait for others */
+	MUT_NO_FRESH = 25,	/* a new primary serves with the floors it happens to know */
+	MUT_DROP_EARLY = 26,	/* a member about to be dropped is not needed any more */
+	MUT_ADD_PAGES = 27,	/* gateways keep pages that know nothing of a new member */
+	MUT_HAND_PAGES = 28,	/* the lead is handed over with pages still out */
+	MUT_MIN_COPIES = 29,	/* writes are ordered below min_copies */
+	MUT_NO_GRANT_WAIT = 30, /* a new primary does not wait for leases it gave meanwhile */
+	MUT_LEASE_ONCE = 35,	/* a lease that counts later is not looked at again */
+	MUT_VOID_OUTCOME = 31,	/* outcomes of void records stay */
+	MUT_FLUSH_LEASE = 32,	/* "all is durable" is said without leases */
+	MUT_FLOOR_BEHIND = 33,	/* a floor is answered without knowing what one leads */
+	MUT_GRANT_NEW = 36,	/* a lease of a process that is gone is forgotten with it */
+	MUT_GRANT_ANY = 37,	/* leases of a process that came later hold up a take over */
+	MUT_RAISE_LEAD = 38,	/* no defect: a restarted primary keeps the lead at any cost */
+	MUT_STOP_HARD = 39,	/* no defect: a node that is stopped just goes */
+	MUT_LN_LIMBO = 34,	/* a copy that may be a member by now is thrown away */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */
-	MUT_LN_MARK = 40,	 /* an unfinished copy is not marked as one */
-	MUT_LN_VOID = 41,	 /* records of an earlier copy count again after a restart */
-	MUT_LN_OUTCOMES = 42,	 /* outcomes of ops are not copied */
-	MUT_LN_DEAD = 43,	 /* which places have died is not copied */
-	MUT_LN_SHARED = 44,	 /* which containers are shared is not copied */
-	MUT_LN_HOLD = 45,	 /* records are applied before the base copy is there */
-	MUT_LN_PAGES = 46,	 /* pages that the primary has not stay */
-	MUT_LN_EXTRA = 47,	 /* containers that the primary has not stay */
-	MUT_LN_VERIFY = 48,	 /* what is there is not read back */
-	MUT_LN_TRUST = 49,	 /* the primary's own damage is copied */
-	MUT_LN_AGAIN = 50,	 /* segments that were copied are written again from the log */
-	MUT_LN_SWEEP = 51,	 /* the primary frees containers while they are copied */
-	MUT_LN_COMMON = 52,	 /* a returning copy keeps records that became void */
-	MUT_LN_GAP = 53,	 /* a returning copy goes on where the log has a gap */
-	MUT_LN_DIGEST = 54,	 /* copies are ready without having been compared */
-	MUT_LN_CEILING = 55,	 /* log positions and container numbers are not copied */
-	MUT_LN_VALID = 56,	 /* the log's end of a copy counts though it is not durable */
-	MUT_OUT_EARLY = 57,	 /* an out copy goes before a later epoch has confirmed it */
-	MUT_OUT_HALF = 58,	 /* the end of a deletion comes upon the next copy */
-	MUT_OUT_LOG = 59,	 /* records of a deleted copy come back with the log */
+	MUT_LN_MARK = 40,     /* an unfinished copy is not marked as one */
+	MUT_LN_VOID = 41,     /* records of an earlier copy count again after a restart */
+	MUT_LN_OUTCOMES = 42, /* outcomes of ops are not copied */
+	MUT_LN_DEAD = 43,     /* which places have died is not copied */
+	MUT_LN_SHARED = 44,   /* which containers are shared is not copied */
+	MUT_LN_HOLD = 45,     /* records are applied before the base copy is there */
+	MUT_LN_PAGES = 46,    /* pages that the primary has not stay */
+	MUT_LN_EXTRA = 47,    /* containers that the primary has not stay */
+	MUT_LN_VERIFY = 48,   /* what is there is not read back */
+	MUT_LN_TRUST = 49,    /* the primary's own damage is copied */
+	MUT_LN_AGAIN = 50,    /* segments that were copied are written again from the log */
+	MUT_LN_SWEEP = 51,    /* the primary frees containers while they are copied */
+	MUT_LN_COMMON = 52,   /* a returning copy keeps records that became void */
+	MUT_LN_GAP = 53,      /* a returning copy goes on where the log has a gap */
+	MUT_LN_DIGEST = 54,   /* copies are ready without having been compared */
+	MUT_LN_CEILING = 55,  /* log positions and container numbers are not copied */
+	MUT_LN_VALID = 56,    /* the log's end of a copy counts though it is not durable */
+	MUT_OUT_EARLY = 57,   /* an out copy goes before a later epoch has confirmed it */
+	MUT_OUT_HALF = 58,    /* the end of a deletion comes upon the next copy */
+	MUT_OUT_LOG = 59,     /* records of a deleted copy come back with the log */
 
 	/* pruning and collection */
-	MUT_PRUNE_BASE = 60,	 /* drops pages that undrained writes need as their base */
-	MUT_PRUNE_NEW = 61,	 /* drops what snapshots made since the volumes were read show */
-	MUT_PRUNE_DEAD = 62,	 /* takes a branch for dead whenever that happened */
-	MUT_PRUNE_CLONE = 63,	 /* forgets the ancestors of clones */
-	MUT_GC_ORDERED = 64,	 /* sweeps what an ordered record refers to */
-	MUT_GC_COPIES = 65,	 /* one copy for each reference, not for each chunk */
-	MUT_PRUNE_STALE = 66,	 /* reads the catalog in whatever order its answers are true */
-	MUT_RD_STAMP = 70,	 /* rounds free what was confirmed to someone since they began */
-	MUT_RD_PARTIAL = 71,	 /* partitions that nobody leads now are not waited for */
-	MUT_RD_EPOCH_P = 72,	 /* marks of an earlier epoch count */
-	MUT_RD_EPOCH_Q = 73,	 /* a partition sweeps though its stamps are lost */
-	MUT_RD_REMOVED = 74,	 /* what is removed while marking is not marked */
-	MUT_RD_UNSAFE = 75,	 /* removals that a replay would undo count */
-	MUT_RD_OPEN = 76,	 /* containers count that were open when marking began */
-	MUT_RD_GONE = 77,	 /* dead places are read */
+	MUT_PRUNE_BASE = 60,  /* drops pages that undrained writes need as their base */
+	MUT_PRUNE_NEW = 61,   /* drops what snapshots made since the volumes were read show */
+	MUT_PRUNE_DEAD = 62,  /* takes a branch for dead whenever that happened */
+	MUT_PRUNE_CLONE = 63, /* forgets the ancestors of clones */
+	MUT_GC_ORDERED = 64,  /* sweeps what an ordered record refers to */
+	MUT_GC_COPIES = 65,   /* one copy for each reference, not for each chunk */
+	MUT_PRUNE_STALE = 66, /* reads the catalog in whatever order its answers are true */
+	MUT_RD_STAMP = 70,    /* rounds free what was confirmed to someone since they began */
+	MUT_RD_PARTIAL = 71,  /* partitions that nobody leads now are not waited for */
+	MUT_RD_EPOCH_P = 72,  /* marks of an earlier epoch count */
+	MUT_RD_EPOCH_Q = 73,  /* a partition sweeps though its stamps are lost */
+	MUT_RD_REMOVED = 74,  /* what is removed while marking is not marked */
+	MUT_RD_UNSAFE = 75,   /* removals that a replay would undo count */
+	MUT_RD_OPEN = 76,     /* containers count that were open when marking began */
+	MUT_RD_GONE = 77,     /* dead places are read */
 
 	/* snapshots */
-	MUT_SNAP_FLOOR = 80,	 /* takes writes under a number that has passed */
-	MUT_FLOOR_EARLY = 81,	 /* a floor is answered before what was ordered is settled */
-	MUT_YOUNG_FIRST = 82,	 /* drains newer layers while older ones are left */
-	MUT_EMPTY_PAGE = 83,	 /* the first page of a layer is no copy of those below */
-	MUT_LIMIT = 84,		 /* what an ancestor holds beyond its limit shows */
-	MUT_CEILING = 85,	 /* what an ancestor got after the snapshot shows */
-	MUT_BACK_FENCE = 86,	 /* a branch that a volume has left still takes writes */
+	MUT_SNAP_FLOOR = 80,  /* takes writes under a number that has passed */
+	MUT_FLOOR_EARLY = 81, /* a floor is answered before what was ordered is settled */
+	MUT_YOUNG_FIRST = 82, /* drains newer layers while older ones are left */
+	MUT_EMPTY_PAGE = 83,  /* the first page of a layer is no copy of those below */
+	MUT_LIMIT = 84,	      /* what an ancestor holds beyond its limit shows */
+	MUT_CEILING = 85,     /* what an ancestor got after the snapshot shows */
+	MUT_BACK_FENCE = 86,  /* a branch that a volume has left still takes writes */
 	/* deduplication in the background */
-	MUT_MATCH_TRUST = 90,	 /* equal prefixes are taken for equal chunks */
-	MUT_MATCH_ALONE = 91,	 /* other nodes are not told of shared duplicates */
-	MUT_MATCH_STAMP = 92,	 /* confirmations hold for ever */
+	MUT_MATCH_TRUST = 90, /* equal prefixes are taken for equal chunks */
+	MUT_MATCH_ALONE = 91, /* other nodes are not told of shared duplicates */
+	MUT_MATCH_STAMP = 92, /* confirmations hold for ever */
 
 	/* repair and scrub */
-	MUT_RP_TRUST = 100,	 /* chunks go from node to node unverified */
-	MUT_RP_NO_CRC = 101,	 /* own chunks are not compared with their header */
-	MUT_RP_IGNORE = 102,	 /* damage that reads find is not repaired */
-	MUT_RP_ZEROS = 103,	 /* a lost index page reads as zeros */
-	MUT_RP_OLD_PAGE = 104,	 /* an index page is taken from a member that is behind */
-	MUT_RP_NO_SYNC = 105,	 /* repaired counts before it is durable */
-	MUT_SC_TAIL = 106,	 /* the scrub leaves a container's footer out */
-	MUT_SC_INDEX = 107,	 /* the scrub leaves the index out */
-	MUT_DRAIN_BLIND = 108,	 /* drains take a damaged page for an empty one */
-	MUT_RP_LOST_READ = 109,	 /* a chunk that nobody has whole reads as zeros */
-	MUT_FULL_MEMBER = 111,	 /* new data is taken though a member has no room for it */
-	MUT_DRAIN_ONCE = 114,	 /* a member is heard once for the same records */
-	MUT_DRAIN_SHORT = 115,	 /* a record copied forward hides those behind it */
-	MUT_FULL_LATE = 113,	 /* room is only what was there when the disk was asked */
+	MUT_RP_TRUST = 100,	/* chunks go from node to node unverified */
+	MUT_RP_NO_CRC = 101,	/* own chunks are not compared with their header */
+	MUT_RP_IGNORE = 102,	/* damage that reads find is not repaired */
+	MUT_RP_ZEROS = 103,	/* a lost index page reads as zeros */
+	MUT_RP_OLD_PAGE = 104,	/* an index page is taken from a member that is behind */
+	MUT_RP_NO_SYNC = 105,	/* repaired counts before it is durable */
+	MUT_SC_TAIL = 106,	/* the scrub leaves a container's footer out */
+	MUT_SC_INDEX = 107,	/* the scrub leaves the index out */
+	MUT_DRAIN_BLIND = 108,	/* drains take a damaged page for an empty one */
+	MUT_RP_LOST_READ = 109, /* a chunk that nobody has whole reads as zeros */
+	MUT_FULL_MEMBER = 111,	/* new data is taken though a member has no room for it */
+	MUT_DRAIN_ONCE = 114,	/* a member is heard once for the same records */
+	MUT_DRAIN_SHORT = 115,	/* a record copied forward hides those behind it */
+	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
-	MUT_PLAN_ALL = 110,	 /* no defect: every node takes itself for the coordinator */
-	MUT_PLAN_NONE = 112,	 /* no defect: a node plans nothing and says nothing */
+	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */
+	MUT_PLAN_NONE = 112, /* no defect: a node plans nothing and says nothing */
 };
 
-#define NODE_WAIT_BYTES_MAX (64u << 20) /* payload of ops that wait to be ordered */
-#define NODE_WAIT_OPS_MAX   8192u
-#define NODE_TICKS_KEPT	    64u
-#define NODE_PEER_WINDOW    (16u << 20) /* record bytes in flight to one peer */
+#define NODE_WAIT_BYTES_MAX   (64u << 20) /* payload of ops that wait to be ordered */
+#define NODE_WAIT_OPS_MAX     8192u
+#define NODE_TICKS_KEPT	      64u
+#define NODE_PEER_WINDOW      (16u << 20)  /* record bytes in flight to one peer */
 #define NODE_LOG_GATHER_BYTES (256u << 10) /* of memory-mode records in one write */
-#define NODE_LOG_GATHER_MS 16u
-#define NODE_WRITE_BYTES_MAX (2u << 20)
-#define NODE_CEILING_STEP   (1ull << 20)
-#define NODE_SLOT_MAX	    65536u
-#define NODE_READS_MAX	    4096u
-#define NODE_READ_BYTES_MAX (256u << 20)
-#define NODE_SEGS_MAX	    16384u /* segment headers cached */
-#define NODE_FLUSHES_MAX    256u
-#define NODE_RAISE_BATCH    60u
-#define NODE_LAYERS_MAX	    16u /* undrained snap_gens of one extent before it is drained */
+#define NODE_LOG_GATHER_MS    16u
+#define NODE_WRITE_BYTES_MAX  (2u << 20)
+#define NODE_CEILING_STEP     (1ull << 20)
+#define NODE_SLOT_MAX	      65536u
+#define NODE_READS_MAX	      4096u
+#define NODE_READ_BYTES_MAX   (256u << 20)
+#define NODE_SEGS_MAX	      16384u /* segment headers cached */
+#define NODE_FLUSHES_MAX      256u
+#define NODE_RAISE_BATCH      60u
+#define NODE_LAYERS_MAX	      16u /* undrained snap_gens of one extent before it is drained */
 
 struct vms_node;
 struct part;
@@ -199,41 +199,41 @@ struct places {
 struct ctr {
 	uint64_t number;
 	uint64_t epoch, incarnation; /* that opened it */
-	uint32_t segs;	  /* grid segments used by applied records */
-	uint8_t *used;	  /* chunks in each of them, from the first place on; 0: not known */
-	uint32_t chunks;  /* written */
-	uint64_t live;	  /* estimate between marks */
-	struct places mark; /* found by the running mark of the partition */
-	uint64_t mark_gone; /* references removed since it began */
+	uint32_t segs;		     /* grid segments used by applied records */
+	uint8_t *used;	     /* chunks in each of them, from the first place on; 0: not known */
+	uint32_t chunks;     /* written */
+	uint64_t live;	     /* estimate between marks */
+	struct places mark;  /* found by the running mark of the partition */
+	uint64_t mark_gone;  /* references removed since it began */
 	struct places rmark; /* found by the running round of the cluster */
-	struct places dead; /* died by PUNCH: they answer GONE */
-	uint64_t settled; /* chunks that are dead, but not worth a punch */
-	uint32_t punching; /* PUNCH records ordered, not applied */
-	bool emptying; /* in this cycle nobody is given its chunks */
-	bool rmarked; /* was sealed and shared when the round's walk here began */
+	struct places dead;  /* died by PUNCH: they answer GONE */
+	uint64_t settled;    /* chunks that are dead, but not worth a punch */
+	uint32_t punching;   /* PUNCH records ordered, not applied */
+	bool emptying;	     /* in this cycle nobody is given its chunks */
+	bool rmarked;	     /* was sealed and shared when the round's walk here began */
 	bool dead_dirty;
 	uint64_t moved_seq; /* last record that moved a chunk out */
-	uint64_t stamp;	  /* collection cycle in which it was last given to another partition */
+	uint64_t stamp;	    /* collection cycle in which it was last given to another partition */
 	uint32_t refs_ordered; /* references to it in ordered records that are not applied */
-	uint8_t state;	  /* 1 open, 2 sealed, 3 dead */
-	bool shared;	  /* other partitions may refer to it (SHARE record) */
-	bool sharing;	  /* a SHARE names it, applied or not */
-	bool dirty;	  /* changed since the last checkpoint */
-	bool marked;	  /* was sealed when the running mark began */
-	bool sweeping;	  /* a SWEEP names it */
-	bool sealing;	  /* a CTR_SEAL names it */
-	bool victim;	  /* being emptied */
+	uint8_t state;	       /* 1 open, 2 sealed, 3 dead */
+	bool shared;	       /* other partitions may refer to it (SHARE record) */
+	bool sharing;	       /* a SHARE names it, applied or not */
+	bool dirty;	       /* changed since the last checkpoint */
+	bool marked;	       /* was sealed when the running mark began */
+	bool sweeping;	       /* a SWEEP names it */
+	bool sealing;	       /* a CTR_SEAL names it */
+	bool victim;	       /* being emptied */
 };
 
 enum part_state {
-	PS_NONE,    /* not a member */
-	PS_BACKUP,  /* member, not primary */
-	PS_WAIT,    /* primary: members not all connected under their incarnation */
-	PS_QUERY,   /* VIEW_STATE asked */
-	PS_FETCH,   /* CATCHUP from the member with the longest log */
-	PS_LOSS,    /* loss_epoch and loss notices on their way to the catalog */
-	PS_VIEW,    /* VIEW record on its way */
-	PS_LEASE,   /* pages of the former process may still be in use */
+	PS_NONE,   /* not a member */
+	PS_BACKUP, /* member, not primary */
+	PS_WAIT,   /* primary: members not all connected under their incarnation */
+	PS_QUERY,  /* VIEW_STATE asked */
+	PS_FETCH,  /* CATCHUP from the member with the longest log */
+	PS_LOSS,   /* loss_epoch and loss notices on their way to the catalog */
+	PS_VIEW,   /* VIEW record on its way */
+	PS_LEASE,  /* pages of the former process may still be in use */
 	PS_ACTIVE,
 };
 
@@ -245,13 +245,13 @@ struct member {
 	uint64_t incarnation;
 	struct peer *peer; /* NULL: self */
 	bool learner;
-	bool differs;	   /* a DIGEST said so (digest.c) */
-	bool streaming;	   /* VIEW_STATE answered on the present connection */
+	bool differs;	/* a DIGEST said so (digest.c) */
+	bool streaming; /* VIEW_STATE answered on the present connection */
 	bool asked;
 	uint64_t sent, held, durable, ckpt_seq, told, told_all;
 	uint64_t inflight_bytes; /* its part of the peer's */
-	uint64_t progress_ms; /* last time held or durable rose, or a record was sent */
-	uint64_t moved_ms;    /* the same, but asking it where it is does not count */
+	uint64_t progress_ms;	 /* last time held or durable rose, or a record was sent */
+	uint64_t moved_ms;	 /* the same, but asking it where it is does not count */
 	bool in_out;
 	bool lost; /* needs records that are not in the log any more */
 	/* its VIEW_STATE answer */
@@ -286,10 +286,10 @@ struct part {
 	uint64_t conf_rev;
 	bool primary;
 	enum part_state state;
-	uint64_t epoch; /* promised: nothing lower is accepted */
+	uint64_t epoch;			   /* promised: nothing lower is accepted */
 	struct member m[PART_STREAMS_MAX]; /* nm members of the set, then nl learners */
 	unsigned nm, nl, self;
-	bool out; /* data of a partition whose set this node is not in: serves nothing */
+	bool out;     /* data of a partition whose set this node is not in: serves nothing */
 	bool raising; /* a change of its set is under way in the catalog */
 	/* set.c: a change has been asked for and its outcome is not known */
 	bool proposed, unsure;
@@ -299,9 +299,9 @@ struct part {
 	uint32_t cand;	  /* the learner being made a member: needed like one; 0: none */
 	uint32_t handing; /* the member that shall lead: nothing is ordered; 0: none */
 	uint64_t handing_ms, hand_at_ms;
-	unsigned recalls; /* gateways that have not given its pages back */
-	uint64_t serve_ms;   /* not before: leases given to the former primary */
-	uint64_t need_rev;   /* floors as of that revision are needed to serve */
+	unsigned recalls;  /* gateways that have not given its pages back */
+	uint64_t serve_ms; /* not before: leases given to the former primary */
+	uint64_t need_rev; /* floors as of that revision are needed to serve */
 	bool min_said;
 
 	/* sequence */
@@ -309,7 +309,7 @@ struct part {
 	/* memory-mode writes announced since the view began: in the own log, ordered
 	 * by this primary, durable on all members */
 	bool mem_flag, mem_ordered, mem_ok;
-	uint64_t mem_last;	    /* seq of the last memory-mode record */
+	uint64_t mem_last; /* seq of the last memory-mode record */
 	VMS_VEC(struct prec) recs;
 	size_t recs_head;
 	uint64_t recs_first; /* seq of recs.d[recs_head] */
@@ -330,7 +330,7 @@ struct part {
 	uint64_t next_ctr;
 
 	struct vms_ovl_part ovl;
-	VMS_VEC(struct ctr) ctrs; /* ascending */
+	VMS_VEC(struct ctr) ctrs;	  /* ascending */
 	struct op *pend_head, *pend_tail; /* ordered, by seq */
 	struct op *wait_head, *wait_tail; /* to be ordered */
 	struct op *locks;		  /* COMPARE AND WRITE, ORWRITE in work */
@@ -340,27 +340,27 @@ struct part {
 	/* drain, apply, checkpoint */
 	struct apply_job *apply;
 	struct drain_job *drain;
-	uint64_t open_ctr;	/* committed open; 0: none */
-	uint64_t open_ordered;	/* CTR_OPEN on its way */
-	uint64_t opening;	/* its header is being written */
-	uint32_t open_seg;	/* next free grid segment, ordered drains included */
-	uint32_t open_chunks;	/* chunks ordered into it */
-	uint64_t drain_req;	/* a member asks to drain what is at or below this seq */
+	uint64_t open_ctr;     /* committed open; 0: none */
+	uint64_t open_ordered; /* CTR_OPEN on its way */
+	uint64_t opening;      /* its header is being written */
+	uint32_t open_seg;     /* next free grid segment, ordered drains included */
+	uint32_t open_chunks;  /* chunks ordered into it */
+	uint64_t drain_req;    /* a member asks to drain what is at or below this seq */
 	struct vms_node *node;
 	bool scan_due;
-	bool base_wait;	   /* nodes that have a base needed to drain are away */
-	bool apply_wait;   /* the same for the next record to be applied */
-	uint64_t hold_ms;  /* drain and apply lane: not before */
-	bool page_wait;	   /* the record being applied needs an index page that is damaged */
+	bool base_wait;		/* nodes that have a base needed to drain are away */
+	bool apply_wait;	/* the same for the next record to be applied */
+	uint64_t hold_ms;	/* drain and apply lane: not before */
+	bool page_wait;		/* the record being applied needs an index page that is damaged */
 	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
 	unsigned trims_ordered;
-	uint64_t drain_applied;	/* seq of the last DRAIN/REMAP/TRIM applied */
+	uint64_t drain_applied; /* seq of the last DRAIN/REMAP/TRIM applied */
 	uint64_t drain_ckpt;	/* the same in the durable index */
 	uint64_t safe_seq;	/* the same on all members */
 	uint64_t frozen_drain;	/* in the checkpoint being written */
 	VMS_VEC(struct stub_ref) stubs;
 	size_t stubs_head;
-	uint64_t clean_pos;  /* no needed piece below this log position */
+	uint64_t clean_pos;	  /* no needed piece below this log position */
 	bool state_dirty, copied; /* copied: recs do not ascend by log_pos */
 	bool branch_wait;	  /* the next record names a branch that is not known yet */
 	bool ckpt_told;
@@ -391,7 +391,7 @@ struct part {
 	uint64_t digest_after; /* only above it are the replicas' states comparable */
 	bool differs;	       /* the primary's digest is another: to be learnt from the start */
 	struct out_copy *out_copy;
-	bool gone; /* nothing is here any more: its state goes from the index */
+	bool gone;	    /* nothing is here any more: its state goes from the index */
 	uint64_t prune_seq; /* pruning waits until this record is in all durable indexes */
 };
 
@@ -416,7 +416,7 @@ struct conn {
 
 struct peer {
 	uint32_t id;
-	bool known; /* in the catalog */
+	bool known;  /* in the catalog */
 	bool listed; /* ... in the list that is being read */
 	char address[64];
 	uint64_t cat_incarnation, incarnation;
@@ -432,13 +432,13 @@ struct peer {
 	struct {
 		uint64_t incarnation, until_ms;
 	} granted[PEER_GRANTS];
-	uint64_t up_ms; /* its present process is connected */
-	bool leaving;	/* ... and is being stopped */
-	uint64_t heard_ms; /* last answered TICK */
-	uint64_t down_ms;  /* the connection was lost */
-	VMS_VEC(uint32_t) out; /* partitions with something to send */
-	VMS_VEC(uint32_t) ack; /* partitions to acknowledge */
-	uint64_t unacked_bytes;	/* received and not acknowledged as held */
+	uint64_t up_ms;		/* its present process is connected */
+	bool leaving;		/* ... and is being stopped */
+	uint64_t heard_ms;	/* last answered TICK */
+	uint64_t down_ms;	/* the connection was lost */
+	VMS_VEC(uint32_t) out;	/* partitions with something to send */
+	VMS_VEC(uint32_t) ack;	/* partitions to acknowledge */
+	uint64_t unacked_bytes; /* received and not acknowledged as held */
 	uint64_t inflight_bytes;
 	bool want_fua, held_wanted;
 	bool out_blocked;
@@ -449,10 +449,10 @@ struct peer {
 };
 
 struct inval {
-	struct vms_hlink link; /* key: req_id */
+	struct vms_hlink link;	   /* key: req_id */
 	struct inval *prev, *next; /* of the session */
 	struct session *sess;
-	struct op *op; /* NULL: only to make room */
+	struct op *op;	     /* NULL: only to make room */
 	struct part *recall; /* counted in its recalls */
 	uint64_t sent_ms;
 };
@@ -466,10 +466,10 @@ struct session {
 	uint32_t gateway;
 	uint64_t incarnation;
 	vms_conn_id conn;
-	bool live; /* pages may be in use */
-	uint64_t tick;		/* last issued */
+	bool live;     /* pages may be in use */
+	uint64_t tick; /* last issued */
 	uint64_t tick_ms[NODE_TICKS_KEPT];
-	uint64_t tick_base;	/* first number of this incarnation's ticks */
+	uint64_t tick_base; /* first number of this incarnation's ticks */
 	bool tick_wait;
 	uint64_t lease_from_ms;
 	struct inval *invals;
@@ -498,7 +498,7 @@ struct volume {
 /* One line of a volume's history. What is below `known` never changes once it is
  * known, so every replica of a record sees the same. */
 struct branch {
-	struct vms_hlink link; /* key: branch */
+	struct vms_hlink link;	      /* key: branch */
 	uint64_t snap_gen, lun_fence; /* floors, logged */
 	uint64_t gen_min, fence_min;  /* enforced: the floors, what the catalog tells, and
 					 no number below one that was ordered already */
@@ -520,7 +520,7 @@ struct branch {
 /* ---- ops ---- */
 enum op_state { OP_WAIT, OP_LOCK, OP_READ, OP_ORDERED };
 struct op {
-	struct op *next;      /* pend, wait, lock list; free list */
+	struct op *next; /* pend, wait, lock list; free list */
 	struct part *part;
 	enum op_state state;
 	vms_conn_id conn;
@@ -561,7 +561,7 @@ struct fetch {
 	bool issuing;
 	bool own_only; /* a damaged chunk is not looked for at other members */
 	bool patient;  /* AGAIN, not CORRUPT, while some member might still have it whole */
-	bool want_fp; /* fingerprints too: segment headers are read */
+	bool want_fp;  /* fingerprints too: segment headers are read */
 	struct fetch_ent *e;
 };
 
@@ -586,7 +586,8 @@ struct flush {
 	VMS_VEC(struct {
 		uint32_t part;
 		uint64_t seq;
-	}) want;
+	})
+	want;
 	uint64_t log_pos; /* other waits (FLOOR): own log durable up to here */
 	bool armed;
 };
@@ -615,7 +616,8 @@ struct node_stats {
 	uint64_t busy, too_old, dups, stale;
 	uint64_t recs_sent, frames_sent, recs_recv, acks;
 	uint64_t drains, drained_chunks, holes, checkpoints, ckpt_ms, copied;
-	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, emptied, pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
+	uint64_t swept, remapped, marks, pages_marked, mark_frames, rounds, punched, emptied,
+		pages_scanned, pages_dropped, scans, page_updates, views, losses, corrupt, nospc;
 	uint64_t fetched_remote;
 	uint64_t takeovers, drops, promotions, handovers;
 	/* copies: bytes of pages and segments sent to learners, got as one, read back in place */
@@ -698,11 +700,11 @@ struct vms_node {
 	uint32_t loss_part;
 	uint64_t raise_retry_ms;
 
-	struct part **part; /* 1 << part_bits, NULL: not a member and never was */
+	struct part **part;	     /* 1 << part_bits, NULL: not a member and never was */
 	struct vms_part_conf *pconf; /* of all partitions, as the catalog tells; epoch 0: not yet */
 	uint32_t nparts;
-	VMS_VEC(uint32_t) dirty;	/* partitions whose commit may advance */
-	VMS_VEC(uint32_t) retry;	/* partitions whose waiting ops shall be tried again */
+	VMS_VEC(uint32_t) dirty; /* partitions whose commit may advance */
+	VMS_VEC(uint32_t) retry; /* partitions whose waiting ops shall be tried again */
 	struct vms_htab conns;
 	struct conn *conn_list;
 	struct peer *peer[VMS_NODES_MAX];
@@ -754,10 +756,10 @@ struct vms_node {
 	/* drain and checkpoint */
 	uint64_t drain_limit; /* log position up to which is being drained */
 	uint64_t drain_ms;
-	uint32_t drain_next;  /* partition to look at next */
+	uint32_t drain_next;	  /* partition to look at next */
 	VMS_VEC(uint32_t) drains; /* partitions with a job */
 	bool drain_look;	  /* some partition has scan_due */
-	uint64_t drain_bytes; /* content in their batches */
+	uint64_t drain_bytes;	  /* content in their batches */
 	struct ckpt *ckpt;
 	struct vms_meta_batch batch;
 	uint64_t ckpt_ms, gen_seal_ms;
@@ -766,20 +768,20 @@ struct vms_node {
 	bool outcomes_learnt;		 /* some are in no log here */
 	bool deep; /* some extent has more than NODE_LAYERS_MAX layers in the overlay */
 	uint64_t copy_ms, freed_ms;
-	uint64_t copy_end; /* copies must be durable up to here before anything is freed */
+	uint64_t copy_end;	  /* copies must be durable up to here before anything is freed */
 	VMS_VEC(uint64_t) unlink; /* dead containers, durable: files to remove */
 	VMS_VEC(uint64_t) unlink_next; /* dead, in the checkpoint being written */
 	unsigned unlinks;
 	bool stop_said, stop_closed;
-	unsigned applies;	  /* apply jobs running */
-	unsigned apply_waits;	  /* partitions whose apply lane waits for other nodes */
+	unsigned applies;     /* apply jobs running */
+	unsigned apply_waits; /* partitions whose apply lane waits for other nodes */
 
 	/* copies */
 	struct move_rate move;
 	unsigned nfeeds, nbases, nlearns; /* running; whole copies among the first */
-	unsigned feeds;		  /* all that there are */
-	unsigned digests;	  /* being summed up, or told */
-	uint64_t digest_ms;	  /* the next partition is compared */
+	unsigned feeds;			  /* all that there are */
+	unsigned digests;		  /* being summed up, or told */
+	uint64_t digest_ms;		  /* the next partition is compared */
 	uint32_t digest_next;
 	uint64_t feed_ids;
 	uint64_t learn_ms, out_ms; /* next look */
@@ -797,8 +799,9 @@ struct vms_node {
 	bool rewrite; /* repaired index values wait for a checkpoint */
 	struct planner *planner;
 	struct empty *empty;
-	VMS_VEC(struct hole) punch, punch_next, punch_new; /* to be punched; when the running,
-							      the next checkpoint is durable */
+	VMS_VEC(struct hole)
+	punch, punch_next, punch_new; /* to be punched; when the running,
+					 the next checkpoint is durable */
 
 	uint64_t deadline_ms;
 	struct node_stats st;
@@ -937,9 +940,8 @@ void session_tick(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void session_timer(struct vms_node *n);
 int session_age_check(struct vms_node *n, const struct vms_msg *m);
 uint64_t session_op_deadline(struct vms_node *n, const struct vms_msg *m);
-unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
-			    uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
-			    struct op *op);
+unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op);
 void session_inval_done(struct vms_node *n, struct inval *iv);
 /* All pages of the partition come back: p->recalls falls to 0. */
 void session_recall(struct vms_node *n, struct part *p);
@@ -1002,8 +1004,8 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from);
 /* A reference to a container of its own partition is ordered (on), or settled. */
 void part_ref_count(struct vms_node *n, struct part *p, const struct vms_move *m, bool on);
 void part_recs_pop(struct part *p, uint64_t below_pos);
-int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
-		    const uint8_t *raw, uint32_t bytes);
+int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r, const uint8_t *raw,
+		    uint32_t bytes);
 void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void repl_advance(struct vms_node *n, struct part *p);
@@ -1149,7 +1151,7 @@ void empty_close(struct vms_node *n);
 void round_timer(struct vms_node *n);
 void round_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void round_report_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
-void round_mark(struct vms_node *n, vms_addr a); /* something refers to it */
+void round_mark(struct vms_node *n, vms_addr a);	     /* something refers to it */
 void round_part_changed(struct vms_node *n, struct part *p); /* a new epoch */
 void round_close(struct vms_node *n);
 uint64_t round_cycle(const struct vms_node *n);
@@ -1174,7 +1176,7 @@ void prune_copied(void *arg, const struct vms_page_key *made, const struct vms_p
 void prune_close(struct vms_node *n);
 struct json_t;
 struct json_t *prune_json(struct vms_node *n); /* "reclaim": what is still to be given back */
-int prune_reading(const struct vms_node *n); /* which prefix of the catalog; -1: none */
+int prune_reading(const struct vms_node *n);   /* which prefix of the catalog; -1: none */
 /* How long background work waits between two steps. */
 uint64_t gc_pace_ms(const struct vms_node *n);
 

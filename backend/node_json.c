@@ -53,11 +53,12 @@ static void part_set(const struct part *p, json_t *o)
 	for (unsigned i = 0; i < k; i++)
 		json_array_append_new(want, json_integer(w[i]));
 	for (const struct feed *f = p->feeds; f; f = f->next)
-		json_array_append_new(
-		    learners, json_pack("{s:i, s:s, s:s, s:I, s:I, s:s}", "node", (int)f->node,
-					"state", names[f->st], "phase", learn_phase_name(f->phase),
-					"done_bytes", (json_int_t)f->done_bytes, "total_bytes",
-					(json_int_t)f->total_bytes, "why", f->why));
+		json_array_append_new(learners,
+				      json_pack("{s:i, s:s, s:s, s:I, s:I, s:s}", "node",
+						(int)f->node, "state", names[f->st], "phase",
+						learn_phase_name(f->phase), "done_bytes",
+						(json_int_t)f->done_bytes, "total_bytes",
+						(json_int_t)f->total_bytes, "why", f->why));
 	json_object_set_new(o, "primary", json_integer(p->conf.primary));
 	json_object_set_new(o, "set", set);
 	json_object_set_new(o, "want", want);
@@ -75,18 +76,16 @@ static void primary_state(const struct part *p, json_t *o)
 
 	for (unsigned i = 0; i < p->nm; i++)
 		if (i != p->self)
-			json_array_append_new(
-			    m,
-			    json_pack("{s:i, s:b, s:I, s:I, s:I}", "node",
-				      (int)p->m[i].node, "streaming", p->m[i].streaming,
-				      "sent", (json_int_t)p->m[i].sent, "held",
-				      (json_int_t)p->m[i].held, "durable",
-				      (json_int_t)p->m[i].durable));
+			json_array_append_new(m, json_pack("{s:i, s:b, s:I, s:I, s:I}", "node",
+							   (int)p->m[i].node, "streaming",
+							   p->m[i].streaming, "sent",
+							   (json_int_t)p->m[i].sent, "held",
+							   (json_int_t)p->m[i].held, "durable",
+							   (json_int_t)p->m[i].durable));
 	json_object_set_new(o, "members", m);
 	json_object_set_new(o, "durable", json_integer((json_int_t)p->own_durable));
-	json_object_set_new(
-	    o, "invalidations_left",
-	    json_integer(p->pend_head ? (json_int_t)p->pend_head->inval_left : 0));
+	json_object_set_new(o, "invalidations_left",
+			    json_integer(p->pend_head ? (json_int_t)p->pend_head->inval_left : 0));
 	json_object_set_new(o, "ops_waiting", json_integer((json_int_t)p->nwait));
 }
 
@@ -103,13 +102,13 @@ static json_t *partitions(struct vms_node *n)
 			continue;
 		part_text(n, p, text, sizeof(text));
 		json_t *o = json_pack(
-		    "{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number",
-		    (int)i, "state", state_name(p), "text", text, "epoch", (json_int_t)p->conf.epoch,
-		    "seq", (json_int_t)p->seq_last, "committed", (json_int_t)p->committed,
-		    "applied", (json_int_t)p->applied, "undrained",
-		    (json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
-		    (json_int_t)p->ctrs.n, "live_chunks", (json_int_t)p->live_chunks,
-		    "members_ready", p->primary && part_members_ready(p));
+			"{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number", (int)i,
+			"state", state_name(p), "text", text, "epoch", (json_int_t)p->conf.epoch,
+			"seq", (json_int_t)p->seq_last, "committed", (json_int_t)p->committed,
+			"applied", (json_int_t)p->applied, "undrained",
+			(json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
+			(json_int_t)p->ctrs.n, "live_chunks", (json_int_t)p->live_chunks,
+			"members_ready", p->primary && part_members_ready(p));
 
 		part_set(p, o);
 		if (p->primary)
@@ -132,23 +131,22 @@ static json_t *space(struct vms_node *n)
 		/* a former primary's are nobody's business: its successor knows no old names */
 		if (p->known && p->primary)
 			undrained += p->stubs.n - p->stubs_head;
-		VMS_VEC_FOREACH(&p->ctrs, c)
-		{
+		VMS_VEC_FOREACH (&p->ctrs, c) {
 			ctrs++;
 			chunks += c->chunks - c->dead.count;
 			live += c->live;
 		}
 	}
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:s}", "total_bytes",
-			 (json_int_t)n->space_total, "free_bytes",
-			 (json_int_t)n->space_free, "index_used_permille",
-			 (json_int_t)n->meta_permille, "log_bytes",
+			 (json_int_t)n->space_total, "free_bytes", (json_int_t)n->space_free,
+			 "index_used_permille", (json_int_t)n->meta_permille, "log_bytes",
 			 (json_int_t)vms_wal_size_bytes(n->wal), "log_used_bytes",
-			 (json_int_t)vms_wal_used_bytes(n->wal), "undrained",
-			 (json_int_t)undrained, "containers",
-			 (json_int_t)ctrs, "container_chunks", (json_int_t)chunks,
-			 "live_chunks", (json_int_t)live, "low", n->nospc,
-			 "state", n->nospc ? "full" : n->nearfull ? "nearfull" : "ok");
+			 (json_int_t)vms_wal_used_bytes(n->wal), "undrained", (json_int_t)undrained,
+			 "containers", (json_int_t)ctrs, "container_chunks", (json_int_t)chunks,
+			 "live_chunks", (json_int_t)live, "low", n->nospc, "state",
+			 n->nospc      ? "full"
+			 : n->nearfull ? "nearfull"
+				       : "ok");
 }
 
 static void stats_dedup(struct vms_node *n, json_t *o)
@@ -241,7 +239,7 @@ static json_t *stats(struct vms_node *n)
 	S(corrupt);
 	S(nospc);
 #undef S
-#define S(name)                                                                           \
+#define S(name)                                                                                    \
 	json_object_set_new(o, "match." #name, json_integer((json_int_t)match_stats(n)->name))
 	S(passes);
 	S(pairs);
@@ -272,10 +270,10 @@ static json_t *sessions(struct vms_node *n)
 	json_t *a = json_array();
 
 	for (struct session *s = n->sessions; s; s = s->next)
-		json_array_append_new(
-		    a, json_pack("{s:I, s:I, s:b, s:b}", "gateway", (json_int_t)s->gateway,
-				 "incarnation", (json_int_t)s->incarnation, "live", s->live,
-				 "connected", s->conn != 0));
+		json_array_append_new(a, json_pack("{s:I, s:I, s:b, s:b}", "gateway",
+						   (json_int_t)s->gateway, "incarnation",
+						   (json_int_t)s->incarnation, "live", s->live,
+						   "connected", s->conn != 0));
 	return a;
 }
 
@@ -285,9 +283,9 @@ static unsigned numbers_permille(struct vms_node *n)
 	uint64_t count = vms_ctr_count(n->conf.part_bits), most = 0;
 
 	for (uint32_t i = 0; i < n->nparts; i++) {
-		uint64_t used = n->part[i] ? n->part[i]->next_ctr -
-						     vms_ctr_first(i, n->conf.part_bits) :
-					     0;
+		uint64_t used = n->part[i]
+					? n->part[i]->next_ctr - vms_ctr_first(i, n->conf.part_bits)
+					: 0;
 
 		most = used > most ? used : most;
 	}
@@ -312,28 +310,29 @@ static json_t *status(struct vms_node *n)
 		led++;
 		active += p->state == PS_ACTIVE;
 		degraded += p->nm < n->cluster.copies;
-		waiting += p->state == PS_ACTIVE && (!part_members_ready(p) || p->nm < n->cluster.min_copies);
+		waiting += p->state == PS_ACTIVE &&
+			   (!part_members_ready(p) || p->nm < n->cluster.min_copies);
 	}
 	for (unsigned i = 0; i < n->npeers; i++)
-		json_array_append_new(
-		    peers, json_pack("{s:i, s:s, s:b, s:I}", "id", (int)n->peer[i]->id,
-				     "address", n->peer[i]->address, "connected",
-				     n->peer[i]->conn != 0, "incarnation",
-				     (json_int_t)n->peer[i]->incarnation));
-	return json_pack(
-	    "{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, s:o, s:o, s:i}", "lost",
-	    (json_int_t)repair_lost_count(n), "repairing", (json_int_t)repair_running(n), "node",
-	    (int)n->id,
-	    "name", n->conf.name, "incarnation", (json_int_t)n->incarnation, "state",
-	    n->poisoned		 ? "failed"
-	    : n->stopping	 ? "stopping"
-	    : n->phase == SP_RUN ? "running"
-				 : "starting",
-	    "partitions_led", (int)led, "partitions_active", (int)active,
-	    "partitions_degraded", (int)degraded, "partitions_waiting", (int)waiting,
-	    "partitions_backup", (int)backup, "partitions_out", (int)out,
-	    "gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
-	    plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
+		json_array_append_new(peers,
+				      json_pack("{s:i, s:s, s:b, s:I}", "id", (int)n->peer[i]->id,
+						"address", n->peer[i]->address, "connected",
+						n->peer[i]->conn != 0, "incarnation",
+						(json_int_t)n->peer[i]->incarnation));
+	return json_pack("{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, "
+			 "s:o, s:o, s:i}",
+			 "lost", (json_int_t)repair_lost_count(n), "repairing",
+			 (json_int_t)repair_running(n), "node", (int)n->id, "name", n->conf.name,
+			 "incarnation", (json_int_t)n->incarnation, "state",
+			 n->poisoned	      ? "failed"
+			 : n->stopping	      ? "stopping"
+			 : n->phase == SP_RUN ? "running"
+					      : "starting",
+			 "partitions_led", (int)led, "partitions_active", (int)active,
+			 "partitions_degraded", (int)degraded, "partitions_waiting", (int)waiting,
+			 "partitions_backup", (int)backup, "partitions_out", (int)out, "gateways",
+			 (int)n->nsessions, "peers", peers, "space", space(n), "planner",
+			 plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

@@ -95,9 +95,9 @@ bool part_common(const struct part *p, uint64_t view, uint64_t last, uint64_t *c
 void member_inflight_drop(struct member *m)
 {
 	if (m->peer)
-		m->peer->inflight_bytes -= m->inflight_bytes < m->peer->inflight_bytes ?
-						   m->inflight_bytes :
-						   m->peer->inflight_bytes;
+		m->peer->inflight_bytes -= m->inflight_bytes < m->peer->inflight_bytes
+						   ? m->inflight_bytes
+						   : m->peer->inflight_bytes;
 	m->inflight_bytes = 0;
 }
 
@@ -148,8 +148,8 @@ static void demote(struct vms_node *n, struct part *p)
 static void part_leave(struct vms_node *n, struct part *p)
 {
 	if (p->known)
-		node_log(n, VMS_LOG_INFO, "partition %u: not in the set of epoch %llu%s",
-			 p->number, (unsigned long long)p->conf.epoch,
+		node_log(n, VMS_LOG_INFO, "partition %u: not in the set of epoch %llu%s", p->number,
+			 (unsigned long long)p->conf.epoch,
 			 part_empty(p) ? "" : ", its copy is kept");
 	if (p->primary)
 		demote(n, p);
@@ -647,8 +647,10 @@ void part_catchup(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		struct prec *pr = part_rec(p, s);
 
 		if (!pr) {
-			node_log(n, VMS_LOG_ERROR, "partition %u: record %llu is not in the log any "
-				 "more", p->number, (unsigned long long)s);
+			node_log(n, VMS_LOG_ERROR,
+				 "partition %u: record %llu is not in the log any "
+				 "more",
+				 p->number, (unsigned long long)s);
 			re.status = VMS_E_GONE;
 			k = 0;
 			break;

@@ -49,13 +49,12 @@ int part_addr_check(struct vms_node *n, struct part *p, vms_addr a)
 	struct ctr *c = part_ctr(p, number);
 	uint32_t off = vms_addr_offset_bytes(a);
 
-	if (off % VMS_CHUNK_BYTES || off < 2 * VMS_CHUNK_BYTES ||
-	    vms_seg_header_offset(off) == off)
+	if (off % VMS_CHUNK_BYTES || off < 2 * VMS_CHUNK_BYTES || vms_seg_header_offset(off) == off)
 		return VMS_E_UNKNOWN;
 	if (c)
-		return c->state == 3 || (places_has(&c->dead, a) && n->mut != MUT_RD_GONE) ?
-			       VMS_E_GONE :
-			       0;
+		return c->state == 3 || (places_has(&c->dead, a) && n->mut != MUT_RD_GONE)
+			       ? VMS_E_GONE
+			       : 0;
 	return part_readable(n, p) && number < p->next_ctr ? VMS_E_GONE : VMS_E_UNKNOWN;
 }
 
@@ -85,8 +84,10 @@ int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned
 		return 0;
 	}
 	if (rc)
-		node_log(n, VMS_LOG_ERROR, "partition %u: index page of branch %llu, sub-extent %u: "
-			 "%s", p->number, (unsigned long long)s->st.l[0].branch, subext,
+		node_log(n, VMS_LOG_ERROR,
+			 "partition %u: index page of branch %llu, sub-extent %u: "
+			 "%s",
+			 p->number, (unsigned long long)s->st.l[0].branch, subext,
 			 vms_err_text(rc));
 	return rc;
 }
@@ -115,8 +116,7 @@ int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view 
 		}
 	}
 	*patched = v->have | v->zero;
-	*base = *patched == VMS_MASK_FULL ? VMS_ADDR_HOLE :
-					    page->entry[chunk % VMS_SUBEXT_CHUNKS];
+	*base = *patched == VMS_MASK_FULL ? VMS_ADDR_HOLE : page->entry[chunk % VMS_SUBEXT_CHUNKS];
 	(void)p;
 	return 0;
 }
@@ -167,8 +167,8 @@ static void rop_done(struct vms_node *n, struct fetch *f)
 				e->status = 0;
 			} else if (e->status && e->status != VMS_E_BAD_SECTORS) {
 				e->valid = full;
-				e->status = e->status == VMS_E_CORRUPT ? VMS_E_BAD_SECTORS :
-									 e->status;
+				e->status = e->status == VMS_E_CORRUPT ? VMS_E_BAD_SECTORS
+								       : e->status;
 			} else {
 				e->valid |= full;
 			}
@@ -372,8 +372,7 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 	f->e[i].status = VMS_E_GONE;
 	if (!c)
 		return;
-	if (stuck(n, p) &&
-	    !part_see(n, p, c->ext->branch, c->ext->extent, VMS_GEN_LIVE, &seen)) {
+	if (stuck(n, p) && !part_see(n, p, c->ext->branch, c->ext->extent, VMS_GEN_LIVE, &seen)) {
 		vms_ovl_view_stack(&n->ovl, &seen.ovl, c->chunk, p->committed, VMS_ADDR_ASK, &v);
 		if (v.uncommitted)
 			return; /* GONE: by LBA, where it waits */
@@ -480,9 +479,9 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 				vms_ovl_view_stack(&n->ovl, &seen.ovl,
 						   (uint16_t)(s * VMS_SUBEXT_CHUNKS + k), point,
 						   page.entry[k], &v);
-				page.entry[k] = v.uncommitted && n->mut != MUT_ASK_SKIPPED ?
-							VMS_ADDR_ASK :
-							v.addr;
+				page.entry[k] = v.uncommitted && n->mut != MUT_ASK_SKIPPED
+							? VMS_ADDR_ASK
+							: v.addr;
 			}
 			if (page.entry[k] == VMS_ADDR_LOST)
 				page.entry[k] = VMS_ADDR_ASK;

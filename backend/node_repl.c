@@ -16,7 +16,8 @@ struct prec *part_rec(struct part *p, uint64_t seq)
 {
 	struct prec *r;
 
-	if (seq < p->recs_first || seq > p->seq_last || seq - p->recs_first >= p->recs.n - p->recs_head)
+	if (seq < p->recs_first || seq > p->seq_last ||
+	    seq - p->recs_first >= p->recs.n - p->recs_head)
 		return NULL;
 	r = &p->recs.d[p->recs_head + (seq - p->recs_first)];
 	return r->log_pos ? r : NULL;
@@ -107,8 +108,7 @@ void part_ref_count(struct vms_node *n, struct part *p, const struct vms_move *m
 	uint64_t number = vms_addr_container(m->to);
 	struct ctr *c;
 
-	if (!(m->flags & VMS_MOVE_REF) ||
-	    vms_addr_partition(m->to, n->conf.part_bits) != p->number)
+	if (!(m->flags & VMS_MOVE_REF) || vms_addr_partition(m->to, n->conf.part_bits) != p->number)
 		return;
 	/* its CTR_OPEN may not be applied yet (replay) */
 	c = on ? part_ctr_add(p, number) : part_ctr(p, number);
@@ -193,14 +193,14 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 						  pc[i].count);
 				continue;
 			}
-			vms_ovl_piece_add(
-				&n->ovl, vms_ovl_chunk_get(&n->ovl, e, pc[i].chunk, true), r->seq,
-				mask, zero, zero ? ref.log_pos : at,
-				zero && mask == VMS_MASK_FULL ?
-					VMS_ADDR_HOLE :
-					vms_logpos_addr(p->number, r->first_pos + (unsigned)i,
-							n->conf.part_bits),
-				pc[i].crc);
+			vms_ovl_piece_add(&n->ovl, vms_ovl_chunk_get(&n->ovl, e, pc[i].chunk, true),
+					  r->seq, mask, zero, zero ? ref.log_pos : at,
+					  zero && mask == VMS_MASK_FULL
+						  ? VMS_ADDR_HOLE
+						  : vms_logpos_addr(p->number,
+								    r->first_pos + (unsigned)i,
+								    n->conf.part_bits),
+					  pc[i].crc);
 			if (!zero)
 				at += vms_mask_sectors(pc[i].mask) * VMS_LB_BYTES;
 		}
@@ -256,8 +256,8 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		break;
 	}
 	if (r->op.gateway && r->op.incarnation && (!live || !p->primary))
-		vms_outcome_put(&n->outcomes, p->number, &r->op, r->outcome, r->outcome_aux,
-				r->seq, ref.log_pos, n->now_ms);
+		vms_outcome_put(&n->outcomes, p->number, &r->op, r->outcome, r->outcome_aux, r->seq,
+				ref.log_pos, n->now_ms);
 }
 
 /* A record has been appended to the own log (live) or read from it (replay). */
@@ -383,8 +383,8 @@ int part_order(struct vms_node *n, struct part *p, struct vms_rec *r, const stru
 	return 0;
 }
 
-int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
-		    const uint8_t *raw, uint32_t bytes)
+int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r, const uint8_t *raw,
+		    uint32_t bytes)
 {
 	struct vms_rec_ref ref;
 	/* What a primary has ordered must find room: a client record may use the
@@ -398,8 +398,8 @@ int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	part_rec_put(n, p, r, ref, true);
 	/* A restarted primary gets what it lost from a member, outcomes included. */
 	if (p->primary && r->op.gateway && r->op.incarnation)
-		vms_outcome_put(&n->outcomes, p->number, &r->op, r->outcome, r->outcome_aux,
-				r->seq, ref.log_pos, n->now_ms);
+		vms_outcome_put(&n->outcomes, p->number, &r->op, r->outcome, r->outcome_aux, r->seq,
+				ref.log_pos, n->now_ms);
 	return 0;
 }
 
@@ -506,8 +506,8 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 			if (f->nrec == 512 || f->nbody >= 511 ||
 			    (f->nrec && f->bytes + pr->bytes > (1u << 20)))
 				out_send(n, pe, f);
-			f->iov[f->nrec++] =
-				(struct vms_iov){vms_wal_ptr(n->wal, pr->log_pos), pr->bytes};
+			f->iov[f->nrec++] = (struct vms_iov){vms_wal_ptr(n->wal, pr->log_pos),
+							     pr->bytes};
 			f->bytes += pr->bytes;
 			pe->inflight_bytes += pr->bytes;
 			m->inflight_bytes += pr->bytes;
@@ -677,8 +677,10 @@ void repl_records(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		struct part *p;
 
 		if (bytes < 0) {
-			node_log(n, VMS_LOG_ERROR, "node %u sent a damaged record: closing the "
-				 "connection", pe->id);
+			node_log(n, VMS_LOG_ERROR,
+				 "node %u sent a damaged record: closing the "
+				 "connection",
+				 pe->id);
 			c->closing = true;
 			n->up.close(n->up.ctx, c->id);
 			return;
@@ -884,8 +886,8 @@ void repl_advance(struct vms_node *n, struct part *p)
 
 		if (s > (memory ? held : durable))
 			break;
-		if (o && o->seq == s && (o->inval_left ||
-					 ((o->req.flags & VMS_F_FUA) && s > durable)))
+		if (o && o->seq == s &&
+		    (o->inval_left || ((o->req.flags & VMS_F_FUA) && s > durable)))
 			break;
 		p->committed = s;
 		commit_one(n, p, s, pr);

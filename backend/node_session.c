@@ -132,7 +132,8 @@ static void tick_send(struct vms_node *n, struct session *s)
 	vms_put_le16(body + 8, (uint16_t)k);
 	/* how full this node is: its containers or its index, whichever is fuller */
 	used = n->space_total ? used * 1000 / n->space_total : 0;
-	vms_put_le32(body + 10 + 8 * k, used > n->meta_permille ? (uint32_t)used : n->meta_permille);
+	vms_put_le32(body + 10 + 8 * k,
+		     used > n->meta_permille ? (uint32_t)used : n->meta_permille);
 	body[14 + 8 * k] = n->nospc ? 1 : 0;
 	m.body = body;
 	m.body_bytes = 15 + 8 * k;
@@ -261,9 +262,8 @@ void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_ms
 
 /* Tell every other gateway that holds one of these pages. A session whose
  * connection is down is waited for until its lease has run out. */
-unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
-			    uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
-			    struct op *op)
+unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
+			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op)
 {
 	struct vms_holder *e = vms_holder_find(&n->holders, branch, extent);
 	unsigned count = 0;

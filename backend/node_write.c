@@ -128,9 +128,10 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		/* outcomes that the log brought are not known to be committed yet */
 		if (n->now_ms <= session_op_deadline(n, m))
 			return W_WAIT;
-		answer(n, w, (m->flags & VMS_F_RETRY) ? VMS_E_AGAIN :
-			     waited		      ? VMS_E_BUSY :
-							VMS_E_TOO_OLD);
+		answer(n, w,
+		       (m->flags & VMS_F_RETRY) ? VMS_E_AGAIN
+		       : waited			? VMS_E_BUSY
+						: VMS_E_TOO_OLD);
 		return W_ANSWERED;
 	}
 	if (oc && oc->op.sequence == op.sequence) {
@@ -245,9 +246,9 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 {
 	const struct vms_msg *m = w->m;
 	struct vms_rec r = {
-		.type = outcome			    ? VMS_REC_OUTCOME :
-			w->kind == VMS_WRITE_ZERO ? VMS_REC_ZERO :
-						    VMS_REC_WRITE,
+		.type = outcome			    ? VMS_REC_OUTCOME
+			: w->kind == VMS_WRITE_ZERO ? VMS_REC_ZERO
+						    : VMS_REC_WRITE,
 		.branch = m->branch,
 		.snap_gen = m->snap_gen,
 		.extent = m->extent,
@@ -305,8 +306,7 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 		for (unsigned s = w->pieces[i].chunk / VMS_SUBEXT_CHUNKS;
 		     s <= (w->pieces[i].chunk + w->pieces[i].count - 1u) / VMS_SUBEXT_CHUNKS; s++)
 			subs |= (uint8_t)(1u << s);
-	o->inval_left =
-		session_invalidate(n, p, m->branch, m->extent, subs, r.seq, m->sender, o);
+	o->inval_left = session_invalidate(n, p, m->branch, m->extent, subs, r.seq, m->sender, o);
 	return W_ORDERED;
 }
 
@@ -339,7 +339,7 @@ static struct op *op_copy(struct vms_node *n, struct part *p, const struct wreq 
 
 static struct wreq wreq_of(const struct op *o)
 {
-	return (struct wreq){&o->req,	 o->conn,    o->kind,	     o->np,
+	return (struct wreq){&o->req,	o->conn,    o->kind,	     o->np,
 			     o->pieces, o->payload, o->payload_bytes};
 }
 
@@ -393,8 +393,8 @@ static void wait_add(struct vms_node *n, struct part *p, const struct wreq *w)
 
 	if (n->nwait >= NODE_WAIT_OPS_MAX ||
 	    n->wait_bytes + w->payload_bytes > NODE_WAIT_BYTES_MAX) {
-		answer(n, w, !part_serving(p) && (w->m->flags & VMS_F_RETRY) ? VMS_E_AGAIN :
-									       VMS_E_BUSY);
+		answer(n, w,
+		       !part_serving(p) && (w->m->flags & VMS_F_RETRY) ? VMS_E_AGAIN : VMS_E_BUSY);
 		return;
 	}
 	o = op_copy(n, p, w);
@@ -464,7 +464,7 @@ void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 struct lock_read {
 	struct op *o;
 	struct part *p;
-	uint8_t *data;  /* np chunks */
+	uint8_t *data;	/* np chunks */
 	uint8_t *patch; /* the same, with masks */
 	uint8_t *patched;
 };
@@ -560,8 +560,8 @@ static void lock_read_done(struct vms_node *n, struct fetch *f)
 		uint8_t need = o->pieces[i].mask & (uint8_t)~lr->patched[i];
 
 		if (need && (e->status || (need & ~e->valid)))
-			bad = e->status && e->status != VMS_E_BAD_SECTORS ? e->status :
-									  VMS_E_BAD_SECTORS;
+			bad = e->status && e->status != VMS_E_BAD_SECTORS ? e->status
+									  : VMS_E_BAD_SECTORS;
 		chunk_merge(e->buf, lr->patch + i * VMS_CHUNK_BYTES, lr->patched[i]);
 	}
 	if (bad == VMS_E_GONE || bad == VMS_E_UNKNOWN || bad == VMS_E_AGAIN ||
@@ -769,9 +769,10 @@ void write_timer(struct vms_node *n, struct part *p)
 			struct wreq w = wreq_of(o);
 
 			if (!o->dead)
-				answer(n, &w, !part_serving(p) && (o->req.flags & VMS_F_RETRY) ?
-						      VMS_E_AGAIN :
-						      VMS_E_BUSY);
+				answer(n, &w,
+				       !part_serving(p) && (o->req.flags & VMS_F_RETRY)
+					       ? VMS_E_AGAIN
+					       : VMS_E_BUSY);
 			lock_end(n, p, o);
 		}
 		o = next;
@@ -1160,7 +1161,8 @@ static void space_look(struct vms_node *n)
 		nearfull = n->space_total - n->space_free > n->space_total / 20 * 17 ||
 			   n->meta_permille > 700;
 		if (nearfull && !n->nearfull && !n->nospc)
-			node_log(n, VMS_LOG_WARN, "the disk or the index is nearly full: add a "
+			node_log(n, VMS_LOG_WARN,
+				 "the disk or the index is nearly full: add a "
 				 "node, or delete something (vmstore-ring advise)");
 		n->nearfull = nearfull;
 		n->nospc = n->space_free < n->space_need + (before ? n->space_total / 64 : 0) ||
@@ -1169,9 +1171,9 @@ static void space_look(struct vms_node *n)
 		n->nospc = n->space_free < n->space_need + taken;
 	}
 	if (n->nospc != before)
-		node_log(n, VMS_LOG_WARN, n->nospc ?
-				 "space is low: new writes are refused, reads go on" :
-				 "space is there again: writes are taken");
+		node_log(n, VMS_LOG_WARN,
+			 n->nospc ? "space is low: new writes are refused, reads go on"
+				  : "space is there again: writes are taken");
 }
 
 /* Paced writers, unsynced memory-mode records, free space. */

@@ -18,7 +18,7 @@
 enum out_phase {
 	OP_IDLE,
 	OP_ASK,
-	OP_MARK,  /* "deleting" becomes durable */
+	OP_MARK, /* "deleting" becomes durable */
 	OP_PAGES,
 	OP_CTRS,
 	OP_FILES, /* in no index any more; the files go */
@@ -105,8 +105,10 @@ static void delete_begin(struct vms_node *n, struct part *p)
 {
 	struct out_copy *o = p->out_copy;
 
-	node_log(n, VMS_LOG_INFO, "partition %u: the set is complete without this node: its copy is "
-		 "deleted", p->number);
+	node_log(n, VMS_LOG_INFO,
+		 "partition %u: the set is complete without this node: its copy is "
+		 "deleted",
+		 p->number);
 	part_forget(n, p);
 	p->copy_state = COPY_DELETING;
 	p->log_from = n->mut == MUT_OUT_LOG ? 0 : vms_wal_appended_pos(n->wal);
@@ -224,7 +226,7 @@ static void go(struct vms_node *n, struct part *p, struct out_copy *o)
 		o->phase = OP_CTRS;
 		return;
 	case OP_CTRS:
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			c->state = 3;
 		p->has_data = false;
 		o->ticket = ckpt_request(n);

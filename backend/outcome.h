@@ -19,11 +19,11 @@ struct vms_outcome {
 	struct vms_opid op;
 	int32_t status;
 	uint32_t aux;
-	uint64_t seq;	    /* of its record */
-	uint64_t log_pos;   /* of its record, to know when its log is freed */
-	uint64_t time_ms;   /* learnt */
-	void *pending;	    /* the op while it is not committed (owner's) */
-	bool stored;	    /* in the index */
+	uint64_t seq;	  /* of its record */
+	uint64_t log_pos; /* of its record, to know when its log is freed */
+	uint64_t time_ms; /* learnt */
+	void *pending;	  /* the op while it is not committed (owner's) */
+	bool stored;	  /* in the index */
 };
 
 struct vms_outcomes {

@@ -60,7 +60,8 @@ void vms_ovl_close(struct vms_ovl *o)
 		struct vms_hlink *l = o->ext.bucket[i], *nl;
 
 		for (; l; l = nl) {
-			struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link), *older;
+			struct vms_ovl_ext *e = vms_hlink_entry(l, struct vms_ovl_ext, link),
+					   *older;
 
 			nl = l->next;
 			for (; e; e = older) {
@@ -111,9 +112,9 @@ struct vms_ovl_ext *vms_ovl_line(const struct vms_ovl *o, uint32_t partition, ui
 	return e;
 }
 
-struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
-				    uint32_t partition, uint64_t branch, uint32_t extent,
-				    uint64_t snap_gen, bool create)
+struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p, uint32_t partition,
+				    uint64_t branch, uint32_t extent, uint64_t snap_gen,
+				    bool create)
 {
 	struct vms_ovl_ext *e = ext_head(o, partition, branch, extent), *newer = NULL;
 
@@ -176,13 +177,13 @@ void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e)
 	free(e);
 }
 
-static inline struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o,
-					     const struct vms_ovl_ext *e, uint16_t chunk)
+static inline struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o, const struct vms_ovl_ext *e,
+					     uint16_t chunk)
 {
 	if (!(e->present[chunk / 64] >> chunk % 64 & 1))
 		return NULL;
-	return vms_hlink_entry(vms_htab_find(&o->chunk, e->id << 10 | chunk),
-			       struct vms_ovl_chunk, link);
+	return vms_hlink_entry(vms_htab_find(&o->chunk, e->id << 10 | chunk), struct vms_ovl_chunk,
+			       link);
 }
 
 struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
@@ -356,8 +357,8 @@ void vms_ovl_commit(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t committ
 	}
 }
 
-void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
-			  uint16_t count, uint64_t committed)
+void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first, uint16_t count,
+			  uint64_t committed)
 {
 	struct vms_ovl_chunk *c, *next;
 
@@ -543,8 +544,8 @@ bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *
 }
 
 /* Add what a layer has to what the layers above it have left open. */
-static inline void view_layer(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint16_t chunk,
-		       uint64_t committed, struct vms_ovl_view *v)
+static inline void view_layer(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c,
+			      uint16_t chunk, uint64_t committed, struct vms_ovl_view *v)
 {
 	uint64_t rseq, rpos = 0;
 	bool newer;
@@ -625,8 +626,8 @@ void vms_ovl_stack(const struct vms_ovl *o, uint32_t partition, const struct vms
 		if (!e)
 			continue;
 		out->l[out->n].e = e;
-		out->l[out->n++].limit =
-			limit < VMS_EXTENT_CHUNKS ? (uint16_t)limit : VMS_EXTENT_CHUNKS;
+		out->l[out->n++].limit = limit < VMS_EXTENT_CHUNKS ? (uint16_t)limit
+								   : VMS_EXTENT_CHUNKS;
 	}
 }
 

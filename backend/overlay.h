@@ -49,7 +49,7 @@ struct vms_ovl_chunk {
 	struct vms_ovl_chunk *prev, *next; /* of the extent */
 	struct vms_ovl_piece *newest;
 	uint16_t chunk;
-	uint16_t pins; /* drain records not applied yet that name it */
+	uint16_t pins;	  /* drain records not applied yet that name it */
 	uint64_t pin_seq; /* with pins: up to here an ordered record takes its pieces */
 	bool stub;
 	vms_addr stub_handed, stub_to;
@@ -79,7 +79,7 @@ struct vms_ovl_ext {
 	struct vms_ovl_chunk *chunks;
 	uint32_t nchunks;
 	uint64_t present[VMS_EXTENT_CHUNKS / 64]; /* bit per chunk: most look-ups find none */
-	struct vms_ovl_range *range; /* ascending seq */
+	struct vms_ovl_range *range;		  /* ascending seq */
 	uint32_t nranges, range_room;
 	bool scanned, pulled; /* used by the drain while it looks for work */
 };
@@ -105,9 +105,9 @@ static inline bool vms_ovl_deep(const struct vms_ovl_ext *e, unsigned max)
 }
 
 /* NULL when there is nothing (create false). */
-struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p,
-				    uint32_t partition, uint64_t branch, uint32_t extent,
-				    uint64_t snap_gen, bool create);
+struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p, uint32_t partition,
+				    uint64_t branch, uint32_t extent, uint64_t snap_gen,
+				    bool create);
 /* The newest one with snap_gen <= max_gen; NULL: none. */
 struct vms_ovl_ext *vms_ovl_line(const struct vms_ovl *o, uint32_t partition, uint64_t branch,
 				 uint32_t extent, uint64_t max_gen);
@@ -126,20 +126,19 @@ void vms_ovl_range_add(struct vms_ovl *o, struct vms_ovl_ext *e, uint64_t seq, u
 /* The record `seq` is committed: what it covers in this chunk (or, for ranges,
  * in [first, first + count)) is dropped. */
 void vms_ovl_commit(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t committed);
-void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
-			  uint16_t count, uint64_t committed);
+void vms_ovl_commit_range(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first, uint16_t count,
+			  uint64_t committed);
 /* The same for everything of a partition (after replay). */
 void vms_ovl_commit_all(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t committed);
 /* Drop pieces with seq <= upto (a drain) and below; the caller tidies. */
 void vms_ovl_drained(struct vms_ovl *o, struct vms_ovl_chunk *c, uint64_t upto);
 /* Drop a range, and every older piece it covers. */
-void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first,
-			   uint64_t seq);
+void vms_ovl_range_drained(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t first, uint64_t seq);
 /* Drop everything with seq >= from (void records). */
 void vms_ovl_void(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t from);
 /* Drop everything of a branch from first_chunk on, with seq < below. */
-void vms_ovl_trim(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t branch,
-		  uint64_t first_chunk, uint64_t below);
+void vms_ovl_trim(struct vms_ovl *o, struct vms_ovl_part *p, uint64_t branch, uint64_t first_chunk,
+		  uint64_t below);
 
 void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr handed, vms_addr to,
 		      uint64_t seq);
@@ -151,15 +150,15 @@ bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *
 
 /* What a chunk is made of as of `committed`. */
 struct vms_ovl_view {
-	struct vms_ovl_chunk *c;     /* of the first layer, or NULL */
-	struct vms_ovl_piece *src[8];/* per sector; NULL: zero (bit in zero) or base */
-	uint8_t have;		     /* sectors that come from pieces */
-	uint8_t zero;		     /* sectors that are zero */
-	bool uncommitted;	     /* something newer is ordered */
-	uint64_t newest_seq;	     /* newest committed seq in it; 0: none */
-	uint64_t min_pos;	     /* lowest log position it needs; UINT64_MAX: none */
-	uint64_t min_seq;	     /* lowest seq it needs; UINT64_MAX: none */
-	vms_addr addr;		     /* address to hand out */
+	struct vms_ovl_chunk *c;      /* of the first layer, or NULL */
+	struct vms_ovl_piece *src[8]; /* per sector; NULL: zero (bit in zero) or base */
+	uint8_t have;		      /* sectors that come from pieces */
+	uint8_t zero;		      /* sectors that are zero */
+	bool uncommitted;	      /* something newer is ordered */
+	uint64_t newest_seq;	      /* newest committed seq in it; 0: none */
+	uint64_t min_pos;	      /* lowest log position it needs; UINT64_MAX: none */
+	uint64_t min_seq;	      /* lowest seq it needs; UINT64_MAX: none */
+	vms_addr addr;		      /* address to hand out */
 };
 /* One layer alone. addr: valid when newest_seq. */
 void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t chunk,

@@ -197,14 +197,12 @@ static void delta_free(struct delta *d)
 	struct plist *pl, *ptmp;
 	struct subext *s, *tmp;
 
-	HASH_ITER(hh, d->parts, pl, ptmp)
-	{
+	HASH_ITER (hh, d->parts, pl, ptmp) {
 		HASH_DELETE(hh, d->parts, pl);
 		free(pl);
 	}
 
-	HASH_ITER(hh, d->table, s, tmp)
-	{
+	HASH_ITER (hh, d->table, s, tmp) {
 		for (struct version *v = s->first, *next; v; v = next) {
 			next = v->next;
 			free(v);
@@ -278,8 +276,8 @@ static int store_le(struct vms_pages *ps, const struct vms_page_key *k, struct v
 
 	ps->lookups++;
 	vms_page_key_encode(key, k);
-	n = ps->disk->ops->meta_last_le(ps->disk->ctx, key, sizeof(key), found, &found_bytes,
-					val, sizeof(val));
+	n = ps->disk->ops->meta_last_le(ps->disk->ctx, key, sizeof(key), found, &found_bytes, val,
+					sizeof(val));
 	if (n < 0)
 		return n;
 	if (vms_page_key_decode(found, found_bytes, &fk) || !same_subext(&fk, k))
@@ -382,9 +380,8 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
 	if (v && !v->dead) {
 		page = &v->page;
 	} else {
-		err = below ? vms_pages_lookup_stack(ps, key->partition, key->subext, below,
-						     &found) :
-			      vms_pages_lookup(ps, key, &found);
+		err = below ? vms_pages_lookup_stack(ps, key->partition, key->subext, below, &found)
+			    : vms_pages_lookup(ps, key, &found);
 		if (err && err != VMS_E_NOENT)
 			return err;
 		if (!err)
@@ -425,9 +422,9 @@ static int version_cmp(const void *a, const void *b)
 	const struct vms_page_key *x = &(*(const struct version *const *)a)->page.key;
 	const struct vms_page_key *y = &(*(const struct version *const *)b)->page.key;
 
-#define CMP(f)                                                                            \
-	if (x->f != y->f)                                                                 \
-		return x->f < y->f ? -1 : 1
+#define CMP(f)                                                                                     \
+	if (x->f != y->f)                                                                          \
+	return x->f < y->f ? -1 : 1
 	CMP(partition);
 	CMP(branch);
 	CMP(subext);
@@ -538,9 +535,8 @@ static int trim_collect(void *arg, const struct vms_page *p)
 	return 0;
 }
 
-int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
-		   uint64_t first_chunk, uint64_t drain_seq,
-		   void (*dropped)(void *arg, vms_addr a), void *arg)
+int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch, uint64_t first_chunk,
+		   uint64_t drain_seq, void (*dropped)(void *arg, vms_addr a), void *arg)
 {
 	uint64_t first_subext = first_chunk / VMS_SUBEXT_CHUNKS;
 	struct vms_page_key from = {partition, branch, (uint32_t)first_subext, 0};

@@ -83,9 +83,8 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
 /* TRIM: remove entries >= first_chunk (of the branch) of all pages of the
  * partition and branch. Works on store and deltas; pages that become empty are
  * deleted. dropped(arg, addr) is told each address that went. */
-int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch,
-		   uint64_t first_chunk, uint64_t drain_seq,
-		   void (*dropped)(void *arg, vms_addr a), void *arg);
+int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch, uint64_t first_chunk,
+		   uint64_t drain_seq, void (*dropped)(void *arg, vms_addr a), void *arg);
 
 /* DROP: the page of exactly this key goes, with all it names. Skipped (returns 1)
  * when there is none, or when it has been changed by drain_seq or later. */

@@ -122,7 +122,7 @@ static uint64_t membership(const struct planner *pl)
 {
 	uint64_t d = digest_add(1, pl->cluster.copies);
 
-	VMS_VEC_FOREACH(&pl->nodes, x) {
+	VMS_VEC_FOREACH (&pl->nodes, x) {
 		d = digest_add(d, x->n.id);
 		d = digest_add(d, x->rev);
 		d = digest_add(d, vms_place_weight(&x->n));
@@ -148,7 +148,7 @@ static bool in_shared_set(const struct vms_node *n, uint32_t node)
 
 static struct pl_away *away_of(struct planner *pl, uint32_t node)
 {
-	VMS_VEC_FOREACH(&pl->away, a)
+	VMS_VEC_FOREACH (&pl->away, a)
 		if (a->node == node)
 			return a;
 	return NULL;
@@ -203,17 +203,17 @@ static bool members_write(struct vms_node *n, struct planner *pl)
 	char key[NODES_BATCH][VMS_CAT_KEY_BYTES_MAX];
 	unsigned k = 0;
 
-	VMS_VEC_FOREACH(&pl->nodes, x) {
+	VMS_VEC_FOREACH (&pl->nodes, x) {
 		uint8_t due = k < NODES_BATCH ? state_due(n, pl, &x->n) : x->n.state;
 
 		if (due == x->n.state)
 			continue;
-		node_log(
-			n, VMS_LOG_WARN,
-			due == VMS_NODE_OUT
-				? "node %s (id %u) has been away for %u s: its copies are made anew on other nodes"
-				: "node %s (id %u) is back: it gets its share of the data again",
-			x->n.name, x->n.id, pl->cluster.rebuild_after_s);
+		node_log(n, VMS_LOG_WARN,
+			 due == VMS_NODE_OUT
+				 ? "node %s (id %u) has been away for %u s: its copies are made "
+				   "anew on other nodes"
+				 : "node %s (id %u) is back: it gets its share of the data again",
+			 x->n.name, x->n.id, pl->cluster.rebuild_after_s);
 		*(due == VMS_NODE_OUT ? &pl->outs : &pl->ins) += 1;
 		x->n.state = due;
 		vms_cat_key_node(key[k], x->n.id);
@@ -259,7 +259,7 @@ static void remove_done(void *arg, const struct vms_cat_reply *r)
 /* All wants are written: is there a node whose record may go? */
 static bool remove_left(struct vms_node *n, struct planner *pl)
 {
-	VMS_VEC_FOREACH(&pl->nodes, x) {
+	VMS_VEC_FOREACH (&pl->nodes, x) {
 		char key[VMS_CAT_KEY_BYTES_MAX], *val;
 		struct vms_cat_cmp cmp[2] = {{"cluster", pl->cluster_rev}, {key, x->rev}};
 		struct vms_cat_op op[2] = {{"cluster", NULL, 0}, {key, NULL, 0}};
@@ -377,8 +377,7 @@ static void parts_done(void *arg, const struct vms_cat_reply *r)
 		uint32_t number;
 
 		if (vms_cat_part_decode(&r->kv[i], &number, &c, &e) || number >= n->nparts) {
-			node_log(n, VMS_LOG_ERROR, "planner: %s: nothing is planned",
-				 r->kv[i].key);
+			node_log(n, VMS_LOG_ERROR, "planner: %s: nothing is planned", r->kv[i].key);
 			pass_end(n, pl, 10ull * PASS_TICKS * n->tm.tick_ms);
 			return;
 		}
@@ -418,7 +417,7 @@ static bool member_anywhere(const struct vms_node *n, uint32_t node)
 /* As far as is known here; the records decide. */
 static bool somebody_left(const struct vms_node *n, const struct planner *pl)
 {
-	VMS_VEC_FOREACH(&pl->nodes, x)
+	VMS_VEC_FOREACH (&pl->nodes, x)
 		if (x->n.state == VMS_NODE_LEAVING && !member_anywhere(n, x->n.id))
 			return true;
 	return false;
@@ -544,8 +543,7 @@ static void beat_tell(struct vms_node *n, struct planner *pl)
 	char val[64];
 	const struct vms_cat_op op = {"planner", val, 0};
 
-	snprintf(val, sizeof(val), "{\"node\": %llu, \"beat\": %llu}",
-		 (unsigned long long)n->id,
+	snprintf(val, sizeof(val), "{\"node\": %llu, \"beat\": %llu}", (unsigned long long)n->id,
 		 (unsigned long long)(n->incarnation << 20 | ++pl->beats));
 	snprintf(pl->beat, sizeof(pl->beat), "%s", val);
 	pl->step = PL_BEAT;
@@ -610,9 +608,9 @@ struct json_t *plan_json(const struct vms_node *n)
 	if (!pl)
 		return json_object();
 	return json_pack("{s:b, s:b, s:I, s:I, s:I, s:I}", "coordinator", pl->coordinator, "done",
-			 pl->step == PL_IDLE && pl->planned, "wants_written",
-			 (json_int_t)pl->wants, "taken_out", (json_int_t)pl->outs, "taken_in",
-			 (json_int_t)pl->ins, "removed", (json_int_t)pl->removed);
+			 pl->step == PL_IDLE && pl->planned, "wants_written", (json_int_t)pl->wants,
+			 "taken_out", (json_int_t)pl->outs, "taken_in", (json_int_t)pl->ins,
+			 "removed", (json_int_t)pl->removed);
 }
 
 void plan_close(struct vms_node *n)

@@ -59,12 +59,12 @@ struct point {
 
 struct pbranch {
 	uint64_t branch, owner;
-	uint64_t rev;  /* of its record; 0: it has none */
-	uint64_t from; /* all numbers from here on are points; UINT64_MAX: none */
+	uint64_t rev;	    /* of its record; 0: it has none */
+	uint64_t from;	    /* all numbers from here on are points; UINT64_MAX: none */
 	bool dead, left_by; /* its volume is gone; is on a younger one */
-	bool seen; /* a point lies on it */
+	bool seen;	    /* a point lies on it */
 	bool dirty;
-	bool left; /* the scan left something of it behind, or missed a partition */
+	bool left;	/* the scan left something of it behind, or missed a partition */
 	bool here, all; /* reaped by this node, by all */
 	unsigned nancestors;
 	struct vms_cat_ancestor ancestor[VMS_ANCESTORS_MAX];
@@ -167,8 +167,7 @@ static size_t first_point(const struct points *v, uint64_t branch, uint64_t gen)
 }
 
 /* Does a snapshot show [gen, next) of the branch, or is there any point at all? */
-static bool pointed(const struct points *v, uint64_t branch, uint64_t gen, uint64_t next,
-		    bool any)
+static bool pointed(const struct points *v, uint64_t branch, uint64_t gen, uint64_t next, bool any)
 {
 	for (size_t i = first_point(v, branch, gen);
 	     i < v->n && v->d[i].branch == branch && v->d[i].gen < next; i++)
@@ -227,10 +226,10 @@ void prune_copied(void *arg, const struct vms_page_key *made, const struct vms_p
 	if (!pr || !p || !p->primary)
 		return;
 	b = pr->phase == PR_READ ? NULL : find(&pr->br, from->branch);
-	if (b && (made->branch == from->branch ?
-			  pointed(&pr->pts, from->branch, from->snap_gen, made->snap_gen, false) :
-			  b->from != UINT64_MAX ||
-				  pointed(&pr->pts, from->branch, from->snap_gen, UINT64_MAX, false)))
+	if (b && (made->branch == from->branch
+			  ? pointed(&pr->pts, from->branch, from->snap_gen, made->snap_gen, false)
+			  : b->from != UINT64_MAX || pointed(&pr->pts, from->branch, from->snap_gen,
+							     UINT64_MAX, false)))
 		return;
 	if (pr->late.n < LATE_MAX)
 		VMS_VEC_PUSH(&pr->late, ((struct late){*from}));
@@ -256,8 +255,8 @@ static void watched(struct vms_node *n, unsigned w, const struct vms_cat_reply *
 		struct vms_cat_branch b;
 		struct vms_errmsg e;
 
-		if (w == 0 ? !r->kv[i].val :
-			     r->kv[i].val && !vms_cat_branch_decode(&r->kv[i], &b, &e) &&
+		if (w == 0 ? !r->kv[i].val
+			   : r->kv[i].val && !vms_cat_branch_decode(&r->kv[i], &b, &e) &&
 				     b.state == 2)
 			prune_hint(n);
 	}
@@ -318,8 +317,9 @@ static void on_kv(struct vms_node *n, struct prune *pr, const struct vms_cat_kv 
 		uint64_t branch = strtoull(kv->key + strlen("reaped/"), &end, 16);
 
 		if (*end == '/')
-			VMS_VEC_PUSH(&pr->reaped,
-				     ((struct reaped){branch, (uint32_t)strtoul(end + 1, NULL, 16)}));
+			VMS_VEC_PUSH(
+				&pr->reaped,
+				((struct reaped){branch, (uint32_t)strtoul(end + 1, NULL, 16)}));
 		return;
 	}
 	case PX_NODE: {
@@ -434,10 +434,10 @@ static bool lost_points(const struct prune *pr, uint64_t branch)
 static void count_reaped(struct vms_node *n, struct prune *pr, struct pbranch *b)
 {
 	b->all = pr->nodes.n > 0;
-	VMS_VEC_FOREACH(&pr->nodes, id) {
+	VMS_VEC_FOREACH (&pr->nodes, id) {
 		bool has = false;
 
-		VMS_VEC_FOREACH(&pr->reaped, r)
+		VMS_VEC_FOREACH (&pr->reaped, r)
 			has |= r->branch == b->branch && r->node == *id;
 		b->all &= has;
 		b->here |= has && *id == n->id;
@@ -503,16 +503,15 @@ static void table_make(struct vms_node *n, struct prune *pr)
 			struct vms_cat_ancestor *a = &b->ancestor[k];
 			struct pbranch *x = find(&pr->br, a->branch);
 
-			VMS_VEC_PUSH(&pr->pts,
-				     ((struct point){a->branch, a->snap_gen, b->branch,
-						     a->limit_chunks}));
+			VMS_VEC_PUSH(&pr->pts, ((struct point){a->branch, a->snap_gen, b->branch,
+							       a->limit_chunks}));
 			if (x)
 				x->seen = true;
 		}
 	}
 	if (pr->pts.n)
 		qsort(pr->pts.d, pr->pts.n, sizeof(*pr->pts.d), point_cmp);
-	VMS_VEC_FOREACH(&pr->br, b) {
+	VMS_VEC_FOREACH (&pr->br, b) {
 		struct pbranch *o = find(&pr->old, b->branch);
 		struct branch *nb = node_branch(n, b->branch, false);
 
@@ -708,7 +707,7 @@ static int scan_page(void *arg, const struct vms_page *pg)
 /* The partition cannot be looked at now: all of its branches once more later. */
 static void part_missed(struct prune *pr)
 {
-	VMS_VEC_FOREACH(&pr->br, b)
+	VMS_VEC_FOREACH (&pr->br, b)
 		b->left |= b->dirty;
 }
 
@@ -749,9 +748,9 @@ static int late_page(void *arg, const struct vms_page *pg)
 		return 0;
 	}
 	consider(pr, &pr->prev,
-		 pg->key.branch == pr->prev.branch && pg->key.subext == pr->prev.subext ?
-			 pg->key.snap_gen :
-			 UINT64_MAX);
+		 pg->key.branch == pr->prev.branch && pg->key.subext == pr->prev.subext
+			 ? pg->key.snap_gen
+			 : UINT64_MAX);
 	pr->have_prev = false;
 	return 1;
 }
@@ -834,8 +833,10 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 		rc = late_pages(n, pr, p);
 	}
 	if (rc < 0) {
-		node_log(n, VMS_LOG_ERROR, "partition %u: an index page is damaged, nothing of it "
-			 "is pruned", p->number);
+		node_log(n, VMS_LOG_ERROR,
+			 "partition %u: an index page is damaged, nothing of it "
+			 "is pruned",
+			 p->number);
 		part_missed(pr);
 		part_next(pr);
 		return;
@@ -850,9 +851,9 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 				pr->resume = (struct vms_page_key){p->number, pr->d[0].branch,
 								   pr->d[0].subext, 0};
 			for (unsigned i = 0; !pr->full && i < pr->nd; i++)
-				VMS_VEC_PUSH(&pr->late, ((struct late){{p->number, pr->d[i].branch,
-									pr->d[i].subext,
-									pr->d[i].snap_gen}}));
+				VMS_VEC_PUSH(&pr->late,
+					     ((struct late){{p->number, pr->d[i].branch,
+							     pr->d[i].subext, pr->d[i].snap_gen}}));
 			return;
 		}
 		pr->wait_seq = p->seq_last;
@@ -872,14 +873,14 @@ static void scan_end(struct vms_node *n, struct prune *pr)
 	bool left = false, reap = false;
 
 	n->st.scans += pr->full;
-	VMS_VEC_FOREACH(&pr->br, b) {
+	VMS_VEC_FOREACH (&pr->br, b) {
 		if (!pr->full)
 			break;
 		b->dirty &= b->left;
 		left |= b->left;
 		reap |= gone(b) && !b->left && !b->here;
 	}
-	VMS_VEC_FOREACH(&pr->again, l)
+	VMS_VEC_FOREACH (&pr->again, l)
 		VMS_VEC_PUSH(&pr->late, *l);
 	VMS_VEC_CLEAR(&pr->again);
 	for (size_t i = 0; i < pr->late.n;) {
@@ -900,9 +901,9 @@ static void scan_end(struct vms_node *n, struct prune *pr)
 		return;
 	}
 	pr->phase = PR_IDLE;
-	VMS_VEC_FOREACH(&pr->br, b)
+	VMS_VEC_FOREACH (&pr->br, b)
 		reap |= gone(b) && b->all;
-	VMS_VEC_FOREACH(&pr->reaped, r)
+	VMS_VEC_FOREACH (&pr->reaped, r)
 		reap |= !find(&pr->br, r->branch);
 	if (reap) {
 		pr->phase = PR_REAP;
@@ -939,7 +940,7 @@ static void reap(struct vms_node *n, struct prune *pr)
 	unsigned k = 0, ncmp = 0;
 
 	vms_assert(keys);
-	VMS_VEC_FOREACH(&pr->br, b) {
+	VMS_VEC_FOREACH (&pr->br, b) {
 		if (!gone(b) || b->left || k == TXN_KEYS)
 			continue;
 		if (!b->here) {
@@ -948,7 +949,7 @@ static void reap(struct vms_node *n, struct prune *pr)
 			k++;
 		}
 	}
-	VMS_VEC_FOREACH(&pr->reaped, r) {
+	VMS_VEC_FOREACH (&pr->reaped, r) {
 		/* left over by the one that removed the record */
 		if (k || find(&pr->br, r->branch))
 			continue;
@@ -956,7 +957,7 @@ static void reap(struct vms_node *n, struct prune *pr)
 		op[k] = (struct vms_cat_op){keys[k], NULL, 0};
 		k++;
 	}
-	VMS_VEC_FOREACH(&pr->br, b) {
+	VMS_VEC_FOREACH (&pr->br, b) {
 		if (k || !gone(b) || !b->all)
 			continue;
 		vms_cat_key_branch(keys[k], b->branch);
@@ -964,7 +965,7 @@ static void reap(struct vms_node *n, struct prune *pr)
 		ncmp = 1;
 		op[k] = (struct vms_cat_op){keys[k], NULL, 0};
 		k++;
-		VMS_VEC_FOREACH(&pr->reaped, r) {
+		VMS_VEC_FOREACH (&pr->reaped, r) {
 			if (r->branch != b->branch || k > TXN_KEYS)
 				continue;
 			key_reaped(keys[k], r->branch, r->node);
@@ -1065,24 +1066,23 @@ json_t *prune_json(struct vms_node *n)
 	uint64_t chunks = 0, live = 0;
 	json_int_t gone_left = 0;
 
-	VMS_VEC_FOREACH(&pr->br, b)
+	VMS_VEC_FOREACH (&pr->br, b)
 		gone_left += gone(b) && !b->here;
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i] && n->part[i]->primary)
-			VMS_VEC_FOREACH(&n->part[i]->ctrs, c) {
+			VMS_VEC_FOREACH (&n->part[i]->ctrs, c) {
 				chunks += c->chunks - c->dead.count;
 				live += c->live;
 			}
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "round", round_phase(n), "cycle", (json_int_t)round_cycle(n),
-			 "want_bytes", (json_int_t)round_want(n), "pages_dropped",
-			 (json_int_t)n->st.pages_dropped, "remapped",
-			 (json_int_t)n->st.remapped, "pruning", words[pr->phase],
-			 "pending", pr->phase != PR_IDLE || pr->hint, "walked",
-			 (json_int_t)(pr->phase == PR_SCAN ? pr->part : n->nparts), "partitions",
-			 (json_int_t)n->nparts, "dead_branches", gone_left, "collecting",
-			 (json_int_t)n->gc_jobs, "container_chunks", (json_int_t)chunks,
-			 "live_chunks", (json_int_t)live);
+			 "round", round_phase(n), "cycle", (json_int_t)round_cycle(n), "want_bytes",
+			 (json_int_t)round_want(n), "pages_dropped",
+			 (json_int_t)n->st.pages_dropped, "remapped", (json_int_t)n->st.remapped,
+			 "pruning", words[pr->phase], "pending", pr->phase != PR_IDLE || pr->hint,
+			 "walked", (json_int_t)(pr->phase == PR_SCAN ? pr->part : n->nparts),
+			 "partitions", (json_int_t)n->nparts, "dead_branches", gone_left,
+			 "collecting", (json_int_t)n->gc_jobs, "container_chunks",
+			 (json_int_t)chunks, "live_chunks", (json_int_t)live);
 }
 
 void prune_close(struct vms_node *n)

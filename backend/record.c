@@ -277,9 +277,8 @@ int vms_rec_moves_decode(const struct vms_rec *r, struct vms_move *m, unsigned r
 		else
 			memset(m[i].fp, 0, VMS_MOVE_FP_BYTES);
 		/* flag 1: a range of crc chunks that becomes holes */
-		if ((m[i].flags & VMS_MOVE_RANGE) &&
-		    (m[i].to != VMS_ADDR_HOLE || m[i].crc == 0 ||
-		     m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
+		if ((m[i].flags & VMS_MOVE_RANGE) && (m[i].to != VMS_ADDR_HOLE || m[i].crc == 0 ||
+						      m[i].crc > VMS_EXTENT_CHUNKS - m[i].chunk))
 			return VMS_E_CORRUPT;
 		if (m[i].to == VMS_ADDR_HOLE) {
 			if (m[i].has_fp || (m[i].flags & (VMS_MOVE_REF | VMS_MOVE_COPY)))

@@ -14,23 +14,23 @@
 #define VMS_REC_BYTES_MAX    (6u << 20)
 
 enum vms_rec_type {
-	VMS_REC_WRITE = 1,   /* meta: pieces (wire encoding); payload: their sectors */
-	VMS_REC_ZERO = 2,    /* meta: pieces; no payload */
-	VMS_REC_OUTCOME = 3, /* an op that changed nothing (miscompare): keeps its outcome */
-	VMS_REC_DRAIN = 4,   /* meta: what was drained to where */
-	VMS_REC_SWEEP = 5,   /* meta: container numbers that die */
-	VMS_REC_REMAP = 6,   /* meta: moved chunks, old address to new address */
-	VMS_REC_CTR_OPEN = 7,/* meta: u64 container number */
-	VMS_REC_CTR_SEAL = 8,/* meta: u64 container number, u64 length */
-	VMS_REC_VIEW = 9,    /* view change: voids what lies beyond first seq */
-	VMS_REC_CEILING = 10,/* meta: u64 log positions may be handed out below this */
-	VMS_REC_TRIM = 11,   /* branch, extent, aux = first chunk dropped */
+	VMS_REC_WRITE = 1,	 /* meta: pieces (wire encoding); payload: their sectors */
+	VMS_REC_ZERO = 2,	 /* meta: pieces; no payload */
+	VMS_REC_OUTCOME = 3,	 /* an op that changed nothing (miscompare): keeps its outcome */
+	VMS_REC_DRAIN = 4,	 /* meta: what was drained to where */
+	VMS_REC_SWEEP = 5,	 /* meta: container numbers that die */
+	VMS_REC_REMAP = 6,	 /* meta: moved chunks, old address to new address */
+	VMS_REC_CTR_OPEN = 7,	 /* meta: u64 container number */
+	VMS_REC_CTR_SEAL = 8,	 /* meta: u64 container number, u64 length */
+	VMS_REC_VIEW = 9,	 /* view change: voids what lies beyond first seq */
+	VMS_REC_CEILING = 10,	 /* meta: u64 log positions may be handed out below this */
+	VMS_REC_TRIM = 11,	 /* branch, extent, aux = first chunk dropped */
 	VMS_REC_NODE_FLOOR = 12, /* partition NONE: floors of this node (branch or gateway) */
-	VMS_REC_MARK = 13,   /* reserved: collection round */
-	VMS_REC_FLOOR = 14,  /* reserved: floor in the partition's sequence */
-	VMS_REC_COPY = 15,   /* log internal: records copied forward, see wal.h */
-	VMS_REC_REFS = 16,   /* like WRITE, but the chunks are named by address */
-	VMS_REC_DROP = 17,   /* meta: index pages that no snapshot or volume can see */
+	VMS_REC_MARK = 13,	 /* reserved: collection round */
+	VMS_REC_FLOOR = 14,	 /* reserved: floor in the partition's sequence */
+	VMS_REC_COPY = 15,	 /* log internal: records copied forward, see wal.h */
+	VMS_REC_REFS = 16,	 /* like WRITE, but the chunks are named by address */
+	VMS_REC_DROP = 17,	 /* meta: index pages that no snapshot or volume can see */
 	VMS_REC_SHARE = 18,  /* meta: containers that other partitions may refer to from now on */
 	VMS_REC_PUNCH = 19,  /* meta: chunk places of a container that die */
 	VMS_REC_DIGEST = 20, /* replicas compare what they hold at this seq (digest.c) */
@@ -38,11 +38,12 @@ enum vms_rec_type {
 
 /* vms_move.flags */
 enum vms_move_flags {
-	VMS_MOVE_RANGE = 1, /* stands for `crc` chunks from `chunk` on, which a ZERO range made holes */
-	VMS_MOVE_REF = 2,   /* `to` is an address that exists already, maybe of another
-			       partition: nothing is copied, it takes no place */
-	VMS_MOVE_COPY = 4,  /* REMAP: the chunk is copied, no page changes; all before
-			       valid is 0 */
+	VMS_MOVE_RANGE =
+		1, /* stands for `crc` chunks from `chunk` on, which a ZERO range made holes */
+	VMS_MOVE_REF = 2,  /* `to` is an address that exists already, maybe of another
+			      partition: nothing is copied, it takes no place */
+	VMS_MOVE_COPY = 4, /* REMAP: the chunk is copied, no page changes; all before
+			      valid is 0 */
 };
 
 enum vms_rec_flags {
@@ -70,7 +71,7 @@ struct vms_rec {
 	uint32_t outcome_aux; /* miscompare offset */
 	uint32_t meta_bytes;
 	uint32_t payload_bytes;
-	const uint8_t *meta;	/* decode: borrowed from the record's bytes */
+	const uint8_t *meta; /* decode: borrowed from the record's bytes */
 	const uint8_t *payload;
 };
 
@@ -139,8 +140,8 @@ struct vms_drop {
 	uint64_t snap_gen;
 	uint32_t subext;
 };
-#define VMS_DROP_BYTES 24u
-#define VMS_DROPS_MAX  128u
+#define VMS_DROP_BYTES	   24u
+#define VMS_DROPS_MAX	   128u
 #define VMS_DROPS_META_MAX (8u + VMS_DROPS_MAX * VMS_DROP_BYTES)
 /* meta has room for VMS_DROPS_META_MAX; sets meta and meta_bytes of r. */
 void vms_rec_drops_put(struct vms_rec *r, uint8_t *meta, const struct vms_drop *d, unsigned n);

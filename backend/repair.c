@@ -30,7 +30,7 @@ struct rpiece {
 	uint32_t piece, part;
 	enum phase phase;
 	bool busy, dead, lost; /* lost: some of it is, everywhere */
-	repair_fn fn; /* called once, at the end of the first try */
+	repair_fn fn;	       /* called once, at the end of the first try */
 	void *arg;
 	uint64_t bytes;
 	unsigned found;	 /* blocks, when it was read first */
@@ -47,7 +47,7 @@ struct rpiece {
 	uint64_t need, good, put; /* chunk places */
 	unsigned next_peer;
 	bool missing, of_member; /* some member has not answered; the one asked is a member */
-	uint32_t asked, from; /* node that is asked; one that helped */
+	uint32_t asked, from;	 /* node that is asked; one that helped */
 	/* footer: what is to be written */
 	size_t room, write_bytes;
 	uint64_t off;
@@ -201,7 +201,8 @@ static void lost_tidy(struct vms_node *n)
 
 	for (uint32_t i = 0; i <= t->mask; i++)
 		for (struct vms_hlink *l = t->bucket[i], *next; l; l = next) {
-			struct part *p = node_part(n, vms_addr_partition(l->key, n->conf.part_bits));
+			struct part *p = node_part(n,
+						   vms_addr_partition(l->key, n->conf.part_bits));
 
 			next = l->next;
 			if (p && !part_addr_check(n, p, l->key))
@@ -468,8 +469,8 @@ static void ask(struct vms_node *n, struct rpiece *j)
 	j->phase = R_ASK;
 	/* any node's copy will do, also one that has left the set: it is what our header
 	 * says, or it is not taken */
-	while (!whole(j) && (pe = repair_next_peer(n, j->part, true, &j->next_peer, &in_set,
-						   &j->missing))) {
+	while (!whole(j) &&
+	       (pe = repair_next_peer(n, j->part, true, &j->next_peer, &in_set, &j->missing))) {
 		vms_put_le64(body, vms_addr_make(j->ctr, (uint32_t)vms_seg_offset(j->piece)));
 		vms_put_le64(body + 8, j->header_ok ? j->need & ~j->good : UINT64_MAX);
 		q.body = body;
@@ -491,7 +492,8 @@ static bool written_ok(struct vms_node *n, struct rpiece *j)
 	unsigned k = j->header_put + (unsigned)__builtin_popcountll(j->put);
 
 	if (!j->header_ok || (j->put & j->need & ~j->good)) {
-		node_log(n, VMS_LOG_ERROR, "container %09llx segment %u: what was repaired reads "
+		node_log(n, VMS_LOG_ERROR,
+			 "container %09llx segment %u: what was repaired reads "
 			 "back damaged: the disk needs replacing",
 			 (unsigned long long)j->ctr, j->piece);
 		j->tries++;
@@ -499,8 +501,10 @@ static bool written_ok(struct vms_node *n, struct rpiece *j)
 		return false;
 	}
 	mended(n, j, k);
-	node_log(n, VMS_LOG_WARN, "container %09llx segment %u: %u damaged blocks repaired with the "
-		 "copy of node %u", (unsigned long long)j->ctr, j->piece, k, j->from);
+	node_log(n, VMS_LOG_WARN,
+		 "container %09llx segment %u: %u damaged blocks repaired with the "
+		 "copy of node %u",
+		 (unsigned long long)j->ctr, j->piece, k, j->from);
 	j->put = 0;
 	j->header_put = false;
 	return true;
@@ -569,8 +573,11 @@ static void made(struct vms_node *n, struct rpiece *j)
 
 static void file_header(struct vms_node *n, struct rpiece *j, const struct ctr *c, int status)
 {
-	struct vms_ctr_header h = {.ctr = j->ctr, .partition = j->part, .epoch = c->epoch,
-				   .incarnation = c->incarnation}, is;
+	struct vms_ctr_header h = {.ctr = j->ctr,
+				   .partition = j->part,
+				   .epoch = c->epoch,
+				   .incarnation = c->incarnation},
+			      is;
 
 	memcpy(h.cluster_uuid, n->conf.cluster_uuid, 16);
 	if (!status && !vms_ctr_header_decode(j->buf, &is) && is.ctr == h.ctr &&
@@ -765,7 +772,8 @@ static void piece_event(struct vms_node *n, struct dio *d, int status)
 			return;
 		}
 		if (status) {
-			node_fatal(n, status, "writing container %09llx failed (%s): stopping, "
+			node_fatal(n, status,
+				   "writing container %09llx failed (%s): stopping, "
 				   "nothing more is acknowledged; check the disk, then start again",
 				   (unsigned long long)j->ctr, vms_err_text(status));
 			return;
@@ -818,8 +826,10 @@ void repair_replaced(struct vms_node *n, uint64_t ctr, uint32_t seg, unsigned bl
 		return; /* it counts them */
 	r->st.found += blocks;
 	r->st.repaired += blocks;
-	node_log(n, VMS_LOG_WARN, "container %09llx segment %u: %u damaged blocks are replaced with "
-		 "those of another node", (unsigned long long)ctr, seg, blocks);
+	node_log(n, VMS_LOG_WARN,
+		 "container %09llx segment %u: %u damaged blocks are replaced with "
+		 "those of another node",
+		 (unsigned long long)ctr, seg, blocks);
 }
 
 bool repair_check(struct vms_node *n, uint64_t ctr, uint32_t piece, repair_fn fn, void *arg)
@@ -940,19 +950,19 @@ json_t *repair_json(struct vms_node *n)
 			if (json_array_size(chunks) < REPAIR_LIST)
 				json_array_append_new(
 					chunks,
-					json_pack("{s:i, s:I, s:i}", "partition",
-						  (int)vms_addr_partition(l->key, n->conf.part_bits),
-						  "container",
-						  (json_int_t)vms_addr_container(l->key), "offset",
-						  (int)vms_addr_offset_bytes(l->key)));
-	VMS_VEC_FOREACH(&r->lost_pages, l)
+					json_pack(
+						"{s:i, s:I, s:i}", "partition",
+						(int)vms_addr_partition(l->key, n->conf.part_bits),
+						"container", (json_int_t)vms_addr_container(l->key),
+						"offset", (int)vms_addr_offset_bytes(l->key)));
+	VMS_VEC_FOREACH (&r->lost_pages, l)
 		if (json_array_size(pages) < REPAIR_LIST)
-			json_array_append_new(
-				pages, json_pack("{s:i, s:I, s:I, s:I}", "partition",
-						 (int)l->key.partition, "branch",
-						 (json_int_t)l->key.branch, "sub_extent",
-						 (json_int_t)l->key.subext, "snap_gen",
-						 (json_int_t)l->key.snap_gen));
+			json_array_append_new(pages,
+					      json_pack("{s:i, s:I, s:I, s:I}", "partition",
+							(int)l->key.partition, "branch",
+							(json_int_t)l->key.branch, "sub_extent",
+							(json_int_t)l->key.subext, "snap_gen",
+							(json_int_t)l->key.snap_gen));
 	return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o}", "damaged", (json_int_t)r->st.found,
 			 "repaired", (json_int_t)r->st.repaired, "repairing",
 			 (json_int_t)repair_running(n), "lost",

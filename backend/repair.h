@@ -18,7 +18,7 @@ struct vms_msg;
 struct json_t;
 struct part;
 
-#define REPAIR_FILE_HEADER UINT32_MAX	    /* pieces that are no segments */
+#define REPAIR_FILE_HEADER UINT32_MAX /* pieces that are no segments */
 #define REPAIR_FOOTER	   (UINT32_MAX - 1)
 
 /* REPAIR: aux. */
@@ -56,7 +56,7 @@ uint64_t repair_running(struct vms_node *n); /* pieces and pages in work or wait
 struct json_t *repair_json(struct vms_node *n);
 
 /* ---- repair_page.c ---- */
-void repair_page(void *node, const struct vms_page_key *key); /* vms_pages_on_bad() */
+void repair_page(void *node, const struct vms_page_key *key);	/* vms_pages_on_bad() */
 bool repair_page_waits(struct vms_node *n, uint32_t partition); /* some page of it is bad */
 /* Index values that are in memory too are written again. */
 void repair_value(struct vms_node *n, const uint8_t *key, uint32_t key_bytes);

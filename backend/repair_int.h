@@ -6,10 +6,10 @@
 #include "backend/node_int.h"
 #include "backend/repair.h"
 
-#define REPAIR_TRIES   4u    /* with an answer of every member, before something counts as lost */
-#define REPAIR_MS_MIN  250u  /* between two tries */
-#define REPAIR_MS_MAX  60000u
-#define REPAIR_LIST    100u  /* lost things that are told one by one */
+#define REPAIR_TRIES  4u   /* with an answer of every member, before something counts as lost */
+#define REPAIR_MS_MIN 250u /* between two tries */
+#define REPAIR_MS_MAX 60000u
+#define REPAIR_LIST   100u /* lost things that are told one by one */
 
 struct rpage;
 struct rpiece;

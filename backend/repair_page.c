@@ -9,8 +9,8 @@
  */
 #include "backend/repair_int.h"
 
-#define PAGES_MAX  1024u
-#define WORKING	   8u
+#define PAGES_MAX 1024u
+#define WORKING	  8u
 
 struct rpage {
 	struct rpage *next;
@@ -23,8 +23,8 @@ struct rpage {
 
 static bool same(const struct vms_page_key *a, const struct vms_page_key *b)
 {
-	return a->partition == b->partition && a->branch == b->branch &&
-	       a->subext == b->subext && a->snap_gen == b->snap_gen;
+	return a->partition == b->partition && a->branch == b->branch && a->subext == b->subext &&
+	       a->snap_gen == b->snap_gen;
 }
 
 static void page_drop(struct vms_node *n, struct rpage *j)
@@ -58,9 +58,11 @@ void repair_page(void *node, const struct vms_page_key *key)
 	r->npages++;
 	r->st.found++;
 	n->st.corrupt++;
-	node_log(n, VMS_LOG_WARN, "partition %u: the index page of branch %llu, sub-extent %u, "
-		 "number %llu is damaged", key->partition, (unsigned long long)key->branch,
-		 key->subext, (unsigned long long)key->snap_gen);
+	node_log(n, VMS_LOG_WARN,
+		 "partition %u: the index page of branch %llu, sub-extent %u, "
+		 "number %llu is damaged",
+		 key->partition, (unsigned long long)key->branch, key->subext,
+		 (unsigned long long)key->snap_gen);
 	node_wake_at(n, n->now_ms + 1);
 }
 
@@ -103,7 +105,8 @@ static void lost(struct vms_node *n, struct rpage *j)
 
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++)
 		page.entry[i] = n->mut == MUT_RP_ZEROS ? VMS_ADDR_HOLE : VMS_ADDR_LOST;
-	node_log(n, VMS_LOG_ERROR, "partition %u: the index page of branch %llu, sub-extent %u is "
+	node_log(n, VMS_LOG_ERROR,
+		 "partition %u: the index page of branch %llu, sub-extent %u is "
 		 "damaged on every member: what it named cannot be read any more until it is "
 		 "written again",
 		 j->key.partition, (unsigned long long)j->key.branch, j->key.subext);
@@ -150,10 +153,11 @@ static void answered(struct vms_node *n, void *arg, const struct vms_msg *m)
 				finished(n, j);
 				return;
 			}
-			node_log(n, VMS_LOG_WARN, "partition %u: the index page of branch %llu, "
+			node_log(n, VMS_LOG_WARN,
+				 "partition %u: the index page of branch %llu, "
 				 "sub-extent %u is repaired with the copy of node %u",
-				 j->key.partition, (unsigned long long)j->key.branch,
-				 j->key.subext, j->asked);
+				 j->key.partition, (unsigned long long)j->key.branch, j->key.subext,
+				 j->asked);
 			done(n, j, &page);
 			return;
 		}
@@ -164,8 +168,8 @@ static void answered(struct vms_node *n, void *arg, const struct vms_msg *m)
 
 static void ask(struct vms_node *n, struct rpage *j)
 {
-	struct vms_msg q = {.type = VMS_MSG_REPAIR, .partition = j->key.partition,
-			    .aux = REPAIR_PAGE};
+	struct vms_msg q = {
+		.type = VMS_MSG_REPAIR, .partition = j->key.partition, .aux = REPAIR_PAGE};
 	uint8_t body[VMS_PAGE_KEY_BYTES];
 	struct peer *pe;
 	bool in_set;
@@ -269,16 +273,13 @@ void repair_value(struct vms_node *n, const uint8_t *key, uint32_t bytes)
 			c->dead_dirty |= key[0] == 'D';
 		}
 		break;
-	case 'F':
-		{
-			struct branch *b =
-				bytes == 9 ? node_branch(n, vms_get_be64(key + 1), false) : NULL;
+	case 'F': {
+		struct branch *b = bytes == 9 ? node_branch(n, vms_get_be64(key + 1), false) : NULL;
 
-			if (b)
-				b->floor_dirty = true;
-			n->floors_dirty = true;
-		}
-		break;
+		if (b)
+			b->floor_dirty = true;
+		n->floors_dirty = true;
+	} break;
 	case 'G':
 		n->floors_dirty = true;
 		break;

@@ -49,8 +49,7 @@ static void serve_answer(struct vms_node *n, struct serve *s)
 		serve_end(n, s, VMS_E_GONE);
 		return;
 	}
-	if (!s->got[0] ||
-	    vms_seg_decode(s->buf, s->ctr, (uint32_t)vms_seg_offset(s->seg), &sg)) {
+	if (!s->got[0] || vms_seg_decode(s->buf, s->ctr, (uint32_t)vms_seg_offset(s->seg), &sg)) {
 		/* by a chunk of it: what is lost is not looked for again and again */
 		repair_addr(n, chunk_addr(s, s->want ? (unsigned)__builtin_ctzll(s->want) : 0));
 		serve_end(n, s, VMS_E_CORRUPT);

@@ -20,7 +20,8 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 	int bytes = vms_meta_check(k, kb, v, vb);
 	struct part *p;
 
-	if (kb != 3 || (bytes != 80 && bytes != 88 && bytes != 96) || v[0] != 1 || vms_get_be16(k + 1) >= l->n->nparts) {
+	if (kb != 3 || (bytes != 80 && bytes != 88 && bytes != 96) || v[0] != 1 ||
+	    vms_get_be16(k + 1) >= l->n->nparts) {
 		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
 		return 1;
 	}
@@ -39,7 +40,8 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 		p->gc_cycle = vms_get_le64(v + 80);
 	if (bytes >= 96) {
 		if (v[2] > COPY_DELETING) {
-			l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
+			l->rc = vms_fail(l->msg, VMS_E_CORRUPT,
+					 "index: partition state is damaged");
 			return 1;
 		}
 		p->copy_state = v[2];
@@ -88,7 +90,8 @@ static int load_dead(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 						       l->n->conf.part_bits));
 	c = p ? part_ctr(p, vms_get_be64(k + 1)) : NULL;
 	if (!c) {
-		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: dead chunks of a container are damaged");
+		l->rc = vms_fail(l->msg, VMS_E_CORRUPT,
+				 "index: dead chunks of a container are damaged");
 		return 1;
 	}
 	for (int i = 0; i < bytes / 8; i++)
@@ -232,8 +235,7 @@ static int replay_rec(void *arg, const struct vms_rec *r, struct vms_rec_ref ref
 	if (r->seq <= p->replay_applied && r->type == VMS_REC_DRAIN)
 		drained_before(n, p, r);
 	if (r->seq <= p->replay_applied && r->type == VMS_REC_TRIM)
-		vms_ovl_trim(&n->ovl, &p->ovl, r->branch,
-			     vms_rec_trim_first(r), r->seq);
+		vms_ovl_trim(&n->ovl, &p->ovl, r->branch, vms_rec_trim_first(r), r->seq);
 	return 0;
 }
 
@@ -253,17 +255,16 @@ static void drains_again(struct vms_node *n, struct part *p)
 		if (s <= p->replay_applied && r.type == VMS_REC_DRAIN) {
 			drained_before(n, p, &r);
 		} else if (s <= p->replay_applied) {
-			vms_ovl_trim(&n->ovl, &p->ovl, r.branch,
-				     vms_rec_trim_first(&r), r.seq);
+			vms_ovl_trim(&n->ovl, &p->ovl, r.branch, vms_rec_trim_first(&r), r.seq);
 		} else if (r.type == VMS_REC_DRAIN) {
 			k = vms_rec_moves_decode(&r, m, VMS_SEG_ENTRIES_MAX);
 			for (int i = 0; i < k; i++) {
-				struct vms_ovl_ext *e =
-					vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, m[i].branch,
-							m[i].extent, m[i].snap_gen, false);
+				struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number,
+									m[i].branch, m[i].extent,
+									m[i].snap_gen, false);
 
-				for (uint32_t x = 0; e && (m[i].flags & VMS_MOVE_RANGE) && x < e->nranges;
-				     x++)
+				for (uint32_t x = 0;
+				     e && (m[i].flags & VMS_MOVE_RANGE) && x < e->nranges; x++)
 					if (e->range[x].seq == m[i].from_seq &&
 					    e->range[x].first == m[i].chunk)
 						e->range[x].pins = 1;
@@ -275,8 +276,8 @@ static void drains_again(struct vms_node *n, struct part *p)
 static int list_ctr(void *arg, uint64_t number, uint64_t size)
 {
 	struct vms_node *n = arg;
-	struct part *p = node_part(
-		n, vms_addr_partition(vms_addr_make(number, 0), n->conf.part_bits));
+	struct part *p = node_part(n,
+				   vms_addr_partition(vms_addr_make(number, 0), n->conf.part_bits));
 
 	(void)size;
 	/* swept, the index says so, but the crash came before its file was removed */
@@ -301,7 +302,8 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 		uint64_t id;
 
 		if (rc != 32 || vms_get_le32(v) != 1)
-			return vms_fail(msg, VMS_E_VERSION, "the data directory has a format this "
+			return vms_fail(msg, VMS_E_VERSION,
+					"the data directory has a format this "
 					"release does not know");
 		id = vms_get_le64(v + 24);
 		if (vms_get_le32(v + 4) != n->conf.part_bits ||
@@ -309,9 +311,10 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 			return vms_fail(msg, VMS_E_CONFIG,
 					"the data directory belongs to another cluster");
 		if (id && n->id && id != n->id)
-			return vms_fail(msg, VMS_E_CONFIG,
-					"the data directory belongs to node %llu, this is node %llu",
-					(unsigned long long)id, (unsigned long long)n->id);
+			return vms_fail(
+				msg, VMS_E_CONFIG,
+				"the data directory belongs to node %llu, this is node %llu",
+				(unsigned long long)id, (unsigned long long)n->id);
 		if (id)
 			n->id = id;
 	} else if (rc != VMS_E_NOENT) {
@@ -352,7 +355,7 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 	/* what was dead may not have been punched yet */
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i])
-			VMS_VEC_FOREACH(&n->part[i]->ctrs, c)
+			VMS_VEC_FOREACH (&n->part[i]->ctrs, c)
 				if (c->dead.count)
 					ctr_holes(n, c, 0, c->segs);
 	rc = vms_wal_open(&n->wal, &n->disk, &wc, &tail, replay_rec, n, msg);

@@ -35,13 +35,13 @@
 
 #include "backend/node_int.h"
 
-#define PAGES_PER_STEP 128u
-#define TABLE_MAX      32768u /* segments marked and not sent yet */
-#define FRAME_SEGS     8192u
-#define FRAME_BYTES    16u /* of one segment: u64 address of its header, u64 places */
-#define QUEUE_PAUSE    8u /* frames to one node before the walk waits */
-#define OUT_MAX	       4u
-#define PUNCH_BLOCKS   16u /* 64 KiB */
+#define PAGES_PER_STEP	   128u
+#define TABLE_MAX	   32768u /* segments marked and not sent yet */
+#define FRAME_SEGS	   8192u
+#define FRAME_BYTES	   16u /* of one segment: u64 address of its header, u64 places */
+#define QUEUE_PAUSE	   8u  /* frames to one node before the walk waits */
+#define OUT_MAX		   4u
+#define PUNCH_BLOCKS	   16u			      /* 64 KiB */
 #define FORGET_ROUND_MS(n) (480ull * (n)->tm.tick_ms) /* 2 min: begin anew */
 
 struct seg_mark {
@@ -73,8 +73,8 @@ struct dest {
 /* What another node reports about itself. */
 struct report {
 	uint32_t node;
-	uint64_t done; /* cycle in which all it leads is swept, or will not be */
-	uint64_t want; /* bytes that a round might free */
+	uint64_t done;	 /* cycle in which all it leads is swept, or will not be */
+	uint64_t want;	 /* bytes that a round might free */
 	uint64_t shared; /* containers that rounds are about */
 };
 
@@ -85,7 +85,7 @@ struct round {
 	bool known, busy; /* the catalog has been read; is being asked */
 	uint64_t watch, retry_ms;
 	uint64_t since_ms, next_ms; /* coordinator: when this cycle was seen, the next may begin */
-	bool over;	       /* coordinator: the end has been noticed */
+	bool over;		    /* coordinator: the end has been noticed */
 	uint64_t report_ms;
 	VMS_VEC(struct report) reports;
 	/* marking */
@@ -102,7 +102,7 @@ struct round {
 	/* what has arrived: per partition of the cluster */
 	struct {
 		uint64_t cycle, epoch;
-	} *src;
+	} * src;
 	uint32_t missing;
 	/* sweeping */
 	uint64_t done;
@@ -209,7 +209,7 @@ static void dest_push(struct dest *d, struct frame *f, bool front)
 
 static struct dest *dest_of(struct round *rd, uint32_t node)
 {
-	VMS_VEC_FOREACH(&rd->dests, d)
+	VMS_VEC_FOREACH (&rd->dests, d)
 		if ((*d)->peer->id == node)
 			return *d;
 	return NULL;
@@ -229,7 +229,7 @@ static struct frame *frame_new(const struct round *rd, uint8_t aux, uint32_t byt
 /* All marks in the table become frames. */
 static void flush(struct vms_node *n, struct round *rd)
 {
-	VMS_VEC_FOREACH(&rd->dests, dp) {
+	VMS_VEC_FOREACH (&rd->dests, dp) {
 		struct dest *d = *dp;
 		struct frame *f = NULL;
 		uint32_t room = rd->nmarks < FRAME_SEGS ? rd->nmarks : FRAME_SEGS;
@@ -278,7 +278,7 @@ static void frame_done(struct vms_node *n, void *arg, const struct vms_msg *re)
 
 static void dests_go(struct vms_node *n, struct round *rd)
 {
-	VMS_VEC_FOREACH(&rd->dests, dp) {
+	VMS_VEC_FOREACH (&rd->dests, dp) {
 		struct dest *d = *dp;
 
 		if (d->peer->incarnation != d->incarnation && d->peer->conn && !d->skip) {
@@ -315,7 +315,7 @@ static void dests_go(struct vms_node *n, struct round *rd)
 
 static bool dests_idle(const struct round *rd)
 {
-	VMS_VEC_FOREACH(&rd->dests, d)
+	VMS_VEC_FOREACH (&rd->dests, d)
 		if (!(*d)->skip && ((*d)->queued || (*d)->out))
 			return false;
 	return true;
@@ -323,7 +323,7 @@ static bool dests_idle(const struct round *rd)
 
 static bool dests_full(const struct round *rd)
 {
-	VMS_VEC_FOREACH(&rd->dests, d)
+	VMS_VEC_FOREACH (&rd->dests, d)
 		if ((*d)->queued > QUEUE_PAUSE)
 			return true;
 	return false;
@@ -352,8 +352,7 @@ static void roots(struct vms_node *n, struct part *p)
 		struct stub_ref *r = &p->stubs.d[i];
 		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch,
 							r->extent, r->snap_gen, false);
-		struct vms_ovl_chunk *c =
-			e ? vms_ovl_chunk_get(&n->ovl, e, r->chunk, false) : NULL;
+		struct vms_ovl_chunk *c = e ? vms_ovl_chunk_get(&n->ovl, e, r->chunk, false) : NULL;
 
 		if (!c || !c->stub)
 			continue;
@@ -438,7 +437,7 @@ static void walk_step(struct vms_node *n, struct round *rd)
 		p->rd_walking = n->mut != MUT_RD_REMOVED;
 		p->rd_safe = p->drain_applied;
 		p->rd_gone = 0;
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			c->rmarked = c->shared && (c->state == 2 || n->mut == MUT_RD_OPEN);
 		roots(n, p);
 	}
@@ -450,8 +449,10 @@ static void walk_step(struct vms_node *n, struct round *rd)
 	n->st.pages_marked += rd->pages;
 	if (rc < 0) {
 		if (!rd->damaged)
-			node_log(n, VMS_LOG_ERROR, "partition %u: an index page is damaged, nothing "
-				 "is collected in the cluster until it is repaired", p->number);
+			node_log(n, VMS_LOG_ERROR,
+				 "partition %u: an index page is damaged, nothing "
+				 "is collected in the cluster until it is repaired",
+				 p->number);
 		rd->damaged = true;
 		rd->step_ms = n->now_ms + 40ull * n->tm.tick_ms;
 		walk_stop(rd);
@@ -498,7 +499,7 @@ static void complete(struct vms_node *n, struct round *rd)
 	for (uint32_t at = 0; at < count; at += FRAME_SEGS) {
 		uint32_t k = count - at < FRAME_SEGS ? count - at : FRAME_SEGS;
 
-		VMS_VEC_FOREACH(&rd->dests, d) {
+		VMS_VEC_FOREACH (&rd->dests, d) {
 			struct frame *f;
 
 			if ((*d)->skip)
@@ -726,7 +727,7 @@ static bool sweep_step(struct vms_node *n, struct round *rd, struct part *p)
 
 static void sweep_end(struct part *p)
 {
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		places_free(&c->rmark);
 		c->rmarked = false;
 	}
@@ -785,7 +786,7 @@ static void cycle_set(struct vms_node *n, struct round *rd, uint64_t cycle, bool
 	rd->over = false;
 	walk_stop(rd);
 	table_clear(rd);
-	VMS_VEC_FOREACH(&rd->dests, d) {
+	VMS_VEC_FOREACH (&rd->dests, d) {
 		dest_clear(*d);
 		(*d)->skip = false;
 		(*d)->incarnation = (*d)->peer->incarnation;
@@ -810,7 +811,7 @@ static void cycle_set(struct vms_node *n, struct round *rd, uint64_t cycle, bool
 		if (!p)
 			continue;
 		sweep_end(p);
-		VMS_VEC_FOREACH(&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c)
 			c->emptying = false; /* what was not moved may be referred to again */
 		p->rd_sent = false;
 		/* stamps since now are complete as long as the epoch stays */
@@ -898,7 +899,7 @@ static uint64_t want(struct vms_node *n, uint64_t *shared)
 		if (!p || !p->known || !p->primary)
 			continue;
 		chunks += p->rd_gone;
-		VMS_VEC_FOREACH(&p->ctrs, c) {
+		VMS_VEC_FOREACH (&p->ctrs, c) {
 			uint64_t known = c->live + c->dead.count + c->settled;
 
 			if (!c->shared || c->state != 2 || c->sweeping)
@@ -917,7 +918,7 @@ static struct report *report_of(struct round *rd, uint32_t node)
 {
 	struct report *r;
 
-	VMS_VEC_FOREACH(&rd->reports, x)
+	VMS_VEC_FOREACH (&rd->reports, x)
 		if (x->node == node)
 			return x;
 	r = VMS_VEC_ADD(&rd->reports);
@@ -982,8 +983,8 @@ static void coordinate(struct vms_node *n, struct round *rd, uint64_t mine, uint
 		rd->next_ms = n->now_ms + 8ull * n->tm.tick_ms + 2 * took;
 	}
 	/* little garbage waits longer */
-	if (!done ? took < FORGET_ROUND_MS(n) :
-		    n->now_ms < rd->next_ms + (total < 65536 ? 40ull * n->tm.tick_ms : 0))
+	if (!done ? took < FORGET_ROUND_MS(n)
+		  : n->now_ms < rd->next_ms + (total < 65536 ? 40ull * n->tm.tick_ms : 0))
 		return;
 	if (!total || !shared || rd->busy || !all_there(n))
 		return;
@@ -1021,7 +1022,9 @@ void round_timer(struct vms_node *n)
 		struct peer *pe = coordinator(n);
 		uint64_t shared, w = want(n, &shared);
 		uint8_t body[24];
-		struct vms_msg m = {.type = VMS_MSG_SWEEP, .partition = VMS_PART_NONE, .body = body,
+		struct vms_msg m = {.type = VMS_MSG_SWEEP,
+				    .partition = VMS_PART_NONE,
+				    .body = body,
 				    .body_bytes = sizeof(body)};
 
 		rd->report_ms = n->now_ms + 2ull * n->tm.tick_ms;
@@ -1071,7 +1074,7 @@ void round_close(struct vms_node *n)
 	n->round = NULL;
 	table_clear(rd);
 	vms_htab_free(&rd->table);
-	VMS_VEC_FOREACH(&rd->dests, d) {
+	VMS_VEC_FOREACH (&rd->dests, d) {
 		dest_clear(*d);
 		free(*d);
 	}

@@ -7,8 +7,8 @@
  * go first. The cursor is kept in the index, so a restart does not begin again.
  *
  * When a round that was asked for has gone through a partition, its primary has the
- * replicas compare what they hold (digest.c). Container pieces are read from the disk itself. The index is read as LMDB has it, which
- * may be from memory. Keeps invariant 25.
+ * replicas compare what they hold (digest.c). Container pieces are read from the disk itself. The
+ * index is read as LMDB has it, which may be from memory. Keeps invariant 25.
  */
 #include "backend/scrub.h"
 
@@ -19,8 +19,8 @@
 
 #define PAGES_STEP  64u
 #define VALUES_STEP 256u
-#define FAST_MS	    4u	    /* between two pieces of a round that was asked for */
-#define YIELD_MS    10u	    /* while clients' requests wait */
+#define FAST_MS	    4u	/* between two pieces of a round that was asked for */
+#define YIELD_MS    10u /* while clients' requests wait */
 #define WAIT_MS_MAX 3600000u
 #define SAVE_MS	    600000u /* how much work a crash may repeat */
 #define STATE_BYTES 72u
@@ -32,7 +32,7 @@ struct scrub {
 	uint64_t round; /* number of the running one, or of the next */
 	uint32_t part;
 	enum phase phase;
-	uint64_t ctr;	/* container in work, or behind which to go on */
+	uint64_t ctr;	  /* container in work, or behind which to go on */
 	uint64_t ctr_end; /* of this partition; what is made meanwhile waits for the next round */
 	uint32_t piece;
 	bool in_ctr;
@@ -65,9 +65,8 @@ static uint64_t total(struct vms_node *n, struct scrub *s)
 
 		if (!p)
 			continue;
-		VMS_VEC_FOREACH(&p->ctrs, c)
-			s->total += (c->chunks - c->dead.count + c->segs + 2ull) *
-				    VMS_CHUNK_BYTES;
+		VMS_VEC_FOREACH (&p->ctrs, c)
+			s->total += (c->chunks - c->dead.count + c->segs + 2ull) * VMS_CHUNK_BYTES;
 	}
 	return s->total;
 }
@@ -154,7 +153,7 @@ static struct ctr *ctr_next(struct part *p, struct scrub *s)
 {
 	if (!s->ctr_end)
 		s->ctr_end = p->next_ctr;
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		if (c->number >= s->ctr_end)
 			break;
 		if (c->number < s->ctr || (c->number == s->ctr && !s->in_ctr))
@@ -246,12 +245,11 @@ static bool walk(struct vms_node *n, struct scrub *s, const uint8_t *from, uint3
 		fb = s->from_bytes;
 	}
 	s->resumed = false;
-	rc = n->mut == MUT_SC_INDEX ? 0 :
-				      n->disk.ops->meta_range(n->disk.ctx, from, fb, to, tb, value,
-							      &w);
+	rc = n->mut == MUT_SC_INDEX
+		     ? 0
+		     : n->disk.ops->meta_range(n->disk.ctx, from, fb, to, tb, value, &w);
 	if (rc < 0)
-		node_log(n, VMS_LOG_ERROR, "scrub: the index cannot be read: %s",
-			 vms_err_text(rc));
+		node_log(n, VMS_LOG_ERROR, "scrub: the index cannot be read: %s", vms_err_text(rc));
 	next_step(n, s, w.bytes);
 	return rc <= 0;
 }
@@ -268,7 +266,8 @@ static void pages_step(struct vms_node *n, struct scrub *s, uint32_t part)
 		return;
 	/* each copy by itself is right: are they the same? digest.c asks that by itself, but
 	 * not at once */
-	if (s->fast && part_serving(n->part[part]) && part_members_ready(n->part[part]) && n->part[part]->nm > 1)
+	if (s->fast && part_serving(n->part[part]) && part_members_ready(n->part[part]) &&
+	    n->part[part]->nm > 1)
 		(void)digest_order(n, n->part[part], &seq);
 	s->part++;
 	s->phase = SC_CTRS;
@@ -422,17 +421,15 @@ json_t *scrub_json(struct vms_node *n)
 		all = s->done;
 	left = all - (s->running ? s->done : 0);
 	o = json_pack("{s:s, s:I, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "state",
-			      s->paused				 ? "paused" :
-			      !n->cluster.scrub_days && !s->fast ? "off" :
-			      s->running			 ? "running" :
-								   "complete",
-			      "round", (json_int_t)s->round, "fast", s->fast, "total_bytes",
-			      (json_int_t)all, "done_bytes",
-			      (json_int_t)(s->running ? s->done : 0), "pace_bytes_s",
-			      (json_int_t)pace, "began", (json_int_t)s->began_s, "found",
-			      (json_int_t)s->found, "last_complete", (json_int_t)s->ended_s,
-			      "last_bytes", (json_int_t)s->last_bytes, "last_found",
-			      (json_int_t)s->last_found);
+		      s->paused				   ? "paused"
+		      : !n->cluster.scrub_days && !s->fast ? "off"
+		      : s->running			   ? "running"
+							   : "complete",
+		      "round", (json_int_t)s->round, "fast", s->fast, "total_bytes",
+		      (json_int_t)all, "done_bytes", (json_int_t)(s->running ? s->done : 0),
+		      "pace_bytes_s", (json_int_t)pace, "began", (json_int_t)s->began_s, "found",
+		      (json_int_t)s->found, "last_complete", (json_int_t)s->ended_s, "last_bytes",
+		      (json_int_t)s->last_bytes, "last_found", (json_int_t)s->last_found);
 
 	if (pace)
 		json_object_set_new(o, "left_s", json_integer((json_int_t)(left / pace)));
@@ -451,8 +448,10 @@ int vms_node_scrub(struct vms_node *n, json_t *req, json_t **answer, struct vms_
 	else if (what && (!strcmp(what, "pause") || !strcmp(what, "resume")))
 		scrub_pause(n, !strcmp(what, "pause"));
 	else if (what && strcmp(what, "status"))
-		return vms_fail(msg, VMS_E_INVAL, "scrub: '%.20s' is none of status, start, pause, "
-				"resume", what);
+		return vms_fail(msg, VMS_E_INVAL,
+				"scrub: '%.20s' is none of status, start, pause, "
+				"resume",
+				what);
 	*answer = scrub_json(n);
 	return 0;
 }

@@ -15,14 +15,18 @@
  */
 #include "backend/node_int.h"
 
-#define FEEDS_MAX	16u /* at a time, from this node; whole copies: learn_serve.c */
-#define HANDOVERS_MAX	8u /* at a time, from this node */
-#define RETIRES_MAX	64u /* ... while it is being stopped */
+#define FEEDS_MAX     16u /* at a time, from this node; whole copies: learn_serve.c */
+#define HANDOVERS_MAX 8u  /* at a time, from this node */
+#define RETIRES_MAX   64u /* ... while it is being stopped */
 
 enum why { WHY_RAISE, WHY_TAKEOVER, WHY_DROP, WHY_SETTLE, WHY_PROMOTE, WHY_UNWANTED, WHY_HANDOVER };
-static const char *const why_text[] = {"raised by a restarted member", "taken over",
-				       "member dropped", "settled", "member added",
-				       "member released", "handed over"};
+static const char *const why_text[] = {"raised by a restarted member",
+				       "taken over",
+				       "member dropped",
+				       "settled",
+				       "member added",
+				       "member released",
+				       "handed over"};
 
 /* A process that has just started waits for members of the last set. */
 static bool young(const struct vms_node *n)
@@ -53,8 +57,7 @@ static void conf_remove(struct vms_part_conf *c, uint32_t node)
 
 	if (at == c->nmembers)
 		return;
-	memmove(&c->member[at], &c->member[at + 1],
-		(c->nmembers - at - 1) * sizeof(c->member[0]));
+	memmove(&c->member[at], &c->member[at + 1], (c->nmembers - at - 1) * sizeof(c->member[0]));
 	c->nmembers--;
 }
 
@@ -90,8 +93,9 @@ static bool peer_dead(const struct vms_node *n, const struct peer *pe, uint64_t 
  * learner. */
 static bool member_stuck(const struct vms_node *n, const struct member *m)
 {
-	return m->lost || m->differs || (m->streaming && m->durable < m->sent &&
-			   n->now_ms - m->moved_ms > 4ull * n->tm.lease_ms && !young(n));
+	return m->lost || m->differs ||
+	       (m->streaming && m->durable < m->sent &&
+		n->now_ms - m->moved_ms > 4ull * n->tm.lease_ms && !young(n));
 }
 
 /* May this member, with its present process, take the lead? */
@@ -102,9 +106,9 @@ static bool takeover_due(struct vms_node *n, const struct part *p)
 	uint64_t due = n->serve_from_ms, granted;
 	unsigned turn = 0;
 
-	granted = pe && lead < p->conf.nmembers ?
-			  lease_granted_ms(n, pe, p->conf.member[lead].incarnation) :
-			  0;
+	granted = pe && lead < p->conf.nmembers
+			  ? lease_granted_ms(n, pe, p->conf.member[lead].incarnation)
+			  : 0;
 	if (granted > due && n->mut != MUT_TAKE_EARLY)
 		due = granted;
 	/* A restarted process that has not been brought up to date may lack memory-mode
@@ -163,8 +167,8 @@ static bool successor_there(const struct vms_node *n, const struct part *p)
 
 		if (m->node == n->id || !pe)
 			continue;
-		if (pe->conn && lease_left_ms(n, pe) ? pe->incarnation == m->incarnation :
-						       age < n->tm.lease_ms / 2)
+		if (pe->conn && lease_left_ms(n, pe) ? pe->incarnation == m->incarnation
+						     : age < n->tm.lease_ms / 2)
 			return true;
 	}
 	return false;
@@ -213,7 +217,8 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 		return false;
 	for (unsigned i = 0; i < p->nm; i++)
 		if (i != p->self && p->m[i].peer &&
-		    (peer_dead(n, p->m[i].peer, p->m[i].incarnation) || member_stuck(n, &p->m[i]))) {
+		    (peer_dead(n, p->m[i].peer, p->m[i].incarnation) ||
+		     member_stuck(n, &p->m[i]))) {
 			conf_remove(c, p->m[i].node);
 			*why = WHY_DROP;
 		}
@@ -229,8 +234,7 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 			*why = WHY_SETTLE;
 			return true;
 		}
-		if (!m || p->recalls || p->state != PS_ACTIVE ||
-		    c->nmembers == VMS_COPIES_MAX)
+		if (!m || p->recalls || p->state != PS_ACTIVE || c->nmembers == VMS_COPIES_MAX)
 			return false;
 		c->member[c->nmembers++] = (struct vms_member){m->node, m->incarnation};
 		*why = WHY_PROMOTE;

@@ -115,8 +115,7 @@ int main(int argc, char **argv)
 		 "prepare the folder of a new node, then exit"},
 		{0, "fsck", VMS_OPT_STRING, &fsck, "DIR",
 		 "check the folder of a stopped node, then exit"},
-		{0, "daemon", VMS_OPT_FLAG, &daemon_, NULL,
-		 "go to the background once it listens"},
+		{0, "daemon", VMS_OPT_FLAG, &daemon_, NULL, "go to the background once it listens"},
 		{0, "pid-file", VMS_OPT_STRING, &ready.pid_file, "FILE",
 		 "write the process id there once it listens"},
 		{0, "print-sample-config", VMS_OPT_FLAG, &sample, NULL,
@@ -129,7 +128,8 @@ int main(int argc, char **argv)
 			 "--catalog [-c FILE] [--daemon] [--pid-file FILE]\n"
 			 "--format [-c FILE]\n"
 			 "--fsck DIR",
-		.about = "Storage node of a VMStore cluster, or with --catalog its catalog. Stays in\n"
+		.about = "Storage node of a VMStore cluster, or with --catalog its catalog. Stays "
+			 "in\n"
 			 "the foreground and stops cleanly on SIGTERM and SIGINT.",
 		.opts = opts,
 	};
@@ -143,7 +143,8 @@ int main(int argc, char **argv)
 		rc = vms_fail(&e, VMS_E_INVAL, "unexpected argument '%s'", argv[first]);
 	if (!rc && (int)catalog + format + sample + !!fsck > 1)
 		rc = vms_fail(&e, VMS_E_INVAL,
-			      "--catalog, --format, --fsck and --print-sample-config exclude one another");
+			      "--catalog, --format, --fsck and --print-sample-config exclude one "
+			      "another");
 	if (rc) {
 		fprintf(stderr, "vmstored: %s\nvmstored --help shows the usage\n", e.text);
 		return VMSTORED_USAGE;

@@ -87,9 +87,8 @@ static int do_dump(struct run *r, json_t *req, json_t **answer)
 		json_decref(kvs);
 		return rc;
 	}
-	*answer = json_pack("{sI sb so}", "revision",
-			    (json_int_t)r->eng.ops->revision(r->eng.ctx), "more", (int)more, "kvs",
-			    kvs);
+	*answer = json_pack("{sI sb so}", "revision", (json_int_t)r->eng.ops->revision(r->eng.ctx),
+			    "more", (int)more, "kvs", kvs);
 	return 0;
 }
 
@@ -133,9 +132,9 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 
 	if (!strcmp(call, "status")) {
 		*answer = vmstored_status(&r->p, "catalog");
-		json_object_set_new(*answer, "listen",
-				    json_string(vms_conf_addr_format(&r->p.set->catalog.listen,
-								     addr)));
+		json_object_set_new(
+			*answer, "listen",
+			json_string(vms_conf_addr_format(&r->p.set->catalog.listen, addr)));
 		json_object_set_new(*answer, "dir", json_string(r->p.set->catalog.dir));
 		json_object_set_new(*answer, "revision",
 				    json_integer((json_int_t)r->eng.ops->revision(r->eng.ctx)));
@@ -158,8 +157,12 @@ int vmstored_run_catalog(const struct vms_settings *set, vmstored_ready_fn ready
 	struct vms_errmsg msg = {""};
 	int rc;
 
-	r.admin = (struct vms_admin){.ctx = &r, .role = VMS_ROLE_CATALOG, .name = "catalog",
-				     .stats = do_stats, .call = do_call, .send = do_send};
+	r.admin = (struct vms_admin){.ctx = &r,
+				     .role = VMS_ROLE_CATALOG,
+				     .name = "catalog",
+				     .stats = do_stats,
+				     .call = do_call,
+				     .send = do_send};
 	rc = vmstored_make_dir(set->catalog.dir, &msg);
 	if (!rc)
 		rc = vms_cat_engine_lmdb_open(&r.eng, set->catalog.dir, set->catalog.index_bytes,
@@ -182,7 +185,8 @@ int vmstored_run_catalog(const struct vms_settings *set, vmstored_ready_fn ready
 	if (!rc)
 		vms_info("catalog in %s serves at %s", set->catalog.dir, addr);
 	if (!rc && vms_cat_server_moved(r.srv)[0])
-		vms_warn("it has moved to %s and serves nobody; stop it when no process uses it any more",
+		vms_warn("it has moved to %s and serves nobody; stop it when no process uses it "
+			 "any more",
 			 vms_cat_server_moved(r.srv));
 	while (!rc && !r.p.stop_wanted) {
 		vms_net_poll(r.p.net, 100);
@@ -191,7 +195,8 @@ int vmstored_run_catalog(const struct vms_settings *set, vmstored_ready_fn ready
 		rc = vms_cat_server_poisoned(r.srv);
 		if (rc)
 			vms_fail(&msg, rc,
-				 "the catalog in %s could not be written (%s); check the disk, then start it again",
+				 "the catalog in %s could not be written (%s); check the disk, "
+				 "then start it again",
 				 set->catalog.dir, vms_err_text(rc));
 	}
 	if (rc)

@@ -56,7 +56,7 @@ static void drop(struct vms_catcopy *c)
 {
 	struct entry *e, *t;
 
-	HASH_ITER(hh, c->e, e, t) {
+	HASH_ITER (hh, c->e, e, t) {
 		HASH_DEL(c->e, e);
 		free(e->val);
 		free(e);
@@ -128,7 +128,7 @@ static json_t *all_json(struct vms_catcopy *c)
 	struct entry *e, *t;
 
 	HASH_SORT(c->e, by_key);
-	HASH_ITER(hh, c->e, e, t)
+	HASH_ITER (hh, c->e, e, t)
 		json_array_append_new(kvs, kv_json(e));
 	json_object_set_new(j, "kvs", kvs);
 	return j;
@@ -278,8 +278,8 @@ static json_t *file_load(const char *path)
 
 	if (!f)
 		return NULL;
-	if (fgets(head, sizeof(head), f) && sscanf(head, "VMSCAT1 %8" SCNx32 " %zu", &crc, &n) == 2 &&
-	    n < FILE_BYTES_MAX) {
+	if (fgets(head, sizeof(head), f) &&
+	    sscanf(head, "VMSCAT1 %8" SCNx32 " %zu", &crc, &n) == 2 && n < FILE_BYTES_MAX) {
 		text = malloc(n + 1);
 		vms_assert(text);
 		if (fread(text, 1, n, f) == n && vms_crc32c(0, text, n) == crc)

@@ -18,10 +18,10 @@ struct vmstored_proc {
 	const struct vms_settings *set;
 	struct vms_net *net;
 	struct vms_stats *stats;
-	char name[64];	   /* of the process: node name or "catalog" */
-	char socket[128];  /* "unix:RUNDIR/NAME.sock" */
+	char name[64];	  /* of the process: node name or "catalog" */
+	char socket[128]; /* "unix:RUNDIR/NAME.sock" */
 	int signal_fd;
-	bool stop_wanted; /* SIGTERM or SIGINT */
+	bool stop_wanted;	/* SIGTERM or SIGINT */
 	void (*hup)(void *arg); /* SIGHUP; NULL: the signal keeps its usual meaning */
 	void *hup_arg;
 };

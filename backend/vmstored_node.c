@@ -29,9 +29,9 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
-#define STOP_MS_MAX  30000u
-#define WAIT_SAY_MS  10000u
-#define POLL_MS_MAX  100
+#define STOP_MS_MAX	30000u
+#define WAIT_SAY_MS	10000u
+#define POLL_MS_MAX	100
 #define MALLOC_KEPT_MAX (32 << 20)
 
 enum conn_kind { K_LOCAL, K_ACCEPTED, K_PEER, K_BEFORE }; /* BEFORE: the core was open */
@@ -99,15 +99,17 @@ static int identity_load(struct run *r, struct vms_errmsg *msg)
 		return errno == ENOENT ? VMS_E_NOENT
 				       : vms_fail(msg, VMS_E_IO, "%s: %s", path, strerror(errno));
 	j = json_load_file(path, 0, &je);
-	if (!j || json_unpack(j, "{ss si sI ss}", "cluster", &uuid, "part_bits", &part_bits,
-			      "node", &node_id, "name", &name) ||
+	if (!j ||
+	    json_unpack(j, "{ss si sI ss}", "cluster", &uuid, "part_bits", &part_bits, "node",
+			&node_id, "name", &name) ||
 	    vmstored_uuid_parse(uuid, r->id.uuid) || part_bits < 0 ||
 	    part_bits > VMS_PART_BITS_MAX || node_id < 0 || node_id > UINT32_MAX ||
 	    strlen(name) >= sizeof(r->id.name)) {
 		json_decref(j);
-		return vms_fail(msg, VMS_E_CORRUPT,
-				"%s is damaged; it says which cluster and node the folder belongs to",
-				path);
+		return vms_fail(
+			msg, VMS_E_CORRUPT,
+			"%s is damaged; it says which cluster and node the folder belongs to",
+			path);
 	}
 	r->id.part_bits = (uint32_t)part_bits;
 	r->id.node_id = (uint32_t)node_id;
@@ -185,7 +187,7 @@ static void limit_wait(struct run *r)
 	r->limit_used_bytes = 0;
 	if (r->limit_due_us > now)
 		usleep((useconds_t)(r->limit_due_us - now < SLICE_US ? r->limit_due_us - now
-								       : SLICE_US));
+								     : SLICE_US));
 }
 
 static void up_close(void *ctx, vms_conn_id conn)
@@ -198,7 +200,7 @@ static void up_connect(void *ctx, uint32_t node, const char *address)
 	struct run *r = ctx;
 	struct nconn *c, *t;
 
-	HASH_ITER(hh, r->conns, c, t)
+	HASH_ITER (hh, r->conns, c, t)
 		if (c->kind == K_PEER && c->node == node)
 			return;
 	c = conn_add(r, vms_net_connect(r->p.net, address), K_PEER);
@@ -260,8 +262,7 @@ static void on_connected(void *ctx, vms_net_conn c)
 	if (!nc || !r->node)
 		return;
 	nc->up = true;
-	step(r, &(struct vms_node_event){
-			.type = VMS_NEV_CONN_UP, .conn = c, .node = nc->node});
+	step(r, &(struct vms_node_event){.type = VMS_NEV_CONN_UP, .conn = c, .node = nc->node});
 }
 
 static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
@@ -371,9 +372,8 @@ static struct vms_node_conf node_conf(const struct run *r)
 	struct vms_node_conf c = {
 		.node_id = r->id.node_id,
 		.part_bits = r->id.part_bits,
-		.timing = vms_timing_default(r->cluster.timing_factor > 0
-						     ? r->cluster.timing_factor
-						     : 1.0),
+		.timing = vms_timing_default(r->cluster.timing_factor > 0 ? r->cluster.timing_factor
+									  : 1.0),
 		.gen_bytes_max = s->node.generation_bytes,
 		.gen_age_ms = s->node.generation_age_ms,
 		.container_bytes_max = (uint32_t)s->node.container_bytes,
@@ -433,7 +433,9 @@ static void on_self(void *arg, const struct vms_cat_reply *re)
 		return; /* asked again from the loop */
 	if (!re->nkv) {
 		snprintf(r->fatal_text, sizeof(r->fatal_text),
-			 "the catalog knows no node %u: the folder %.60s belongs to a node that is not, or no longer, in the ring. Empty it, then start the node again and join it: vmstore-ring join %s",
+			 "the catalog knows no node %u: the folder %.60s belongs to a node that is "
+			 "not, or no longer, in the ring. Empty it, then start the node again and "
+			 "join it: vmstore-ring join %s",
 			 r->id.node_id, r->p.set->node.dir, r->address);
 		r->fatal = VMS_E_NOENT;
 		return;
@@ -468,7 +470,8 @@ static void on_cluster(void *arg, const struct vms_cat_reply *re)
 	}
 	if (memcmp(r->cluster.uuid, r->id.uuid, 16) || r->cluster.part_bits != r->id.part_bits) {
 		snprintf(r->fatal_text, sizeof(r->fatal_text),
-			 "the folder %.150s belongs to another cluster than the catalog; correct dir in [node] or catalog in [cluster]",
+			 "the folder %.150s belongs to another cluster than the catalog; correct "
+			 "dir in [node] or catalog in [cluster]",
 			 r->p.set->node.dir);
 		r->fatal = VMS_E_CONFIG;
 		return;
@@ -489,7 +492,8 @@ static void start_up(struct run *r, uint64_t now_ms)
 	why = vms_cat_conn_why(r->cc, &refused);
 	if (refused) {
 		snprintf(r->fatal_text, sizeof(r->fatal_text),
-			 "%s; this node's folder is %.100s. Correct catalog in [cluster] or dir in [node]",
+			 "%s; this node's folder is %.100s. Correct catalog in [cluster] or dir in "
+			 "[node]",
 			 why, r->p.set->node.dir);
 		r->fatal = VMS_E_CONFIG;
 		return;
@@ -642,8 +646,7 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 						: r->joined ? "waiting for the catalog"
 							    : "not joined"));
 		json_object_set_new(*answer, "dir", json_string(r->p.set->node.dir));
-		json_object_set_new(*answer, "catalog",
-				    json_boolean(vms_cat_conn_is_up(r->cc)));
+		json_object_set_new(*answer, "catalog", json_boolean(vms_cat_conn_is_up(r->cc)));
 		if (core)
 			json_object_set_new(*answer, "core", core);
 		space = r->node ? vms_node_json(r->node, "space") : NULL;
@@ -656,7 +659,8 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		if (!r->node)
 			return vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
 		*answer = vms_node_json(r->node, call);
-		/* before the core has all that it needs from the catalog there is nothing to tell */
+		/* before the core has all that it needs from the catalog there is nothing to tell
+		 */
 		return *answer ? 0 : VMS_E_AGAIN;
 	}
 	if (!strcmp(call, "drain")) {
@@ -668,10 +672,12 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 	}
 	if (!strcmp(call, "scrub"))
 		return r->node ? vms_node_scrub(r->node, req, answer, msg)
-			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
+			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet",
+					  r->p.name);
 	if (!strcmp(call, "du"))
 		return r->node ? vms_node_du(r->node, req, answer, msg)
-			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
+			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet",
+					  r->p.name);
 	return vms_fail(msg, VMS_E_UNSUPPORTED, "a storage node has no call '%.40s'", call);
 }
 
@@ -734,7 +740,7 @@ static void close_all(struct run *r)
 		vms_cat_conn_free(r->cc);
 	r->cc = NULL;
 	vmstored_proc_close(&r->p);
-	HASH_ITER(hh, r->conns, c, t) {
+	HASH_ITER (hh, r->conns, c, t) {
 		HASH_DEL(r->conns, c);
 		free(c);
 	}
@@ -769,8 +775,9 @@ static void loop(struct run *r)
 			vms_net_flush(r->p.net);
 			vms_disk_posix_flush(r->posix);
 			if (stop_by_ms && now >= stop_by_ms) {
-				vms_warn("the clean stop took longer than %u s; stopping without it",
-					 STOP_MS_MAX / 1000);
+				vms_warn(
+					"the clean stop took longer than %u s; stopping without it",
+					STOP_MS_MAX / 1000);
 				r->stopped = true;
 			}
 		} else if (r->p.stop_wanted) {
@@ -802,8 +809,12 @@ int vmstored_run_node(const struct vms_settings *set, vmstored_ready_fn ready, v
 	vms_settings_name(set->node.name, r.p.name);
 	vms_conf_addr_format(&set->node.listen, r.listen);
 	vms_conf_addr_format(&set->node.address, r.address);
-	r.admin = (struct vms_admin){.ctx = &r, .role = VMS_ROLE_NODE, .name = r.p.name,
-				     .stats = do_stats, .call = do_call, .send = up_send};
+	r.admin = (struct vms_admin){.ctx = &r,
+				     .role = VMS_ROLE_NODE,
+				     .name = r.p.name,
+				     .stats = do_stats,
+				     .call = do_call,
+				     .send = up_send};
 	r.deadline_ms = UINT64_MAX;
 	if (getenv("VMS_NODE_LIMIT"))
 		r.limit_bytes_s = strtoull(getenv("VMS_NODE_LIMIT"), NULL, 10);
@@ -847,7 +858,8 @@ int vmstored_format(const struct vms_settings *set)
 		vms_error("%s", msg.text[0] ? msg.text : vms_err_text(rc));
 		return VMSTORED_FAILED;
 	}
-	printf("%s: formatted, log of %" PRIu64 " MiB. Start the node and join it with vmstore-ring join.\n",
+	printf("%s: formatted, log of %" PRIu64
+	       " MiB. Start the node and join it with vmstore-ring join.\n",
 	       dc.dir, dc.log_bytes >> 20);
 	return VMSTORED_OK;
 }

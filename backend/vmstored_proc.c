@@ -92,7 +92,8 @@ int vmstored_proc_open(struct vmstored_proc *p, struct vms_errmsg *msg)
 	if ((size_t)snprintf(p->socket, sizeof(p->socket), "unix:%s/%s.sock",
 			     p->set->cluster.run_dir, p->name) >= sizeof(p->socket))
 		return vms_fail(msg, VMS_E_CONFIG,
-				"run_dir and the process's name together are too long for a socket: %s/%s.sock",
+				"run_dir and the process's name together are too long for a "
+				"socket: %s/%s.sock",
 				p->set->cluster.run_dir, p->name);
 	return vms_net_listen(p->net, p->socket, msg);
 }

@@ -169,9 +169,10 @@ static int sb_read(const struct vms_disk *disk, const struct vms_wal_conf *conf,
 	int err;
 
 	if (size < RING_AT + RING_BYTES_MIN)
-		return vms_fail(msg, VMS_E_CORRUPT,
-				"log: file of %llu bytes is too short, it was never formatted or was cut",
-				(unsigned long long)size);
+		return vms_fail(
+			msg, VMS_E_CORRUPT,
+			"log: file of %llu bytes is too short, it was never formatted or was cut",
+			(unsigned long long)size);
 	buf = aligned_alloc(BLOCK, RING_AT);
 	if (!buf)
 		return vms_fail(msg, VMS_E_NOMEM, "log: out of memory");
@@ -186,23 +187,27 @@ static int sb_read(const struct vms_disk *disk, const struct vms_wal_conf *conf,
 	free(buf);
 	if (err == VMS_E_VERSION)
 		return vms_fail(msg, err,
-				"log: written by a later release (unknown version or feature); use that release");
+				"log: written by a later release (unknown version or feature); use "
+				"that release");
 	if (err)
 		return vms_fail(msg, err,
-				"log: both superblock copies are damaged; restore this node from its peers");
+				"log: both superblock copies are damaged; restore this node from "
+				"its peers");
 	if (memcmp(sb->uuid, conf->cluster_uuid, 16) && memcmp(sb->uuid, none, 16) &&
 	    memcmp(conf->cluster_uuid, none, 16))
 		return vms_fail(msg, VMS_E_CORRUPT,
-				"log: belongs to another cluster; check the data folder in the configuration");
+				"log: belongs to another cluster; check the data folder in the "
+				"configuration");
 	if (sb->node_id && conf->node_id && sb->node_id != conf->node_id)
 		return vms_fail(msg, VMS_E_CORRUPT,
-				"log: belongs to node %llu, this is node %llu; check the data folder in the configuration",
-				(unsigned long long)sb->node_id,
-				(unsigned long long)conf->node_id);
+				"log: belongs to node %llu, this is node %llu; check the data "
+				"folder in the configuration",
+				(unsigned long long)sb->node_id, (unsigned long long)conf->node_id);
 	if (sb->ring_bytes % BLOCK || sb->ring_bytes < RING_BYTES_MIN ||
 	    sb->ring_bytes > size - RING_AT || !sb->log_id)
 		return vms_fail(msg, VMS_E_CORRUPT,
-				"log: formatted with a ring of %llu bytes, the file has %llu bytes: it was cut",
+				"log: formatted with a ring of %llu bytes, the file has %llu "
+				"bytes: it was cut",
 				(unsigned long long)sb->ring_bytes, (unsigned long long)size);
 	return 0;
 }
@@ -300,8 +305,8 @@ static void gen_push(struct vms_wal *w, uint64_t gen, uint64_t start_pos)
 	VMS_VEC_PUSH(&w->gens, g);
 }
 
-static int replay_all(struct vms_wal *w, const struct vms_wal_tail *tail,
-		      vms_wal_replay_fn replay, void *arg, struct vms_errmsg *msg)
+static int replay_all(struct vms_wal *w, const struct vms_wal_tail *tail, vms_wal_replay_fn replay,
+		      void *arg, struct vms_errmsg *msg)
 {
 	uint64_t pos = tail->log_pos, max_seq = tail->frame_seq, durable;
 	struct frame f;
@@ -333,9 +338,11 @@ static int replay_all(struct vms_wal *w, const struct vms_wal_tail *tail,
 		if (f.seq > max_seq)
 			max_seq = f.seq;
 		if (f.seq > w->last_seq && durable > pos)
-			return vms_fail(msg, VMS_E_CORRUPT,
-					"log: damaged at position %llu, inside of what was acknowledged (up to %llu); this node must be restored from its peers",
-					(unsigned long long)pos, (unsigned long long)durable);
+			return vms_fail(
+				msg, VMS_E_CORRUPT,
+				"log: damaged at position %llu, inside of what was acknowledged "
+				"(up to %llu); this node must be restored from its peers",
+				(unsigned long long)pos, (unsigned long long)durable);
 	}
 	w->next_pos = pos;
 	w->next_seq = (max_seq > w->last_seq ? max_seq : w->last_seq) + 1;
@@ -345,9 +352,9 @@ static int replay_all(struct vms_wal *w, const struct vms_wal_tail *tail,
 	return 0;
 }
 
-int vms_wal_open(struct vms_wal **out, const struct vms_disk *disk,
-		 const struct vms_wal_conf *conf, const struct vms_wal_tail *tail,
-		 vms_wal_replay_fn replay, void *arg, struct vms_errmsg *msg)
+int vms_wal_open(struct vms_wal **out, const struct vms_disk *disk, const struct vms_wal_conf *conf,
+		 const struct vms_wal_tail *tail, vms_wal_replay_fn replay, void *arg,
+		 struct vms_errmsg *msg)
 {
 	struct superblock sb;
 	struct vms_wal *w;

@@ -60,15 +60,15 @@ struct vms_wal_tail {
 };
 typedef int (*vms_wal_replay_fn)(void *arg, const struct vms_rec *r, struct vms_rec_ref ref,
 				 uint64_t generation);
-int vms_wal_open(struct vms_wal **w, const struct vms_disk *disk,
-		 const struct vms_wal_conf *conf, const struct vms_wal_tail *tail,
-		 vms_wal_replay_fn replay, void *arg, struct vms_errmsg *msg);
+int vms_wal_open(struct vms_wal **w, const struct vms_disk *disk, const struct vms_wal_conf *conf,
+		 const struct vms_wal_tail *tail, vms_wal_replay_fn replay, void *arg,
+		 struct vms_errmsg *msg);
 void vms_wal_close(struct vms_wal *w);
 
 /* Append one record to the open frame (in memory only). internal: may use the
  * reserve. Returns 0, VMS_E_FULL (no room: free generations first),
- * VMS_E_INVAL (larger than vms_wal_record_bytes_max()) or VMS_E_POISONED. The record's bytes stay valid at vms_wal_ptr() until its
- * generation is freed. */
+ * VMS_E_INVAL (larger than vms_wal_record_bytes_max()) or VMS_E_POISONED. The record's bytes stay
+ * valid at vms_wal_ptr() until its generation is freed. */
 int vms_wal_append(struct vms_wal *w, const struct vms_rec *r, const struct vms_iov *payload,
 		   unsigned n, bool internal, struct vms_rec_ref *ref);
 /* The same for a record already encoded (REPLICATE, CATCHUP). */

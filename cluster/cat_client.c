@@ -42,7 +42,7 @@ struct watch {
 	uint64_t last_revision;
 	vms_cat_done_fn event;
 	void *arg;
-	bool open;  /* acknowledged on the present connection */
+	bool open; /* acknowledged on the present connection */
 	bool dead;
 };
 
@@ -78,7 +78,7 @@ static void watches_sweep(struct vms_cat_client *c)
 
 	if (c->depth)
 		return;
-	DL_FOREACH_SAFE(c->watches, w, t) {
+	DL_FOREACH_SAFE (c->watches, w, t) {
 		if (w->dead) {
 			DL_DELETE(c->watches, w);
 			free(w);
@@ -210,7 +210,7 @@ static void watch_kill(struct vms_cat_client *c, struct watch *w)
 	struct request *r, *t;
 
 	w->dead = true;
-	DL_FOREACH_SAFE(c->requests, r, t)
+	DL_FOREACH_SAFE (c->requests, r, t)
 		if (r->watch == w)
 			request_free(c, r);
 }
@@ -232,7 +232,7 @@ static void cat_unwatch(struct vms_catalog *cat, uint64_t watch)
 	struct vms_cat_client *c = self(cat);
 	struct watch *w;
 
-	DL_FOREACH(c->watches, w)
+	DL_FOREACH (c->watches, w)
 		if (w->id == watch && !w->dead) {
 			watch_end(c, w);
 			break;
@@ -278,11 +278,11 @@ static void cat_forget(struct vms_catalog *cat, void *arg)
 	struct request *r, *rt;
 	struct watch *w, *wt;
 
-	DL_FOREACH_SAFE(c->watches, w, wt)
+	DL_FOREACH_SAFE (c->watches, w, wt)
 		if (w->arg == arg && !w->dead)
 			watch_end(c, w);
 	/* An UNWATCH has no callback and goes on. */
-	DL_FOREACH_SAFE(c->requests, r, rt)
+	DL_FOREACH_SAFE (c->requests, r, rt)
 		if (r->done && r->arg == arg)
 			request_free(c, r);
 	watches_sweep(c);
@@ -326,9 +326,9 @@ void vms_cat_client_free(struct vms_cat_client *c)
 	if (!c)
 		return;
 	vms_assert(!c->depth);
-	DL_FOREACH_SAFE(c->requests, r, rt)
+	DL_FOREACH_SAFE (c->requests, r, rt)
 		request_free(c, r);
-	DL_FOREACH_SAFE(c->watches, w, wt) {
+	DL_FOREACH_SAFE (c->watches, w, wt) {
 		DL_DELETE(c->watches, w);
 		free(w);
 	}
@@ -346,9 +346,9 @@ void vms_cat_client_up(struct vms_cat_client *c, uint64_t now_ms)
 	struct watch *w;
 
 	c->up = true;
-	DL_FOREACH(c->requests, r)
+	DL_FOREACH (c->requests, r)
 		request_send(c, r);
-	DL_FOREACH(c->watches, w)
+	DL_FOREACH (c->watches, w)
 		watch_send(c, w);
 }
 
@@ -364,9 +364,9 @@ void vms_cat_client_down(struct vms_cat_client *c)
 	struct watch *w;
 
 	c->up = false;
-	DL_FOREACH(c->watches, w)
+	DL_FOREACH (c->watches, w)
 		w->open = false;
-	DL_FOREACH_SAFE(c->requests, r, t) {
+	DL_FOREACH_SAFE (c->requests, r, t) {
 		if (r->type == VMS_MSG_CAT_WATCH || r->type == VMS_MSG_CAT_UNWATCH)
 			request_free(c, r); /* watches are opened anew by _up */
 		else if (r->sent && !repeatable(r->type) && !r->failed)
@@ -408,7 +408,7 @@ static void on_event(struct vms_cat_client *c, const struct vms_msg *m, struct v
 	struct vms_cat_reply re;
 	struct watch *w;
 
-	DL_FOREACH(c->watches, w)
+	DL_FOREACH (c->watches, w)
 		if (w->id == m->sequence)
 			break;
 	if (!w || w->dead || vms_cat_reply_decode(m, &re, kv))
@@ -427,7 +427,7 @@ static void on_reply(struct vms_cat_client *c, const struct vms_msg *m, struct v
 	struct request *r;
 	struct watch *w;
 
-	DL_FOREACH(c->requests, r)
+	DL_FOREACH (c->requests, r)
 		if (r->req_id == m->req_id)
 			break;
 	if (!r || r->type != m->type || !r->sent || r->failed)
@@ -437,7 +437,7 @@ static void on_reply(struct vms_cat_client *c, const struct vms_msg *m, struct v
 	/* The service sends a change to the watches before any answer that knows of
 	 * it: an open watch has seen all it will see up to this revision. */
 	if (!re.status)
-		DL_FOREACH(c->watches, w)
+		DL_FOREACH (c->watches, w)
 			if (w->open && !w->dead && re.revision > w->last_revision)
 				w->last_revision = re.revision;
 	if (r->watch) {
@@ -476,7 +476,7 @@ void vms_cat_client_timer(struct vms_cat_client *c, uint64_t now_ms)
 	struct request *r, *t;
 	bool again;
 
-	DL_FOREACH_SAFE(c->requests, r, t) {
+	DL_FOREACH_SAFE (c->requests, r, t) {
 		if (!r->aged) {
 			r->aged = true;
 			r->start_ms = now_ms;
@@ -491,7 +491,7 @@ void vms_cat_client_timer(struct vms_cat_client *c, uint64_t now_ms)
 	/* A callback may make and forget requests: start over after each. */
 	do {
 		again = false;
-		DL_FOREACH(c->requests, r) {
+		DL_FOREACH (c->requests, r) {
 			struct vms_cat_reply re = {.status = r->failed};
 
 			if (!r->failed)

@@ -98,7 +98,9 @@ static void etcd_open(struct vms_cat_conn *c, const struct vms_cat_conn_conf *co
 	memcpy(ec.address, conf->address, sizeof(ec.address));
 	memcpy(ec.cluster_uuid, conf->cluster_uuid, 16);
 	snprintf(name, sizeof(name), "%s.%s",
-		 conf->role == VMS_ROLE_NODE ? "node" : conf->role == VMS_ROLE_GATEWAY ? "gw" : "tool",
+		 conf->role == VMS_ROLE_NODE	  ? "node"
+		 : conf->role == VMS_ROLE_GATEWAY ? "gw"
+						  : "tool",
 		 conf->name);
 	if (conf->user)
 		rc = vms_etcd_user_file(conf->user, &user, &password, &msg);
@@ -201,10 +203,8 @@ bool vms_cat_conn_connected(struct vms_cat_conn *c, vms_net_conn conn)
 			      .version_min = VMS_WIRE_VERSION,
 			      .version_max = VMS_WIRE_VERSION};
 	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
-	struct vms_msg m = {.type = VMS_MSG_HELLO,
-			    .req_id = 1,
-			    .partition = VMS_PART_NONE,
-			    .body = body};
+	struct vms_msg m = {
+		.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE, .body = body};
 
 	if (!conn || conn != c->conn)
 		return false;

@@ -47,8 +47,8 @@ static int dec_close(struct dec *d)
 static void dec_bad(struct dec *d, const char *field, const char *want)
 {
 	if (!d->err)
-		d->err = vms_fail(d->msg, VMS_E_CORRUPT, "catalog key %s: field \"%s\" %s",
-				  d->key, field, want);
+		d->err = vms_fail(d->msg, VMS_E_CORRUPT, "catalog key %s: field \"%s\" %s", d->key,
+				  field, want);
 }
 
 static uint64_t dec_u64(struct dec *d, const char *field, uint64_t max)
@@ -154,8 +154,9 @@ static uint64_t key_hex(struct dec *d, const char *prefix, unsigned digits, uint
 		return v;
 bad:
 	if (!d->err)
-		d->err = vms_fail(d->msg, VMS_E_CORRUPT, "catalog key %s: not of the form %s<%u hex digits>",
-				  d->key, prefix, digits);
+		d->err = vms_fail(d->msg, VMS_E_CORRUPT,
+				  "catalog key %s: not of the form %s<%u hex digits>", d->key,
+				  prefix, digits);
 	return 0;
 }
 
@@ -189,13 +190,13 @@ int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *
 	out->next_gateway = (uint32_t)dec_u64(&d, "next_gateway", UINT32_MAX);
 	out->has_data = dec_bool(&d, "has_data");
 	/* fields that records of earlier releases do not have */
-	out->rebuild_after_s = has(&d, "rebuild_after_s") ?
-				       (uint32_t)dec_u64(&d, "rebuild_after_s", UINT32_MAX) :
-				       VMS_REBUILD_AFTER_S;
-	out->move_bytes_s = has(&d, "move_bytes_s") ? dec_u64(&d, "move_bytes_s", INT64_MAX) :
-						      VMS_MOVE_BYTES_S;
-	out->scrub_days = has(&d, "scrub_days") ? (uint32_t)dec_u64(&d, "scrub_days", 36500) :
-						  VMS_SCRUB_DAYS;
+	out->rebuild_after_s = has(&d, "rebuild_after_s")
+				       ? (uint32_t)dec_u64(&d, "rebuild_after_s", UINT32_MAX)
+				       : VMS_REBUILD_AFTER_S;
+	out->move_bytes_s = has(&d, "move_bytes_s") ? dec_u64(&d, "move_bytes_s", INT64_MAX)
+						    : VMS_MOVE_BYTES_S;
+	out->scrub_days = has(&d, "scrub_days") ? (uint32_t)dec_u64(&d, "scrub_days", 36500)
+						: VMS_SCRUB_DAYS;
 	return dec_close(&d);
 }
 
@@ -231,7 +232,7 @@ static void dec_want(struct dec *d, struct vms_part_conf *out)
 		dec_bad(d, "want", "is not a list of at most 5 nodes");
 		return;
 	}
-	json_array_foreach(want, i, w) {
+	json_array_foreach (want, i, w) {
 		if (!json_is_integer(w) || json_integer_value(w) < 0 ||
 		    json_integer_value(w) > UINT32_MAX) {
 			dec_bad(d, "want", "is not a list of nodes");
@@ -245,8 +246,8 @@ static void dec_want(struct dec *d, struct vms_part_conf *out)
 	out->nwant = (uint32_t)json_array_size(want);
 }
 
-int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition,
-			struct vms_part_conf *out, struct vms_errmsg *msg)
+int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition, struct vms_part_conf *out,
+			struct vms_errmsg *msg)
 {
 	json_t *members, *m;
 	struct dec d;
@@ -265,12 +266,12 @@ int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition,
 		out->nmembers = 0;
 		dec_bad(&d, "members", "is not a list of 1 to 5 members");
 	} else {
-		json_array_foreach(members, i, m) {
+		json_array_foreach (members, i, m) {
 			json_t *node = json_array_get(m, 0), *inc = json_array_get(m, 1);
 
 			if (!json_is_integer(node) || !json_is_integer(inc) ||
-			    json_integer_value(node) < 0 ||
-			    json_integer_value(node) > UINT32_MAX || json_integer_value(inc) < 0) {
+			    json_integer_value(node) < 0 || json_integer_value(node) > UINT32_MAX ||
+			    json_integer_value(inc) < 0) {
 				dec_bad(&d, "members", "is not a list of [node, incarnation]");
 				break;
 			}
@@ -315,8 +316,8 @@ int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *
 	return dec_close(&d);
 }
 
-int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out,
-			  char **who, struct vms_errmsg *msg)
+int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out, char **who,
+			  struct vms_errmsg *msg)
 {
 	const char *text;
 	struct dec d;
@@ -448,7 +449,7 @@ int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *ou
 		dec_bad(&d, "ancestors", "is not a list of at most 8");
 		return dec_close(&d);
 	}
-	json_array_foreach(list, i, a) {
+	json_array_foreach (list, i, a) {
 		uint64_t v[3];
 
 		for (unsigned k = 0; k < 3; k++) {
@@ -456,7 +457,8 @@ int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *ou
 
 			v[k] = (uint64_t)json_integer_value(n);
 			if (!json_is_integer(n) || json_integer_value(n) < 0)
-				dec_bad(&d, "ancestors", "is not a list of [branch, snap_gen, chunks]");
+				dec_bad(&d, "ancestors",
+					"is not a list of [branch, snap_gen, chunks]");
 		}
 		out->ancestor[out->nancestors++] = (struct vms_cat_ancestor){v[0], v[1], v[2]};
 	}
@@ -490,8 +492,7 @@ int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out,
 	return dec_close(&d);
 }
 
-int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out,
-		       struct vms_errmsg *msg)
+int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct dec d;
@@ -548,9 +549,9 @@ static json_t *enc_uuid(const uint8_t u[16])
 	char s[37];
 
 	snprintf(s, sizeof(s),
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
-		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13],
-		 u[14], u[15]);
+		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0], u[1],
+		 u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12], u[13], u[14],
+		 u[15]);
 	return json_string(s);
 }
 
@@ -567,15 +568,13 @@ static char *enc_close(json_t *o)
 
 char *vms_cat_cluster_encode(const struct vms_cat_cluster *in)
 {
-	return enc_close(json_pack("{so si si si sf so so so sb so so so}", "uuid", enc_uuid(in->uuid),
-				   "part_bits", (int)in->part_bits, "copies", (int)in->copies,
-				   "min_copies", (int)in->min_copies, "timing_factor",
-				   in->timing_factor, "next_branch", enc_u64(in->next_branch),
-				   "next_node", enc_u64(in->next_node), "next_gateway",
-				   enc_u64(in->next_gateway), "has_data", (int)in->has_data,
-				   "rebuild_after_s", enc_u64(in->rebuild_after_s),
-				   "move_bytes_s", enc_u64(in->move_bytes_s), "scrub_days",
-				   enc_u64(in->scrub_days)));
+	return enc_close(json_pack(
+		"{so si si si sf so so so sb so so so}", "uuid", enc_uuid(in->uuid), "part_bits",
+		(int)in->part_bits, "copies", (int)in->copies, "min_copies", (int)in->min_copies,
+		"timing_factor", in->timing_factor, "next_branch", enc_u64(in->next_branch),
+		"next_node", enc_u64(in->next_node), "next_gateway", enc_u64(in->next_gateway),
+		"has_data", (int)in->has_data, "rebuild_after_s", enc_u64(in->rebuild_after_s),
+		"move_bytes_s", enc_u64(in->move_bytes_s), "scrub_days", enc_u64(in->scrub_days)));
 }
 
 char *vms_cat_node_encode(const struct vms_cat_node *in)
@@ -592,12 +591,10 @@ char *vms_cat_part_encode(const struct vms_part_conf *in)
 
 	vms_assert(in->nmembers && in->nmembers <= VMS_COPIES_MAX);
 	for (uint32_t i = 0; i < in->nmembers; i++)
-		json_array_append_new(members,
-				      json_pack("[oo]", enc_u64(in->member[i].node),
-						enc_u64(in->member[i].incarnation)));
-	j = json_pack("{so so so so}", "epoch", enc_u64(in->epoch), "primary",
-		      enc_u64(in->primary), "members", members, "loss_epoch",
-		      enc_u64(in->loss_epoch));
+		json_array_append_new(members, json_pack("[oo]", enc_u64(in->member[i].node),
+							 enc_u64(in->member[i].incarnation)));
+	j = json_pack("{so so so so}", "epoch", enc_u64(in->epoch), "primary", enc_u64(in->primary),
+		      "members", members, "loss_epoch", enc_u64(in->loss_epoch));
 	if (in->nwant) {
 		want = json_array();
 		vms_assert(in->nwant <= VMS_COPIES_MAX);
@@ -613,8 +610,8 @@ char *vms_cat_part_encode(const struct vms_part_conf *in)
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)
 {
 	return enc_close(json_pack("{so ss so ss ss*}", "id", enc_u64(in->id), "name", in->name,
-				   "incarnation", enc_u64(in->incarnation), "portal",
-				   in->portal, "portals", in->portals[0] ? in->portals : NULL));
+				   "incarnation", enc_u64(in->incarnation), "portal", in->portal,
+				   "portals", in->portals[0] ? in->portals : NULL));
 }
 
 char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who)
@@ -639,9 +636,9 @@ char *vms_cat_gwdrain_encode(const struct vms_cat_gwdrain *in)
 char *vms_cat_volume_encode(const struct vms_cat_volume *in)
 {
 	json_t *j = json_pack(
-		"{ss so so so so so so so si si so sb si so so sb sb so ss ss}", "name", in->name, "uuid",
-		enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch),
-		"branch", enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
+		"{ss so so so so so so so si si so sb si so so sb sb so ss ss}", "name", in->name,
+		"uuid", enc_uuid(in->uuid), "id", enc_u64(in->id ? in->id : in->branch), "branch",
+		enc_u64(in->branch), "lineage", enc_u64(in->lineage), "size_bytes",
 		enc_u64(in->size_bytes), "snap_gen", enc_u64(in->snap_gen), "lun_fence",
 		enc_u64(in->lun_fence), "write_ack", (int)in->write_ack, "state", (int)in->state,
 		"created_s", enc_u64(in->created_s), "dedup", (int)in->dedup, "barrier",
@@ -664,10 +661,9 @@ char *vms_cat_branch_encode(const struct vms_cat_branch *in)
 	for (size_t i = 0; in->salted && i < sizeof(in->salt); i++)
 		snprintf(salt + 2 * i, 3, "%02x", in->salt[i]);
 	for (unsigned i = 0; i < in->nancestors; i++)
-		json_array_append_new(list,
-				      json_pack("[ooo]", enc_u64(in->ancestor[i].branch),
-						enc_u64(in->ancestor[i].snap_gen),
-						enc_u64(in->ancestor[i].limit_chunks)));
+		json_array_append_new(list, json_pack("[ooo]", enc_u64(in->ancestor[i].branch),
+						      enc_u64(in->ancestor[i].snap_gen),
+						      enc_u64(in->ancestor[i].limit_chunks)));
 	return enc_close(json_pack("{so so so ss si so}", "branch", enc_u64(in->branch), "lineage",
 				   enc_u64(in->lineage), "owner", enc_u64(in->owner), "salt", salt,
 				   "state", (int)in->state, "ancestors", list));
@@ -676,8 +672,8 @@ char *vms_cat_branch_encode(const struct vms_cat_branch *in)
 char *vms_cat_snap_encode(const struct vms_cat_snap *in)
 {
 	static const uint8_t none[16];
-	json_t *j = json_pack("{ss ss so so so so so si so}", "volume", in->volume, "name", in->name,
-			      "uuid", enc_uuid(in->uuid), "id", enc_u64(in->id), "branch",
+	json_t *j = json_pack("{ss ss so so so so so si so}", "volume", in->volume, "name",
+			      in->name, "uuid", enc_uuid(in->uuid), "id", enc_u64(in->id), "branch",
 			      enc_u64(in->branch), "snap_gen", enc_u64(in->snap_gen), "size_bytes",
 			      enc_u64(in->size_bytes), "state", (int)in->state, "created_s",
 			      enc_u64(in->created_s));
@@ -691,8 +687,7 @@ char *vms_cat_ack_encode(const struct vms_cat_ack *in)
 {
 	return enc_close(json_pack("{so so so so si}", "id", enc_u64(in->id), "gateway",
 				   enc_u64(in->gateway), "incarnation", enc_u64(in->incarnation),
-				   "barrier_id", enc_u64(in->barrier_id), "state",
-				   (int)in->state));
+				   "barrier_id", enc_u64(in->barrier_id), "state", (int)in->state));
 }
 
 char *vms_cat_open_encode(const struct vms_cat_open *in)
@@ -772,11 +767,14 @@ int vms_cat_volume_name_check(const char *name, struct vms_errmsg *msg)
 	for (const char *p = name;; p++) {
 		if (!*p || *p == '/') {
 			if (p == part)
-				return vms_fail(msg, VMS_E_INVAL,
-						"volume name \"%s\": nothing before or behind the '/'", name);
+				return vms_fail(
+					msg, VMS_E_INVAL,
+					"volume name \"%s\": nothing before or behind the '/'",
+					name);
 			if (*p == '/' && part != name)
 				return vms_fail(msg, VMS_E_INVAL,
-						"volume name \"%s\": at most one '/' (POOL/NAME)", name);
+						"volume name \"%s\": at most one '/' (POOL/NAME)",
+						name);
 			if (!*p)
 				return 0;
 			part = p + 1;
@@ -785,7 +783,8 @@ int vms_cat_volume_name_check(const char *name, struct vms_errmsg *msg)
 		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
 		      (*p >= '0' && *p <= '9') || *p == '.' || *p == '_' || *p == '-'))
 			return vms_fail(msg, VMS_E_INVAL,
-					"volume name \"%s\": character %zu is not one of letters, digits, '.', '_', '-'",
+					"volume name \"%s\": character %zu is not one of letters, "
+					"digits, '.', '_', '-'",
 					name, (size_t)(p - name) + 1);
 		if (p == part && (*p == '-' || *p == '.'))
 			return vms_fail(msg, VMS_E_INVAL,
@@ -816,7 +815,8 @@ static int snap_name_check(const char *name, struct vms_errmsg *msg)
 		if (!((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
 		      (*p >= '0' && *p <= '9') || *p == '.' || *p == '_' || *p == '-'))
 			return vms_fail(msg, VMS_E_INVAL,
-					"snapshot name \"%s\": character %zu is not one of letters, digits, '.', '_', '-'",
+					"snapshot name \"%s\": character %zu is not one of "
+					"letters, digits, '.', '_', '-'",
 					name, (size_t)(p - name) + 1);
 	return 0;
 }
@@ -832,8 +832,8 @@ int vms_cat_snap_name_split(const char *name, char volume[128], char snap[104],
 		return vms_fail(msg, VMS_E_INVAL, "\"%.200s\" names no snapshot: write VOLUME@SNAP",
 				name);
 	if (n > 100)
-		return vms_fail(msg, VMS_E_INVAL, "volume name \"%.110s\": a name has 1 to 100 characters",
-				name);
+		return vms_fail(msg, VMS_E_INVAL,
+				"volume name \"%.110s\": a name has 1 to 100 characters", name);
 	memcpy(volume, name, n);
 	volume[n] = 0;
 	rc = vms_cat_volume_name_check(volume, msg);

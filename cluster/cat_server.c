@@ -80,7 +80,7 @@ struct vms_cat_server {
 	uint64_t now_ms;
 	int poisoned;
 	char moved[VMS_CAT_MOVED_TO_MAX + 1]; /* "": it serves */
-	struct vms_buf out; /* payload being built */
+	struct vms_buf out;		      /* payload being built */
 };
 
 /* ---- engine helpers ---- */
@@ -164,16 +164,16 @@ void vms_cat_server_free(struct vms_cat_server *s)
 
 	if (!s)
 		return;
-	HASH_ITER(hh, s->conns, c, ct) {
+	HASH_ITER (hh, s->conns, c, ct) {
 		HASH_DEL(s->conns, c);
 		VMS_VEC_FREE(&c->watches);
 		free(c);
 	}
-	HASH_ITER(hh, s->sessions, se, st) {
+	HASH_ITER (hh, s->sessions, se, st) {
 		HASH_DEL(s->sessions, se);
 		free(se);
 	}
-	HASH_ITER(hh, s->attached, at, att) {
+	HASH_ITER (hh, s->attached, at, att) {
 		HASH_DEL(s->attached, at);
 		free(at);
 	}
@@ -231,8 +231,8 @@ static void conn_end(struct vms_cat_server *s, struct conn *c)
 /* ---- answers ---- */
 
 /* Sends s->out (nkv entries) as the payload of an answer or event. */
-static void send_out(struct vms_cat_server *s, uint64_t conn, struct vms_msg *m,
-		     uint64_t rev, uint64_t session, bool more, unsigned nkv)
+static void send_out(struct vms_cat_server *s, uint64_t conn, struct vms_msg *m, uint64_t rev,
+		     uint64_t session, bool more, unsigned nkv)
 {
 	uint8_t body[VMS_CAT_REPLY_BODY_BYTES];
 	struct vms_iov iov = {vms_buf_data(&s->out), vms_buf_len(&s->out)};
@@ -264,9 +264,8 @@ static void answer(struct vms_cat_server *s, uint64_t conn, const struct vms_msg
 static void send_changes(struct vms_cat_server *s, uint64_t conn, const struct watch *w,
 			 uint64_t rev, unsigned n)
 {
-	struct vms_msg ev = {.type = VMS_MSG_CAT_EVENT,
-			     .partition = VMS_PART_NONE,
-			     .sequence = w->id};
+	struct vms_msg ev = {
+		.type = VMS_MSG_CAT_EVENT, .partition = VMS_PART_NONE, .sequence = w->id};
 
 	send_out(s, conn, &ev, rev, 0, false, n);
 }
@@ -315,8 +314,8 @@ static void note_change(struct vms_cat_server *s, uint64_t rev, const struct vms
 
 	/* Never split the revision being noted: its own changes are at most
 	 * VMS_CAT_TXN_OPS_MAX and VMS_CAT_TXN_BYTES_MAX, well below the bounds. */
-	while (s->first < s->next && (s->next - s->first >= CHANGES_MAX ||
-				      s->ring_bytes + bytes > CHANGES_BYTES_MAX))
+	while (s->first < s->next &&
+	       (s->next - s->first >= CHANGES_MAX || s->ring_bytes + bytes > CHANGES_BYTES_MAX))
 		change_drop_first(s);
 	c = &s->ring[s->next++ % CHANGES_MAX];
 	c->revision = rev;
@@ -404,7 +403,7 @@ static int apply(struct vms_cat_server *s, const struct vms_cat_op *op, unsigned
 		note_change(s, rev, &all[i], create[i]);
 	}
 	if (nclient)
-		HASH_ITER(hh, s->conns, c, ct)
+		HASH_ITER (hh, s->conns, c, ct)
 			for (size_t i = 0; i < c->watches.n; i++)
 				feed(s, c->id, &c->watches.d[i], rev - 1);
 out:
@@ -435,7 +434,7 @@ static int session_end(struct vms_cat_server *s, struct session *se)
 	for (;;) {
 		unsigned n = 0;
 
-		HASH_ITER(hh, s->attached, at, t) {
+		HASH_ITER (hh, s->attached, at, t) {
 			if (at->session != se->id)
 				continue;
 			if (n == EXPIRE_BATCH)
@@ -468,7 +467,7 @@ void vms_cat_server_timer(struct vms_cat_server *s, uint64_t now_ms)
 	s->now_ms = now_ms;
 	if (s->poisoned || s->moved[0])
 		return;
-	HASH_ITER(hh, s->sessions, se, t) {
+	HASH_ITER (hh, s->sessions, se, t) {
 		if (!se->expires_ms)
 			se->expires_ms = now_ms + se->ttl_ms;
 		else if (now_ms >= se->expires_ms && session_end(s, se))
@@ -530,27 +529,26 @@ static void do_hello(struct vms_cat_server *s, struct conn *c, const struct vms_
 		conn_end(s, c);
 		return;
 	}
-	if (!s->eng.ops->get(s->eng.ctx, "cluster", &kv) &&
-	    !vms_cat_cluster_decode(&kv, &cl, NULL))
+	if (!s->eng.ops->get(s->eng.ctx, "cluster", &kv) && !vms_cat_cluster_decode(&kv, &cl, NULL))
 		memcpy(mine.cluster_uuid, cl.uuid, 16);
 	if (h.version_min > VMS_WIRE_VERSION || h.version_max < VMS_WIRE_VERSION)
 		status = VMS_E_VERSION;
-	else if (memcmp(h.cluster_uuid, unknown, 16) &&
-		 memcmp(mine.cluster_uuid, unknown, 16) &&
+	else if (memcmp(h.cluster_uuid, unknown, 16) && memcmp(mine.cluster_uuid, unknown, 16) &&
 		 memcmp(h.cluster_uuid, mine.cluster_uuid, 16))
 		status = VMS_E_PERM;
 	c->role = h.role;
 	c->sender = m->sender;
 	snprintf(c->name, sizeof(c->name), "%s", h.name);
 	if (!status && h.name[0])
-		HASH_ITER(hh, s->conns, o, t)
-			if (o != c && o->greeted && o->role == c->role &&
-			    o->sender == c->sender && !strcmp(o->name, c->name))
+		HASH_ITER (hh, s->conns, o, t)
+			if (o != c && o->greeted && o->role == c->role && o->sender == c->sender &&
+			    !strcmp(o->name, c->name))
 				conn_end(s, o);
 	if (s->moved[0]) {
 		size_t room = sizeof(mine.name) - sizeof(VMS_CAT_MOVED_NAME);
 
-		snprintf(mine.name, sizeof(mine.name), VMS_CAT_MOVED_NAME "%.*s", (int)room, s->moved);
+		snprintf(mine.name, sizeof(mine.name), VMS_CAT_MOVED_NAME "%.*s", (int)room,
+			 s->moved);
 		if (strlen(s->moved) > room)
 			snprintf(mine.address, sizeof(mine.address), "%s", s->moved + room);
 	}
@@ -582,7 +580,7 @@ int vms_cat_server_freeze(struct vms_cat_server *s, const char *to)
 	load_moved(s);
 	/* Everybody comes again and is told. */
 	if (to)
-		HASH_ITER(hh, s->conns, c, t)
+		HASH_ITER (hh, s->conns, c, t)
 			if (c->greeted && c->role != VMS_ROLE_TOOL)
 				conn_end(s, c);
 	return 0;

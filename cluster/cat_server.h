@@ -16,7 +16,8 @@
 struct vms_cat_engine_ops {
 	uint32_t struct_bytes;
 	uint64_t (*revision)(void *ctx);
-	int (*get)(void *ctx, const char *key, struct vms_cat_kv *kv); /* VMS_E_NOENT; kv valid until next call */
+	int (*get)(void *ctx, const char *key,
+		   struct vms_cat_kv *kv); /* VMS_E_NOENT; kv valid until next call */
 	/* Next key > after (or >= prefix when after is NULL) with the prefix. */
 	int (*next)(void *ctx, const char *prefix, const char *after, struct vms_cat_kv *kv);
 	/* Apply ops as `revision` (> current). */
@@ -60,7 +61,7 @@ const char *vms_cat_server_moved(const struct vms_cat_server *s);
 int vms_cat_server_raise(struct vms_cat_server *s, uint64_t revision);
 /* What HELLO of a moved catalog is named; the rest of the name and the address say
  * where to. */
-#define VMS_CAT_MOVED_NAME "~moved "
+#define VMS_CAT_MOVED_NAME   "~moved "
 #define VMS_CAT_MOVED_TO_MAX 118u /* characters that HELLO has room for */
 /* 0, or the engine's error after a commit that may or may not have happened: all
  * requests are refused (VMS_E_POISONED); the process must exit and start anew. */

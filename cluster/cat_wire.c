@@ -237,8 +237,7 @@ int vms_cat_kv_encode(struct vms_buf *b, const struct vms_cat_kv *kv)
 	return 0;
 }
 
-int vms_cat_reply_decode(const struct vms_msg *m, struct vms_cat_reply *r,
-			 struct vms_cat_kv *kv)
+int vms_cat_reply_decode(const struct vms_msg *m, struct vms_cat_reply *r, struct vms_cat_kv *kv)
 {
 	struct vms_rd rd;
 
@@ -266,8 +265,7 @@ int vms_cat_reply_decode(const struct vms_msg *m, struct vms_cat_reply *r,
 		    (del && kv[i].val_bytes))
 			return VMS_E_PROTO;
 		kv[i].val = (const char *)vms_rd_take(&rd, kv[i].val_bytes + 1);
-		if (!vms_rd_ok(&rd) ||
-		    strnlen(kv[i].val, kv[i].val_bytes + 1) != kv[i].val_bytes)
+		if (!vms_rd_ok(&rd) || strnlen(kv[i].val, kv[i].val_bytes + 1) != kv[i].val_bytes)
 			return VMS_E_PROTO;
 		if (del)
 			kv[i].val = NULL;

@@ -17,7 +17,7 @@
 #define VMS_CAT_RANGE_KEYS_MAX	1024u
 #define VMS_CAT_RANGE_BYTES_MAX (1u << 20)
 /* Cuts a transaction well before the frame's limit: its event has to fit too. */
-#define VMS_CAT_TXN_BYTES_MAX	(2u << 20)
+#define VMS_CAT_TXN_BYTES_MAX	 (2u << 20)
 #define VMS_CAT_REPLY_BODY_BYTES 24u
 
 /* 1..VMS_CAT_KEY_BYTES_MAX - 1 printable ASCII characters, not starting with
@@ -50,7 +50,6 @@ int vms_cat_kv_encode(struct vms_buf *b, const struct vms_cat_kv *kv);
 /* kv: array with room for m->aux entries (at most VMS_CAT_REPLY_KV_MAX). Fills
  * r->kv too. */
 #define VMS_CAT_REPLY_KV_MAX 8192u
-int vms_cat_reply_decode(const struct vms_msg *m, struct vms_cat_reply *r,
-			 struct vms_cat_kv *kv);
+int vms_cat_reply_decode(const struct vms_msg *m, struct vms_cat_reply *r, struct vms_cat_kv *kv);
 
 #endif

@@ -23,26 +23,26 @@
 #include "include/err.h"
 #include "include/types.h"
 
-#define VMS_CAT_KEY_BYTES_MAX 256u
-#define VMS_CAT_VAL_BYTES_MAX 65536u
+#define VMS_CAT_KEY_BYTES_MAX	  256u
+#define VMS_CAT_VAL_BYTES_MAX	  65536u
 #define VMS_CAT_PORTALS_BYTES_MAX 1312u /* of one gateway: 16 addresses */
-#define VMS_CAT_TXN_OPS_MAX   120u /* etcd takes 128; the engine adds its own */
+#define VMS_CAT_TXN_OPS_MAX	  120u	/* etcd takes 128; the engine adds its own */
 
 struct vms_cat_kv {
-	const char *key;     /* NUL-terminated */
-	const char *val;     /* NUL-terminated JSON; NULL: deleted (watch events) */
+	const char *key; /* NUL-terminated */
+	const char *val; /* NUL-terminated JSON; NULL: deleted (watch events) */
 	uint32_t val_bytes;
 	uint64_t mod_revision;
 	uint64_t create_revision;
 };
 
 struct vms_cat_reply {
-	int status;	   /* 0, VMS_E_CONFLICT (a compare failed), VMS_E_TIMEOUT, ... */
-	uint64_t revision; /* of the catalog when answered */
+	int status;		     /* 0, VMS_E_CONFLICT (a compare failed), VMS_E_TIMEOUT, ... */
+	uint64_t revision;	     /* of the catalog when answered */
 	const struct vms_cat_kv *kv; /* get: 0 or 1; range, watch event: any */
 	unsigned nkv;
-	bool more;	   /* range: continue behind the last key */
-	uint64_t session;  /* session_open */
+	bool more;	  /* range: continue behind the last key */
+	uint64_t session; /* session_open */
 };
 /* r and what it points to live until the callback returns. */
 typedef void (*vms_cat_done_fn)(void *arg, const struct vms_cat_reply *r);
@@ -96,9 +96,9 @@ struct vms_cat_cluster {
 	uint32_t copies;
 	uint32_t min_copies;
 	double timing_factor;
-	uint64_t next_branch;	/* ids never used twice */
+	uint64_t next_branch; /* ids never used twice */
 	uint32_t next_node, next_gateway;
-	bool has_data;		/* a volume has existed: members change by moving data */
+	bool has_data; /* a volume has existed: members change by moving data */
 	/* Fields that records of earlier releases do not have (decoded: defaults). */
 	uint32_t rebuild_after_s; /* a node that is away that long counts as lost; 0: never */
 	uint64_t move_bytes_s;	  /* feeding of copies, per node; 0: not held back */
@@ -114,7 +114,7 @@ struct vms_cat_node {
 	char name[64], address[64], zone[64];
 	uint32_t weight; /* 100 = normal */
 	uint64_t incarnation;
-	uint8_t state;	 /* enum vms_node_state */
+	uint8_t state; /* enum vms_node_state */
 };
 enum vms_node_state {
 	VMS_NODE_IN = 1,
@@ -156,15 +156,15 @@ struct vms_cat_volume {
 	uint64_t branch, lineage;
 	uint64_t size_bytes;
 	uint64_t snap_gen, lun_fence;
-	uint64_t pr_fence;  /* lun_fence of the last change of reservations; 0: none */
-	uint8_t write_ack;  /* enum vms_write_ack */
-	uint8_t state;	    /* 1 ready, 2 deleting, 3 shrinking, 4 importing */
-	uint8_t barrier;    /* enum vms_barrier */
-	uint64_t barrier_id;/* the number the barrier spends */
-	uint64_t barrier_s; /* when it was put on, wall clock; 0: not known */
-	bool barrier_quiet; /* at the stop gateways end what they have and begin nothing */
-	bool write_protect; /* nobody writes to it */
-	uint64_t rollbacks; /* how often its content was exchanged for an earlier one */
+	uint64_t pr_fence;   /* lun_fence of the last change of reservations; 0: none */
+	uint8_t write_ack;   /* enum vms_write_ack */
+	uint8_t state;	     /* 1 ready, 2 deleting, 3 shrinking, 4 importing */
+	uint8_t barrier;     /* enum vms_barrier */
+	uint64_t barrier_id; /* the number the barrier spends */
+	uint64_t barrier_s;  /* when it was put on, wall clock; 0: not known */
+	bool barrier_quiet;  /* at the stop gateways end what they have and begin nothing */
+	bool write_protect;  /* nobody writes to it */
+	uint64_t rollbacks;  /* how often its content was exchanged for an earlier one */
 	bool dedup;
 	char domain[64];    /* dedup domain, "" for the cluster's */
 	char parent[240];   /* VOLUME@SNAP it was cloned from, or "" */
@@ -192,7 +192,7 @@ struct vms_cat_snap {
 	char volume[128], name[104];
 	uint8_t uuid[16];
 	uint8_t origin[16]; /* uuid of the snapshot it was restored from (import-diff), or 0 */
-	uint64_t id; /* of the volume */
+	uint64_t id;	    /* of the volume */
 	uint64_t branch, snap_gen;
 	uint64_t size_bytes;
 	uint8_t state; /* enum vms_snap_state */
@@ -221,9 +221,12 @@ struct vms_cat_ack {
  * "lossack/<volume id>/<initiator port>": the number that port has been told.
  * "domain/<name>": {"salt": 64 hex digits}. */
 
-int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *out, struct vms_errmsg *msg);
-int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out, struct vms_errmsg *msg);
-int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out, struct vms_errmsg *msg);
+int vms_cat_branch_decode(const struct vms_cat_kv *kv, struct vms_cat_branch *out,
+			  struct vms_errmsg *msg);
+int vms_cat_snap_decode(const struct vms_cat_kv *kv, struct vms_cat_snap *out,
+			struct vms_errmsg *msg);
+int vms_cat_ack_decode(const struct vms_cat_kv *kv, struct vms_cat_ack *out,
+		       struct vms_errmsg *msg);
 char *vms_cat_branch_encode(const struct vms_cat_branch *in);
 char *vms_cat_snap_encode(const struct vms_cat_snap *in);
 char *vms_cat_ack_encode(const struct vms_cat_ack *in);
@@ -232,18 +235,27 @@ void vms_cat_key_ack(char *out, uint64_t id, uint32_t gateway);
 void vms_cat_key_snapopen(char *out, uint64_t id, uint64_t snap_gen, uint32_t gateway);
 /* name: "VOLUME@SNAP"; splits it. Snapshot names: 1..100 of [A-Za-z0-9._-], not
  * starting with '-' or '.'. */
-int vms_cat_snap_name_split(const char *name, char volume[128], char snap[104], struct vms_errmsg *msg);
+int vms_cat_snap_name_split(const char *name, char volume[128], char snap[104],
+			    struct vms_errmsg *msg);
 int vms_cat_key_snap(char *out, const char *volume, const char *snap, struct vms_errmsg *msg);
 
-int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *out, struct vms_errmsg *msg);
-int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out, struct vms_errmsg *msg);
-int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition, struct vms_part_conf *out, struct vms_errmsg *msg);
-int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out, struct vms_errmsg *msg);
+int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *out,
+			   struct vms_errmsg *msg);
+int vms_cat_node_decode(const struct vms_cat_kv *kv, struct vms_cat_node *out,
+			struct vms_errmsg *msg);
+int vms_cat_part_decode(const struct vms_cat_kv *kv, uint32_t *partition, struct vms_part_conf *out,
+			struct vms_errmsg *msg);
+int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out,
+			   struct vms_errmsg *msg);
 /* who: NULL, or gets malloc'ed text: what else the record tells of the sessions */
-int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out, char **who, struct vms_errmsg *msg);
-int vms_cat_gwdrain_decode(const struct vms_cat_kv *kv, struct vms_cat_gwdrain *out, struct vms_errmsg *msg);
-int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *out, struct vms_errmsg *msg);
-int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out, struct vms_errmsg *msg);
+int vms_cat_gwload_decode(const struct vms_cat_kv *kv, struct vms_cat_gwload *out, char **who,
+			  struct vms_errmsg *msg);
+int vms_cat_gwdrain_decode(const struct vms_cat_kv *kv, struct vms_cat_gwdrain *out,
+			   struct vms_errmsg *msg);
+int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *out,
+			  struct vms_errmsg *msg);
+int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out,
+			struct vms_errmsg *msg);
 /* Encoders return malloc'ed JSON text (caller frees). */
 char *vms_cat_cluster_encode(const struct vms_cat_cluster *in);
 char *vms_cat_node_encode(const struct vms_cat_node *in);

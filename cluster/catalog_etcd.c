@@ -217,8 +217,9 @@ static json_t *range_body(const struct vms_cat_etcd *e, const struct request *r)
 {
 	bool from_after = r->after[0] && strcmp(r->after, r->key) >= 0;
 
-	return json_pack("{so so so}", "key", from_after ? behind(e, r->after) : etcd_key(e, r->key),
-			 "range_end", prefix_end(e, r->key), "limit", vms_etcd_u64_json(e->page));
+	return json_pack("{so so so}", "key",
+			 from_after ? behind(e, r->after) : etcd_key(e, r->key), "range_end",
+			 prefix_end(e, r->key), "limit", vms_etcd_u64_json(e->page));
 }
 
 static json_t *txn_body(struct vms_cat_etcd *e, struct request *r)
@@ -232,9 +233,9 @@ static json_t *txn_body(struct vms_cat_etcd *e, struct request *r)
 					     "MOD", "result", "EQUAL", "mod_revision",
 					     vms_etcd_u64_json(r->fence)));
 	if (json_array_size(ops))
-		json_array_append_new(
-			ops, json_pack("{s{soso}}", "request_put", "key", etcd_key(e, "~rev"),
-				       "value", vms_etcd_text_json("", r->rid)));
+		json_array_append_new(ops, json_pack("{s{soso}}", "request_put", "key",
+						     etcd_key(e, "~rev"), "value",
+						     vms_etcd_text_json("", r->rid)));
 	return json_pack("{so so s[{so}]}", "compare", cmp, "success", ops, "failure",
 			 "request_range", etcd_range_json(e, fence));
 }
@@ -312,9 +313,9 @@ static json_t *init_body(const struct vms_cat_etcd *e)
 		json_array_append_new(cmp, json_pack("{so ss ss so}", "key", etcd_key(e, "cluster"),
 						     "target", "CREATE", "result", "GREATER",
 						     "create_revision", vms_etcd_u64_json(0)));
-		json_array_append_new(
-			put, json_pack("{s{so so}}", "request_put", "key", etcd_key(e, fence),
-				       "value", vms_etcd_text_json("", "start")));
+		json_array_append_new(put, json_pack("{s{so so}}", "request_put", "key",
+						     etcd_key(e, fence), "value",
+						     vms_etcd_text_json("", "start")));
 	}
 	return json_pack("{so so so}", "compare", cmp, "success", put, "failure", get);
 }
@@ -353,7 +354,7 @@ static void pump(struct vms_cat_etcd *e)
 			side_send(e, &e->fencing, "/v3/kv/txn", fence_body(e));
 		}
 	} else {
-		DL_FOREACH(e->requests, r) {
+		DL_FOREACH (e->requests, r) {
 			if (e->in_flight >= IN_FLIGHT_MAX)
 				break;
 			if (!r->call && !r->failed && e->now_ms >= r->not_before_ms)
@@ -383,8 +384,8 @@ static void note_cluster(struct vms_cat_etcd *e, const struct vms_cat_kv *kv)
 	if (!memcmp(e->want_uuid, no_uuid, 16) || !memcmp(e->want_uuid, cl.uuid, 16))
 		return;
 	e->refused = true;
-	snprintf(e->why, sizeof(e->why), "the catalog at etcd under %.100s belongs to another cluster",
-		 e->prefix);
+	snprintf(e->why, sizeof(e->why),
+		 "the catalog at etcd under %.100s belongs to another cluster", e->prefix);
 	vms_error("%s", e->why);
 }
 
@@ -439,7 +440,7 @@ static void on_fence(struct vms_cat_etcd *e, const json_t *root, uint64_t revisi
 	e->fence = revision;
 	e->need_fence = false;
 	e->fencing.tries = 0;
-	DL_FOREACH(e->requests, r) {
+	DL_FOREACH (e->requests, r) {
 		if (!r->unsure || r->failed)
 			continue;
 		r->unsure = false;
@@ -618,7 +619,8 @@ static void refused_answer(struct vms_cat_etcd *e, struct request *r, int status
 		re.status = 0;
 	if (status == VMS_E_NOSPC) {
 		snprintf(e->full, sizeof(e->full),
-			 "etcd has reached its quota (alarm NOSPACE) and takes no changes: compact, defragment and disarm it, see doc/etcd.md");
+			 "etcd has reached its quota (alarm NOSPACE) and takes no changes: "
+			 "compact, defragment and disarm it, see doc/etcd.md");
 		if (!e->full_told)
 			vms_error("%s", e->full);
 		e->full_told = true;
@@ -701,7 +703,7 @@ void vms_cat_etcd_event(struct vms_cat_etcd *e, const struct vms_etcd_event *ev,
 				side_event(e, sides[i], ev);
 				goto out;
 			}
-		DL_FOREACH(e->requests, r)
+		DL_FOREACH (e->requests, r)
 			if (r->call == ev->id) {
 				request_event(e, r, ev);
 				break;
@@ -734,13 +736,13 @@ void vms_cat_etcd_timer(struct vms_cat_etcd *e, uint64_t now_ms)
 
 	e->now_ms = now_ms;
 	watch_stream_deadline(e);
-	DL_FOREACH(e->requests, r)
+	DL_FOREACH (e->requests, r)
 		if (!r->failed && now_ms >= r->deadline_ms)
 			request_late(e, r);
 	/* A callback may make and forget requests: start over after each. */
 	do {
 		again = false;
-		DL_FOREACH(e->requests, r) {
+		DL_FOREACH (e->requests, r) {
 			struct vms_cat_reply re = {.status = r->failed};
 
 			if (!r->failed)
@@ -920,7 +922,7 @@ static void cat_forget(struct vms_catalog *cat, void *arg)
 	struct request *r, *t;
 
 	watch_forget(e, arg);
-	DL_FOREACH_SAFE(e->requests, r, t) {
+	DL_FOREACH_SAFE (e->requests, r, t) {
 		if (!r->done || r->arg != arg)
 			continue;
 		if (r->kind == K_TXN && (r->call || r->unsure))

@@ -24,18 +24,18 @@
 #include "cluster/catalog.h"
 #include "cluster/catalog_etcd_http.h"
 
-#define VMS_CAT_ETCD_PREFIX "/vmstore/"
-#define VMS_CAT_ETCD_TRY_MS 2000u
+#define VMS_CAT_ETCD_PREFIX  "/vmstore/"
+#define VMS_CAT_ETCD_TRY_MS  2000u
 #define VMS_CAT_ETCD_POLL_MS 2000u
 
 struct vms_cat_etcd_conf {
 	const char *address[VMS_ETCD_ENDPOINTS_MAX]; /* for messages; copied */
 	unsigned naddresses;
-	const char *prefix;   /* of all keys of this cluster; NULL: VMS_CAT_ETCD_PREFIX */
+	const char *prefix;	     /* of all keys of this cluster; NULL: VMS_CAT_ETCD_PREFIX */
 	const char *user, *password; /* NULL: none */
-	uint32_t timeout_ms;  /* of one request */
-	uint32_t try_ms;      /* then the next member is asked; 0: VMS_CAT_ETCD_TRY_MS */
-	uint32_t poll_ms;     /* between looks for silent watches; 0: VMS_CAT_ETCD_POLL_MS */
+	uint32_t timeout_ms;	     /* of one request */
+	uint32_t try_ms;	     /* then the next member is asked; 0: VMS_CAT_ETCD_TRY_MS */
+	uint32_t poll_ms;	     /* between looks for silent watches; 0: VMS_CAT_ETCD_POLL_MS */
 	/* Who this is: of two processes of one name the later one's start settles the
 	 * earlier one's transactions. lasting: comes back under its name (nodes,
 	 * gateways), and has nothing to do before the catalog holds a cluster. */

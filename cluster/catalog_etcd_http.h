@@ -20,7 +20,7 @@ struct vms_etcd_call {
 	const char *body;
 	uint32_t timeout_ms; /* of the whole call; stream: until the connection is up */
 	bool stream;	     /* data is handed over as it comes */
-	bool once; /* must not be sent a second time by the transport either */
+	bool once;	     /* must not be sent a second time by the transport either */
 };
 struct vms_etcd_event {
 	uint64_t id;
@@ -42,7 +42,7 @@ struct vms_etcd_sink {
 /* ---- catalog_etcd_thread.c ---- */
 
 struct vms_etcd_tls {
-	const char *ca;	       /* file, or "system"; NULL: no TLS */
+	const char *ca;		/* file, or "system"; NULL: no TLS */
 	const char *cert, *key; /* ours; NULL: none */
 };
 struct vms_etcd_thread;

@@ -79,7 +79,7 @@ struct vms_cat_etcd {
 	uint64_t seed, now_ms, next_call, next_watch, next_rid;
 
 	bool inited, refused, need_fence;
-	uint64_t base;	     /* added to etcd's revisions */
+	uint64_t base;	      /* added to etcd's revisions */
 	uint64_t fence, seen; /* etcd's revisions */
 	uint64_t cluster_id;
 	unsigned page;	     /* keys per range answer */

@@ -160,8 +160,8 @@ static void call_begin(struct vms_etcd_thread *t, struct call *c)
 	vms_buf_init(&c->answer, ANSWER_BYTES_MAX);
 	header(c, "Content-Type: application/json");
 	header(c, "Expect:");
-	if (c->token && (size_t)snprintf(auth, sizeof(auth), "Authorization: %s", c->token) <
-				sizeof(auth))
+	if (c->token &&
+	    (size_t)snprintf(auth, sizeof(auth), "Authorization: %s", c->token) < sizeof(auth))
 		header(c, auth);
 	if (c->stream) /* a member that has lost its leader ends the watch */
 		header(c, "Grpc-Metadata-Hasleader: true");
@@ -213,7 +213,7 @@ static void cancel(struct vms_etcd_thread *t, uint64_t id)
 {
 	struct call *c;
 
-	DL_FOREACH(t->calls, c)
+	DL_FOREACH (t->calls, c)
 		if (c->id == id) {
 			call_end(t, c);
 			break;
@@ -252,7 +252,7 @@ static bool take_orders(struct vms_etcd_thread *t)
 	t->orders = NULL;
 	stop = t->stop;
 	pthread_mutex_unlock(&t->lock);
-	DL_FOREACH_SAFE(list, c, tmp) {
+	DL_FOREACH_SAFE (list, c, tmp) {
 		DL_DELETE(list, c);
 		if (c->cancel) {
 			cancel(t, c->id);
@@ -328,7 +328,7 @@ static void do_cancel(void *ctx, uint64_t id)
 	/* Events that wait are dropped here; what the thread still posts is dropped by
 	 * the client, which knows the id no more. */
 	pthread_mutex_lock(&t->lock);
-	DL_FOREACH_SAFE(t->events, e, tmp)
+	DL_FOREACH_SAFE (t->events, e, tmp)
 		if (e->ev.id == id) {
 			DL_DELETE(t->events, e);
 			event_free(e);
@@ -376,9 +376,10 @@ static int secret_ok(const char *path, const char *what, struct vms_errmsg *msg)
 	if (stat(path, &st) || access(path, R_OK))
 		return vms_fail(msg, VMS_E_CONFIG, "%s %.150s: %s", what, path, strerror(errno));
 	if (st.st_mode & S_IRWXO)
-		return vms_fail(msg, VMS_E_CONFIG,
-				"%s %.100s can be read by every user of this machine: chmod o= %.60s",
-				what, path, path);
+		return vms_fail(
+			msg, VMS_E_CONFIG,
+			"%s %.100s can be read by every user of this machine: chmod o= %.60s", what,
+			path, path);
 	return 0;
 }
 
@@ -429,8 +430,7 @@ static char *copy(const char *s)
 }
 
 int vms_etcd_thread_new(struct vms_etcd_thread **out, const char *const *address,
-			unsigned naddresses, const struct vms_etcd_tls *tls,
-			struct vms_errmsg *msg)
+			unsigned naddresses, const struct vms_etcd_tls *tls, struct vms_errmsg *msg)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct vms_etcd_thread *t;
@@ -486,9 +486,9 @@ void vms_etcd_thread_free(struct vms_etcd_thread *t)
 	curl_multi_wakeup(t->multi);
 	pthread_join(t->thread, NULL);
 	curl_multi_cleanup(t->multi);
-	DL_FOREACH_SAFE(t->events, e, et)
+	DL_FOREACH_SAFE (t->events, e, et)
 		event_free(e);
-	DL_FOREACH_SAFE(t->orders, c, ct)
+	DL_FOREACH_SAFE (t->orders, c, ct)
 		call_free(c);
 	for (unsigned i = 0; i < t->naddresses; i++)
 		free(t->base[i]);

@@ -16,8 +16,8 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
-#define AGAIN_MS_MAX  2000u
-#define DOUBTS_MAX    3u
+#define AGAIN_MS_MAX 2000u
+#define DOUBTS_MAX   3u
 
 static bool has_prefix(const char *key, const char *prefix)
 {
@@ -28,7 +28,7 @@ bool watch_any(const struct vms_cat_etcd *e)
 {
 	const struct watch *w;
 
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (!w->dead)
 			return true;
 	return false;
@@ -40,7 +40,7 @@ void watches_sweep(struct vms_cat_etcd *e)
 
 	if (e->depth)
 		return;
-	DL_FOREACH_SAFE(e->watches, w, t)
+	DL_FOREACH_SAFE (e->watches, w, t)
 		if (w->dead) {
 			DL_DELETE(e->watches, w);
 			free(w);
@@ -74,7 +74,7 @@ static void stream_start(struct vms_cat_etcd *e)
 	uint64_t from = UINT64_MAX;
 	const struct watch *w;
 
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (!w->dead && w->last < from)
 			from = w->last;
 	s->base = s->delivered = from;
@@ -139,7 +139,7 @@ static void gone_from(struct vms_cat_etcd *e, uint64_t revision)
 	uint64_t end = e->next_watch;
 	struct watch *w;
 
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (!w->dead && w->id < end && w->from < revision)
 			gone(e, w);
 }
@@ -180,7 +180,7 @@ static void deliver(struct vms_cat_etcd *e, uint64_t revision, const struct vms_
 		e->seen = revision;
 	mine = calloc(nkv + 1, sizeof(*mine));
 	vms_assert(mine);
-	DL_FOREACH(e->watches, w) {
+	DL_FOREACH (e->watches, w) {
 		struct vms_cat_reply re = {.revision = revision + e->base, .kv = mine};
 
 		if (w->dead || w->id >= end || w->last >= revision)
@@ -240,7 +240,7 @@ static void on_cancelled(struct vms_cat_etcd *e, const json_t *result)
 	struct watch *w;
 
 	if (compact) {
-		DL_FOREACH(e->watches, w)
+		DL_FOREACH (e->watches, w)
 			if (!w->dead && w->id < end && w->last + 1 < compact)
 				gone(e, w);
 	} else {
@@ -317,7 +317,7 @@ void watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision)
 	struct watch *w;
 
 	/* A revision that has not been: of another catalog. */
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (!w->dead && w->id < end && w->last > revision)
 			gone(e, w);
 	if (!watch_any(e) || s->delivered >= m || !s->call) {
@@ -373,7 +373,7 @@ void watch_remove(struct vms_cat_etcd *e, uint64_t id)
 {
 	struct watch *w;
 
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (w->id == id)
 			w->dead = true;
 }
@@ -382,7 +382,7 @@ void watch_forget(struct vms_cat_etcd *e, const void *arg)
 {
 	struct watch *w;
 
-	DL_FOREACH(e->watches, w)
+	DL_FOREACH (e->watches, w)
 		if (w->arg == arg)
 			w->dead = true;
 }

@@ -100,10 +100,8 @@ static int mem_apply(void *ctx, uint64_t revision, const struct vms_cat_op *op, 
 		}
 		if (!same) {
 			(void)VMS_VEC_ADD(&m->e);
-			memmove(&m->e.d[i + 1], &m->e.d[i],
-				(m->e.n - 1 - i) * sizeof(m->e.d[0]));
-			m->e.d[i] = (struct entry){.key = strdup(op[k].key),
-						   .create = revision};
+			memmove(&m->e.d[i + 1], &m->e.d[i], (m->e.n - 1 - i) * sizeof(m->e.d[0]));
+			m->e.d[i] = (struct entry){.key = strdup(op[k].key), .create = revision};
 			vms_assert(m->e.d[i].key);
 		}
 		free(m->e.d[i].val);

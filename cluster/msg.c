@@ -43,9 +43,9 @@ enum {
 };
 _Static_assert(OFF_RESERVED2 + 4 == VMS_FRAME_HEADER_BYTES, "header table and size differ");
 
-#define FLAGS_KNOWN                                                                       \
-	(VMS_F_REPLY | VMS_F_FUA | VMS_F_MEMORY | VMS_F_PAYLOAD_CRC | VMS_F_RETRY |       \
-	 VMS_F_CLOSE | VMS_F_FINAL)
+#define FLAGS_KNOWN                                                                                \
+	(VMS_F_REPLY | VMS_F_FUA | VMS_F_MEMORY | VMS_F_PAYLOAD_CRC | VMS_F_RETRY | VMS_F_CLOSE |  \
+	 VMS_F_FINAL)
 
 /* CRC of the header as if its CRC field were 0, then of the body. */
 static uint32_t head_crc(const uint8_t *hdr, const uint8_t *body, size_t body_bytes)
@@ -134,9 +134,8 @@ int vms_msg_decode(const uint8_t *p, size_t len, struct vms_msg *m, struct vms_i
 	m->type = vms_get_u8(p + OFF_TYPE);
 	m->flags = vms_get_le16(p + OFF_FLAGS);
 	m->status = (int32_t)vms_get_le32(p + OFF_STATUS);
-	if (!m->type || m->type > VMS_MSG_TYPE_MAX || (m->flags & ~FLAGS_KNOWN) ||
-	    m->status > 0 || vms_get_le32(p + OFF_RESERVED1) ||
-	    vms_get_le32(p + OFF_RESERVED2))
+	if (!m->type || m->type > VMS_MSG_TYPE_MAX || (m->flags & ~FLAGS_KNOWN) || m->status > 0 ||
+	    vms_get_le32(p + OFF_RESERVED1) || vms_get_le32(p + OFF_RESERVED2))
 		return VMS_E_PROTO;
 	m->req_id = vms_get_le64(p + OFF_REQ_ID);
 	m->partition = vms_get_le32(p + OFF_PARTITION);
@@ -192,8 +191,7 @@ void vms_msg_reply_init(struct vms_msg *re, const struct vms_msg *req, int statu
 
 /* ---- WRITE body ---- */
 
-void vms_write_body_encode(uint8_t *out, uint8_t kind, const struct vms_piece *pieces,
-			   unsigned n)
+void vms_write_body_encode(uint8_t *out, uint8_t kind, const struct vms_piece *pieces, unsigned n)
 {
 	vms_assert(n && n <= VMS_WRITE_PIECES_MAX);
 	vms_put_u8(out, kind);
@@ -224,8 +222,8 @@ int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_pie
 	n = vms_rd_u16(&r);
 	if (vms_rd_u32(&r) || !vms_rd_ok(&r))
 		return VMS_E_PROTO;
-	if (*kind < VMS_WRITE_DATA || *kind > VMS_WRITE_COPY || !n ||
-	    n > VMS_WRITE_PIECES_MAX || m->body_bytes != VMS_WRITE_BODY_BYTES(n))
+	if (*kind < VMS_WRITE_DATA || *kind > VMS_WRITE_COPY || !n || n > VMS_WRITE_PIECES_MAX ||
+	    m->body_bytes != VMS_WRITE_BODY_BYTES(n))
 		return VMS_E_PROTO;
 	for (unsigned i = 0; i < n; i++) {
 		struct vms_piece *pc = &pieces[i];
@@ -319,8 +317,7 @@ int vms_hello_decode(const struct vms_msg *m, struct vms_hello *h)
 	vms_rd_skip(&r, 5);
 	h->features = vms_rd_u64(&r);
 	vms_rd_bytes(&r, h->cluster_uuid, sizeof(h->cluster_uuid));
-	if (get_text(&r, h->name, sizeof(h->name)) ||
-	    get_text(&r, h->address, sizeof(h->address)))
+	if (get_text(&r, h->name, sizeof(h->name)) || get_text(&r, h->address, sizeof(h->address)))
 		return VMS_E_PROTO;
 	/* What follows is for later versions. */
 	if (!vms_rd_ok(&r) || h->role < VMS_ROLE_NODE || h->role > VMS_ROLE_CATALOG ||

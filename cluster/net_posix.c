@@ -66,7 +66,7 @@ static int64_t io_result(ssize_t n)
 	if (n >= 0)
 		return n;
 	return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? VMS_E_AGAIN
-								      : VMS_E_DISCONNECTED;
+									 : VMS_E_DISCONNECTED;
 }
 
 static int64_t tcp_read(void *t, void *buf, size_t room_bytes)
@@ -312,7 +312,7 @@ void vms_net_free(struct vms_net *n)
 
 	if (!n)
 		return;
-	HASH_ITER(hh, n->conns, c, ct) {
+	HASH_ITER (hh, n->conns, c, ct) {
 		if (c->t)
 			c->tr->close(c->t);
 		else if (c->fd >= 0)
@@ -322,7 +322,7 @@ void vms_net_free(struct vms_net *n)
 		free(c->in);
 		free(c);
 	}
-	DL_FOREACH_SAFE(n->sources, s, st) {
+	DL_FOREACH_SAFE (n->sources, s, st) {
 		DL_DELETE(n->sources, s);
 		if (s->path[0])
 			unlink(s->path);
@@ -330,7 +330,7 @@ void vms_net_free(struct vms_net *n)
 			close(s->fd);
 		free(s);
 	}
-	DL_FOREACH_SAFE(n->dead_sources, s, st)
+	DL_FOREACH_SAFE (n->dead_sources, s, st)
 		free(s);
 	while (n->spare) {
 		struct block *b = n->spare;
@@ -351,8 +351,7 @@ union any_addr {
 	struct sockaddr_un un;
 };
 
-static int resolve(const char *address, union any_addr *a, socklen_t *len,
-		   struct vms_errmsg *msg)
+static int resolve(const char *address, union any_addr *a, socklen_t *len, struct vms_errmsg *msg)
 {
 	char host[128], *port, *h = host;
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
@@ -387,8 +386,7 @@ static int resolve(const char *address, union any_addr *a, socklen_t *len,
 		rc = getaddrinfo(h, port, &hints, &ai);
 	}
 	if (rc)
-		return vms_fail(msg, VMS_E_INVAL, "address \"%s\": %s", address,
-				gai_strerror(rc));
+		return vms_fail(msg, VMS_E_INVAL, "address \"%s\": %s", address, gai_strerror(rc));
 	memcpy(&a->ss, ai->ai_addr, ai->ai_addrlen);
 	*len = ai->ai_addrlen;
 	freeaddrinfo(ai);
@@ -404,8 +402,7 @@ static void set_options(int fd, int family)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 	/* A peer whose machine died must not hold its queue for minutes. */
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms,
-		   sizeof(user_timeout_ms));
+	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
 }
 
 /* Does somebody answer on this unix socket? */
@@ -452,10 +449,11 @@ int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *ms
 		close(fd);
 		if (e == EADDRINUSE)
 			return vms_fail(msg, VMS_E_EXIST,
-					"cannot listen on %s: another process uses this address; stop it or choose another port",
+					"cannot listen on %s: another process uses this address; "
+					"stop it or choose another port",
 					address);
-		return vms_fail(msg, e == EACCES ? VMS_E_PERM : VMS_E_IO,
-				"cannot listen on %s: %s", address, strerror(e));
+		return vms_fail(msg, e == EACCES ? VMS_E_PERM : VMS_E_IO, "cannot listen on %s: %s",
+				address, strerror(e));
 	}
 	s = calloc(1, sizeof(*s));
 	vms_assert(s);
@@ -763,7 +761,8 @@ static void do_accept(struct vms_net *n, struct source *s)
 		if (fd < 0) {
 			if (errno == EMFILE || errno == ENFILE)
 				vms_log_ratelimited(vms_clock_ms(), VMS_LOG_ERROR,
-						    "cannot accept connections: too many open files; raise the limit (LimitNOFILE)");
+						    "cannot accept connections: too many open "
+						    "files; raise the limit (LimitNOFILE)");
 			return;
 		}
 		set_options(fd, s->local ? AF_UNIX : AF_INET);
@@ -841,7 +840,7 @@ static void expire_connects(struct vms_net *n)
 	uint64_t now = vms_clock_ms();
 	struct conn *c, *t;
 
-	HASH_ITER(hh, n->conns, c, t)
+	HASH_ITER (hh, n->conns, c, t)
 		if ((c->state == CONNECTING || c->state == HANDSHAKE) && now >= c->deadline_ms)
 			conn_end(n, c, VMS_E_TIMEOUT, "no answer while connecting");
 }
@@ -871,7 +870,7 @@ int vms_net_poll(struct vms_net *n, int timeout_ms)
 	if (n->nconnecting)
 		expire_connects(n);
 	reap_closed(n);
-	DL_FOREACH_SAFE(n->dead_sources, s, t) {
+	DL_FOREACH_SAFE (n->dead_sources, s, t) {
 		DL_DELETE(n->dead_sources, s);
 		free(s);
 	}
@@ -883,7 +882,7 @@ int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *
 	struct epoll_event ev = {.events = EPOLLIN};
 	struct source *s;
 
-	DL_FOREACH(n->sources, s)
+	DL_FOREACH (n->sources, s)
 		if (s->kind == W_FD && s->fd == fd)
 			break;
 	if (!ready) {

@@ -21,8 +21,7 @@ static inline uint32_t vms_place_weight(const struct vms_cat_node *n)
  * record. out: close it when 0 is returned. VMS_E_INVAL: msg says why there is no plan
  * (no node has a weight). */
 int vms_place(const struct vms_cat_cluster *c, const struct vms_cat_node *node, unsigned nnodes,
-	      const struct vms_part_conf *part, struct vms_ring_table *out,
-	      struct vms_errmsg *msg);
+	      const struct vms_part_conf *part, struct vms_ring_table *out, struct vms_errmsg *msg);
 /* The table of the present wants; close it. 0 or VMS_E_NOMEM. */
 int vms_place_wants(const struct vms_cat_cluster *c, const struct vms_part_conf *part,
 		    struct vms_ring_table *out);

@@ -17,12 +17,12 @@
 
 #include "utils/lib/assert.h"
 
-#define KEY_BITS	33
-#define TOKENS_NORMAL	64   /* tokens of a node of weight 100 */
-#define TOKENS_MAX	4096 /* more change nothing: quotas bound the load anyway */
-#define SHARE_SHIFT	20   /* shares are counted in 2^-20 replicas */
-#define LEVEL_SHIFT	24   /* water level: share per unit of weight, 2^-24 more */
-#define SHARE_ONE	(UINT64_C(1) << SHARE_SHIFT)
+#define KEY_BITS      33
+#define TOKENS_NORMAL 64   /* tokens of a node of weight 100 */
+#define TOKENS_MAX    4096 /* more change nothing: quotas bound the load anyway */
+#define SHARE_SHIFT   20   /* shares are counted in 2^-20 replicas */
+#define LEVEL_SHIFT   24   /* water level: share per unit of weight, 2^-24 more */
+#define SHARE_ONE     (UINT64_C(1) << SHARE_SHIFT)
 /* One step of the water level changes a share by less than this (weights are at most
  * 2^20, so by 2^-4 units each); shares so near below a whole number mean that number. */
 #define SHARE_EPSILON 64u
@@ -65,8 +65,8 @@ static uint64_t mix3(uint64_t a, uint64_t b)
 
 /* ---- membership ---- */
 
-int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_member *m,
-		   unsigned n, const struct vms_ring_params *params, struct vms_errmsg *e)
+int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_member *m, unsigned n,
+		   const struct vms_ring_params *params, struct vms_errmsg *e)
 {
 	unsigned active = 0;
 
@@ -74,8 +74,8 @@ int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_memb
 		return vms_fail(e, VMS_E_INVAL, "2^%u partitions: at most 2^%d are possible",
 				params->part_bits, VMS_PART_BITS_MAX);
 	if (params->copies < 1 || params->copies > VMS_COPIES_MAX)
-		return vms_fail(e, VMS_E_INVAL, "%u copies: 1 to %d are possible",
-				params->copies, VMS_COPIES_MAX);
+		return vms_fail(e, VMS_E_INVAL, "%u copies: 1 to %d are possible", params->copies,
+				VMS_COPIES_MAX);
 	if (prev && prev->part_bits != params->part_bits)
 		return vms_fail(e, VMS_E_INVAL,
 				"2^%u partitions asked for, but the ring has 2^%u: their number "
@@ -92,8 +92,7 @@ int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_memb
 					m[i].id, m[i].weight, VMS_RING_WEIGHT_MAX);
 		for (unsigned k = 0; k < i; k++)
 			if (m[k].id == m[i].id)
-				return vms_fail(e, VMS_E_INVAL, "node id %u occurs twice",
-						m[i].id);
+				return vms_fail(e, VMS_E_INVAL, "node id %u occurs twice", m[i].id);
 		active += m[i].weight > 0;
 	}
 	if (!active)
@@ -887,8 +886,8 @@ static struct plan *plan_open(const struct vms_ring_member *m, unsigned n,
 	return p;
 }
 
-int vms_ring_plan(const struct vms_ring_table *prev, const struct vms_ring_member *m,
-		  unsigned n, const struct vms_ring_params *params, struct vms_ring_table *out)
+int vms_ring_plan(const struct vms_ring_table *prev, const struct vms_ring_member *m, unsigned n,
+		  const struct vms_ring_params *params, struct vms_ring_table *out)
 {
 	struct plan *p;
 	int r = vms_ring_check(prev, m, n, params, NULL);
@@ -972,8 +971,8 @@ unsigned vms_ring_diff(const struct vms_ring_table *a, const struct vms_ring_tab
 	return k;
 }
 
-int vms_ring_loads(const struct vms_ring_table *t, const struct vms_ring_member *m,
-		   unsigned n, struct vms_ring_load *load)
+int vms_ring_loads(const struct vms_ring_table *t, const struct vms_ring_member *m, unsigned n,
+		   struct vms_ring_load *load)
 {
 	struct vms_ring_params params = {t->part_bits, t->copies};
 	struct plan *p;

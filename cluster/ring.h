@@ -47,7 +47,7 @@ struct vms_ring_member {
 #define VMS_RING_NONE UINT32_MAX
 
 struct vms_ring_row {
-	uint32_t n;			 /* replicas: copies, or fewer when nodes are fewer */
+	uint32_t n;		       /* replicas: copies, or fewer when nodes are fewer */
 	uint32_t node[VMS_COPIES_MAX]; /* ids, primary first; the rest VMS_RING_NONE */
 };
 
@@ -69,8 +69,8 @@ static inline uint32_t vms_ring_parts(const struct vms_ring_table *t)
 
 /* Says in words what is wrong with an input that vms_ring_plan() would refuse:
  * VMS_E_INVAL with e filled, or 0. */
-int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_member *m,
-		   unsigned n, const struct vms_ring_params *params, struct vms_errmsg *e);
+int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_member *m, unsigned n,
+		   const struct vms_ring_params *params, struct vms_errmsg *e);
 
 /* Plans a table for members m[0..n-1].
  * prev: the table in force, borrowed, may be NULL (nothing placed yet); its part_bits
@@ -78,8 +78,8 @@ int vms_ring_check(const struct vms_ring_table *prev, const struct vms_ring_memb
  * out: initialised by the call on success; close it. Must not be prev.
  * Returns 0; VMS_E_INVAL (see vms_ring_check()); VMS_E_NOMEM. */
 int vms_ring_plan(const struct vms_ring_table *prev /* may be NULL */,
-		  const struct vms_ring_member *m, unsigned n,
-		  const struct vms_ring_params *params, struct vms_ring_table *out);
+		  const struct vms_ring_member *m, unsigned n, const struct vms_ring_params *params,
+		  struct vms_ring_table *out);
 
 /* One change between two tables. A replica that goes from one node to another is one
  * move; from = VMS_RING_NONE: a replica is added, to = VMS_RING_NONE: one is dropped;
@@ -105,7 +105,7 @@ struct vms_ring_load {
 };
 
 /* Fills load[0..n-1] in the order of m. 0 or VMS_E_INVAL. */
-int vms_ring_loads(const struct vms_ring_table *t, const struct vms_ring_member *m,
-		   unsigned n, struct vms_ring_load *load);
+int vms_ring_loads(const struct vms_ring_table *t, const struct vms_ring_member *m, unsigned n,
+		   struct vms_ring_load *load);
 
 #endif

@@ -23,8 +23,8 @@
 #include "include/types.h"
 
 struct vms_disk_event {
-	uint64_t token;	   /* as given to the call */
-	int status;	   /* 0 or VMS_E_IO, VMS_E_NOSPC, VMS_E_FULL (LMDB map full), VMS_E_CORRUPT */
+	uint64_t token; /* as given to the call */
+	int status;	/* 0 or VMS_E_IO, VMS_E_NOSPC, VMS_E_FULL (LMDB map full), VMS_E_CORRUPT */
 };
 
 /* One atomic change of the metadata store. Encoded ops back to back:
@@ -72,7 +72,7 @@ struct vms_disk_ops {
 	 * VMS_E_AGAIN (use ctr_read) or an error (VMS_E_NOENT: no such file or
 	 * beyond its end). Sees all ended ctr_writes. */
 	int (*ctr_read_now)(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len);
-	void (*ctr_sync)(void *ctx, uint64_t token); /* everything written so far */
+	void (*ctr_sync)(void *ctx, uint64_t token);		     /* everything written so far */
 	void (*ctr_unlink)(void *ctx, uint64_t ctr, uint64_t token); /* NOENT counts as 0 */
 	void (*ctr_punch)(void *ctx, uint64_t ctr, uint64_t off, uint64_t len, uint64_t token);
 	int (*ctr_list)(void *ctx, vms_ctr_list_fn fn, void *arg); /* start-up only */

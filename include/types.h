@@ -31,12 +31,12 @@
 #define VMS_SUBEXT_BYTES   (512u << 10)
 #define VMS_MASK_FULL	   0xffu /* sector mask of a whole chunk, bit i = logical block i */
 
-#define VMS_COPIES_MAX	   5
-#define VMS_NODES_MAX	   256
-#define VMS_GATEWAYS_MAX   256
-#define VMS_PART_BITS_MAX  16
-#define VMS_PART_NONE	   0xffffffffu
-#define VMS_VOL_BYTES_MAX  (1ull << 54) /* 2^32 extents of 4 MiB */
+#define VMS_COPIES_MAX	  5
+#define VMS_NODES_MAX	  256
+#define VMS_GATEWAYS_MAX  256
+#define VMS_PART_BITS_MAX 16
+#define VMS_PART_NONE	  0xffffffffu
+#define VMS_VOL_BYTES_MAX (1ull << 54) /* 2^32 extents of 4 MiB */
 
 typedef uint64_t vms_addr;
 #define VMS_ADDR_HOLE ((vms_addr)0)
@@ -51,9 +51,9 @@ typedef uint64_t vms_addr;
 /* A branch sees its own pages, then those of at most so many ancestors. */
 #define VMS_ANCESTORS_MAX 8
 
-#define VMS_CTR_BITS	   33
-#define VMS_CTR_OFF_BITS   31
-#define VMS_CTR_BYTES_MAX  (1ull << VMS_CTR_OFF_BITS)
+#define VMS_CTR_BITS	  33
+#define VMS_CTR_OFF_BITS  31
+#define VMS_CTR_BYTES_MAX (1ull << VMS_CTR_OFF_BITS)
 
 static inline vms_addr vms_addr_make(uint64_t container, uint32_t offset_bytes)
 {
@@ -113,8 +113,7 @@ static inline uint64_t vms_mix64(uint64_t x)
 	return x ^ (x >> 31);
 }
 /* Partition of an extent: parent's and clone's pages of one extent share it. */
-static inline uint32_t vms_extent_partition(uint64_t lineage, uint32_t extent,
-					    unsigned part_bits)
+static inline uint32_t vms_extent_partition(uint64_t lineage, uint32_t extent, unsigned part_bits)
 {
 	uint64_t h = vms_mix64(vms_mix64(lineage) + 0x9e3779b97f4a7c15ull * (extent + 1ull));
 	return part_bits ? (uint32_t)(h >> (64 - part_bits)) : 0;

@@ -13,10 +13,10 @@
 #include "include/err.h"
 #include "include/types.h"
 
-#define VMS_WIRE_MAGIC		0x31534d56u /* "VMS1" */
-#define VMS_WIRE_VERSION	1
-#define VMS_FRAME_HEADER_BYTES	128u
-#define VMS_FRAME_BODY_BYTES_MAX (256u << 10)
+#define VMS_WIRE_MAGIC		    0x31534d56u /* "VMS1" */
+#define VMS_WIRE_VERSION	    1
+#define VMS_FRAME_HEADER_BYTES	    128u
+#define VMS_FRAME_BODY_BYTES_MAX    (256u << 10)
 #define VMS_FRAME_PAYLOAD_BYTES_MAX (4u << 20)
 
 /* Numbers are reserved for good; what a process does not serve it answers
@@ -49,9 +49,9 @@ enum vms_msg_type {
 	VMS_MSG_CANCEL = 25,
 	VMS_MSG_WRITE_REF = 26,
 	VMS_MSG_REPAIR = 27,
-	VMS_MSG_TRIM = 28,	/* drop a branch's tail: delete, shrink */
+	VMS_MSG_TRIM = 28,	 /* drop a branch's tail: delete, shrink */
 	VMS_MSG_VIEW_STATE = 29, /* view change: what does a member hold? */
-	VMS_MSG_HOOK_ADD = 30,	/* dedup: hooks of a sealed container */
+	VMS_MSG_HOOK_ADD = 30,	 /* dedup: hooks of a sealed container */
 	VMS_MSG_CAT_GET = 32,
 	VMS_MSG_CAT_RANGE = 33,
 	VMS_MSG_CAT_TXN = 34,
@@ -64,24 +64,24 @@ enum vms_msg_type {
 	VMS_MSG_CAT_STATUS = 41,
 	VMS_MSG_STATS = 48,
 	VMS_MSG_ADMIN = 49,
-	VMS_MSG_MATCH_POLL = 50, /* dedup in the background: anything new? */
-	VMS_MSG_MATCH_PULL = 51, /* chunks of a slice of the fingerprint space */
+	VMS_MSG_MATCH_POLL = 50,  /* dedup in the background: anything new? */
+	VMS_MSG_MATCH_PULL = 51,  /* chunks of a slice of the fingerprint space */
 	VMS_MSG_MATCH_PAIRS = 52, /* duplicates and other copies */
 	VMS_MSG_MATCH_REMAP = 53, /* the same, confirmed, for the pages of others */
-	VMS_MSG_LEARN = 54,	 /* a copy of a partition is made on another node */
-	VMS_MSG_OUT_QUERY = 55,	 /* may a copy that is not in the set go? */
+	VMS_MSG_LEARN = 54,	  /* a copy of a partition is made on another node */
+	VMS_MSG_OUT_QUERY = 55,	  /* may a copy that is not in the set go? */
 	VMS_MSG_TYPE_MAX = 63,
 };
 
 enum vms_msg_flags {
-	VMS_F_REPLY = 1 << 0,	 /* answer to the frame with the same req_id */
-	VMS_F_FUA = 1 << 1,	 /* WRITE: durable on all in-sync replicas before the reply */
-	VMS_F_MEMORY = 1 << 2,	 /* WRITE: write_ack=memory */
+	VMS_F_REPLY = 1 << 0,	    /* answer to the frame with the same req_id */
+	VMS_F_FUA = 1 << 1,	    /* WRITE: durable on all in-sync replicas before the reply */
+	VMS_F_MEMORY = 1 << 2,	    /* WRITE: write_ack=memory */
 	VMS_F_PAYLOAD_CRC = 1 << 3, /* header.payload_crc covers the payload; without it
 				       the body's per-piece CRCs do */
-	VMS_F_RETRY = 1 << 4,	 /* the op may have been ordered before */
-	VMS_F_CLOSE = 1 << 5,	 /* OPEN: this is a CLOSE */
-	VMS_F_FINAL = 1 << 6,	 /* GET_PAGES reply: pages are final */
+	VMS_F_RETRY = 1 << 4,	    /* the op may have been ordered before */
+	VMS_F_CLOSE = 1 << 5,	    /* OPEN: this is a CLOSE */
+	VMS_F_FINAL = 1 << 6,	    /* GET_PAGES reply: pages are final */
 };
 
 enum vms_role { VMS_ROLE_NODE = 1, VMS_ROLE_GATEWAY = 2, VMS_ROLE_TOOL = 3, VMS_ROLE_CATALOG = 4 };
@@ -94,15 +94,15 @@ enum vms_role { VMS_ROLE_NODE = 1, VMS_ROLE_GATEWAY = 2, VMS_ROLE_TOOL = 3, VMS_
 struct vms_msg {
 	uint8_t type; /* enum vms_msg_type */
 	uint16_t flags;
-	int32_t status;	      /* replies: 0 or VMS_E_* */
-	uint64_t req_id;      /* chosen by the requester, echoed; 0: no reply wanted */
-	uint32_t partition;   /* VMS_PART_NONE: not about one partition */
-	uint64_t epoch;	      /* epoch of that partition the sender knows */
-	uint32_t sender;      /* node id or gateway id */
-	uint64_t incarnation; /* of the sending process */
-	uint32_t slot;	      /* op id, with sender and incarnation */
-	uint64_t sequence;    /* op id; in replies of WRITE the partition's record seq */
-	uint64_t tick;	      /* tick held from that node before the command was read */
+	int32_t status;		   /* replies: 0 or VMS_E_* */
+	uint64_t req_id;	   /* chosen by the requester, echoed; 0: no reply wanted */
+	uint32_t partition;	   /* VMS_PART_NONE: not about one partition */
+	uint64_t epoch;		   /* epoch of that partition the sender knows */
+	uint32_t sender;	   /* node id or gateway id */
+	uint64_t incarnation;	   /* of the sending process */
+	uint32_t slot;		   /* op id, with sender and incarnation */
+	uint64_t sequence;	   /* op id; in replies of WRITE the partition's record seq */
+	uint64_t tick;		   /* tick held from that node before the command was read */
 	uint64_t tick_incarnation; /* node incarnation that issued that tick */
 	uint64_t branch;
 	uint64_t snap_gen;
@@ -119,13 +119,13 @@ struct vms_msg {
 
 /* WRITE body: u8 kind, u8 0, u16 npieces, u32 0, then the pieces. */
 enum vms_write_kind {
-	VMS_WRITE_DATA = 1,   /* payload: the masked sectors of each piece, in order */
-	VMS_WRITE_ZERO = 2,   /* no payload; pieces may cover count > 1 chunks */
-	VMS_WRITE_CAW = 3,    /* payload: sectors to verify, then sectors to write */
-	VMS_WRITE_ORWRITE = 4,/* payload: sectors to OR in */
-	VMS_WRITE_REF = 5,    /* whole chunks by fingerprint; payload: 32 bytes each */
-	VMS_WRITE_COPY = 6,   /* whole chunks by address (in a container of any partition);
-				 payload: 8 bytes each */
+	VMS_WRITE_DATA = 1,    /* payload: the masked sectors of each piece, in order */
+	VMS_WRITE_ZERO = 2,    /* no payload; pieces may cover count > 1 chunks */
+	VMS_WRITE_CAW = 3,     /* payload: sectors to verify, then sectors to write */
+	VMS_WRITE_ORWRITE = 4, /* payload: sectors to OR in */
+	VMS_WRITE_REF = 5,     /* whole chunks by fingerprint; payload: 32 bytes each */
+	VMS_WRITE_COPY = 6,    /* whole chunks by address (in a container of any partition);
+				  payload: 8 bytes each */
 };
 struct vms_piece {
 	uint16_t chunk; /* first chunk in the extent, 0..1023 */
@@ -135,9 +135,9 @@ struct vms_piece {
 	uint32_t crc;	/* CRC32C of this piece's payload bytes (CAW: of its write half);
 			   0 for ZERO and COPY */
 };
-#define VMS_PIECE_BYTES		 12u
-#define VMS_WRITE_BODY_BYTES(n)	 (8u + (n) * VMS_PIECE_BYTES)
-#define VMS_WRITE_PIECES_MAX	 1024u
+#define VMS_PIECE_BYTES		12u
+#define VMS_WRITE_BODY_BYTES(n) (8u + (n)*VMS_PIECE_BYTES)
+#define VMS_WRITE_PIECES_MAX	1024u
 
 static inline unsigned vms_mask_sectors(uint8_t mask)
 {
@@ -166,8 +166,7 @@ void vms_msg_reply_init(struct vms_msg *re, const struct vms_msg *req, int statu
  * order (ascending, not overlapping), ranges, masks and the payload length;
  * pieces[] has room for VMS_WRITE_PIECES_MAX. Returns the number of pieces or
  * VMS_E_PROTO. */
-void vms_write_body_encode(uint8_t *out, uint8_t kind, const struct vms_piece *pieces,
-			   unsigned n);
+void vms_write_body_encode(uint8_t *out, uint8_t kind, const struct vms_piece *pieces, unsigned n);
 int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_piece *pieces);
 
 /* HELLO body. */

@@ -14,8 +14,8 @@
 
 #include "target/sense.h"
 
-#define VMS_PORTS_MAX	       255u /* told; more gateways than that do not fit anywhere */
-#define VMS_RTPG_BYTES_MAX     (8u + VMS_PORTS_MAX * 12u)
+#define VMS_PORTS_MAX	   255u /* told; more gateways than that do not fit anywhere */
+#define VMS_RTPG_BYTES_MAX (8u + VMS_PORTS_MAX * 12u)
 
 /* Answer to REPORT TARGET PORT GROUPS, not cut to the allocation length; out has
  * VMS_RTPG_BYTES_MAX. ports: relative target port identifiers, n of them. Its length or

@@ -30,10 +30,10 @@
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
 
-#define COPY_BYTES_MAX	  (16u << 10) /* smaller reads are copied, larger ones pinned */
-#define REQS_PENDING_MAX  8192u	      /* commands of the process; beyond: TASK SET FULL */
-#define REQS_KEPT_MAX	  256u	      /* free ones kept for reuse */
-#define STOP_WAIT_MS	  300	      /* for the last frames to leave */
+#define COPY_BYTES_MAX	 (16u << 10) /* smaller reads are copied, larger ones pinned */
+#define REQS_PENDING_MAX 8192u	     /* commands of the process; beyond: TASK SET FULL */
+#define REQS_KEPT_MAX	 256u	     /* free ones kept for reuse */
+#define STOP_WAIT_MS	 300	     /* for the last frames to leave */
 
 const char bs_vmstore_name[] = "vmstore";
 
@@ -113,8 +113,7 @@ int bs_put_status(struct scsi_cmd *cmd, const struct vms_sense *s)
 	const struct bs_lu *bl = bs_lu_of(cmd->dev);
 
 	if (s->status == SAM_STAT_CHECK_CONDITION) {
-		cmd->sense_len = (int)vms_sense_encode(s, bl->lu.mode.d_sense,
-						       cmd->sense_buffer);
+		cmd->sense_len = (int)vms_sense_encode(s, bl->lu.mode.d_sense, cmd->sense_buffer);
 		g.n.sense_errors++;
 	}
 	if (s->status != SAM_STAT_GOOD)
@@ -208,8 +207,8 @@ static int result(struct bs_req *r, bool *kept)
 		if (r->gc.dest) {
 			scsi_set_in_resid_by_actual(cmd, (uint32_t)r->io.in_bytes);
 		} else {
-			scsi_set_in_iov(cmd, (const struct iovec *)r->gc.riov,
-					(int)r->gc.nriov, unpin, r);
+			scsi_set_in_iov(cmd, (const struct iovec *)r->gc.riov, (int)r->gc.nriov,
+					unpin, r);
 			scsi_set_in_resid_by_actual(cmd, (uint32_t)r->io.in_bytes);
 			*kept = true;
 		}
@@ -236,7 +235,7 @@ static void note(struct bs_req *r, const struct vms_gw_cmd *gc)
 static void submit(struct bs_req *r, struct vms_gw_cmd *gc)
 {
 	gc->vol = r->bl->vol;
-	gc->cookie = r; /* NULL: it has ended */
+	gc->cookie = r;	    /* NULL: it has ended */
 	g.submitted = true; /* also from a completion: WRITE AND VERIFY's second half */
 	if (vms_gw_submit(vms_gwp_core(g.gwp), gc) == VMS_GW_PENDING) {
 		r->pending++;
@@ -573,8 +572,7 @@ static void on_vol_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int stat
 	o->ended = true;
 	o->status = status;
 	o->vol = status ? NULL : vol;
-	snprintf(o->text, sizeof(o->text), "%s",
-		 text && text[0] ? text : vms_err_text(status));
+	snprintf(o->text, sizeof(o->text), "%s", text && text[0] ? text : vms_err_text(status));
 }
 
 static void on_vol_changed(void *ctx, struct vms_gw_vol *vol)
@@ -630,14 +628,13 @@ static json_t *on_stats(void *ctx)
 		nlus++;
 	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
 		nnexus++;
-	j = json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "scsi.copies",
-			 (json_int_t)g.n.copies, "scsi.commands",
-			 (json_int_t)g.n.commands, "scsi.reads", (json_int_t)g.n.reads,
-			 "scsi.reads_cached", (json_int_t)g.n.reads_cached, "scsi.writes",
-			 (json_int_t)g.n.writes, "scsi.aborts", (json_int_t)g.n.aborts,
-			 "scsi.task_set_full", (json_int_t)g.n.task_set_full, "scsi.sense_errors",
-			 (json_int_t)g.n.sense_errors, "scsi.pending", (json_int_t)g.npending,
-			 "scsi.luns", (json_int_t)nlus, "scsi.sessions", (json_int_t)nnexus);
+	j = json_pack("{sI sI sI sI sI sI sI sI sI sI sI}", "scsi.copies", (json_int_t)g.n.copies,
+		      "scsi.commands", (json_int_t)g.n.commands, "scsi.reads",
+		      (json_int_t)g.n.reads, "scsi.reads_cached", (json_int_t)g.n.reads_cached,
+		      "scsi.writes", (json_int_t)g.n.writes, "scsi.aborts", (json_int_t)g.n.aborts,
+		      "scsi.task_set_full", (json_int_t)g.n.task_set_full, "scsi.sense_errors",
+		      (json_int_t)g.n.sense_errors, "scsi.pending", (json_int_t)g.npending,
+		      "scsi.luns", (json_int_t)nlus, "scsi.sessions", (json_int_t)nnexus);
 	json_object_update(j, reg);
 	json_decref(reg);
 	json_object_update(j, portals);
@@ -658,7 +655,8 @@ static void portal_text(char *out, size_t room)
 	struct iscsi_portal *p;
 
 	out[0] = 0;
-	list_for_each_entry(p, &iscsi_portals_list, iscsi_portal_siblings) {
+	list_for_each_entry(p, &iscsi_portals_list, iscsi_portal_siblings)
+	{
 		snprintf(out, room, p->af == AF_INET6 ? "[%s]:%d" : "%s:%d", p->addr, p->port);
 		break;
 	}
@@ -685,9 +683,11 @@ int bs_gateway_start(const char *conf, struct vms_errmsg *msg)
 		path = VMS_SETTINGS_PATH;
 	if (g.gwp) {
 		if (conf && conf[0] && strcmp(path, g.conf_path))
-			return vms_fail(msg, VMS_E_CONFIG,
-					"this tgtd already works with the configuration %s; one tgtd is one gateway, so conf= must be the same for all its LUNs",
-					g.conf_path);
+			return vms_fail(
+				msg, VMS_E_CONFIG,
+				"this tgtd already works with the configuration %s; one tgtd is "
+				"one gateway, so conf= must be the same for all its LUNs",
+				g.conf_path);
 		return 0;
 	}
 	rc = vms_settings_load(&g.settings, path, msg);
@@ -727,7 +727,8 @@ static tgtadm_err bs_vmstore_init(struct scsi_lu *dev, char *bsopts)
 	struct bs_lu *bl = bs_lu_of(dev);
 
 	if (!g.opening) {
-		tgt_adm_say("a vmstore LUN can only be made with its volume: --op new with --backing-store VOLUME");
+		tgt_adm_say("a vmstore LUN can only be made with its volume: --op new with "
+			    "--backing-store VOLUME");
 		return TGTADM_INVALID_REQUEST;
 	}
 	vms_lu_init(&bl->lu);
@@ -759,8 +760,7 @@ static void lu_take_info(struct bs_lu *bl, const struct vms_gw_vol_info *info)
 	id->nblocks = info->size_bytes / VMS_LB_BYTES;
 	id->write_cache = info->write_ack == VMS_ACK_MEMORY;
 	/* nothing is written to a snapshot, so it needs no space */
-	id->thin_soft_percent =
-		info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
+	id->thin_soft_percent = info->read_only ? 0 : (uint8_t)g.settings.gateway.thin_soft_percent;
 	bl->read_only = info->read_only;
 	bl->rollbacks = info->rollbacks;
 	id->write_protect = bl->read_only || bl->dev->attrs.readonly;
@@ -775,7 +775,8 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	char uuid[37];
 
 	if (!g.opening || !g.opening->vol || strcmp(g.opening->name, path)) {
-		tgt_adm_say("the volume of a LUN cannot be exchanged; delete the LUN and make it anew");
+		tgt_adm_say(
+			"the volume of a LUN cannot be exchanged; delete the LUN and make it anew");
 		return -1;
 	}
 	vms_gw_vol_info(g.opening->vol, &info);
@@ -784,8 +785,7 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	bl->lu.pr = vms_gw_vol_pr(bl->vol);
 	bs_pr_reserve_mark(bl, bl->lu.pr);
 	lu_take_info(bl, &info);
-	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s",
-		 dev->tgt->name);
+	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s", dev->tgt->name);
 	bl->lu.ident.portal_group = (uint16_t)g.gateway_id;
 	bl->lu.ident.target_port = (uint16_t)g.gateway_id;
 	bl->next = g.lus;
@@ -856,8 +856,7 @@ static void work_changes(void)
 			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_CAPACITY_CHANGED);
 		}
 		if (info.read_only != bl->read_only && !info.gone && !bl->dev->attrs.readonly)
-			ua_sense_add_other_it_nexus(0, bl->dev,
-						    VMS_ASC_MODE_PARAMETERS_CHANGED);
+			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_MODE_PARAMETERS_CHANGED);
 		if (info.rollbacks != bl->rollbacks && !info.gone)
 			ua_sense_add_other_it_nexus(0, bl->dev, VMS_ASC_MEDIUM_MAY_HAVE_CHANGED);
 		lu_take_info(bl, &info);
@@ -892,8 +891,8 @@ static void work_done(void)
 			g.done_tail = &g.done;
 		r->done_queued = false;
 		if (r->xcopy) {
-			enum vms_copy_state state =
-				vms_xcopy_run_step(r->xcopy, (uint64_t)tgt_turn_now_ms);
+			enum vms_copy_state state = vms_xcopy_run_step(r->xcopy,
+								       (uint64_t)tgt_turn_now_ms);
 
 			g.submitted |= state == VMS_COPY_SUBMITTED;
 			if (state != VMS_COPY_ENDED)
@@ -1043,8 +1042,8 @@ static int start_hook(void)
 		return 0;
 	if (bs_gateway_start(NULL, &msg) ||
 	    (g.settings.gateway.shared_config && vms_gwp_catalog(g.gwp) &&
-	     vms_registry_open(vms_gwp_catalog(g.gwp), g.settings.cluster.secrets_key,
-			       &bs_reg, &msg))) {
+	     vms_registry_open(vms_gwp_catalog(g.gwp), g.settings.cluster.secrets_key, &bs_reg,
+			       &msg))) {
 		vms_error("%s", msg.text);
 		return -1;
 	}

@@ -28,17 +28,30 @@ bool vms_cdb_is_io(const uint8_t *cdb, unsigned cdb_bytes)
 	if (cdb_bytes < 2)
 		return false;
 	switch (cdb[0]) {
-	case 0x08: case 0x28: case 0xa8: case 0x88: /* READ */
-	case 0x0a: case 0x2a: case 0xaa: case 0x8a: /* WRITE */
-	case 0x2e: case 0xae: case 0x8e:	    /* WRITE AND VERIFY */
-	case 0x2f: case 0xaf: case 0x8f:	    /* VERIFY */
-	case 0x34: case 0x90:			    /* PRE-FETCH */
-	case 0x35: case 0x91:			    /* SYNCHRONIZE CACHE */
-	case 0x41: case 0x93:			    /* WRITE SAME */
-	case 0x42:				    /* UNMAP */
-	case 0x89:				    /* COMPARE AND WRITE */
-	case 0x9c:				    /* WRITE ATOMIC */
-	case 0x8b:				    /* ORWRITE */
+	case 0x08:
+	case 0x28:
+	case 0xa8:
+	case 0x88: /* READ */
+	case 0x0a:
+	case 0x2a:
+	case 0xaa:
+	case 0x8a: /* WRITE */
+	case 0x2e:
+	case 0xae:
+	case 0x8e: /* WRITE AND VERIFY */
+	case 0x2f:
+	case 0xaf:
+	case 0x8f: /* VERIFY */
+	case 0x34:
+	case 0x90: /* PRE-FETCH */
+	case 0x35:
+	case 0x91: /* SYNCHRONIZE CACHE */
+	case 0x41:
+	case 0x93: /* WRITE SAME */
+	case 0x42: /* UNMAP */
+	case 0x89: /* COMPARE AND WRITE */
+	case 0x9c: /* WRITE ATOMIC */
+	case 0x8b: /* ORWRITE */
 		return true;
 	case 0x9e:
 		return (cdb[1] & 0x1f) == 0x12; /* GET LBA STATUS */
@@ -85,8 +98,7 @@ static int check_range(uint64_t lba, uint64_t nblocks, uint64_t capacity, struct
 	return 0;
 }
 
-static int limit(const struct vms_cdb *c, uint32_t max_blocks, unsigned bytes,
-		 struct vms_sense *s)
+static int limit(const struct vms_cdb *c, uint32_t max_blocks, unsigned bytes, struct vms_sense *s)
 {
 	return c->nblocks > max_blocks ? vms_sense_bad_cdb(s, length_byte(bytes)) : 0;
 }
@@ -155,8 +167,7 @@ static int parse_verify(const uint8_t *cdb, unsigned bytes, uint64_t capacity, b
 		return -1;
 	if (bytchk == 2 || (write && bytchk == 3))
 		return vms_sense_bad_cdb(s, 1);
-	if (check_range(c->lba, c->nblocks, capacity, s) ||
-	    limit(c, VMS_XFER_BLOCKS_MAX, bytes, s))
+	if (check_range(c->lba, c->nblocks, capacity, s) || limit(c, VMS_XFER_BLOCKS_MAX, bytes, s))
 		return -1;
 	c->nothing = !c->nblocks;
 	c->gw_flags = cdb[1] & 0x10 ? VMS_GW_DPO : 0;
@@ -179,8 +190,7 @@ static int parse_verify(const uint8_t *cdb, unsigned bytes, uint64_t capacity, b
 	return 0;
 }
 
-static int parse_caw(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
-		     struct vms_sense *s)
+static int parse_caw(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c, struct vms_sense *s)
 {
 	if (no_protect(cdb, s))
 		return -1;
@@ -190,8 +200,8 @@ static int parse_caw(const uint8_t *cdb, uint64_t capacity, struct vms_cdb *c,
 	if (c->nblocks > VMS_CAW_BLOCKS_MAX)
 		return vms_sense_bad_cdb(s, 13);
 	/* One primary executes it, so it stays within an extent (rules C13). */
-	if (c->nblocks && c->lba / VMS_EXTENT_BLOCKS !=
-				  (c->lba + c->nblocks - 1) / VMS_EXTENT_BLOCKS)
+	if (c->nblocks &&
+	    c->lba / VMS_EXTENT_BLOCKS != (c->lba + c->nblocks - 1) / VMS_EXTENT_BLOCKS)
 		return vms_sense_bad_cdb(s, 13);
 	c->op = VMS_GW_CAW;
 	c->write = true;
@@ -249,8 +259,7 @@ static int parse_lba_status(const uint8_t *cdb, uint64_t capacity, struct vms_cd
 	if (left < capacity)
 		c->lba = left;
 	left = capacity - c->lba;
-	c->nblocks = left < VMS_LBA_STATUS_BLOCKS_MAX ? (uint32_t)left :
-							VMS_LBA_STATUS_BLOCKS_MAX;
+	c->nblocks = left < VMS_LBA_STATUS_BLOCKS_MAX ? (uint32_t)left : VMS_LBA_STATUS_BLOCKS_MAX;
 	c->op = VMS_GW_LBA_STATUS;
 	c->nothing = !c->in_bytes;
 	return 0;
@@ -267,7 +276,10 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 	get_range(cdb, bytes, c);
 
 	switch (cdb[0]) {
-	case 0x08: case 0x28: case 0xa8: case 0x88:
+	case 0x08:
+	case 0x28:
+	case 0xa8:
+	case 0x88:
 		c->op = VMS_GW_READ;
 		if (bytes > 6 && no_protect(cdb, s))
 			return -1;
@@ -278,7 +290,10 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 		c->nothing = !c->nblocks;
 		c->in_bytes = bytes_of(c);
 		return 0;
-	case 0x0a: case 0x2a: case 0xaa: case 0x8a:
+	case 0x0a:
+	case 0x2a:
+	case 0xaa:
+	case 0x8a:
 	case 0x8b:
 		c->op = cdb[0] == 0x8b ? VMS_GW_ORWRITE : VMS_GW_WRITE;
 		c->write = true;
@@ -291,11 +306,16 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 		c->nothing = !c->nblocks;
 		c->out_bytes = bytes_of(c);
 		return 0;
-	case 0x2e: case 0xae: case 0x8e:
+	case 0x2e:
+	case 0xae:
+	case 0x8e:
 		return parse_verify(cdb, bytes, capacity, true, c, s);
-	case 0x2f: case 0xaf: case 0x8f:
+	case 0x2f:
+	case 0xaf:
+	case 0x8f:
 		return parse_verify(cdb, bytes, capacity, false, c, s);
-	case 0x34: case 0x90:
+	case 0x34:
+	case 0x90:
 		/* 0 blocks: to the end; the core fetches as much as is sensible. */
 		c->op = VMS_GW_PREFETCH;
 		if (check_range(c->lba, c->nblocks, capacity, s))
@@ -303,11 +323,12 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 		if (c->lba == capacity)
 			return vms_sense_bad_lba(s, c->lba);
 		if (!c->nblocks)
-			c->nblocks = capacity - c->lba < VMS_PREFETCH_BLOCKS_MAX ?
-					     (uint32_t)(capacity - c->lba) :
-					     VMS_PREFETCH_BLOCKS_MAX;
+			c->nblocks = capacity - c->lba < VMS_PREFETCH_BLOCKS_MAX
+					     ? (uint32_t)(capacity - c->lba)
+					     : VMS_PREFETCH_BLOCKS_MAX;
 		return limit(c, VMS_PREFETCH_BLOCKS_MAX, bytes, s);
-	case 0x35: case 0x91:
+	case 0x35:
+	case 0x91:
 		/* The range is checked, the whole volume is flushed; IMMED: the
 		 * status comes when it is done all the same. */
 		c->op = VMS_GW_FLUSH;
@@ -316,7 +337,8 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 		c->lba = 0;
 		c->nblocks = 0;
 		return 0;
-	case 0x41: case 0x93:
+	case 0x41:
+	case 0x93:
 		return parse_write_same(cdb, bytes, capacity, c, s);
 	case 0x42:
 		if (cdb[1] & 0x01) /* ANCHOR */
@@ -345,8 +367,8 @@ static int parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, stru
 	}
 }
 
-int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity,
-		  struct vms_cdb *c, struct vms_sense *s)
+int vms_cdb_parse(const uint8_t *cdb, unsigned cdb_bytes, uint64_t capacity, struct vms_cdb *c,
+		  struct vms_sense *s)
 {
 	int rc = parse(cdb, cdb_bytes, capacity, c, s);
 

@@ -44,12 +44,10 @@ int tgt_chap_digest(int alg, uint8_t id, const char *secret, const uint8_t *chal
 	if (!ctx)
 		return -1;
 	/* Fails for MD5 where a policy of the system forbids it. */
-	ok = EVP_DigestInit_ex(ctx, algs[i].md(), NULL) &&
-	     EVP_DigestUpdate(ctx, &id, 1) &&
+	ok = EVP_DigestInit_ex(ctx, algs[i].md(), NULL) && EVP_DigestUpdate(ctx, &id, 1) &&
 	     EVP_DigestUpdate(ctx, secret, strlen(secret)) &&
 	     EVP_DigestUpdate(ctx, challenge, challenge_bytes) &&
-	     EVP_MD_CTX_get_size(ctx) <= TGT_CHAP_DIGEST_MAX &&
-	     EVP_DigestFinal_ex(ctx, out, &len);
+	     EVP_MD_CTX_get_size(ctx) <= TGT_CHAP_DIGEST_MAX && EVP_DigestFinal_ex(ctx, out, &len);
 	EVP_MD_CTX_free(ctx);
 	return ok ? (int)len : -1;
 }
@@ -92,9 +90,7 @@ static int decode_base64(const char *s, uint8_t *out, size_t max_bytes)
 	/* EVP_DecodeBlock() takes blanks and padding in the middle */
 	pad = strcspn(s, "=");
 	if (chars - pad > 2 || strspn(s + pad, "=") != chars - pad ||
-	    strspn(s,
-		   "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") !=
-		pad)
+	    strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") != pad)
 		return -1;
 	n = EVP_DecodeBlock(buf, (const unsigned char *)s, (int)chars);
 	if (n < 0)

@@ -322,7 +322,7 @@ uint32_t vms_cc_slot_of(const struct vms_chunk_cache *c, const void *p)
 	uintptr_t d = (uintptr_t)p - (uintptr_t)c->data;
 
 	return d < (uintptr_t)c->nslots * VMS_CHUNK_BYTES ? (uint32_t)(d / VMS_CHUNK_BYTES)
-							   : VMS_CC_NONE;
+							  : VMS_CC_NONE;
 }
 
 const struct vms_chunk_cache_stats *vms_cc_stats(const struct vms_chunk_cache *c)

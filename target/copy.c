@@ -10,7 +10,7 @@
 #define DEPTH	     4u
 #define PIECE_BLOCKS 2048u /* 1 MiB */
 #define PIECE_CHUNKS (PIECE_BLOCKS / VMS_CHUNK_BLOCKS)
-#define WAIT_MS	     50u   /* the gateway is full or a node busy: again after that */
+#define WAIT_MS	     50u    /* the gateway is full or a node busy: again after that */
 #define PATIENCE_MS  10000u /* and for so long */
 
 enum step { FREE, MAP, WORK, READ, WRITE, ZERO, REF };
@@ -23,9 +23,9 @@ struct piece {
 	uint64_t wait_ms; /* not before that */
 	uint64_t from_lba, to_lba;
 	uint32_t nblocks;
-	uint32_t at, len;  /* the run in work, in blocks */
-	bool by_chunk;	   /* else read and written as a whole */
-	uint8_t *buf;	   /* PIECE_BLOCKS; NULL: not needed yet */
+	uint32_t at, len; /* the run in work, in blocks */
+	bool by_chunk;	  /* else read and written as a whole */
+	uint8_t *buf;	  /* PIECE_BLOCKS; NULL: not needed yet */
 	struct vms_iov iov;
 	vms_addr addrs[PIECE_CHUNKS];
 	uint8_t kind[PIECE_CHUNKS], found[PIECE_CHUNKS];
@@ -73,8 +73,7 @@ void vms_copy_free(struct vms_copy *c)
 
 void vms_copy_begin(struct vms_copy *c, const struct vms_copy_range *r)
 {
-	uint64_t d = r->to_lba > r->from_lba ? r->to_lba - r->from_lba :
-					       r->from_lba - r->to_lba;
+	uint64_t d = r->to_lba > r->from_lba ? r->to_lba - r->from_lba : r->from_lba - r->to_lba;
 
 	vms_assert(!c->active && !c->status);
 	c->r = *r;

@@ -178,7 +178,7 @@ static void deliver(struct vms_gw *gw)
 		gw->done_head = r->next;
 		if (!gw->done_head)
 			gw->done_tail = &gw->done_head;
-	gw->pr_done_tail = &gw->pr_done;
+		gw->pr_done_tail = &gw->pr_done;
 		if (!r->retained) {
 			cmd->priv = NULL;
 			gw_req_free(gw, r);
@@ -237,12 +237,12 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	/* these move no data: a replay has nothing to do for them */
 	if (__builtin_expect(v->trace != NULL, 0) && cmd->op != VMS_GW_LBA_STATUS &&
 	    cmd->op != VMS_GW_MAP) {
-		op = cmd->op == VMS_GW_FLUSH ? 'F' :
-		     cmd->op == VMS_GW_ZERO  ? 'D' :
-		     cmd->op == VMS_GW_READ || cmd->op == VMS_GW_VERIFY ||
-				     cmd->op == VMS_GW_PREFETCH ?
-					      'R' :
-					      'W';
+		op = cmd->op == VMS_GW_FLUSH  ? 'F'
+		     : cmd->op == VMS_GW_ZERO ? 'D'
+		     : cmd->op == VMS_GW_READ || cmd->op == VMS_GW_VERIFY ||
+				     cmd->op == VMS_GW_PREFETCH
+			     ? 'R'
+			     : 'W';
 		v->trace(v->trace_arg, op, cmd->lba * VMS_LB_BYTES,
 			 (uint64_t)cmd->nblocks * VMS_LB_BYTES);
 	}
@@ -435,8 +435,7 @@ int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_c
 	struct vms_gw *gw;
 
 	*out = NULL;
-	if (!conf->name[0] || !memchr(conf->name, 0, sizeof(conf->name)) ||
-	    conf->slots > 1u << 20)
+	if (!conf->name[0] || !memchr(conf->name, 0, sizeof(conf->name)) || conf->slots > 1u << 20)
 		return VMS_E_INVAL;
 	gw = calloc(1, sizeof(*gw));
 	if (!gw)
@@ -513,7 +512,8 @@ void vms_gw_free(struct vms_gw *gw)
 		return;
 	gw_cat_fini(gw);
 	/* commands that run belong to the caller; what hangs on them is ours */
-	gw_each(l, &gw->reqs) {
+	gw_each(l, &gw->reqs)
+	{
 		struct gw_req *r = gw_entry(l, struct gw_req, link);
 
 		r->cmd->priv = NULL;
@@ -528,7 +528,8 @@ void vms_gw_free(struct vms_gw *gw)
 		r->cmd->priv = NULL;
 		gw_req_free(gw, r);
 	}
-	gw_each(l, &gw->held) {
+	gw_each(l, &gw->held)
+	{
 		struct gw_req *r = gw_entry(l, struct gw_req, link);
 
 		r->cmd->priv = NULL;

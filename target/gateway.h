@@ -23,16 +23,16 @@ struct vms_gw;
 struct vms_gw_vol;
 
 struct vms_gw_conf {
-	char name[64];	   /* unique in the cluster; catalog key of the gateway */
+	char name[64]; /* unique in the cluster; catalog key of the gateway */
 	char portal[128];
 	bool tool; /* no initiator comes in; may open volumes that are being imported */
-	struct vms_timing timing; /* factor is taken from the catalog at start */
-	uint64_t chunk_cache_bytes; /* 0: 256 MiB */
-	uint64_t page_cache_bytes;  /* 0: 64 MiB */
-	uint32_t slots;		    /* ops in flight; 0: 1024 */
+	struct vms_timing timing;	/* factor is taken from the catalog at start */
+	uint64_t chunk_cache_bytes;	/* 0: 256 MiB */
+	uint64_t page_cache_bytes;	/* 0: 64 MiB */
+	uint32_t slots;			/* ops in flight; 0: 1024 */
 	uint64_t outstanding_bytes_max; /* of writes in flight; 0: 64 MiB */
-	uint32_t readahead_chunks;  /* 0: default */
-	uint32_t thin_soft_percent; /* of a node's space: initiators are warned; 0: never */
+	uint32_t readahead_chunks;	/* 0: default */
+	uint32_t thin_soft_percent;	/* of a node's space: initiators are warned; 0: never */
 	uint64_t seed;
 	uint32_t mutant; /* test builds: enum vms_gw_mutant */
 };
@@ -55,17 +55,17 @@ enum vms_gw_mutant {
 	VMS_GWM_NO_HOLD,      /* a barrier's stop is acknowledged and nothing is held */
 	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
 	/* sets that change */
-	VMS_GWM_PEER_LEASE = 30, /* cached pages outlast the leases of their set's members */
-	VMS_GWM_OLD_PEERS,    /* the lease of a peer that no tick names any more goes on */
+	VMS_GWM_PEER_LEASE = 30,  /* cached pages outlast the leases of their set's members */
+	VMS_GWM_OLD_PEERS,	  /* the lease of a peer that no tick names any more goes on */
 	VMS_GWM_HELLO_PAGES = 33, /* pages are good before the first tick told of leases */
-	VMS_GWM_OLD_EPOCH,    /* cached pages survive a change of their partition */
-	VMS_GWM_STAY,	      /* what the former primary has not answered stays there */
-	VMS_GWM_FLUSH_ONCE,   /* a flush does not ask who leads more than when it was asked */
-	VMS_GWM_FLUSH_LOSS,   /* a loss that a node tells with its answer is not looked up */
-	VMS_GWM_ABORT_WAITS,  /* an aborted op waits for ever for a partition that is gone */
-	VMS_GWM_KEEP_NODES,   /* nodes that left during a gap in the watch stay */
-	VMS_GWM_NO_REPAIR,    /* nobody is told of a bad copy */
-	VMS_GWM_REACH,	      /* initiators wait at a gateway that is cut off */
+	VMS_GWM_OLD_EPOCH,	  /* cached pages survive a change of their partition */
+	VMS_GWM_STAY,		  /* what the former primary has not answered stays there */
+	VMS_GWM_FLUSH_ONCE,	  /* a flush does not ask who leads more than when it was asked */
+	VMS_GWM_FLUSH_LOSS,	  /* a loss that a node tells with its answer is not looked up */
+	VMS_GWM_ABORT_WAITS,	  /* an aborted op waits for ever for a partition that is gone */
+	VMS_GWM_KEEP_NODES,	  /* nodes that left during a gap in the watch stay */
+	VMS_GWM_NO_REPAIR,	  /* nobody is told of a bad copy */
+	VMS_GWM_REACH,		  /* initiators wait at a gateway that is cut off */
 	VMS_GWM_PR_EARLY,     /* a change of reservations does not wait for the other gateways */
 	VMS_GWM_PR_UNCHECKED, /* what a gateway let through goes under any later table */
 	VMS_GWM_PR_TWICE,     /* one of unknown outcome is made anew */
@@ -78,20 +78,20 @@ enum vms_gw_mutant {
 enum vms_gw_op {
 	VMS_GW_READ = 1,
 	VMS_GW_WRITE,
-	VMS_GW_ZERO,	/* UNMAP, WRITE SAME of zeros; blocks need not be chunk-aligned */
+	VMS_GW_ZERO,	   /* UNMAP, WRITE SAME of zeros; blocks need not be chunk-aligned */
 	VMS_GW_WRITE_SAME, /* data: one logical block, repeated */
-	VMS_GW_CAW,	/* data: verify blocks then write blocks; within one extent */
+	VMS_GW_CAW,	   /* data: verify blocks then write blocks; within one extent */
 	VMS_GW_ORWRITE,
-	VMS_GW_VERIFY,	/* data != NULL: compare; else read and check */
-	VMS_GW_FLUSH,	/* SYNCHRONIZE CACHE; always the whole volume */
-	VMS_GW_PREFETCH,/* fill the cache; completes at once */
+	VMS_GW_VERIFY,	   /* data != NULL: compare; else read and check */
+	VMS_GW_FLUSH,	   /* SYNCHRONIZE CACHE; always the whole volume */
+	VMS_GW_PREFETCH,   /* fill the cache; completes at once */
 	VMS_GW_LBA_STATUS, /* mapped or hole, from lba on; see result */
-	VMS_GW_MAP, /* addresses of whole chunks within one extent; see addrs */
-	VMS_GW_COPY, /* write chunks by their addresses (MAP of any volume): whole chunks
-			within one extent, at most VMS_GW_COPY_CHUNKS_MAX, all of them or
-			none */
-	VMS_GW_REF, /* write what the cluster has already, by fingerprint: whole chunks
-		       within one extent, all of them or none */
+	VMS_GW_MAP,	   /* addresses of whole chunks within one extent; see addrs */
+	VMS_GW_COPY,	   /* write chunks by their addresses (MAP of any volume): whole chunks
+			      within one extent, at most VMS_GW_COPY_CHUNKS_MAX, all of them or
+			      none */
+	VMS_GW_REF,	   /* write what the cluster has already, by fingerprint: whole chunks
+			      within one extent, all of them or none */
 };
 #define VMS_GW_FP_BYTES	       32u
 #define VMS_GW_COPY_CHUNKS_MAX 512u
@@ -112,7 +112,7 @@ struct vms_gw_cmd {
 	uint32_t flags;
 	struct vms_gw_vol *vol;
 	uint64_t lba;
-	uint32_t nblocks; /* 0 only for FLUSH and PREFETCH (to the end) */
+	uint32_t nblocks;	    /* 0 only for FLUSH and PREFETCH (to the end) */
 	const struct vms_iov *data; /* out data, borrowed until done */
 	unsigned ndata;
 	uint64_t data_bytes;
@@ -132,18 +132,18 @@ struct vms_gw_cmd {
 	const uint8_t *fps;
 	const uint32_t *crcs;
 	/* out */
-	int status;		/* 0 or VMS_E_*; target/sense.c maps it */
-	uint64_t info_lba;	/* first bad or miscomparing block; valid with CORRUPT, BAD_SECTORS */
+	int status;	   /* 0 or VMS_E_*; target/sense.c maps it */
+	uint64_t info_lba; /* first bad or miscomparing block; valid with CORRUPT, BAD_SECTORS */
 	uint32_t miscompare_bytes; /* offset of the first difference (CAW, VERIFY) */
-	struct vms_iov *riov;	/* READ without dest; from an internal pool */
+	struct vms_iov *riov;	   /* READ without dest; from an internal pool */
 	unsigned nriov;
 	struct vms_gw_lba_range *ranges; /* LBA_STATUS: caller's array ... */
-	unsigned nranges;	/* in: its room; out: used */
-	vms_addr *addrs;	/* MAP: caller's array, one per chunk. VMS_ADDR_HOLE: zeros;
-				 * VMS_ADDR_ASK: not known now; equal ones: equal content.
-				 * COPY: in; each one vms_gw_addr_fixed() */
-	uint8_t *found;		/* REF, COPY: caller's array, a byte per chunk; with VMS_E_NOENT
-				 * (nothing was written): 1 if the cluster has the chunk */
+	unsigned nranges;		 /* in: its room; out: used */
+	vms_addr *addrs; /* MAP: caller's array, one per chunk. VMS_ADDR_HOLE: zeros;
+			  * VMS_ADDR_ASK: not known now; equal ones: equal content.
+			  * COPY: in; each one vms_gw_addr_fixed() */
+	uint8_t *found;	 /* REF, COPY: caller's array, a byte per chunk; with VMS_E_NOENT
+			  * (nothing was written): 1 if the cluster has the chunk */
 	/* private */
 	void *priv;
 };
@@ -233,11 +233,10 @@ struct vms_gw_vol_info {
 	unsigned openers; /* gateways that have it open, this one included */
 	bool read_only;
 	uint64_t rollbacks; /* more than before: its content is another one */
-	bool gone; /* deleted, exchanged or rolled back under us: every command fails */
+	bool gone;	    /* deleted, exchanged or rolled back under us: every command fails */
 };
-int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes,
-		    uint8_t write_ack, void *arg, struct vms_gw_vol **vol,
-		    struct vms_errmsg *msg);
+int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, uint8_t write_ack,
+		    void *arg, struct vms_gw_vol **vol, struct vms_errmsg *msg);
 /* All commands on it must have ended. Withdraws the registration. */
 void vms_gw_vol_close(struct vms_gw *gw, struct vms_gw_vol *vol);
 void vms_gw_vol_info(const struct vms_gw_vol *vol, struct vms_gw_vol_info *out);

@@ -130,7 +130,8 @@ void gw_ask_stop(struct gw_ask *a)
 	for (uint32_t i = 1; i < gw->node_top; i++) {
 		if (!gw->node[i])
 			continue;
-		gw_each(l, &gw->node[i]->rpcs) {
+		gw_each(l, &gw->node[i]->rpcs)
+		{
 			struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
 
 			if (r->type == GR_ASK && r->obj == a)
@@ -144,6 +145,5 @@ void gw_ask_stop(struct gw_ask *a)
 
 void gw_asks_timer(struct vms_gw *gw)
 {
-	gw_each(l, &gw->asks)
-		ask_run(gw_entry(l, struct gw_ask, link));
+	gw_each(l, &gw->asks) ask_run(gw_entry(l, struct gw_ask, link));
 }

@@ -81,8 +81,7 @@ static void ack_done(void *arg, const struct vms_cat_reply *r)
 	} else {
 		/* The volume's record has changed (its watch tells), our registration is
 		 * gone (we are fenced off), or nobody knows: it can be said twice. */
-		v->ack.retry_ms =
-		    v->gw->now_ms + (v->ack.rev == v->rev ? GW_BARRIER_LOOK_MS : 0);
+		v->ack.retry_ms = v->gw->now_ms + (v->ack.rev == v->rev ? GW_BARRIER_LOOK_MS : 0);
 	}
 	ack_run(v);
 }
@@ -93,8 +92,7 @@ static void ack_done(void *arg, const struct vms_cat_reply *r)
 static void ack_run(struct vms_gw_vol *v)
 {
 	struct vms_gw *gw = v->gw;
-	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX],
-	    akey[VMS_CAT_KEY_BYTES_MAX];
+	char vkey[VMS_CAT_KEY_BYTES_MAX], okey[VMS_CAT_KEY_BYTES_MAX], akey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_ack a = {.id = v->rec.id,
 				.gateway = gw->id,
 				.incarnation = gw->incarnation,
@@ -102,8 +100,7 @@ static void ack_run(struct vms_gw_vol *v)
 				.state = v->bar.want};
 	char *val;
 
-	if (!v->bar.want || v->bar.told == v->bar.want || v->ack.busy || !v->open_rev ||
-	    v->gone)
+	if (!v->bar.want || v->bar.told == v->bar.want || v->ack.busy || !v->open_rev || v->gone)
 		return;
 	if (gw->now_ms < v->ack.retry_ms) {
 		gw_wake_at(gw, v->ack.retry_ms);
@@ -117,8 +114,7 @@ static void ack_run(struct vms_gw_vol *v)
 	vms_cat_key_open(okey, v->rec.id, gw->id);
 	vms_cat_key_ack(akey, v->rec.id, gw->id);
 	val = vms_cat_ack_encode(&a);
-	gw->cat->ops->txn(gw->cat,
-			  (struct vms_cat_cmp[]){{vkey, v->rev}, {okey, v->open_rev}}, 2,
+	gw->cat->ops->txn(gw->cat, (struct vms_cat_cmp[]){{vkey, v->rev}, {okey, v->open_rev}}, 2,
 			  &(struct vms_cat_op){akey, val, 0}, 1, ack_done, v);
 	free(val);
 }
@@ -150,8 +146,7 @@ void gw_barrier_look(struct vms_gw_vol *v)
 	v->quiet = !v->bar.let_go && rec->barrier == VMS_BARRIER_STOP && rec->barrier_quiet;
 	if (v->quiet) {
 		go_on(v); /* what another barrier held has to end */
-		v->bar.want =
-		    v->ncmds && !gw_mutant(gw, VMS_GWM_LOUD) ? 0 : VMS_ACK_STOPPED;
+		v->bar.want = v->ncmds && !gw_mutant(gw, VMS_GWM_LOUD) ? 0 : VMS_ACK_STOPPED;
 	} else if (!v->bar.let_go && rec->barrier == VMS_BARRIER_STOP) {
 		v->bar.want = VMS_ACK_STOPPED;
 		stop(v);
@@ -281,8 +276,7 @@ static void abandon_acks_got(void *arg, const struct vms_cat_reply *r)
 			cmp[i + 1] = (struct vms_cat_cmp){a->kv[i].key, a->kv[i].rev};
 		op[i + 1] = (struct vms_cat_op){a->kv[i].key, NULL, 0};
 	}
-	a->v->gw->cat->ops->txn(a->v->gw->cat, cmp, a->nsnaps + 1, op, a->n + 1,
-				abandoned, a);
+	a->v->gw->cat->ops->txn(a->v->gw->cat, cmp, a->nsnaps + 1, op, a->n + 1, abandoned, a);
 	free(val);
 }
 
@@ -307,8 +301,7 @@ static void abandon_snaps_got(void *arg, const struct vms_cat_reply *r)
 	a->nsnaps = a->n;
 	if (r->more && r->nkv) {
 		snprintf(prefix, sizeof(prefix), "snap/%s@", a->rec.name);
-		gw->cat->ops->range(gw->cat, prefix, r->kv[r->nkv - 1].key,
-				    abandon_snaps_got, a);
+		gw->cat->ops->range(gw->cat, prefix, r->kv[r->nkv - 1].key, abandon_snaps_got, a);
 		return;
 	}
 	snprintf(prefix, sizeof(prefix), "ack/%016" PRIx64 "/", a->rec.id);
@@ -366,8 +359,7 @@ void gw_barrier_timer(struct vms_gw *gw)
 	{
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 		/* those that wait to open go first, the others one after the other */
-		uint64_t patience =
-		    GW_BARRIER_AGE_MS + (v->open_rev ? 100ull + 10 * gw->id : 0);
+		uint64_t patience = GW_BARRIER_AGE_MS + (v->open_rev ? 100ull + 10 * gw->id : 0);
 
 		if (v->stopped && gw->now_ms - v->stopped_ms >= GW_HOLD_MS) {
 			gw_log(gw, VMS_LOG_WARN,

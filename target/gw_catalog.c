@@ -49,7 +49,8 @@ static void node_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 	}
 	n = gw_node_get(gw, rec.id, true);
 	if (!n) {
-		gw_log(gw, VMS_LOG_ERROR, "node %u: ids go from 1 to %u", rec.id, VMS_NODES_MAX - 1);
+		gw_log(gw, VMS_LOG_ERROR, "node %u: ids go from 1 to %u", rec.id,
+		       VMS_NODES_MAX - 1);
 		return;
 	}
 	n->known = n->seen = true;
@@ -222,7 +223,8 @@ static void cluster_got(void *arg, const struct vms_cat_reply *r)
 	}
 	if (vms_cat_cluster_decode(&r->kv[0], &gw->cluster, &msg) ||
 	    gw->cluster.part_bits > VMS_PART_BITS_MAX) {
-		gw_fatal(gw, VMS_E_CORRUPT, msg.text[0] ? msg.text : "cluster: part_bits is too large");
+		gw_fatal(gw, VMS_E_CORRUPT,
+			 msg.text[0] ? msg.text : "cluster: part_bits is too large");
 		return;
 	}
 	gw->cluster_rev = r->kv[0].mod_revision;
@@ -347,8 +349,7 @@ static void nodes_got(void *arg, const struct vms_cat_reply *r)
 		if (n && n->known && !n->seen && !gw_mutant(gw, VMS_GWM_KEEP_NODES))
 			node_gone(gw, n);
 	}
-	gw->watch_node =
-		gw->cat->ops->watch(gw->cat, "node/", gw->nodes_rev, node_event, gw);
+	gw->watch_node = gw->cat->ops->watch(gw->cat, "node/", gw->nodes_rev, node_event, gw);
 	if (gw->phase != GP_NODES)
 		return;
 	gw->phase = GP_PARTS;
@@ -378,8 +379,7 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 		gw->cat->ops->range(gw->cat, "part/", r->kv[r->nkv - 1].key, parts_got, gw);
 		return;
 	}
-	gw->watch_part =
-		gw->cat->ops->watch(gw->cat, "part/", gw->parts_rev, part_event, gw);
+	gw->watch_part = gw->cat->ops->watch(gw->cat, "part/", gw->parts_rev, part_event, gw);
 	if (gw->phase != GP_PARTS)
 		return;
 	gw->cat_busy = false;
@@ -427,8 +427,8 @@ static void start_run(struct vms_gw *gw)
 
 		vms_cat_key_gateway(key, gw->id);
 		if (!gw->watch_gw)
-			gw->watch_gw =
-				gw->cat->ops->watch(gw->cat, key, gw->gw_rev, self_event, gw);
+			gw->watch_gw = gw->cat->ops->watch(gw->cat, key, gw->gw_rev, self_event,
+							   gw);
 		nodes_load(gw);
 		break;
 	}

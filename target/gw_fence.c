@@ -155,8 +155,8 @@ static void fence_run(struct gw_fence *f)
 	}
 }
 
-void gw_fence_start(struct gw_fence *f, struct vms_gw *gw, uint32_t gateway,
-		    uint64_t incarnation, bool lives, const char *open_key)
+void gw_fence_start(struct gw_fence *f, struct vms_gw *gw, uint32_t gateway, uint64_t incarnation,
+		    bool lives, const char *open_key)
 {
 	vms_assert(!f->gw);
 	f->gw = gw;

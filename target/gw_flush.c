@@ -61,7 +61,8 @@ static void flush_forget_node(struct vms_gw *gw, struct gw_req *r, uint32_t i)
 {
 	if (!gw->node[i] || !gw_bit_get(r->asked, i))
 		return;
-	gw_each(l, &gw->node[i]->rpcs) {
+	gw_each(l, &gw->node[i]->rpcs)
+	{
 		struct gw_rpc *rpc = gw_entry(l, struct gw_rpc, link);
 
 		if (rpc->type == GR_FLUSH && rpc->obj == r)
@@ -100,7 +101,8 @@ void gw_flush_moved(struct vms_gw *gw)
 	if (gw_list_empty(&gw->flushes) || gw_mutant(gw, VMS_GWM_FLUSH_ONCE))
 		return;
 	leaders(gw, lead);
-	gw_each(l, &gw->flushes) {
+	gw_each(l, &gw->flushes)
+	{
 		struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
 
 		for (uint32_t i = 1; i < gw->node_top; i++) {
@@ -186,8 +188,8 @@ static void lossack_key(char *out, const struct gw_req *r)
 		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s~%016" PRIx64,
 			 r->vol->rec.id, safe, port_hash(port));
 	else
-		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s",
-			 r->vol->rec.id, safe);
+		snprintf(out, VMS_CAT_KEY_BYTES_MAX, "lossack/%016" PRIx64 "/%s", r->vol->rec.id,
+			 safe);
 }
 
 static uint64_t *told_find(struct vms_gw_vol *v, const char *port, bool create)
@@ -346,7 +348,8 @@ void gw_loss_abandon(struct vms_gw *gw, struct gw_req *r)
 
 void gw_flush_timer(struct vms_gw *gw)
 {
-	gw_each(l, &gw->flushes) {
+	gw_each(l, &gw->flushes)
+	{
 		struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
 
 		if (gw->now_ms - r->t_ms > patience_ms(gw)) {
@@ -357,10 +360,12 @@ void gw_flush_timer(struct vms_gw *gw)
 			flush_send(gw, r);
 		}
 	}
-	gw_each(lv, &gw->vols) {
+	gw_each(lv, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(lv, struct vms_gw_vol, link);
 
-		gw_each(l, &v->loss_wait) {
+		gw_each(l, &v->loss_wait)
+		{
 			struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
 
 			/* an applied FUA write must not look as if it had not happened */

@@ -63,9 +63,8 @@ static inline bool gw_listed(const struct gw_link *l)
 	return l->next != l;
 }
 /* Walk that survives removal of the current entry. */
-#define gw_each(l, h)                                                                     \
-	for (struct gw_link *l = (h)->next, *l##_n = l->next; l != (h);                   \
-	     l = l##_n, l##_n = l->next)
+#define gw_each(l, h)                                                                              \
+	for (struct gw_link *l = (h)->next, *l##_n = l->next; l != (h); l = l##_n, l##_n = l->next)
 
 struct gw_pool {
 	size_t size;
@@ -75,7 +74,7 @@ struct gw_pool {
 	uint64_t live;
 };
 void gw_pool_init(struct gw_pool *p, size_t size, unsigned per);
-void *gw_pool_get_(struct gw_pool *p); /* slow half: aborts when memory is out */
+void *gw_pool_get_(struct gw_pool *p);		   /* slow half: aborts when memory is out */
 static inline void *gw_pool_get(struct gw_pool *p) /* not zeroed */
 {
 	void *o = p->free;
@@ -100,35 +99,35 @@ void gw_pool_fini(struct gw_pool *p);
 
 /* ---- limits and periods ---- */
 
-#define GW_BATCH_BYTES	     (512u << 10) /* merged writes of one batch */
-#define GW_INFLIGHT_BYTES    (4u << 20)	  /* of writes per node, beyond it they merge on */
-#define GW_BATCH_WAIT_MS     4	 /* a merged write waits no longer for a slow batch */
-#define GW_ADDR_BATCH	     128 /* addresses in one READ_ADDR */
-#define GW_RETRY_MS	     10	 /* first pause before a refused op is sent again */
-#define GW_RETRY_MS_MAX	     80
-#define GW_CONNECT_MS	     50
-#define GW_CONNECT_MS_MAX    1000
-#define GW_REACH_MS	     1000 /* a node not reachable for so long at start is skipped */
-#define GW_CAT_RETRY_MS	     200
-#define GW_TRIES_MAX	     4 /* page look-ups of one read, then by LBA at the primary */
-#define GW_READS_MAX	     8192 /* read pieces in flight, then TASK SET FULL */
-#define GW_REPAIRS_BURST     64 /* REPAIR messages at once, and ... */
-#define GW_REPAIR_MS	     10 /* ... the time each takes then */
-#define GW_PAGEREQ_WAIT_MAX  65536
-#define GW_READAHEAD_CHUNKS  128
-#define GW_STREAMS	     8
-#define GW_PORTS	     32 /* initiator ports whose loss notices are remembered */
-#define GW_SWEEP_MS	     2000 /* after the start */
-#define GW_OPEN_MS	     20000
-#define GW_NAME_BYTES	     240 /* VOLUME@SNAP */
-#define GW_WT_CHUNKS_MAX     16 /* larger writes stream past the chunk cache */
-#define GW_HOLD_MS	     1000 /* a barrier holds writes no longer; no factor scales it */
-#define GW_BARRIER_AGE_MS    10000 /* an older one is abandoned by whoever meets it */
-#define GW_BARRIER_LOOK_MS   50	 /* the volume's record is looked at again */
-#define GW_THIN_BACK	     50 /* 1/1000 below the threshold, before it warns again */
-#define GW_STATUS_EXTENTS    8	/* extents one GET LBA STATUS looks at */
-#define GW_LEASE_FOREVER     UINT64_MAX
-#define GW_HASH		     4096u /* buckets of the tables of what is on its way */
+#define GW_BATCH_BYTES	    (512u << 10) /* merged writes of one batch */
+#define GW_INFLIGHT_BYTES   (4u << 20)	 /* of writes per node, beyond it they merge on */
+#define GW_BATCH_WAIT_MS    4		 /* a merged write waits no longer for a slow batch */
+#define GW_ADDR_BATCH	    128		 /* addresses in one READ_ADDR */
+#define GW_RETRY_MS	    10		 /* first pause before a refused op is sent again */
+#define GW_RETRY_MS_MAX	    80
+#define GW_CONNECT_MS	    50
+#define GW_CONNECT_MS_MAX   1000
+#define GW_REACH_MS	    1000 /* a node not reachable for so long at start is skipped */
+#define GW_CAT_RETRY_MS	    200
+#define GW_TRIES_MAX	    4	 /* page look-ups of one read, then by LBA at the primary */
+#define GW_READS_MAX	    8192 /* read pieces in flight, then TASK SET FULL */
+#define GW_REPAIRS_BURST    64	 /* REPAIR messages at once, and ... */
+#define GW_REPAIR_MS	    10	 /* ... the time each takes then */
+#define GW_PAGEREQ_WAIT_MAX 65536
+#define GW_READAHEAD_CHUNKS 128
+#define GW_STREAMS	    8
+#define GW_PORTS	    32	 /* initiator ports whose loss notices are remembered */
+#define GW_SWEEP_MS	    2000 /* after the start */
+#define GW_OPEN_MS	    20000
+#define GW_NAME_BYTES	    240	  /* VOLUME@SNAP */
+#define GW_WT_CHUNKS_MAX    16	  /* larger writes stream past the chunk cache */
+#define GW_HOLD_MS	    1000  /* a barrier holds writes no longer; no factor scales it */
+#define GW_BARRIER_AGE_MS   10000 /* an older one is abandoned by whoever meets it */
+#define GW_BARRIER_LOOK_MS  50	  /* the volume's record is looked at again */
+#define GW_THIN_BACK	    50	  /* 1/1000 below the threshold, before it warns again */
+#define GW_STATUS_EXTENTS   8	  /* extents one GET LBA STATUS looks at */
+#define GW_LEASE_FOREVER    UINT64_MAX
+#define GW_HASH		    4096u /* buckets of the tables of what is on its way */
 
 /* ---- sets of nodes, a bit each ---- */
 
@@ -168,24 +167,24 @@ struct gw_node {
 	uint64_t try_ms;      /* first attempt of the present outage */
 	uint64_t connect_ms;  /* time of the next attempt */
 	uint32_t backoff_ms;
-	uint64_t hello_ms;    /* HELLO sent */
-	uint64_t heard_ms;    /* last tick or HELLO answer */
-	uint64_t alive_ms;    /* ... whatever has been tried since then */
-	uint64_t ack_ms;      /* last tick answer (or HELLO) sent */
+	uint64_t hello_ms; /* HELLO sent */
+	uint64_t heard_ms; /* last tick or HELLO answer */
+	uint64_t alive_ms; /* ... whatever has been tried since then */
+	uint64_t ack_ms;   /* last tick answer (or HELLO) sent */
 	/* Pages it handed out in this session are good before this time, whatever their
 	 * partition's set is: the least of the session's lease and all leases its newest
 	 * tick told of. */
 	uint64_t good_until_ms;
-	uint64_t lease_until_ms; /* of the session alone */
+	uint64_t lease_until_ms;	       /* of the session alone */
 	uint64_t peer_until_ms[VMS_NODES_MAX]; /* 0: the newest tick does not name it */
 	uint64_t tick, tick_incarnation, tick_node_ms, tick_own_ms;
-	int64_t ahead_ms; /* node time minus ours, the most seen of late */
+	int64_t ahead_ms;    /* node time minus ours, the most seen of late */
 	struct gw_link rpcs; /* waiting for an answer, oldest first */
 	struct gw_link ops;  /* queued ops, oldest first */
 	uint64_t ops_bytes;
 	uint32_t inflight_ops;
 	uint64_t inflight_bytes;
-	uint64_t batch_ms; /* last batch sent */
+	uint64_t batch_ms;	/* last batch sent */
 	uint32_t used_permille; /* of its space */
 	bool refusing;		/* new data, for lack of it */
 	uint64_t rpc_sent, rpc_answered, rpc_lost, reconnects;
@@ -247,7 +246,7 @@ struct gw_req {
 	struct gw_req *next; /* done list */
 	struct vms_gw_cmd *cmd;
 	struct vms_gw_vol *vol;
-	struct gw_link link;   /* all that run */
+	struct gw_link link; /* all that run */
 	struct gw_piece *pieces;
 	struct gw_op *ops;
 	struct gw_tickvec *tv;
@@ -261,7 +260,7 @@ struct gw_req {
 	uint64_t first_chunk; /* of the volume */
 	uint64_t info_lba;
 	uint64_t table; /* number of the table of reservations it was checked against */
-	uint32_t off0; /* byte offset of the command in its first chunk */
+	uint32_t off0;	/* byte offset of the command in its first chunk */
 	uint32_t nchunks;
 	uint32_t npend;
 	int status;
@@ -276,15 +275,15 @@ struct gw_req {
 
 /* One extent's part of a command that reads. */
 struct gw_piece {
-	struct gw_link link;	   /* gw->parked, or a page request's waiters */
+	struct gw_link link; /* gw->parked, or a page request's waiters */
 	struct gw_piece *req_next;
-	struct gw_req *req;	   /* NULL: aborted, or read-ahead */
+	struct gw_req *req; /* NULL: aborted, or read-ahead */
 	struct vms_gw_vol *vol;
 	uint32_t partition;
 	uint32_t extent;
-	uint16_t chunk0, n;	   /* in the extent */
-	uint32_t req_chunk0;	   /* its first chunk in the command */
-	uint32_t nwait;		   /* fetches to come */
+	uint16_t chunk0, n;  /* in the extent */
+	uint32_t req_chunk0; /* its first chunk in the command */
+	uint32_t nwait;	     /* fetches to come */
 	uint8_t tries;
 	bool redo, by_lba, prefetch;
 	bool slow; /* redo after a pause */
@@ -304,8 +303,8 @@ struct gw_fetch {
 	struct gw_fetch *hash_next, *next;
 	vms_addr addr;
 	uint32_t partition;
-	uint8_t tried;	  /* replicas that answered badly */
-	uint8_t replica;  /* index in the set it is asked at */
+	uint8_t tried;	 /* replicas that answered badly */
+	uint8_t replica; /* index in the set it is asked at */
 	bool corrupt;
 	uint8_t nbad; /* nodes whose copy is damaged, told when the reader is served */
 	uint32_t bad[VMS_COPIES_MAX];
@@ -353,12 +352,12 @@ struct gw_op {
 	uint32_t slot;
 	uint64_t sequence;
 	uint64_t sent_gen, sent_fence; /* the numbers of its last send */
-	uint64_t data_off; /* in the command's data */
-	uint64_t bytes;	   /* payload */
+	uint64_t data_off;	       /* in the command's data */
+	uint64_t bytes;		       /* payload */
 	uint64_t due_ms, queued_ms, lost_ms;
 	uint64_t sent_ms; /* first time */
 	uint32_t backoff_ms;
-	uint32_t node; /* where it is in flight */
+	uint32_t node;			 /* where it is in flight */
 	uint64_t tick, tick_incarnation; /* mutant RESTAMP only */
 };
 
@@ -379,8 +378,8 @@ enum gw_vol_state {
 	GV_REGISTER, /* the registration is written */
 	GV_LIST,     /* who else has it open, and its losses */
 	GV_LOSS,
-	GV_PR,	     /* its reservations */
-	GV_NODES,    /* nodes are told */
+	GV_PR,	  /* its reservations */
+	GV_NODES, /* nodes are told */
 	GV_OPEN,
 };
 
@@ -440,7 +439,7 @@ struct vms_gw_vol {
 	bool stopped;	     /* a barrier says stop */
 	bool quiet;	     /* one says to end everything: new commands end BUSY */
 	uint64_t stopped_ms;
-	bool behind;	     /* a node refused our numbers: newer ones are to come */
+	bool behind; /* a node refused our numbers: newer ones are to come */
 	uint64_t behind_ms, behind_ask_ms;
 	uint64_t floor_gen; /* highest snap_gen that a refusal named */
 	uint64_t ahead_gen; /* highest one used without the catalog's record of it */
@@ -507,56 +506,56 @@ struct gw_ask {
 
 /* ---- statistics ---- */
 
-#define GW_STATS(X)                                                                       \
-	X(reads, "read commands")                                                         \
-	X(reads_cached, "read commands answered at once from the caches")                 \
-	X(read_bytes, "bytes read")                                                       \
-	X(writes, "write, zero, compare-and-write, or-write and reference commands")      \
-	X(writes_ref, "of them, writes by reference")                                     \
-	X(writes_copy, "of them, copies by address")                                      \
-	X(write_bytes, "bytes written")                                                   \
-	X(flushes, "flush commands")                                                      \
-	X(ops_sent, "ops sent to primaries, repeats included")                            \
-	X(ops_retried, "ops sent again with the same id")                                 \
-	X(ops_refused, "ops refused for now by a node")                                   \
-	X(ops_fenced, "ops refused because a snapshot or a fence had come before them")   \
-	X(ops_held, "ops that waited for a barrier or for newer numbers")                 \
-	X(ops_too_old, "ops that became too old before they were ordered")                \
-	X(ops_unknown, "ops whose connection was lost before the answer")                 \
-	X(batches, "batches of merged writes")                                            \
-	X(pages_asked, "index pages asked for")                                           \
-	X(pages_installed, "index pages cached")                                          \
-	X(pages_stale, "index pages that came later than their invalidation")             \
-	X(page_hits, "index pages found in the cache")                                    \
-	X(invalidations, "invalidations of nodes")                                        \
-	X(page_updates, "entries re-keyed by nodes")                                      \
-	X(chunks_asked, "chunks asked for by address")                                    \
-	X(chunks_lba, "chunks asked for by place at the primary")                         \
-	X(chunks_coalesced, "chunk reads that joined one on its way")                     \
-	X(chunks_gone, "addresses no longer in use")                                      \
-	X(chunks_unknown, "addresses a replica did not know")                             \
-	X(chunks_corrupt, "chunks that failed their checksum here")                       \
-	X(repairs_sent, "repair requests sent to nodes")                                  \
-	X(repairs_held, "repair requests not sent because many were of late")             \
-	X(ops_moved, "unanswered ops taken from a former primary to its successor")       \
-	X(reads_moved, "unanswered page and chunk requests, likewise")                    \
-	X(partitions_moved, "times a partition got another primary")                      \
-	X(aborts_given_up, "aborted ops whose partition did not come back in time")       \
-	X(readahead_chunks, "chunks asked for ahead of sequential reads")                 \
-	X(ticks, "ticks of nodes answered")                                               \
-	X(initiator_drops, "times all initiators were dropped")                           \
-	X(reconnects, "connections to nodes lost")                                        \
-	X(busy, "commands answered busy")                                                 \
-	X(full, "commands refused because queues were full")                              \
-	X(aborts, "commands aborted")                                                     \
-	X(barriers, "barriers taken part in")                                             \
-	X(barrier_vetoes, "barriers that took so long that writes went on")               \
-	X(barriers_abandoned, "barriers without a coordinator that were ended here")      \
-	X(pr_changes, "changes of reservations made here")                                \
-	X(pr_finished, "changes of reservations that other gateways left and that ended here") \
-	X(pr_unknown, "changes of reservations whose outcome was not known in time")      \
-	X(pr_refused, "ops not sent again because a reservation had come before them")    \
-	X(gateways_fenced, "gateways shut out because they did not answer")               \
+#define GW_STATS(X)                                                                                \
+	X(reads, "read commands")                                                                  \
+	X(reads_cached, "read commands answered at once from the caches")                          \
+	X(read_bytes, "bytes read")                                                                \
+	X(writes, "write, zero, compare-and-write, or-write and reference commands")               \
+	X(writes_ref, "of them, writes by reference")                                              \
+	X(writes_copy, "of them, copies by address")                                               \
+	X(write_bytes, "bytes written")                                                            \
+	X(flushes, "flush commands")                                                               \
+	X(ops_sent, "ops sent to primaries, repeats included")                                     \
+	X(ops_retried, "ops sent again with the same id")                                          \
+	X(ops_refused, "ops refused for now by a node")                                            \
+	X(ops_fenced, "ops refused because a snapshot or a fence had come before them")            \
+	X(ops_held, "ops that waited for a barrier or for newer numbers")                          \
+	X(ops_too_old, "ops that became too old before they were ordered")                         \
+	X(ops_unknown, "ops whose connection was lost before the answer")                          \
+	X(batches, "batches of merged writes")                                                     \
+	X(pages_asked, "index pages asked for")                                                    \
+	X(pages_installed, "index pages cached")                                                   \
+	X(pages_stale, "index pages that came later than their invalidation")                      \
+	X(page_hits, "index pages found in the cache")                                             \
+	X(invalidations, "invalidations of nodes")                                                 \
+	X(page_updates, "entries re-keyed by nodes")                                               \
+	X(chunks_asked, "chunks asked for by address")                                             \
+	X(chunks_lba, "chunks asked for by place at the primary")                                  \
+	X(chunks_coalesced, "chunk reads that joined one on its way")                              \
+	X(chunks_gone, "addresses no longer in use")                                               \
+	X(chunks_unknown, "addresses a replica did not know")                                      \
+	X(chunks_corrupt, "chunks that failed their checksum here")                                \
+	X(repairs_sent, "repair requests sent to nodes")                                           \
+	X(repairs_held, "repair requests not sent because many were of late")                      \
+	X(ops_moved, "unanswered ops taken from a former primary to its successor")                \
+	X(reads_moved, "unanswered page and chunk requests, likewise")                             \
+	X(partitions_moved, "times a partition got another primary")                               \
+	X(aborts_given_up, "aborted ops whose partition did not come back in time")                \
+	X(readahead_chunks, "chunks asked for ahead of sequential reads")                          \
+	X(ticks, "ticks of nodes answered")                                                        \
+	X(initiator_drops, "times all initiators were dropped")                                    \
+	X(reconnects, "connections to nodes lost")                                                 \
+	X(busy, "commands answered busy")                                                          \
+	X(full, "commands refused because queues were full")                                       \
+	X(aborts, "commands aborted")                                                              \
+	X(barriers, "barriers taken part in")                                                      \
+	X(barrier_vetoes, "barriers that took so long that writes went on")                        \
+	X(barriers_abandoned, "barriers without a coordinator that were ended here")               \
+	X(pr_changes, "changes of reservations made here")                                         \
+	X(pr_finished, "changes of reservations that other gateways left and that ended here")     \
+	X(pr_unknown, "changes of reservations whose outcome was not known in time")               \
+	X(pr_refused, "ops not sent again because a reservation had come before them")             \
+	X(gateways_fenced, "gateways shut out because they did not answer")                        \
 	X(turns, "loop turns")
 
 struct gw_stats {
@@ -567,7 +566,16 @@ struct gw_stats {
 
 /* ---- the gateway ---- */
 
-enum gw_phase { GP_CLUSTER = 1, GP_FIND, GP_CLAIM, GP_NODES, GP_PARTS, GP_CONNECT, GP_RUN, GP_DEAD };
+enum gw_phase {
+	GP_CLUSTER = 1,
+	GP_FIND,
+	GP_CLAIM,
+	GP_NODES,
+	GP_PARTS,
+	GP_CONNECT,
+	GP_RUN,
+	GP_DEAD
+};
 
 struct vms_gw {
 	struct vms_gw_conf conf;
@@ -604,7 +612,7 @@ struct vms_gw {
 	uint32_t nparts, parts_known;
 	uint32_t dirty_head; /* partitions with fetches to send; VMS_PART_NONE: none */
 	uint64_t topo_stamp;
-	bool moved; /* a partition has got another primary */
+	bool moved;			     /* a partition has got another primary */
 	uint64_t gained[VMS_NODES_MAX / 64]; /* nodes that lead more than before */
 	struct gw_tickvec *tv;
 	bool ticks_changed;
@@ -633,10 +641,10 @@ struct vms_gw {
 	uint32_t ops_waiting;
 	uint64_t outstanding_bytes;
 	uint64_t repair_free_ms; /* when the REPAIR messages sent so far are paid for */
-	uint64_t naborted; /* ordered commands that were aborted and run */
-	struct gw_link reqs; /* commands that run */
-	struct gw_link flushes; /* of them, those that ask nodes to flush */
-	struct gw_link held; /* finished reads whose data is still pinned */
+	uint64_t naborted;	 /* ordered commands that were aborted and run */
+	struct gw_link reqs;	 /* commands that run */
+	struct gw_link flushes;	 /* of them, those that ask nodes to flush */
+	struct gw_link held;	 /* finished reads whose data is still pinned */
 	struct gw_req *done_head, **done_tail;
 	struct vms_gw_pr_cmd *pr_done, **pr_done_tail; /* to be delivered */
 	uint64_t pr_serial;
@@ -648,11 +656,11 @@ struct vms_gw {
 	uint64_t timer_ms; /* next time the scan has to run */
 	uint64_t told_deadline_ms;
 	bool kicked; /* the timer scan that runs was asked for by a kick */
-	bool kick; /* something waiting may be able to go on */
+	bool kick;   /* something waiting may be able to go on */
 	struct gw_stats st;
-	uint8_t *body; /* scratch for the largest body */
+	uint8_t *body;				   /* scratch for the largest body */
 	uint8_t addrs[8 * VMS_GW_COPY_CHUNKS_MAX]; /* scratch for the payload of a COPY */
-	struct vms_iov *iov; /* scratch gather list */
+	struct vms_iov *iov;			   /* scratch gather list */
 };
 
 /* Room of the scratch gather list: an extent's chunks, or a command's own list. */
@@ -687,12 +695,11 @@ void gw_reach_timer(struct vms_gw *gw);
  * type's handler. NULL: the node went down, nothing was sent and no handler runs. */
 struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_type type, void *obj,
 			   struct vms_msg *m);
-void gw_rpc_forget(struct vms_gw *gw, struct gw_rpc *r); /* its answer is ignored */
+void gw_rpc_forget(struct vms_gw *gw, struct gw_rpc *r);	      /* its answer is ignored */
 int gw_send(struct vms_gw *gw, struct gw_node *n, struct vms_msg *m); /* without answer */
 bool gw_lease_ok_(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n);
 /* May pages of this partition, handed out by n, be used now? */
-static inline bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p,
-			       const struct gw_node *n)
+static inline bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n)
 {
 	return __builtin_expect(gw->now_ms < n->good_until_ms, 1) || gw_lease_ok_(gw, p, n);
 }
@@ -730,8 +737,7 @@ void gw_register_vol_gone(struct vms_gw_vol *v);
 void gw_register_fini(struct vms_gw *gw);
 void gw_closing_run(struct vms_gw *gw);
 /* A registration that is to be withdrawn; call gw_closing_run() then. */
-struct gw_closing *gw_closing_new(struct vms_gw *gw, uint64_t id, const char *key,
-				  uint64_t rev);
+struct gw_closing *gw_closing_new(struct vms_gw *gw, uint64_t id, const char *key, uint64_t rev);
 void gw_vol_nodes_answered(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n);
 /* Keys of its record, of our registration, and of all registrations. */
@@ -803,8 +809,7 @@ void gw_read_timer(struct vms_gw *gw);
 void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v);
 /* The page if it may be used now, else NULL. */
 struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
-				 uint8_t sub, const struct gw_part *part,
-				 const struct gw_node *n);
+				 uint8_t sub, const struct gw_part *part, const struct gw_node *n);
 
 /* gw_write.c */
 int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
@@ -839,8 +844,7 @@ void gw_loss_abandon(struct vms_gw *gw, struct gw_req *req);
 void gw_verify_end(struct vms_gw *gw, struct gw_req *req);
 void gw_lba_status_end(struct gw_req *req);
 int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
-void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p,
-			 struct vms_pc_page *const *pg);
+void gw_lba_status_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *const *pg);
 int gw_map_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
 /* pg: pages of the piece's sub-extents */
 void gw_map_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *const *pg);

@@ -41,7 +41,8 @@ static json_t *volumes(struct vms_gw *gw)
 {
 	json_t *a = json_array();
 
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		const struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 		json_t *o = json_object();
 
@@ -52,9 +53,9 @@ static json_t *volumes(struct vms_gw *gw)
 		json_object_set_new(o, "branch", num(v->rec.branch));
 		json_object_set_new(o, "snap_gen", num(v->rec.snap_gen));
 		json_object_set_new(o, "stopped", json_boolean(gw_vol_holds(v)));
-		json_object_set_new(o, "write_ack",
-				    json_string(v->rec.write_ack == VMS_ACK_MEMORY ? "memory" :
-										     "disk"));
+		json_object_set_new(
+			o, "write_ack",
+			json_string(v->rec.write_ack == VMS_ACK_MEMORY ? "memory" : "disk"));
 		json_object_set_new(o, "openers", num(v->nopeners));
 		json_object_set_new(o, "losses", num(v->loss));
 		json_object_set_new(o, "commands", num(v->ncmds));
@@ -97,10 +98,9 @@ static json_t *status(struct vms_gw *gw)
 		json_object_set_new(e, "state", json_string(names[n->state]));
 		json_object_set_new(e, "incarnation", num(n->incarnation));
 		json_object_set_new(e, "tick", num(n->tick));
-		json_object_set_new(e, "lease_ms",
-				    num(n->lease_until_ms > gw->now_ms ?
-						n->lease_until_ms - gw->now_ms :
-						0));
+		json_object_set_new(
+			e, "lease_ms",
+			num(n->lease_until_ms > gw->now_ms ? n->lease_until_ms - gw->now_ms : 0));
 		json_object_set_new(e, "requests", num(n->rpc_sent));
 		json_object_set_new(e, "reconnects", num(n->reconnects));
 		json_array_append_new(a, e);

@@ -262,7 +262,8 @@ void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why)
 		n->session++;
 	n->good_until_ms = n->lease_until_ms = 0;
 	n->connect_ms = gw->now_ms + n->backoff_ms;
-	n->backoff_ms = n->backoff_ms * 2 > GW_CONNECT_MS_MAX ? GW_CONNECT_MS_MAX : n->backoff_ms * 2;
+	n->backoff_ms = n->backoff_ms * 2 > GW_CONNECT_MS_MAX ? GW_CONNECT_MS_MAX
+							      : n->backoff_ms * 2;
 	if (was_up)
 		gw->up.disconnect(gw->up.ctx, n->id);
 	/* answers to these never come; handlers may queue new work but, the node
@@ -276,8 +277,7 @@ void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why)
 	}
 	while (!gw_list_empty(&lost)) {
 		n->rpc_lost++;
-		rpc_answer(gw, gw_entry(lost.next, struct gw_rpc, link), NULL,
-			   VMS_E_DISCONNECTED);
+		rpc_answer(gw, gw_entry(lost.next, struct gw_rpc, link), NULL, VMS_E_DISCONNECTED);
 	}
 	gw->kick = true;
 }
@@ -337,8 +337,8 @@ static void space_look(struct vms_gw *gw)
 	}
 	if (s->refusing != refused)
 		gw_log(gw, refused ? VMS_LOG_INFO : VMS_LOG_ERROR, "%s",
-		       refused ? "the storage nodes take new data again" :
-				 "a storage node has no space left: new data is refused");
+		       refused ? "the storage nodes take new data again"
+			       : "a storage node has no space left: new data is refused");
 	if (!soft)
 		return;
 	if (!gw->space_warned && s->used_permille >= soft) {
@@ -506,7 +506,8 @@ static void node_moved(struct vms_gw *gw, struct gw_node *n)
 	struct gw_link moved;
 
 	gw_list_init(&moved);
-	gw_each(l, &n->rpcs) {
+	gw_each(l, &n->rpcs)
+	{
 		struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
 		uint32_t p;
 
@@ -558,7 +559,8 @@ static void rpc_timeouts(struct vms_gw *gw, struct gw_node *n)
 {
 	uint64_t addr_ms = gw->tm.tick_gap_ms / 2, read_ms = gw->tm.t_op_ms;
 
-	gw_each(l, &n->rpcs) {
+	gw_each(l, &n->rpcs)
+	{
 		struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
 		uint64_t age = gw->now_ms - r->sent_ms;
 
@@ -592,9 +594,9 @@ void gw_node_timer(struct vms_gw *gw)
 			if (gw->now_ms >= n->connect_ms) {
 				n->state = GN_CONNECTING;
 				n->connect_ms = gw->now_ms + n->backoff_ms;
-				n->backoff_ms = n->backoff_ms * 2 > GW_CONNECT_MS_MAX ?
-							GW_CONNECT_MS_MAX :
-							n->backoff_ms * 2;
+				n->backoff_ms = n->backoff_ms * 2 > GW_CONNECT_MS_MAX
+							? GW_CONNECT_MS_MAX
+							: n->backoff_ms * 2;
 				gw->up.connect(gw->up.ctx, n->id, n->address);
 			}
 			gw_wake_at(gw, n->connect_ms);

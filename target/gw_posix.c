@@ -296,8 +296,8 @@ static json_t *admin_stats(void *ctx)
 
 static void trace_send(struct vms_gwp *p, struct tracer *t)
 {
-	struct vms_msg m = {.type = VMS_MSG_ADMIN, .partition = VMS_PART_NONE,
-			    .flags = VMS_F_PAYLOAD_CRC};
+	struct vms_msg m = {
+		.type = VMS_MSG_ADMIN, .partition = VMS_PART_NONE, .flags = VMS_F_PAYLOAD_CRC};
 	struct vms_iov iov = {t->text, t->used};
 
 	if (!t->used)
@@ -405,8 +405,7 @@ static int admin_call(void *ctx, uint64_t conn, const char *call, json_t *req, j
 		return *answer ? 0 : VMS_E_NOMEM;
 	}
 	if (!strcmp(call, "trace"))
-		return trace_start(p, conn, json_string_value(json_object_get(req, "volume")),
-				   msg);
+		return trace_start(p, conn, json_string_value(json_object_get(req, "volume")), msg);
 	return vms_fail(msg, VMS_E_UNSUPPORTED, "a gateway has no call '%s'", call);
 }
 
@@ -511,8 +510,17 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	struct vms_gwp *p = calloc(1, sizeof(*p));
 	struct vms_net_handler h = {p, on_accepted, on_connected, on_closed, on_frame};
 	struct vms_cat_conn_conf cc = {.role = VMS_ROLE_GATEWAY};
-	struct vms_gw_update up = {p, up_send, up_connect, up_disconnect, up_complete, up_drop,
-				   up_vol_opened, up_vol_changed, up_deadline, up_fatal, up_log,
+	struct vms_gw_update up = {p,
+				   up_send,
+				   up_connect,
+				   up_disconnect,
+				   up_complete,
+				   up_drop,
+				   up_vol_opened,
+				   up_vol_changed,
+				   up_deadline,
+				   up_fatal,
+				   up_log,
 				   hooks->pr_complete ? up_pr_complete : NULL,
 				   hooks->pr_changed ? up_pr_changed : NULL};
 	char addr[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX], local[300];
@@ -527,22 +535,25 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	vms_settings_name(s->gateway.name, p->name);
 	if (!s->cluster.catalog.n) {
 		free(p);
-		return vms_fail(msg, VMS_E_CONFIG,
-				"the configuration names no catalog: set catalog = HOST:PORT in [cluster]");
+		return vms_fail(
+			msg, VMS_E_CONFIG,
+			"the configuration names no catalog: set catalog = HOST:PORT in [cluster]");
 	}
 	p->net = vms_net_new(&h, 0);
 	vms_assert(p->net);
-	p->admin = (struct vms_admin){.ctx = p, .role = VMS_ROLE_GATEWAY, .name = p->name,
-				      .stats = admin_stats, .call = admin_call,
+	p->admin = (struct vms_admin){.ctx = p,
+				      .role = VMS_ROLE_GATEWAY,
+				      .name = p->name,
+				      .stats = admin_stats,
+				      .call = admin_call,
 				      .send = admin_send};
 
 	if (mkdir(s->cluster.run_dir, 0755) && errno != EEXIST) {
-		rc = vms_fail(msg, VMS_E_CONFIG, "cannot create run_dir %s: %s",
-			      s->cluster.run_dir, strerror(errno));
+		rc = vms_fail(msg, VMS_E_CONFIG, "cannot create run_dir %s: %s", s->cluster.run_dir,
+			      strerror(errno));
 		goto out;
 	}
-	snprintf(p->socket_path, sizeof(p->socket_path), "%s/%s.sock", s->cluster.run_dir,
-		 p->name);
+	snprintf(p->socket_path, sizeof(p->socket_path), "%s/%s.sock", s->cluster.run_dir, p->name);
 	snprintf(local, sizeof(local), "unix:%s", p->socket_path);
 	rc = vms_net_listen(p->net, local, msg);
 	if (rc) {
@@ -705,8 +716,8 @@ const char *vms_gwp_name(const struct vms_gwp *p)
 	return p->name;
 }
 
-int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
-		     uint8_t write_ack, void *arg, struct vms_errmsg *msg)
+int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes, uint8_t write_ack,
+		     void *arg, struct vms_errmsg *msg)
 {
 	struct vol *v = calloc(1, sizeof(*v));
 	int rc;

@@ -66,8 +66,8 @@ const char *vms_gwp_why(const struct vms_gwp *p);
 const char *vms_gwp_name(const struct vms_gwp *p);
 
 /* As vms_gw_vol_open() and vms_gw_vol_close(); known to `vmstore trace` between. */
-int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
-		     uint8_t write_ack, void *arg, struct vms_errmsg *msg);
+int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes, uint8_t write_ack,
+		     void *arg, struct vms_errmsg *msg);
 void vms_gwp_vol_close(struct vms_gwp *p, struct vms_gw_vol *vol);
 
 #endif

@@ -322,7 +322,8 @@ void vms_gw_pr_doubt(struct vms_gw *gw, struct vms_gw_vol *v)
 
 void gw_pr_timer(struct vms_gw *gw)
 {
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 		struct gw_pr *p = v->pr;
 		/* they do not all come at once, and its own gateway may only be slow */

@@ -49,8 +49,8 @@ struct gw_fence {
 	void (*done)(void *arg); /* always in the end */
 	void *arg;
 };
-void gw_fence_start(struct gw_fence *f, struct vms_gw *gw, uint32_t gateway,
-		    uint64_t incarnation, bool lives, const char *open_key);
+void gw_fence_start(struct gw_fence *f, struct vms_gw *gw, uint32_t gateway, uint64_t incarnation,
+		    bool lives, const char *open_key);
 void gw_fence_stop(struct gw_fence *f);
 void gw_fence_timer(struct gw_fence *f);
 
@@ -77,9 +77,9 @@ struct gw_pr_run {
 	uint64_t rec_rev;
 	uint64_t min_rev; /* as of then at least */
 	/* to be put, and put */
-	bool changed; /* next is there */
-	bool maybe;   /* its transaction has been sent, its outcome is not known */
-	bool decided; /* it is in the catalog */
+	bool changed;  /* next is there */
+	bool maybe;    /* its transaction has been sent, its outcome is not known */
+	bool decided;  /* it is in the catalog */
 	bool finishes; /* a change of somebody else, before its own */
 	struct vms_pr next;
 	uint64_t table_rev; /* what it compares */

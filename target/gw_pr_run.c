@@ -15,12 +15,12 @@
 #include "cluster/admin.h"
 #include "target/gw_pr.h"
 
-#define LOOK_MS	   200u /* who has the volume open is read again while somebody is silent */
+#define LOOK_MS		 200u /* who has the volume open is read again while somebody is silent */
 #define RESERVE_WAIT_MS	 300u /* for the end of another gateway's session */
 #define RESERVE_RETRY_MS 30u
-#define SILENT_MS  300u /* then the nodes are asked whether it lives */
-#define STALE_MS   20u	/* an answer was older than what is known */
-#define SESSIONS_MS 1000u
+#define SILENT_MS	 300u /* then the nodes are asked whether it lives */
+#define STALE_MS	 20u  /* an answer was older than what is known */
+#define SESSIONS_MS	 1000u
 
 /* Times that scale: until a command ends BUSY, or as unknown once it may be decided; until
  * a gateway that lives but does not answer is shut out. */
@@ -193,8 +193,7 @@ static void volume_got(void *arg, const struct vms_cat_reply *re)
 
 static bool ours(const struct gw_pr_run *r, const struct vms_pr *t)
 {
-	return t->by.gateway == r->next.by.gateway &&
-	       t->by.incarnation == r->next.by.incarnation &&
+	return t->by.gateway == r->next.by.gateway && t->by.incarnation == r->next.by.incarnation &&
 	       t->by.session == r->next.by.session;
 }
 
@@ -373,8 +372,7 @@ static void put(struct gw_pr_run *r)
 	gw_vol_key(v, vkey);
 	vms_pr_key(tkey, v->rec.uuid);
 	v->gw->cat->ops->txn(
-		v->gw->cat,
-		(struct vms_cat_cmp[]){{tkey, r->table_rev}, {vkey, r->rec_rev}}, 2,
+		v->gw->cat, (struct vms_cat_cmp[]){{tkey, r->table_rev}, {vkey, r->rec_rev}}, 2,
 		(struct vms_cat_op[]){{tkey, r->table_text, 0}, {vkey, r->rec_text, 0}}, n,
 		put_done, r);
 }
@@ -420,7 +418,7 @@ static void sessions_told(void *arg, const struct vms_msg *m)
 
 	/* a list that nobody can read proves nothing */
 	r->live |= !json_is_array(list);
-	json_array_foreach(list, i, s)
+	json_array_foreach (list, i, s)
 		r->live |= (uint64_t)json_integer_value(json_object_get(s, "gateway")) ==
 				   r->silent &&
 			   json_is_true(json_object_get(s, "live"));
@@ -698,7 +696,8 @@ void gw_pr_run_kick(struct gw_pr *p)
 
 	run_deadline(p);
 	/* answered while nothing of it was decided: what is left of the run has no purpose */
-	if (r && (r->job->kind == GW_PR_COMMAND || r->job->kind == GW_PR_RESET) && !r->job->cmd && !r->decided && !r->finishes) {
+	if (r && (r->job->kind == GW_PR_COMMAND || r->job->kind == GW_PR_RESET) && !r->job->cmd &&
+	    !r->decided && !r->finishes) {
 		job_done(p);
 		r = p->run;
 	}

@@ -63,9 +63,10 @@ static bool cut_off(const struct vms_gw *gw, char *why, size_t room)
 			continue;
 		}
 		if (others_reach(gw, n) && leads(gw, n)) {
-			snprintf(why, room, "node %" PRIu32 " (%s) is not reached from here for %" PRIu64
-				 " ms, though it is by others", n->id, n->address,
-				 gw->now_ms - n->alive_ms);
+			snprintf(why, room,
+				 "node %" PRIu32 " (%s) is not reached from here for %" PRIu64
+				 " ms, though it is by others",
+				 n->id, n->address, gw->now_ms - n->alive_ms);
 			return true;
 		}
 	}
@@ -86,7 +87,8 @@ void gw_reach_timer(struct vms_gw *gw)
 		return;
 	gw->cut = cut;
 	if (!cut) {
-		gw_log(gw, VMS_LOG_INFO, "the storage nodes are reached again: initiators are let in");
+		gw_log(gw, VMS_LOG_INFO,
+		       "the storage nodes are reached again: initiators are let in");
 		return;
 	}
 	gw_log(gw, VMS_LOG_WARN, "initiators have to go through other gateways: %s", why);

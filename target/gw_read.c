@@ -73,7 +73,8 @@ static void piece_park(struct vms_gw *gw, struct gw_piece *p, uint32_t ms)
 	gw_wake_at(gw, p->due_ms);
 }
 
-static void piece_fail(struct vms_gw *gw, struct gw_piece *p, int status, unsigned i, unsigned sector)
+static void piece_fail(struct vms_gw *gw, struct gw_piece *p, int status, unsigned i,
+		       unsigned sector)
 {
 	uint64_t chunk = (uint64_t)p->extent * VMS_EXTENT_CHUNKS + p->chunk0 + i;
 
@@ -144,7 +145,8 @@ void gw_read_unpin(struct vms_gw *gw, struct gw_req *r)
 static uint8_t wanted_mask(const struct gw_piece *p, unsigned i)
 {
 	const struct gw_req *r = p->req;
-	uint64_t first = ((uint64_t)p->extent * VMS_EXTENT_CHUNKS + p->chunk0 + i) * VMS_CHUNK_BLOCKS;
+	uint64_t first = ((uint64_t)p->extent * VMS_EXTENT_CHUNKS + p->chunk0 + i) *
+			 VMS_CHUNK_BLOCKS;
 	uint64_t end = r->cmd->lba + r->cmd->nblocks;
 	unsigned lo = first < r->cmd->lba ? (unsigned)(r->cmd->lba - first) : 0;
 	unsigned hi = end - first < VMS_CHUNK_BLOCKS ? (unsigned)(end - first) : VMS_CHUNK_BLOCKS;
@@ -250,8 +252,7 @@ static void fetch_bad(struct gw_fetch *f, uint32_t node)
 
 /* Ask for an address unless it is on its way; the piece waits for it. bad: the first
  * replica's copy is known to be damaged, there; 0: nothing is known. */
-static void fetch_join(struct vms_gw *gw, struct gw_piece *p, unsigned i, vms_addr a,
-		       uint32_t bad)
+static void fetch_join(struct vms_gw *gw, struct gw_piece *p, unsigned i, vms_addr a, uint32_t bad)
 {
 	struct gw_fetch **b = fetch_bucket(gw, a), *f = *b;
 
@@ -298,8 +299,8 @@ static void pages_drop(struct vms_gw *gw, struct gw_piece *p)
 	unsigned last = (p->chunk0 + p->n - 1u) / VMS_SUBEXT_CHUNKS;
 
 	for (unsigned s = first; s <= last; s++) {
-		struct vms_pc_page *pg = vms_pc_find(gw->pc, p->vol->rec.branch,
-						     p->vol->read_gen, p->extent, (uint8_t)s);
+		struct vms_pc_page *pg = vms_pc_find(gw->pc, p->vol->rec.branch, p->vol->read_gen,
+						     p->extent, (uint8_t)s);
 		if (pg)
 			vms_pc_drop(gw->pc, pg);
 	}
@@ -425,8 +426,7 @@ static struct gw_node *fetch_target(struct vms_gw *gw, struct gw_fetch *f)
 	return NULL;
 }
 
-static void batch_send(struct vms_gw *gw, uint32_t partition, struct gw_node *n,
-		       struct gw_batch *b)
+static void batch_send(struct vms_gw *gw, uint32_t partition, struct gw_node *n, struct gw_batch *b)
 {
 	struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
 			    .partition = partition,
@@ -598,7 +598,8 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 		bool stale = false;
 
 		if (q->branch != rec->branch || q->gen != p->vol->read_gen ||
-		    q->extent != p->extent || (q->mask & need) != need || q->epoch != part->c.epoch || q->node != n->id)
+		    q->extent != p->extent || (q->mask & need) != need ||
+		    q->epoch != part->c.epoch || q->node != n->id)
 			continue;
 		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
 			stale |= (need >> s & 1) && q->inval_seq[s];
@@ -695,7 +696,8 @@ void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_ms
 		gw_list_del(&p->link);
 		if (!status) {
 			if (late)
-				p->by_lba = true; /* the chunk is being written: the primary knows */
+				p->by_lba =
+					true; /* the chunk is being written: the primary knows */
 			p->tries++;
 			piece_run(gw, p);
 		} else if (vms_err_retryable(status)) {
@@ -720,8 +722,7 @@ void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m
 
 			if (!(m->aux >> s & 1))
 				continue;
-			pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent,
-					 (uint8_t)s);
+			pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent, (uint8_t)s);
 			if (pg)
 				vms_pc_drop(gw->pc, pg);
 		}
@@ -756,8 +757,8 @@ void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *
 			continue;
 		pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent,
 				 (uint8_t)(chunk / VMS_SUBEXT_CHUNKS));
-		if (pg && pg->node == n->id && pg->session == n->session &&
-		    pg->epoch == m->epoch && pg->entry[chunk % VMS_SUBEXT_CHUNKS] == from) {
+		if (pg && pg->node == n->id && pg->session == n->session && pg->epoch == m->epoch &&
+		    pg->entry[chunk % VMS_SUBEXT_CHUNKS] == from) {
 			pg->entry[chunk % VMS_SUBEXT_CHUNKS] = to;
 			gw->st.page_updates++;
 		}
@@ -860,7 +861,8 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 			} else {
 				fetch_join(gw, p, i, a, node);
 			}
-		} else if (vms_err_retryable(st) || (st == VMS_E_CORRUPT && p->tries < GW_TRIES_MAX * 2)) {
+		} else if (vms_err_retryable(st) ||
+			   (st == VMS_E_CORRUPT && p->tries < GW_TRIES_MAX * 2)) {
 			again = true;
 		} else {
 			piece_fail(gw, p, st, i, 0);
@@ -1004,8 +1006,8 @@ static bool read_cached(struct vms_gw *gw, struct vms_gw_cmd *cmd, uint64_t chun
 			gw->st.page_hits++;
 		}
 		a = pg->entry[c % VMS_SUBEXT_CHUNKS];
-		if (a == VMS_ADDR_ASK || (vms_pc_own(pg, c % VMS_SUBEXT_CHUNKS) &&
-					  !gw_mutant(gw, VMS_GWM_OWN_WRITES)))
+		if (a == VMS_ADDR_ASK ||
+		    (vms_pc_own(pg, c % VMS_SUBEXT_CHUNKS) && !gw_mutant(gw, VMS_GWM_OWN_WRITES)))
 			goto miss;
 		if (a == VMS_ADDR_HOLE) {
 			data = gw->zeros;
@@ -1151,7 +1153,8 @@ void gw_read_timer(struct vms_gw *gw)
 
 	/* a piece that parks itself again is not met twice */
 	gw_list_init(&run);
-	gw_each(l, &gw->parked) {
+	gw_each(l, &gw->parked)
+	{
 		struct gw_piece *p = gw_entry(l, struct gw_piece, link);
 
 		if (gw->kicked || p->due_ms <= gw->now_ms || !p->req) {
@@ -1176,7 +1179,8 @@ void gw_read_timer(struct vms_gw *gw)
 
 static void orphans_drop(struct vms_gw *gw, struct gw_link *h, struct vms_gw_vol *v)
 {
-	gw_each(l, h) {
+	gw_each(l, h)
+	{
 		struct gw_piece *p = gw_entry(l, struct gw_piece, link);
 
 		if (p->vol == v && !p->req)
@@ -1199,7 +1203,8 @@ void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v)
 	for (uint32_t i = 1; i < gw->node_top; i++) {
 		if (!gw->node[i])
 			continue;
-		gw_each(l, &gw->node[i]->rpcs) {
+		gw_each(l, &gw->node[i]->rpcs)
+		{
 			struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
 
 			if (r->type == GR_LBA && ((struct gw_piece *)r->obj)->vol == v) {

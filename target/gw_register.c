@@ -101,10 +101,9 @@ static void closing_alone(struct gw_closing *c)
 
 	c->busy = true;
 	vms_cat_key_ack(akey, c->id, c->gw->id);
-	c->gw->cat->ops->txn(c->gw->cat,
-			     (struct vms_cat_cmp[]){{c->key, c->rev}, {c->vkey, c->vrev}}, n,
-			     (struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n,
-			     closing_done, c);
+	c->gw->cat->ops->txn(
+		c->gw->cat, (struct vms_cat_cmp[]){{c->key, c->rev}, {c->vkey, c->vrev}}, n,
+		(struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n, closing_done, c);
 }
 
 void gw_closing_run(struct vms_gw *gw)
@@ -188,7 +187,8 @@ void gw_register_run(struct vms_gw *gw)
 
 	if (gw->registering)
 		return;
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 		struct vms_cat_open o = {.id = v->rec.id,
 					 .snap_gen = v->snap ? v->read_gen : 0,

@@ -70,7 +70,8 @@ static void vol_free(struct vms_gw_vol *v)
 	for (uint32_t i = 1; i < gw->node_top; i++) {
 		if (!gw->node[i])
 			continue;
-		gw_each(l, &gw->node[i]->rpcs) {
+		gw_each(l, &gw->node[i]->rpcs)
+		{
 			struct gw_rpc *r = gw_entry(l, struct gw_rpc, link);
 
 			if (r->type == GR_OPEN && r->obj == v)
@@ -136,8 +137,8 @@ static void vol_changed(struct vms_gw_vol *v)
 /* Nothing that happens to it reaches what was opened any more. */
 static void vol_gone(struct vms_gw_vol *v, const char *why)
 {
-	gw_log(v->gw, VMS_LOG_WARN, "volume %s %s: its LUN answers NOT READY from now on",
-	       v->name, why);
+	gw_log(v->gw, VMS_LOG_WARN, "volume %s %s: its LUN answers NOT READY from now on", v->name,
+	       why);
 	v->gone = true;
 	gw_barrier_look(v);
 }
@@ -209,8 +210,7 @@ static void vol_event(void *arg, const struct vms_cat_reply *r)
 			continue;
 		} else if (rec.id != v->rec.id || memcmp(rec.uuid, v->rec.uuid, sizeof(rec.uuid))) {
 			vol_gone(v, "was exchanged for another of that name");
-		} else if (rec.branch != v->rec.branch && v->open_rev &&
-			   (!v->quiet || v->ncmds)) {
+		} else if (rec.branch != v->rec.branch && v->open_rev && (!v->quiet || v->ncmds)) {
 			/* tools wait until nothing goes on */
 			vol_gone(v, "was rolled back while it was in use");
 		} else {
@@ -290,8 +290,7 @@ static void vol_loss_got(void *arg, const struct vms_cat_reply *r)
 	loss_set(v, r);
 	vms_cat_key_loss(key, v->rec.id);
 	if (!v->watch_loss)
-		v->watch_loss =
-			v->gw->cat->ops->watch(v->gw->cat, key, r->revision, loss_event, v);
+		v->watch_loss = v->gw->cat->ops->watch(v->gw->cat, key, r->revision, loss_event, v);
 	if (v->state == GV_LOSS)
 		vol_next(v, GV_PR);
 }
@@ -320,8 +319,8 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	if (!v->watch_open)
-		v->watch_open =
-			v->gw->cat->ops->watch(v->gw->cat, prefix, v->list_rev, open_event, v);
+		v->watch_open = v->gw->cat->ops->watch(v->gw->cat, prefix, v->list_rev, open_event,
+						       v);
 	if (v->state == GV_LIST) {
 		vol_next(v, v->snap ? GV_PR : GV_LOSS);
 	} else {
@@ -376,8 +375,8 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	/* random within this process, different in every process of every gateway */
 	vms_rng_fill(&gw->rng, rec.uuid, sizeof(rec.uuid));
 	vms_put_le64(rec.uuid, vms_get_le64(rec.uuid) ^ vms_mix64(rec.branch));
-	vms_put_le64(rec.uuid + 8, vms_get_le64(rec.uuid + 8) ^
-					   vms_mix64(gw->incarnation << 32 | gw->id));
+	vms_put_le64(rec.uuid + 8,
+		     vms_get_le64(rec.uuid + 8) ^ vms_mix64(gw->incarnation << 32 | gw->id));
 	rec.uuid[6] = (uint8_t)((rec.uuid[6] & 0x0f) | 0x40); /* RFC 4122 4.4: version 4 */
 	rec.uuid[8] = (uint8_t)((rec.uuid[8] & 0x3f) | 0x80);
 	rec.size_bytes = v->create_bytes;
@@ -389,14 +388,12 @@ static void vol_cluster_got(void *arg, const struct vms_cat_reply *r)
 	vms_cat_key_branch(bkey, rec.branch);
 	cval = vms_cat_cluster_encode(&c);
 	vval = vms_cat_volume_encode(&rec);
-	bval = vms_cat_branch_encode(&(struct vms_cat_branch){.branch = rec.branch,
-							      .lineage = rec.lineage,
-							      .owner = rec.id,
-							      .state = 1});
-	gw->cat->ops->txn(gw->cat,
-			  (struct vms_cat_cmp[]){{"cluster", r->kv[0].mod_revision}, {key, 0}}, 2,
-			  (struct vms_cat_op[]){{"cluster", cval, 0}, {bkey, bval, 0}, {key, vval, 0}},
-			  3, vol_created, v);
+	bval = vms_cat_branch_encode(&(struct vms_cat_branch){
+		.branch = rec.branch, .lineage = rec.lineage, .owner = rec.id, .state = 1});
+	gw->cat->ops->txn(
+		gw->cat, (struct vms_cat_cmp[]){{"cluster", r->kv[0].mod_revision}, {key, 0}}, 2,
+		(struct vms_cat_op[]){{"cluster", cval, 0}, {bkey, bval, 0}, {key, vval, 0}}, 3,
+		vol_created, v);
 	free(cval);
 	free(vval);
 	free(bval);
@@ -486,15 +483,13 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 			event.nkv = 1;
 		}
 		if (!v->watch_vol)
-			v->watch_vol =
-				gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
+			v->watch_vol = gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
 		vol_event(v, &event);
 		return;
 	}
 	if (v->snap) {
 		if (!v->watch_vol)
-			v->watch_vol =
-				gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
+			v->watch_vol = gw->cat->ops->watch(gw->cat, key, r->revision, vol_event, v);
 		snap_got(v, r->nkv ? &r->kv[0] : NULL);
 		return;
 	}
@@ -517,8 +512,8 @@ static void vol_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	if (rec.state == 4 && !gw->conf.tool) {
-		vol_fail(v, VMS_E_BUSY, "volume %s is being imported; `vmstore import` goes on with it",
-			 rec.name);
+		vol_fail(v, VMS_E_BUSY,
+			 "volume %s is being imported; `vmstore import` goes on with it", rec.name);
 		return;
 	}
 	v->rev = r->kv[0].mod_revision;
@@ -559,7 +554,8 @@ static bool send_open(struct vms_gw *gw, struct vms_gw_vol *v, struct gw_node *n
 
 void gw_vols_node_ready(struct vms_gw *gw, struct gw_node *n)
 {
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 
 		if (v->state >= GV_NODES && !v->snap && n->state == GN_READY)
@@ -614,8 +610,8 @@ static void vol_run(struct vms_gw_vol *v)
 	}
 	if (gw->now_ms - v->start_ms > GW_OPEN_MS) {
 		if (v->rec.barrier != VMS_BARRIER_NONE)
-			vol_fail(v, VMS_E_BUSY, "volume %s: one snapshot after the other is being made",
-				 v->name);
+			vol_fail(v, VMS_E_BUSY,
+				 "volume %s: one snapshot after the other is being made", v->name);
 		else
 			vol_fail(v, VMS_E_TIMEOUT, "volume %s: the catalog does not answer",
 				 v->name);
@@ -706,7 +702,8 @@ int vms_gw_vol_open(struct vms_gw *gw, const char *name, uint64_t create_bytes, 
 		return vms_fail(msg, VMS_E_INVAL, "write_ack must be disk or memory");
 	if (gw->phase == GP_DEAD)
 		return vms_fail(msg, VMS_E_STOPPING, "this gateway is stopping");
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		struct vms_gw_vol *o = gw_entry(l, struct vms_gw_vol, link);
 
 		if (!strcmp(o->name, name))
@@ -824,7 +821,8 @@ static void vol_watches(struct vms_gw_vol *v)
 void gw_vols_timer(struct vms_gw *gw)
 {
 	gw_closing_run(gw);
-	gw_each(l, &gw->vols) {
+	gw_each(l, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
 
 		if (v->state != GV_OPEN || v->waits)

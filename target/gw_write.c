@@ -66,8 +66,7 @@ static void page_mask(struct vms_pc_page *p, uint32_t from, uint32_t to)
 
 void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p)
 {
-	struct gw_wext *w =
-		p->gen == VMS_GEN_LIVE ? wext_find(gw, p->branch, p->extent) : NULL;
+	struct gw_wext *w = p->gen == VMS_GEN_LIVE ? wext_find(gw, p->branch, p->extent) : NULL;
 
 	for (struct gw_op *o = w ? w->ops : NULL; o; o = o->wx_next)
 		page_mask(p, op_chunk0(o), op_chunk_end(o));
@@ -256,9 +255,8 @@ static void op_encode(struct vms_gw *gw, const struct gw_op *op, struct vms_msg 
 		m->payload_bytes = op->bytes;
 	} else if (op->kind == VMS_WRITE_COPY) {
 		for (; c < end; c++, n++) {
-			pieces[n] = (struct vms_piece){.chunk = (uint16_t)c,
-						       .count = 1,
-						       .mask = VMS_MASK_FULL};
+			pieces[n] = (struct vms_piece){
+				.chunk = (uint16_t)c, .count = 1, .mask = VMS_MASK_FULL};
 			vms_put_le64(gw->addrs + 8 * n, r->cmd->addrs[n]);
 		}
 		gw->iov[0].base = gw->addrs;
@@ -270,7 +268,8 @@ static void op_encode(struct vms_gw *gw, const struct gw_op *op, struct vms_msg 
 		if (r->pattern) {
 			for (uint32_t i = c; i < end; i++) {
 				gw->iov[i - c].base = r->pattern;
-				gw->iov[i - c].len = VMS_LB_BYTES * vms_mask_sectors(chunk_mask(op, i));
+				gw->iov[i - c].len = VMS_LB_BYTES *
+						     vms_mask_sectors(chunk_mask(op, i));
 			}
 			m->npayload = end - c;
 		} else {
@@ -284,7 +283,8 @@ static void op_encode(struct vms_gw *gw, const struct gw_op *op, struct vms_msg 
 			uint8_t mask = chunk_mask(op, c);
 			uint32_t bytes = VMS_LB_BYTES * vms_mask_sectors(mask);
 
-			pieces[n] = (struct vms_piece){.chunk = (uint16_t)c, .count = 1, .mask = mask};
+			pieces[n] = (struct vms_piece){
+				.chunk = (uint16_t)c, .count = 1, .mask = mask};
 			if (r->pattern && mask == VMS_MASK_FULL)
 				pieces[n].crc = r->pattern_crc;
 			else if (r->pattern)
@@ -313,8 +313,9 @@ static void req_status(struct gw_req *r, int status)
 static void write_end(struct vms_gw *gw, struct gw_req *r)
 {
 	/* ABORTED COMMAND, which initiators repeat; a MEDIUM ERROR would reach the guest */
-	if (r->status && r->applied && (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED ||
-				       r->status == VMS_E_RESERVED) &&
+	if (r->status && r->applied &&
+	    (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED ||
+	     r->status == VMS_E_RESERVED) &&
 	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY))
 		r->status = VMS_E_TIMEOUT;
 	if (!r->status && (r->cmd->flags & VMS_GW_FUA) && r->vol->rec.write_ack == VMS_ACK_MEMORY) {
@@ -362,8 +363,8 @@ static void pages_forget(struct vms_gw *gw, const struct gw_op *op)
 	uint32_t last = (op_chunk_end(op) - 1) / VMS_SUBEXT_CHUNKS;
 
 	for (uint32_t s = op_chunk0(op) / VMS_SUBEXT_CHUNKS; s <= last; s++) {
-		struct vms_pc_page *p = vms_pc_find(gw->pc, op->req->vol->rec.branch,
-						    VMS_GEN_LIVE, op->extent, (uint8_t)s);
+		struct vms_pc_page *p = vms_pc_find(gw->pc, op->req->vol->rec.branch, VMS_GEN_LIVE,
+						    op->extent, (uint8_t)s);
 		if (p)
 			vms_pc_drop(gw->pc, p);
 	}
@@ -531,7 +532,7 @@ static bool op_send(struct vms_gw *gw, struct gw_op *op, struct gw_node *n)
 			    .extent = op->extent};
 
 	op->node = n->id;
-	if (r->aborted) { /* unknown: what has become of it? */
+	if (r->aborted) {	    /* unknown: what has become of it? */
 		if (op->cancel_rpc) /* unanswered: one at a time */
 			gw_rpc_forget(gw, op->cancel_rpc);
 		cancel_send(gw, op, n);
@@ -632,7 +633,8 @@ void gw_writes_send(struct vms_gw *gw)
 
 void gw_ops_stop(struct vms_gw *gw, struct vms_gw_vol *v)
 {
-	gw_each(l, &gw->slot_wait) {
+	gw_each(l, &gw->slot_wait)
+	{
 		struct gw_op *op = gw_entry(l, struct gw_op, link);
 
 		if (op->req->vol != v)
@@ -759,7 +761,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 			gw->st.pr_refused++;
 			op_never(gw, op, VMS_E_RESERVED);
 		} else if ((status == VMS_E_SNAP_GEN || status == VMS_E_LUN_FENCE) &&
-			 !op->req->aborted)
+			   !op->req->aborted)
 			gw_barrier_refused(gw, op, m->snap_gen);
 		else
 			op_backoff(gw, op);
@@ -820,7 +822,8 @@ static void aborts_timer(struct vms_gw *gw)
 
 	if (!gw->naborted || gw_mutant(gw, VMS_GWM_ABORT_WAITS))
 		return;
-	gw_each(l, &gw->reqs) {
+	gw_each(l, &gw->reqs)
+	{
 		struct gw_req *r = gw_entry(l, struct gw_req, link);
 
 		if (r->aborted && r->ops && gw->now_ms - r->aborted_ms >= wait_ms)
@@ -859,7 +862,8 @@ void gw_write_timer(struct vms_gw *gw)
 	struct gw_link run;
 
 	gw_list_init(&run);
-	gw_each(l, &gw->retry) {
+	gw_each(l, &gw->retry)
+	{
 		struct gw_op *op = gw_entry(l, struct gw_op, link);
 
 		if (gw->kicked || op->due_ms <= gw->now_ms) {
@@ -885,10 +889,12 @@ void gw_write_timer(struct vms_gw *gw)
 			break;
 		op_end(gw, op, VMS_E_BUSY);
 	}
-	gw_each(lv, &gw->vols) {
+	gw_each(lv, &gw->vols)
+	{
 		struct vms_gw_vol *v = gw_entry(lv, struct vms_gw_vol, link);
 
-		gw_each(l, &v->held) {
+		gw_each(l, &v->held)
+		{
 			struct gw_op *op = gw_entry(l, struct gw_op, link);
 
 			if (op_expired(gw, op))
@@ -916,14 +922,14 @@ static void op_new(struct vms_gw *gw, struct gw_req *r, uint8_t kind, uint64_t l
 	op->extent = (uint32_t)(lba / VMS_EXTENT_BLOCKS);
 	op->blk0 = (uint32_t)(lba % VMS_EXTENT_BLOCKS);
 	op->nblk = nblk;
-	op->partition =
-		vms_extent_partition(r->vol->rec.lineage, op->extent, gw->cluster.part_bits);
+	op->partition = vms_extent_partition(r->vol->rec.lineage, op->extent,
+					     gw->cluster.part_bits);
 	op->data_off = (lba - r->cmd->lba) * VMS_LB_BYTES;
-	op->bytes = kind == VMS_WRITE_ZERO ? 0 :
-		    kind == VMS_WRITE_CAW  ? 2 * payload :
-		    kind == VMS_WRITE_REF  ? payload / VMS_CHUNK_BYTES * VMS_GW_FP_BYTES :
-		    kind == VMS_WRITE_COPY ? payload / VMS_CHUNK_BYTES * 8 :
-					     payload;
+	op->bytes = kind == VMS_WRITE_ZERO   ? 0
+		    : kind == VMS_WRITE_CAW  ? 2 * payload
+		    : kind == VMS_WRITE_REF  ? payload / VMS_CHUNK_BYTES * VMS_GW_FP_BYTES
+		    : kind == VMS_WRITE_COPY ? payload / VMS_CHUNK_BYTES * 8
+					     : payload;
 	op->state = GO_SLOT;
 	op->req_next = r->ops;
 	r->ops = op;
@@ -996,7 +1002,8 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return refuse(cmd, VMS_E_INVAL); /* not one primary's: not atomic (rules A9) */
 	if (want && cmd->ndata > GW_IOV_ROOM)
 		return refuse(cmd, VMS_E_INVAL);
-	if ((gw->outstanding_bytes && gw->outstanding_bytes + bytes > gw->conf.outstanding_bytes_max) ||
+	if ((gw->outstanding_bytes &&
+	     gw->outstanding_bytes + bytes > gw->conf.outstanding_bytes_max) ||
 	    (gw->ops_waiting && gw->ops_waiting + extents > gw->nslots * 4)) {
 		gw->st.full++;
 		return refuse(cmd, VMS_E_FULL);

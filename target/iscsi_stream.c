@@ -56,23 +56,23 @@
 #include "target/peers.h"
 #include "target/tgt_glue.h"
 
-#define RX_BUF_BYTES	 (64U << 10)
-#define RX_DIRECT_BYTES	 4096
-#define RX_TURN_BYTES	 (512U << 10) /* per connection and turn */
-#define TX_IOV_MAX	 1024
-#define TX_HEAD_BYTES	 64 /* header, its digest, padding, data digest */
-#define TX_PDUS_MAX	 384
-#define TX_GATHER_BYTES	 (1U << 20)
-#define TX_ROUNDS	 4 /* sendmsg calls per connection and turn at most */
-#define ACCEPT_PER_EVENT 64
-#define CONNS_MAX	 8192
-#define CONNS_PER_ADDRESS 4096
-#define HALF_OPEN_MAX	 1024 /* connections that have not logged in */
-#define DISCOVERY_IDLE_FACTOR 6 /* x login deadline */
-#define LOGIN_OUT_MAX	 (4U << 20) /* a discovery answer lists thousands of targets */
-#define DATA_STEP_BYTES	 512 /* of a write's data: less in a login's time is none */
-#define TASK_CACHE_MAX	 4096
-#define TICK_MS		 250
+#define RX_BUF_BYTES	      (64U << 10)
+#define RX_DIRECT_BYTES	      4096
+#define RX_TURN_BYTES	      (512U << 10) /* per connection and turn */
+#define TX_IOV_MAX	      1024
+#define TX_HEAD_BYTES	      64 /* header, its digest, padding, data digest */
+#define TX_PDUS_MAX	      384
+#define TX_GATHER_BYTES	      (1U << 20)
+#define TX_ROUNDS	      4 /* sendmsg calls per connection and turn at most */
+#define ACCEPT_PER_EVENT      64
+#define CONNS_MAX	      8192
+#define CONNS_PER_ADDRESS     4096
+#define HALF_OPEN_MAX	      1024	 /* connections that have not logged in */
+#define DISCOVERY_IDLE_FACTOR 6		 /* x login deadline */
+#define LOGIN_OUT_MAX	      (4U << 20) /* a discovery answer lists thousands of targets */
+#define DATA_STEP_BYTES	      512	 /* of a write's data: less in a login's time is none */
+#define TASK_CACHE_MAX	      4096
+#define TICK_MS		      250
 
 /* Answers that the socket did not take: pieces in order, first one advanced. */
 struct backlog {
@@ -92,9 +92,9 @@ struct stream_conn {
 	unsigned leave_round; /* of tgt_logout_sessions(); 0: never asked to leave */
 	bool leaving;	      /* told that it is dropped */
 	int64_t leave_ms;     /* may stay until then */
-	int64_t hold_ms; /* not read before: logins from there have failed; 0: is read */
-	int64_t taken_ms; /* the backlog's last progress */
-	int64_t data_ms;  /* data of writes came, or none was waited for */
+	int64_t hold_ms;      /* not read before: logins from there have failed; 0: is read */
+	int64_t taken_ms;     /* the backlog's last progress */
+	int64_t data_ms;      /* data of writes came, or none was waited for */
 	uint64_t data_seen;
 	struct vms_peer *from;
 
@@ -167,8 +167,7 @@ static void stream_doom(struct stream_conn *sc)
 
 static bool half_open(const struct iscsi_connection *conn)
 {
-	return conn->state != STATE_SCSI && conn->state != STATE_FULL &&
-	       conn->state != STATE_CLOSE;
+	return conn->state != STATE_SCSI && conn->state != STATE_FULL && conn->state != STATE_CLOSE;
 }
 
 /* ---- tasks and buffers ---------------------------------------------------- */
@@ -323,8 +322,8 @@ static int tx_pdu(struct iscsi_connection *conn, bool hdigest, bool ddigest)
 		if (ddigest)
 			crc = crc32_iscsi(conn->rsp.data, size, crc);
 		tx_piece(conn->rsp.data, size);
-	} else if (tx_pinned(&task->scmd, conn->rsp.data_offset, size,
-			     ddigest ? &crc : NULL) != size) {
+	} else if (tx_pinned(&task->scmd, conn->rsp.data_offset, size, ddigest ? &crc : NULL) !=
+		   size) {
 		return -1;
 	}
 
@@ -423,8 +422,7 @@ static int send_backlog(struct stream_conn *sc)
 			b->iov_at++;
 		}
 		if (b->iov_at < b->iov_nr) {
-			b->iov[b->iov_at].iov_base =
-				(uint8_t *)b->iov[b->iov_at].iov_base + n;
+			b->iov[b->iov_at].iov_base = (uint8_t *)b->iov[b->iov_at].iov_base + n;
 			b->iov[b->iov_at].iov_len -= n;
 		}
 	}
@@ -563,8 +561,7 @@ static int stream_flush(void)
 
 	INIT_LIST_HEAD(&later);
 	while (!list_empty(&ready_conns)) {
-		struct stream_conn *sc =
-			list_first_entry(&ready_conns, struct stream_conn, ready);
+		struct stream_conn *sc = list_first_entry(&ready_conns, struct stream_conn, ready);
 		struct iscsi_connection *conn = &sc->iscsi_conn;
 
 		list_del_init(&sc->ready);
@@ -645,8 +642,7 @@ static void stream_event_modify(struct iscsi_connection *conn, int events)
 /* A refused login's answer is about to be built: was it for its credentials? */
 static void login_verdict(struct stream_conn *sc)
 {
-	const struct iscsi_login_rsp *rsp =
-		(const struct iscsi_login_rsp *)&sc->iscsi_conn.rsp.bhs;
+	const struct iscsi_login_rsp *rsp = (const struct iscsi_login_rsp *)&sc->iscsi_conn.rsp.bhs;
 
 	if (sc->iscsi_conn.state != STATE_EXIT || !sc->want_tx ||
 	    (rsp->opcode & ISCSI_OPCODE_MASK) != ISCSI_OP_LOGIN_RSP)
@@ -698,8 +694,7 @@ static void handle_bytes(struct stream_conn *sc)
 		}
 		if (conn->state == STATE_CLOSE)
 			break;
-		if (!(rx.direct + rx.len) && conn->state == state &&
-		    conn->rx_iostate == iostate)
+		if (!(rx.direct + rx.len) && conn->state == state && conn->rx_iostate == iostate)
 			break;
 	}
 }
@@ -730,8 +725,8 @@ static void receive(struct stream_conn *sc)
 			iov[1].iov_len = iov[0].iov_len ? 0 : (size_t)conn->rx_size;
 		asked = iov[0].iov_len + iov[1].iov_len;
 		do {
-			n = iov[0].iov_len ? readv(sc->fd, iov, 2) :
-					     recv(sc->fd, rx.buf, iov[1].iov_len, 0);
+			n = iov[0].iov_len ? readv(sc->fd, iov, 2)
+					   : recv(sc->fd, rx.buf, iov[1].iov_len, 0);
 		} while (n < 0 && errno == EINTR);
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 			return;
@@ -748,8 +743,8 @@ static void receive(struct stream_conn *sc)
 		rx.conn = NULL;
 		rx.direct = rx.len = 0;
 		total += n;
-		more = session ? iov[0].iov_len && total < RX_TURN_BYTES :
-				 conn->rx_buffer != (unsigned char *)&conn->req.bhs;
+		more = session ? iov[0].iov_len && total < RX_TURN_BYTES
+			       : conn->rx_buffer != (unsigned char *)&conn->req.bhs;
 	} while (conn->state != STATE_CLOSE && (size_t)n == asked && more);
 }
 
@@ -871,7 +866,8 @@ void tgt_logout_sessions(unsigned round, unsigned seconds, struct tgt_logouts *n
 {
 	struct stream_conn *sc;
 
-	list_for_each_entry(sc, &all_conns, all) {
+	list_for_each_entry(sc, &all_conns, all)
+	{
 		struct iscsi_connection *conn = &sc->iscsi_conn;
 
 		if (conn->state != STATE_SCSI)
@@ -895,8 +891,7 @@ void tgt_logout_sessions(unsigned round, unsigned seconds, struct tgt_logouts *n
 			send_async(sc, ISCSI_ASYNC_MSG_DROPPING_CONNECTION, conn->cid, 0);
 			continue;
 		}
-		eprintf("%s has not logged out within %u s: closing\n", conn->initiator,
-			seconds);
+		eprintf("%s has not logged out within %u s: closing\n", conn->initiator, seconds);
 		n->dropped++;
 		stream_doom(sc);
 	}
@@ -918,7 +913,8 @@ static void stream_tick(int fd, int events, void *data)
 
 	if (read(fd, &n, sizeof(n)) < 0)
 		return;
-	list_for_each_entry(sc, &all_conns, all) {
+	list_for_each_entry(sc, &all_conns, all)
+	{
 		struct iscsi_connection *conn = &sc->iscsi_conn;
 		int interval, silence;
 
@@ -927,8 +923,8 @@ static void stream_tick(int fd, int events, void *data)
 		if (conn->state == STATE_SCSI) {
 			if (stuck(sc) || data_overdue(sc)) {
 				eprintf("%s: %s, closing\n", conn->initiator,
-					stuck(sc) ? "does not take its answers" :
-						    "does not send its data");
+					stuck(sc) ? "does not take its answers"
+						  : "does not send its data");
 				stream_doom(sc);
 				continue;
 			}
@@ -936,8 +932,8 @@ static void stream_tick(int fd, int events, void *data)
 			if (!interval)
 				continue;
 			if (silent_too_long(sc)) {
-				eprintf("%s: no sign of life for %d ms, closing\n",
-					conn->initiator, silence);
+				eprintf("%s: no sign of life for %d ms, closing\n", conn->initiator,
+					silence);
 				stream_doom(sc);
 			} else if (!sc->ping_out && tgt_turn_now_ms - sc->ping_ms >= interval &&
 				   tgt_turn_now_ms - sc->alive_ms >= interval) {
@@ -978,7 +974,8 @@ void tgt_close_initiators(const char *why)
 	struct stream_conn *sc;
 	int nr = 0;
 
-	list_for_each_entry(sc, &all_conns, all) {
+	list_for_each_entry(sc, &all_conns, all)
+	{
 		if (sc->iscsi_conn.state == STATE_CLOSE)
 			continue;
 		stream_doom(sc);
@@ -1009,7 +1006,8 @@ static void drop_oldest_half_open(void)
 {
 	struct stream_conn *sc;
 
-	list_for_each_entry(sc, &all_conns, all) {
+	list_for_each_entry(sc, &all_conns, all)
+	{
 		if (half_open(&sc->iscsi_conn)) {
 			stream_doom(sc);
 			return;
@@ -1022,8 +1020,7 @@ static int count_half_open(void)
 	struct stream_conn *sc;
 	int nr = 0;
 
-	list_for_each_entry(sc, &all_conns, all)
-		nr += half_open(&sc->iscsi_conn);
+	list_for_each_entry(sc, &all_conns, all) nr += half_open(&sc->iscsi_conn);
 	return nr;
 }
 
@@ -1032,10 +1029,10 @@ static struct vms_peer *peer_of(const struct sockaddr_storage *ss, int64_t *hold
 	const struct sockaddr_in *v4 = (const struct sockaddr_in *)ss;
 	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)ss;
 
-	return ss->ss_family == AF_INET6 ?
-		       vms_peer_get(peers, v6->sin6_addr.s6_addr, 16, tgt_turn_now_ms, hold_ms) :
-		       vms_peer_get(peers, (const uint8_t *)&v4->sin_addr, 4, tgt_turn_now_ms,
-				    hold_ms);
+	return ss->ss_family == AF_INET6
+		       ? vms_peer_get(peers, v6->sin6_addr.s6_addr, 16, tgt_turn_now_ms, hold_ms)
+		       : vms_peer_get(peers, (const uint8_t *)&v4->sin_addr, 4, tgt_turn_now_ms,
+				      hold_ms);
 }
 
 static void accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len)
@@ -1173,8 +1170,7 @@ static int stream_stop(void)
 	accepting = 0;
 	list_for_each_entry_safe(portal, next, &iscsi_portals_list, iscsi_portal_siblings)
 		iscsi_delete_portal(portal->addr, portal->port);
-	list_for_each_entry(sc, &all_conns, all)
-		stream_doom(sc);
+	list_for_each_entry(sc, &all_conns, all) stream_doom(sc);
 	return conns_nr;
 }
 
@@ -1202,8 +1198,8 @@ static int stream_show(struct iscsi_connection *conn, char *buf, int rest)
 	return snprintf(buf, rest, "IP Address: %s", dst);
 }
 
-static int copy_name(const struct sockaddr_storage *from, socklen_t from_len,
-		     struct sockaddr *sa, socklen_t *len)
+static int copy_name(const struct sockaddr_storage *from, socklen_t from_len, struct sockaddr *sa,
+		     socklen_t *len)
 {
 	memcpy(sa, from, *len < from_len ? *len : from_len);
 	*len = from_len;
@@ -1226,8 +1222,7 @@ static int portal_socket(const struct addrinfo *ai)
 {
 	int one = 1, fd;
 
-	fd = socket(ai->ai_family, ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC,
-		    ai->ai_protocol);
+	fd = socket(ai->ai_family, ai->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, ai->ai_protocol);
 	if (fd < 0)
 		return -1;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
@@ -1309,7 +1304,8 @@ int iscsi_delete_portal(char *addr, int port)
 {
 	struct iscsi_portal *portal;
 
-	list_for_each_entry(portal, &iscsi_portals_list, iscsi_portal_siblings) {
+	list_for_each_entry(portal, &iscsi_portals_list, iscsi_portal_siblings)
+	{
 		if (strcmp(addr, portal->addr) || port != portal->port)
 			continue;
 		tgt_event_del(portal->fd);
@@ -1392,8 +1388,8 @@ static int stream_init(void)
 
 	if (portal_arguments && iscsi_param_parse_portals(portal_arguments, 1, 0))
 		return -1;
-	if (list_empty(&iscsi_portals_list) && iscsi_add_portal(NULL, ISCSI_LISTEN_PORT,
-								iscsi_portal_group_tag))
+	if (list_empty(&iscsi_portals_list) &&
+	    iscsi_add_portal(NULL, ISCSI_LISTEN_PORT, iscsi_portal_group_tag))
 		return -1;
 	return 0;
 }

@@ -79,8 +79,7 @@ static enum vms_lu_answer maintenance_in(struct vms_lu *lu, struct vms_lu_req *r
 	int len;
 
 	if ((r->cdb[1] & 0x1f) == 0x0a)
-		return give(r,
-			    vms_alua_report(r->cdb, lu->ports, lu->nports, scratch, &r->sense),
+		return give(r, vms_alua_report(r->cdb, lu->ports, lu->nports, scratch, &r->sense),
 			    vms_get_be32(r->cdb + 6));
 	if ((r->cdb[1] & 0x1f) == 0x0c) {
 		len = vms_opcodes_report(r->cdb, scratch, sizeof(scratch));
@@ -235,12 +234,10 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 	case 0x5f:
 		return reservation(r);
 	case 0x1a:
-		return give(r,
-			    vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
+		return give(r, vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
 			    cdb[4]);
 	case 0x5a:
-		return give(r,
-			    vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
+		return give(r, vms_vpd_mode_sense(&lu->ident, &lu->mode, cdb, scratch, &r->sense),
 			    vms_get_be16(cdb + 7));
 	case 0x1b:
 		return start_stop(r);

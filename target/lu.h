@@ -18,9 +18,9 @@ struct vms_lu {
 	struct vms_lu_ident ident;
 	struct vms_mode mode;
 	const struct vms_pr *pr; /* the reservations, borrowed; never NULL */
-	bool ready;	/* the volume can be used now */
-	bool gone;	/* never again: it is not what was opened */
-	const uint16_t *ports; /* target ports of all gateways; borrowed */
+	bool ready;		 /* the volume can be used now */
+	bool gone;		 /* never again: it is not what was opened */
+	const uint16_t *ports;	 /* target ports of all gateways; borrowed */
 	unsigned nports;
 };
 
@@ -39,14 +39,14 @@ struct vms_lu_req {
 	const uint8_t *cdb;
 	unsigned cdb_bytes;
 	struct vms_pr_who who; /* session: id of the I_T nexus' session, not 0 */
-	const uint8_t *out; /* data that came with it; NULL with out_bytes 0 */
+	const uint8_t *out;    /* data that came with it; NULL with out_bytes 0 */
 	uint64_t out_bytes;
-	bool no_lu;	    /* the LUN does not exist: INQUIRY only */
+	bool no_lu; /* the LUN does not exist: INQUIRY only */
 	/* out */
 	struct vms_sense sense; /* how it ends, with VMS_LU_END */
-	const uint8_t *in;      /* data for the initiator; valid until the next call */
-	uint32_t in_bytes;      /* cut to the allocation length */
-	struct vms_cdb io;      /* with VMS_LU_IO */
+	const uint8_t *in;	/* data for the initiator; valid until the next call */
+	uint32_t in_bytes;	/* cut to the allocation length */
+	struct vms_cdb io;	/* with VMS_LU_IO */
 	uint8_t access;		/* its class (VMS_ACC_*), for later checks */
 };
 

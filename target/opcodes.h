@@ -30,7 +30,7 @@ struct vms_opcode {
 	uint8_t access; /* enum vms_access */
 	uint8_t flags;
 	uint16_t nominal_s, recommended_s; /* command timeouts; 0: not told */
-	uint8_t usage[16]; /* bits of the CDB that are looked at */
+	uint8_t usage[16];		   /* bits of the CDB that are looked at */
 	const char *name;
 };
 

@@ -71,8 +71,7 @@ struct vms_pc_page *vms_pc_find(struct vms_page_cache *c, uint64_t branch, uint6
 	while (i != PC_NONE) {
 		struct vms_pc_page *p = &c->page[i];
 
-		if (p->branch == branch && p->extent == extent && p->sub == sub &&
-		    p->gen == gen) {
+		if (p->branch == branch && p->extent == extent && p->sub == sub && p->gen == gen) {
 			p->used = 1;
 			return p;
 		}

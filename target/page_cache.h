@@ -2,8 +2,8 @@
 /*
  * Index pages a gateway holds, by (branch, generation, extent, sub-extent), in
  * bounded memory taken once; second-chance replacement. The generation is
- * VMS_GEN_LIVE for the pages of a live volume, else the snapshot's number. Whether a page may be used (session,
- * lease, partition epoch) is for the caller to say: this is only the store.
+ * VMS_GEN_LIVE for the pages of a live volume, else the snapshot's number. Whether a page may be
+ * used (session, lease, partition epoch) is for the caller to say: this is only the store.
  *
  * Owner: tgt's event loop. Serves invariants 1, 2, 19.
  */

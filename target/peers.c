@@ -99,8 +99,7 @@ static int64_t distance_ms(const struct vms_peer *e)
 {
 	int64_t d = VMS_PEER_HOLD_MS_MIN;
 
-	for (unsigned i = VMS_PEER_FREE + 1; i < e->failures && d < VMS_PEER_HOLD_MS_MAX;
-	     i++)
+	for (unsigned i = VMS_PEER_FREE + 1; i < e->failures && d < VMS_PEER_HOLD_MS_MAX; i++)
 		d *= 2;
 	return d < VMS_PEER_HOLD_MS_MAX ? d : VMS_PEER_HOLD_MS_MAX;
 }

@@ -11,22 +11,22 @@
 #include "utils/lib/log.h"
 #include "utils/lib/vec.h"
 
-#define RETRY_MS   500u
-#define TTL_MS	   10000u /* of the session under which a load is told */
-#define RENEW_MS   3000u
-#define WRITE_MS   1000u  /* the load is told at most this often */
-#define SENT_MS	   60000u /* a port that was sent away stays when it comes back */
+#define RETRY_MS    500u
+#define TTL_MS	    10000u /* of the session under which a load is told */
+#define RENEW_MS    3000u
+#define WRITE_MS    1000u  /* the load is told at most this often */
+#define SENT_MS	    60000u /* a port that was sent away stays when it comes back */
 #define SENT_PLACES 1024u
-#define SLACK	   8u
-#define WHO_DIGITS 12u
-#define WHO_MAX	   5000u /* told with the load: it must fit into a catalog value */
+#define SLACK	    8u
+#define WHO_DIGITS  12u
+#define WHO_MAX	    5000u /* told with the load: it must fit into a catalog value */
 
-#define MOVED_MS   3000u /* others are told so long of a login that was sent on */
-#define MOVED_MAX  1000u
-#define LANDED_MS  10000u /* and what they are told counts so long */
-#define HELD_MS	   1000u  /* an answer waits for the catalog at most */
-#define BATCH_MS   25u /* between two tellings of logins that were sent on */
-#define QUIET_MS   5000u
+#define MOVED_MS  3000u /* others are told so long of a login that was sent on */
+#define MOVED_MAX 1000u
+#define LANDED_MS 10000u /* and what they are told counts so long */
+#define HELD_MS	  1000u	 /* an answer waits for the catalog at most */
+#define BATCH_MS  25u	 /* between two tellings of logins that were sent on */
+#define QUIET_MS  5000u
 
 enum kind { GATEWAYS, LOADS, DRAINS, SENT, KINDS };
 static const char *const prefix[KINDS] = {"gateway/", "gwload/", "gwdrain/", "gwsent/"};
@@ -36,13 +36,13 @@ VMS_VEC_TYPE(whos, uint64_t);
 struct gate {
 	uint32_t id;
 	struct vms_cat_gateway rec; /* id 0: none that can be read */
-	unsigned sessions;	   /* as told, and those sent there since */
+	unsigned sessions;	    /* as told, and those sent there since */
 	struct whos who;
 	struct whos sent; /* ports that it has sent to others */
 	uint64_t sent_ms; /* when that was heard */
 	bool alive, draining;
 	uint32_t drain_seconds;
-	uint64_t gone_ms;	   /* when it was last known to run, or first heard of */
+	uint64_t gone_ms; /* when it was last known to run, or first heard of */
 	uint64_t rev[KINDS];
 	uint32_t load[KINDS]; /* the last whole load of that kind that brought it */
 };
@@ -90,7 +90,7 @@ static struct gate *gate_of(struct vms_portals *p, uint32_t id, bool make)
 {
 	struct gate *g;
 
-	VMS_VEC_FOREACH(&p->gates, x)
+	VMS_VEC_FOREACH (&p->gates, x)
 		if ((*x)->id == id)
 			return *x;
 	if (!make)
@@ -117,7 +117,7 @@ static void who_take(struct whos *v, const char *s)
 
 static bool who_has(const struct whos *v, uint64_t who)
 {
-	VMS_VEC_FOREACH(v, x)
+	VMS_VEC_FOREACH (v, x)
 		if (*x == who)
 			return true;
 	return false;
@@ -176,8 +176,7 @@ static void set_sent(struct vms_portals *p, struct gate *g, const struct vms_cat
 	free(ports);
 }
 
-static void set(struct vms_portals *p, struct gate *g, enum kind k,
-		const struct vms_cat_kv *kv)
+static void set(struct vms_portals *p, struct gate *g, enum kind k, const struct vms_cat_kv *kv)
 {
 	if (k == GATEWAYS)
 		set_gateway(g, kv);
@@ -245,7 +244,7 @@ static void loaded(void *arg, const struct vms_cat_reply *r)
 		p->cat->ops->range(p->cat, prefix[t->kind], t->after, loaded, t);
 		return;
 	}
-	VMS_VEC_FOREACH(&p->gates, g)
+	VMS_VEC_FOREACH (&p->gates, g)
 		if ((*g)->load[t->kind] != t->load && (*g)->rev[t->kind] <= t->rev)
 			set(p, *g, t->kind, NULL);
 	t->loading = false;
@@ -288,7 +287,7 @@ void vms_portals_close(struct vms_portals *p)
 	p->cat->ops->forget(p->cat, p);
 	if (p->session) /* its key goes with it */
 		p->cat->ops->session_close(p->cat, p->session, ignored, NULL);
-	VMS_VEC_FOREACH(&p->gates, g) {
+	VMS_VEC_FOREACH (&p->gates, g) {
 		VMS_VEC_FREE(&(*g)->who);
 		VMS_VEC_FREE(&(*g)->sent);
 		free(*g);
@@ -420,11 +419,10 @@ static void announce(struct vms_portals *p)
 		p->quiet_ms = p->now_ms + QUIET_MS;
 		return;
 	}
-	if (p->announced >= p->ticket || p->announcing || p->now_ms < p->announce_ms ||
-	    !p->session)
+	if (p->announced >= p->ticket || p->announcing || p->now_ms < p->announce_ms || !p->session)
 		return;
-	while (old < p->moved.n && (p->moved.n - old > MOVED_MAX ||
-				    p->now_ms - p->moved.d[old].at_ms >= MOVED_MS))
+	while (old < p->moved.n &&
+	       (p->moved.n - old > MOVED_MAX || p->now_ms - p->moved.d[old].at_ms >= MOVED_MS))
 		old++;
 	memmove(p->moved.d, p->moved.d + old, (p->moved.n - old) * sizeof(*p->moved.d));
 	p->moved.n -= old;
@@ -433,8 +431,8 @@ static void announce(struct vms_portals *p)
 	vms_cat_key_gwsent(key, p->id);
 	val = vms_cat_gwsent_encode(p->id, text);
 	p->announcing = p->ticket;
-	p->cat->ops->txn(p->cat, NULL, 0, &(struct vms_cat_op){key, val, p->session}, 1,
-			 announced, p);
+	p->cat->ops->txn(p->cat, NULL, 0, &(struct vms_cat_op){key, val, p->session}, 1, announced,
+			 p);
 	free(val);
 }
 
@@ -511,7 +509,7 @@ void vms_portals_session(struct vms_portals *p, uint64_t who, bool up)
 
 bool vms_portals_draining(const struct vms_portals *p, uint32_t *seconds)
 {
-	VMS_VEC_FOREACH(&p->gates, g)
+	VMS_VEC_FOREACH (&p->gates, g)
 		if ((*g)->id == p->id && p->id && (*g)->draining) {
 			*seconds = (*g)->drain_seconds;
 			return true;
@@ -537,13 +535,13 @@ static bool word(const char *list, unsigned n, char out[VMS_PORTAL_TEXT_MAX])
 
 bool vms_portals_at(struct vms_portals *p, unsigned i, char *out)
 {
-	VMS_VEC_FOREACH(&p->gates, at) {
+	VMS_VEC_FOREACH (&p->gates, at) {
 		struct gate *g = *at;
 		char one[VMS_PORTAL_TEXT_MAX];
 
 		/* one that is down now may be back when the initiator logs in */
-		if (g->draining || (!g->alive && g->id != p->id &&
-				    p->now_ms - g->gone_ms >= VMS_PORTALS_KEEP_MS))
+		if (g->draining ||
+		    (!g->alive && g->id != p->id && p->now_ms - g->gone_ms >= VMS_PORTALS_KEEP_MS))
 			continue;
 		for (unsigned n = 0; word(g->rec.portals, n, one); n++)
 			if (!i--) {
@@ -599,7 +597,7 @@ static struct sent *sent_of(struct vms_portals *p, uint64_t port)
 /* Has it been sent on by another gateway just now? */
 static bool landed(const struct vms_portals *p, uint64_t port)
 {
-	VMS_VEC_FOREACH(&p->gates, g)
+	VMS_VEC_FOREACH (&p->gates, g)
 		if ((*g)->id != p->id && p->now_ms - (*g)->sent_ms < LANDED_MS &&
 		    who_has(&(*g)->sent, port))
 			return true;
@@ -621,11 +619,10 @@ enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 
 	l->ticket = 0;
 	draining = vms_portals_draining(p, &seconds);
-	if (!draining &&
-	    (!l->spread || !l->everywhere || !p->session || p->now_ms < p->quiet_ms ||
-	     landed(p, l->port)))
+	if (!draining && (!l->spread || !l->everywhere || !p->session || p->now_ms < p->quiet_ms ||
+			  landed(p, l->port)))
 		return VMS_LOGIN_HERE;
-	VMS_VEC_FOREACH(&p->gates, at) {
+	VMS_VEC_FOREACH (&p->gates, at) {
 		struct gate *g = *at;
 
 		if (g->id == p->id || !g->rec.portals[0] || !g->alive || g->draining ||
@@ -640,17 +637,16 @@ enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 	}
 	if (draining && (elsewhere || !best)) {
 		snprintf(out, VMS_PORTAL_TEXT_MAX, "%s",
-			 elsewhere	  ? "this gateway is being emptied; it has another path"
+			 elsewhere	 ? "this gateway is being emptied; it has another path"
 			 : l->everywhere ? "this gateway is being emptied; no other takes it"
-					  : "this gateway is being emptied; the target is its own");
+					 : "this gateway is being emptied; the target is its own");
 		return VMS_LOGIN_NOWHERE;
 	}
 	if (!draining) {
 		bool again = sent->port == l->port && p->now_ms < sent->until_ms;
 
 		/* the more there are, the less an old figure may move */
-		if (again || !best ||
-		    (!here && best->sessions + 1 + p->here.n / SLACK > p->here.n))
+		if (again || !best || (!here && best->sessions + 1 + p->here.n / SLACK > p->here.n))
 			return VMS_LOGIN_HERE;
 		*sent = (struct sent){l->port, p->now_ms + SENT_MS};
 		if (p->announced >= p->ticket)

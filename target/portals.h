@@ -36,8 +36,7 @@ void vms_portals_close(struct vms_portals *p);
 /* id: this gateway's, 0 until it is known. portals: as in struct vms_cat_gateway, what
  * ought to be told of this gateway; "": it does not serve the cluster's targets. Cheap
  * when nothing is due. */
-void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals,
-		       uint64_t now_ms);
+void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals, uint64_t now_ms);
 /* All that was in the catalog when it started is known. */
 bool vms_portals_loaded(const struct vms_portals *p);
 
@@ -57,22 +56,22 @@ bool vms_portals_at(struct vms_portals *p, unsigned i, char *out);
 
 enum vms_login_to {
 	VMS_LOGIN_HERE,
-	VMS_LOGIN_THERE, /* to the portal in out, "HOST:PORT" */
+	VMS_LOGIN_THERE,   /* to the portal in out, "HOST:PORT" */
 	VMS_LOGIN_NOWHERE, /* out: why, for people */
 };
 struct vms_login {
 	uint64_t who;
-	uint64_t port;	/* of the initiator port: name, ISID and target */
+	uint64_t port;	 /* of the initiator port: name, ISID and target */
 	bool everywhere; /* the target is the cluster's: other gateways have it */
-	bool spread;	/* its policy: to the gateway with the least to do */
-	const char *at; /* "HOST:PORT" it has come to; NULL: not known */
+	bool spread;	 /* its policy: to the gateway with the least to do */
+	const char *at;	 /* "HOST:PORT" it has come to; NULL: not known */
 	uint64_t ticket; /* out, if THERE: the answer waits for vms_portals_told() */
 };
 /* What becomes of a login that has come here. A gateway on which the initiator has no
  * session of that target yet is better than any on which it has, so that paths stay
  * paths; among those, the one with the fewest sessions; there, the portal that is nearest
- * to where it has come to (same family, the longest common beginning), as networks may be apart. While this one is being emptied,
- * an initiator that has another path is refused, not sent on. */
+ * to where it has come to (same family, the longest common beginning), as networks may be apart.
+ * While this one is being emptied, an initiator that has another path is refused, not sent on. */
 enum vms_login_to vms_portals_login(struct vms_portals *p, struct vms_login *l,
 				    char out[VMS_PORTAL_TEXT_MAX]);
 /* The others know of all logins sent on with a ticket up to this. (If the catalog does

@@ -8,8 +8,16 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 
-enum { OUT_REGISTER, OUT_RESERVE, OUT_RELEASE, OUT_CLEAR, OUT_PREEMPT, OUT_PREEMPT_AND_ABORT,
-       OUT_REGISTER_AND_IGNORE, OUT_REGISTER_AND_MOVE };
+enum {
+	OUT_REGISTER,
+	OUT_RESERVE,
+	OUT_RELEASE,
+	OUT_CLEAR,
+	OUT_PREEMPT,
+	OUT_PREEMPT_AND_ABORT,
+	OUT_REGISTER_AND_IGNORE,
+	OUT_REGISTER_AND_MOVE
+};
 
 #define OUT_LIST_BYTES	24u
 #define LIST_APTPL	0x01
@@ -112,8 +120,7 @@ static bool reserved_by_other(const struct vms_pr *pr, const struct vms_pr_who *
 	return pr->reserve.gateway && !same_owner(&pr->reserve, &who->owner);
 }
 
-bool vms_pr_conflict(const struct vms_pr *pr, const struct vms_pr_who *who,
-		     enum vms_access access)
+bool vms_pr_conflict(const struct vms_pr *pr, const struct vms_pr_who *who, enum vms_access access)
 {
 	return (access != VMS_ACC_ANY && reserved_by_other(pr, who)) ||
 	       persistent_conflict(pr, who->nexus, access);
@@ -613,7 +620,7 @@ int vms_pr_reset(const struct vms_pr *pr, struct vms_pr *next)
 	vms_assert(next->event);
 	next->nevents = 1;
 	next->event[0] = (struct vms_pr_event){
-	    .asc = VMS_ASC_BUS_DEVICE_RESET, .abort = true, .all = true};
+		.asc = VMS_ASC_BUS_DEVICE_RESET, .abort = true, .all = true};
 	return end(next, 1);
 }
 

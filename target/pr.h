@@ -71,9 +71,9 @@ struct vms_pr {
 	unsigned n;
 	struct vms_pr_registration *reg; /* n of them, owned; in order of registration */
 	uint8_t type;			 /* enum vms_pr_type, 0: no reservation */
-	int holder; /* index into reg[]; -1 with the all-registrants types */
-	struct vms_pr_owner reserve; /* RESERVE(6/10) */
-	bool held; /* a reservation of either kind: commands have to be looked at */
+	int holder;			 /* index into reg[]; -1 with the all-registrants types */
+	struct vms_pr_owner reserve;	 /* RESERVE(6/10) */
+	bool held;		/* a reservation of either kind: commands have to be looked at */
 	struct vms_pr_owner by; /* who made it, and its number among those of that process */
 	bool pending;		/* the change is under way: not yet at all gateways */
 	unsigned nevents;
@@ -92,8 +92,7 @@ struct vms_pr_who {
 };
 
 /* The slow half of the two below. */
-bool vms_pr_conflict(const struct vms_pr *pr, const struct vms_pr_who *who,
-		     enum vms_access access);
+bool vms_pr_conflict(const struct vms_pr *pr, const struct vms_pr_who *who, enum vms_access access);
 /* Does an access of this class to the logical unit conflict with a reservation? For
  * commands that touch another logical unit than the one they were sent to as well. */
 static inline bool vms_pr_refuses(const struct vms_pr *pr, const struct vms_pr_who *who,

@@ -97,11 +97,10 @@ char *vms_pr_encode(const struct vms_pr *pr)
 	char *text;
 
 	for (unsigned i = 0; i < pr->n; i++)
-		json_array_append_new(reg, json_pack("[o, o, i, o]",
-						     enc_name(pr->reg[i].nexus.initiator),
-						     enc_hex(pr->reg[i].nexus.isid, 6),
-						     (int)pr->reg[i].nexus.target_port,
-						     enc_u64(pr->reg[i].key)));
+		json_array_append_new(
+			reg, json_pack("[o, o, i, o]", enc_name(pr->reg[i].nexus.initiator),
+				       enc_hex(pr->reg[i].nexus.isid, 6),
+				       (int)pr->reg[i].nexus.target_port, enc_u64(pr->reg[i].key)));
 	j = json_pack("{s:I, s:I, s:i, s:i, s:o}", "fence", (json_int_t)pr->fence, "generation",
 		      (json_int_t)pr->generation, "type", (int)pr->type, "holder", pr->holder,
 		      "registrations", reg);
@@ -229,7 +228,7 @@ static const char *registrations(struct vms_pr *pr, const json_t *list)
 		return "registrations";
 	pr->reg = n ? calloc(n, sizeof(*pr->reg)) : NULL;
 	vms_assert(pr->reg || !n);
-	json_array_foreach(list, i, r) {
+	json_array_foreach (list, i, r) {
 		if (!dec_nexus(r, &pr->reg[i].nexus) ||
 		    !dec_u64(json_array_get(r, 3), &pr->reg[i].key) || !pr->reg[i].key)
 			return "registrations";
@@ -252,7 +251,7 @@ static const char *events(struct vms_pr *pr, const json_t *tell)
 	pr->pending = true;
 	pr->event = n ? calloc(n, sizeof(*pr->event)) : NULL;
 	vms_assert(pr->event || !n);
-	json_array_foreach(tell, i, e) {
+	json_array_foreach (tell, i, e) {
 		const json_t *who = json_array_get(e, 0);
 		struct vms_pr_event *out = &pr->event[i];
 		int64_t at, asc;

@@ -30,19 +30,23 @@ int vms_reg_address_check(const char *address, struct vms_errmsg *msg)
 	bits = family == AF_INET6 ? 128 : 32;
 	if (inet_pton(family, ip, raw) != 1)
 		return vms_fail(msg, VMS_E_INVAL,
-				"initiator address '%.64s': must be ALL, an IP address, or a network such as 192.0.2.0/24",
+				"initiator address '%.64s': must be ALL, an IP address, or a "
+				"network such as 192.0.2.0/24",
 				address);
 	if (!slash)
 		return 0;
 	if (!slash[1] || slash[1] == '0' || strspn(slash + 1, "0123456789") != strlen(slash + 1) ||
 	    strlen(slash + 1) > 3 || (prefix = (unsigned)strtoul(slash + 1, NULL, 10)) >= bits)
 		return vms_fail(msg, VMS_E_INVAL,
-				"initiator address '%.64s': its prefix must be a number from 1 to %u (one host: the address alone; everyone: ALL)",
+				"initiator address '%.64s': its prefix must be a number from 1 to "
+				"%u (one host: the address alone; everyone: ALL)",
 				address, bits - 1);
 	for (unsigned i = prefix; i < bits; i++)
 		if (raw[i / 8] & 0x80 >> i % 8)
-			return vms_fail(msg, VMS_E_INVAL,
-					"initiator address '%.64s' is no network: it has bits behind its prefix (as in 192.0.2.7/24 instead of 192.0.2.0/24)",
-					address);
+			return vms_fail(
+				msg, VMS_E_INVAL,
+				"initiator address '%.64s' is no network: it has bits behind its "
+				"prefix (as in 192.0.2.7/24 instead of 192.0.2.0/24)",
+				address);
 	return 0;
 }

@@ -61,21 +61,18 @@ static int param_check(const struct known *k, unsigned n, const char *of, const 
 		snprintf(all + at, sizeof(all) - at, "%s%s", i ? ", " : "", k[i].name);
 		if (strcmp(k[i].name, name))
 			continue;
-		if (k[i].form == NUMBER &&
-		    (!number(value, &v) || v < k[i].min || v > k[i].max))
+		if (k[i].form == NUMBER && (!number(value, &v) || v < k[i].min || v > k[i].max))
 			return vms_fail(msg, VMS_E_INVAL,
 					"%s: '%s' must be a number from %" PRIu64 " to %" PRIu64,
 					name, value, k[i].min, k[i].max);
 		if (k[i].form == YES_NO && strcmp(value, "Yes") && strcmp(value, "No"))
-			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be Yes or No",
-					name, value);
-		if (k[i].form == DIGEST && strcmp(value, "None") &&
-		    strcmp(value, "CRC32C"))
-			return vms_fail(msg, VMS_E_INVAL,
-					"%s: '%s' must be None or CRC32C", name, value);
-		if (k[i].form == BIT && strcmp(value, "0") && strcmp(value, "1"))
-			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be 0 or 1", name,
+			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be Yes or No", name,
 					value);
+		if (k[i].form == DIGEST && strcmp(value, "None") && strcmp(value, "CRC32C"))
+			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be None or CRC32C", name,
+					value);
+		if (k[i].form == BIT && strcmp(value, "0") && strcmp(value, "1"))
+			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be 0 or 1", name, value);
 		return 0;
 	}
 	return vms_fail(msg, VMS_E_INVAL, "%s has no parameter '%.64s'; there are %s", of, name,
@@ -104,13 +101,17 @@ static const struct field doc_fields[] = {{"version", JSON_INTEGER, true},
 					  {"targets", JSON_ARRAY, false},
 					  {"accounts", JSON_ARRAY, false},
 					  {NULL, 0, false}};
-static const struct field target_fields[] = {
-	{"name", JSON_STRING, true},	 {"tid", JSON_INTEGER, false},
-	{"offline", JSON_TRUE, false},	 {"redirect", JSON_TRUE, false},
-	{"addresses", JSON_ARRAY, false}, {"names", JSON_ARRAY, false},
-	{"users", JSON_ARRAY, false},	 {"user_out", JSON_STRING, false},
-	{"params", JSON_OBJECT, false},	 {"luns", JSON_ARRAY, false},
-	{NULL, 0, false}};
+static const struct field target_fields[] = {{"name", JSON_STRING, true},
+					     {"tid", JSON_INTEGER, false},
+					     {"offline", JSON_TRUE, false},
+					     {"redirect", JSON_TRUE, false},
+					     {"addresses", JSON_ARRAY, false},
+					     {"names", JSON_ARRAY, false},
+					     {"users", JSON_ARRAY, false},
+					     {"user_out", JSON_STRING, false},
+					     {"params", JSON_OBJECT, false},
+					     {"luns", JSON_ARRAY, false},
+					     {NULL, 0, false}};
 static const struct field lun_fields[] = {{"lun", JSON_INTEGER, false},
 					  {"volume", JSON_STRING, true},
 					  {"params", JSON_OBJECT, false},
@@ -123,16 +124,20 @@ static const struct field account_fields[] = {{"user", JSON_STRING, true},
 static const char *type_word(json_type t)
 {
 	switch (t) {
-	case JSON_STRING: return "text";
-	case JSON_INTEGER: return "a whole number";
-	case JSON_ARRAY: return "a list";
-	case JSON_OBJECT: return "an object";
-	default: return "true or false";
+	case JSON_STRING:
+		return "text";
+	case JSON_INTEGER:
+		return "a whole number";
+	case JSON_ARRAY:
+		return "a list";
+	case JSON_OBJECT:
+		return "an object";
+	default:
+		return "true or false";
 	}
 }
 
-static int form(const json_t *o, const struct field *f, const char *where,
-		struct vms_errmsg *msg)
+static int form(const json_t *o, const struct field *f, const char *where, struct vms_errmsg *msg)
 {
 	const char *k;
 	json_t *v;
@@ -145,16 +150,15 @@ static int form(const json_t *o, const struct field *f, const char *where,
 		while (i->name && strcmp(i->name, k))
 			i++;
 		if (!i->name)
-			return vms_fail(msg, VMS_E_INVAL, "%s: nothing is called \"%.64s\"",
-					where, k);
+			return vms_fail(msg, VMS_E_INVAL, "%s: nothing is called \"%.64s\"", where,
+					k);
 		if (i->type == JSON_TRUE ? !json_is_boolean(v) : json_typeof(v) != i->type)
 			return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" must be %s", where, k,
 					type_word(i->type));
 	}
 	for (const struct field *i = f; i->name; i++)
 		if (i->needed && !json_object_get(o, i->name))
-			return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" is missing", where,
-					i->name);
+			return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" is missing", where, i->name);
 	return 0;
 }
 
@@ -170,19 +174,18 @@ static int texts(const json_t *o, bool object, const char *where, const char *ke
 		json_object_foreach ((json_t *)x, k, v)
 			if (!json_is_string(v))
 				return vms_fail(msg, VMS_E_INVAL,
-						"%s: \"%s\": %.64s must be text, in quotes",
-						where, key, k);
+						"%s: \"%s\": %.64s must be text, in quotes", where,
+						key, k);
 		return 0;
 	}
 	json_array_foreach (x, i, v) {
 		if (!json_is_string(v))
-			return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" holds texts only",
-					where, key);
+			return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" holds texts only", where,
+					key);
 		for (j = 0; j < i; j++)
 			if (json_equal(json_array_get(x, j), v))
-				return vms_fail(msg, VMS_E_INVAL,
-						"%s: \"%s\" has %.128s twice", where, key,
-						json_string_value(v));
+				return vms_fail(msg, VMS_E_INVAL, "%s: \"%s\" has %.128s twice",
+						where, key, json_string_value(v));
 	}
 	return 0;
 }
@@ -214,8 +217,7 @@ static int target_form(const json_t *t, size_t nr, struct vms_errmsg *msg)
 	return 0;
 }
 
-static int twice(const json_t *list, const char *key, const char *what,
-		 struct vms_errmsg *msg)
+static int twice(const json_t *list, const char *key, const char *what, struct vms_errmsg *msg)
 {
 	json_t *seen = json_object(), *x;
 	size_t i;
@@ -259,9 +261,9 @@ int vms_reg_doc_check(const json_t *doc, struct vms_errmsg *msg)
 					where);
 	}
 	return twice(json_object_get(doc, "targets"), "name", "target", msg) ||
-		       twice(json_object_get(doc, "accounts"), "user", "account", msg)
-		   ? VMS_E_INVAL
-		   : 0;
+			       twice(json_object_get(doc, "accounts"), "user", "account", msg)
+		       ? VMS_E_INVAL
+		       : 0;
 }
 
 /* ---- document to record ---- */
@@ -287,8 +289,7 @@ static bool listed(const json_t *a, const char *what)
 	return false;
 }
 
-static int lists_to(json_t *rec, const json_t *want, const json_t *have,
-		    struct vms_errmsg *msg)
+static int lists_to(json_t *rec, const json_t *want, const json_t *have, struct vms_errmsg *msg)
 {
 	size_t i;
 	json_t *x;
@@ -299,8 +300,8 @@ static int lists_to(json_t *rec, const json_t *want, const json_t *have,
 
 		json_array_foreach (json_object_get(have, list_key[l]), i, x)
 			if (!rc && listed(w, json_string_value(x)))
-				rc = vms_reg_bind(rec, (enum vms_reg_list)l,
-						  json_string_value(x), msg);
+				rc = vms_reg_bind(rec, (enum vms_reg_list)l, json_string_value(x),
+						  msg);
 		json_array_foreach (w, i, x) {
 			const char *what = json_string_value(x);
 
@@ -358,8 +359,7 @@ static int luns_to(json_t *rec, const json_t *want, const json_t *have, struct v
 	for (unsigned round = 0; round < 3; round++)
 		json_array_foreach (json_object_get(want, "luns"), i, x) {
 			const json_t *nr = json_object_get(x, "lun");
-			const char *volume =
-				json_string_value(json_object_get(x, "volume"));
+			const char *volume = json_string_value(json_object_get(x, "volume"));
 			uint64_t old = have ? vms_reg_lun_of(have, volume) : UINT64_MAX;
 			bool keeps = old != UINT64_MAX && !vms_reg_volume(rec, old);
 			uint64_t lun = nr ? (uint64_t)json_integer_value(nr) : old;
@@ -373,8 +373,7 @@ static int luns_to(json_t *rec, const json_t *want, const json_t *have, struct v
 			rc = vms_reg_add_lun(rec, lun, volume, msg);
 			if (!rc)
 				rc = params_to(rec, lun, json_object_get(x, "params"),
-					       old == lun ? lun_params_of(have, lun) : NULL,
-					       msg);
+					       old == lun ? lun_params_of(have, lun) : NULL, msg);
 			if (rc)
 				return rc;
 		}
@@ -394,8 +393,7 @@ json_t *vms_reg_doc_target(const json_t *want, const json_t *have, uint32_t tid,
 	int rc = 0;
 
 	if (nr && (json_integer_value(nr) < 1 || json_integer_value(nr) > VMS_REG_TID_MAX)) {
-		vms_fail(msg, VMS_E_INVAL, "%s: \"tid\" goes from 1 to %u", name,
-			 VMS_REG_TID_MAX);
+		vms_fail(msg, VMS_E_INVAL, "%s: \"tid\" goes from 1 to %u", name, VMS_REG_TID_MAX);
 		return NULL;
 	}
 	if (nr && have && json_integer_value(nr) != vms_reg_tid(have)) {
@@ -427,8 +425,8 @@ json_t *vms_reg_doc_target(const json_t *want, const json_t *have, uint32_t tid,
 
 /* ---- differences ---- */
 
-static void add(json_t *out, const char *target, const char *change, const char *what,
-		uint64_t lun, const char *value)
+static void add(json_t *out, const char *target, const char *change, const char *what, uint64_t lun,
+		const char *value)
 {
 	json_t *o = json_pack("{s:s,s:s,s:s}", "target", target, "change", change, "what", what);
 
@@ -460,8 +458,7 @@ static int on_step(void *arg, const struct vms_reg_step *s)
 		add(d->out, d->target, "add", "target", 0, text);
 		break;
 	case VMS_RS_LUN_DELETE:
-		add(d->out, d->target, "remove", "lun", s->lun,
-		    vms_reg_volume(d->from, s->lun));
+		add(d->out, d->target, "remove", "lun", s->lun, vms_reg_volume(d->from, s->lun));
 		break;
 	case VMS_RS_LUN_NEW:
 		add(d->out, d->target, "add", "lun", s->lun, s->a);
@@ -473,8 +470,8 @@ static int on_step(void *arg, const struct vms_reg_step *s)
 		break;
 	case VMS_RS_USER_OUT:
 	case VMS_RS_USER_OUT_OFF:
-		add(d->out, d->target, s->what == VMS_RS_USER_OUT ? "add" : "remove", "user_out",
-		    0, s->a);
+		add(d->out, d->target, s->what == VMS_RS_USER_OUT ? "add" : "remove", "user_out", 0,
+		    s->a);
 		break;
 	case VMS_RS_STATE:
 		add(d->out, d->target, "set", "state", 0, s->a);
@@ -517,8 +514,7 @@ json_t *vms_reg_diff(const json_t *from, const json_t *to)
 		const char *v = vms_reg_volume(to, lun);
 
 		if (v && !strcmp(v, json_string_value(json_object_get(x, "volume"))))
-			params_gone(&d, lun, json_object_get(x, "params"),
-				    lun_params_of(to, lun));
+			params_gone(&d, lun, json_object_get(x, "params"), lun_params_of(to, lun));
 	}
 	return d.out;
 }
@@ -538,8 +534,8 @@ void vms_reg_diff_text(const json_t *c, char *out, size_t room)
 	else if (!strcmp(what, "target"))
 		snprintf(out, room, "%c target %s", sign, target);
 	else if (!strcmp(what, "lun"))
-		snprintf(out, room, "%c %s: LUN %" JSON_INTEGER_FORMAT ", volume %s", sign,
-			 target, lun, value);
+		snprintf(out, room, "%c %s: LUN %" JSON_INTEGER_FORMAT ", volume %s", sign, target,
+			 lun, value);
 	else if (!strcmp(what, "lun_param"))
 		snprintf(out, room, "%c %s: LUN %" JSON_INTEGER_FORMAT ": %s", sign, target, lun,
 			 value);

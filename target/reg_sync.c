@@ -99,8 +99,7 @@ static void apply(struct table *t, const char *key, const char *val, uint64_t re
 		v = t->kind == TARGETS ? vms_reg_decode(val, key, &msg)
 				       : account_decode(val, key, name, &msg);
 		if (v && t->kind == TARGETS && strcmp(vms_reg_name(v), name)) {
-			vms_fail(&msg, VMS_E_CORRUPT, "%s: holds target %s", key,
-				 vms_reg_name(v));
+			vms_fail(&msg, VMS_E_CORRUPT, "%s: holds target %s", key, vms_reg_name(v));
 			json_decref(v);
 			v = NULL;
 		}
@@ -319,8 +318,7 @@ static void conflict_read(void *arg, const struct vms_cat_reply *r)
 	if (!r->status && !r->nkv && c->with_tid)
 		change_end(c, VMS_E_EXIST, "another target has that number (tid)");
 	else
-		change_end(c, VMS_E_CONFLICT,
-			   "somebody else changed it at the same moment");
+		change_end(c, VMS_E_CONFLICT, "somebody else changed it at the same moment");
 }
 
 static void changed(void *arg, const struct vms_cat_reply *r)
@@ -339,8 +337,8 @@ static void changed(void *arg, const struct vms_cat_reply *r)
 	}
 }
 
-static struct change *change_new(struct vms_reg_sync *s, enum kind k, const char *name,
-				 char *value, vms_reg_done_fn done, void *arg)
+static struct change *change_new(struct vms_reg_sync *s, enum kind k, const char *name, char *value,
+				 vms_reg_done_fn done, void *arg)
 {
 	struct change *c = calloc(1, sizeof(*c));
 
@@ -359,11 +357,11 @@ static struct change *change_new(struct vms_reg_sync *s, enum kind k, const char
 	return c;
 }
 
-void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid,
-			const json_t *rec, uint64_t rev, vms_reg_done_fn done, void *arg)
+void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, const json_t *rec,
+			uint64_t rev, vms_reg_done_fn done, void *arg)
 {
-	struct change *c =
-	    change_new(s, TARGETS, name, rec ? vms_reg_encode(rec) : NULL, done, arg);
+	struct change *c = change_new(s, TARGETS, name, rec ? vms_reg_encode(rec) : NULL, done,
+				      arg);
 	char key[VMS_CAT_KEY_BYTES_MAX], idkey[32], id[VMS_REG_NAME_MAX + 3];
 	struct vms_reg_entry *e = find(&s->t[TARGETS], name);
 	struct vms_cat_cmp cmp[2];
@@ -388,11 +386,10 @@ void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid,
 	s->cat->ops->txn(s->cat, cmp, rev ? 1 : n, op, n, changed, c);
 }
 
-void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value,
-			 uint64_t rev, vms_reg_done_fn done, void *arg)
+void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value, uint64_t rev,
+			 vms_reg_done_fn done, void *arg)
 {
-	struct change *c =
-	    change_new(s, ACCOUNTS, user, value ? strdup(value) : NULL, done, arg);
+	struct change *c = change_new(s, ACCOUNTS, user, value ? strdup(value) : NULL, done, arg);
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_reg_entry *e = find(&s->t[ACCOUNTS], user);
 

@@ -53,10 +53,9 @@ struct vms_reg_entry *vms_reg_account(struct vms_reg_sync *s, const char *user);
  * loop: 0 (the mirror has it), VMS_E_CONFLICT (somebody else was faster; the mirror
  * follows), VMS_E_EXIST (the tid is another target's), or the catalog's error. */
 void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid,
-			const struct json_t *rec, uint64_t rev, vms_reg_done_fn done,
-			void *arg);
+			const struct json_t *rec, uint64_t rev, vms_reg_done_fn done, void *arg);
 /* value: JSON text; NULL: deletes it. */
-void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value,
-			 uint64_t rev, vms_reg_done_fn done, void *arg);
+void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value, uint64_t rev,
+			 vms_reg_done_fn done, void *arg);
 
 #endif

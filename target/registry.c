@@ -19,26 +19,20 @@ int vms_reg_name_check(const char *name, struct vms_errmsg *msg)
 {
 	size_t n = strlen(name);
 
-	if (strncmp(name, "iqn.", 4) && strncmp(name, "eui.", 4) &&
-	    strncmp(name, "naa.", 4))
+	if (strncmp(name, "iqn.", 4) && strncmp(name, "eui.", 4) && strncmp(name, "naa.", 4))
 		return vms_fail(
-		    msg, VMS_E_INVAL,
-		    "'%.64s' is no iSCSI name: it begins with iqn., eui. or naa. (as in "
-		    "iqn.2026-01.org.example:disks)",
-		    name);
+			msg, VMS_E_INVAL,
+			"'%.64s' is no iSCSI name: it begins with iqn., eui. or naa. (as in "
+			"iqn.2026-01.org.example:disks)",
+			name);
 	if (n < 5 || n > VMS_REG_NAME_MAX)
-		return vms_fail(msg, VMS_E_INVAL,
-				"an iSCSI name has 5 to %u characters, not %zu",
+		return vms_fail(msg, VMS_E_INVAL, "an iSCSI name has 5 to %u characters, not %zu",
 				VMS_REG_NAME_MAX, n);
-	if (strspn(
-		name,
-		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-_") !=
-	    n)
-		return vms_fail(
-		    msg, VMS_E_INVAL,
-		    "iSCSI name '%s' has a character that is none of letters, digits, "
-		    "'.', ':', '-' and '_'",
-		    name);
+	if (strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-_") != n)
+		return vms_fail(msg, VMS_E_INVAL,
+				"iSCSI name '%s' has a character that is none of letters, digits, "
+				"'.', ':', '-' and '_'",
+				name);
 	return 0;
 }
 
@@ -59,8 +53,8 @@ static int text_check(const char *what, const char *s, struct vms_errmsg *msg)
 static int bad(struct vms_errmsg *msg, const char *where, const char *field)
 {
 	return vms_fail(msg, VMS_E_CORRUPT,
-			"%s: field \"%s\" is missing, of another type or out of range",
-			where, field);
+			"%s: field \"%s\" is missing, of another type or out of range", where,
+			field);
 }
 
 static int params_check(const json_t *o, const char *where, struct vms_errmsg *msg)
@@ -73,8 +67,7 @@ static int params_check(const json_t *o, const char *where, struct vms_errmsg *m
 	if (!json_is_object(o) || json_object_size(o) > VMS_REG_LIST_MAX)
 		return bad(msg, where, "params");
 	json_object_foreach ((json_t *)o, k, v)
-		if (!json_is_string(v) || text_check("parameter", k, msg) ||
-		    strchr(k, '='))
+		if (!json_is_string(v) || text_check("parameter", k, msg) || strchr(k, '='))
 			return bad(msg, where, "params");
 	return 0;
 }
@@ -101,8 +94,7 @@ int vms_reg_check(const json_t *rec, const char *where, struct vms_errmsg *msg)
 		if (!json_is_array(v) || json_array_size(v) > VMS_REG_LIST_MAX)
 			return bad(msg, where, list_key[l]);
 		json_array_foreach (v, i, x)
-			if (!json_is_string(x) ||
-			    text_check("", json_string_value(x), &e))
+			if (!json_is_string(x) || text_check("", json_string_value(x), &e))
 				return bad(msg, where, list_key[l]);
 	}
 	v = json_object_get(rec, "user_out");
@@ -120,8 +112,7 @@ int vms_reg_check(const json_t *rec, const char *where, struct vms_errmsg *msg)
 	if (!json_is_array(v) || json_array_size(v) > VMS_REG_LUN_MAX)
 		return bad(msg, where, "luns");
 	json_array_foreach (v, i, x) {
-		const json_t *n = json_object_get(x, "lun"),
-			     *s = json_object_get(x, "volume");
+		const json_t *n = json_object_get(x, "lun"), *s = json_object_get(x, "volume");
 
 		if (!json_is_integer(n) || json_integer_value(n) <= last ||
 		    json_integer_value(n) > VMS_REG_LUN_MAX || !json_is_string(s) ||
@@ -157,8 +148,8 @@ char *vms_reg_encode(const json_t *rec)
 
 json_t *vms_reg_new(const char *name, uint32_t tid)
 {
-	return json_pack("{s:s,s:I,s:[],s:[],s:[],s:[]}", "name", name, "tid",
-			 (json_int_t)tid, "addresses", "names", "users", "luns");
+	return json_pack("{s:s,s:I,s:[],s:[],s:[],s:[]}", "name", name, "tid", (json_int_t)tid,
+			 "addresses", "names", "users", "luns");
 }
 
 /* ---- looking at it ---- */
@@ -219,8 +210,7 @@ static json_t *lun_get(const json_t *rec, uint64_t lun)
 	const json_t *luns = json_object_get(rec, "luns");
 	json_t *x = json_array_get(luns, lun_place(luns, lun));
 
-	return x && (uint64_t)json_integer_value(json_object_get(x, "lun")) == lun ? x
-										   : NULL;
+	return x && (uint64_t)json_integer_value(json_object_get(x, "lun")) == lun ? x : NULL;
 }
 
 const char *vms_reg_volume(const json_t *rec, uint64_t lun)
@@ -267,16 +257,15 @@ static int no_memory(int rc, struct vms_errmsg *msg)
 	return rc ? vms_fail(msg, VMS_E_NOMEM, "out of memory") : 0;
 }
 
-int vms_reg_bind(json_t *rec, enum vms_reg_list list, const char *what,
-		 struct vms_errmsg *msg)
+int vms_reg_bind(json_t *rec, enum vms_reg_list list, const char *what, struct vms_errmsg *msg)
 {
 	json_t *a = json_object_get(rec, list_key[list]);
 
 	if (text_check(list_word[list], what, msg))
 		return VMS_E_INVAL;
 	if (list_find(a, what) < json_array_size(a))
-		return vms_fail(msg, VMS_E_EXIST, "%s %s is bound to %s already",
-				list_word[list], what, vms_reg_name(rec));
+		return vms_fail(msg, VMS_E_EXIST, "%s %s is bound to %s already", list_word[list],
+				what, vms_reg_name(rec));
 	if (json_array_size(a) >= VMS_REG_LIST_MAX)
 		return vms_fail(msg, VMS_E_FULL,
 				"%s has %u bindings of that kind, no more are possible",
@@ -284,15 +273,14 @@ int vms_reg_bind(json_t *rec, enum vms_reg_list list, const char *what,
 	return no_memory(json_array_append_new(a, json_string(what)), msg);
 }
 
-int vms_reg_unbind(json_t *rec, enum vms_reg_list list, const char *what,
-		   struct vms_errmsg *msg)
+int vms_reg_unbind(json_t *rec, enum vms_reg_list list, const char *what, struct vms_errmsg *msg)
 {
 	json_t *a = json_object_get(rec, list_key[list]);
 	size_t i = list_find(a, what);
 
 	if (i == json_array_size(a))
-		return vms_fail(msg, VMS_E_NOENT, "%s %s is not bound to %s",
-				list_word[list], what, vms_reg_name(rec));
+		return vms_fail(msg, VMS_E_NOENT, "%s %s is not bound to %s", list_word[list], what,
+				vms_reg_name(rec));
 	return no_memory(json_array_remove(a, i), msg);
 }
 
@@ -307,8 +295,7 @@ int vms_reg_set_user_out(json_t *rec, const char *user, struct vms_errmsg *msg)
 	if (text_check("account", user, msg))
 		return VMS_E_INVAL;
 	if (json_object_get(rec, "user_out"))
-		return vms_fail(msg, VMS_E_EXIST,
-				"%s has the outgoing account %s: unbind it first",
+		return vms_fail(msg, VMS_E_EXIST, "%s has the outgoing account %s: unbind it first",
 				vms_reg_name(rec),
 				json_string_value(json_object_get(rec, "user_out")));
 	return no_memory(json_object_set_new(rec, "user_out", json_string(user)), msg);
@@ -332,29 +319,25 @@ void vms_reg_set_redirect(json_t *rec, bool redirect)
 	set_flag(rec, "redirect", redirect);
 }
 
-static int param_set(json_t *of, const char *name, const char *value,
-		     struct vms_errmsg *msg)
+static int param_set(json_t *of, const char *name, const char *value, struct vms_errmsg *msg)
 {
 	json_t *o = json_object_get(of, "params");
 
 	if (text_check("parameter", name, msg) || text_check(name, value, msg))
 		return VMS_E_INVAL;
 	if (strchr(name, '='))
-		return vms_fail(msg, VMS_E_INVAL, "parameter '%s' has a '=' in its name",
-				name);
+		return vms_fail(msg, VMS_E_INVAL, "parameter '%s' has a '=' in its name", name);
 	if (!o) {
 		o = json_object();
 		if (json_object_set_new(of, "params", o))
 			return no_memory(1, msg);
 	}
 	if (json_object_size(o) >= VMS_REG_LIST_MAX && !json_object_get(o, name))
-		return vms_fail(msg, VMS_E_FULL, "more than %u parameters",
-				VMS_REG_LIST_MAX);
+		return vms_fail(msg, VMS_E_FULL, "more than %u parameters", VMS_REG_LIST_MAX);
 	return no_memory(json_object_set_new(o, name, json_string(value)), msg);
 }
 
-int vms_reg_set_param(json_t *rec, const char *name, const char *value,
-		      struct vms_errmsg *msg)
+int vms_reg_set_param(json_t *rec, const char *name, const char *value, struct vms_errmsg *msg)
 {
 	return param_set(rec, name, value, msg);
 }
@@ -373,19 +356,16 @@ int vms_reg_add_lun(json_t *rec, uint64_t lun, const char *volume, struct vms_er
 	if (text_check("volume", volume, msg))
 		return VMS_E_INVAL;
 	if (have)
-		return vms_fail(msg, VMS_E_EXIST,
-				"LUN %" PRIu64 " of %s is volume %s already", lun,
+		return vms_fail(msg, VMS_E_EXIST, "LUN %" PRIu64 " of %s is volume %s already", lun,
 				vms_reg_name(rec), have);
 	there = vms_reg_lun_of(rec, volume);
 	if (there != UINT64_MAX)
-		return vms_fail(msg, VMS_E_EXIST,
-				"volume %s is LUN %" PRIu64 " of %s already", volume,
-				there, vms_reg_name(rec));
-	return no_memory(
-	    json_array_insert_new(
-		luns, lun_place(luns, lun),
-		json_pack("{s:I,s:s}", "lun", (json_int_t)lun, "volume", volume)),
-	    msg);
+		return vms_fail(msg, VMS_E_EXIST, "volume %s is LUN %" PRIu64 " of %s already",
+				volume, there, vms_reg_name(rec));
+	return no_memory(json_array_insert_new(
+				 luns, lun_place(luns, lun),
+				 json_pack("{s:I,s:s}", "lun", (json_int_t)lun, "volume", volume)),
+			 msg);
 }
 
 int vms_reg_remove_lun(json_t *rec, uint64_t lun, struct vms_errmsg *msg)
@@ -393,8 +373,7 @@ int vms_reg_remove_lun(json_t *rec, uint64_t lun, struct vms_errmsg *msg)
 	json_t *luns = json_object_get(rec, "luns");
 
 	if (!lun_get(rec, lun))
-		return vms_fail(msg, VMS_E_NOENT, "%s has no LUN %" PRIu64,
-				vms_reg_name(rec), lun);
+		return vms_fail(msg, VMS_E_NOENT, "%s has no LUN %" PRIu64, vms_reg_name(rec), lun);
 	return no_memory(json_array_remove(luns, lun_place(luns, lun)), msg);
 }
 
@@ -404,8 +383,7 @@ int vms_reg_set_lun_param(json_t *rec, uint64_t lun, const char *name, const cha
 	json_t *x = lun_get(rec, lun);
 
 	if (!x)
-		return vms_fail(msg, VMS_E_NOENT, "%s has no LUN %" PRIu64,
-				vms_reg_name(rec), lun);
+		return vms_fail(msg, VMS_E_NOENT, "%s has no LUN %" PRIu64, vms_reg_name(rec), lun);
 	return param_set(x, name, value, msg);
 }
 
@@ -436,29 +414,27 @@ static void lists(struct walk *w, const json_t *a, const json_t *b, enum vms_reg
 	json_array_foreach (json_object_get(a, list_key[l]), i, x)
 		if (!b || !vms_reg_has(b, l, json_string_value(x)))
 			step(w, (struct vms_reg_step){
-				    .what = what, .list = l, .a = json_string_value(x)});
+					.what = what, .list = l, .a = json_string_value(x)});
 }
 
-static void params(struct walk *w, const json_t *a, const json_t *b,
-		   enum vms_reg_what what, uint64_t lun)
+static void params(struct walk *w, const json_t *a, const json_t *b, enum vms_reg_what what,
+		   uint64_t lun)
 {
 	json_t *from = json_object_get(a, "params"), *v;
 	const char *k;
 
 	json_object_foreach (json_object_get(b, "params"), k, v)
 		if (!json_equal(json_object_get(from, k), v))
-			step(w, (struct vms_reg_step){.what = what,
-						      .lun = lun,
-						      .a = k,
-						      .b = json_string_value(v)});
+			step(w,
+			     (struct vms_reg_step){
+				     .what = what, .lun = lun, .a = k, .b = json_string_value(v)});
 }
 
 static bool same_lun(const json_t *rec, const json_t *x)
 {
-	const char *v =
-	    rec ? vms_reg_volume(rec,
-				 (uint64_t)json_integer_value(json_object_get(x, "lun")))
-		: NULL;
+	const char *v = rec ? vms_reg_volume(
+				      rec, (uint64_t)json_integer_value(json_object_get(x, "lun")))
+			    : NULL;
 
 	return v && !strcmp(v, json_string_value(json_object_get(x, "volume")));
 }
@@ -475,7 +451,7 @@ static void leave(struct walk *w)
 		if (!same_lun(w->to, x))
 			step(w, (struct vms_reg_step){.what = VMS_RS_LUN_DELETE,
 						      .lun = (uint64_t)json_integer_value(
-							  json_object_get(x, "lun"))});
+							      json_object_get(x, "lun"))});
 	lists(w, w->from, w->to, VMS_REG_USERS, VMS_RS_UNBIND);
 	if (out && !json_equal(out, json_object_get(w->to, "user_out")))
 		step(w, (struct vms_reg_step){.what = VMS_RS_USER_OUT_OFF,
@@ -492,27 +468,26 @@ static void come(struct walk *w)
 	json_t *x;
 
 	if (!w->from)
-		step(w, (struct vms_reg_step){.what = VMS_RS_TARGET_NEW,
-					      .a = vms_reg_name(w->to)});
+		step(w, (struct vms_reg_step){.what = VMS_RS_TARGET_NEW, .a = vms_reg_name(w->to)});
 	params(w, w->from, w->to, VMS_RS_PARAM, 0);
 	json_array_foreach (json_object_get(w->to, "luns"), i, x) {
 		uint64_t lun = (uint64_t)json_integer_value(json_object_get(x, "lun"));
 		bool same = same_lun(w->from, x);
 
 		if (!same)
-			step(w, (struct vms_reg_step){.what = VMS_RS_LUN_NEW,
-						      .lun = lun,
-						      .a = json_string_value(
-							  json_object_get(x, "volume"))});
+			step(w, (struct vms_reg_step){
+					.what = VMS_RS_LUN_NEW,
+					.lun = lun,
+					.a = json_string_value(json_object_get(x, "volume"))});
 		params(w, same ? lun_get(w->from, lun) : NULL, x, VMS_RS_LUN_PARAM, lun);
 	}
 	if (off != json_is_true(json_object_get(w->from, "offline")))
-		step(w, (struct vms_reg_step){.what = VMS_RS_STATE,
-					      .a = off ? "offline" : "ready"});
+		step(w,
+		     (struct vms_reg_step){.what = VMS_RS_STATE, .a = off ? "offline" : "ready"});
 	lists(w, w->to, w->from, VMS_REG_USERS, VMS_RS_BIND);
 	if (out && !json_equal(out, json_object_get(w->from, "user_out")))
-		step(w, (struct vms_reg_step){.what = VMS_RS_USER_OUT,
-					      .a = json_string_value(out)});
+		step(w,
+		     (struct vms_reg_step){.what = VMS_RS_USER_OUT, .a = json_string_value(out)});
 	/* with a list of names, an address alone admits nobody: names first */
 	lists(w, w->to, w->from, VMS_REG_NAMES, VMS_RS_BIND);
 	lists(w, w->to, w->from, VMS_REG_ADDRESSES, VMS_RS_BIND);

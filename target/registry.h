@@ -41,8 +41,7 @@ struct json_t *vms_reg_new(const char *name, uint32_t tid);
 /* 0, or VMS_E_CORRUPT with msg naming what is wrong, after `where`. */
 int vms_reg_check(const struct json_t *rec, const char *where, struct vms_errmsg *msg);
 /* From text; NULL with msg. */
-struct json_t *vms_reg_decode(const char *text, const char *where,
-			      struct vms_errmsg *msg);
+struct json_t *vms_reg_decode(const char *text, const char *where, struct vms_errmsg *msg);
 /* malloc'ed text, sorted keys: equal records have equal texts. */
 char *vms_reg_encode(const struct json_t *rec);
 
@@ -74,11 +73,10 @@ void vms_reg_set_offline(struct json_t *rec, bool offline);
 void vms_reg_set_redirect(struct json_t *rec, bool redirect);
 int vms_reg_set_param(struct json_t *rec, const char *name, const char *value,
 		      struct vms_errmsg *msg);
-int vms_reg_add_lun(struct json_t *rec, uint64_t lun, const char *volume,
-		    struct vms_errmsg *msg);
+int vms_reg_add_lun(struct json_t *rec, uint64_t lun, const char *volume, struct vms_errmsg *msg);
 int vms_reg_remove_lun(struct json_t *rec, uint64_t lun, struct vms_errmsg *msg);
-int vms_reg_set_lun_param(struct json_t *rec, uint64_t lun, const char *name,
-			  const char *value, struct vms_errmsg *msg);
+int vms_reg_set_lun_param(struct json_t *rec, uint64_t lun, const char *name, const char *value,
+			  struct vms_errmsg *msg);
 /* The lowest LUN above 0 that is free. */
 uint64_t vms_reg_free_lun(const struct json_t *rec);
 

@@ -29,12 +29,10 @@
 /* 0, VMS_E_INVAL (length), VMS_E_IO (OpenSSL). */
 int vms_secret_seal(const uint8_t key[VMS_SECRET_KEY_BYTES],
 		    const uint8_t nonce[VMS_SECRET_NONCE_BYTES], const char *user,
-		    const char *secret, char out[VMS_SECRET_TEXT_MAX],
-		    struct vms_errmsg *msg);
+		    const char *secret, char out[VMS_SECRET_TEXT_MAX], struct vms_errmsg *msg);
 /* 0, or VMS_E_CORRUPT: not made with this key for this user, or damaged. */
-int vms_secret_open(const uint8_t key[VMS_SECRET_KEY_BYTES], const char *user,
-		    const char *sealed, char secret[VMS_SECRET_BYTES_MAX + 1],
-		    struct vms_errmsg *msg);
+int vms_secret_open(const uint8_t key[VMS_SECRET_KEY_BYTES], const char *user, const char *sealed,
+		    char secret[VMS_SECRET_BYTES_MAX + 1], struct vms_errmsg *msg);
 
 /* Reads the key: 64 hexadecimal digits in a file only its owner can read
  * (secret_file.c). 0, or VMS_E_CONFIG with msg saying how to make one. */

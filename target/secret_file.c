@@ -7,12 +7,11 @@
 
 #include "target/secret.h"
 
-#define HOW                                                                              \
-	"make one with: (umask 077; openssl rand -hex 32 > FILE); all gateways need "    \
+#define HOW                                                                                        \
+	"make one with: (umask 077; openssl rand -hex 32 > FILE); all gateways need "              \
 	"the same"
 
-int vms_secret_key_load(const char *path, uint8_t key[VMS_SECRET_KEY_BYTES],
-			struct vms_errmsg *msg)
+int vms_secret_key_load(const char *path, uint8_t key[VMS_SECRET_KEY_BYTES], struct vms_errmsg *msg)
 {
 	char text[2 * VMS_SECRET_KEY_BYTES + 1];
 	struct stat st;
@@ -25,8 +24,7 @@ int vms_secret_key_load(const char *path, uint8_t key[VMS_SECRET_KEY_BYTES],
 	if (fstat(fileno(f), &st) || (S_ISREG(st.st_mode) && (st.st_mode & 077))) {
 		fclose(f);
 		return vms_fail(msg, VMS_E_CONFIG,
-				"secrets_key: %s can be read by others: chmod 600 %s",
-				path, path);
+				"secrets_key: %s can be read by others: chmod 600 %s", path, path);
 	}
 	n = fread(text, 1, sizeof(text), f);
 	fclose(f);
@@ -44,6 +42,6 @@ int vms_secret_key_load(const char *path, uint8_t key[VMS_SECRET_KEY_BYTES],
 		if (n == VMS_SECRET_KEY_BYTES)
 			return 0;
 	}
-	return vms_fail(msg, VMS_E_CONFIG,
-			"secrets_key: %s is not 64 hexadecimal digits (" HOW ")", path);
+	return vms_fail(msg, VMS_E_CONFIG, "secrets_key: %s is not 64 hexadecimal digits (" HOW ")",
+			path);
 }

@@ -87,12 +87,12 @@ struct vms_sense {
 	uint8_t key;
 	uint16_t asc;
 	bool info_valid;
-	uint64_t info;	      /* LBA, or byte offset of a miscompare */
+	uint64_t info; /* LBA, or byte offset of a miscompare */
 	bool csi_valid;
-	uint32_t csi;	      /* command-specific information (EXTENDED COPY: the segment) */
-	bool field_valid;     /* sense-key specific field pointer (ILLEGAL REQUEST) */
-	bool field_in_cdb;    /* else in the parameter data */
-	uint16_t field;	      /* byte offset */
+	uint32_t csi;	   /* command-specific information (EXTENDED COPY: the segment) */
+	bool field_valid;  /* sense-key specific field pointer (ILLEGAL REQUEST) */
+	bool field_in_cdb; /* else in the parameter data */
+	uint16_t field;	   /* byte offset */
 };
 
 #define VMS_SENSE_BYTES_MAX 32
@@ -114,9 +114,9 @@ unsigned vms_sense_encode(const struct vms_sense *s, bool descriptor, uint8_t *o
 
 /* What a failed command was, as far as the mapping needs it. */
 struct vms_sense_cmd {
-	bool write;	      /* may have changed the medium (flush included) */
-	bool partly_applied;  /* a part of it is known to be applied */
-	uint64_t info_lba;    /* of CORRUPT, BAD_SECTORS, IO; valid with have_info */
+	bool write;	     /* may have changed the medium (flush included) */
+	bool partly_applied; /* a part of it is known to be applied */
+	uint64_t info_lba;   /* of CORRUPT, BAD_SECTORS, IO; valid with have_info */
 	bool have_info;
 	uint32_t miscompare_bytes;
 };

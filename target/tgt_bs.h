@@ -37,8 +37,8 @@ extern const char bs_vmstore_name[];
 /* One logical unit; lies behind tgt's struct scsi_lu. */
 struct bs_lu {
 	struct vms_lu lu;
-	bool read_only;	 /* the volume is, or it is a snapshot; a LUN can be it by itself */
-	uint64_t rollbacks; /* of the volume, when it was looked at last */
+	bool read_only;		/* the volume is, or it is a snapshot; a LUN can be it by itself */
+	uint64_t rollbacks;	/* of the volume, when it was looked at last */
 	struct vms_gw_vol *vol; /* NULL: closed */
 	/* PREEMPT AND ABORT through whatever gateway: these nexuses' commands have to end
 	 * before we say that we have the table with number `table` */
@@ -68,23 +68,23 @@ struct bs_req {
 	struct scsi_cmd *cmd;
 	struct bs_lu *bl;
 	struct vms_cdb io;
-	struct vms_gw_cmd gc; /* the first or only op */
+	struct vms_gw_cmd gc;	 /* the first or only op */
 	struct vms_gw_cmd *more; /* UNMAP: nmore further ones */
 	unsigned nmore;
-	unsigned pending;  /* ops that have not ended */
+	unsigned pending; /* ops that have not ended */
 	bool done_queued;
 	bool aborted;
-	bool verifying;	   /* second half of WRITE AND VERIFY */
-	int status;	   /* first error of an op that had ended when others go on */
-	unsigned nok;	   /* ops that ended well */
+	bool verifying; /* second half of WRITE AND VERIFY */
+	int status;	/* first error of an op that had ended when others go on */
+	unsigned nok;	/* ops that ended well */
 	struct vms_iov iov;
 	struct vms_iov *iovs;		 /* VERIFY of one block against many */
 	struct vms_gw_lba_range *ranges; /* GET LBA STATUS */
 	struct vms_pr_who who;
-	uint64_t preempted; /* the table that wants it ended */
-	struct vms_xcopy_run *xcopy;	/* EXTENDED COPY: it has its own ops */
-	struct vms_xcopy_result *kept;	/* what becomes of it; NULL: nobody can ask */
-	struct bs_req *next;		 /* done queue, free list */
+	uint64_t preempted;	       /* the table that wants it ended */
+	struct vms_xcopy_run *xcopy;   /* EXTENDED COPY: it has its own ops */
+	struct vms_xcopy_result *kept; /* what becomes of it; NULL: nobody can ask */
+	struct bs_req *next;	       /* done queue, free list */
 	struct bs_req *live_next, **live_prev;
 };
 
@@ -161,14 +161,14 @@ struct bs_state {
 	struct counters n;
 	uint32_t gateway_id;
 	struct bs_pr *pr_done, **pr_done_tail;
-	unsigned npr; /* of them in work */
-	bool preempting; /* a LU waits for commands to end */
-	bool reserved;	 /* perhaps a LU is, by RESERVE */
+	unsigned npr;	      /* of them in work */
+	bool preempting;      /* a LU waits for commands to end */
+	bool reserved;	      /* perhaps a LU is, by RESERVE */
 	struct bs_pr *resets; /* that have not come back */
-	unsigned ncopies; /* EXTENDED COPYs at work */
+	unsigned ncopies;     /* EXTENDED COPYs at work */
 	struct vms_xcopy_results results;
 	struct closing *closing;
-	uint64_t space_warnings; /* that initiators were told */
+	uint64_t space_warnings;       /* that initiators were told */
 	struct vms_gateways *gateways; /* NULL: no catalog to ask */
 	uint16_t ports[VMS_PORTS_MAX]; /* of all gateways; filled in when asked for */
 };

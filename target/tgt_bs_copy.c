@@ -18,8 +18,7 @@
  * to. */
 bool bs_req_touches(const struct bs_req *r, const struct scsi_lu *dev)
 {
-	return r->cmd->dev == dev ||
-	       (r->xcopy && vms_xcopy_run_uses(r->xcopy, bs_lu_of(dev)->vol));
+	return r->cmd->dev == dev || (r->xcopy && vms_xcopy_run_uses(r->xcopy, bs_lu_of(dev)->vol));
 }
 
 /* It has ended: its status, and what RECEIVE COPY RESULTS tells of it. */
@@ -41,9 +40,9 @@ int bs_copy_end(struct bs_req *r)
 		r->kept->segments = segments;
 		r->kept->blocks = blocks;
 		r->kept->status = (uint8_t)status;
-		r->kept->sense_len = s.status == SAM_STAT_CHECK_CONDITION ?
-					     (uint8_t)vms_sense_encode(&s, false, r->kept->sense) :
-					     0;
+		r->kept->sense_len = s.status == SAM_STAT_CHECK_CONDITION
+					     ? (uint8_t)vms_sense_encode(&s, false, r->kept->sense)
+					     : 0;
 	}
 	return status;
 }
@@ -133,7 +132,8 @@ int bs_extended_copy(struct scsi_cmd *cmd, struct vms_lu_req *q)
 		return bs_put_status(cmd, &q->sense);
 	}
 	if (x.identified)
-		r->kept = vms_xcopy_keep(&g.results, cmd->cmd_itn_id, bs_lu_of(cmd->dev), x.list_id);
+		r->kept = vms_xcopy_keep(&g.results, cmd->cmd_itn_id, bs_lu_of(cmd->dev),
+					 x.list_id);
 	g.n.copies++;
 	g.ncopies++;
 	cmd->bs_data = r;

@@ -46,12 +46,14 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 			continue;
 		if (!val)
 			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: '%s' has no value; options are size=BYTES, conf=FILE, write_ack=disk|memory, joined by ';'",
+					"bsopts: '%s' has no value; options are size=BYTES, "
+					"conf=FILE, write_ack=disk|memory, joined by ';'",
 					opt);
 		*val++ = 0;
 		if (snap && (!strcmp(opt, "size") || !strcmp(opt, "write_ack")))
 			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: %s=%s: %s is a snapshot, which has its size and takes no writes; leave the option out",
+					"bsopts: %s=%s: %s is a snapshot, which has its size and "
+					"takes no writes; leave the option out",
 					opt, val, o->name);
 		if (!strcmp(opt, "size")) {
 			struct vms_errmsg why;
@@ -62,7 +64,8 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 			if (!o->size_bytes || o->size_bytes % VMS_CHUNK_BYTES ||
 			    o->size_bytes > VMS_VOL_BYTES_MAX)
 				return vms_fail(msg, VMS_E_INVAL,
-						"bsopts: size=%s must be a multiple of 4K between 4K and %" PRIu64 "T",
+						"bsopts: size=%s must be a multiple of 4K between "
+						"4K and %" PRIu64 "T",
 						val, (uint64_t)(VMS_VOL_BYTES_MAX >> 40));
 		} else if (!strcmp(opt, "conf")) {
 			if (strlen(val) >= conf_room)
@@ -76,17 +79,18 @@ static int parse_bsopts(const char *text, struct open_req *o, char *conf, size_t
 						"bsopts: write_ack=%s: must be disk or memory",
 						val);
 		} else {
-			return vms_fail(msg, VMS_E_INVAL,
-					"bsopts: unknown option '%s'; known are size, conf and write_ack",
-					opt);
+			return vms_fail(
+				msg, VMS_E_INVAL,
+				"bsopts: unknown option '%s'; known are size, conf and write_ack",
+				opt);
 		}
 	}
 	return 0;
 }
 
 /* Begins to make a LUN. NULL: *err is tgtadm's code, msg says why. */
-static struct open_req *open_new(int tid, uint64_t lun, const char *path,
-				 const char *bsopts, int *err, struct vms_errmsg *msg)
+static struct open_req *open_new(int tid, uint64_t lun, const char *path, const char *bsopts,
+				 int *err, struct vms_errmsg *msg)
 {
 	char conf[256] = "", volume[128], snap[104];
 	struct open_req *o;
@@ -99,11 +103,10 @@ static struct open_req *open_new(int tid, uint64_t lun, const char *path,
 	}
 	for (struct bs_lu *bl = g.lus; bl; bl = bl->next) {
 		if (bl->dev->path && !strcmp(bl->dev->path, path)) {
-			vms_fail(
-			    msg, VMS_E_INVAL,
-			    "volume %s is LUN %" PRIu64
-			    " of target %d on this tgtd already; export it once per tgtd",
-			    path, bl->dev->lun, bl->dev->tgt->tid);
+			vms_fail(msg, VMS_E_INVAL,
+				 "volume %s is LUN %" PRIu64
+				 " of target %d on this tgtd already; export it once per tgtd",
+				 path, bl->dev->lun, bl->dev->tgt->tid);
 			*err = TGTADM_LUN_EXIST;
 			return NULL;
 		}
@@ -111,8 +114,7 @@ static struct open_req *open_new(int tid, uint64_t lun, const char *path,
 	for (o = g.opens; o; o = o->next) {
 		if (!strcmp(o->name, path) || (o->tid == tid && o->lun == lun)) {
 			vms_fail(msg, VMS_E_INVAL,
-				 "volume %s or LUN %" PRIu64
-				 " is being set up by another request",
+				 "volume %s or LUN %" PRIu64 " is being set up by another request",
 				 path, lun);
 			*err = TGTADM_LUN_EXIST;
 			return NULL;
@@ -148,8 +150,8 @@ static struct open_req *open_new(int tid, uint64_t lun, const char *path,
 
 /* Parameters of a LUN that somebody wants, cut out of params in buf. TGT_MGMT_LOCAL: not
  * ours; TGT_MGMT_PENDING: ours and right; or tgtadm's code. */
-static int new_check(const struct tgtadm_req *req, const char *params, char *buf,
-		     size_t room, const char **path, const char **bsopts)
+static int new_check(const struct tgtadm_req *req, const char *params, char *buf, size_t room,
+		     const char **path, const char **bsopts)
 {
 	const char *blocksize = NULL, *bstype = NULL;
 	char *p = buf, *opt;
@@ -178,19 +180,18 @@ static int new_check(const struct tgtadm_req *req, const char *params, char *buf
 		return TGTADM_INVALID_REQUEST;
 	}
 	if (!*path || !(*path)[0]) {
-		tgt_adm_say(
-		    "backing store vmstore needs a volume: --backing-store VOLUME");
+		tgt_adm_say("backing store vmstore needs a volume: --backing-store VOLUME");
 		return TGTADM_INVALID_REQUEST;
 	}
 	if (blocksize && strcmp(blocksize, "512")) {
-		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only", blocksize);
+		tgt_adm_say("blocksize=%s: vmstore has logical blocks of 512 bytes only",
+			    blocksize);
 		return TGTADM_INVALID_REQUEST;
 	}
 	return TGT_MGMT_PENDING;
 }
 
-static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		    const char *params)
+static int mgmt_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	char buf[4096];
 	const char *path, *bsopts;
@@ -288,13 +289,12 @@ static void reg_lun_delete(int tid, uint64_t lun, vms_lun_done_fn done, void *ar
 }
 
 const struct vms_reg_bs bs_reg = {
-    .lun_new = reg_lun_new,
-    .lun_delete = reg_lun_delete,
-    .settled = bs_targets_settled,
+	.lun_new = reg_lun_new,
+	.lun_delete = reg_lun_delete,
+	.settled = bs_targets_settled,
 };
 
-static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
-			 const char *params)
+static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	char buf[4096];
 	const char *path, *bsopts;
@@ -309,8 +309,7 @@ static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req,
 	return vms_registry_mgmt(mtask, req, params);
 }
 
-int bs_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		     const char *params)
+int bs_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	if (vms_registry_active())
 		return registry_hook(mtask, req, params);
@@ -358,8 +357,8 @@ void bs_work_opens(void)
 	while ((o = *at)) {
 		if (!o->asked && vms_gwp_is_ready(g.gwp)) {
 			o->asked = true;
-			o->status = vms_gwp_vol_open(g.gwp, o->name, o->size_bytes, o->write_ack,
-						     o, &msg);
+			o->status = vms_gwp_vol_open(g.gwp, o->name, o->size_bytes, o->write_ack, o,
+						     &msg);
 			if (o->status) {
 				o->ended = true;
 				snprintf(o->text, sizeof(o->text), "%s", msg.text);
@@ -368,8 +367,9 @@ void bs_work_opens(void)
 		} else if (!o->asked && tgt_turn_now_ms - o->since_ms > OPEN_WAIT_MS) {
 			o->ended = true;
 			o->status = VMS_E_TIMEOUT;
-			snprintf(o->text, sizeof(o->text), "gateway %s has not started within %d s: %s",
-				 vms_gwp_name(g.gwp), OPEN_WAIT_MS / 1000, vms_gwp_why(g.gwp));
+			snprintf(o->text, sizeof(o->text),
+				 "gateway %s has not started within %d s: %s", vms_gwp_name(g.gwp),
+				 OPEN_WAIT_MS / 1000, vms_gwp_why(g.gwp));
 		}
 		if (!o->ended) {
 			at = &o->next;
@@ -412,8 +412,7 @@ void bs_work_deletes(void)
 		if (d->mtask)
 			mtask_execute_now(d->mtask);
 		else
-			d->done(d->arg,
-				dev ? (int)tgt_device_destroy(d->tid, d->lun, 0) : 0,
+			d->done(d->arg, dev ? (int)tgt_device_destroy(d->tid, d->lun, 0) : 0,
 				"tgt does not delete the LUN");
 		free(d);
 	}

@@ -48,7 +48,7 @@ static bool session_here(const struct bs_lu *bl, uint64_t session)
 void bs_pr_reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
 {
 	g.reserved |= t->reserve.gateway != 0;
-	bl->dev->reserve_id = !t->reserve.gateway		     ? 0
+	bl->dev->reserve_id = !t->reserve.gateway	 ? 0
 			      : own_session(&t->reserve) ? t->reserve.session
 							 : UINT64_MAX;
 }
@@ -97,8 +97,9 @@ bool bs_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 			if (e->asc)
 				ua_sense_add_it_nexus(n->itn->itn_id, bl->dev, e->asc);
 			if (e->abort) {
-				bl->preempted = realloc(bl->preempted, (bl->npreempted + 1) *
-								       sizeof(*bl->preempted));
+				bl->preempted = realloc(bl->preempted,
+							(bl->npreempted + 1) *
+								sizeof(*bl->preempted));
 				vms_assert(bl->preempted);
 				bl->preempted[bl->npreempted++] = n->id;
 				if (!e->all)
@@ -108,8 +109,7 @@ bool bs_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 	}
 	bs_pr_reserve_mark(bl, t);
 	/* it was granted after its command had been given up, and its session has gone */
-	if (t->reserve.gateway && own_session(&t->reserve) &&
-	    !session_here(bl, t->reserve.session))
+	if (t->reserve.gateway && own_session(&t->reserve) && !session_here(bl, t->reserve.session))
 		bl->ghost = t->reserve.session;
 	bl->table = t->fence;
 	g.preempting |= bl->npreempted || bl->ghost;
@@ -187,8 +187,8 @@ int bs_reservation(struct bs_lu *bl, struct scsi_cmd *cmd, const struct vms_lu_r
 	struct bs_pr *p;
 
 	if (!bl->lu.ready) {
-		sense_data_build(cmd, NOT_READY, bl->lu.gone ? VMS_ASC_LU_NOT_CONFIGURED :
-							       VMS_ASC_BECOMING_READY);
+		sense_data_build(cmd, NOT_READY,
+				 bl->lu.gone ? VMS_ASC_LU_NOT_CONFIGURED : VMS_ASC_BECOMING_READY);
 		return SAM_STAT_CHECK_CONDITION;
 	}
 	p = calloc(1, sizeof(*p));

@@ -87,8 +87,7 @@ static struct chunk *chunk_of(void *buf)
 static void *map_aligned(size_t bytes)
 {
 	size_t span = bytes + CHUNK_BYTES;
-	uint8_t *p = mmap(NULL, span, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint8_t *p = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint8_t *a;
 
 	if (p == MAP_FAILED)

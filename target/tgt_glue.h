@@ -174,7 +174,7 @@ void tgt_mreq_done(int lid, struct mgmt_req *mreq, int err);
 
 /* ---- management requests (usr/mgmt.c) ------------------------------------- */
 
-#define TGT_MGMT_LOCAL	 0  /* go on as stock tgt does */
+#define TGT_MGMT_LOCAL	 0    /* go on as stock tgt does */
 #define TGT_MGMT_PENDING (-1) /* parked until mtask_complete()/mtask_execute_now() */
 
 /* Asked for every request of mode logicalunit, op new or delete, before tgt

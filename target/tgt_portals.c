@@ -31,8 +31,8 @@
 #undef eprintf
 #undef dprintf
 
-#define LOOK_MS 5000 /* portals and interfaces come and go seldom */
-#define LEAVE_MS 100 /* who is to leave is looked for so often */
+#define LOOK_MS	 5000 /* portals and interfaces come and go seldom */
+#define LEAVE_MS 100  /* who is to leave is looked for so often */
 
 static struct {
 	struct vms_portals *p; /* NULL: no gateway */
@@ -77,8 +77,7 @@ static void add_interfaces(const struct iscsi_portal *p)
 			char host[NI_MAXHOST];
 
 			if (!a->ifa_addr || a->ifa_addr->sa_family != p->af ||
-			    !(a->ifa_flags & IFF_UP) ||
-			    !(a->ifa_flags & IFF_LOOPBACK) != !loop)
+			    !(a->ifa_flags & IFF_UP) || !(a->ifa_flags & IFF_LOOPBACK) != !loop)
 				continue;
 			if (getnameinfo(a->ifa_addr,
 					p->af == AF_INET6 ? sizeof(struct sockaddr_in6)
@@ -105,7 +104,8 @@ static void look_at_portals(void)
 	}
 	if (t.portals[0])
 		return;
-	list_for_each_entry(p, &iscsi_portals_list, iscsi_portal_siblings) {
+	list_for_each_entry(p, &iscsi_portals_list, iscsi_portal_siblings)
+	{
 		if (!strcmp(p->addr, "0.0.0.0") || !strcmp(p->addr, "::"))
 			add_interfaces(p);
 		else if (!strchr(p->addr, '%'))
@@ -171,9 +171,8 @@ static int login_hook(struct iscsi_connection *conn, char *addr, int len)
 		t.refused++;
 		return -1;
 	}
-	snprintf(port, sizeof(port), "%s,%02x%02x%02x%02x%02x%02x", conn->initiator,
-		 conn->isid[0], conn->isid[1], conn->isid[2], conn->isid[3], conn->isid[4],
-		 conn->isid[5]);
+	snprintf(port, sizeof(port), "%s,%02x%02x%02x%02x%02x%02x", conn->initiator, conn->isid[0],
+		 conn->isid[1], conn->isid[2], conn->isid[3], conn->isid[4], conn->isid[5]);
 	l.who = vms_portals_who(conn->initiator, target);
 	l.port = vms_portals_who(port, target);
 	local_of(conn, at);
@@ -244,8 +243,8 @@ static void work_drain(void)
 		if (draining) {
 			t.round++;
 			t.warned = false;
-			vms_info("this gateway is being emptied: initiators are asked to log out, and closed after %" PRIu32
-				 " s",
+			vms_info("this gateway is being emptied: initiators are asked to log out, "
+				 "and closed after %" PRIu32 " s",
 				 seconds);
 		} else {
 			vms_info("this gateway takes initiators again");
@@ -273,8 +272,8 @@ void tgt_portals_work(uint32_t id)
 void tgt_portals_nexus(const struct it_nexus *itn, bool up)
 {
 	if (t.p)
-		vms_portals_session(
-			t.p, vms_portals_who(itn->initiator, itn->nexus_target->name), up);
+		vms_portals_session(t.p, vms_portals_who(itn->initiator, itn->nexus_target->name),
+				    up);
 }
 
 bool tgt_portals_loaded(void)
@@ -286,7 +285,7 @@ json_t *tgt_portals_json(void)
 {
 	return json_pack("{sb sI sI sI sI}", "portals.draining", t.draining,
 			 "portals.logins_redirected", (json_int_t)t.redirected,
-			 "portals.logins_refused", (json_int_t)t.refused,
-			 "portals.logouts_asked", (json_int_t)t.logouts.asked,
-			 "portals.sessions_dropped", (json_int_t)t.logouts.dropped);
+			 "portals.logins_refused", (json_int_t)t.refused, "portals.logouts_asked",
+			 (json_int_t)t.logouts.asked, "portals.sessions_dropped",
+			 (json_int_t)t.logouts.dropped);
 }

@@ -153,8 +153,7 @@ static void lun_done(void *arg, int err, const char *why)
 	} else {
 		struct skip *k = skip_of(m, o->lun);
 
-		vms_error("target %s: LUN %" PRIu64
-			  " (%s) cannot be %s, tried again in %d s: %s",
+		vms_error("target %s: LUN %" PRIu64 " (%s) cannot be %s, tried again in %d s: %s",
 			  m->e->name, o->lun, o->volume, o->make ? "made" : "deleted",
 			  RETRY_MS / 1000, why);
 		if (!k) {
@@ -209,8 +208,7 @@ static int param_step(const struct vms_reg_step *s)
 	memset(buf, 0, sizeof(buf));
 	snprintf(buf, sizeof(buf) - 2, "%s", s->a);
 	snprintf(buf + strlen(buf) + 1, sizeof(buf) - strlen(buf) - 2, "%s", s->b);
-	return tgt_drivers[r.lld]->update(MODE_TARGET, OP_UPDATE, (int)s->tid, 0, 0, 0,
-					  buf);
+	return tgt_drivers[r.lld]->update(MODE_TARGET, OP_UPDATE, (int)s->tid, 0, 0, 0, buf);
 }
 
 static int bind_step(const struct vms_reg_step *s, bool on)
@@ -283,8 +281,7 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 		snprintf(buf, sizeof(buf), "targetname=%s", s->a);
 		rc = tgt_target_create(r.lld, tid, buf);
 		if (rc)
-			snprintf(buf, sizeof(buf), "target %d (%s) cannot be made here",
-				 tid, s->a);
+			snprintf(buf, sizeof(buf), "target %d (%s) cannot be made here", tid, s->a);
 		break;
 	case VMS_RS_TARGET_DELETE:
 		if (m->pending)
@@ -301,13 +298,12 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 		if (!vms_reg_volume(m->now, s->lun))
 			return m->pending ? LATER : 0; /* left out */
 		rc = param_step(s);
-		snprintf(buf, sizeof(buf), "LUN %" PRIu64 " does not take %s=%s", s->lun,
-			 s->a, s->b);
+		snprintf(buf, sizeof(buf), "LUN %" PRIu64 " does not take %s=%s", s->lun, s->a,
+			 s->b);
 		break;
 	case VMS_RS_PARAM:
 		rc = param_step(s);
-		snprintf(buf, sizeof(buf), "target %d does not take %s=%s", tid, s->a,
-			 s->b);
+		snprintf(buf, sizeof(buf), "target %d does not take %s=%s", tid, s->a, s->b);
 		break;
 	case VMS_RS_STATE:
 		snprintf(buf, sizeof(buf), "%s", s->a);
@@ -317,25 +313,20 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 	case VMS_RS_USER_OUT:
 	case VMS_RS_USER_OUT_OFF:
 		snprintf(buf, sizeof(buf), "%s", s->a);
-		rc = account_ctl(tid, ACCOUNT_TYPE_OUTGOING, buf,
-				 s->what == VMS_RS_USER_OUT);
+		rc = account_ctl(tid, ACCOUNT_TYPE_OUTGOING, buf, s->what == VMS_RS_USER_OUT);
 		snprintf(buf, sizeof(buf),
-			 "account %s cannot be bound: there is none of that name here",
-			 s->a);
+			 "account %s cannot be bound: there is none of that name here", s->a);
 		break;
 	case VMS_RS_BIND:
 		if (m->pending)
 			return LATER;
 		rc = bind_step(s, true);
-		snprintf(
-		    buf, sizeof(buf), "'%s' cannot be bound to target %d%s", s->a, tid,
-		    s->list == VMS_REG_USERS ? ": there is no account of that name here"
-					     : "");
+		snprintf(buf, sizeof(buf), "'%s' cannot be bound to target %d%s", s->a, tid,
+			 s->list == VMS_REG_USERS ? ": there is no account of that name here" : "");
 		break;
 	case VMS_RS_UNBIND:
 		rc = bind_step(s, false);
-		snprintf(buf, sizeof(buf), "'%s' cannot be unbound from target %d", s->a,
-			 tid);
+		snprintf(buf, sizeof(buf), "'%s' cannot be unbound from target %d", s->a, tid);
 		break;
 	}
 	if (rc)
@@ -391,10 +382,9 @@ void registry_accounts(void)
 				  user);
 			continue;
 		}
-		if (vms_secret_open(
-			r.key, user,
-			json_string_value(json_object_get(e->value, "sealed")), secret,
-			&msg))
+		if (vms_secret_open(r.key, user,
+				    json_string_value(json_object_get(e->value, "sealed")), secret,
+				    &msg))
 			vms_error("%s", msg.text);
 		else if (account_set(user, secret))
 			vms_error("account %s: out of memory", user);
@@ -467,8 +457,7 @@ static void job_work(void)
 	}
 	if (walk(m)) {
 		j->written = true;
-		vms_reg_put_target(r.s, j->name, j->tid, j->rec, j->e->rev, job_written,
-				   NULL);
+		vms_reg_put_target(r.s, j->name, j->tid, j->rec, j->e->rev, job_written, NULL);
 	} else if (m->err) {
 		job_end(m->err, m->why);
 		m->err = 0;
@@ -500,8 +489,8 @@ const uint8_t *registry_key(void)
 
 /* ---- the owner's calls ---- */
 
-int vms_registry_open(struct vms_catalog *cat, const char *key_path,
-		      const struct vms_reg_bs *bs, struct vms_errmsg *msg)
+int vms_registry_open(struct vms_catalog *cat, const char *key_path, const struct vms_reg_bs *bs,
+		      struct vms_errmsg *msg)
 {
 	memset(&r, 0, sizeof(r));
 	if (key_path) {
@@ -584,8 +573,7 @@ void vms_registry_work(int64_t now_ms)
 
 bool vms_registry_target(int tid, bool *redirect)
 {
-	const struct vms_reg_entry *e =
-	    r.s ? vms_reg_target_by_tid(r.s, (uint32_t)tid) : NULL;
+	const struct vms_reg_entry *e = r.s ? vms_reg_target_by_tid(r.s, (uint32_t)tid) : NULL;
 
 	*redirect = e && vms_reg_redirect(e->value);
 	return e != NULL;

@@ -36,16 +36,15 @@ struct vms_reg_bs {
 
 /* key_path: file of the key that seals secrets; NULL: accounts cannot be made. cat, bs:
  * borrowed. 0 or VMS_E_* with msg. */
-int vms_registry_open(struct vms_catalog *cat, const char *key_path,
-		      const struct vms_reg_bs *bs, struct vms_errmsg *msg);
+int vms_registry_open(struct vms_catalog *cat, const char *key_path, const struct vms_reg_bs *bs,
+		      struct vms_errmsg *msg);
 void vms_registry_close(void);
 bool vms_registry_active(void);
 /* At each turn's end. */
 void vms_registry_work(int64_t now_ms);
 /* A request of tgtadm. As tgt_mgmt_hook; requests that concern this tgtd alone (other
  * backing stores, discovery accounts) are left to tgt. */
-int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		      const char *params);
+int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params);
 /* Is the target the cluster's, so on all gateways? *redirect: its policy. */
 bool vms_registry_target(int tid, bool *redirect);
 /* "vmstore" statistics: targets, accounts, what could not be made. New reference. */

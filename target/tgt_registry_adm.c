@@ -53,8 +53,7 @@ static int say(const struct vms_errmsg *e, int err)
 	return err;
 }
 
-static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		      const char *params)
+static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	char name[VMS_REG_NAME_MAX + 2];
 	struct vms_reg_entry *e;
@@ -62,9 +61,8 @@ static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
 	struct job *j;
 
 	if (!param(params, "targetname", name, sizeof(name))) {
-		tgt_adm_say(
-		    "a target needs a name of at most %u characters: --targetname IQN",
-		    VMS_REG_NAME_MAX);
+		tgt_adm_say("a target needs a name of at most %u characters: --targetname IQN",
+			    VMS_REG_NAME_MAX);
 		return TGTADM_INVALID_REQUEST;
 	}
 	if (vms_reg_name_check(name, &msg))
@@ -75,8 +73,7 @@ static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
 	}
 	e = vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
 	if (e) {
-		tgt_adm_say("target number %d is %s, in the whole cluster", req->tid,
-			    e->name);
+		tgt_adm_say("target number %d is %s, in the whole cluster", req->tid, e->name);
 		return TGTADM_TARGET_EXIST;
 	}
 	e = vms_reg_target(registry_sync(), name);
@@ -106,22 +103,20 @@ static int target_update(json_t *rec, const char *params, struct vms_errmsg *msg
 	const char *v = strchr(params, '=');
 
 	if (!v || (size_t)(v - params) >= sizeof(name))
-		return vms_fail(msg, VMS_E_INVAL,
-				"--name PARAMETER --value VALUE are needed");
+		return vms_fail(msg, VMS_E_INVAL, "--name PARAMETER --value VALUE are needed");
 	memcpy(name, params, (size_t)(v - params));
 	name[v - params] = 0;
 	v++;
 	if (!strcmp(name, "state")) {
 		if (strcmp(v, "offline") && strcmp(v, "ready"))
-			return vms_fail(msg, VMS_E_INVAL,
-					"state is 'ready' or 'offline', not '%s'", v);
+			return vms_fail(msg, VMS_E_INVAL, "state is 'ready' or 'offline', not '%s'",
+					v);
 		vms_reg_set_offline(rec, !strcmp(v, "offline"));
 		return 0;
 	}
 	if (!strcmp(name, "redirect")) {
 		if (strcmp(v, "off") && strcmp(v, "on"))
-			return vms_fail(msg, VMS_E_INVAL,
-					"redirect is 'on' or 'off', not '%s'", v);
+			return vms_fail(msg, VMS_E_INVAL, "redirect is 'on' or 'off', not '%s'", v);
 		vms_reg_set_redirect(rec, !strcmp(v, "on"));
 		return 0;
 	}
@@ -142,14 +137,12 @@ static int acl_change(json_t *rec, const struct tgtadm_req *req, const char *par
 		if (req->op == OP_BIND && l == VMS_REG_ADDRESSES &&
 		    vms_reg_address_check(what, msg))
 			return VMS_E_INVAL;
-		rc = req->op == OP_BIND
-			 ? vms_reg_bind(rec, (enum vms_reg_list)l, what, msg)
-			 : vms_reg_unbind(rec, (enum vms_reg_list)l, what, msg);
+		rc = req->op == OP_BIND ? vms_reg_bind(rec, (enum vms_reg_list)l, what, msg)
+					: vms_reg_unbind(rec, (enum vms_reg_list)l, what, msg);
 		if (rc)
 			return rc;
 	}
-	return rc ? vms_fail(msg, rc, "--initiator-address or --initiator-name is needed")
-		  : 0;
+	return rc ? vms_fail(msg, rc, "--initiator-address or --initiator-name is needed") : 0;
 }
 
 static int lun_change(struct job *j, const struct tgtadm_req *req, const char *params,
@@ -161,8 +154,7 @@ static int lun_change(struct job *j, const struct tgtadm_req *req, const char *p
 	switch (req->op) {
 	case OP_NEW:
 		if (!param(params, "path", volume, sizeof(volume)))
-			return vms_fail(msg, VMS_E_INVAL,
-					"--backing-store VOLUME is needed");
+			return vms_fail(msg, VMS_E_INVAL, "--backing-store VOLUME is needed");
 		if (param(params, "bsopts", buf, sizeof(buf)))
 			j->options = strdup(buf);
 		return vms_reg_add_lun(j->rec, req->lun, volume, msg);
@@ -178,8 +170,7 @@ static int lun_change(struct job *j, const struct tgtadm_req *req, const char *p
 			if (!eq || eq - opt >= 256 || strlen(eq + 1) >= 256) {
 				if (!opt[0])
 					continue;
-				return vms_fail(msg, VMS_E_INVAL, "'%s' is no name=value",
-						opt);
+				return vms_fail(msg, VMS_E_INVAL, "'%s' is no name=value", opt);
 			}
 			*eq = 0;
 			snprintf(name, sizeof(name), "%s", opt);
@@ -200,8 +191,7 @@ static int account_change(json_t *rec, const struct tgtadm_req *req, const char 
 	struct vms_reg_entry *a = vms_reg_account(registry_sync(), user);
 
 	if (req->op == OP_BIND && (!a || !a->value))
-		return vms_fail(msg, VMS_E_NOENT, "there is no account %s in the cluster",
-				user);
+		return vms_fail(msg, VMS_E_NOENT, "there is no account %s in the cluster", user);
 	if (req->ac_dir == ACCOUNT_TYPE_OUTGOING)
 		return vms_reg_set_user_out(rec, req->op == OP_BIND ? user : NULL, msg);
 	return req->op == OP_BIND ? vms_reg_bind(rec, VMS_REG_USERS, user, msg)
@@ -225,8 +215,7 @@ static int err_of(int rc, int mode)
 }
 
 /* A change of a target that exists. */
-static int change(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		  const char *params)
+static int change(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	struct vms_reg_entry *e = vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
 	struct vms_errmsg msg = {""};
@@ -248,8 +237,8 @@ static int change(struct mgmt_task *mtask, const struct tgtadm_req *req,
 		rc = lun_change(j, req, params, &msg);
 	} else if (req->mode == MODE_ACCOUNT) {
 		rc = param(params, "user", user, sizeof(user))
-			 ? account_change(j->rec, req, user, &msg)
-			 : vms_fail(&msg, VMS_E_INVAL, "--user is needed");
+			     ? account_change(j->rec, req, user, &msg)
+			     : vms_fail(&msg, VMS_E_INVAL, "--user is needed");
 	} else if (req->op == OP_UPDATE) {
 		rc = target_update(j->rec, params, &msg);
 	} else if (req->op == OP_BIND || req->op == OP_UNBIND) {
@@ -300,14 +289,12 @@ static void account_written(void *arg, int status, const char *why)
 			    "moment: look, and repeat",
 			    a->user);
 	else
-		tgt_adm_say("the catalog did not confirm it (%s): it may or may not hold",
-			    why);
+		tgt_adm_say("the catalog did not confirm it (%s): it may or may not hold", why);
 	mtask_complete(a->mtask, status ? TGTADM_UNKNOWN_ERR : 0);
 	free(a);
 }
 
-static int account_put(struct mgmt_task *mtask, const char *user, const char *value,
-		       uint64_t rev)
+static int account_put(struct mgmt_task *mtask, const char *user, const char *value, uint64_t rev)
 {
 	struct account_job *a = calloc(1, sizeof(*a));
 
@@ -334,9 +321,8 @@ static int account_new(struct mgmt_task *mtask, const char *params)
 	if (strlen(secret) < 12 || strlen(secret) > VMS_SECRET_BYTES_MAX)
 		return TGT_MGMT_LOCAL;
 	if (!registry_key()) {
-		tgt_adm_say(
-		    "accounts are kept by the whole cluster, sealed with a key: set "
-		    "secrets_key = FILE in [cluster] of every gateway (vmstore.conf(5))");
+		tgt_adm_say("accounts are kept by the whole cluster, sealed with a key: set "
+			    "secrets_key = FILE in [cluster] of every gateway (vmstore.conf(5))");
 		return TGTADM_INVALID_REQUEST;
 	}
 	e = vms_reg_account(registry_sync(), user);
@@ -374,22 +360,19 @@ static int account_delete(struct mgmt_task *mtask, const char *params)
 	if (!e || !e->value)
 		return TGT_MGMT_LOCAL;
 	for (unsigned i = 0; (t = vms_reg_target_at(registry_sync(), i)); i++) {
-		const char *out =
-		    json_string_value(json_object_get(t->value, "user_out"));
+		const char *out = json_string_value(json_object_get(t->value, "user_out"));
 
-		if (t->value && (vms_reg_has(t->value, VMS_REG_USERS, user) ||
-				 (out && !strcmp(out, user)))) {
-			tgt_adm_say(
-			    "account %s is bound to target %u (%s): unbind it first",
-			    user, vms_reg_tid(t->value), t->name);
+		if (t->value &&
+		    (vms_reg_has(t->value, VMS_REG_USERS, user) || (out && !strcmp(out, user)))) {
+			tgt_adm_say("account %s is bound to target %u (%s): unbind it first", user,
+				    vms_reg_tid(t->value), t->name);
 			return TGTADM_INVALID_REQUEST;
 		}
 	}
 	return account_put(mtask, user, NULL, e->rev);
 }
 
-int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req,
-		      const char *params)
+int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	char type[64];
 
@@ -404,12 +387,12 @@ int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req,
 			return target_new(mtask, req, params);
 		return change(mtask, req, params);
 	case MODE_DEVICE:
-		if (req->op == OP_NEW && (!param(params, "bstype", type, sizeof(type)) ||
-					  strcmp(type, "vmstore")))
+		if (req->op == OP_NEW &&
+		    (!param(params, "bstype", type, sizeof(type)) || strcmp(type, "vmstore")))
 			return TGT_MGMT_LOCAL;
 		if (req->op != OP_NEW) {
-			struct vms_reg_entry *e =
-			    vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
+			struct vms_reg_entry *e = vms_reg_target_by_tid(registry_sync(),
+									(uint32_t)req->tid);
 
 			if (!e || !vms_reg_volume(e->value, req->lun))
 				return TGT_MGMT_LOCAL; /* this tgtd's own */

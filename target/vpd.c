@@ -16,9 +16,8 @@ static const char revision[] = "0001";		  /* 4 */
 
 void vms_vpd_uuid_text(const uint8_t *u, char *out)
 {
-	snprintf(out, 37,
-		 "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", u[0],
-		 u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12],
+	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 u[0], u[1], u[2], u[3], u[4], u[5], u[6], u[7], u[8], u[9], u[10], u[11], u[12],
 		 u[13], u[14], u[15]);
 }
 
@@ -346,8 +345,8 @@ static void put_lbp(const struct vms_lu_ident *id, int pc, uint8_t *p)
 }
 
 /* Pages that a (page, subpage) asks for; -1 if there is none of it. */
-static int put_pages(const struct vms_lu_ident *id, const struct vms_mode *m, int pc,
-		     uint8_t page, uint8_t sub, struct vms_wr *w)
+static int put_pages(const struct vms_lu_ident *id, const struct vms_mode *m, int pc, uint8_t page,
+		     uint8_t sub, struct vms_wr *w)
 {
 	bool all = page == 0x3f, lbp = id->thin_soft_percent;
 	uint8_t *p;
@@ -383,8 +382,8 @@ static int put_pages(const struct vms_lu_ident *id, const struct vms_mode *m, in
 	return 0;
 }
 
-int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m,
-		       const uint8_t *cdb, uint8_t *out, struct vms_sense *s)
+int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m, const uint8_t *cdb,
+		       uint8_t *out, struct vms_sense *s)
 {
 	bool ten = cdb[0] == 0x5a;
 	bool dbd = cdb[1] & 0x08;
@@ -408,16 +407,16 @@ int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m,
 			vms_put_be64(p, id->nblocks);
 			vms_put_be32(p + 12, VMS_LB_BYTES);
 		} else {
-			vms_put_be32(p, id->nblocks > UINT32_MAX ? UINT32_MAX :
-								   (uint32_t)id->nblocks);
+			vms_put_be32(p,
+				     id->nblocks > UINT32_MAX ? UINT32_MAX : (uint32_t)id->nblocks);
 			vms_put_be32(p + 4, VMS_LB_BYTES);
 		}
 	}
 	if (put_pages(id, m, pc, page, cdb[3], &w))
 		return vms_sense_bad_cdb(s, page == 0x08 || page == 0x0a || page == 0x3f ||
-							    (page == 0x1c && id->thin_soft_percent) ?
-						    3 :
-						    2);
+							    (page == 0x1c && id->thin_soft_percent)
+						    ? 3
+						    : 2);
 	/* WP and DPOFUA */
 	dev = (uint8_t)((id->write_protect || m->swp ? 0x80 : 0) | 0x10);
 	len = vms_wr_len(&w);

@@ -25,9 +25,9 @@ struct vms_lu_ident {
 	bool write_cache; /* write_ack=memory */
 	bool write_protect;
 	uint8_t thin_soft_percent; /* of the space used: initiators are warned; 0: never */
-	char target_name[224]; /* iSCSI name of the target */
-	uint16_t portal_group; /* target portal group tag */
-	uint16_t target_port;  /* relative target port identifier, 1.. */
+	char target_name[224];	   /* iSCSI name of the target */
+	uint16_t portal_group;	   /* target portal group tag */
+	uint16_t target_port;	   /* relative target port identifier, 1.. */
 };
 
 #define VMS_INQUIRY_BYTES_MAX 1024u
@@ -50,8 +50,8 @@ struct vms_mode {
 };
 /* MODE SENSE(6) or (10); out has VMS_MODE_BYTES_MAX. */
 #define VMS_MODE_BYTES_MAX 256u
-int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m,
-		       const uint8_t *cdb, uint8_t *out, struct vms_sense *s);
+int vms_vpd_mode_sense(const struct vms_lu_ident *id, const struct vms_mode *m, const uint8_t *cdb,
+		       uint8_t *out, struct vms_sense *s);
 /* MODE SELECT(6) or (10) with its parameter list; everything is checked before m
  * changes. Returns 1 when something changed, 0 when not, -1 with sense. */
 int vms_vpd_mode_select(const struct vms_lu_ident *id, struct vms_mode *m, const uint8_t *cdb,

@@ -23,8 +23,7 @@ static int bad(struct vms_sense *s, uint16_t asc, unsigned byte)
 	return -1;
 }
 
-static int parse_cscd(const uint8_t *d, unsigned at, struct vms_xcopy_cscd *c,
-		      struct vms_sense *s)
+static int parse_cscd(const uint8_t *d, unsigned at, struct vms_xcopy_cscd *c, struct vms_sense *s)
 {
 	if (d[0] != CSCD_IDENT)
 		return bad(s, VMS_ASC_UNSUPPORTED_CSCD, at);
@@ -161,7 +160,8 @@ struct vms_xcopy_result *vms_xcopy_keep(struct vms_xcopy_results *t, uint64_t se
 		vms_assert(i < VMS_XCOPY_RESULTS_MAX);
 		best = &t->r[i];
 	}
-	if (best->session && (best->session != session || best->lu != lu || best->list_id != list_id))
+	if (best->session &&
+	    (best->session != session || best->lu != lu || best->list_id != list_id))
 		for (unsigned i = 0; i < VMS_XCOPY_RESULTS_MAX; i++)
 			if (!t->r[i].running && t->r[i].age < best->age)
 				best = &t->r[i];

@@ -21,8 +21,8 @@ static int copy_aborted(struct vms_sense *s, uint16_t asc, unsigned segment)
 
 /* The logical unit that a segment means; NULL with asc. */
 static const struct vms_xcopy_lu *find(const struct vms_xcopy *x, uint16_t cscd,
-				       const struct vms_xcopy_lu *lus, unsigned n,
-				       unsigned self, uint16_t *asc)
+				       const struct vms_xcopy_lu *lus, unsigned n, unsigned self,
+				       uint16_t *asc)
 {
 	if (cscd == VMS_XCOPY_SELF)
 		return &lus[self];
@@ -138,8 +138,8 @@ bool vms_xcopy_run_uses(const struct vms_xcopy_run *r, const struct vms_gw_vol *
 	return false;
 }
 
-void vms_xcopy_run_result(const struct vms_xcopy_run *r, struct vms_sense *s,
-			  uint16_t *segments, uint64_t *blocks)
+void vms_xcopy_run_result(const struct vms_xcopy_run *r, struct vms_sense *s, uint16_t *segments,
+			  uint64_t *blocks)
 {
 	struct vms_sense_cmd what = {.write = !vms_copy_failed_reading(r->copy)};
 	int status = vms_copy_status(r->copy);
@@ -156,8 +156,8 @@ void vms_xcopy_run_result(const struct vms_xcopy_run *r, struct vms_sense *s,
 	/* what the other logical unit would have answered; a cause that nobody would look
 	 * for at a copy becomes the general one */
 	copy_aborted(s,
-		     s->status == VMS_SAM_CHECK_CONDITION && s->key == VMS_SK_DATA_PROTECT ?
-			     s->asc :
-			     VMS_ASC_THIRD_PARTY_FAILURE,
+		     s->status == VMS_SAM_CHECK_CONDITION && s->key == VMS_SK_DATA_PROTECT
+			     ? s->asc
+			     : VMS_ASC_THIRD_PARTY_FAILURE,
 		     r->at);
 }

@@ -42,7 +42,7 @@ void vms_xcopy_run_abort(struct vms_xcopy_run *r);
 bool vms_xcopy_run_uses(const struct vms_xcopy_run *r, const struct vms_gw_vol *vol);
 
 /* How it ended (or how far it is), for its answer and for RECEIVE COPY RESULTS. */
-void vms_xcopy_run_result(const struct vms_xcopy_run *r, struct vms_sense *s,
-			  uint16_t *segments, uint64_t *blocks);
+void vms_xcopy_run_result(const struct vms_xcopy_run *r, struct vms_sense *s, uint16_t *segments,
+			  uint64_t *blocks);
 
 #endif

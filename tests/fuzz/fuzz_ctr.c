@@ -23,8 +23,8 @@ static void one_list(uint64_t ctr, uint32_t segs, const uint8_t *data, size_t si
 	if (vms_fplists_add(l, ctr, body, size, segs, UINT64_MAX, 5)) {
 		vms_assert(vms_fplist_check(body, size, segs, &chunks));
 		if (chunks && vms_get_le64(body + (segs + 7) / 8 * 8))
-			vms_assert(vms_fplists_find(
-					   l, vms_get_le64(body + (segs + 7) / 8 * 8), a, 4) >= 1);
+			vms_assert(vms_fplists_find(l, vms_get_le64(body + (segs + 7) / 8 * 8), a,
+						    4) >= 1);
 	}
 	vms_fplists_free(l);
 	free(body);
@@ -96,12 +96,14 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	switch (i) {
 	case 0:
 	case 1:
-		s = (struct vms_seg){.ctr = 9, .offset_bytes = (uint32_t)vms_seg_offset(1),
-				     .n = n, .seq = 8};
+		s = (struct vms_seg){
+			.ctr = 9, .offset_bytes = (uint32_t)vms_seg_offset(1), .n = n, .seq = 8};
 		for (unsigned k = 0; k < n; k++)
 			s.e[k] = (struct vms_seg_entry){
 				.addr = vms_addr_make(9, (uint32_t)vms_seg_chunk_offset(1, k)),
-				.crc = k, .valid = 0xff, .has_fp = k & 1};
+				.crc = k,
+				.valid = 0xff,
+				.has_fp = k & 1};
 		vms_seg_encode(out + 13, &s);
 		break;
 	case 2:

@@ -93,8 +93,7 @@ static int put(void *arg, const void *data, uint64_t len, struct vms_errmsg *msg
 
 static size_t fuzz_seed(unsigned i, uint8_t *out)
 {
-	struct diff_header h = {
-		.to_bytes = 1 << 20, .volume = "v", .to = "b", .to_uuid = {1}};
+	struct diff_header h = {.to_bytes = 1 << 20, .volume = "v", .to = "b", .to_uuid = {1}};
 	struct output o = {out, 1};
 	struct diff_writer *w;
 	uint8_t data[2 * VMS_CHUNK_BYTES];

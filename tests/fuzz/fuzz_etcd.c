@@ -81,8 +81,8 @@ static void line(struct vms_cat_etcd *e, char *p, size_t n, uint64_t *now)
 		break;
 	case 'E':
 	case 'R':
-		ev = (struct vms_etcd_event){.id = oldest(), .end = true, .sent = p[0] == 'E',
-					     .why = "broken"};
+		ev = (struct vms_etcd_event){
+			.id = oldest(), .end = true, .sent = p[0] == 'E', .why = "broken"};
 		break;
 	case 'S':
 		ev.id = w.stream;
@@ -108,8 +108,11 @@ static void drop_logs(void *ctx, enum vms_log_level level, const char *text)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct vms_cat_etcd_conf c = {.address = {"a:1", "b:1", "c:1"}, .naddresses = 3,
-				      .name = "tool.f", .timeout_ms = 5000, .seed = 7};
+	struct vms_cat_etcd_conf c = {.address = {"a:1", "b:1", "c:1"},
+				      .naddresses = 3,
+				      .name = "tool.f",
+				      .timeout_ms = 5000,
+				      .seed = 7};
 	struct vms_etcd_sink sink = {NULL, start, cancel};
 	struct vms_cat_op op[2] = {{"v/a", "1", 0}, {"v/b", NULL, 0}};
 	struct vms_cat_cmp cmp = {"v/a", 7};
@@ -149,27 +152,33 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 #define HEAD "\"header\":{\"cluster_id\":\"9\",\"member_id\":\"7\",\"revision\":\"12\"}"
-#define INIT "A{" HEAD ",\"succeeded\":true,\"responses\":[{\"response_range\":{}},{\"response_range\":{}},{\"response_range\":{}}]}\n"
+#define INIT                                                                                       \
+	"A{" HEAD ",\"succeeded\":true,\"responses\":[{\"response_range\":{}},{\"response_"        \
+	"range\":{}},{\"response_range\":{}}]}\n"
 /* L3Ztc3RvcmUvdi9h is /vmstore/v/a */
-#define KV "{\"key\":\"L3Ztc3RvcmUvdi9h\",\"value\":\"MQ==\",\"mod_revision\":\"7\",\"create_revision\":\"5\"}"
+#define KV                                                                                         \
+	"{\"key\":\"L3Ztc3RvcmUvdi9h\",\"value\":\"MQ==\",\"mod_revision\":\"7\",\"create_"        \
+	"revision\":\"5\"}"
 #define CREATED "S{\"result\":{" HEAD ",\"created\":true}}\n"
 
 static size_t fuzz_seed(unsigned i, uint8_t *out)
 {
 	static const char *const seed[] = {
 		INIT "A{" HEAD ",\"kvs\":[" KV "],\"count\":\"1\"}\nA{" HEAD ",\"kvs\":[" KV "," KV
-		     "],\"more\":true}\nA{" HEAD ",\"succeeded\":true,\"responses\":[]}\nA{\"result\":{" HEAD
+		     "],\"more\":true}\nA{" HEAD
+		     ",\"succeeded\":true,\"responses\":[]}\nA{\"result\":{" HEAD
 		     ",\"ID\":\"77\",\"TTL\":\"60\"}}\n",
 		INIT CREATED "S{\"result\":{" HEAD ",\"events\":[{\"kv\":" KV
 			     "},{\"type\":\"DELETE\",\"kv\":" KV "}]}}\n"
-			     "S{\"result\":{" HEAD ",\"canceled\":true,\"compact_revision\":\"9\"}}\n",
+			     "S{\"result\":{" HEAD
+			     ",\"canceled\":true,\"compact_revision\":\"9\"}}\n",
 		INIT "A{\"error\":\"etcdserver: mvcc: database space exceeded\",\"code\":8}\nE\nR\n"
 		     "A{" HEAD ",\"responses\":[{\"response_range\":{\"kvs\":[" KV "]}}]}\nT\nT\n",
 		"E\nA{" HEAD "}\nR\n" INIT "E\nE\nE\nE\nT\nA{" HEAD
 		",\"succeeded\":true,\"responses\":[{\"response_range\":{\"kvs\":[" KV
 		"]}},{\"response_put\":{}}]}\n",
-		INIT CREATED "X\n" CREATED "S{\"result\":{" HEAD
-			     ",\"events\":[{\"kv\":" KV "}]}}\nT\nT\nT\n",
+		INIT CREATED "X\n" CREATED "S{\"result\":{" HEAD ",\"events\":[{\"kv\":" KV
+			     "}]}}\nT\nT\nT\n",
 	};
 
 	if (i >= sizeof(seed) / sizeof(seed[0]))

@@ -127,8 +127,7 @@ static void setup(void)
 	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	vms_assert(listener >= 0 && !bind(listener, (struct sockaddr *)&where, len) &&
-		   !listen(listener, 8) &&
-		   !getsockname(listener, (struct sockaddr *)&where, &len));
+		   !listen(listener, 8) && !getsockname(listener, (struct sockaddr *)&where, &len));
 	peers = vms_peers_open(CONNS_PER_ADDRESS);
 	INIT_LIST_HEAD(&tgt_drivers[get_driver_index("iscsi")]->target_list);
 	tgt_drivers[get_driver_index("iscsi")]->drv_state = DRIVER_INIT;
@@ -269,7 +268,8 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	static const char disc[] = "InitiatorName=iqn.fuzz\0SessionType=Discovery\0AuthMethod=None";
 	static const char keys[] =
 		"InitiatorName=iqn.fuzz\0TargetName=" NAME
-		"\0HeaderDigest=CRC32C,None\0DataDigest=None\0MaxBurstLength=65536\0ErrorRecoveryLevel=2\0"
+		"\0HeaderDigest=CRC32C,None\0DataDigest=None\0MaxBurstLength="
+		"65536\0ErrorRecoveryLevel=2\0"
 		"DefaultTime2Wait=5\0MaxConnections=4\0X-org.x=1\0IFMarker=Yes\0OFMarkInt=1~2";
 	static const char all[] = "SendTargets=All";
 	static uint8_t data[4096];

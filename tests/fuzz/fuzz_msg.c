@@ -109,16 +109,23 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	static const struct vms_piece data[] = {{3, 1, 0xff, 0, 1}, {9, 1, 0x0f, 0, 2}};
 	static const struct vms_piece zero[] = {{0, 1, 0xf0, 0, 0}, {1, 40, 0xff, 0, 0}};
 	static const struct vms_cat_cmp cmp[] = {{"cluster", 7}, {"node/00000001", 0}};
-	static const struct vms_cat_op op[] = {{"cluster", "{\"a\":1}", 0},
-					       {"node/00000001", "{}", 9},
-					       {"open/1", NULL, 0}};
+	static const struct vms_cat_op op[] = {
+		{"cluster", "{\"a\":1}", 0}, {"node/00000001", "{}", 9}, {"open/1", NULL, 0}};
 	struct vms_cat_kv kv = {"volume/demo", "{}", 2, 11, 5}, gone = {"volume/x", NULL, 0, 12, 0};
-	struct vms_hello h = {.role = VMS_ROLE_NODE, .version_min = 1, .version_max = 1,
-			      .name = "node1", .address = "127.0.0.1:7601"};
+	struct vms_hello h = {.role = VMS_ROLE_NODE,
+			      .version_min = 1,
+			      .version_max = 1,
+			      .name = "node1",
+			      .address = "127.0.0.1:7601"};
 	uint8_t body[1024], payload[8192] = {1, 2, 3};
 	struct vms_iov iov = {payload, 0};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .body = body, .payload = &iov, .npayload = 1,
-			    .req_id = 5, .sender = 1, .incarnation = 2};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .body = body,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .req_id = 5,
+			    .sender = 1,
+			    .incarnation = 2};
 	struct vms_buf b;
 	size_t n = 0;
 

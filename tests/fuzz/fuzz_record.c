@@ -33,8 +33,8 @@ static void fix_crcs(uint8_t *p, size_t len, unsigned how)
 		}
 	}
 	if (how & 1)
-		vms_put_le32(p + 116, vms_crc32c(vms_crc32c(0, p, 116),
-						 p + VMS_REC_HEADER_BYTES, meta));
+		vms_put_le32(p + 116,
+			     vms_crc32c(vms_crc32c(0, p, 116), p + VMS_REC_HEADER_BYTES, meta));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -85,15 +85,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 static size_t fuzz_seed(unsigned i, uint8_t *out)
 {
 	static uint8_t payload[4096 + 512], meta[VMS_MOVES_META_MAX];
-	struct vms_rec r = {.partition = 5, .epoch = 2, .seq = 9, .branch = 3, .snap_gen = 1,
-			    .extent = 4, .meta = meta, .op = {1, 2, 3, 4}};
+	struct vms_rec r = {.partition = 5,
+			    .epoch = 2,
+			    .seq = 9,
+			    .branch = 3,
+			    .snap_gen = 1,
+			    .extent = 4,
+			    .meta = meta,
+			    .op = {1, 2, 3, 4}};
 	struct vms_piece p[2] = {{.chunk = 7, .count = 1, .mask = 0xff},
 				 {.chunk = 8, .count = 1, .mask = 0x10}};
-	struct vms_move m[3] = {{.branch = 3, .chunk = 1, .valid = 0xff},
-				{.branch = 3, .chunk = 2, .valid = 0xff,
-				 .to = vms_addr_make(77, 8192)},
-				{.branch = 3, .chunk = 3, .valid = 0x0f,
-				 .to = vms_addr_make(77, 12288)}};
+	struct vms_move m[3] = {
+		{.branch = 3, .chunk = 1, .valid = 0xff},
+		{.branch = 3, .chunk = 2, .valid = 0xff, .to = vms_addr_make(77, 8192)},
+		{.branch = 3, .chunk = 3, .valid = 0x0f, .to = vms_addr_make(77, 12288)}};
 	struct vms_iov iov = {payload, 0};
 
 	for (size_t k = 0; k < sizeof(payload); k++)

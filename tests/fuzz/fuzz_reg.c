@@ -107,8 +107,10 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	if (i == 2) {
 		strcpy((char *)out,
 		       "{\"version\":1,\"targets\":[{\"name\":\"iqn.2026-01.org.example:d\","
-		       "\"addresses\":[\"ALL\"],\"params\":{\"MaxBurstLength\":\"65536\"},\"luns\":["
-		       "{\"volume\":\"a\"},{\"lun\":3,\"volume\":\"b\",\"params\":{\"online\":\"1\"}}]}],"
+		       "\"addresses\":[\"ALL\"],\"params\":{\"MaxBurstLength\":\"65536\"},\"luns\":"
+		       "["
+		       "{\"volume\":\"a\"},{\"lun\":3,\"volume\":\"b\",\"params\":{\"online\":"
+		       "\"1\"}}]}],"
 		       "\"accounts\":[{\"user\":\"u\",\"secret_file\":\"s\"}]}");
 		return strlen((char *)out);
 	}

@@ -90,8 +90,8 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	vms_assert(!vms_wal_format(&m.disk, &conf));
 	vms_assert(!vms_wal_open(&w, &m.disk, &conf, &tail, on_replay, NULL, NULL));
 	for (unsigned k = 0; k < 3 + i; k++) {
-		struct vms_rec r = {.type = VMS_REC_SWEEP, .seq = k + 1,
-				    .payload_bytes = i ? 6000 : 100};
+		struct vms_rec r = {
+			.type = VMS_REC_SWEEP, .seq = k + 1, .payload_bytes = i ? 6000 : 100};
 		struct vms_iov iov = {payload, r.payload_bytes};
 
 		vms_assert(!vms_wal_append(w, &r, &iov, 1, false, NULL));

@@ -16,9 +16,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define VMS_HISTORY_TORN UINT64_MAX	/* a unit that holds no value anyone wrote */
-#define VMS_HISTORY_NEVER UINT64_MAX	/* times: no bound */
-#define VMS_HISTORY_UNITS_MAX 64u	/* of one operation */
+#define VMS_HISTORY_TORN      UINT64_MAX /* a unit that holds no value anyone wrote */
+#define VMS_HISTORY_NEVER     UINT64_MAX /* times: no bound */
+#define VMS_HISTORY_UNITS_MAX 64u	 /* of one operation */
 
 enum vms_history_kind {
 	VMS_HISTORY_READ,
@@ -38,10 +38,10 @@ struct vms_history_op {
 	enum vms_history_kind kind;
 	enum vms_history_outcome outcome;
 	uint32_t unit, n;
-	uint64_t value;	 /* written */
-	uint64_t expect; /* of a COMPARE AND WRITE */
+	uint64_t value;	     /* written */
+	uint64_t expect;     /* of a COMPARE AND WRITE */
 	uint64_t start, end; /* ns; end of an unknown one: its bound */
-	uint64_t *seen;	 /* n values that a read returned */
+	uint64_t *seen;	     /* n values that a read returned */
 	unsigned file;
 	unsigned line; /* where it was invoked */
 };

@@ -34,10 +34,10 @@
 #include <string.h>
 
 #define PENDING_MAX 64u
-#define STATES_MAX 200000u
-#define SHOWN 24u /* operations around a violation */
+#define STATES_MAX  200000u
+#define SHOWN	    24u /* operations around a violation */
 
-#define ZEROS 0u
+#define ZEROS  0u
 #define NOBODY UINT32_MAX
 
 struct rop { /* an operation as one unit sees it */
@@ -290,7 +290,8 @@ static void tell(const struct vms_history *h, uint32_t unit, const struct rop *a
 	uint64_t t0 = all[0].op->start;
 	char a[24];
 
-	fprintf(err, "WRONG: unit %" PRIu32 " has no order of its operations that explains:\n", unit);
+	fprintf(err, "WRONG: unit %" PRIu32 " has no order of its operations that explains:\n",
+		unit);
 	tell_op(h, at, t0, err);
 	if (at->op->kind == VMS_HISTORY_READ && at->seen == VMS_HISTORY_TORN) {
 		fprintf(err, "  nobody wrote that\n");
@@ -301,7 +302,8 @@ static void tell(const struct vms_history *h, uint32_t unit, const struct rop *a
 			if (all[k].op->kind != VMS_HISTORY_READ && all[k].op->value == at->seen)
 				break;
 		if (k == n) {
-			fprintf(err, "  nobody wrote %s to this unit\n", value_text(at->seen, a, sizeof(a)));
+			fprintf(err, "  nobody wrote %s to this unit\n",
+				value_text(at->seen, a, sizeof(a)));
 		} else {
 			fprintf(err, "  it was written by\n");
 			tell_op(h, &all[k], t0, err);
@@ -370,7 +372,8 @@ static int find_writers(struct rop *all, size_t n)
 		if (o->outcome == VMS_HISTORY_OK && o->start > all[hit->at].last_seen)
 			all[hit->at].last_seen = o->start;
 	}
-	for (size_t k = 0; k < misses; k++) { /* what was there may have been written from then on */
+	for (size_t k = 0; k < misses;
+	     k++) { /* what was there may have been written from then on */
 		from[k] = 0;
 		for (size_t i = 0; i < n && all[i].op->start < miss[k]->start; i++) {
 			const struct vms_history_op *o = all[i].op;
@@ -512,8 +515,9 @@ int vms_history_check(const struct vms_history *h, struct vms_history_result *r,
 	for (size_t i = 0; i < n; i++) {
 		count(r, &op[i]);
 		for (uint32_t j = 0; j < op[i].n; j++)
-			piece[k++] = (struct piece){op[i].unit + j,
-						    {.op = &op[i], .seen = op[i].seen ? op[i].seen[j] : 0}};
+			piece[k++] = (struct piece){
+				op[i].unit + j,
+				{.op = &op[i], .seen = op[i].seen ? op[i].seen[j] : 0}};
 	}
 	qsort(piece, pieces, sizeof(*piece), by_unit);
 	for (size_t from = 0, to; from < pieces && rc >= 0; from = to) {

@@ -132,8 +132,10 @@ static bool at_end(const char *p)
 /* "ID T read|write|zero|caw UNIT N [EXPECT] [VALUE]"; NULL, or what is wrong. */
 static const char *invoked(struct vms_history *h, struct table *ids, char *p, unsigned line)
 {
-	struct vms_history_op o = {.file = h->files - 1, .line = line,
-				   .outcome = VMS_HISTORY_UNKNOWN, .end = VMS_HISTORY_NEVER};
+	struct vms_history_op o = {.file = h->files - 1,
+				   .line = line,
+				   .outcome = VMS_HISTORY_UNKNOWN,
+				   .end = VMS_HISTORY_NEVER};
 	uint64_t unit, n;
 	bool zero = false;
 	struct slot *s;

@@ -18,9 +18,9 @@ static struct text t;
 /* Whatever happens: not let in. The scripts fail logins; let the address cool down. */
 static int refused(struct ini *s)
 {
-	int rc = opcode(s) == OP_LOGIN_RSP && !s->hdr[36] ?
-			 fail("was let in, or asked to go on (flags %02x)", s->hdr[1]) :
-			 0;
+	int rc = opcode(s) == OP_LOGIN_RSP && !s->hdr[36]
+			 ? fail("was let in, or asked to go on (flags %02x)", s->hdr[1])
+			 : 0;
 
 	if (!rc && expect_closed(s, 3000))
 		rc = -1;
@@ -116,8 +116,9 @@ static int response(const char *name, const char *value)
 static int t_responses(void)
 {
 	static char hex[4000], b64[4000];
-	static const char *const r[] = {"", "0x", "0X", "0b", "0x0", "0xzz", "0x00zz", "1234",
-					"0b=", "0b====", "0bA", "0bAAA\x80", hex, b64};
+	static const char *const r[] = {
+		"",	"0x",  "0X",	 "0b",	"0x0",	     "0xzz", "0x00zz",
+		"1234", "0b=", "0b====", "0bA", "0bAAA\x80", hex,    b64};
 
 	memset(hex, 'f', sizeof(hex) - 1), memcpy(hex, "0x", 2);
 	memset(b64, 'A', sizeof(b64) - 1), memcpy(b64, "0b", 2);
@@ -134,7 +135,8 @@ static int t_users(void)
 
 	memset(huge, 'u', sizeof(huge) - 1);
 	for (size_t i = 0; i < NR(n); i++)
-		if (response(n[i], "0x0000000000000000000000000000000000000000000000000000000000000000"))
+		if (response(n[i],
+			     "0x0000000000000000000000000000000000000000000000000000000000000000"))
 			return fail("CHAP_N=%.20s: %.200s", n[i] ? n[i] : "none", why);
 	return response(chap_user, NULL);
 }
@@ -145,7 +147,8 @@ static int t_skipped(void)
 	static const uint8_t flags[] = {0x81, 0x83, 0x87, 0x04, 0x84, 0x85};
 
 	for (size_t i = 0; i < NR(flags); i++)
-		if (with_key(begin, NULL, NULL, flags[i]) || with_key(challenged, NULL, NULL, flags[i]))
+		if (with_key(begin, NULL, NULL, flags[i]) ||
+		    with_key(challenged, NULL, NULL, flags[i]))
 			return fail("flags %02x: %.200s", flags[i], why);
 	return 0;
 }
@@ -197,11 +200,11 @@ static int t_replayed(void)
 }
 
 const struct hostile chap_scripts[] = {
-    {"algorithms", t_algorithms, 0},
-    {"responses", t_responses, 0},
-    {"users", t_users, 0},
-    {"skipped", t_skipped, 0},
-    {"no-authentication", t_none, 0},
-    {"replayed", t_replayed, 0},
-    {NULL, NULL, 0},
+	{"algorithms", t_algorithms, 0},
+	{"responses", t_responses, 0},
+	{"users", t_users, 0},
+	{"skipped", t_skipped, 0},
+	{"no-authentication", t_none, 0},
+	{"replayed", t_replayed, 0},
+	{NULL, NULL, 0},
 };

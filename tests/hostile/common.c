@@ -49,9 +49,9 @@ void text_names(struct text *t, const char *session_type)
 struct login_req login_req(uint16_t isid, uint8_t flags)
 {
 	return (struct login_req){
-	    .flags = flags,
-	    .isid = {0x80, 0, 0, 0, (uint8_t)(isid >> 8), (uint8_t)isid},
-	    .itt = 77,
+		.flags = flags,
+		.isid = {0x80, 0, 0, 0, (uint8_t)(isid >> 8), (uint8_t)isid},
+		.itt = 77,
 	};
 }
 

@@ -485,8 +485,8 @@ static int t_asked_before_asked(void)
 	for (uint32_t i = 0; i < 100; i++)
 		if (data_out(&s, itt, i, 0, 0, junk, BLOCK, true))
 			return -1;
-	if (data_out(&s, itt, RESERVED, 0, 0, good, sizeof(good), true) ||
-	    expect_good(&s, itt) || unchanged(&s))
+	if (data_out(&s, itt, RESERVED, 0, 0, good, sizeof(good), true) || expect_good(&s, itt) ||
+	    unchanged(&s))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -595,36 +595,36 @@ static int t_reset_at_each_byte(void)
 }
 
 const struct hostile data_scripts[] = {
-    {"offset-beyond-the-buffer", t_offset_beyond, 0},
-    {"offset-wraps", t_offset_wraps, 0},
-    {"offset-in-the-middle", t_offset_middle, 0},
-    {"longer-than-asked-for", t_longer, 0},
-    {"number-skipped", t_sn_skipped, 0},
-    {"number-huge", t_sn_huge, 0},
-    {"number-repeated", t_sn_repeated, 0},
-    {"offset-again", t_offset_again, 0},
-    {"wrong-tags", t_wrong_tags, 0},
-    {"crossed-tags", t_crossed_tags, 0},
-    {"tags-of-another-session", t_foreign_tags, 0},
-    {"after-the-end", t_after_the_end, 0},
-    {"final-early", t_final_early, 0},
-    {"empty-segments", t_empty_segments, 0},
-    {"tiny-segments", t_tiny_segments, 0},
-    {"unasked-before-r2t", t_unasked_before_r2t, 0},
-    {"unasked-before-budget", t_unasked_before_budget, 0},
-    {"vanish-over-budget", t_vanish_over_budget, HOSTILE_HEAVY},
-    {"vanish-in-turn", t_vanish_in_turn, 0},
-    {"unasked-not-agreed", t_unasked_not_agreed, 0},
-    {"beyond-first-burst", t_beyond_first_burst, 0},
-    {"beyond-the-write", t_beyond_write, 0},
-    {"asked-before-asked", t_asked_before_asked, 0},
-    {"immediate-off", t_immediate_off, 0},
-    {"immediate-beyond-the-write", t_immediate_beyond, 0},
-    {"immediate-on-a-read", t_immediate_on_read, 0},
-    {"immediate-on-no-data", t_immediate_on_nothing, 0},
-    {"immediate-on-zero-length", t_immediate_of_zero, 0},
-    {"data-for-a-read", t_data_for_read, 0},
-    {"data-of-nobody", t_data_of_nobody, HOSTILE_HEAVY},
-    {"reset-at-each-byte", t_reset_at_each_byte, HOSTILE_HEAVY},
-    {NULL, NULL, 0},
+	{"offset-beyond-the-buffer", t_offset_beyond, 0},
+	{"offset-wraps", t_offset_wraps, 0},
+	{"offset-in-the-middle", t_offset_middle, 0},
+	{"longer-than-asked-for", t_longer, 0},
+	{"number-skipped", t_sn_skipped, 0},
+	{"number-huge", t_sn_huge, 0},
+	{"number-repeated", t_sn_repeated, 0},
+	{"offset-again", t_offset_again, 0},
+	{"wrong-tags", t_wrong_tags, 0},
+	{"crossed-tags", t_crossed_tags, 0},
+	{"tags-of-another-session", t_foreign_tags, 0},
+	{"after-the-end", t_after_the_end, 0},
+	{"final-early", t_final_early, 0},
+	{"empty-segments", t_empty_segments, 0},
+	{"tiny-segments", t_tiny_segments, 0},
+	{"unasked-before-r2t", t_unasked_before_r2t, 0},
+	{"unasked-before-budget", t_unasked_before_budget, 0},
+	{"vanish-over-budget", t_vanish_over_budget, HOSTILE_HEAVY},
+	{"vanish-in-turn", t_vanish_in_turn, 0},
+	{"unasked-not-agreed", t_unasked_not_agreed, 0},
+	{"beyond-first-burst", t_beyond_first_burst, 0},
+	{"beyond-the-write", t_beyond_write, 0},
+	{"asked-before-asked", t_asked_before_asked, 0},
+	{"immediate-off", t_immediate_off, 0},
+	{"immediate-beyond-the-write", t_immediate_beyond, 0},
+	{"immediate-on-a-read", t_immediate_on_read, 0},
+	{"immediate-on-no-data", t_immediate_on_nothing, 0},
+	{"immediate-on-zero-length", t_immediate_of_zero, 0},
+	{"data-for-a-read", t_data_for_read, 0},
+	{"data-of-nobody", t_data_of_nobody, HOSTILE_HEAVY},
+	{"reset-at-each-byte", t_reset_at_each_byte, HOSTILE_HEAVY},
+	{NULL, NULL, 0},
 };

@@ -15,7 +15,7 @@
 
 #define HALF_OPEN  1000
 #define LOGIN_MS   10000 /* the target's deadline for a login */
-#define GROWTH_MIB 1000 /* of all hogs of a script together, with the sanitizer */
+#define GROWTH_MIB 1000	 /* of all hogs of a script together, with the sanitizer */
 
 static int closed_by_target(struct ini *s)
 {
@@ -161,8 +161,8 @@ static int hogs_end(long rss, int ms)
 		for (int i = 0; i < HOGS; i++)
 			/* it has never read: what it sees is at the end of a full socket */
 			open += send(hog[i].fd, "", 0, MSG_NOSIGNAL | MSG_DONTWAIT) == 0 &&
-				!(poll(&(struct pollfd){.fd = hog[i].fd, .events = POLLRDHUP}, 1, 0) ==
-				  1);
+				!(poll(&(struct pollfd){.fd = hog[i].fd, .events = POLLRDHUP}, 1,
+				       0) == 1);
 	}
 	for (int i = 0; i < HOGS; i++)
 		ini_reset(&hog[i]);
@@ -302,15 +302,15 @@ static int t_texts(void)
 }
 
 const struct hostile flood_scripts[] = {
-    {"connections", t_connections, HOSTILE_HEAVY},
-    {"sessions", t_sessions, HOSTILE_HEAVY},
-    {"never-reads", t_never_reads, HOSTILE_HEAVY},
-    {"talks-and-never-reads", t_talks_and_never_reads, HOSTILE_HEAVY},
-    {"announces", t_announces, HOSTILE_HEAVY},
-    {"all-but-the-end", t_sends_all_but_the_end, HOSTILE_HEAVY},
-    {"pings", t_pings, HOSTILE_HEAVY},
-    {"texts", t_texts, HOSTILE_HEAVY},
-    {"half-open-1000", t_half_open, HOSTILE_HEAVY},
-    {"half-open-1400", t_half_open_too_many, HOSTILE_HEAVY},
-    {NULL, NULL, 0},
+	{"connections", t_connections, HOSTILE_HEAVY},
+	{"sessions", t_sessions, HOSTILE_HEAVY},
+	{"never-reads", t_never_reads, HOSTILE_HEAVY},
+	{"talks-and-never-reads", t_talks_and_never_reads, HOSTILE_HEAVY},
+	{"announces", t_announces, HOSTILE_HEAVY},
+	{"all-but-the-end", t_sends_all_but_the_end, HOSTILE_HEAVY},
+	{"pings", t_pings, HOSTILE_HEAVY},
+	{"texts", t_texts, HOSTILE_HEAVY},
+	{"half-open-1000", t_half_open, HOSTILE_HEAVY},
+	{"half-open-1400", t_half_open_too_many, HOSTILE_HEAVY},
+	{NULL, NULL, 0},
 };

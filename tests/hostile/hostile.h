@@ -21,8 +21,8 @@ struct hostile {
 };
 
 extern const struct hostile data_scripts[], pdu_scripts[], order_scripts[], login_scripts[],
-    text_scripts[], chap_scripts[], scsi_scripts[], tmf_scripts[], session_scripts[],
-    flood_scripts[];
+	text_scripts[], chap_scripts[], scsi_scripts[], tmf_scripts[], session_scripts[],
+	flood_scripts[];
 
 /* ---- opcodes, reasons ------------------------------------------------------------ */
 

@@ -67,10 +67,18 @@ static int t_stages(void)
 		uint8_t flags;
 		int want;
 	} c[] = {
-	    {F_T | CSG2 | NSG3, ERR}, {F_T | CSG3 | NSG3, ERR},	 {F_T | CSG1 | NSG2, ERR},
-	    {F_T | CSG0 | NSG2, ERR}, {F_T | CSG1 | NSG1, ERR},	 {F_T | CSG1 | NSG0, ERR},
-	    {F_T | CSG0 | NSG0, ERR}, {CSG2, ERR},		 {CSG3, ERR},
-	    {F_T | F_C | CSG1 | NSG3, ERR}, {F_T | CSG0 | NSG1, IN}, {FFP, IN},
+		{F_T | CSG2 | NSG3, ERR},
+		{F_T | CSG3 | NSG3, ERR},
+		{F_T | CSG1 | NSG2, ERR},
+		{F_T | CSG0 | NSG2, ERR},
+		{F_T | CSG1 | NSG1, ERR},
+		{F_T | CSG1 | NSG0, ERR},
+		{F_T | CSG0 | NSG0, ERR},
+		{CSG2, ERR},
+		{CSG3, ERR},
+		{F_T | F_C | CSG1 | NSG3, ERR},
+		{F_T | CSG0 | NSG1, IN},
+		{FFP, IN},
 	};
 
 	for (size_t i = 0; i < NR(c); i++)
@@ -277,37 +285,38 @@ static int key_gives(const char *key, const char *value, const char *want)
 
 static int t_numbers(void)
 {
-	static const char *const bad[] = {"0", "-1", "4294967296", "99999999999999999999",
-					  "x", "", "0x", "511", "16777216", "1 2"};
+	static const char *const bad[] = {"0",	      "-1", "4294967296", "99999999999999999999",
+					  "x",	      "",   "0x",	  "511",
+					  "16777216", "1 2"};
 
 	for (size_t i = 0; i < NR(bad); i++)
 		if (key_gives("MaxBurstLength", bad[i], "Reject") ||
 		    key_gives("FirstBurstLength", bad[i], "Reject"))
 			return -1;
 	return key_gives("MaxBurstLength", "0x2000", "8192") ||
-		       key_gives("MaxConnections", "65535", "1") ||
-		       key_gives("MaxConnections", "65536", "Reject") ||
-		       key_gives("ErrorRecoveryLevel", "2", "0") ||
-		       key_gives("ErrorRecoveryLevel", "3", "Reject") ||
-		       key_gives("MaxOutstandingR2T", "65535", "1") ||
-		       key_gives("MaxRecvDataSegmentLength", "511", "Reject") ||
-		       key_gives("InitialR2T", "Maybe", "Reject") ||
-		       key_gives("InitialR2T", "", "Reject") ||
-		       key_gives("HeaderDigest", "MD5", "Reject") ||
-		       key_gives("HeaderDigest", "", "Reject") ||
-		       key_gives("HeaderDigest", ",", "Reject") ||
-		       key_gives("DataPDUInOrder", "No", "Yes") ?
-		       -1 :
-		       0;
+			       key_gives("MaxConnections", "65535", "1") ||
+			       key_gives("MaxConnections", "65536", "Reject") ||
+			       key_gives("ErrorRecoveryLevel", "2", "0") ||
+			       key_gives("ErrorRecoveryLevel", "3", "Reject") ||
+			       key_gives("MaxOutstandingR2T", "65535", "1") ||
+			       key_gives("MaxRecvDataSegmentLength", "511", "Reject") ||
+			       key_gives("InitialR2T", "Maybe", "Reject") ||
+			       key_gives("InitialR2T", "", "Reject") ||
+			       key_gives("HeaderDigest", "MD5", "Reject") ||
+			       key_gives("HeaderDigest", "", "Reject") ||
+			       key_gives("HeaderDigest", ",", "Reject") ||
+			       key_gives("DataPDUInOrder", "No", "Yes")
+		       ? -1
+		       : 0;
 }
 
 /* What is between the target and its configuration only. */
 static int t_local_keys(void)
 {
 	return key_gives("MaxQueueCmd", "512", "NotUnderstood") ||
-		       key_gives("MaxXmitDataSegmentLength", "16777215", "NotUnderstood") ?
-		       -1 :
-		       0;
+			       key_gives("MaxXmitDataSegmentLength", "16777215", "NotUnderstood")
+		       ? -1
+		       : 0;
 }
 
 static int t_unknown_keys(void)
@@ -467,8 +476,7 @@ static int t_continued(void)
 			return fail("piece %d: opcode %x status %02x, %u bytes", i, opcode(&s),
 				    s.hdr[36], s.len);
 	}
-	if (!answer_key(&s, "MaxBurstLength") ||
-	    strcmp(answer_key(&s, "MaxBurstLength"), "8192"))
+	if (!answer_key(&s, "MaxBurstLength") || strcmp(answer_key(&s, "MaxBurstLength"), "8192"))
 		return fail("a continued login is not understood");
 	ini_close(&s);
 	r.flags = F_C | CSG1;
@@ -514,8 +522,8 @@ static int t_no_login(void)
 	static const char all[] = "SendTargets=All";
 
 	for (int op = 0; op < 64; op++)
-		if (op != OP_LOGIN &&
-		    (first_pdu(op, 0x80, NULL, 0) || first_pdu(op | IMMEDIATE, 0x80, all, sizeof(all))))
+		if (op != OP_LOGIN && (first_pdu(op, 0x80, NULL, 0) ||
+				       first_pdu(op | IMMEDIATE, 0x80, all, sizeof(all))))
 			return fail("opcode %02x: %.200s", op, why);
 	return 0;
 }
@@ -632,29 +640,29 @@ static int t_garbage(void)
 }
 
 const struct hostile login_scripts[] = {
-    {"stages", t_stages, 0},
-    {"stage-back", t_stage_back, 0},
-    {"names", t_names, 0},
-    {"names-with-control-characters", t_names_control, 0},
-    {"alias-with-control-characters", t_alias_control, 0},
-    {"ids-and-version", t_ids, 0},
-    {"join-a-session", t_join, 0},
-    {"not-immediate", t_not_immediate, 0},
-    {"numbers", t_numbers, 0},
-    {"local-keys", t_local_keys, 0},
-    {"unknown-keys", t_unknown_keys, 0},
-    {"thousands-of-keys", t_thousands_of_keys, 0},
-    {"malformed-text", t_malformed, 0},
-    {"text-too-long", t_too_long, 0},
-    {"length-of-16-mib", t_length_of_16m, 0},
-    {"additional-header", t_additional_header, 0},
-    {"repeated-keys", t_repeated_keys, 0},
-    {"continued-without-end", t_continued, 0},
-    {"no-login-at-all", t_no_login, 0},
-    {"list-without-login", t_list_without_login, 0},
-    {"login-in-a-session", t_login_in_session, 0},
-    {"pipelined", t_pipelined, 0},
-    {"reset-inside", t_reset_inside, HOSTILE_HEAVY},
-    {"garbage", t_garbage, HOSTILE_HEAVY},
-    {NULL, NULL, 0},
+	{"stages", t_stages, 0},
+	{"stage-back", t_stage_back, 0},
+	{"names", t_names, 0},
+	{"names-with-control-characters", t_names_control, 0},
+	{"alias-with-control-characters", t_alias_control, 0},
+	{"ids-and-version", t_ids, 0},
+	{"join-a-session", t_join, 0},
+	{"not-immediate", t_not_immediate, 0},
+	{"numbers", t_numbers, 0},
+	{"local-keys", t_local_keys, 0},
+	{"unknown-keys", t_unknown_keys, 0},
+	{"thousands-of-keys", t_thousands_of_keys, 0},
+	{"malformed-text", t_malformed, 0},
+	{"text-too-long", t_too_long, 0},
+	{"length-of-16-mib", t_length_of_16m, 0},
+	{"additional-header", t_additional_header, 0},
+	{"repeated-keys", t_repeated_keys, 0},
+	{"continued-without-end", t_continued, 0},
+	{"no-login-at-all", t_no_login, 0},
+	{"list-without-login", t_list_without_login, 0},
+	{"login-in-a-session", t_login_in_session, 0},
+	{"pipelined", t_pipelined, 0},
+	{"reset-inside", t_reset_inside, HOSTILE_HEAVY},
+	{"garbage", t_garbage, HOSTILE_HEAVY},
+	{NULL, NULL, 0},
 };

@@ -25,10 +25,10 @@ static const struct {
 	const char *name;
 	const struct hostile *scripts;
 } themes[] = {
-    {"data", data_scripts},	{"pdu", pdu_scripts},	  {"order", order_scripts},
-    {"login", login_scripts},	{"text", text_scripts},	  {"chap", chap_scripts},
-    {"scsi", scsi_scripts},	{"tmf", tmf_scripts},	  {"session", session_scripts},
-    {"flood", flood_scripts},
+	{"data", data_scripts},	  {"pdu", pdu_scripts},	  {"order", order_scripts},
+	{"login", login_scripts}, {"text", text_scripts}, {"chap", chap_scripts},
+	{"scsi", scsi_scripts},	  {"tmf", tmf_scripts},	  {"session", session_scripts},
+	{"flood", flood_scripts},
 };
 
 static bool wanted(const char *theme, const char *name, char **args, int n)

@@ -31,7 +31,8 @@ static int silence(struct ini *s, const char *what)
 
 static int t_out_of_window(void)
 {
-	static const uint32_t off[] = {128, 129, 1000, 0x7fffffff, 0x80000000, 0xffffff00, 0xffffffff};
+	static const uint32_t off[] = {128,	   129,	       1000,	  0x7fffffff,
+				       0x80000000, 0xffffff00, 0xffffffff};
 	struct ini s;
 
 	if (login_ready(&s, 0x400, true))
@@ -289,16 +290,16 @@ static int t_ordered_then_broken(void)
 }
 
 const struct hostile order_scripts[] = {
-    {"number-out-of-window", t_out_of_window, 0},
-    {"number-twice", t_twice, 0},
-    {"backwards", t_backwards, 0},
-    {"gap-for-ever", t_gap, 0},
-    {"wrap", t_wrap, 0},
-    {"acknowledged-nonsense", t_acknowledged, 0},
-    {"tag-in-use", t_tag_in_use, 0},
-    {"reserved-tag", t_reserved_tag, 0},
-    {"pings-of-nobody", t_pings, HOSTILE_HEAVY},
-    {"ping-too-long", t_ping_too_long, 0},
-    {"ordered-then-broken", t_ordered_then_broken, 0},
-    {NULL, NULL, 0},
+	{"number-out-of-window", t_out_of_window, 0},
+	{"number-twice", t_twice, 0},
+	{"backwards", t_backwards, 0},
+	{"gap-for-ever", t_gap, 0},
+	{"wrap", t_wrap, 0},
+	{"acknowledged-nonsense", t_acknowledged, 0},
+	{"tag-in-use", t_tag_in_use, 0},
+	{"reserved-tag", t_reserved_tag, 0},
+	{"pings-of-nobody", t_pings, HOSTILE_HEAVY},
+	{"ping-too-long", t_ping_too_long, 0},
+	{"ordered-then-broken", t_ordered_then_broken, 0},
+	{NULL, NULL, 0},
 };

@@ -56,7 +56,7 @@ static int t_opcodes(void)
 /* Segments longer than MaxRecvDataSegmentLength (262144), of every kind. */
 static int t_too_long(void)
 {
-	static const int ops[] = {OP_NOP_OUT, OP_SCSI, OP_TMF,	 OP_TEXT,
+	static const int ops[] = {OP_NOP_OUT,  OP_SCSI,	  OP_TMF,  OP_TEXT,
 				  OP_DATA_OUT, OP_LOGOUT, OP_SNACK};
 	static const uint32_t lens[] = {262145, 0x100000, 0xffffff};
 	uint8_t h[BHS];
@@ -84,10 +84,10 @@ static int t_misplaced(void)
 		int op, flags, ahs;
 		uint32_t len;
 	} c[] = {
-	    {OP_TMF | IMMEDIATE, 0x81, 0, 4096}, {OP_LOGOUT | IMMEDIATE, 0x80, 0, 4},
-	    {OP_NOP_OUT | IMMEDIATE, 0x80, 1, 0}, {OP_NOP_OUT | IMMEDIATE, 0x80, 255, 0},
-	    {OP_DATA_OUT, 0x80, 1, 512},	{OP_TMF | IMMEDIATE, 0x81, 4, 0},
-	    {OP_TEXT | IMMEDIATE, 0x80, 8, 0},	{OP_LOGOUT | IMMEDIATE, 0x80, 2, 0},
+		{OP_TMF | IMMEDIATE, 0x81, 0, 4096},  {OP_LOGOUT | IMMEDIATE, 0x80, 0, 4},
+		{OP_NOP_OUT | IMMEDIATE, 0x80, 1, 0}, {OP_NOP_OUT | IMMEDIATE, 0x80, 255, 0},
+		{OP_DATA_OUT, 0x80, 1, 512},	      {OP_TMF | IMMEDIATE, 0x81, 4, 0},
+		{OP_TEXT | IMMEDIATE, 0x80, 8, 0},    {OP_LOGOUT | IMMEDIATE, 0x80, 2, 0},
 	};
 	uint8_t h[BHS];
 	struct ini s;
@@ -326,16 +326,16 @@ static int t_garbage(void)
 }
 
 const struct hostile pdu_scripts[] = {
-    {"opcodes", t_opcodes, 0},
-    {"segments-too-long", t_too_long, 0},
-    {"misplaced-data-and-headers", t_misplaced, 0},
-    {"additional-headers", t_additional_headers, HOSTILE_HEAVY},
-    {"luns", t_luns, 0},
-    {"header-digest-wrong", t_header_digest, 0},
-    {"data-digest-wrong", t_data_digest, 0},
-    {"digest-left-out", t_digest_left_out, 0},
-    {"header-changed", t_header_changed, HOSTILE_HEAVY},
-    {"digest-not-agreed", t_digest_not_agreed, 0},
-    {"garbage", t_garbage, HOSTILE_HEAVY | HOSTILE_RESETS},
-    {NULL, NULL, 0},
+	{"opcodes", t_opcodes, 0},
+	{"segments-too-long", t_too_long, 0},
+	{"misplaced-data-and-headers", t_misplaced, 0},
+	{"additional-headers", t_additional_headers, HOSTILE_HEAVY},
+	{"luns", t_luns, 0},
+	{"header-digest-wrong", t_header_digest, 0},
+	{"data-digest-wrong", t_data_digest, 0},
+	{"digest-left-out", t_digest_left_out, 0},
+	{"header-changed", t_header_changed, HOSTILE_HEAVY},
+	{"digest-not-agreed", t_digest_not_agreed, 0},
+	{"garbage", t_garbage, HOSTILE_HEAVY | HOSTILE_RESETS},
+	{NULL, NULL, 0},
 };

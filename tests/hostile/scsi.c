@@ -121,15 +121,16 @@ static int t_allocation(void)
 		uint8_t cdb[16];
 		int at, width;
 	} c[] = {
-	    {{0x12}, 3, 2},	    {{0x12, 1, 0x00}, 3, 2}, {{0x12, 1, 0x80}, 3, 2},
-	    {{0x12, 1, 0x83}, 3, 2}, {{0x12, 1, 0xb0}, 3, 2}, {{0x12, 1, 0xb2}, 3, 2},
-	    {{0x1a, 0, 0x3f}, 4, 1}, {{0x5a, 0, 0x3f}, 7, 2}, {{0xa0}, 6, 4},
-	    {{0x9e, 0x10}, 10, 4},  {{0x9e, 0x12}, 10, 4},   {{0x03}, 4, 1},
-	    {{0x5e, 0}, 7, 2},	    {{0x5e, 1}, 7, 2},	     {{0x5e, 2}, 7, 2},
-	    {{0x5e, 3}, 7, 2},	    {{0xa3, 0x0c}, 6, 4},    {{0xa3, 0x0a}, 6, 4},
-	    {{0x25}, 0, 0},
+		{{0x12}, 3, 2},		 {{0x12, 1, 0x00}, 3, 2}, {{0x12, 1, 0x80}, 3, 2},
+		{{0x12, 1, 0x83}, 3, 2}, {{0x12, 1, 0xb0}, 3, 2}, {{0x12, 1, 0xb2}, 3, 2},
+		{{0x1a, 0, 0x3f}, 4, 1}, {{0x5a, 0, 0x3f}, 7, 2}, {{0xa0}, 6, 4},
+		{{0x9e, 0x10}, 10, 4},	 {{0x9e, 0x12}, 10, 4},	  {{0x03}, 4, 1},
+		{{0x5e, 0}, 7, 2},	 {{0x5e, 1}, 7, 2},	  {{0x5e, 2}, 7, 2},
+		{{0x5e, 3}, 7, 2},	 {{0xa3, 0x0c}, 6, 4},	  {{0xa3, 0x0a}, 6, 4},
+		{{0x25}, 0, 0},
 	};
-	static const uint32_t alloc[] = {0, 1, 3, 4, 7, 8, 31, 255, 256, 0xffff, 0x10000, 0xffffffff};
+	static const uint32_t alloc[] = {0,  1,	  3,   4,      7,	8,
+					 31, 255, 256, 0xffff, 0x10000, 0xffffffff};
 	static const uint32_t room[] = {0, 1, 8, 256, 70000};
 	struct ini s;
 
@@ -142,13 +143,13 @@ static int t_allocation(void)
 
 			memcpy(cdb, c[i].cdb, 16);
 			for (int k = 0; k < c[i].width; k++)
-				cdb[c[i].at + k] =
-				    (uint8_t)(alloc[a] >> 8 * (c[i].width - 1 - k));
+				cdb[c[i].at + k] = (uint8_t)(alloc[a] >> 8 * (c[i].width - 1 - k));
 			st = exec(&s, cdb, NULL, 0, room[(a + i) % NR(room)]);
 			if (st < 0)
 				return fail("case %zu, allocation %u: %.180s", i, alloc[a], why);
 			if (opcode(&s) == OP_DATA_IN && s.len > alloc[a] && c[i].width == 4)
-				return fail("case %zu: %u bytes, allocation %u", i, s.len, alloc[a]);
+				return fail("case %zu: %u bytes, allocation %u", i, s.len,
+					    alloc[a]);
 		}
 	ini_close(&s);
 	return 0;
@@ -293,7 +294,7 @@ static int t_reserve_out(void)
 
 		memset(p, 0, sizeof(p));
 		p[0] = 0x99;
-		p[8] = 1; /* to register under it */
+		p[8] = 1;				 /* to register under it */
 		p[20] = (uint8_t)(i % 3 ? 0x08 : rnd()); /* SPEC_I_PT */
 		put32(p + 24, i % 5 ? len - 28 : rnd());
 		if (!(i & 1)) { /* REGISTER AND MOVE */
@@ -340,10 +341,10 @@ static int t_extended_copy(void)
 
 		for (size_t k = 0; k < sizeof(p); k++)
 			p[k] = i & 1 ? (uint8_t)rnd() : 0;
-		put16(p + 2, i & 2 ? 64 : rnd());  /* target descriptors */
-		put32(p + 8, i & 4 ? 28 : rnd());  /* segment descriptors */
-		put32(p + 12, i & 8 ? 0 : rnd());  /* inline data */
-		p[16] = 0xe4, p[48] = 0xe4;	   /* identification descriptors */
+		put16(p + 2, i & 2 ? 64 : rnd()); /* target descriptors */
+		put32(p + 8, i & 4 ? 28 : rnd()); /* segment descriptors */
+		put32(p + 12, i & 8 ? 0 : rnd()); /* inline data */
+		p[16] = 0xe4, p[48] = 0xe4;	  /* identification descriptors */
 		p[16 + 7] = (uint8_t)(i & 16 ? 16 : rnd());
 		p[80] = 2, put16(p + 82, i & 32 ? 24 : rnd());
 		p[80 + 12] |= 0x80, p[80 + 20] |= 0x80; /* beyond the end */
@@ -358,14 +359,14 @@ static int t_extended_copy(void)
 }
 
 const struct hostile scsi_scripts[] = {
-    {"opcodes-without-data", t_opcodes_no_data, HOSTILE_RESETS},
-    {"opcodes-reading", t_opcodes_read, HOSTILE_RESETS},
-    {"opcodes-writing", t_opcodes_write, HOSTILE_RESETS},
-    {"allocation-lengths", t_allocation, 0},
-    {"unmap-lists", t_unmap, 0},
-    {"mode-select-lists", t_mode_select, HOSTILE_RESETS},
-    {"write-same-and-compare", t_write_same, 0},
-    {"reserve-out-lists", t_reserve_out, HOSTILE_RESETS},
-    {"extended-copy-lists", t_extended_copy, 0},
-    {NULL, NULL, 0},
+	{"opcodes-without-data", t_opcodes_no_data, HOSTILE_RESETS},
+	{"opcodes-reading", t_opcodes_read, HOSTILE_RESETS},
+	{"opcodes-writing", t_opcodes_write, HOSTILE_RESETS},
+	{"allocation-lengths", t_allocation, 0},
+	{"unmap-lists", t_unmap, 0},
+	{"mode-select-lists", t_mode_select, HOSTILE_RESETS},
+	{"write-same-and-compare", t_write_same, 0},
+	{"reserve-out-lists", t_reserve_out, HOSTILE_RESETS},
+	{"extended-copy-lists", t_extended_copy, 0},
+	{NULL, NULL, 0},
 };

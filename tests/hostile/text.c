@@ -41,7 +41,8 @@ static int listed(struct ini *s)
 {
 	if (ask(s, 0x80, RESERVED, all, sizeof(all)) || recv_pdu(s, 3000))
 		return -1;
-	if (opcode(s) != OP_TEXT_RSP || !answer_key(s, "TargetName") || !answer_key(s, "TargetAddress"))
+	if (opcode(s) != OP_TEXT_RSP || !answer_key(s, "TargetName") ||
+	    !answer_key(s, "TargetAddress"))
 		return fail("opcode %x, no list", opcode(s));
 	return 0;
 }
@@ -67,9 +68,12 @@ static int t_many_lists_in_one(void)
 
 static int t_names(void)
 {
-	static const char *const of[] = {"SendTargets=iqn.nobody", "SendTargets=",
-					 "SendTargets=iqn.2011-06.org.vmstore:\x01\x7f", "SendTarget=All",
-					 "TargetName=x", "sendtargets=All"};
+	static const char *const of[] = {"SendTargets=iqn.nobody",
+					 "SendTargets=",
+					 "SendTargets=iqn.2011-06.org.vmstore:\x01\x7f",
+					 "SendTarget=All",
+					 "TargetName=x",
+					 "sendtargets=All"};
 	struct ini s;
 
 	if (discovery(&s))
@@ -91,7 +95,10 @@ static int t_malformed(void)
 	static const struct {
 		const char *p;
 		size_t n;
-	} c[] = {{"SendTargets", 12}, {"SendTargets=All", 15}, {"=All", 5}, {"\0SendTargets=All", 17}};
+	} c[] = {{"SendTargets", 12},
+		 {"SendTargets=All", 15},
+		 {"=All", 5},
+		 {"\0SendTargets=All", 17}};
 	struct ini s;
 
 	if (discovery(&s))
@@ -135,9 +142,16 @@ static int t_wrong_tag(void)
 /* SCSI and everything else in a discovery session: ends it. */
 static int t_not_discovery(void)
 {
-	static const int ops[] = {OP_SCSI, OP_SCSI | IMMEDIATE, OP_TMF | IMMEDIATE, OP_DATA_OUT,
-				  OP_NOP_OUT | IMMEDIATE, OP_SNACK, OP_LOGIN | IMMEDIATE, 0x1c,
-				  0x3f, OP_TEXT_RSP};
+	static const int ops[] = {OP_SCSI,
+				  OP_SCSI | IMMEDIATE,
+				  OP_TMF | IMMEDIATE,
+				  OP_DATA_OUT,
+				  OP_NOP_OUT | IMMEDIATE,
+				  OP_SNACK,
+				  OP_LOGIN | IMMEDIATE,
+				  0x1c,
+				  0x3f,
+				  OP_TEXT_RSP};
 	uint8_t h[BHS];
 	struct ini s;
 
@@ -196,12 +210,12 @@ static int t_logout(void)
 }
 
 const struct hostile text_scripts[] = {
-    {"many-lists-in-one", t_many_lists_in_one, 0},
-    {"names", t_names, 0},
-    {"malformed", t_malformed, 0},
-    {"wrong-tag", t_wrong_tag, 0},
-    {"not-discovery", t_not_discovery, 0},
-    {"never-reads", t_never_reads, HOSTILE_HEAVY},
-    {"logout", t_logout, 0},
-    {NULL, NULL, 0},
+	{"many-lists-in-one", t_many_lists_in_one, 0},
+	{"names", t_names, 0},
+	{"malformed", t_malformed, 0},
+	{"wrong-tag", t_wrong_tag, 0},
+	{"not-discovery", t_not_discovery, 0},
+	{"never-reads", t_never_reads, HOSTILE_HEAVY},
+	{"logout", t_logout, 0},
+	{NULL, NULL, 0},
 };

@@ -79,7 +79,8 @@ static int t_luns(void)
 		lun[0] |= 0x80; /* none of ours */
 		r = manage(&s, fn, lun, 0);
 		if (r != 2)
-			return r < 0 ? -1 : fail("function %d of an unknown LUN is answered %d", fn, r);
+			return r < 0 ? -1
+				     : fail("function %d of an unknown LUN is answered %d", fn, r);
 	}
 	if (goes_on(&s))
 		return -1;
@@ -224,12 +225,12 @@ static int t_logout_busy(void)
 }
 
 const struct hostile tmf_scripts[] = {
-    {"functions", t_functions, 0},
-    {"tags", t_tags, 0},
-    {"luns", t_luns, 0},
-    {"commands-of-others", t_foreign, 0},
-    {"storm", t_storm, HOSTILE_HEAVY | HOSTILE_RESETS},
-    {"logouts", t_logouts, 0},
-    {"logout-when-busy", t_logout_busy, 0},
-    {NULL, NULL, 0},
+	{"functions", t_functions, 0},
+	{"tags", t_tags, 0},
+	{"luns", t_luns, 0},
+	{"commands-of-others", t_foreign, 0},
+	{"storm", t_storm, HOSTILE_HEAVY | HOSTILE_RESETS},
+	{"logouts", t_logouts, 0},
+	{"logout-when-busy", t_logout_busy, 0},
+	{NULL, NULL, 0},
 };

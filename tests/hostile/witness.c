@@ -26,7 +26,7 @@ static struct shared {
 	volatile int failed, resets, stop;
 	char why[256];
 	uint32_t lat_us[OPS_MAX];
-} *w;
+} * w;
 static pid_t pid;
 
 static int64_t now_us(void)

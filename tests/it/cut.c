@@ -71,9 +71,8 @@ static int io(struct iscsi_context *c, int lun, bool write, uint64_t lba, uint8_
 {
 	for (int i = 0; i < REPEATS_MAX; i++) {
 		struct scsi_task *t =
-		    write
-			? iscsi_write16_sync(c, lun, lba, buf, BYTES, 512, 0, 0, 0, 0, 0)
-			: iscsi_read16_sync(c, lun, lba, BYTES, 512, 0, 0, 0, 0, 0);
+			write ? iscsi_write16_sync(c, lun, lba, buf, BYTES, 512, 0, 0, 0, 0, 0)
+			      : iscsi_read16_sync(c, lun, lba, BYTES, 512, 0, 0, 0, 0, 0);
 		int status = t ? t->status : -1;
 
 		if (status == SCSI_STATUS_GOOD && !write) {
@@ -139,22 +138,19 @@ static int check(const char *url, unsigned lanes)
 		uint64_t word[BYTES / 8], k[2];
 
 		for (int i = 0; i < 2; i++) {
-			if (io(c, lun, false, lane * LANE_BLOCKS + i * B_OFFSET,
-			       (uint8_t *)word))
+			if (io(c, lun, false, lane * LANE_BLOCKS + i * B_OFFSET, (uint8_t *)word))
 				return 1;
 			k[i] = word[0];
 			for (unsigned n = 0; n < BYTES / 8; n += 2)
 				if (word[n] != k[i] || word[n + 1] != (k[i] ? lane : 0)) {
-					fprintf(
-					    stderr,
-					    "cut: lane %u, block %d is torn or foreign\n",
-					    lane, i);
+					fprintf(stderr,
+						"cut: lane %u, block %d is torn or foreign\n", lane,
+						i);
 					bad = 1;
 					break;
 				}
 		}
-		printf("%u %llu %llu\n", lane, (unsigned long long)k[0],
-		       (unsigned long long)k[1]);
+		printf("%u %llu %llu\n", lane, (unsigned long long)k[0], (unsigned long long)k[1]);
 		if (k[0] != k[1] && k[0] != k[1] + 1) {
 			fprintf(stderr,
 				"cut: lane %u: A is %llu, B is %llu: an effect without "
@@ -180,8 +176,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	lanes = (unsigned)atoi(argv[4]);
-	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	stop = mmap(NULL, sizeof(*stop), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (stop == MAP_FAILED)
 		return 1;
 	signal(SIGTERM, on_term);

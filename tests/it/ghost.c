@@ -39,9 +39,9 @@
 #define SUB_BLOCKS 1024u
 
 enum stage { ST_SOCKET, ST_QUEUE, ST_NODE, ST_LOST, ST_LOG, STAGES };
-static const char *const stage_text[STAGES] = {
-    "on the way to the gateway", "in the gateway's queue", "on the way to the node",
-    "lost on the way to the node", "in the node's log"};
+static const char *const stage_text[STAGES] = {"on the way to the gateway",
+					       "in the gateway's queue", "on the way to the node",
+					       "lost on the way to the node", "in the node's log"};
 
 enum fault { F_STOP, F_CUT, F_LINKS, F_NODE, FAULTS };
 static const char *const fault_text[FAULTS] = {"gateway stopped", "gateway cut off",
@@ -228,8 +228,8 @@ static void live(int ms)
 
 		for (unsigned i = 0; i < LANES; i++)
 			p[i] = (struct pollfd){
-			    .fd = lane[i].up && &lane[i].s != in_use ? lane[i].s.fd : -1,
-			    .events = POLLIN};
+				.fd = lane[i].up && &lane[i].s != in_use ? lane[i].s.fd : -1,
+				.events = POLLIN};
 		p[LANES] = (struct pollfd){.fd = b_up && in_use != &b ? b.fd : -1,
 					   .events = POLLIN};
 		poll(p, LANES + 1, left > 20 ? 20 : left > 0 ? left : 0);
@@ -239,8 +239,7 @@ static void live(int ms)
 	} while (now_ms() < until);
 }
 
-static bool session(struct ini *s, const char *to_host, const char *to_port,
-		    uint16_t isid)
+static bool session(struct ini *s, const char *to_host, const char *to_port, uint16_t isid)
 {
 	host = to_host;
 	port = to_port;
@@ -265,8 +264,7 @@ static bool block_io(struct ini *s, bool *up, const char *to_host, const char *t
 			live(20);
 			continue;
 		}
-		itt = rw10(s, write ? 0x2a : 0x28, lba, 1, write ? buf : NULL,
-			   write ? BLOCK : 0);
+		itt = rw10(s, write ? 0x2a : 0x28, lba, 1, write ? buf : NULL, write ? BLOCK : 0);
 		in_use = s;
 		while (now_ms() < until && !readable(s))
 			live(1);
@@ -310,8 +308,7 @@ static void lane_base(struct lane *l, unsigned i, uint32_t round, bool read)
 	char p[8];
 
 	l->round = round;
-	l->lba = n % EXTENTS * EXT_BLOCKS + n / EXTENTS % 8 * SUB_BLOCKS + rnd(128) * 8 +
-		 rnd(8);
+	l->lba = n % EXTENTS * EXT_BLOCKS + n / EXTENTS % 8 * SUB_BLOCKS + rnd(128) * 8 + rnd(8);
 	l->t0 = 0;
 	l->answered = l->in_place = l->finished = l->ghost = false;
 	l->version = l->b_itt = 0;
@@ -319,8 +316,8 @@ static void lane_base(struct lane *l, unsigned i, uint32_t round, bool read)
 	for (unsigned k = 0; k < nnodes; k++)
 		before[k] = nlink[k].up_bytes;
 	block_make(buf, l->lba, round, V_BASE);
-	if (!block_io(&l->s, &l->up, "127.0.0.1", p, (uint16_t)(0x100 + i), true, l->lba,
-		      buf, 30000))
+	if (!block_io(&l->s, &l->up, "127.0.0.1", p, (uint16_t)(0x100 + i), true, l->lba, buf,
+		      30000))
 		stop("the first write through gateway A does not end");
 	for (unsigned k = 0; k < nnodes; k++)
 		if (nlink[k].up_bytes - before[k] > most) {
@@ -328,8 +325,8 @@ static void lane_base(struct lane *l, unsigned i, uint32_t round, bool read)
 			l->node = k;
 		}
 	/* then A has the page in its cache too, and B's writes wait for it */
-	if (read && !block_io(&l->s, &l->up, "127.0.0.1", p, (uint16_t)(0x100 + i), false,
-			      l->lba, buf, 30000))
+	if (read && !block_io(&l->s, &l->up, "127.0.0.1", p, (uint16_t)(0x100 + i), false, l->lba,
+			      buf, 30000))
 		stop("the first read through gateway A does not end");
 }
 
@@ -385,8 +382,8 @@ static bool is_new(struct lane *l, const uint8_t *buf, const char *where)
 		return false;
 	l->ghost = true;
 	ghosts++;
-	printf("GHOST: round %u, block %u, the write was %s: read %s: %s\n", l->round,
-	       l->lba, stage_text[l->stage], where,
+	printf("GHOST: round %u, block %u, the write was %s: read %s: %s\n", l->round, l->lba,
+	       stage_text[l->stage], where,
 	       v == V_OLD    ? "the old write came back over the newer one"
 	       : v == V_BASE ? "what was there before both"
 			     : "neither of what was written");
@@ -402,8 +399,7 @@ static void through_a_all(void)
 	for (unsigned i = 0; i < LANES; i++) {
 		if (!lane[i].t0)
 			continue;
-		if (!block_io(&s, &up, a_host, a_port, 0x800, false, lane[i].lba, buf,
-			      30000))
+		if (!block_io(&s, &up, a_host, a_port, 0x800, false, lane[i].lba, buf, 30000))
 			stop("gateway A does not come back");
 		is_new(&lane[i], buf, "through A");
 	}
@@ -462,8 +458,7 @@ static void round_run(uint32_t round)
 		}
 	}
 	for (unsigned i = 0; i < LANES; i++)
-		lane[i].stage =
-		    i % 4 == 0 && fault != F_NODE ? ST_SOCKET : of_node[lane[i].node];
+		lane[i].stage = i % 4 == 0 && fault != F_NODE ? ST_SOCKET : of_node[lane[i].node];
 	/* The later stages first: what they hold must not be in the way of the others. */
 	live(tick() / 2);
 	for (unsigned k = 0; k < nnodes; k++) {
@@ -534,8 +529,8 @@ static void round_run(uint32_t round)
 		release(fault, stopped);
 	}
 	if (verbose)
-		printf("round %u: %s, over after %" PRId64 " ms\n", round,
-		       fault_text[fault], done_at - t_last);
+		printf("round %u: %s, over after %" PRId64 " ms\n", round, fault_text[fault],
+		       done_at - t_last);
 
 	for (int n = 0; n < 2; n++) {
 		for (unsigned i = 0; i < LANES; i++) {
@@ -552,8 +547,7 @@ static void round_run(uint32_t round)
 	through_a_all();
 	for (unsigned i = 0; i < LANES; i++) {
 		if (lane[i].t0 && expect)
-			fprintf(expect, "%u %u %d\n", lane[i].lba, round,
-				(int)lane[i].stage);
+			fprintf(expect, "%u %u %d\n", lane[i].lba, round, (int)lane[i].stage);
 		/* a new path each time */
 		if (lane[i].up)
 			ini_close(&lane[i].s);
@@ -610,9 +604,8 @@ static int cmd_check(void)
 		n++;
 	}
 	fclose(f);
-	printf("%u blocks read through both gateways: %" PRIu64
-	       " are not as they should be\n",
-	       n, ghosts);
+	printf("%u blocks read through both gateways: %" PRIu64 " are not as they should be\n", n,
+	       ghosts);
 	return ghosts || !n ? 1 : 0;
 }
 
@@ -698,14 +691,13 @@ static void address(char *text, const char **h, const char **p)
 
 int main(int argc, char **argv)
 {
-	static const struct option opts[] = {
-	    {"a", 1, 0, 'a'},	   {"b", 1, 0, 'b'},
-	    {"target", 1, 0, 't'}, {"lun", 1, 0, 'l'},
-	    {"factor", 1, 0, 'f'}, {"rounds", 1, 0, 'r'},
-	    {"seed", 1, 0, 's'},   {"a-pid", 1, 0, 'A'},
-	    {"node", 1, 0, 'n'},   {"lanes", 1, 0, 'L'},
-	    {"expect", 1, 0, 'e'}, {"verbose", 0, 0, 'v'},
-	    {"first", 0, 0, 'F'},  {0}};
+	static const struct option opts[] = {{"a", 1, 0, 'a'},	    {"b", 1, 0, 'b'},
+					     {"target", 1, 0, 't'}, {"lun", 1, 0, 'l'},
+					     {"factor", 1, 0, 'f'}, {"rounds", 1, 0, 'r'},
+					     {"seed", 1, 0, 's'},   {"a-pid", 1, 0, 'A'},
+					     {"node", 1, 0, 'n'},   {"lanes", 1, 0, 'L'},
+					     {"expect", 1, 0, 'e'}, {"verbose", 0, 0, 'v'},
+					     {"first", 0, 0, 'F'},  {0}};
 	unsigned first = 0, node, listen_port, pid;
 	const char *cmd = argc > 1 ? argv[1] : "";
 	bool net = strcmp(cmd, "check") != 0;
@@ -763,11 +755,10 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	if (!a_host || !b_host || !target || (net && (!first || !nnodes || !a_pid))) {
-		fprintf(stderr,
-			"usage: ghost run|boundary|check --a HOST:PORT --b HOST:PORT "
-			"--target IQN "
-			"--lun N --factor F --rounds N --seed N --a-pid PID --lanes PORT "
-			"--node PORT,LINK,PID… --expect FILE\n");
+		fprintf(stderr, "usage: ghost run|boundary|check --a HOST:PORT --b HOST:PORT "
+				"--target IQN "
+				"--lun N --factor F --rounds N --seed N --a-pid PID --lanes PORT "
+				"--node PORT,LINK,PID… --expect FILE\n");
 		return 2;
 	}
 	if (rounds > EXTENTS) /* blocks are used once */

@@ -28,8 +28,7 @@ int connect(int fd, const struct sockaddr *to, socklen_t len)
 	if (to->sa_family != AF_INET || len < sizeof(in))
 		return real(fd, to, len);
 	memcpy(&in, to, sizeof(in));
-	if (ntohs(in.sin_port) < number("GHOST_FIRST") ||
-	    ntohs(in.sin_port) > number("GHOST_LAST"))
+	if (ntohs(in.sin_port) < number("GHOST_FIRST") || ntohs(in.sin_port) > number("GHOST_LAST"))
 		return real(fd, to, len);
 	in.sin_port = htons((in_port_t)(ntohs(in.sin_port) + number("GHOST_SHIFT")));
 	return real(fd, (struct sockaddr *)&in, sizeof(in));

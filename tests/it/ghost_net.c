@@ -190,11 +190,9 @@ static void turn(void)
 			struct way *w = &pairs[i]->way[d];
 			bool in = !w->eof && w->n < HELD_MAX;
 
-			pfd[n++] =
-			    (struct pollfd){.fd = in ? w->from : -1, .events = POLLIN};
-			pfd[n++] =
-			    (struct pollfd){.fd = w->n && !held(pairs[i], d) ? w->to : -1,
-					    .events = POLLOUT};
+			pfd[n++] = (struct pollfd){.fd = in ? w->from : -1, .events = POLLIN};
+			pfd[n++] = (struct pollfd){.fd = w->n && !held(pairs[i], d) ? w->to : -1,
+						   .events = POLLOUT};
 		}
 	if (poll(pfd, n, -1) < 0 && errno != EINTR)
 		die("poll");

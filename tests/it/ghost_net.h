@@ -22,8 +22,7 @@ struct link {
 	atomic_bool hold_up;   /* from who connected to the address behind */
 	atomic_bool hold_down; /* back */
 	atomic_bool cut;       /* connections end, new ones are refused */
-	atomic_bool
-	    newest; /* of two connections the newer one's bytes are let go first */
+	atomic_bool newest;    /* of two connections the newer one's bytes are let go first */
 	/* read by the test */
 	atomic_size_t up_held, down_held; /* bytes that wait */
 	atomic_size_t up_bytes;		  /* that came in to be carried up, ever */

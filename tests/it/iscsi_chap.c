@@ -29,8 +29,8 @@ struct keys {
 
 static void key(struct keys *k, const char *name, const char *value)
 {
-	k->len += (size_t)snprintf(k->text + k->len, sizeof(k->text) - k->len, "%s=%s",
-				   name, value) +
+	k->len += (size_t)snprintf(k->text + k->len, sizeof(k->text) - k->len, "%s=%s", name,
+				   value) +
 		  1;
 }
 
@@ -82,8 +82,7 @@ static int unhex(const char *text, uint8_t *out, size_t max)
 	return (int)n;
 }
 
-static unsigned digest(int alg, int id, const char *sec, const uint8_t *c, size_t n,
-		       uint8_t *out)
+static unsigned digest(int alg, int id, const char *sec, const uint8_t *c, size_t n, uint8_t *out)
 {
 	static const char *const names[] = {"MD5", "SHA1", "SHA256", "SHA3-256"};
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -100,8 +99,8 @@ static unsigned digest(int alg, int id, const char *sec, const uint8_t *c, size_
 }
 
 /* Up to the target's challenge. offer: CHAP_A; *alg: what it took; its challenge. */
-static int begin(struct ini *s, uint16_t isid, const char *offer, int *alg, int *id,
-		 uint8_t *chal, int *chal_bytes)
+static int begin(struct ini *s, uint16_t isid, const char *offer, int *alg, int *id, uint8_t *chal,
+		 int *chal_bytes)
 {
 	struct keys k = {.len = 0};
 	const char *a, *i, *c;
@@ -121,8 +120,7 @@ static int begin(struct ini *s, uint16_t isid, const char *offer, int *alg, int 
 	if (step(s, &k, SEC_STAY))
 		return -1;
 	if (refused(s))
-		return fail("no algorithm of %s: %02x%02x", offer, s->hdr[36],
-			    s->hdr[37]);
+		return fail("no algorithm of %s: %02x%02x", offer, s->hdr[36], s->hdr[37]);
 	a = answered(s, "CHAP_A");
 	i = answered(s, "CHAP_I");
 	c = answered(s, "CHAP_C");
@@ -152,8 +150,8 @@ static int complete(struct ini *s)
 }
 
 /* One login. Returns 0: in; 1: refused; -1. */
-static int login_chap(struct ini *s, uint16_t isid, const char *offer, int want_alg,
-		      enum how how, bool mutual)
+static int login_chap(struct ini *s, uint16_t isid, const char *offer, int want_alg, enum how how,
+		      bool mutual)
 {
 	uint8_t chal[1024], d[64], own[16], want[64];
 	char text[256];
@@ -166,8 +164,7 @@ static int login_chap(struct ini *s, uint16_t isid, const char *offer, int want_
 		return -1;
 	if (alg != want_alg)
 		return fail("algorithm %d instead of %d", alg, want_alg);
-	len = digest(alg, id, how == HOW_WRONG ? "not the secret" : secret, chal,
-		     (size_t)n, d);
+	len = digest(alg, id, how == HOW_WRONG ? "not the secret" : secret, chal, (size_t)n, d);
 	if (how == HOW_SHORT)
 		len--;
 	if (how == HOW_BASE64 || how == HOW_LONG) {
@@ -208,8 +205,8 @@ static int login_chap(struct ini *s, uint16_t isid, const char *offer, int want_
 	return complete(s);
 }
 
-static int scenario(const char *name, const char *offer, int alg, enum how how,
-		    bool mutual, int want)
+static int scenario(const char *name, const char *offer, int alg, enum how how, bool mutual,
+		    int want)
 {
 	struct ini s;
 	int got = login_chap(&s, 0x4000, offer, alg, how, mutual);
@@ -217,8 +214,8 @@ static int scenario(const char *name, const char *offer, int alg, enum how how,
 	ini_close(&s);
 	if (got >= 0 && got != want)
 		fail("%s", want ? "was let in" : "was refused");
-	printf("%s %s%s%s\n", got == want ? "ok" : "FAILED", name,
-	       got == want ? "" : ": ", got == want ? "" : why);
+	printf("%s %s%s%s\n", got == want ? "ok" : "FAILED", name, got == want ? "" : ": ",
+	       got == want ? "" : why);
 	fflush(stdout);
 	return got != want;
 }
@@ -248,8 +245,7 @@ static int slower(void)
 		ini_close(&s);
 		took[i] = now_ms() - t;
 		if (rc != 1) {
-			printf("FAILED back-off: try %d: %s\n", i,
-			       rc ? why : "was let in");
+			printf("FAILED back-off: try %d: %s\n", i, rc ? why : "was let in");
 			return 1;
 		}
 	}
@@ -257,10 +253,11 @@ static int slower(void)
 	rc = login_chap(&s, 0x4002, "7", 7, HOW_HEX, false);
 	ini_close(&s);
 	if (rc || took[6] < 1500 || now_ms() - t < 3000) {
-		printf("FAILED back-off: tries took %d, %d, %d, %d, %d ms (the last ones), the right one "
+		printf("FAILED back-off: tries took %d, %d, %d, %d, %d ms (the last ones), the "
+		       "right one "
 		       "%d ms (%s)\n",
-		       (int)took[0], (int)took[1], (int)took[2], (int)took[3],
-		       (int)took[4], (int)(now_ms() - t), rc ? why : "let in");
+		       (int)took[0], (int)took[1], (int)took[2], (int)took[3], (int)took[4],
+		       (int)(now_ms() - t), rc ? why : "let in");
 		return 1;
 	}
 	t = now_ms();
@@ -300,15 +297,13 @@ int main(int argc, char **argv)
 		snprintf(name, sizeof(name), "algorithm %s, mutual", offers[i]);
 		failed += scenario(name, offers[i], 5 + i, HOW_HEX, true, 0);
 	}
-	failed +=
-	    scenario("the initiator's order counts", "8,7,6,5", 8, HOW_HEX, false, 0);
+	failed += scenario("the initiator's order counts", "8,7,6,5", 8, HOW_HEX, false, 0);
 	failed += scenario("unknown ones are skipped", "99,7,5", 7, HOW_HEX, false, 0);
 	failed += unknown_only();
 	failed += scenario("a response that is too long", "5", 5, HOW_LONG, false, 1);
 	failed += scenario("a response that is too short", "7", 7, HOW_SHORT, false, 1);
 	if (target_user)
-		failed +=
-		    scenario("the target's own challenge", "7", 7, HOW_REFLECT, true, 1);
+		failed += scenario("the target's own challenge", "7", 7, HOW_REFLECT, true, 1);
 	failed += slower();
 	failed += scenario("an unknown user", "7", 7, HOW_NOBODY, false, 1);
 	return failed ? 1 : 0;

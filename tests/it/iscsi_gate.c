@@ -243,7 +243,8 @@ int main(int argc, char **argv)
 	int rc;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: iscsi_gate HOST PORT TARGET login|storm|obey|ignore|discover ...\n");
+		fprintf(stderr, "usage: iscsi_gate HOST PORT TARGET "
+				"login|storm|obey|ignore|discover ...\n");
 		return 2;
 	}
 	host = argv[1];

@@ -258,26 +258,26 @@ int login_extra(struct ini *s, uint16_t isid, const char *extra, size_t extra_le
 			return -1;
 	}
 	if ((s->hdr[0] & 0x3f) != 0x23 || s->hdr[36])
-		return fail("login refused: opcode %x status %02x%02x", s->hdr[0],
-			    s->hdr[36], s->hdr[37]);
+		return fail("login refused: opcode %x status %02x%02x", s->hdr[0], s->hdr[36],
+			    s->hdr[37]);
 	return 0;
 }
 
 int login(struct ini *s, uint16_t isid, bool unsolicited)
 {
 	static const char yes[] =
-	    "InitialR2T=No\0ImmediateData=Yes\0MaxRecvDataSegmentLength=262144\0"
-	    "FirstBurstLength=262144\0MaxBurstLength=1048576";
+		"InitialR2T=No\0ImmediateData=Yes\0MaxRecvDataSegmentLength=262144\0"
+		"FirstBurstLength=262144\0MaxBurstLength=1048576";
 	static const char no[] =
-	    "InitialR2T=Yes\0ImmediateData=No\0MaxRecvDataSegmentLength=262144\0"
-	    "MaxBurstLength=1048576";
+		"InitialR2T=Yes\0ImmediateData=No\0MaxRecvDataSegmentLength=262144\0"
+		"MaxBurstLength=1048576";
 
 	return unsolicited ? login_extra(s, isid, yes, sizeof(yes))
 			   : login_extra(s, isid, no, sizeof(no));
 }
 
-uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl,
-		 const void *data, uint32_t len)
+uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl, const void *data,
+		 uint32_t len)
 {
 	uint8_t h[BHS];
 	uint32_t itt = s->itt++;
@@ -291,8 +291,7 @@ uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl,
 	return itt;
 }
 
-uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *data,
-	      uint32_t len)
+uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *data, uint32_t len)
 {
 	uint8_t cdb[16] = {op};
 
@@ -301,8 +300,8 @@ uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *
 	return command(s, cdb, op == 0x28 ? 0xc0 : 0xa0, blocks * BLOCK, data, len);
 }
 
-int data_out(struct ini *s, uint32_t itt, uint32_t ttt, uint32_t sn, uint32_t off,
-	     const void *data, uint32_t len, bool final)
+int data_out(struct ini *s, uint32_t itt, uint32_t ttt, uint32_t sn, uint32_t off, const void *data,
+	     uint32_t len, bool final)
 {
 	uint8_t h[BHS];
 
@@ -332,8 +331,7 @@ int status_of(struct ini *s, uint32_t itt, uint8_t *into, int ms)
 		if (next_pdu(s, ms))
 			return -1;
 		if (get32(s->hdr + 16) != itt)
-			return fail("an answer to tag %u instead of %u",
-				    get32(s->hdr + 16), itt);
+			return fail("an answer to tag %u instead of %u", get32(s->hdr + 16), itt);
 		switch (s->hdr[0] & 0x3f) {
 		case 0x25:
 			if (into)
@@ -392,8 +390,7 @@ int expect_closed(struct ini *s, int ms)
 
 	while (now_ms() < deadline)
 		if (recv_pdu(s, deadline - now_ms()))
-			return strstr(why, "closed") ? 0
-						     : fail("still open after %d ms", ms);
+			return strstr(why, "closed") ? 0 : fail("still open after %d ms", ms);
 	return fail("still open after %d ms", ms);
 }
 

@@ -51,12 +51,11 @@ int login_extra(struct ini *s, uint16_t isid, const char *extra, size_t extra_le
 /* unsolicited: whether writes may send their data unasked */
 int login(struct ini *s, uint16_t isid, bool unsolicited);
 /* A SCSI command; data: immediate data. Returns its tag. */
-uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl,
-		 const void *data, uint32_t len);
-uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *data,
-	      uint32_t len);
-int data_out(struct ini *s, uint32_t itt, uint32_t ttt, uint32_t sn, uint32_t off,
-	     const void *data, uint32_t len, bool final);
+uint32_t command(struct ini *s, const uint8_t *cdb, int flags, uint32_t edtl, const void *data,
+		 uint32_t len);
+uint32_t rw10(struct ini *s, int op, uint32_t lba, uint32_t blocks, const void *data, uint32_t len);
+int data_out(struct ini *s, uint32_t itt, uint32_t ttt, uint32_t sn, uint32_t off, const void *data,
+	     uint32_t len, bool final);
 int tmf(struct ini *s, int fn, uint32_t rtt);
 /* Status of the command with this tag: skips pings; collects data of a read. */
 int status_of(struct ini *s, uint32_t itt, uint8_t *into, int ms);

@@ -167,8 +167,8 @@ static void log_in(struct session *s)
 		die("not an iscsi:// URL", s->url);
 	s->lun = url->lun;
 	begin(s, url);
-	for (long end = now_ms() + SOON_MS; iscsi_connect_sync(s->c, url->portal) ||
-					    iscsi_login_sync(s->c);) {
+	for (long end = now_ms() + SOON_MS;
+	     iscsi_connect_sync(s->c, url->portal) || iscsi_login_sync(s->c);) {
 		if (now_ms() > end)
 			die("no session", iscsi_get_error(s->c));
 		pause_ms(200);
@@ -263,8 +263,9 @@ static unsigned transport_id(uint8_t *p, const char *host)
 	/* as iscsi_set_isid_en() makes it */
 	unsigned q = host_number(host), n;
 
-	n = (unsigned)sprintf((char *)p + 4,
-			      "iqn.2011-06.org.vmstore:host-%s,i,0x40123456%04x", host, q) + 1;
+	n = (unsigned)sprintf((char *)p + 4, "iqn.2011-06.org.vmstore:host-%s,i,0x40123456%04x",
+			      host, q) +
+	    1;
 	n = (n + 3) & ~3u;
 	p[0] = 0x45;
 	put(p + 2, n, 2);
@@ -329,9 +330,9 @@ static const char *holder(struct session *s, const char *key, const char *type)
 	snprintf(text, sizeof(text), "%llx %x", (unsigned long long)get(answer + 8, 8),
 		 answer[21] & 15u);
 	return strcmp(key, "-") && get(answer + 8, 8) == number(key) &&
-			       (answer[21] & 15u) == number(type) ?
-		       "good" :
-		       text;
+			       (answer[21] & 15u) == number(type)
+		       ? "good"
+		       : text;
 }
 
 static const char *full(struct session *s, unsigned want)
@@ -371,14 +372,14 @@ static const char *medium(struct session *s, const char *what)
 	if (!strcmp(what, "release6"))
 		return send_cdb(s, (uint8_t[6]){0x17}, 6, SCSI_XFER_NONE, NULL, 0);
 	if (!strcmp(what, "read"))
-		return send_cdb(s, (uint8_t[10]){0x28, 0, 0, 0, 0, 0, 0, 0, 8}, 10,
-				SCSI_XFER_READ, NULL, 4096);
+		return send_cdb(s, (uint8_t[10]){0x28, 0, 0, 0, 0, 0, 0, 0, 8}, 10, SCSI_XFER_READ,
+				NULL, 4096);
 	if (!strcmp(what, "write"))
-		return send_cdb(s, (uint8_t[10]){0x2a, 0, 0, 0, 0, 0, 0, 0, 8}, 10,
-				SCSI_XFER_WRITE, data, 4096);
+		return send_cdb(s, (uint8_t[10]){0x2a, 0, 0, 0, 0, 0, 0, 0, 8}, 10, SCSI_XFER_WRITE,
+				data, 4096);
 	if (!strcmp(what, "writesame"))
-		return send_cdb(s, (uint8_t[10]){0x41, 0, 0, 0, 0, 0, 0, 0, 8}, 10,
-				SCSI_XFER_WRITE, data, 512);
+		return send_cdb(s, (uint8_t[10]){0x41, 0, 0, 0, 0, 0, 0, 0, 8}, 10, SCSI_XFER_WRITE,
+				data, 512);
 	if (!strcmp(what, "caw"))
 		return send_cdb(s, (uint8_t[16]){0x89, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 16,
 				SCSI_XFER_WRITE, data, 1024);
@@ -398,8 +399,8 @@ static const char *command(struct session *s, char **w, unsigned n)
 	static const struct {
 		const char *name;
 		unsigned sa, words;
-	} outs[] = {{"ignore", 6, 3},  {"reserve", 1, 4}, {"release", 2, 4},
-		    {"clear", 3, 3},   {"preempt", 4, 5}, {"abort", 5, 5}};
+	} outs[] = {{"ignore", 6, 3}, {"reserve", 1, 4}, {"release", 2, 4},
+		    {"clear", 3, 3},  {"preempt", 4, 5}, {"abort", 5, 5}};
 	uint8_t list[1024] = {0};
 	unsigned bytes = 28;
 
@@ -412,7 +413,8 @@ static const char *command(struct session *s, char **w, unsigned n)
 	if (!strcmp(w[1], "caps")) {
 		const char *how = pr_in(s, 2);
 
-		return strcmp(how, "good") || !memcmp(answer, "\0\10\15\221\352\1", 6) ? how : "other";
+		return strcmp(how, "good") || !memcmp(answer, "\0\10\15\221\352\1", 6) ? how
+										       : "other";
 	}
 	if (!strcmp(w[1], "register") && n >= 4) {
 		for (unsigned i = 4; i < n; i++) {
@@ -424,8 +426,7 @@ static const char *command(struct session *s, char **w, unsigned n)
 			bytes += transport_id(list + bytes, w[i]);
 		}
 		put(list + 24, bytes - 28, 4);
-		return pr_out(s, 0, 0, number(w[2]), number(w[3]), list,
-			      list[20] & 8 ? bytes : 24);
+		return pr_out(s, 0, 0, number(w[2]), number(w[3]), list, list[20] & 8 ? bytes : 24);
 	}
 	if (!strcmp(w[1], "move") && n >= 6) {
 		list[17] = n > 6 ? 2 : 0;
@@ -438,8 +439,10 @@ static const char *command(struct session *s, char **w, unsigned n)
 		if (!strcmp(w[1], outs[i].name) && n == outs[i].words)
 			return pr_out(s, outs[i].sa, n > 3 ? number(w[3]) : 0,
 				      outs[i].sa == 6 ? 0 : number(w[2]),
-				      outs[i].sa == 6 ? number(w[2]) : n > 4 ? number(w[4]) : 0, list,
-				      24);
+				      outs[i].sa == 6 ? number(w[2])
+				      : n > 4	      ? number(w[4])
+						      : 0,
+				      list, 24);
 	if (n != 2)
 		die("wrong number of words", NULL);
 	return medium(s, w[1]);
@@ -471,7 +474,8 @@ static void run_line(char *text)
 		*want = 0;
 		want += 3;
 	}
-	for (char *t = strtok_r(text, " ", &save); t && n < WORDS_MAX; t = strtok_r(NULL, " ", &save))
+	for (char *t = strtok_r(text, " ", &save); t && n < WORDS_MAX;
+	     t = strtok_r(NULL, " ", &save))
 		w[n++] = t;
 	if (!n || w[0][0] == '#')
 		return;

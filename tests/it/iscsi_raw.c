@@ -31,10 +31,10 @@ static int t_data_out_abuse(void)
 		const char *what;
 		uint32_t off, len, sn, ttt_xor;
 	} bad[] = {
-	    {"offset beyond the buffer", 1 << 20, 512, 0, 0},
-	    {"offset wraps", 0xfffffe00, 512, 0, 0},
-	    {"longer than asked for", 0, 8192, 0, 0},
-	    {"DataSN 5", 0, 512, 5, 0},
+		{"offset beyond the buffer", 1 << 20, 512, 0, 0},
+		{"offset wraps", 0xfffffe00, 512, 0, 0},
+		{"longer than asked for", 0, 8192, 0, 0},
+		{"DataSN 5", 0, 512, 5, 0},
 	};
 	static uint8_t junk[8192];
 	uint8_t buf[BLOCK];
@@ -42,8 +42,7 @@ static int t_data_out_abuse(void)
 	unsigned int i;
 
 	memset(junk, 0xee, sizeof(junk));
-	if (login_ready(&w, 2, true) || write_block(&w, 8, 0x11) ||
-	    write_block(&w, 9, 0x11))
+	if (login_ready(&w, 2, true) || write_block(&w, 8, 0x11) || write_block(&w, 9, 0x11))
 		return -1;
 	ini_close(&w);
 	if (login_ready(&s, 1, false))
@@ -97,8 +96,7 @@ static int t_reject(void)
 		if (send_pdu(&s, h, text, i ? 0 : sizeof(text)) || next_pdu(&s, 3000))
 			return -1;
 		if ((s.hdr[0] & 0x3f) != 0x3f || s.len != BHS || s.data[0] != h[0])
-			return fail("opcode %x instead of Reject to %x", s.hdr[0] & 0x3f,
-				    h[0]);
+			return fail("opcode %x instead of Reject to %x", s.hdr[0] & 0x3f, h[0]);
 	}
 	if (settle(&s))
 		return -1;
@@ -221,8 +219,7 @@ static int t_giant_length(void)
 		return -1;
 	put32(cdb + 10, 1 << 22);
 	for (i = 0; i < 40; i++) {
-		st = status_of(&s, command(&s, cdb, 0xa0, 0xfffffe00, NULL, 0), NULL,
-			       3000);
+		st = status_of(&s, command(&s, cdb, 0xa0, 0xfffffe00, NULL, 0), NULL, 3000);
 		if (st != 2)
 			return fail("a write of 4 GiB ends with %d (%s)", st, why);
 	}
@@ -258,11 +255,9 @@ static int t_window(void)
 			    (int)(s.max_cmd_sn - s.exp_cmd_sn + 1), room);
 	command(&s, tur, 0x80, 0, NULL, 0);
 	if (!next_pdu(&s, 400))
-		return fail("a command beyond the window was answered (opcode %x)",
-			    s.hdr[0]);
+		return fail("a command beyond the window was answered (opcode %x)", s.hdr[0]);
 	s.cmd_sn--;
-	if (tmf(&s, 1, itt) || next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x22 ||
-	    s.hdr[2])
+	if (tmf(&s, 1, itt) || next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x22 || s.hdr[2])
 		return fail("abort of a waiting command: opcode %x response %u", s.hdr[0],
 			    s.hdr[2]);
 	itt = command(&s, tur, 0x80, 0, NULL, 0);
@@ -295,14 +290,13 @@ static int t_abort_waiting(void)
 		ttt = get32(s.hdr + 20);
 		/* resets come from another session */
 		if (fn >= 4) {
-			if (tmf(&w, fn, 0) || next_pdu(&w, 3000) ||
-			    (w.hdr[0] & 0x3f) != 0x22 || w.hdr[2])
-				return fail("function %d: opcode %x response %u", fn,
-					    w.hdr[0], w.hdr[2]);
-		} else if (tmf(&s, fn, itt) || next_pdu(&s, 3000) ||
-			   (s.hdr[0] & 0x3f) != 0x22 || s.hdr[2]) {
-			return fail("function %d: opcode %x response %u", fn, s.hdr[0],
-				    s.hdr[2]);
+			if (tmf(&w, fn, 0) || next_pdu(&w, 3000) || (w.hdr[0] & 0x3f) != 0x22 ||
+			    w.hdr[2])
+				return fail("function %d: opcode %x response %u", fn, w.hdr[0],
+					    w.hdr[2]);
+		} else if (tmf(&s, fn, itt) || next_pdu(&s, 3000) || (s.hdr[0] & 0x3f) != 0x22 ||
+			   s.hdr[2]) {
+			return fail("function %d: opcode %x response %u", fn, s.hdr[0], s.hdr[2]);
 		}
 		if (data_out(&s, itt, ttt, 0, 0, junk, BLOCK, true))
 			return -1;
@@ -515,18 +509,17 @@ static int t_thin_warning(void)
 		for (int i = 0; i < 8; i++) {
 			struct ini *t = &s[i % 2];
 			const uint8_t *sense;
-			int st =
-			    status_of(t, command(t, tur, 0x80, 0, NULL, 0), NULL, 3000);
+			int st = status_of(t, command(t, tur, 0x80, 0, NULL, 0), NULL, 3000);
 
 			if (st < 0)
 				return -1;
 			if (!st)
 				continue;
 			sense = t->data + 2;
-			if (st != 2 || t->len < 20 || (sense[2] & 15) != 6 ||
-			    sense[12] != 0x38 || sense[13] != 0x07)
-				return fail("status %x, sense %x/%x/%x", st,
-					    sense[2] & 15, sense[12], sense[13]);
+			if (st != 2 || t->len < 20 || (sense[2] & 15) != 6 || sense[12] != 0x38 ||
+			    sense[13] != 0x07)
+				return fail("status %x, sense %x/%x/%x", st, sense[2] & 15,
+					    sense[12], sense[13]);
 			told[i % 2]++;
 		}
 		if (told[0] != 1 || told[1] != 1)
@@ -542,27 +535,26 @@ static const struct {
 	int (*fn)(void);
 	bool only_named;
 } scenarios[] = {
-    {"data-out-abuse", t_data_out_abuse, false},
-    {"bad-headers", t_bad_headers, false},
-    {"reject", t_reject, false},
-    {"burst", t_burst, false},
-    {"flood", t_flood, false},
-    {"giant-length", t_giant_length, false},
-    {"window", t_window, false},
-    {"abort-waiting", t_abort_waiting, false},
-    {"reinstate", t_reinstate, false},
-    {"slow-reader", t_slow_reader, false},
-    {"vanish", t_vanish, false},
-    {"digests", t_digests, false},
-    {"many", t_many, false},
-    {"silence", t_silence, false},
-    {"thin-warning", t_thin_warning, true},
+	{"data-out-abuse", t_data_out_abuse, false},
+	{"bad-headers", t_bad_headers, false},
+	{"reject", t_reject, false},
+	{"burst", t_burst, false},
+	{"flood", t_flood, false},
+	{"giant-length", t_giant_length, false},
+	{"window", t_window, false},
+	{"abort-waiting", t_abort_waiting, false},
+	{"reinstate", t_reinstate, false},
+	{"slow-reader", t_slow_reader, false},
+	{"vanish", t_vanish, false},
+	{"digests", t_digests, false},
+	{"many", t_many, false},
+	{"silence", t_silence, false},
+	{"thin-warning", t_thin_warning, true},
 };
 
 int main(int argc, char **argv)
 {
-	unsigned int i, ran = 0, failed = 0,
-			nr = sizeof(scenarios) / sizeof(scenarios[0]);
+	unsigned int i, ran = 0, failed = 0, nr = sizeof(scenarios) / sizeof(scenarios[0]);
 	int a;
 
 	if (argc < 5) {
@@ -584,10 +576,9 @@ int main(int argc, char **argv)
 		why[0] = 0;
 		ret = scenarios[i].fn();
 		if (!ret)
-			ret =
-			    still_serving() ? fail("not serving afterwards: %s", why) : 0;
-		printf("%s %s%s%s\n", ret ? "FAILED" : "ok", scenarios[i].name,
-		       ret ? ": " : "", ret ? why : "");
+			ret = still_serving() ? fail("not serving afterwards: %s", why) : 0;
+		printf("%s %s%s%s\n", ret ? "FAILED" : "ok", scenarios[i].name, ret ? ": " : "",
+		       ret ? why : "");
 		fflush(stdout);
 		failed += ret != 0;
 		ran++;

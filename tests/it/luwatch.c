@@ -127,7 +127,8 @@ static void check_wp(struct session *s, int want)
 	while (attention(s, t = need(s, iscsi_modesense6_sync(s->ctx, s->lun, 0, 0, 0x3f, 0, 255))))
 		scsi_free_scsi_task(t);
 	if (t->status || t->datain.size < 4 || t->datain.data[2] >> 7 != want)
-		wrong(s, want ? "MODE SENSE does not say write-protected" : "MODE SENSE says write-protected");
+		wrong(s, want ? "MODE SENSE does not say write-protected"
+			      : "MODE SENSE says write-protected");
 	scsi_free_scsi_task(t);
 }
 
@@ -137,7 +138,8 @@ static void write_block(struct session *s, uint32_t lba, int byte, int wp)
 	uint8_t buf[512];
 
 	memset(buf, byte, sizeof(buf));
-	while (attention(s, t = need(s, iscsi_write10_sync(s->ctx, s->lun, lba, buf, 512, 512, 0, 0, 0, 0, 0))))
+	while (attention(s, t = need(s, iscsi_write10_sync(s->ctx, s->lun, lba, buf, 512, 512, 0, 0,
+							   0, 0, 0))))
 		scsi_free_scsi_task(t);
 	if (wp ? t->sense.key != SCSI_SENSE_DATA_PROTECTION : t->status != SCSI_STATUS_GOOD)
 		wrong(s, wp ? "a write does not end DATA PROTECT" : "a write fails");
@@ -149,12 +151,14 @@ static void check_block(struct session *s, uint32_t lba, int byte, int wp)
 	struct scsi_task *t;
 	char text[96];
 
-	while (attention(s, t = need(s, iscsi_read10_sync(s->ctx, s->lun, lba, 512, 512, 0, 0, 0, 0, 0))))
+	while (attention(
+		s, t = need(s, iscsi_read10_sync(s->ctx, s->lun, lba, 512, 512, 0, 0, 0, 0, 0))))
 		scsi_free_scsi_task(t);
 	for (int i = 0; i < 512; i++)
 		if (t->status || t->datain.size != 512 || t->datain.data[i] != byte) {
-			snprintf(text, sizeof(text), "block %u: status %x, byte %x instead of %x", lba,
-				 t->status, t->datain.size == 512 ? t->datain.data[i] : 0, byte);
+			snprintf(text, sizeof(text), "block %u: status %x, byte %x instead of %x",
+				 lba, t->status, t->datain.size == 512 ? t->datain.data[i] : 0,
+				 byte);
 			wrong(s, text);
 			break;
 		}
@@ -185,12 +189,9 @@ static void check_told(struct session *s)
 
 int main(int argc, char **argv)
 {
-	static const struct option opts[] = {{"expect", 1, NULL, 'e'},
-					     {"bytes", 1, NULL, 'b'},
-					     {"wp", 1, NULL, 'w'},
-					     {"block", 1, NULL, 'k'},
-					     {"fill", 1, NULL, 'f'},
-					     {NULL, 0, NULL, 0}};
+	static const struct option opts[] = {{"expect", 1, NULL, 'e'}, {"bytes", 1, NULL, 'b'},
+					     {"wp", 1, NULL, 'w'},     {"block", 1, NULL, 'k'},
+					     {"fill", 1, NULL, 'f'},   {NULL, 0, NULL, 0}};
 	uint64_t bytes = 0;
 	uint32_t lba = 0, fill = UINT32_MAX;
 	int c, wp = -1, byte = -1, status = 0;
@@ -198,7 +199,8 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "+", opts, NULL)) >= 0) {
 		if (c == 'e')
-			for (char *p = strtok(optarg, ","); p && nexpect < TELL_MAX; p = strtok(NULL, ","))
+			for (char *p = strtok(optarg, ","); p && nexpect < TELL_MAX;
+			     p = strtok(NULL, ","))
 				expect[nexpect++] = (unsigned)strtoul(p, NULL, 16);
 		else if (c == 'b')
 			bytes = strtoull(optarg, NULL, 10);

@@ -46,8 +46,7 @@ static int load(const char *path, const char *separators, struct setting *s, uns
 		if (split(line, separators, &key, &value))
 			for (unsigned i = 0; i < n; i++)
 				if (!strcmp(s[i].key, key)) {
-					snprintf(s[i].value, sizeof(s[i].value), "%s",
-						 value);
+					snprintf(s[i].value, sizeof(s[i].value), "%s", value);
 					s[i].found = true;
 				}
 	fclose(f);
@@ -90,12 +89,9 @@ int mpath_conf_load(const char *iscsid, const char *multipath, struct mpath_conf
 	if (load(iscsid, " \t=", i, sizeof(i) / sizeof(i[0]), why) ||
 	    load(multipath, " \t", m, sizeof(m) / sizeof(m[0]), why))
 		return -1;
-	if (seconds(&i[0], &out->recovery_ms, why) ||
-	    seconds(&i[1], &out->noop_interval_ms, why) ||
-	    seconds(&i[2], &out->noop_timeout_ms, why) ||
-	    seconds(&i[3], &out->login_ms, why) ||
-	    seconds(&m[0], &out->fast_io_fail_ms, why) ||
-	    seconds(&m[6], &out->polling_ms, why))
+	if (seconds(&i[0], &out->recovery_ms, why) || seconds(&i[1], &out->noop_interval_ms, why) ||
+	    seconds(&i[2], &out->noop_timeout_ms, why) || seconds(&i[3], &out->login_ms, why) ||
+	    seconds(&m[0], &out->fast_io_fail_ms, why) || seconds(&m[6], &out->polling_ms, why))
 		return -1;
 	out->no_path_retry = !strcmp(m[1].value, "queue") ? -1 : atoll(m[1].value);
 	out->service_time = !strcmp(m[2].value, "service-time 0");
@@ -106,8 +102,7 @@ int mpath_conf_load(const char *iscsid, const char *multipath, struct mpath_conf
 	out->one_group = !strcmp(m[3].value, "multibus");
 	out->tur = !strcmp(m[4].value, "tur");
 	if (strcmp(m[5].value, "VMSTORE")) {
-		snprintf(why, 256, "%s: vendor '%s' instead of VMSTORE", multipath,
-			 m[5].value);
+		snprintf(why, 256, "%s: vendor '%s' instead of VMSTORE", multipath, m[5].value);
 		return -1;
 	}
 	return 0;

@@ -161,8 +161,7 @@ static void verify(const struct io *o)
 		say("WRONG: block %u through path %u: version %" PRIu64
 		    " at byte %u (block %u%s), %" PRIu64 " is acknowledged",
 		    o->block, o->path->nr, have.version, i, have.block,
-		    have.check == mark_of(have.block, have.version).check ? ""
-									  : ", damaged",
+		    have.check == mark_of(have.block, have.version).check ? "" : ", damaged",
 		    acked[o->block]);
 		wrong = true;
 		return;
@@ -268,8 +267,8 @@ static void on_io(struct iscsi_context *ctx, int status, void *data, void *arg)
 {
 	struct io *o = arg;
 
-	if (o->path->destroying || status == SCSI_STATUS_CANCELLED ||
-	    status == SCSI_STATUS_ERROR || status == SCSI_STATUS_TIMEOUT) {
+	if (o->path->destroying || status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_ERROR ||
+	    status == SCSI_STATUS_TIMEOUT) {
 		o->path->broken = true;
 		if (o->write)
 			heat(o->block);
@@ -298,8 +297,8 @@ static void send_io(struct path *p, struct io *o)
 	o->state = SENT;
 	o->sent = now_ms();
 	o->path = p;
-	o->task = o->write ? iscsi_write10_task(p->ctx, p->lun, lba, o->buf, BYTES, 512, 0, 0,
-						0, 0, 0, on_io, o)
+	o->task = o->write ? iscsi_write10_task(p->ctx, p->lun, lba, o->buf, BYTES, 512, 0, 0, 0, 0,
+						0, on_io, o)
 			   : iscsi_read10_task(p->ctx, p->lun, lba, BYTES, 512, 0, 0, 0, 0, 0,
 					       on_io, o);
 	if (!o->task) {
@@ -531,10 +530,8 @@ static void paths_left(void)
 	if (!no_path_since)
 		say("no path is left");
 	no_path_since = no_path_since ? no_path_since : now;
-	if (conf.no_path_retry >= 0 &&
-	    now - no_path_since > conf.no_path_retry * conf.polling_ms) {
-		say("ERROR: no path for %" PRId64 " rounds: guests see errors",
-		    conf.no_path_retry);
+	if (conf.no_path_retry >= 0 && now - no_path_since > conf.no_path_retry * conf.polling_ms) {
+		say("ERROR: no path for %" PRId64 " rounds: guests see errors", conf.no_path_retry);
 		wrong = true;
 		stop = 1;
 	}
@@ -629,10 +626,10 @@ static void check_all(void)
 			continue;
 		}
 		for (unsigned b = 0; b < blocks; b++) {
-			struct scsi_task *t =
-				acked[b] ? iscsi_read10_sync(p->ctx, p->lun, b * STRIDE, BYTES,
-							     512, 0, 0, 0, 0, 0)
-					 : NULL;
+			struct scsi_task *t = acked[b] ? iscsi_read10_sync(p->ctx, p->lun,
+									   b * STRIDE, BYTES, 512,
+									   0, 0, 0, 0, 0)
+						       : NULL;
 			struct io o = {.block = b, .path = p};
 
 			if (!acked[b])
@@ -652,11 +649,12 @@ static void check_all(void)
 
 int main(int argc, char **argv)
 {
-	static const struct option opts[] = {{"seconds", 1, NULL, 's'}, {"limit", 1, NULL, 'l'},
-					     {"depth", 1, NULL, 'd'},	{"blocks", 1, NULL, 'b'},
-					     {"poll", 1, NULL, 'p'},	{"round-robin", 0, NULL, 'r'},
-					     {"iscsid", 1, NULL, 'i'},	{"multipath", 1, NULL, 'm'},
-					     {NULL, 0, NULL, 0}};
+	static const struct option opts[] = {
+		{"seconds", 1, NULL, 's'}, {"limit", 1, NULL, 'l'},
+		{"depth", 1, NULL, 'd'},   {"blocks", 1, NULL, 'b'},
+		{"poll", 1, NULL, 'p'},	   {"round-robin", 0, NULL, 'r'},
+		{"iscsid", 1, NULL, 'i'},  {"multipath", 1, NULL, 'm'},
+		{NULL, 0, NULL, 0}};
 	const char *iscsid = NULL, *multipath = NULL;
 	int64_t seconds = 0, poll_ms = 0;
 	char why[256];
@@ -664,15 +662,32 @@ int main(int argc, char **argv)
 
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) >= 0)
 		switch (c) {
-		case 's': seconds = atoll(optarg); break;
-		case 'l': limit_ms = atoll(optarg); break;
-		case 'd': depth = (unsigned)atoi(optarg); break;
-		case 'b': blocks = (unsigned)atoi(optarg); break;
-		case 'p': poll_ms = atoll(optarg); break;
-		case 'r': round_robin = true; break;
-		case 'i': iscsid = optarg; break;
-		case 'm': multipath = optarg; break;
-		default: return 2;
+		case 's':
+			seconds = atoll(optarg);
+			break;
+		case 'l':
+			limit_ms = atoll(optarg);
+			break;
+		case 'd':
+			depth = (unsigned)atoi(optarg);
+			break;
+		case 'b':
+			blocks = (unsigned)atoi(optarg);
+			break;
+		case 'p':
+			poll_ms = atoll(optarg);
+			break;
+		case 'r':
+			round_robin = true;
+			break;
+		case 'i':
+			iscsid = optarg;
+			break;
+		case 'm':
+			multipath = optarg;
+			break;
+		default:
+			return 2;
 		}
 	npaths = (unsigned)(argc - optind);
 	if (!iscsid || !multipath || npaths < 2 || npaths > PATHS_MAX || !depth ||

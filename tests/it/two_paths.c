@@ -184,8 +184,7 @@ static int identity(const char *const url[2])
 				return 1;
 			for (int k = 0; k < 2; k++) {
 				port[k] = designator(t[k]->datain.data, t[k]->datain.size, 4);
-				if (port[k] !=
-				    designator(t[k]->datain.data, t[k]->datain.size, 5))
+				if (port[k] != designator(t[k]->datain.data, t[k]->datain.size, 5))
 					return fails("port and group have two numbers", page);
 			}
 		} else if (memcmp(t[0]->datain.data, t[1]->datain.data,
@@ -308,7 +307,8 @@ static int race(const char *const url[2], bool halves, unsigned n)
 	s->writers = 2;
 	for (unsigned i = 0; i < 4; i++)
 		if (!fork()) {
-			int rc = i < 2 ? writer(url[i], i, halves, n) : reader(url[i - 2], i - 2, s);
+			int rc = i < 2 ? writer(url[i], i, halves, n)
+				       : reader(url[i - 2], i - 2, s);
 
 			if (rc)
 				__sync_fetch_and_add(&s->failed, 1);
@@ -344,8 +344,8 @@ static void busy_cb(struct iscsi_context *c, int status, void *data, void *arg)
 		b->good++;
 	else if (status == SCSI_STATUS_TASK_ABORTED)
 		b->aborted++;
-	else if (status == SCSI_STATUS_CHECK_CONDITION && t->sense.key == SCSI_SENSE_UNIT_ATTENTION &&
-		 t->sense.ascq == 0x2903)
+	else if (status == SCSI_STATUS_CHECK_CONDITION &&
+		 t->sense.key == SCSI_SENSE_UNIT_ATTENTION && t->sense.ascq == 0x2903)
 		b->told++;
 	else if (status != SCSI_STATUS_BUSY && status != SCSI_STATUS_TASK_SET_FULL)
 		b->others++;
@@ -357,8 +357,8 @@ static void busy_turn(struct busy *b, int ms)
 	struct pollfd f = {.fd = iscsi_get_fd(b->p.c)};
 
 	while (!b->stop && b->inflight < 16) {
-		if (!iscsi_write16_task(b->p.c, b->p.lun, b->lba, b->data, BYTES, 512, 0, 0, 0, 0, 0,
-					busy_cb, b))
+		if (!iscsi_write16_task(b->p.c, b->p.lun, b->lba, b->data, BYTES, 512, 0, 0, 0, 0,
+					0, busy_cb, b))
 			exit(fails("a write cannot be sent", 0));
 		b->lba = (b->lba + BLOCKS) % (64 * BLOCKS);
 		b->inflight++;
@@ -410,7 +410,8 @@ static int resets(const char *const url[2], unsigned n)
 	b.stop = true;
 	for (unsigned k = 0; k < 6000 && b.inflight; k++)
 		busy_turn(&b, 5);
-	printf("two_paths: %u resets; at the other gateway %u writes GOOD, %u TASK ABORTED, %u told\n",
+	printf("two_paths: %u resets; at the other gateway %u writes GOOD, %u TASK ABORTED, %u "
+	       "told\n",
 	       n, b.good, b.aborted, b.told);
 	if (b.inflight || b.others || b.told != n || !b.good)
 		return fails("commands are lost, fail otherwise, or hear of it twice", 0);

@@ -52,9 +52,8 @@ static struct scsi_task *command(const struct lun *l, const uint8_t *cdb, int di
 		t->expxferlen = bytes;
 		t = iscsi_scsi_command_sync(l->c, l->lun, t, dir == SCSI_XFER_WRITE ? &out : NULL);
 		if (!t || i == 100 ||
-		    !(t->status == SCSI_STATUS_BUSY ||
-		      (t->status == SCSI_STATUS_CHECK_CONDITION &&
-		       t->sense.key == SCSI_SENSE_UNIT_ATTENTION)))
+		    !(t->status == SCSI_STATUS_BUSY || (t->status == SCSI_STATUS_CHECK_CONDITION &&
+							t->sense.key == SCSI_SENSE_UNIT_ATTENTION)))
 			return t;
 		scsi_free_scsi_task(t);
 		usleep(50000);
@@ -237,12 +236,14 @@ static int copy(char **url, unsigned mib)
 
 static int shifted(char **url)
 {
-	static const uint64_t t[][3] = {{3, 1001, 9000}, {8190, 16387, 20000}, {0, 5, 1}, {40, 8, 8191}};
+	static const uint64_t t[][3] = {
+		{3, 1001, 9000}, {8190, 16387, 20000}, {0, 5, 1}, {40, 8, 8191}};
 	struct lun from = SESSION(url[0]), to = SESSION(url[1]), see = SESSION(url[2]);
 	uint8_t list[16 + 64 + 28 * SEGS];
 
 	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
-		unsigned len = make_list(list, 6, &from, &to, t[i][0], t[i][1], (uint32_t)t[i][2], 1);
+		unsigned len = make_list(list, 6, &from, &to, t[i][0], t[i][1], (uint32_t)t[i][2],
+					 1);
 
 		if (!good(xcopy(&from, list, len)) ||
 		    compare(&from, &see, t[i][0], t[i][1], t[i][2]))
@@ -292,7 +293,8 @@ static int reserved(char **url)
 	int rc;
 
 	memset(was, 0x77, sizeof(was));
-	if (!io(&holder, true, 7, 1, was) || !pr_out(&holder, 0, 0, 0, 1) || !pr_out(&holder, 1, 1, 1, 0))
+	if (!io(&holder, true, 7, 1, was) || !pr_out(&holder, 0, 0, 0, 1) ||
+	    !pr_out(&holder, 1, 1, 1, 0))
 		return fails("cannot reserve");
 	rc = is_aborted(xcopy(&from, list, len), 0x0d01);
 	if (!rc && (!io(&holder, false, 7, 1, is) || memcmp(was, is, 512)))

@@ -39,9 +39,9 @@ static bool pop(struct rig *r, struct rig_event *out)
 
 		if (c >= r->nev)
 			break;
-		if (c + 1 < r->nev && (r->ev[c + 1].at < r->ev[c].at ||
-				       (r->ev[c + 1].at == r->ev[c].at &&
-					r->ev[c + 1].seq < r->ev[c].seq)))
+		if (c + 1 < r->nev &&
+		    (r->ev[c + 1].at < r->ev[c].at ||
+		     (r->ev[c + 1].at == r->ev[c].at && r->ev[c + 1].seq < r->ev[c].seq)))
 			c++;
 		if (last.at < r->ev[c].at || (last.at == r->ev[c].at && last.seq < r->ev[c].seq))
 			break;
@@ -69,7 +69,8 @@ struct cat_answer {
 	char *vals[40];
 };
 
-static struct cat_answer *answer_new(struct rig *r, struct rig_node *o, vms_cat_done_fn fn, void *arg)
+static struct cat_answer *answer_new(struct rig *r, struct rig_node *o, vms_cat_done_fn fn,
+				     void *arg)
 {
 	struct cat_answer *a = calloc(1, sizeof(*a));
 
@@ -269,8 +270,8 @@ static void c_txn(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned
 	answer_send(r, a, RE_CAT);
 }
 
-static uint64_t c_watch(struct vms_catalog *c, const char *prefix, uint64_t from, vms_cat_done_fn fn,
-			void *arg)
+static uint64_t c_watch(struct vms_catalog *c, const char *prefix, uint64_t from,
+			vms_cat_done_fn fn, void *arg)
 {
 	struct rig_cat *rc = cat_of(c);
 	struct rig *r = rc->r;
@@ -628,9 +629,9 @@ static void event(struct rig *r, struct rig_event *e)
 		late_end(r, e->p, true);
 		return;
 	}
-	side = e->type == RE_CAT  ? (int)((struct cat_answer *)e->p)->owner->idx :
-	       e->type == RE_DISK ? (int)e->a :
-				    conn_find(r, e->a)->side[e->b];
+	side = e->type == RE_CAT    ? (int)((struct cat_answer *)e->p)->owner->idx
+	       : e->type == RE_DISK ? (int)e->a
+				    : conn_find(r, e->a)->side[e->b];
 	if (side < 100 && r->node[side].paused_us > r->now_us) {
 		struct rig_event later = *e;
 
@@ -655,8 +656,8 @@ static void event(struct rig *r, struct rig_event *e)
 		struct rig_node *rn = &r->node[e->a];
 		struct vms_node_event ev = {.type = VMS_NEV_DISK};
 
-		if (r->drv ? r->drv->finish(rn->dd, e->b, &ev.disk) :
-			     sim_disk_finish(rn->sd, e->b, &ev.disk))
+		if (r->drv ? r->drv->finish(rn->dd, e->b, &ev.disk)
+			   : sim_disk_finish(rn->sd, e->b, &ev.disk))
 			node_event(rn, ev);
 		return;
 	}
@@ -673,9 +674,9 @@ static void event(struct rig *r, struct rig_event *e)
 		vms_assert(rc == 0);
 		if (c->open && c->life[e->b] == life_of(r, side)) {
 			if (side < 100)
-				node_event(&r->node[side], (struct vms_node_event){.type = VMS_NEV_MSG,
-										   .conn = c->id,
-										   .msg = &m});
+				node_event(&r->node[side],
+					   (struct vms_node_event){
+						   .type = VMS_NEV_MSG, .conn = c->id, .msg = &m});
 			else
 				gw_msg(r, &r->gw[side - 100], c->id, &m);
 		}
@@ -691,8 +692,8 @@ static void event(struct rig *r, struct rig_event *e)
 			return;
 		}
 		node_event(&r->node[side],
-			   (struct vms_node_event){.type = e->b == 0 ? VMS_NEV_CONN_UP :
-								       VMS_NEV_ACCEPT,
+			   (struct vms_node_event){.type = e->b == 0 ? VMS_NEV_CONN_UP
+								     : VMS_NEV_ACCEPT,
 						   .conn = c->id,
 						   .node = (uint32_t)(c->side[1 - e->b] + 1)});
 	} else if (side >= 100) {
@@ -848,8 +849,8 @@ void rig_node_start(struct rig *r, unsigned i)
 				     .dedup_background = r->match,
 				     .fixed_sets = !r->failover,
 				     .mutant = mutant ? (uint32_t)atoi(mutant) : r->mutant};
-	struct vms_node_update up = {rn,	n_send,	   n_close, n_connect, n_deadline,
-				     n_fatal, n_stopped, n_log};
+	struct vms_node_update up = {rn,	 n_send,  n_close,   n_connect,
+				     n_deadline, n_fatal, n_stopped, n_log};
 	struct vms_errmsg e = {""};
 	int rc;
 
@@ -1001,8 +1002,8 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 					   .sync_us_min = r->slow_sync == i + 1 ? 4000 : 100,
 					   .sync_us_max = r->slow_sync == i + 1 ? 8000 : 500,
 					   .read_now_percent = 50,
-					   .space_bytes = r->space_bytes ? r->space_bytes :
-									   1ull << 30,
+					   .space_bytes = r->space_bytes ? r->space_bytes
+									 : 1ull << 30,
 					   .schedule = d_schedule,
 					   .ctx = rn};
 		struct vms_node_conf conf = {.node_id = i + 1, .part_bits = part_bits};
@@ -1013,7 +1014,8 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		rn->idx = i;
 		rn->life = 1;
 		if (r->drv) {
-			rn->dd = r->drv->make(r, i, vms_rng_u64(&r->rng), d_schedule, rn, &rn->disk);
+			rn->dd = r->drv->make(r, i, vms_rng_u64(&r->rng), d_schedule, rn,
+					      &rn->disk);
 		} else {
 			rn->sd = sim_disk_new(&dc, vms_rng_u64(&r->rng));
 			rn->disk = sim_disk_ops(rn->sd);

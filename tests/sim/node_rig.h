@@ -14,8 +14,8 @@
 #include "backend/node_int.h"
 #include "tests/sim/sim_disk.h"
 
-#define RIG_NODES 3
-#define RIG_GWS	  2
+#define RIG_NODES     3
+#define RIG_GWS	      2
 #define RIG_LOG_BYTES (4u << 20)
 
 struct rig;
@@ -124,8 +124,8 @@ struct rig {
 	VMS_VEC(struct rig_kv) kv;
 	VMS_VEC(struct rig_kv) old; /* as rig_cat_freeze() found them */
 	uint64_t old_revision;
-	bool failover;		/* sets change */
-	unsigned min_copies;	/* 0: 1 */
+	bool failover;			/* sets change */
+	unsigned min_copies;		/* 0: 1 */
 	bool cut[RIG_NODES][RIG_NODES]; /* from, to: nothing arrives */
 	VMS_VEC(struct rig_watch) watches;
 	uint64_t revision, next_watch, next_req;
@@ -134,10 +134,10 @@ struct rig {
 	struct vms_rng rng;
 	uint64_t gen_bytes;
 	uint32_t container_bytes, mutant;
-	unsigned fp_bits; /* of index keys; 0: all */
+	unsigned fp_bits;  /* of index keys; 0: all */
 	uint8_t slow_sync; /* a node whose disk takes long to sync; 0: none */
-	uint8_t lead[64]; /* nodes that lead other than the first table says; 0: as it says */
-	bool match;	  /* duplicates are looked for in the background */
+	uint8_t lead[64];  /* nodes that lead other than the first table says; 0: as it says */
+	bool match;	   /* duplicates are looked for in the background */
 	bool verbose;
 	uint64_t space_bytes;
 	const struct rig_disk_drv *drv;
@@ -163,7 +163,7 @@ void rig_cat_freeze(struct rig *r);
 /* The partition as the catalog has it. */
 struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev);
 void rig_run(struct rig *r, uint64_t ms);
-bool rig_step(struct rig *r); /* one event or deadline */
+bool rig_step(struct rig *r);	/* one event or deadline */
 bool rig_active(struct rig *r); /* all partitions served */
 bool rig_wait_active(struct rig *r, uint64_t ms);
 void rig_gw_connect(struct rig *r, unsigned g, unsigned node);

@@ -17,16 +17,25 @@
 
 #define BLK VMS_CHUNK_BYTES
 
-enum kind { LOG_WRITE, LOG_SYNC, CTR_WRITE, CTR_READ, CTR_SYNC, CTR_UNLINK, CTR_PUNCH, COMMIT,
-	    DIGEST };
+enum kind {
+	LOG_WRITE,
+	LOG_SYNC,
+	CTR_WRITE,
+	CTR_READ,
+	CTR_SYNC,
+	CTR_UNLINK,
+	CTR_PUNCH,
+	COMMIT,
+	DIGEST
+};
 struct op {
 	struct op *next, *prev;
 	uint64_t id, token;
 	enum kind kind;
 	bool sync;
-	bool begun;  /* given to the engine */
-	bool ended;  /* by the engine */
-	bool told;   /* log write without sync: kept until it is durable */
+	bool begun; /* given to the engine */
+	bool ended; /* by the engine */
+	bool told;  /* log write without sync: kept until it is durable */
 	int status;
 	uint64_t ctr, off, len;
 	uint8_t *copy; /* of writes; reads: aligned buffer */
@@ -36,7 +45,7 @@ struct op {
 	const struct vms_digest *digest;
 	struct blk_key {
 		uint64_t ctr, no;
-	} *blks; /* CTR_SYNC: what it covers */
+	} * blks; /* CTR_SYNC: what it covers */
 	uint64_t *gens;
 	size_t nblks;
 };
@@ -392,7 +401,7 @@ static void ctr_sync(void *ctx, uint64_t token)
 	o->blks = malloc((n + 1) * sizeof(*o->blks));
 	o->gens = malloc((n + 1) * sizeof(*o->gens));
 	vms_assert(o->blks && o->gens);
-	HASH_ITER(hh, d->blks, b, bt) {
+	HASH_ITER (hh, d->blks, b, bt) {
 		if (b->busy)
 			continue;
 		o->blks[o->nblks] = b->key;
@@ -435,8 +444,8 @@ static int meta_get(void *ctx, const void *key, uint32_t kb, void *val, uint32_t
 	return d->in.ops->meta_get(d->in.ctx, key, kb, val, room);
 }
 
-static int meta_last_le(void *ctx, const void *key, uint32_t kb, void *fk, uint32_t *fkb,
-			void *val, uint32_t room)
+static int meta_last_le(void *ctx, const void *key, uint32_t kb, void *fk, uint32_t *fkb, void *val,
+			uint32_t room)
 {
 	struct real_disk *d = ctx;
 
@@ -479,7 +488,7 @@ static int space(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes, uint32_
 	struct file *f, *ft;
 	uint64_t used = 0;
 
-	HASH_ITER(hh, d->files, f, ft)
+	HASH_ITER (hh, d->files, f, ft)
 		used += f->size;
 	*total_bytes = d->conf.space_bytes;
 	*free_bytes = used < d->conf.space_bytes ? d->conf.space_bytes - used : 0;
@@ -534,7 +543,7 @@ static void blks_drop(struct real_disk *d, uint64_t ctr, uint64_t from, uint64_t
 {
 	struct blk *b, *bt;
 
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		if (b->key.ctr == ctr && b->key.no >= from && b->key.no < to)
 			blk_free(d, b);
 }
@@ -661,7 +670,7 @@ static void files_power(struct real_disk *d)
 	struct blk *b, *bt;
 	char path[4200];
 
-	HASH_ITER(hh, d->blks, b, bt) {
+	HASH_ITER (hh, d->blks, b, bt) {
 		uint8_t now[BLK] = {0}, left[BLK] = {0};
 		int fd = file_open(d, b->key.ctr, O_RDWR);
 		off_t at = (off_t)(b->key.no * BLK);
@@ -675,7 +684,7 @@ static void files_power(struct real_disk *d)
 		if (fd >= 0)
 			close(fd);
 	}
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		file_path(d, f->ctr, path, sizeof(path));
 		if (!f->durable && vms_rng_below(&d->rng, 2))
 			unlink(path);
@@ -684,9 +693,9 @@ static void files_power(struct real_disk *d)
 			vms_assert(errno == ENOENT);
 	}
 	/* what the next start finds is what the next power cut leaves */
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		blk_free(d, b);
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		f->durable = true;
 		f->durable_size = UINT64_MAX;
 	}
@@ -696,7 +705,7 @@ static void forget_files(struct real_disk *d)
 {
 	struct file *f, *ft;
 
-	HASH_ITER(hh, d->files, f, ft)
+	HASH_ITER (hh, d->files, f, ft)
 		forget_file(d, f);
 }
 
@@ -722,7 +731,7 @@ static int open_engine(struct real_disk *d, struct vms_errmsg *msg)
 		return rc;
 	d->in = vms_disk_posix_disk(d->posix);
 	rc = d->in.ops->ctr_list(d->in.ctx, on_file, d);
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		if (!f->seen) {
 			forget_file(d, f);
 			continue;
@@ -731,7 +740,7 @@ static int open_engine(struct real_disk *d, struct vms_errmsg *msg)
 		if (f->durable_size > f->size)
 			f->durable_size = f->size;
 	}
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		b->busy = 0;
 	return rc;
 }
@@ -760,7 +769,7 @@ uint64_t real_disk_container_bytes(struct real_disk *d)
 	char path[4200];
 	uint64_t sum = 0;
 
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		file_path(d, f->ctr, path, sizeof(path));
 		if (!stat(path, &st))
 			sum += (uint64_t)st.st_blocks * 512;

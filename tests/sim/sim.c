@@ -10,10 +10,10 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
-#define SETTLE_US_MAX	60000000ull
-#define FAULTS_US_MAX	120000000ull
-#define RUN_US_MAX	600000000ull
-#define EMPTY_US_MAX	120000000u
+#define SETTLE_US_MAX 60000000ull
+#define FAULTS_US_MAX 120000000ull
+#define RUN_US_MAX    600000000ull
+#define EMPTY_US_MAX  120000000u
 
 static bool ev_less(const struct ev *a, const struct ev *b)
 {
@@ -74,7 +74,8 @@ static void sim_dump(struct sim *s)
 		static const char *const what[] = {"status", "stats", "partitions"};
 		for (unsigned k = 0; k < 3; k++) {
 			json_t *j = p->node ? vms_node_json(p->node, what[k])
-				    : p->gw ? vms_gw_json(p->gw, what[k]) : NULL;
+				    : p->gw ? vms_gw_json(p->gw, what[k])
+					    : NULL;
 			char *t = j ? json_dumps(j, JSON_COMPACT) : NULL;
 			if (t)
 				printf("process %u %s: %s\n", i, what[k], t);
@@ -117,15 +118,17 @@ void sim_wake(struct proc *p, uint64_t delay_us)
 	if (!p->up || (p->turn_at > p->s->now_us && p->turn_at <= at))
 		return;
 	p->turn_at = at;
-	sim_at(p->s, at - p->s->now_us, EV_TURN, (uint64_t)(p - p->s->p), p->life, ++p->turn_seq, NULL);
+	sim_at(p->s, at - p->s->now_us, EV_TURN, (uint64_t)(p - p->s->p), p->life, ++p->turn_seq,
+	       NULL);
 }
 
 static void draw_plan(struct sim *s)
 {
 	struct vms_rng *r = &s->rng;
 	struct sim_plan *p = &s->plan;
-#define PICK(...) \
-	((const uint64_t[]){__VA_ARGS__})[vms_rng_below(r, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)]
+#define PICK(...)                                                                                  \
+	((const uint64_t[]){                                                                       \
+		__VA_ARGS__})[vms_rng_below(r, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)]
 	p->first_nodes = (unsigned)PICK(3, 3, 3, 4, 5, 6, 7);
 	p->nodes = p->first_nodes + (unsigned)PICK(0, 0, 1, 2);
 	if (p->nodes > SIM_NODES_MAX)
@@ -189,7 +192,8 @@ static void draw_plan(struct sim *s)
 #undef PICK
 	p->rot = p->learn && !calm && vms_rng_chance(&s->cat_rng, 0.15) ? 4 : 0;
 	if (p->rot > 0) { /* one node's blocks; the other copies are good, and stay in reach */
-		p->crash_node = p->pause_node = p->cut = p->isolate = p->outage = p->disk_error = p->ring = 0;
+		p->crash_node = p->pause_node = p->cut = p->isolate = p->outage = p->disk_error =
+			p->ring = 0;
 		p->slow_link = p->brk = 0;
 		p->losses = 0;
 		p->empty = false;
@@ -216,19 +220,18 @@ static void draw_plan(struct sim *s)
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
-			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link = p->isolate = p->disk_error =
-				p->outage = p->ring = p->losses = 0;
+			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
+				p->isolate = p->disk_error = p->outage = p->ring = p->losses = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
 	for (unsigned i = 0; i < p->hot_chunks; i++) {
 		/* Near borders of extents and in runs, where mistakes live. */
-		uint64_t c = i % 4 == 3 ? s->hot[i - 1] + 1
-			     : i % 4 == 2
-				     ? (1 + vms_rng_below(r, chunks / VMS_EXTENT_CHUNKS - 1)) *
-						       VMS_EXTENT_CHUNKS -
-					       1 - vms_rng_below(r, 3)
-				     : vms_rng_below(r, chunks);
+		uint64_t c = i % 4 == 3	  ? s->hot[i - 1] + 1
+			     : i % 4 == 2 ? (1 + vms_rng_below(r, chunks / VMS_EXTENT_CHUNKS - 1)) *
+							    VMS_EXTENT_CHUNKS -
+						    1 - vms_rng_below(r, 3)
+					  : vms_rng_below(r, chunks);
 		s->hot[i] = c % chunks;
 	}
 }
@@ -292,7 +295,8 @@ static void handle(struct sim *s, struct ev *e)
 	case EV_DISK: {
 		struct input in = {.type = IN_DISK};
 		if (p->life == e->b && p->up && sim_disk_finish(p->disk, e->c, &in.disk)) {
-			in.must_stop = in.disk.status == VMS_E_IO && sim_disk_failed(p->disk) == SIM_DISK_WRITES;
+			in.must_stop = in.disk.status == VMS_E_IO &&
+				       sim_disk_failed(p->disk) == SIM_DISK_WRITES;
 			if (in.disk.status == VMS_E_IO && !in.must_stop)
 				sim_faults_unread(s, p);
 			sim_proc_input(p, in);
@@ -314,10 +318,15 @@ static void handle(struct sim *s, struct ev *e)
 		{
 			bool power = p->kind == SIM_NODE &&
 				     (e->c == CRASH_DISK || vms_rng_chance(&s->rng, s->plan.power));
-			uint64_t d = e->c == CRASH_LONG ? 10000000 + vms_rng_below(&s->rng, 30000000) :
-				     50000 + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.3) ? 8000000 : 800000);
-			sim_note(s, "process %llu crashes%s, back in %.3f s", (unsigned long long)e->a,
-				 power ? " (power)" : "", (double)d / 1e6);
+			uint64_t d = e->c == CRASH_LONG
+					     ? 10000000 + vms_rng_below(&s->rng, 30000000)
+					     : 50000 + vms_rng_below(&s->rng,
+								     vms_rng_chance(&s->rng, 0.3)
+									     ? 8000000
+									     : 800000);
+			sim_note(s, "process %llu crashes%s, back in %.3f s",
+				 (unsigned long long)e->a, power ? " (power)" : "",
+				 (double)d / 1e6);
 			sim_proc_crash(s, p, power);
 			if (p->kind == SIM_NODE)
 				s->nodes_stable_us = 0;
@@ -409,8 +418,9 @@ static bool vols_ready(struct sim *s, struct proc *p)
 static bool all_ready(struct sim *s)
 {
 	for (unsigned i = 0; i < s->nprocs; i++)
-		if (s->p[i].joined && !s->p[i].gone && (!s->p[i].up || s->p[i].paused ||
-		    (s->p[i].kind == SIM_GATEWAY && !vols_ready(s, &s->p[i]))))
+		if (s->p[i].joined && !s->p[i].gone &&
+		    (!s->p[i].up || s->p[i].paused ||
+		     (s->p[i].kind == SIM_GATEWAY && !vols_ready(s, &s->p[i]))))
 			return false;
 	return true;
 }
@@ -457,8 +467,13 @@ static void settle(struct sim *s)
 			for (unsigned i = 0; i < s->plan.clients; i++)
 				for (unsigned k = 0; k < SIM_DEPTH_MAX; k++)
 					if (s->cl[i].op[k].used)
-						sim_fail(s, "60 s after the last fault client %u op %d at lba %llu is still pending", i, s->cl[i].op[k].op, (unsigned long long)s->cl[i].op[k].lba);
-			sim_fail(s, "60 s after the last fault the cluster has not settled: %s", why);
+						sim_fail(s,
+							 "60 s after the last fault client %u op "
+							 "%d at lba %llu is still pending",
+							 i, s->cl[i].op[k].op,
+							 (unsigned long long)s->cl[i].op[k].lba);
+			sim_fail(s, "60 s after the last fault the cluster has not settled: %s",
+				 why);
 			return;
 		}
 		one_event(s);
@@ -560,10 +575,10 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
 		p->s = s;
-		p->kind = i == 0		  ? SIM_CATALOG
-			  : i <= s->plan.nodes	  ? SIM_NODE
+		p->kind = i == 0	       ? SIM_CATALOG
+			  : i <= s->plan.nodes ? SIM_NODE
 			  : i == s->nprocs - 1 ? SIM_ADMIN
-						  : SIM_GATEWAY;
+					       : SIM_GATEWAY;
 		p->idx = i == 0 ? 0 : i <= s->plan.nodes ? i - 1 : i - 1 - s->plan.nodes;
 		p->clock_base_ms = 1000 + vms_rng_below(&s->rng, 1u << 30);
 		p->drift = ((double)vms_rng_below(&s->rng, 2001) - 1000) / 100000;
@@ -573,21 +588,23 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	for (unsigned i = 0; i < s->nprocs; i++)
 		s->p[i].joined = s->p[i].kind != SIM_NODE;
 	make_catalog(s);
-	s->vol[0] = (struct sim_vol){.id = ++s->next_vol, .want = true, .name = "disk",
-				     .check = sim_check_add(s)};
+	s->vol[0] = (struct sim_vol){
+		.id = ++s->next_vol, .want = true, .name = "disk", .check = sim_check_add(s)};
 	s->lineage = 1; /* the first branch that is made */
 	for (unsigned i = 0; i < s->nprocs && !s->failed; i++)
 		if (s->p[i].joined)
 			sim_proc_start(s, &s->p[i]);
 	s->cl[SIM_AUDITOR].idx = SIM_AUDITOR;
 	s->cl[SIM_AUDITOR].gw = -1;
-	snprintf(s->cl[SIM_AUDITOR].port, sizeof(s->cl[0].port), "iqn.2011-06.org.vmstore:audit,i,0x1");
+	snprintf(s->cl[SIM_AUDITOR].port, sizeof(s->cl[0].port),
+		 "iqn.2011-06.org.vmstore:audit,i,0x1");
 	for (unsigned i = 0; i < s->plan.clients; i++) {
 		struct client *c = &s->cl[i];
 		c->idx = (int)i;
 		c->gw = -1;
 		c->multipath = s->plan.multipath && vms_rng_chance(&s->cat_rng, 0.6);
-		snprintf(c->port, sizeof(c->port), "iqn.2011-06.org.vmstore:sim%u,i,0x%012x", i, i + 1);
+		snprintf(c->port, sizeof(c->port), "iqn.2011-06.org.vmstore:sim%u,i,0x%012x", i,
+			 i + 1);
 		sim_at(s, 1000 * (i + 1), EV_CLIENT, i, 0, 0, NULL);
 	}
 	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
@@ -606,7 +623,8 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 			break;
 		if (s->now_us > RUN_US_MAX || (r->acked <= 20 && s->now_us > SETTLE_US_MAX))
 			sim_fail(s, "only %llu operations acknowledged in %llu s",
-				 (unsigned long long)r->acked, (unsigned long long)(s->now_us / 1000000));
+				 (unsigned long long)r->acked,
+				 (unsigned long long)(s->now_us / 1000000));
 	}
 	if (s->conf.beyond) {
 		stop_faults(s);

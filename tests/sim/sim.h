@@ -26,9 +26,9 @@
 #include "tests/sim/sim_disk.h"
 #include "utils/lib/rng.h"
 
-#define SIM_NODES_MAX 7
-#define SIM_GWS_MAX   3
-#define SIM_PROCS_MAX (SIM_NODES_MAX + SIM_GWS_MAX + 2)
+#define SIM_NODES_MAX	7
+#define SIM_GWS_MAX	3
+#define SIM_PROCS_MAX	(SIM_NODES_MAX + SIM_GWS_MAX + 2)
 #define SIM_CLIENTS_MAX 4
 
 enum sim_kind { SIM_CATALOG, SIM_NODE, SIM_GATEWAY, SIM_ADMIN };
@@ -40,45 +40,46 @@ struct sim_plan {
 	enum vms_write_ack ack;
 	uint64_t log_bytes;
 	uint32_t gen_bytes;
-	unsigned ops;		    /* acknowledged ops wanted */
+	unsigned ops; /* acknowledged ops wanted */
 	uint32_t net_us_min, net_us_max;
-	double net_slow;	    /* share of messages with 20x delay */
+	double net_slow; /* share of messages with 20x delay */
 	double crash_node, crash_gw, crash_cat, pause_node, pause_gw, cut, brk, abort;
-	bool failover;		    /* sets shrink, others take over */
-	bool learn;		    /* sets change: copies are made again elsewhere */
-	double ring;		    /* changes of the membership */
+	bool failover;		      /* sets shrink, others take over */
+	bool learn;		      /* sets change: copies are made again elsewhere */
+	double ring;		      /* changes of the membership */
 	unsigned first_nodes, losses; /* the rest may join; nodes that are lost for good */
-	double outage;		    /* nodes that stay away for long */
-	double slow_link;	    /* links that are slow for a while */
-	double isolate;		    /* a process that only some of the others reach */
-	double disk_error;	    /* node disks: the process stops */
-	double rot;		    /* blocks of containers of one node that change by themselves */
-	double path_cut;	    /* links between initiators and gateways */
-	double reset;		    /* task management, at each look of an initiator */
-	double pr;		    /* commands on reservations, at each look of an initiator */
+	double outage;		      /* nodes that stay away for long */
+	double slow_link;	      /* links that are slow for a while */
+	double isolate;		      /* a process that only some of the others reach */
+	double disk_error;	      /* node disks: the process stops */
+	double rot;	 /* blocks of containers of one node that change by themselves */
+	double path_cut; /* links between initiators and gateways */
+	double reset;	 /* task management, at each look of an initiator */
+	double pr;	 /* commands on reservations, at each look of an initiator */
 	uint8_t pr_type;
-	bool multipath;		    /* some initiators use all gateways at once */
-	double power;		    /* share of node crashes that lose unsynced data */
-	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent, part_chunk_percent;
+	bool multipath; /* some initiators use all gateways at once */
+	double power;	/* share of node crashes that lose unsynced data */
+	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent,
+		part_chunk_percent;
 	uint32_t disk_us_max;
 	uint32_t hot_chunks;
 	uint32_t think_us; /* longest pause of an initiator between looks */
 	uint64_t vol_bytes;
-	bool admin;		  /* snapshots, clones, rollback, deletion are in the mix */
-	bool same;		  /* content does not depend on the place: duplicates */
-	unsigned fp_bits;	  /* of the dedup index's keys; 0: all */
+	bool admin;	  /* snapshots, clones, rollback, deletion are in the mix */
+	bool same;	  /* content does not depend on the place: duplicates */
+	unsigned fp_bits; /* of the dedup index's keys; 0: all */
 	bool dedup_background;
-	bool empty;		  /* at the end everything is deleted, and no byte may be left */
-	uint32_t admin_us;	  /* longest pause between two jobs */
-	double late_news;	  /* nodes and gateways that learn late of a snapshot's intent */
-	bool turns;		  /* at the end each node is away in turn */
-	double admin_dies;	  /* the coordinator dies, at each step */
+	bool empty;		     /* at the end everything is deleted, and no byte may be left */
+	uint32_t admin_us;	     /* longest pause between two jobs */
+	double late_news;	     /* nodes and gateways that learn late of a snapshot's intent */
+	bool turns;		     /* at the end each node is away in turn */
+	double admin_dies;	     /* the coordinator dies, at each step */
 	struct sim_catalog_plan cat; /* what the catalog does wrong */
 };
 
 struct sim_conf {
 	uint64_t seed;
-	unsigned ops;	   /* 0: plan's */
+	unsigned ops; /* 0: plan's */
 	bool verbose;
 	unsigned node_mutant, gw_mutant;
 	bool no_faults;
@@ -93,7 +94,8 @@ struct sim_result {
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, left_bytes;
+	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed,
+		left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
 	unsigned rotten;
@@ -108,8 +110,8 @@ struct sim_check;
 struct sim_check *sim_check_new(uint64_t nblocks);
 void sim_check_free(struct sim_check *c);
 /* A write (value > 0; 0 = zeros) or read of n blocks from lba. Returns its id. */
-uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n,
-			  uint64_t value, uint64_t now_us);
+uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n, uint64_t value,
+			  uint64_t now_us);
 /* Write: it was applied / surely not / may take effect until now_us. */
 enum sim_outcome { SIM_APPLIED, SIM_NEVER, SIM_MAYBE };
 void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome o, uint64_t now_us);

@@ -22,15 +22,49 @@
 
 enum step {
 	IDLE,
-	SNAP_GET, SNAP_INTENT, SNAP_OPENS, SNAP_STOPPED, SNAP_FLOOR, SNAP_RELEASE, SNAP_RELEASED,
-	SNAP_COMPLETE, SNAP_CHECK, SNAP_READ,
-	DROP_GET, DROP_SNAPS, DROP_ACKS, DROP_TXN,
-	CLONE_SNAP, CLONE_BRANCH, CLONE_CLUSTER, CLONE_TXN, CLONE_CHECK, CLONE_FLOOR,
-	BACK_CLOSE, BACK_GET, BACK_SNAP, BACK_BRANCH, BACK_CLUSTER, BACK_TXN, BACK_FLOOR_OLD,
-	BACK_FLOOR_NEW, BACK_FINISH, BACK_CHECK,
-	DELS_READ, DELS_CLOSE, DELS_GET, DELS_TXN,
-	DELV_CLOSE, DELV_GET, DELV_BRANCH, DELV_TXN,
-	EMPTY_SNAPS, EMPTY_VOLUMES, EMPTY_BRANCHES, EMPTY_TXN, EMPTY_DONE,
+	SNAP_GET,
+	SNAP_INTENT,
+	SNAP_OPENS,
+	SNAP_STOPPED,
+	SNAP_FLOOR,
+	SNAP_RELEASE,
+	SNAP_RELEASED,
+	SNAP_COMPLETE,
+	SNAP_CHECK,
+	SNAP_READ,
+	DROP_GET,
+	DROP_SNAPS,
+	DROP_ACKS,
+	DROP_TXN,
+	CLONE_SNAP,
+	CLONE_BRANCH,
+	CLONE_CLUSTER,
+	CLONE_TXN,
+	CLONE_CHECK,
+	CLONE_FLOOR,
+	BACK_CLOSE,
+	BACK_GET,
+	BACK_SNAP,
+	BACK_BRANCH,
+	BACK_CLUSTER,
+	BACK_TXN,
+	BACK_FLOOR_OLD,
+	BACK_FLOOR_NEW,
+	BACK_FINISH,
+	BACK_CHECK,
+	DELS_READ,
+	DELS_CLOSE,
+	DELS_GET,
+	DELS_TXN,
+	DELV_CLOSE,
+	DELV_GET,
+	DELV_BRANCH,
+	DELV_TXN,
+	EMPTY_SNAPS,
+	EMPTY_VOLUMES,
+	EMPTY_BRANCHES,
+	EMPTY_TXN,
+	EMPTY_DONE,
 };
 
 struct kv {
@@ -48,7 +82,7 @@ struct sim_admin {
 	uint64_t next_job_us, since_us;
 	unsigned nsnaps, nclones;
 	/* of the job */
-	unsigned vol;	  /* snapshot or clone it is about */
+	unsigned vol; /* snapshot or clone it is about */
 	uint64_t vol_id;
 	struct vms_cat_volume v;
 	uint64_t vrev;
@@ -61,7 +95,7 @@ struct sim_admin {
 	unsigned ngw;
 	uint64_t begin_us, end_us;
 	uint64_t seen_barrier, seen_us; /* the barrier met when it was somebody else's */
-	VMS_VEC(struct kv) doomed; /* keys to be deleted or branches to die */
+	VMS_VEC(struct kv) doomed;	/* keys to be deleted or branches to die */
 	/* nodes */
 	uint64_t conn[SIM_NODES_MAX + 1];
 	bool up[SIM_NODES_MAX + 1];
@@ -130,8 +164,8 @@ static void txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
 }
 static struct vms_cat_kv kv_of(const struct sim_admin *a, size_t i)
 {
-	return (struct vms_cat_kv){a->kv.d[i].key, a->kv.d[i].val,
-				   (uint32_t)strlen(a->kv.d[i].val), a->kv.d[i].mod, 1};
+	return (struct vms_cat_kv){a->kv.d[i].key, a->kv.d[i].val, (uint32_t)strlen(a->kv.d[i].val),
+				   a->kv.d[i].mod, 1};
 }
 
 /* ---- steps ---- */
@@ -309,10 +343,12 @@ static bool audit(struct sim_admin *a, struct sim_vol *v)
 		sim_path_use(s, c, -1);
 		return true;
 	}
-	if (c->gw < 0 || !c->path[c->gw].up || !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)c->gw], a->vol)) {
+	if (c->gw < 0 || !c->path[c->gw].up ||
+	    !sim_vol_ready(s, &s->p[1 + s->plan.nodes + (unsigned)c->gw], a->vol)) {
 		unsigned g = (unsigned)vms_rng_below(&s->rng, s->plan.gateways);
 
-		sim_path_use(s, c, sim_vol_ready(s, &s->p[1 + s->plan.nodes + g], a->vol) ? (int)g : -1);
+		sim_path_use(s, c,
+			     sim_vol_ready(s, &s->p[1 + s->plan.nodes + g], a->vol) ? (int)g : -1);
 	}
 	if (c->gw >= 0) {
 		uint64_t lba = s->hot[a->at] * VMS_CHUNK_BLOCKS, n = 8 * VMS_CHUNK_BLOCKS;
@@ -454,9 +490,14 @@ static void snap_done(struct sim_admin *a)
 		job_end(a);
 		return;
 	}
-	*v = (struct sim_vol){.id = ++s->next_vol, .snap = true, .want = true,
-			      .check = s->vol[0].check, .branch = a->s.branch,
-			      .gen = a->s.snap_gen, .begin_us = a->begin_us, .end_us = a->end_us};
+	*v = (struct sim_vol){.id = ++s->next_vol,
+			      .snap = true,
+			      .want = true,
+			      .check = s->vol[0].check,
+			      .branch = a->s.branch,
+			      .gen = a->s.snap_gen,
+			      .begin_us = a->begin_us,
+			      .end_us = a->end_us};
 	snprintf(v->name, sizeof(v->name), "%s@%s", a->s.volume, a->s.name);
 	v->image = malloc(n * sizeof(*v->image));
 	for (uint64_t i = 0; i < n; i++)
@@ -517,8 +558,8 @@ static void snap_step(struct sim_admin *a)
 		/* some learn of it late: what do the others do meanwhile? */
 		for (unsigned i = 1; i <= s->plan.nodes + s->plan.gateways && s->faults; i++)
 			if (vms_rng_chance(&s->rng, s->plan.late_news))
-				s->blocked_until[0][i] =
-					s->now_us + vms_rng_below(&s->rng, STOP_US);
+				s->blocked_until[0][i] = s->now_us +
+							 vms_rng_below(&s->rng, STOP_US);
 		go(a, SNAP_INTENT);
 		return;
 	case SNAP_INTENT:
@@ -559,8 +600,9 @@ static void snap_step(struct sim_admin *a)
 			range(a, key);
 			return;
 		}
-		n = a->status ? -1 :
-		    acks(a, a->step == SNAP_STOPPED ? VMS_ACK_STOPPED : VMS_ACK_RELEASED);
+		n = a->status
+			    ? -1
+			    : acks(a, a->step == SNAP_STOPPED ? VMS_ACK_STOPPED : VMS_ACK_RELEASED);
 		if (n == (int)a->ngw)
 			go(a, a->step == SNAP_STOPPED ? SNAP_FLOOR : SNAP_COMPLETE);
 		else if (n < 0 ||
@@ -692,8 +734,8 @@ static void drop_step(struct sim_admin *a)
 			struct vms_cat_snap sn;
 			struct kv *d;
 
-			if (a->step == DROP_SNAPS && (vms_cat_snap_decode(&kv, &sn, NULL) ||
-						      sn.state != VMS_SNAP_CREATING))
+			if (a->step == DROP_SNAPS &&
+			    (vms_cat_snap_decode(&kv, &sn, NULL) || sn.state != VMS_SNAP_CREATING))
 				continue;
 			d = VMS_VEC_ADD(&a->doomed);
 			snprintf(d->key, sizeof(d->key), "%s", kv.key);
@@ -857,8 +899,8 @@ static void clone_step(struct sim_admin *a)
 		sim_note(s, "admin: %s is a clone of %s, branch %" PRIu64, a->v.name, from->name,
 			 a->v.branch);
 		if (v) {
-			*v = (struct sim_vol){.id = ++s->next_vol, .want = true,
-					      .check = check_from(s, from)};
+			*v = (struct sim_vol){
+				.id = ++s->next_vol, .want = true, .check = check_from(s, from)};
 			snprintf(v->name, sizeof(v->name), "%s", a->v.name);
 		}
 		job_end(a);
@@ -914,7 +956,8 @@ static void back_step(struct sim_admin *a)
 		go(a, BACK_TXN);
 		return;
 	case BACK_TXN: {
-		struct vms_cat_cmp cmp[] = {{vk, a->vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
+		struct vms_cat_cmp cmp[] = {
+			{vk, a->vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
 		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
 
 		if (a->asked) {

@@ -53,7 +53,8 @@ static int h_apply(void *ctx, uint64_t rev, const struct vms_cat_op *op, unsigne
 	for (unsigned i = 0; i < nop; i++) {
 		struct vms_cat_kv kv;
 
-		if (!strncmp(op[i].key, "part/", 5) && !h->under.ops->get(h->under.ctx, op[i].key, &kv))
+		if (!strncmp(op[i].key, "part/", 5) &&
+		    !h->under.ops->get(h->under.ctx, op[i].key, &kv))
 			sim_watch_part(h->s, op[i].key, kv.val, op[i].val);
 	}
 	rc = h->under.ops->apply(h->under.ctx, rev, op, nop);
@@ -128,8 +129,8 @@ static int kv_cmp(const void *a, const void *b)
 }
 /* Keys with this prefix behind `after` (NULL: all; exact: only the prefix itself) as of
  * revision rev; the first max of them in order. */
-static unsigned as_of(const struct sim_history *h, const char *prefix, const char *after, bool exact,
-		      uint64_t rev, struct vms_cat_kv **out)
+static unsigned as_of(const struct sim_history *h, const char *prefix, const char *after,
+		      bool exact, uint64_t rev, struct vms_cat_kv **out)
 {
 	VMS_VEC(struct vms_cat_kv) all = VMS_VEC_INIT; /* newest of each key, also deleted ones */
 	size_t n = strlen(prefix), live = 0;
@@ -345,7 +346,9 @@ static void c_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsign
 		r->due_us = s->now_us + below(c, TIMEOUT_US);
 		wake_at(c, r->due_us);
 		sim_note(s, "process %d: a transaction ends unknown, %s", (int)(c->p - s->p),
-			 how == 0 ? "applied" : how == 1 ? "not applied" : "applied later");
+			 how == 0   ? "applied"
+			 : how == 1 ? "not applied"
+				    : "applied later");
 		if (how == 1)
 			return;
 		if (how == 2) {
@@ -489,7 +492,7 @@ static void c_unwatch(struct vms_catalog *cat, uint64_t id)
 {
 	struct watch *w;
 
-	DL_FOREACH(self(cat)->watches, w)
+	DL_FOREACH (self(cat)->watches, w)
 		if (w->id == id)
 			watch_drop(w);
 }
@@ -503,7 +506,8 @@ static struct req *handed_on(struct vms_catalog *cat, vms_cat_done_fn done, void
 	r->below = true;
 	return r;
 }
-static void c_session_open(struct vms_catalog *cat, uint32_t ttl_ms, vms_cat_done_fn done, void *arg)
+static void c_session_open(struct vms_catalog *cat, uint32_t ttl_ms, vms_cat_done_fn done,
+			   void *arg)
 {
 	struct vms_catalog *u = self(cat)->under;
 	u->ops->session_open(u, ttl_ms, on_reply, handed_on(cat, done, arg));
@@ -531,10 +535,10 @@ static void c_forget(struct vms_catalog *cat, void *arg)
 	struct watch *w;
 	struct req *r;
 
-	DL_FOREACH(c->watches, w)
+	DL_FOREACH (c->watches, w)
 		if (w->arg == arg)
 			watch_drop(w);
-	DL_FOREACH(c->reqs, r)
+	DL_FOREACH (c->reqs, r)
 		if (r->arg == arg)
 			r->done = NULL;
 }
@@ -589,14 +593,14 @@ void sim_catalog_turn(struct sim_catalog *c)
 
 	do { /* a callback may do anything: start over after each */
 		again = false;
-		DL_FOREACH(c->reqs, r) {
+		DL_FOREACH (c->reqs, r) {
 			if (r->due_us && r->due_us <= s->now_us) {
 				answer_due(c, r);
 				again = true;
 				break;
 			}
 		}
-		DL_FOREACH(c->watches, w) {
+		DL_FOREACH (c->watches, w) {
 			if (again || w->dead)
 				continue;
 			if (w->gone_us && w->gone_us <= s->now_us) {
@@ -609,7 +613,7 @@ void sim_catalog_turn(struct sim_catalog *c)
 			}
 		}
 	} while (again && !s->failed);
-	DL_FOREACH_SAFE(c->reqs, r, rt) {
+	DL_FOREACH_SAFE (c->reqs, r, rt) {
 		if (r->late_us && !r->due_us && r->late_us <= s->now_us)
 			send_late(s, r);
 		else if (r->due_us && r->due_us < next)
@@ -617,7 +621,7 @@ void sim_catalog_turn(struct sim_catalog *c)
 		else if (r->late_us && r->late_us < next)
 			next = r->late_us;
 	}
-	DL_FOREACH_SAFE(c->watches, w, wt) {
+	DL_FOREACH_SAFE (c->watches, w, wt) {
 		if (w->dead) {
 			watch_drop(w);
 			DL_DELETE(c->watches, w);
@@ -653,14 +657,14 @@ void sim_catalog_free(struct sim_catalog *c)
 	struct watch *w, *wt;
 	struct req *r, *rt;
 
-	DL_FOREACH_SAFE(c->reqs, r, rt) {
+	DL_FOREACH_SAFE (c->reqs, r, rt) {
 		c->under->ops->forget(c->under, r);
 		if (r->late_us && s->faults && s->p[s->nprocs - 1].cc)
 			send_late(s, r);
 		else
 			req_free(r);
 	}
-	DL_FOREACH_SAFE(c->watches, w, wt) {
+	DL_FOREACH_SAFE (c->watches, w, wt) {
 		watch_drop(w);
 		DL_DELETE(c->watches, w);
 		free(w);

@@ -19,7 +19,7 @@
 
 #include "utils/lib/assert.h"
 
-struct rec { /* one op on one block */
+struct rec {		    /* one op on one block */
 	uint64_t inv, resp; /* resp UINT64_MAX: may take effect until ever */
 	uint64_t value;
 	bool write;
@@ -72,8 +72,8 @@ void sim_check_free(struct sim_check *c)
 	free(c->mis);
 	free(c);
 }
-uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n,
-			  uint64_t value, uint64_t now_us)
+uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n, uint64_t value,
+			  uint64_t now_us)
 {
 	if (c->nops == c->room) {
 		c->room = c->room ? c->room * 2 : 256;
@@ -167,9 +167,9 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 				 "snapshot of %llu..%llu us: lba %llu shows value %llu, which %s",
 				 (unsigned long long)begin_us, (unsigned long long)end_us,
 				 (unsigned long long)lba, (unsigned long long)image[lba],
-				 !w	   ? "was never written here" :
-				 w->dead ? "was reported as never applied" :
-					   "was written after it");
+				 !w	   ? "was never written here"
+				 : w->dead ? "was reported as never applied"
+					   : "was written after it");
 			return false;
 		}
 		if (w->inv > newest) {
@@ -196,13 +196,16 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 			    shown >= x->inv)
 				continue;
 			snprintf(why, room,
-				 "snapshot of %llu..%llu us is no cut: lba %llu shows value %llu (until "
-				 "%llu us), not %llu acknowledged at %llu us, before %s%llu began at %llu us",
+				 "snapshot of %llu..%llu us is no cut: lba %llu shows value %llu "
+				 "(until "
+				 "%llu us), not %llu acknowledged at %llu us, before %s%llu began "
+				 "at %llu us",
 				 (unsigned long long)begin_us, (unsigned long long)end_us,
 				 (unsigned long long)lba, (unsigned long long)image[lba],
 				 (unsigned long long)shown, (unsigned long long)x->value,
 				 (unsigned long long)x->resp,
-				 newest_lba == UINT64_MAX ? "the snapshot " : "what it shows of lba ",
+				 newest_lba == UINT64_MAX ? "the snapshot "
+							  : "what it shows of lba ",
 				 (unsigned long long)(newest_lba == UINT64_MAX ? 0 : newest_lba),
 				 (unsigned long long)newest);
 			return false;
@@ -213,8 +216,8 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 
 struct zone { /* of one value in one block */
 	uint64_t value;
-	uint64_t f; /* earliest response of any op of the cluster */
-	uint64_t s; /* latest invocation */
+	uint64_t f;   /* earliest response of any op of the cluster */
+	uint64_t s;   /* latest invocation */
 	uint64_t inv; /* of the write */
 	uint64_t wresp;
 	bool written, dead, must, read;
@@ -240,8 +243,8 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 	for (uint32_t i = 0; i < b->n; i++) {
 		const struct rec *r = &b->r[i];
 		if (r->write && r->value)
-			z[nz++] = (struct zone){r->value, r->resp, r->inv, r->inv, r->resp, true,
-						r->dead, r->must, false};
+			z[nz++] = (struct zone){r->value, r->resp, r->inv,  r->inv, r->resp,
+						true,	  r->dead, r->must, false};
 	}
 	qsort(z, nz, sizeof(*z), zone_cmp);
 	for (uint32_t i = 0; i < b->n; i++) {
@@ -249,7 +252,8 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 		if (r->write || r->dead)
 			continue;
 		if (r->value == UINT64_MAX) {
-			snprintf(why, room, "lba %llu: read at %llu..%llu us returned a torn or foreign block",
+			snprintf(why, room,
+				 "lba %llu: read at %llu..%llu us returned a torn or foreign block",
 				 (unsigned long long)lba, (unsigned long long)r->inv,
 				 (unsigned long long)r->resp);
 			goto out;
@@ -274,7 +278,8 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 			}
 			if (!found) {
 				snprintf(why, room,
-					 "lba %llu: read at %llu..%llu us returned zeros, but a later "
+					 "lba %llu: read at %llu..%llu us returned zeros, but a "
+					 "later "
 					 "acknowledged write was lost",
 					 (unsigned long long)lba, (unsigned long long)r->inv,
 					 (unsigned long long)r->resp);
@@ -323,7 +328,8 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 			const struct rec *o = &b->r[k];
 			/* A surely applied zeroing wholly inside a forward zone of another
 			 * value: between first response and last invocation. */
-			if (o->write && !o->value && o->must && o->inv > z[i].f && o->resp < z[i].s) {
+			if (o->write && !o->value && o->must && o->inv > z[i].f &&
+			    o->resp < z[i].s) {
 				snprintf(why, room,
 					 "lba %llu: value %llu read after it had been zeroed at "
 					 "%llu..%llu us",
@@ -341,13 +347,14 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 		if (z[i].f >= z[i].s)
 			continue;
 		if (have && z[i].f < end) {
-			snprintf(why, room,
-				 "lba %llu: values %llu (seen until %llu us) and %llu (written "
-				 "%llu..%llu, seen %llu..%llu us) overlap: stale read or lost write",
-				 (unsigned long long)lba, (unsigned long long)z[who].value,
-				 (unsigned long long)z[who].s, (unsigned long long)z[i].value,
-				 (unsigned long long)z[i].inv, (unsigned long long)z[i].wresp,
-				 (unsigned long long)z[i].f, (unsigned long long)z[i].s);
+			snprintf(
+				why, room,
+				"lba %llu: values %llu (seen until %llu us) and %llu (written "
+				"%llu..%llu, seen %llu..%llu us) overlap: stale read or lost write",
+				(unsigned long long)lba, (unsigned long long)z[who].value,
+				(unsigned long long)z[who].s, (unsigned long long)z[i].value,
+				(unsigned long long)z[i].inv, (unsigned long long)z[i].wresp,
+				(unsigned long long)z[i].f, (unsigned long long)z[i].s);
 			goto out;
 		}
 		end = z[i].s;
@@ -360,7 +367,8 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 		for (uint32_t k = 0; k < nz; k++)
 			if (z[k].f < z[k].s && z[k].f < z[i].s && z[i].f < z[k].s) {
 				snprintf(why, room,
-					 "lba %llu: value %llu was read until %llu us although value "
+					 "lba %llu: value %llu was read until %llu us although "
+					 "value "
 					 "%llu was written wholly in between (%llu..%llu us)",
 					 (unsigned long long)lba, (unsigned long long)z[k].value,
 					 (unsigned long long)z[k].s, (unsigned long long)z[i].value,
@@ -404,9 +412,11 @@ bool sim_check_verify(struct sim_check *c, char *why, size_t room)
 	for (uint32_t i = 0; i < c->nmis; i++)
 		if (!miscompare_verify(&c->b[c->mis[i].lba], &c->mis[i])) {
 			snprintf(why, room,
-				 "lba %llu: COMPARE AND WRITE at %llu..%llu us did not find value %llu, "
+				 "lba %llu: COMPARE AND WRITE at %llu..%llu us did not find value "
+				 "%llu, "
 				 "which was there",
-				 (unsigned long long)c->mis[i].lba, (unsigned long long)c->mis[i].inv,
+				 (unsigned long long)c->mis[i].lba,
+				 (unsigned long long)c->mis[i].inv,
 				 (unsigned long long)c->mis[i].resp,
 				 (unsigned long long)c->mis[i].old_value);
 			return false;

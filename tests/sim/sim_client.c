@@ -10,9 +10,9 @@
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
-#define COMMAND_US   60000000u
-#define PATIENCE_US  8000000u
-#define TURN_US_MAX  120000000u
+#define COMMAND_US  60000000u
+#define PATIENCE_US 8000000u
+#define TURN_US_MAX 120000000u
 
 unsigned sim_client_pending(const struct client *c)
 {
@@ -118,13 +118,15 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 	 * partition was gone for longer than a failure takes. */
 	if (o->abort_known && st == VMS_E_TIMEOUT) {
 		if (!o->stuck)
-			VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
+			VMS_VEC_PUSH(&o->maybe,
+				     ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 	} else {
 		if (o->stuck)
 			o->maybe.n--;
 		if (o->abort_known)
-			oc = st == 0 ? SIM_APPLIED
-			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
+			oc = st == 0					? SIM_APPLIED
+			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER
+									: SIM_MAYBE;
 		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
 		if (o->op == VMS_GW_CAW && oc == SIM_APPLIED)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
@@ -135,7 +137,8 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 }
 
 static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
-		   enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value, uint64_t old_value, bool fua)
+		   enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value,
+		   uint64_t old_value, bool fua)
 {
 	struct sim_check *check = s->vol[vol].snap ? NULL : s->vol[vol].check;
 	struct client_op *o = &c->op[slot];
@@ -250,8 +253,9 @@ static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 	}
 	if (lba + n > vol_blocks)
 		n = (uint32_t)(vol_blocks - lba);
-	if (vol && (s->vol[vol].snap || (d >= pl->read_percent + pl->zero_percent &&
-					 d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
+	if (vol &&
+	    (s->vol[vol].snap || (d >= pl->read_percent + pl->zero_percent &&
+				  d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
 		d = 0; /* snapshots are read; COMPARE AND WRITE knows values of the first only */
 	if (d < pl->read_percent) {
 		submit(s, c, slot, gw, vol, VMS_GW_READ, lba, n, 0, 0, false);
@@ -259,8 +263,8 @@ static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 		submit(s, c, slot, gw, vol, VMS_GW_ZERO, lba, n, 0, 0, fua);
 	} else if ((d -= pl->zero_percent) < pl->caw_percent) {
 		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
-		submit(s, c, slot, gw, vol, VMS_GW_CAW, lba, 1, ++s->next_value,
-		       c->last[hot % 64], fua);
+		submit(s, c, slot, gw, vol, VMS_GW_CAW, lba, 1, ++s->next_value, c->last[hot % 64],
+		       fua);
 	} else if ((d -= pl->caw_percent) < pl->or_percent) {
 		/* Within one extent; ORs zeros in: it must change nothing. */
 		lba = s->hot[hot] * VMS_CHUNK_BLOCKS;
@@ -319,8 +323,8 @@ void sim_client_step(struct sim *s, struct client *c)
 			}
 			/* A command that takes too long is repeated elsewhere, whatever becomes of
 			 * it here: the session lives. */
-			if (o->used && s->faults && !o->tmf && s->now_us - o->start_us > FAILOVER_US &&
-			    vms_rng_chance(&s->rng, 0.2))
+			if (o->used && s->faults && !o->tmf &&
+			    s->now_us - o->start_us > FAILOVER_US && vms_rng_chance(&s->rng, 0.2))
 				sim_client_unknown(s, c, i);
 			if (o->used && o->stuck)
 				o->window_us = s->now_us;
@@ -333,7 +337,8 @@ void sim_client_step(struct sim *s, struct client *c)
 	}
 	/* what is waited for when all operations are done needs some load, not much */
 	uint64_t think = s->r->acked >= s->plan.ops ? 200000 : 500;
-	sim_at(s, think + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0, 0, NULL);
+	sim_at(s, think + vms_rng_below(&s->rng, s->plan.think_us), EV_CLIENT, (uint64_t)c->idx, 0,
+	       0, NULL);
 }
 
 /* A snapshot's content never changes: the first read of a block says what it is. */
@@ -350,7 +355,8 @@ static void snap_read(struct sim *s, struct client *c, const struct client_op *o
 			sim_fail(s, "snapshot %s: lba %llu is torn or foreign", v->name,
 				 (unsigned long long)o->lba + i);
 		else if (*was != SIM_UNSEEN && *was != is)
-			sim_fail(s, "snapshot %s: lba %llu shows value %llu to client %d, it was %llu",
+			sim_fail(s,
+				 "snapshot %s: lba %llu shows value %llu to client %d, it was %llu",
 				 v->name, (unsigned long long)o->lba + i, (unsigned long long)is,
 				 c->idx, (unsigned long long)*was);
 		*was = is;
@@ -388,8 +394,8 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	int st = m->cmd.status;
 	enum sim_outcome oc;
 
-	if (m->number != o->number || !o->used || o->stuck || o->tmf ||
-	    !c->path[m->gw].up || c->path[m->gw].session != m->session)
+	if (m->number != o->number || !o->used || o->stuck || o->tmf || !c->path[m->gw].up ||
+	    c->path[m->gw].session != m->session)
 		return;
 	o->used = false;
 	sim_mix(s, (uint64_t)st ^ o->lba << 8);
@@ -407,7 +413,9 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	}
 	if (st == 0 && is_write(o->op) && !o->vol && s->shut_us[c->idx][o->gw] &&
 	    o->start_us > s->shut_us[c->idx][o->gw]) {
-		sim_fail(s, "client %d: a write of lba %llu over gateway %d, begun at %llu us, ended with "
+		sim_fail(s,
+			 "client %d: a write of lba %llu over gateway %d, begun at %llu us, ended "
+			 "with "
 			 "GOOD, though a reservation shut it out at %llu us",
 			 c->idx, (unsigned long long)o->lba, o->gw, (unsigned long long)o->start_us,
 			 (unsigned long long)s->shut_us[c->idx][o->gw]);
@@ -421,7 +429,8 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 			break;
 		}
 		for (uint32_t i = 0; i < o->nblocks && st == 0; i++) {
-			uint64_t v = sim_block_parse(m->buf + i * VMS_LB_BYTES, place(s, o->lba + i));
+			uint64_t v = sim_block_parse(m->buf + i * VMS_LB_BYTES,
+						     place(s, o->lba + i));
 			sim_check_read_value(o->check, o->check_id, i, v);
 			if (o->vol)
 				continue;
@@ -432,13 +441,15 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 		sim_check_read_end(o->check, o->check_id, st == 0, s->now_us);
 		break;
 	case VMS_GW_CAW:
-		oc = st == 0 ? SIM_APPLIED
-		     : never || st == VMS_E_MISCOMPARE ? SIM_NEVER : SIM_MAYBE;
+		oc = st == 0			       ? SIM_APPLIED
+		     : never || st == VMS_E_MISCOMPARE ? SIM_NEVER
+						       : SIM_MAYBE;
 		write_over(s, o, oc);
 		if (st == VMS_E_MISCOMPARE) {
 			s->r->acked++;
 			s->r->miscompared++;
-			sim_check_miscompare(o->check, o->lba, o->old_value, o->start_us, s->now_us);
+			sim_check_miscompare(o->check, o->lba, o->old_value, o->start_us,
+					     s->now_us);
 		}
 		if (st == 0)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
@@ -520,7 +531,8 @@ void sim_clients_turns(struct sim *s)
 		while (!s->failed && !sim_ring_whole(s, why, sizeof(why))) {
 			sim_run_for(s, 500000);
 			if (s->now_us > end)
-				sim_fail(s, "two minutes after node %u was away for a while: %s", i - 1, why);
+				sim_fail(s, "two minutes after node %u was away for a while: %s",
+					 i - 1, why);
 		}
 		sim_note(s, "node %u is away in its turn", i);
 		sim_proc_crash(s, p, false);

@@ -36,7 +36,17 @@ struct node { /* treap of the metadata store */
 	uint32_t klen, vlen;
 	uint8_t *key, *val;
 };
-enum kind { LOG_WRITE, LOG_SYNC, CTR_WRITE, CTR_READ, CTR_SYNC, CTR_UNLINK, CTR_PUNCH, COMMIT, DIGEST };
+enum kind {
+	LOG_WRITE,
+	LOG_SYNC,
+	CTR_WRITE,
+	CTR_READ,
+	CTR_SYNC,
+	CTR_UNLINK,
+	CTR_PUNCH,
+	COMMIT,
+	DIGEST
+};
 struct op {
 	struct op *next, *prev;
 	uint64_t id, token;
@@ -80,8 +90,7 @@ static int kcmp(const uint8_t *a, uint32_t an, const uint8_t *b, uint32_t bn)
 	int c = memcmp(a, b, an < bn ? an : bn);
 	return c ? c : (an > bn) - (an < bn);
 }
-static void tsplit(struct node *t, const uint8_t *k, uint32_t n, struct node **l,
-		   struct node **r)
+static void tsplit(struct node *t, const uint8_t *k, uint32_t n, struct node **l, struct node **r)
 { /* l: keys < k */
 	if (!t) {
 		*l = *r = NULL;
@@ -351,13 +360,13 @@ static void ctr_sync(void *ctx, uint64_t token)
 	struct blk *b, *bt;
 	struct file *f, *ft;
 	o->blks = malloc(sizeof(*o->blks) * (HASH_COUNT(d->blks) + 1));
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		if (b->durable != b->cur)
 			o->blks[nb++] = b;
 	o->nblks = nb;
 	o->sizes = malloc(sizeof(*o->sizes) * (HASH_COUNT(d->files) + 1));
 	o->sizes_ctr = malloc(sizeof(*o->sizes) * (HASH_COUNT(d->files) + 1));
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		if (f->durable && f->durable_size == f->size)
 			continue;
 		o->sizes_ctr[nf] = f->ctr;
@@ -386,7 +395,7 @@ static int ctr_list(void *ctx, vms_ctr_list_fn fn, void *arg)
 {
 	struct sim_disk *d = ctx;
 	struct file *f, *ft;
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		int rc = fn(arg, f->ctr, f->size);
 		if (rc)
 			return rc;
@@ -403,7 +412,7 @@ static void drop_blocks(struct sim_disk *d, uint64_t ctr, uint64_t from, uint64_
 				o->blks[i] = NULL;
 	if (to - from > 65536) {
 		struct blk *b, *bt;
-		HASH_ITER(hh, d->blks, b, bt)
+		HASH_ITER (hh, d->blks, b, bt)
 			if (b->key.ctr == ctr && b->key.no >= from && b->key.no < to)
 				blk_drop(d, b);
 		return;
@@ -433,8 +442,8 @@ static int meta_get(void *ctx, const void *key, uint32_t kn, void *val, uint32_t
 	memcpy(val, t->val, t->vlen < room ? t->vlen : room);
 	return (int)t->vlen;
 }
-static int meta_last_le(void *ctx, const void *key, uint32_t kn, void *fk, uint32_t *fkn,
-			void *val, uint32_t room)
+static int meta_last_le(void *ctx, const void *key, uint32_t kn, void *fk, uint32_t *fkn, void *val,
+			uint32_t room)
 {
 	struct sim_disk *d = ctx;
 	struct node *t = d->root, *best = NULL;
@@ -668,7 +677,7 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 	if (!lose_unsynced)
 		return;
 	memcpy(d->log, d->log_durable, d->conf.log_bytes);
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		if (!f->durable && vms_rng_below(&d->rng, 2)) {
 			do_unlink(d, f->ctr);
 		} else if (f->size > f->durable_size && vms_rng_below(&d->rng, 2)) {
@@ -676,7 +685,7 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 			f->size = f->durable_size;
 		}
 	}
-	HASH_ITER(hh, d->blks, b, bt) {
+	HASH_ITER (hh, d->blks, b, bt) {
 		if (b->durable == b->cur)
 			continue;
 		uint8_t base[BLK] = {0};
@@ -688,7 +697,7 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 		b->durable = b->cur;
 	}
 	/* What a reader finds after the power cut is what the next one leaves. */
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		f->durable = true;
 		f->durable_size = f->size;
 	}
@@ -755,9 +764,9 @@ void sim_disk_free(struct sim_disk *d)
 	struct file *f, *ft;
 	while (d->ops)
 		op_free(d, d->ops);
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		blk_drop(d, b);
-	HASH_ITER(hh, d->files, f, ft) {
+	HASH_ITER (hh, d->files, f, ft) {
 		HASH_DEL(d->files, f);
 		free(f);
 	}
@@ -782,7 +791,7 @@ void sim_disk_blocks(const struct sim_disk *d, void (*fn)(void *arg, uint64_t ct
 		     void *arg)
 {
 	struct blk *b, *bt;
-	HASH_ITER(hh, d->blks, b, bt)
+	HASH_ITER (hh, d->blks, b, bt)
 		fn(arg, b->key.ctr, b->key.no);
 }
 bool sim_disk_rot(struct sim_disk *d, uint64_t ctr, uint64_t block, uint32_t byte)

@@ -102,7 +102,8 @@ static void crashes(struct sim *s)
 			       : p->kind == SIM_ADMIN	? 0
 							: pl->crash_cat;
 		double pause = p->kind == SIM_NODE	? pl->pause_node
-			       : p->kind == SIM_GATEWAY ? pl->pause_gw : 0;
+			       : p->kind == SIM_GATEWAY ? pl->pause_gw
+							: 0;
 
 		if (!p->up || (p->kind == SIM_NODE && s->episode != EP_NONE))
 			continue;
@@ -120,7 +121,8 @@ static void crashes(struct sim *s)
 
 			sim_note(s, "process %u: the disk fails to %s", i,
 				 what == SIM_DISK_READS ? "read" : "write");
-			sim_disk_fail(p->disk, what, what == SIM_DISK_WRITES && vms_rng_chance(&s->rng, 0.5));
+			sim_disk_fail(p->disk, what,
+				      what == SIM_DISK_WRITES && vms_rng_chance(&s->rng, 0.5));
 			s->r->disk_errors++;
 			if (pl->ack == VMS_ACK_MEMORY)
 				may = false;
@@ -174,7 +176,8 @@ bool sim_faults_unreadable(const struct sim *s)
 static bool may_cut(struct sim *s, unsigned a, unsigned b)
 {
 	if (s->p[a].kind != SIM_NODE || s->p[b].kind != SIM_NODE)
-		return s->episode == EP_NONE || (s->p[a].kind != SIM_NODE && s->p[b].kind != SIM_NODE);
+		return s->episode == EP_NONE ||
+		       (s->p[a].kind != SIM_NODE && s->p[b].kind != SIM_NODE);
 	return s->plan.ack == VMS_ACK_DISK ? s->episode == EP_NONE : node_may_die(s);
 }
 
@@ -211,7 +214,9 @@ static void network(struct sim *s)
 		}
 		s->r->cuts++;
 		sim_note(s, "process %u is cut off from some (%s)", a,
-			 way == 0 ? "both ways" : way == 1 ? "to it" : "from it");
+			 way == 0   ? "both ways"
+			 : way == 1 ? "to it"
+				    : "from it");
 	}
 	if (happens(s, pl->path_cut))
 		sim_link_faults(s);

@@ -10,8 +10,20 @@ struct sim;
 struct sim_parts;
 struct proc;
 
-enum ev_type { EV_DELIVER, EV_CLOSED, EV_CONNECTED, EV_DISK, EV_TURN, EV_CRASH, EV_START,
-	       EV_RESUME, EV_FAULTS, EV_CMD, EV_ANSWER, EV_CLIENT };
+enum ev_type {
+	EV_DELIVER,
+	EV_CLOSED,
+	EV_CONNECTED,
+	EV_DISK,
+	EV_TURN,
+	EV_CRASH,
+	EV_START,
+	EV_RESUME,
+	EV_FAULTS,
+	EV_CMD,
+	EV_ANSWER,
+	EV_CLIENT
+};
 
 /* EV_CRASH, c: why */
 enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
@@ -49,7 +61,7 @@ struct conn {
 	int proc[2];
 	uint32_t life[2];
 	bool open[2];
-	bool up; /* established */
+	bool up;	     /* established */
 	uint64_t last_us[2]; /* latest arrival scheduled towards side i */
 	struct conn *next;
 };
@@ -58,8 +70,8 @@ struct conn {
 struct sim_vol {
 	uint64_t id; /* never used twice; 0: free */
 	bool snap;
-	bool want;	/* gateways are to have it open */
-	bool checking;	/* read as a whole before it is deleted, or after it was made */
+	bool want;     /* gateways are to have it open */
+	bool checking; /* read as a whole before it is deleted, or after it was made */
 	char name[240];
 	struct sim_check *check; /* of its history; snapshots: of the volume's */
 	/* snapshots */
@@ -96,12 +108,12 @@ struct proc {
 	enum sim_kind kind;
 	unsigned idx;
 	bool up, paused;
-	bool joined; /* nodes: has a record in the catalog; all others: true */
-	bool gone;   /* never comes back */
-	uint8_t state;	 /* nodes: what node/ is to say */
+	bool joined;   /* nodes: has a record in the catalog; all others: true */
+	bool gone;     /* never comes back */
+	uint8_t state; /* nodes: what node/ is to say */
 	uint32_t weight;
 	uint64_t unreadable_us; /* the disk fails to read until then, and what it caused lasts */
-	bool fatal; /* it said that it cannot go on: dies at the end of its turn */
+	bool fatal;		/* it said that it cannot go on: dies at the end of its turn */
 	uint32_t life;
 	uint64_t clock_base_ms;
 	double drift;
@@ -170,13 +182,13 @@ struct client_op {
 	int status; /* of the last answer */
 	int gw;
 	uint32_t session;
-	uint64_t number;    /* of the command */
-	bool tmf;	    /* a task-management answer settles it */
-	bool stuck;	    /* its session is lost: until window_us it may still be applied */
+	uint64_t number; /* of the command */
+	bool tmf;	 /* a task-management answer settles it */
+	bool stuck;	 /* its session is lost: until window_us it may still be applied */
 	uint64_t window_us;
-	bool abort_known;   /* the gateway has ended it, nobody was told how: abort_status */
+	bool abort_known; /* the gateway has ended it, nobody was told how: abort_status */
 	int abort_status;
-	uint64_t until_us;  /* it was preempted then: no effect after that */
+	uint64_t until_us; /* it was preempted then: no effect after that */
 	/* a write that has to be made again, until that is acknowledged; not before again_us */
 	bool repeat;
 	uint64_t again_us;
@@ -185,20 +197,20 @@ struct client_op {
 #define SIM_DEPTH_MAX 8
 struct path { /* of an initiator to a gateway: a session */
 	bool up;
-	bool closed;	   /* by the gateway; the initiator does not know yet */
-	bool tmf;	   /* a task-management answer is waited for */
-	uint32_t life;	   /* the process it logged in to */
+	bool closed;   /* by the gateway; the initiator does not know yet */
+	bool tmf;      /* a task-management answer is waited for */
+	uint32_t life; /* the process it logged in to */
 	uint32_t session;
-	uint32_t gone;	   /* session that the initiator has left; the gateway does not know */
-	uint64_t since_us; /* up since */
-	uint64_t ready_us; /* may log in again at */
+	uint32_t gone;	    /* session that the initiator has left; the gateway does not know */
+	uint64_t since_us;  /* up since */
+	uint64_t ready_us;  /* may log in again at */
 	uint64_t silent_us; /* silent since */
 	uint32_t patience_us;
 };
 struct client {
 	int idx;
-	bool multipath; /* all gateways at once; otherwise one at a time */
-	int gw; /* of sim_read(); -1: none */
+	bool multipath;	  /* all gateways at once; otherwise one at a time */
+	int gw;		  /* of sim_read(); -1: none */
 	uint32_t session; /* last number given */
 	struct path path[SIM_GWS_MAX];
 	struct client_op op[SIM_DEPTH_MAX];
@@ -241,17 +253,17 @@ struct sim {
 	unsigned npr;	      /* commands under way */
 	bool faults, stopping, failed, final;
 	uint64_t hash;
-	uint64_t *hot; /* chunk numbers of the volume that are used */
+	uint64_t *hot;		  /* chunk numbers of the volume that are used */
 	uint64_t nodes_stable_us; /* all nodes up since */
 	bool medium_ok; /* something could not be read when there was no other copy in reach */
-	unsigned copies, losses;  /* wanted now, still to come */
+	unsigned copies, losses; /* wanted now, still to come */
 	enum { EP_NONE, EP_CALM, EP_HEAL } episode;
 	uint64_t episode_us, insist_us;
 	uint8_t uuid[16];
 };
 
-void sim_at(struct sim *s, uint64_t delay_us, enum ev_type type, uint64_t a, uint64_t b,
-	    uint64_t c, void *p);
+void sim_at(struct sim *s, uint64_t delay_us, enum ev_type type, uint64_t a, uint64_t b, uint64_t c,
+	    void *p);
 void sim_fail(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_note(struct sim *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void sim_mix(struct sim *s, uint64_t v);

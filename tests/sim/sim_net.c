@@ -58,7 +58,8 @@ static uint64_t arrival(struct sim *s, struct conn *c, int to)
 uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to)
 {
 	int a = (int)(from - s->p), b = (int)(to - s->p);
-	if (!to->up || to->gone || s->blocked_until[a][b] > s->now_us || s->blocked_until[b][a] > s->now_us)
+	if (!to->up || to->gone || s->blocked_until[a][b] > s->now_us ||
+	    s->blocked_until[b][a] > s->now_us)
 		return 0;
 	reap(s);
 	struct conn *c = calloc(1, sizeof(*c));
@@ -88,8 +89,8 @@ int sim_send(struct sim *s, struct proc *from, uint64_t id, const struct vms_msg
 		return VMS_E_DISCONNECTED;
 	/* invariant 28: nothing is acknowledged any more */
 	if (from->fatal && m->flags & VMS_F_REPLY && !m->status &&
-	    (m->type == VMS_MSG_WRITE || m->type == VMS_MSG_FLUSH ||
-	     m->type == VMS_MSG_FLOOR || m->type == VMS_MSG_REPLICATE)) {
+	    (m->type == VMS_MSG_WRITE || m->type == VMS_MSG_FLUSH || m->type == VMS_MSG_FLOOR ||
+	     m->type == VMS_MSG_REPLICATE)) {
 		sim_fail(s, "process %d acknowledges after it said that it cannot go on", me);
 		return VMS_E_DISCONNECTED;
 	}
@@ -135,8 +136,8 @@ void sim_conns_die(struct sim *s, struct proc *p)
 				continue;
 			c->open[side] = false;
 			if (c->open[!side])
-				sim_at(s, arrival(s, c, !side), EV_CLOSED, c->id, (uint64_t)!side, 0,
-				       NULL);
+				sim_at(s, arrival(s, c, !side), EV_CLOSED, c->id, (uint64_t)!side,
+				       0, NULL);
 		}
 }
 
@@ -155,8 +156,7 @@ void sim_break_some(struct sim *s)
 		for (int side = 0; side < 2; side++) {
 			uint64_t d = vms_rng_chance(&s->rng, 0.5)
 					     ? 1 + delay(s, c->proc[!side], c->proc[side])
-					     : arrival(s, c, side) +
-						       vms_rng_below(&s->rng, 500000);
+					     : arrival(s, c, side) + vms_rng_below(&s->rng, 500000);
 			sim_at(s, d, EV_CLOSED, c->id, (uint64_t)side, 0, NULL);
 		}
 		return;
@@ -184,7 +184,8 @@ void sim_net_event(struct sim *s, struct ev *e)
 		break;
 	case EV_DELIVER:
 		if (live && c->open[side]) {
-			sim_proc_input(p, (struct input){.type = IN_MSG, .conn = c->id, .frame = e->p});
+			sim_proc_input(
+				p, (struct input){.type = IN_MSG, .conn = c->id, .frame = e->p});
 			e->p = NULL;
 		}
 		break;

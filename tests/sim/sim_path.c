@@ -56,12 +56,15 @@ void sim_link_faults(struct sim *s)
 		return;
 	/* below T_nop as often as beyond */
 	*l = (struct ilink){s->now_us,
-			    s->now_us + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.5) ?
-								       2 * T_NOP_US : 9000000u),
+			    s->now_us + vms_rng_below(&s->rng, vms_rng_chance(&s->rng, 0.5)
+								       ? 2 * T_NOP_US
+								       : 9000000u),
 			    way != 1, way != 2};
 	s->r->cuts++;
 	sim_note(s, "initiator %u and gateway %u: %s is held", c, g,
-		 way == 0 ? "all" : way == 1 ? "the way back" : "the way there");
+		 way == 0   ? "all"
+		 : way == 1 ? "the way back"
+			    : "the way there");
 }
 
 /* ---- the gateway's end ---- */
@@ -139,9 +142,8 @@ bool sim_path_takes(const struct sim *s, const struct proc *p, const struct sim_
 {
 	const struct path *pa = &s->cl[m->client].path[p->idx];
 
-	return pa->life == p->life &&
-	       ((pa->up && !pa->closed && pa->session == m->session) ||
-		(pa->gone && pa->gone == m->session));
+	return pa->life == p->life && ((pa->up && !pa->closed && pa->session == m->session) ||
+				       (pa->gone && pa->gone == m->session));
 }
 
 /* ---- the initiator's end ---- */
@@ -184,8 +186,8 @@ static bool login(struct sim *s, struct client *c, unsigned g)
 				s->r->reinstated++;
 			}
 	}
-	*pa = (struct path){.up = true, .life = p->life, .session = ++c->session,
-			    .since_us = s->now_us};
+	*pa = (struct path){
+		.up = true, .life = p->life, .session = ++c->session, .since_us = s->now_us};
 	sim_note(s, "client %d: logged in to gateway %u", c->idx, g);
 	return true;
 }
@@ -212,8 +214,8 @@ static void silence(struct sim *s, struct client *c, unsigned g)
 		   sim_link_cut(s, (unsigned)c->idx, g, false)) {
 		if (!pa->silent_us) {
 			pa->silent_us = s->now_us;
-			pa->patience_us = PING_US_MIN +
-					  (uint32_t)vms_rng_below(&s->rng, PING_US_MAX - PING_US_MIN);
+			pa->patience_us = PING_US_MIN + (uint32_t)vms_rng_below(
+								&s->rng, PING_US_MAX - PING_US_MIN);
 		}
 		if (s->now_us - pa->silent_us > pa->patience_us)
 			sim_path_lost(s, c, g, "pings not answered");
@@ -325,6 +327,8 @@ void sim_path_use(struct sim *s, struct client *c, int g)
 		return;
 	for (unsigned k = 0; k < s->plan.gateways; k++)
 		c->path[k].up = false;
-	c->path[g] = (struct path){.up = true, .life = gateway(s, (unsigned)g)->life,
-				   .session = ++c->session, .since_us = s->now_us};
+	c->path[g] = (struct path){.up = true,
+				   .life = gateway(s, (unsigned)g)->life,
+				   .session = ++c->session,
+				   .since_us = s->now_us};
 }

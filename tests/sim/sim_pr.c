@@ -67,8 +67,12 @@ void sim_pr_client(struct sim *s, struct client *c)
 	if (!p->up || p->paused || !sim_vol_ready(s, p, 0) || !s->vol[0].want)
 		return;
 	other = 100 + vms_rng_below(&s->rng, s->plan.clients);
-	action = d < 40 ? REGISTER : d < 60 ? RESERVE : d < 75 ? PREEMPT_ABORT : d < 85 ? PREEMPT :
-		 d < 95 ? RELEASE : CLEAR;
+	action = d < 40	  ? REGISTER
+		 : d < 60 ? RESERVE
+		 : d < 75 ? PREEMPT_ABORT
+		 : d < 85 ? PREEMPT
+		 : d < 95 ? RELEASE
+			  : CLEAR;
 	m = calloc(1, sizeof(*m));
 	vms_assert(m);
 	m->client = (unsigned)c->idx;
@@ -175,8 +179,9 @@ bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 /* Is the command to be refused? */
 bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 {
-	m->cmd.access = m->cmd.op == VMS_GW_READ ? VMS_ACC_READ :
-			m->cmd.op == VMS_GW_FLUSH ? VMS_ACC_ANY : VMS_ACC_WRITE;
+	m->cmd.access = m->cmd.op == VMS_GW_READ    ? VMS_ACC_READ
+			: m->cmd.op == VMS_GW_FLUSH ? VMS_ACC_ANY
+						    : VMS_ACC_WRITE;
 	sim_pr_nexus(&m->nexus, (unsigned)m->client, p->idx);
 	m->who = (struct vms_pr_who){&m->nexus,
 				     {p->idx + 1, vms_gw_incarnation(p->gw), m->session}};

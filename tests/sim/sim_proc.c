@@ -41,7 +41,7 @@ static void cat_try(struct proc *p)
 }
 static void cat_hello(struct proc *p)
 {
-	struct vms_hello h = {.role = p->kind == SIM_NODE      ? VMS_ROLE_NODE
+	struct vms_hello h = {.role = p->kind == SIM_NODE    ? VMS_ROLE_NODE
 				      : p->kind == SIM_ADMIN ? VMS_ROLE_TOOL
 							     : VMS_ROLE_GATEWAY,
 			      .version_min = 1,
@@ -49,7 +49,10 @@ static void cat_hello(struct proc *p)
 	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
 	struct vms_msg m = {.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE};
 	snprintf(h.name, sizeof(h.name), "%s%u",
-		 p->kind == SIM_NODE ? "n" : p->kind == SIM_ADMIN ? "a" : "g", p->idx);
+		 p->kind == SIM_NODE	? "n"
+		 : p->kind == SIM_ADMIN ? "a"
+					: "g",
+		 p->idx);
 	memcpy(h.cluster_uuid, p->s->uuid, 16);
 	m.sender = gw_sender(p);
 	m.body_bytes = vms_hello_encode(body, &h);
@@ -154,7 +157,8 @@ static void g_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, c
 	struct proc *p = proc_of(ctx);
 	unsigned i = (unsigned)(uintptr_t)arg;
 	if (status) {
-		sim_note(p->s, "gateway %u: open of volume %u failed: %s", p->idx, i, text ? text : "");
+		sim_note(p->s, "gateway %u: open of volume %u failed: %s", p->idx, i,
+			 text ? text : "");
 		p->vol[i].asked = false; /* again */
 		p->vol[i].h = NULL;
 		p->vol[i].again_us = p->s->now_us + 100000;
@@ -254,8 +258,8 @@ void sim_proc_start(struct sim *s, struct proc *p)
 				return;
 			}
 		}
-		p->nup = (struct vms_node_update){p,	      n_send,	 n_close, n_connect, n_deadline,
-						  any_fatal, n_stopped, any_log};
+		p->nup = (struct vms_node_update){p,	      n_send,	 n_close,   n_connect,
+						  n_deadline, any_fatal, n_stopped, any_log};
 		rc = vms_node_open(&p->node, &c, &p->disk_ops, sim_catalog_calls(p->cat), &p->nup,
 				   sim_now_ms(p), &msg);
 		if (rc) {
@@ -272,9 +276,10 @@ void sim_proc_start(struct sim *s, struct proc *p)
 					.mutant = s->conf.gw_mutant};
 		snprintf(c.name, sizeof(c.name), "g%u", p->idx);
 		snprintf(c.portal, sizeof(c.portal), "%s", p->address);
-		p->gup = (struct vms_gw_update){p,	    g_send,   n_connect, g_disconnect, g_complete,
-						g_drop,	    g_opened, g_changed, n_deadline,   any_fatal,
-						any_log, sim_pr_complete, sim_pr_changed};
+		p->gup = (struct vms_gw_update){
+			p,	 g_send,	  n_connect,	 g_disconnect, g_complete,
+			g_drop,	 g_opened,	  g_changed,	 n_deadline,   any_fatal,
+			any_log, sim_pr_complete, sim_pr_changed};
 		memset(p->vol, 0, sizeof(p->vol));
 		p->dropped = false;
 		p->cmdq = NULL;
@@ -312,7 +317,8 @@ static void copies_equal(struct proc *p)
 
 	json_decref(j);
 	if (bad)
-		sim_note(p->s, "node %u: %lld comparisons of replicas found a difference", p->idx, bad);
+		sim_note(p->s, "node %u: %lld comparisons of replicas found a difference", p->idx,
+			 bad);
 	p->s->r->differed += (unsigned)bad;
 }
 
@@ -435,7 +441,8 @@ static void node_input(struct proc *p, struct input *in, const struct vms_msg *m
 	}
 	vms_node_step(p->node, &ev);
 	if (in->type == IN_DISK && in->must_stop && !p->fatal)
-		sim_fail(p->s, "process %d goes on after a write or sync failed", (int)(p - p->s->p));
+		sim_fail(p->s, "process %d goes on after a write or sync failed",
+			 (int)(p - p->s->p));
 }
 
 static void gw_input(struct proc *p, struct input *in, const struct vms_msg *m)
@@ -486,8 +493,8 @@ static void answers(struct sim *s, struct proc *p)
 		if (m->submitted)
 			vms_gw_unpin(p->gw, &m->cmd);
 		if (!m->aborting)
-			sim_at(s, sim_link_delay(s, (unsigned)m->client, p->idx, false),
-			       EV_ANSWER, (uint64_t)m->client, m->session, 0, m);
+			sim_at(s, sim_link_delay(s, (unsigned)m->client, p->idx, false), EV_ANSWER,
+			       (uint64_t)m->client, m->session, 0, m);
 		else {
 			sim_client_aborted(s, m);
 			sim_cmd_free(m);

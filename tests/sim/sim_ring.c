@@ -81,17 +81,20 @@ bool sim_ring_whole(const struct sim *s, char *why, size_t room)
 			set[k] = c->member[k].node;
 		for (uint32_t k = 0; k < c->nmembers; k++)
 			if (s->p[set[k]].gone || (c->nwant && !has(c->want, c->nwant, set[k]))) {
-				snprintf(why, room, "partition %u: node %u is still in the set", i, set[k]);
+				snprintf(why, room, "partition %u: node %u is still in the set", i,
+					 set[k]);
 				return false;
 			}
 		for (uint32_t k = 0; k < c->nwant; k++)
 			if (!has(set, c->nmembers, c->want[k]) || s->p[c->want[k]].gone) {
-				snprintf(why, room, "partition %u: node %u is wanted and not in the set%s", i,
+				snprintf(why, room,
+					 "partition %u: node %u is wanted and not in the set%s", i,
 					 c->want[k], s->p[c->want[k]].gone ? " (and gone)" : "");
 				return false;
 			}
 		if (c->nmembers != want) {
-			snprintf(why, room, "partition %u: %u members, not %u", i, c->nmembers, want);
+			snprintf(why, room, "partition %u: %u members, not %u", i, c->nmembers,
+				 want);
 			return false;
 		}
 	}
@@ -169,7 +172,8 @@ static void insist(struct sim *s)
 {
 	uint64_t mod;
 	struct vms_cat_cluster cl;
-	struct vms_cat_kv kv = {.key = "cluster", .val = sim_history_now(s->history, "cluster", &mod)};
+	struct vms_cat_kv kv = {.key = "cluster",
+				.val = sim_history_now(s->history, "cluster", &mod)};
 
 	kv.val_bytes = (uint32_t)strlen(kv.val);
 	vms_assert(vms_cat_cluster_decode(&kv, &cl, NULL) == 0);
@@ -192,7 +196,8 @@ static void insist(struct sim *s)
 				}
 				continue;
 			}
-			rec = (struct vms_cat_node){.id = i, .weight = p->weight, .state = p->state};
+			rec = (struct vms_cat_node){
+				.id = i, .weight = p->weight, .state = p->state};
 			snprintf(rec.name, sizeof(rec.name), "n%u", p->idx);
 			snprintf(rec.address, sizeof(rec.address), "%s", p->address);
 			write_ring(s, i, &rec);
@@ -254,7 +259,8 @@ static bool spare(const struct sim *s, const struct sim_parts *ps, unsigned node
 
 		for (uint32_t k = 0; k < ps->c[i].nmembers; k++) {
 			mine |= ps->c[i].member[k].node == node;
-			other |= ps->c[i].member[k].node != node && !s->p[ps->c[i].member[k].node].gone;
+			other |= ps->c[i].member[k].node != node &&
+				 !s->p[ps->c[i].member[k].node].gone;
 		}
 		if (mine && !other)
 			return false;
@@ -272,7 +278,8 @@ static void lose(struct sim *s)
 	sim_parts(s, &ps);
 	if (s->conf.beyond)
 		left = 1 + (unsigned)vms_rng_below(&s->rng, in - 1);
-	for (unsigned tries = 0; tries < 20 && left && (in > s->copies || s->conf.beyond); tries++) {
+	for (unsigned tries = 0; tries < 20 && left && (in > s->copies || s->conf.beyond);
+	     tries++) {
 		unsigned i = 1 + (unsigned)vms_rng_below(&s->rng, s->plan.nodes);
 
 		if (!is_in(&s->p[i]) || (!s->conf.beyond && !spare(s, &ps, i)))

@@ -50,7 +50,8 @@ void sim_watch_part(struct sim *s, const char *key, const char *was, const char 
 	}
 	a.val_bytes = (uint32_t)strlen(was);
 	b.val_bytes = (uint32_t)strlen(is);
-	if (vms_cat_part_decode(&a, &part, &old, NULL) || vms_cat_part_decode(&b, &part, &now, NULL)) {
+	if (vms_cat_part_decode(&a, &part, &old, NULL) ||
+	    vms_cat_part_decode(&b, &part, &now, NULL)) {
 		sim_fail(s, "%s cannot be read: %s", key, is);
 		return;
 	}
@@ -90,13 +91,17 @@ void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg
 		a->partition = m->partition;
 	}
 	if (m->epoch < a->epoch)
-		sim_fail(s, "process %d acknowledges a write of partition %u in epoch %llu, process %d "
-			    "did so in epoch %llu before",
-			 me, m->partition, (unsigned long long)m->epoch, a->proc,
-			 (unsigned long long)a->epoch);
+		sim_fail(
+			s,
+			"process %d acknowledges a write of partition %u in epoch %llu, process %d "
+			"did so in epoch %llu before",
+			me, m->partition, (unsigned long long)m->epoch, a->proc,
+			(unsigned long long)a->epoch);
 	else if (m->epoch == a->epoch && (a->proc != me || a->life != from->life))
-		sim_fail(s, "processes %d and %d both acknowledge writes of partition %u in epoch %llu",
-			 a->proc, me, m->partition, (unsigned long long)m->epoch);
+		sim_fail(
+			s,
+			"processes %d and %d both acknowledge writes of partition %u in epoch %llu",
+			a->proc, me, m->partition, (unsigned long long)m->epoch);
 	a->epoch = m->epoch;
 	a->proc = me;
 	a->life = from->life;

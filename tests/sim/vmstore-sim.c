@@ -23,11 +23,14 @@ static const char usage[] =
 	"  --no-faults          no crashes, pauses, cuts\n"
 	"  --node-mutant N, --gateway-mutant N\n"
 	"                       switch a deliberate defect on (see doc/testing.md)\n"
-	"  --catalog MASK       which of the catalog's defects may be drawn: 1, 2 stale reads, 4 unknown\n"
-	"                       outcomes, 8 events twice, 16 again, 32 late, 64 lost, 128 compaction\n"
+	"  --catalog MASK       which of the catalog's defects may be drawn: 1, 2 stale reads, 4 "
+	"unknown\n"
+	"                       outcomes, 8 events twice, 16 again, 32 late, 64 lost, 128 "
+	"compaction\n"
 	"  --shape NODES,GATEWAYS,COPIES\n"
 	"                       instead of what the seed draws\n"
-	"  --beyond             lose more nodes than the copies can bear: partitions may stop, but\n"
+	"  --beyond             lose more nodes than the copies can bear: partitions may stop, "
+	"but\n"
 	"                       nothing wrong may be answered\n"
 	"  --keep-going         do not stop at the first failing seed\n"
 	"  --twice              run each seed twice and compare the trace hashes\n"
@@ -38,7 +41,8 @@ static const char usage[] =
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
-	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts, rotten;
+	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
+		rotten;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -54,7 +58,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 			sim_run(&c, &r2);
 			if (r2.trace_hash != r.trace_hash) {
 				r.ok = false;
-				snprintf(r.why, sizeof(r.why), "two runs differ: %016llx and %016llx",
+				snprintf(r.why, sizeof(r.why),
+					 "two runs differ: %016llx and %016llx",
 					 (unsigned long long)r.trace_hash,
 					 (unsigned long long)r2.trace_hash);
 			}
@@ -86,8 +91,10 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->rollbacks += r.rollbacks;
 		t->deleted += r.deleted;
 		if (c.verbose)
-			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u crashes, "
-			       "%u pauses, %u cuts, %.1f s virtual, %llu container bytes, trace %016llx\n",
+			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u "
+			       "crashes, "
+			       "%u pauses, %u cuts, %.1f s virtual, %llu container bytes, trace "
+			       "%016llx\n",
 			       (unsigned long long)seed, r.ok ? "ok" : "FAILED",
 			       (unsigned long long)r.acked, (unsigned long long)r.unknown,
 			       (unsigned long long)r.busy, r.crashes, r.pauses, r.cuts,
@@ -95,7 +102,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 			       (unsigned long long)r.trace_hash);
 		if (!r.ok) {
 			t->failed++;
-			printf("seed %llu FAILED: %s\n  repeat with: build/bin/vmstore-sim --seeds %llu -v",
+			printf("seed %llu FAILED: %s\n  repeat with: build/bin/vmstore-sim --seeds "
+			       "%llu -v",
 			       (unsigned long long)seed, r.why, (unsigned long long)seed);
 			if (c.ops)
 				printf(" --ops %u", c.ops);
@@ -132,14 +140,27 @@ static double cpu_s(void)
 
 int main(int argc, char **argv)
 {
-	enum { O_SEEDS = 256, O_OPS, O_JOBS, O_NOFAULTS, O_NM, O_GM, O_KEEP, O_TWICE, O_CAT, O_BEYOND, O_SHAPE };
+	enum {
+		O_SEEDS = 256,
+		O_OPS,
+		O_JOBS,
+		O_NOFAULTS,
+		O_NM,
+		O_GM,
+		O_KEEP,
+		O_TWICE,
+		O_CAT,
+		O_BEYOND,
+		O_SHAPE
+	};
 	static const struct option opts[] = {
-		{"seeds", 1, NULL, O_SEEDS},	  {"ops", 1, NULL, O_OPS},
-		{"jobs", 1, NULL, O_JOBS},	  {"no-faults", 0, NULL, O_NOFAULTS},
-		{"node-mutant", 1, NULL, O_NM},	  {"gateway-mutant", 1, NULL, O_GM},
-		{"keep-going", 0, NULL, O_KEEP},  {"twice", 0, NULL, O_TWICE},
-		{"shape", 1, NULL, O_SHAPE},	  {"beyond", 0, NULL, O_BEYOND},	  {"catalog", 1, NULL, O_CAT},	  {"verbose", 0, NULL, 'v'},	  {"help", 0, NULL, 'h'},
-		{NULL, 0, NULL, 0}};
+		{"seeds", 1, NULL, O_SEEDS},	 {"ops", 1, NULL, O_OPS},
+		{"jobs", 1, NULL, O_JOBS},	 {"no-faults", 0, NULL, O_NOFAULTS},
+		{"node-mutant", 1, NULL, O_NM},	 {"gateway-mutant", 1, NULL, O_GM},
+		{"keep-going", 0, NULL, O_KEEP}, {"twice", 0, NULL, O_TWICE},
+		{"shape", 1, NULL, O_SHAPE},	 {"beyond", 0, NULL, O_BEYOND},
+		{"catalog", 1, NULL, O_CAT},	 {"verbose", 0, NULL, 'v'},
+		{"help", 0, NULL, 'h'},		 {NULL, 0, NULL, 0}};
 	struct sim_conf conf = {.cat_mask = ~0u};
 	unsigned long long from = 1, to = 100;
 	long jobs = sysconf(_SC_NPROCESSORS_ONLN);
@@ -152,7 +173,8 @@ int main(int argc, char **argv)
 			if (n == 1)
 				to = from;
 			if (n < 1 || to < from) {
-				fprintf(stderr, "vmstore-sim: --seeds wants FROM..TO, not '%s'\n", optarg);
+				fprintf(stderr, "vmstore-sim: --seeds wants FROM..TO, not '%s'\n",
+					optarg);
 				return 2;
 			}
 			break;
@@ -176,10 +198,13 @@ int main(int argc, char **argv)
 			conf.cat_mask = (unsigned)strtoul(optarg, NULL, 0);
 			break;
 		case O_SHAPE:
-			if (sscanf(optarg, "%u,%u,%u", &conf.nodes, &conf.gateways, &conf.copies) != 3 ||
+			if (sscanf(optarg, "%u,%u,%u", &conf.nodes, &conf.gateways, &conf.copies) !=
+				    3 ||
 			    conf.nodes < 3 || conf.nodes > SIM_NODES_MAX || !conf.gateways ||
 			    conf.gateways > SIM_GWS_MAX || !conf.copies || conf.copies > 3) {
-				fprintf(stderr, "vmstore-sim: --shape wants 3..7,1..3,1..3, not '%s'\n", optarg);
+				fprintf(stderr,
+					"vmstore-sim: --shape wants 3..7,1..3,1..3, not '%s'\n",
+					optarg);
 				return 2;
 			}
 			break;
@@ -250,7 +275,8 @@ int main(int argc, char **argv)
 		waitpid(pids[j], &st, 0);
 		if (n != (ssize_t)sizeof(t)) {
 			died = true;
-			printf("job %ld of %ld died (status %d): run its seeds %llu, +%ld, ... with --jobs 1\n",
+			printf("job %ld of %ld died (status %d): run its seeds %llu, +%ld, ... "
+			       "with --jobs 1\n",
 			       j, jobs, st, from + (unsigned long long)j, jobs);
 			continue;
 		}
@@ -293,13 +319,14 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted);
-	printf("%llu crashes, %llu failing disks, %llu blocks that rotted, %llu nodes lost, %llu joined, %llu left, %llu partitions "
+	printf("%llu crashes, %llu failing disks, %llu blocks that rotted, %llu nodes lost, %llu "
+	       "joined, %llu left, %llu partitions "
 	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
-	       (unsigned long long)sum.rotten,
-	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
-	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed, (unsigned long long)sum.left_bytes);
+	       (unsigned long long)sum.rotten, (unsigned long long)sum.lost,
+	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
+	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,
+	       (unsigned long long)sum.left_bytes);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
 	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,

@@ -150,8 +150,7 @@ static uint32_t ctr_new(uint32_t part)
 		for (uint64_t i = 0; i < conf.nodes; i++) {
 			nodes[i].l = realloc(nodes[i].l, cap * sizeof(*nodes[i].l));
 			vms_assert(nodes[i].l);
-			memset(nodes[i].l + cap_ctr, 0,
-			       (cap - cap_ctr) * sizeof(*nodes[i].l));
+			memset(nodes[i].l + cap_ctr, 0, (cap - cap_ctr) * sizeof(*nodes[i].l));
 		}
 		cap_ctr = cap;
 	}
@@ -402,13 +401,13 @@ static void usage(void)
 	     "  --hook-bits=N     (5)");
 }
 
-static const char *const names[] = {
-    "gen",	 "cache",     "window",	    "parts",   "nodes",	     "ctr-min", "ctr-max",
-    "hook-bits", "open-seen", "neighbours", "quarter", "first-pass", "seal-gen"};
-static uint64_t *const vars[] = {
-    &conf.gen_mib, &conf.cache_kib,  &conf.window,    &conf.parts,     &conf.nodes,
-    &conf.ctr_min, &conf.ctr_max,    &conf.hook_bits, &conf.open_seen, &conf.neighbours,
-    &conf.quarter, &conf.first_pass, &conf.seal_gen};
+static const char *const names[] = {"gen",     "cache",	     "window",	  "parts",     "nodes",
+				    "ctr-min", "ctr-max",    "hook-bits", "open-seen", "neighbours",
+				    "quarter", "first-pass", "seal-gen"};
+static uint64_t *const vars[] = {&conf.gen_mib,	  &conf.cache_kib,  &conf.window,  &conf.parts,
+				 &conf.nodes,	  &conf.ctr_min,    &conf.ctr_max, &conf.hook_bits,
+				 &conf.open_seen, &conf.neighbours, &conf.quarter, &conf.first_pass,
+				 &conf.seal_gen};
 
 static int option(const char *s)
 {
@@ -429,8 +428,7 @@ int main(int argc, char **argv)
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
 	struct item *it;
 	size_t n_it = 0, cap_it;
-	uint64_t total = 0, found_before = 0, dup_before = 0, fetches = 0, fetched = 0,
-		 lists = 0;
+	uint64_t total = 0, found_before = 0, dup_before = 0, fetches = 0, fetched = 0, lists = 0;
 	unsigned bits;
 	int first = 1;
 
@@ -461,8 +459,7 @@ int main(int argc, char **argv)
 		ssize_t got;
 
 		if (fd < 0) {
-			fprintf(stderr, "dedup_replay: %s: %s\n", argv[a],
-				strerror(errno));
+			fprintf(stderr, "dedup_replay: %s: %s\n", argv[a], strerror(errno));
 			return 1;
 		}
 		while ((got = read(fd, buf, sizeof(buf))) > 0) {
@@ -473,8 +470,8 @@ int main(int argc, char **argv)
 				if (is_zero(buf + o))
 					continue;
 				it[n_it] = (struct item){
-				    fingerprint(ctx, buf + o), (uint32_t)a, chunk, ext,
-				    vms_extent_partition((uint64_t)a, ext, bits)};
+					fingerprint(ctx, buf + o), (uint32_t)a, chunk, ext,
+					vms_extent_partition((uint64_t)a, ext, bits)};
 				total++;
 				if (exact.val[tab_find(&exact, it[n_it].fp)] == NONE)
 					tab_put(&exact, it[n_it].fp, NEW);
@@ -493,9 +490,9 @@ int main(int argc, char **argv)
 		       " of its generation, %" PRIu64 " older)\n",
 		       argv[a], total, exact.used, stored,
 		       total - exact.used == dup_before
-			   ? 100.0
-			   : 100.0 * (double)(total - stored - found_before) /
-				 (double)(total - exact.used - dup_before),
+			       ? 100.0
+			       : 100.0 * (double)(total - stored - found_before) /
+					 (double)(total - exact.used - dup_before),
 		       missed_same, missed_older);
 		missed_same = missed_older = 0;
 		found_before = total - stored;
@@ -510,13 +507,11 @@ int main(int argc, char **argv)
 	printf("all: found %.2f %% of %" PRIu64
 	       " duplicates; ratio %.2f (exact %.2f); hooks %" PRIu64
 	       " = %.3f bytes per unique chunk at load 0.65; %u containers, %" PRIu64
-	       " sealed; %" PRIu64 " look-ups, %" PRIu64 " lists fetched, %" PRIu64
-	       " KiB\n",
-	       100.0 * (double)(total - stored) / (double)(total - exact.used),
-	       total - exact.used, (double)total / (double)stored,
-	       (double)total / (double)exact.used, hooks.used,
-	       8.0 * (double)hooks.used / 0.65 / (double)exact.used, n_ctr - 1, lists,
-	       lookups, fetches, fetched >> 10);
+	       " sealed; %" PRIu64 " look-ups, %" PRIu64 " lists fetched, %" PRIu64 " KiB\n",
+	       100.0 * (double)(total - stored) / (double)(total - exact.used), total - exact.used,
+	       (double)total / (double)stored, (double)total / (double)exact.used, hooks.used,
+	       8.0 * (double)hooks.used / 0.65 / (double)exact.used, n_ctr - 1, lists, lookups,
+	       fetches, fetched >> 10);
 	EVP_MD_CTX_free(ctx);
 	return 0;
 }

@@ -22,7 +22,7 @@
 
 #define BLOCK 512u
 #define UNITS 8u /* most units of one operation */
-#define MS UINT64_C(1000000)
+#define MS    UINT64_C(1000000)
 
 static const char help[] =
 	"usage: history record --out FILE [OPTIONS] URL...\n"
@@ -271,9 +271,11 @@ static void done_cb(struct iscsi_context *ctx, int status, void *data, void *arg
 		if (status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_ERROR ||
 		    status == SCSI_STATUS_TIMEOUT) {
 			s->dead = true;
-		} else if (status != SCSI_STATUS_TASK_ABORTED && key != SCSI_SENSE_COMMAND_ABORTED) {
+		} else if (status != SCSI_STATUS_TASK_ABORTED &&
+			   key != SCSI_SENSE_COMMAND_ABORTED) {
 			r->errors++;
-			fprintf(stderr, "ERROR: operation %" PRIu64 " (%c of unit %" PRIu32
+			fprintf(stderr,
+				"ERROR: operation %" PRIu64 " (%c of unit %" PRIu32
 				": status %#x, sense key %#x, asc/ascq %#06x\n",
 				o->id, o->kind, o->unit, (unsigned)status, (unsigned)key,
 				task ? (unsigned)task->sense.ascq : 0);
@@ -292,13 +294,14 @@ static void choose(struct rec *r, struct op *o)
 	if (o->n > r->units)
 		o->n = r->units;
 	/* half of all on an eighth of the units */
-	o->unit = r->first + (uint32_t)(rnd(r) % ((rnd(r) & 1 && r->units >= 16 ? r->units / 8 : r->units)));
+	o->unit = r->first +
+		  (uint32_t)(rnd(r) % ((rnd(r) & 1 && r->units >= 16 ? r->units / 8 : r->units)));
 	if (o->unit + o->n > r->first + r->units)
 		o->unit = r->first + r->units - o->n;
-	o->kind = dice < r->write				 ? 'w'
-		  : dice < r->write + r->zero			 ? 'z'
+	o->kind = dice < r->write		       ? 'w'
+		  : dice < r->write + r->zero	       ? 'z'
 		  : dice < r->write + r->zero + r->caw ? 'c'
-								 : 'r';
+						       : 'r';
 	if (o->kind == 'c')
 		o->n = 1;
 }
@@ -353,7 +356,10 @@ static void send_op(struct rec *r, struct sess *s, struct op *o)
 		task = scsi_cdb_compareandwrite(lba, data.size, BLOCK, 0, 0, 0, 0, 0);
 	}
 	fprintf(r->out, "%" PRIu64 " %s %" PRIu32 " %" PRIu32, now_ns(),
-		o->kind == 'r' ? "read" : o->kind == 'w' ? "write" : o->kind == 'z' ? "zero" : "caw",
+		o->kind == 'r'	 ? "read"
+		: o->kind == 'w' ? "write"
+		: o->kind == 'z' ? "zero"
+				 : "caw",
 		o->unit, o->n);
 	if (o->kind == 'c')
 		fprintf(r->out, " %" PRIu64, o->expect);
@@ -392,7 +398,9 @@ static void pump(struct rec *r)
 				continue;
 			o->kind = 'r';
 			o->unit = r->first + (uint32_t)r->closing;
-			o->n = r->units - (uint32_t)r->closing < UNITS ? r->units - (uint32_t)r->closing : UNITS;
+			o->n = r->units - (uint32_t)r->closing < UNITS
+				       ? r->units - (uint32_t)r->closing
+				       : UNITS;
 			r->closing += o->n;
 		} else if (r->stopping) {
 			continue;
@@ -447,7 +455,8 @@ static int closing_reads(struct rec *r, struct pollfd *pfd)
 		while (r->closing < r->units || under_way(r)) {
 			turn(r, pfd);
 			if (now_ns() - from > 120000 * MS) {
-				fprintf(stderr, "history: %s does not answer\n", r->url[r->close_url]);
+				fprintf(stderr, "history: %s does not answer\n",
+					r->url[r->close_url]);
 				return -1;
 			}
 		}
@@ -458,15 +467,25 @@ static int closing_reads(struct rec *r, struct pollfd *pfd)
 static int record(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"out", 1, NULL, 'o'},	    {"ops", 1, NULL, 'n'},   {"seconds", 1, NULL, 's'},
+		{"out", 1, NULL, 'o'},	    {"ops", 1, NULL, 'n'},	{"seconds", 1, NULL, 's'},
 		{"client", 1, NULL, 'c'},   {"sessions", 1, NULL, 'S'}, {"depth", 1, NULL, 'd'},
-		{"first", 1, NULL, 'f'},    {"units", 1, NULL, 'u'}, {"unit", 1, NULL, 'U'},
-		{"write", 1, NULL, 'w'},    {"zero", 1, NULL, 'z'},  {"caw", 1, NULL, 'C'},
-		{"bound-ms", 1, NULL, 'b'}, {"seed", 1, NULL, 'r'},  {NULL, 0, NULL, 0},
+		{"first", 1, NULL, 'f'},    {"units", 1, NULL, 'u'},	{"unit", 1, NULL, 'U'},
+		{"write", 1, NULL, 'w'},    {"zero", 1, NULL, 'z'},	{"caw", 1, NULL, 'C'},
+		{"bound-ms", 1, NULL, 'b'}, {"seed", 1, NULL, 'r'},	{NULL, 0, NULL, 0},
 	};
-	struct rec r = {.sessions = 4, .depth = 4, .client = 1, .ops_max = 10000, .bound_ms = 10000,
-			.units = 64, .unit_bytes = 4096, .write = 35, .zero = 5, .caw = 10,
-			.closing = -1, .rnd = now_ns(), .started = now_ns()};
+	struct rec r = {.sessions = 4,
+			.depth = 4,
+			.client = 1,
+			.ops_max = 10000,
+			.bound_ms = 10000,
+			.units = 64,
+			.unit_bytes = 4096,
+			.write = 35,
+			.zero = 5,
+			.caw = 10,
+			.closing = -1,
+			.rnd = now_ns(),
+			.started = now_ns()};
 	struct pollfd *pfd;
 	int c, rc;
 
@@ -481,20 +500,47 @@ static int record(int argc, char **argv)
 				return 2;
 			}
 			break;
-		case 'n': r.ops_max = n; break;
-		case 's': r.seconds = strtod(optarg, NULL); break;
-		case 'c': r.client = (unsigned)n; break;
-		case 'S': r.sessions = (unsigned)n; break;
-		case 'd': r.depth = (unsigned)n; break;
-		case 'f': r.first = (uint32_t)n; break;
-		case 'u': r.units = (uint32_t)n; break;
-		case 'U': r.unit_bytes = (uint32_t)n; break;
-		case 'w': r.write = (unsigned)n; break;
-		case 'z': r.zero = (unsigned)n; break;
-		case 'C': r.caw = (unsigned)n; break;
-		case 'b': r.bound_ms = n; break;
-		case 'r': r.rnd = n; break;
-		default: return 2;
+		case 'n':
+			r.ops_max = n;
+			break;
+		case 's':
+			r.seconds = strtod(optarg, NULL);
+			break;
+		case 'c':
+			r.client = (unsigned)n;
+			break;
+		case 'S':
+			r.sessions = (unsigned)n;
+			break;
+		case 'd':
+			r.depth = (unsigned)n;
+			break;
+		case 'f':
+			r.first = (uint32_t)n;
+			break;
+		case 'u':
+			r.units = (uint32_t)n;
+			break;
+		case 'U':
+			r.unit_bytes = (uint32_t)n;
+			break;
+		case 'w':
+			r.write = (unsigned)n;
+			break;
+		case 'z':
+			r.zero = (unsigned)n;
+			break;
+		case 'C':
+			r.caw = (unsigned)n;
+			break;
+		case 'b':
+			r.bound_ms = n;
+			break;
+		case 'r':
+			r.rnd = n;
+			break;
+		default:
+			return 2;
 		}
 	}
 	r.url = argv + optind;
@@ -518,7 +564,9 @@ static int record(int argc, char **argv)
 		if (!r.op[i].buf)
 			return 2;
 	}
-	fprintf(r.out, "vmstore-history 1 unit %" PRIu32 "\n# client %u, units %" PRIu32 " to %" PRIu32 "\n",
+	fprintf(r.out,
+		"vmstore-history 1 unit %" PRIu32 "\n# client %u, units %" PRIu32 " to %" PRIu32
+		"\n",
 		r.unit_bytes, r.client, r.first, r.first + r.units - 1);
 	signal(SIGTERM, on_signal);
 	signal(SIGINT, on_signal);
@@ -534,8 +582,8 @@ static int record(int argc, char **argv)
 			iscsi_destroy_context(r.sess[i].ctx);
 	if (fclose(r.out))
 		rc = 3;
-	printf("history: %" PRIu64 " operations: %" PRIu64 " answered, %" PRIu64 " refused, %" PRIu64
-	       " unknown, %" PRIu64 " errors\n",
+	printf("history: %" PRIu64 " operations: %" PRIu64 " answered, %" PRIu64
+	       " refused, %" PRIu64 " unknown, %" PRIu64 " errors\n",
 	       r.ids, r.ok, r.failed, r.unknown, r.errors);
 	for (unsigned i = 0; i < r.sessions * r.depth; i++)
 		free(r.op[i].buf);
@@ -569,10 +617,10 @@ static int check(int argc, char **argv)
 		rc = 2;
 	}
 	if (!rc) {
-		printf("history: %" PRIu64 " operations (%" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64
-		       " COMPARE AND WRITE; %" PRIu64 " refused, %" PRIu64 " unknown) on %" PRIu64
-		       " units: %" PRIu64 " wrong, %" PRIu64 " undecided; at most %" PRIu64
-		       " states, %.1f s\n",
+		printf("history: %" PRIu64 " operations (%" PRIu64 " reads, %" PRIu64
+		       " writes, %" PRIu64 " COMPARE AND WRITE; %" PRIu64 " refused, %" PRIu64
+		       " unknown) on %" PRIu64 " units: %" PRIu64 " wrong, %" PRIu64
+		       " undecided; at most %" PRIu64 " states, %.1f s\n",
 		       r.ops, r.reads, r.writes, r.caws, r.refused, r.unknown, r.units, r.wrong,
 		       r.undecided, r.states_max, (double)(now_ns() - t) / 1e9);
 		rc = r.wrong ? 1 : r.undecided ? 3 : 0;

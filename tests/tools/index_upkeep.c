@@ -33,8 +33,8 @@ static int get(void *ctx, const void *key, uint32_t kb, void *val, uint32_t room
 	return vms_meta_lmdb_get(ctx, key, kb, val, room);
 }
 
-static int last_le(void *ctx, const void *key, uint32_t kb, void *fk, uint32_t *fkb,
-		   void *val, uint32_t room)
+static int last_le(void *ctx, const void *key, uint32_t kb, void *fk, uint32_t *fkb, void *val,
+		   uint32_t room)
 {
 	return vms_meta_lmdb_last_le(ctx, key, kb, fk, fkb, val, room);
 }
@@ -46,7 +46,7 @@ static int range(void *ctx, const void *from, uint32_t fb, const void *to, uint3
 }
 
 static const struct vms_disk_ops ops = {
-    .meta_get = get, .meta_last_le = last_le, .meta_range = range};
+	.meta_get = get, .meta_last_le = last_le, .meta_range = range};
 
 struct wr {
 	uint32_t part, subext;
@@ -91,8 +91,7 @@ static uint32_t part_of(uint32_t subext)
 	return vms_extent_partition(LINEAGE, subext / VMS_EXTENT_SUBEXTS, PART_BITS);
 }
 
-static void commit(struct vms_pages *ps, struct vms_meta_lmdb *m,
-		   struct vms_meta_batch *b)
+static void commit(struct vms_pages *ps, struct vms_meta_lmdb *m, struct vms_meta_batch *b)
 {
 	uint8_t state[88] = {1};
 
@@ -108,8 +107,7 @@ static void commit(struct vms_pages *ps, struct vms_meta_lmdb *m,
 }
 
 /* All chunks of these writes get new addresses; seqs of a partition only grow. */
-static uint64_t apply(struct vms_pages *ps, struct wr *w, size_t n, uint64_t seq,
-		      uint64_t *next)
+static uint64_t apply(struct vms_pages *ps, struct wr *w, size_t n, uint64_t seq, uint64_t *next)
 {
 	uint64_t records = 0;
 
@@ -135,13 +133,12 @@ static uint64_t apply(struct vms_pages *ps, struct wr *w, size_t n, uint64_t seq
 				}
 				index[k] = w[i].index;
 				to[k++] = vms_addr_make(
-				    vms_ctr_first(key.partition, PART_BITS) + 1,
-				    (uint32_t)(++*next % (VMS_CTR_BYTES_MAX / 4096)) *
-					4096);
+					vms_ctr_first(key.partition, PART_BITS) + 1,
+					(uint32_t)(++*next % (VMS_CTR_BYTES_MAX / 4096)) * 4096);
 				i++;
 			}
-			vms_assert(vms_pages_apply(ps, &key, &st, seq, index, to, k, NULL,
-						   changed, old) >= 0);
+			vms_assert(vms_pages_apply(ps, &key, &st, seq, index, to, k, NULL, changed,
+						   old) >= 0);
 			if (i < n && w[i].part != key.partition)
 				break; /* a record is of one partition */
 		}
@@ -200,8 +197,8 @@ int main(int argc, char **argv)
 		if (vms_pages_delta_count(ps) > 20000 || s == subexts)
 			commit(ps, m, &b);
 	}
-	printf("index: %" PRIu32 " pages of %" PRIu64 " GiB, %zu writes per generation\n",
-	       subexts, span_gib, n);
+	printf("index: %" PRIu32 " pages of %" PRIu64 " GiB, %zu writes per generation\n", subexts,
+	       span_gib, n);
 	printf("  generation   us CPU per write   bytes per write\n");
 	for (unsigned g = 0; g < gens; g++) {
 		double c;
@@ -210,9 +207,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < n; i++) {
 			uint32_t s = (uint32_t)(vms_rng_below(&rng, subexts));
 
-			w[i] = (struct wr){
-			    part_of(s), s,
-			    (uint16_t)(vms_rng_below(&rng, VMS_SUBEXT_CHUNKS))};
+			w[i] = (struct wr){part_of(s), s,
+					   (uint16_t)(vms_rng_below(&rng, VMS_SUBEXT_CHUNKS))};
 		}
 		qsort(w, n, sizeof(*w), wr_cmp);
 		c = cpu_us();
@@ -225,8 +221,8 @@ int main(int argc, char **argv)
 	}
 	qsort(us, gens, sizeof(us[0]), cmp_double);
 	qsort(bytes, gens, sizeof(bytes[0]), cmp_double);
-	printf("median: %.2f us CPU, %.0f bytes per random 4 KiB write and replica\n",
-	       us[gens / 2], bytes[gens / 2]);
+	printf("median: %.2f us CPU, %.0f bytes per random 4 KiB write and replica\n", us[gens / 2],
+	       bytes[gens / 2]);
 	vms_pages_free(ps);
 	vms_meta_batch_free(&b);
 	vms_meta_lmdb_close(m);

@@ -342,15 +342,14 @@ static void forgotten_requests_reach_nobody(void)
 	suite_end();
 }
 
-#define CAT_SUITE_TESTS                                                                   \
-	VMS_TEST(values_and_revisions), VMS_TEST(compares_decide_whole_transactions),     \
-		VMS_TEST(the_largest_transaction_goes_through),                           \
-		VMS_TEST(bad_requests_are_refused),                                       \
-		VMS_TEST(ranges_come_in_order_and_in_parts),                              \
-		VMS_TEST(watch_sees_each_revision_once_in_order),                         \
-		VMS_TEST(a_watch_may_begin_before_another_one),                           \
-		VMS_TEST(revisions_of_the_future_are_gone),                               \
-		VMS_TEST(a_closed_session_takes_its_keys_along),                          \
+#define CAT_SUITE_TESTS                                                                            \
+	VMS_TEST(values_and_revisions), VMS_TEST(compares_decide_whole_transactions),              \
+		VMS_TEST(the_largest_transaction_goes_through),                                    \
+		VMS_TEST(bad_requests_are_refused), VMS_TEST(ranges_come_in_order_and_in_parts),   \
+		VMS_TEST(watch_sees_each_revision_once_in_order),                                  \
+		VMS_TEST(a_watch_may_begin_before_another_one),                                    \
+		VMS_TEST(revisions_of_the_future_are_gone),                                        \
+		VMS_TEST(a_closed_session_takes_its_keys_along),                                   \
 		VMS_TEST(forgotten_requests_reach_nobody)
 
 #endif

@@ -12,9 +12,9 @@ struct vms_test {
 	void (*fn)(void);
 };
 
-#define VMS_TEST(fn)                                                                      \
-	{                                                                                 \
-		#fn, fn                                                                   \
+#define VMS_TEST(fn)                                                                               \
+	{                                                                                          \
+#fn, fn                                                                            \
 	}
 
 static inline int vms_test_main_(const char *suite_name, const struct vms_test *t, size_t n)
@@ -41,10 +41,10 @@ static inline int vms_test_main_(const char *suite_name, const struct vms_test *
 	return failed ? 1 : 0;
 }
 
-#define VMS_TEST_MAIN(suite_name, tests)                                                  \
-	int main(void)                                                                    \
-	{                                                                                 \
-		return vms_test_main_(suite_name, tests, sizeof(tests) / sizeof((tests)[0])); \
+#define VMS_TEST_MAIN(suite_name, tests)                                                           \
+	int main(void)                                                                             \
+	{                                                                                          \
+		return vms_test_main_(suite_name, tests, sizeof(tests) / sizeof((tests)[0]));      \
 	}
 
 #endif

@@ -32,12 +32,22 @@
 #include "utils/lib/rng.h"
 #include "utils/lib/vec.h"
 
-enum dt_type { DT_WRITE, DT_SYNC, DT_SYNC_ALL, DT_SYNC_DIR, DT_CREATE, DT_DELETE, DT_HOLE, DT_SIZE, DT_MARK };
+enum dt_type {
+	DT_WRITE,
+	DT_SYNC,
+	DT_SYNC_ALL,
+	DT_SYNC_DIR,
+	DT_CREATE,
+	DT_DELETE,
+	DT_HOLE,
+	DT_SIZE,
+	DT_MARK
+};
 
 struct dt_ev {
 	enum dt_type type;
-	unsigned file;	/* DT_MARK: what the test says */
-	bool durable;	/* the write was a sync too */
+	unsigned file; /* DT_MARK: what the test says */
+	bool durable;  /* the write was a sync too */
 	uint64_t off, len;
 	uint8_t *data;
 };
@@ -130,25 +140,26 @@ static void dt_simple(int fd, enum dt_type type, uint64_t off, uint64_t len)
 	if (type == DT_SYNC_ALL || type == DT_SYNC_DIR)
 		dt_add((struct dt_ev){.type = type});
 	else if (dt_file_of(p, false) != UINT_MAX)
-		dt_add((struct dt_ev){.type = type, .file = dt_file_of(p, false), .off = off, .len = len});
+		dt_add((struct dt_ev){
+			.type = type, .file = dt_file_of(p, false), .off = off, .len = len});
 }
 
 /* Looks up the next definition of the function this stands in for. */
-#define DT_REAL(name)                                                                      \
-	static __typeof__(name) *real;                                                     \
-	if (!real)                                                                         \
-		*(void **)&real = dlsym(RTLD_NEXT, #name)
+#define DT_REAL(name)                                                                              \
+	static __typeof__(name) *real;                                                             \
+	if (!real)                                                                                 \
+	*(void **)&real = dlsym(RTLD_NEXT, #name)
 
-#define DT_CALL(call, then)                                                                \
-	do {                                                                               \
-		__typeof__(call) rc_;                                                      \
-		if (!dt.on)                                                                \
-			return call;                                                       \
-		pthread_mutex_lock(&dt.lock);                                              \
-		rc_ = call;                                                                \
-		then;                                                                      \
-		pthread_mutex_unlock(&dt.lock);                                            \
-		return rc_;                                                                \
+#define DT_CALL(call, then)                                                                        \
+	do {                                                                                       \
+		__typeof__(call) rc_;                                                              \
+		if (!dt.on)                                                                        \
+			return call;                                                               \
+		pthread_mutex_lock(&dt.lock);                                                      \
+		rc_ = call;                                                                        \
+		then;                                                                              \
+		pthread_mutex_unlock(&dt.lock);                                                    \
+		return rc_;                                                                        \
 	} while (0)
 
 ssize_t pwrite(int fd, const void *b, size_t n, off_t off)
@@ -213,8 +224,8 @@ int ftruncate64(int fd, off_t len)
 int fallocate(int fd, int mode, off_t off, off_t len)
 {
 	DT_REAL(fallocate);
-	DT_CALL(real(fd, mode, off, len),
-		if (mode & FALLOC_FL_PUNCH_HOLE) dt_simple(fd, DT_HOLE, (uint64_t)off, (uint64_t)len));
+	DT_CALL(real(fd, mode, off, len), if (mode & FALLOC_FL_PUNCH_HOLE) dt_simple(
+						  fd, DT_HOLE, (uint64_t)off, (uint64_t)len));
 }
 int fallocate64(int fd, int mode, off_t off, off_t len)
 {
@@ -256,8 +267,8 @@ static void dt_read_tree(const char *below)
 
 		if (e->d_name[0] == '.' || strstr(e->d_name, "lock.mdb"))
 			continue;
-		vms_assert(snprintf(rel, sizeof(rel), "%s%s%s", below, *below ? "/" : "", e->d_name) <
-			   (int)sizeof(rel));
+		vms_assert(snprintf(rel, sizeof(rel), "%s%s%s", below, *below ? "/" : "",
+				    e->d_name) < (int)sizeof(rel));
 		snprintf(path, sizeof(path), "%s/%s", dt.dir, rel);
 		if (stat(path, &st))
 			continue;
@@ -317,11 +328,11 @@ static void dt_free(void)
 /* ---- what a power cut leaves ---- */
 
 enum dt_loss {
-	DT_ALL,	    /* all that was called is there */
-	DT_SYNCED,  /* nothing that was not synced */
-	DT_TORN,    /* as DT_ALL, the last write torn */
+	DT_ALL,	     /* all that was called is there */
+	DT_SYNCED,   /* nothing that was not synced */
+	DT_TORN,     /* as DT_ALL, the last write torn */
 	DT_ONE_LOST, /* as DT_ALL without one that was not synced */
-	DT_ANY,	    /* any part of what was not synced */
+	DT_ANY,	     /* any part of what was not synced */
 	DT_LOSSES
 };
 
@@ -337,8 +348,9 @@ static bool dt_safe(size_t e, size_t k)
 
 		if (s->type == DT_SYNC_ALL)
 			return true;
-		if (v->type == DT_CREATE || v->type == DT_DELETE ? s->type == DT_SYNC_DIR :
-								   s->type == DT_SYNC && s->file == v->file)
+		if (v->type == DT_CREATE || v->type == DT_DELETE
+			    ? s->type == DT_SYNC_DIR
+			    : s->type == DT_SYNC && s->file == v->file)
 			return true;
 	}
 	return false;
@@ -380,7 +392,9 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 	for (size_t e = 0; e < k; e++)
 		if (dt_loose(e, k)) {
 			loose++;
-			fate[e] = loss == DT_SYNCED ? 1 : loss == DT_ANY ? (uint8_t)(vms_rng_u64(g) % 3) : 0;
+			fate[e] = loss == DT_SYNCED ? 1
+				  : loss == DT_ANY  ? (uint8_t)(vms_rng_u64(g) % 3)
+						    : 0;
 		}
 	if (loss == DT_ONE_LOST && loose) {
 		pick = (size_t)(vms_rng_u64(g) % loose);
@@ -433,14 +447,16 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 			case DT_HOLE:
 				if (v->off < len)
 					memset(data + v->off, 0,
-					       v->off + v->len < len ? (size_t)v->len : len - (size_t)v->off);
+					       v->off + v->len < len ? (size_t)v->len
+								     : len - (size_t)v->off);
 				break;
 			case DT_WRITE:
 				dt_grow(&data, &len, (size_t)(v->off + v->len));
 				for (size_t at = 0; at < v->len; at += 512)
 					if (fate[e] != 2 || vms_rng_u64(g) & 1)
 						memcpy(data + v->off + at, v->data + at,
-						       v->len - at < 512 ? (size_t)v->len - at : 512);
+						       v->len - at < 512 ? (size_t)v->len - at
+									 : 512);
 				break;
 			default:
 				break;
@@ -450,14 +466,18 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 			snprintf(path, sizeof(path), "%s/%s", dt.dir, f->path);
 			unlink(path);
 		} else {
-			for (slash = strchr(path + strlen(dt.dir) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+			for (slash = strchr(path + strlen(dt.dir) + 1, '/'); slash;
+			     slash = strchr(slash + 1, '/')) {
 				*slash = '\0';
 				mkdir(path, 0700);
 				*slash = '/';
 			}
 			/* the threads of the node before may still be closing its files */
-			for (unsigned t = 0; (fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC,
-							0600)) < 0 && t < 500; t++)
+			for (unsigned t = 0;
+			     (fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600)) <
+				     0 &&
+			     t < 500;
+			     t++)
 				usleep(10000);
 			if (fd < 0)
 				perror(path);

@@ -227,7 +227,8 @@ static inline json_t *fake_txn(struct fake_etcd *f, const json_t *req)
 				json_decref(responses);
 				return fake_error("etcdserver: requested lease not found");
 			}
-			op[nop++] = (struct vms_cat_op){fake_text(o, "key"), fake_text(o, "value"), 0};
+			op[nop++] = (struct vms_cat_op){fake_text(o, "key"), fake_text(o, "value"),
+							0};
 			fake_hang(f, op[nop - 1].key, lease);
 			json_array_append_new(responses, json_pack("{s{}}", "response_put"));
 		} else if ((o = json_object_get(one, "request_delete_range"))) {
@@ -236,7 +237,8 @@ static inline json_t *fake_txn(struct fake_etcd *f, const json_t *req)
 			if (!f->eng.ops->get(f->eng.ctx, key, &kv))
 				op[nop++] = (struct vms_cat_op){strdup(key), NULL, 0};
 			free(key);
-			json_array_append_new(responses, json_pack("{s{}}", "response_delete_range"));
+			json_array_append_new(responses,
+					      json_pack("{s{}}", "response_delete_range"));
 		} else {
 			json_array_append_new(
 				responses,
@@ -327,9 +329,10 @@ static inline void fake_write(struct fake_conn *c, const char *data, size_t n)
 static inline void fake_answer(struct fake_etcd *f, struct fake_conn *c, json_t *j, bool pieces)
 {
 	char *text = j ? json_dumps(j, JSON_COMPACT) : strdup("<html>no such page"), *all;
-	int n = asprintf(&all,
-			 "HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
-			 json_object_get(j, "error") ? "500 Oops" : "200 OK", strlen(text), text);
+	int n = asprintf(
+		&all,
+		"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+		json_object_get(j, "error") ? "500 Oops" : "200 OK", strlen(text), text);
 
 	for (int at = 0; at < n; at += pieces ? 7 : n)
 		fake_write(c, all + at, pieces && n - at > 7 ? 7 : (size_t)(n - at));
@@ -377,8 +380,9 @@ static inline void fake_tell(struct fake_etcd *f, struct fake_conn *c, uint64_t 
 			       vms_etcd_u64_json(revision));
 		if (e->val)
 			json_object_set_new(kv, "value", vms_etcd_text_json("", e->val));
-		json_array_append_new(events, e->val ? json_pack("{so}", "kv", kv)
-						     : json_pack("{ss so}", "type", "DELETE", "kv", kv));
+		json_array_append_new(events,
+				      e->val ? json_pack("{so}", "kv", kv)
+					     : json_pack("{ss so}", "type", "DELETE", "kv", kv));
 	}
 	fake_line(f, c,
 		  json_pack("{so so}", "header", fake_header(f, fake_rev(f)), "events", events));
@@ -392,8 +396,7 @@ static inline void fake_watch(struct fake_etcd *f, struct fake_conn *c, const js
 	fake_write(c, head, strlen(head));
 	c->stream = true;
 	c->from = vms_etcd_u64(json_object_get(req, "create_request"), "start_revision");
-	fake_line(f, c,
-		  json_pack("{so sb}", "header", fake_header(f, fake_rev(f)), "created", 1));
+	fake_line(f, c, json_pack("{so sb}", "header", fake_header(f, fake_rev(f)), "created", 1));
 	if (c->from < f->compacted) {
 		fake_line(f, c,
 			  json_pack("{so sb so}", "header", fake_header(f, fake_rev(f)), "canceled",
@@ -423,7 +426,8 @@ static inline void fake_request(struct fake_etcd *f, struct fake_conn *c, const 
 
 		fake_answer(f, c,
 			    ok ? json_pack("{so ss}", "header", fake_header(f, 0), "token", "t.1")
-			       : fake_error("etcdserver: authentication failed, invalid user ID or password"),
+			       : fake_error("etcdserver: authentication failed, invalid user ID or "
+					    "password"),
 			    false);
 		goto out;
 	}

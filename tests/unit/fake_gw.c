@@ -229,8 +229,8 @@ static struct vms_gw_vol *vol_find(struct vms_gwp *p, const char *name, size_t l
 	return v;
 }
 
-int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes,
-		     uint8_t write_ack, void *arg, struct vms_errmsg *msg)
+int vms_gwp_vol_open(struct vms_gwp *p, const char *name, uint64_t create_bytes, uint8_t write_ack,
+		     void *arg, struct vms_errmsg *msg)
 {
 	struct opened *o = calloc(1, sizeof(*o));
 	struct vms_gw_vol *v = vol_find(p, name, strlen(name)), *of = NULL;
@@ -354,9 +354,9 @@ static int run(struct vms_gw_cmd *c)
 		data = malloc(c->data_bytes);
 		vms_assert(data);
 		got = gather(data, c->data_bytes, c);
-		vms_assert(got == (c->op == VMS_GW_CAW	      ? 2 * n :
-				   c->op == VMS_GW_WRITE_SAME ? VMS_LB_BYTES :
-								n));
+		vms_assert(got == (c->op == VMS_GW_CAW		? 2 * n
+				   : c->op == VMS_GW_WRITE_SAME ? VMS_LB_BYTES
+								: n));
 	}
 	switch (c->op) {
 	case VMS_GW_READ:
@@ -374,7 +374,8 @@ static int run(struct vms_gw_cmd *c)
 		vms_assert(c->riov);
 		c->nriov = 0;
 		for (size_t at = 0; at < n;) {
-			size_t step = VMS_CHUNK_BYTES - (c->lba * VMS_LB_BYTES + at) % VMS_CHUNK_BYTES;
+			size_t step = VMS_CHUNK_BYTES -
+				      (c->lba * VMS_LB_BYTES + at) % VMS_CHUNK_BYTES;
 			uint8_t *copy;
 
 			if (step > n - at)
@@ -577,8 +578,8 @@ static bool pr_one(struct vms_gwp *p, struct pr_queued *q)
 		cmd->in_bytes = rc < 0 ? 0 : (uint32_t)rc;
 		return true;
 	}
-	rc = cmd ? vms_pr_step(&v->table, &cmd->req, &next, &cmd->sense) :
-		   vms_pr_reserve_end(&v->table, &q->owner, &next);
+	rc = cmd ? vms_pr_step(&v->table, &cmd->req, &next, &cmd->sense)
+		 : vms_pr_reserve_end(&v->table, &q->owner, &next);
 	if (rc <= 0)
 		return true;
 	next.fence = v->table.fence + 1;

@@ -17,7 +17,7 @@
 #include "utils/lib/crc32c.h"
 
 #define F_NODES	  3
-#define F_FIRST	  2u /* nodes at the start */
+#define F_FIRST	  2u	/* nodes at the start */
 #define F_CHUNKS  4096u /* of the volume: 16 MiB */
 #define F_POS_MAX 8192u
 #define F_BRANCH  1
@@ -61,11 +61,11 @@ struct fake {
 	unsigned ncall;
 	struct f_watch watch[32];
 	unsigned nwatch;
-	bool quiet;		/* watches tell nothing */
-	bool watch_full;	/* and are refused */
+	bool quiet;	 /* watches tell nothing */
+	bool watch_full; /* and are refused */
 	unsigned ngets;
-	bool cat_down;		/* calls end with VMS_E_TIMEOUT, events wait in late[] */
-	uint64_t branch_rev;	/* branches are read as of then; 0: as of now */
+	bool cat_down;	     /* calls end with VMS_E_TIMEOUT, events wait in late[] */
+	uint64_t branch_rev; /* branches are read as of then; 0: as of now */
 	struct f_call late[64];
 	unsigned nlate;
 
@@ -76,7 +76,7 @@ struct fake {
 	struct f_msg *q[1024]; /* from the gateway, not handled yet */
 	unsigned nq;
 	bool connected[F_NODES + 1], reachable[F_NODES + 1], want[F_NODES + 1];
-	bool mute[F_NODES + 1]; /* stands still: gives neither ticks nor answers */
+	bool mute[F_NODES + 1];	       /* stands still: gives neither ticks nor answers */
 	char address[F_NODES + 1][64]; /* connected to last */
 	uint32_t primary;
 	uint64_t epoch; /* of the partition, as the nodes know it */
@@ -91,8 +91,8 @@ struct fake {
 	uint64_t snap_gen;	 /* 0: there is no snapshot */
 	uint8_t *data[F_POS_MAX];
 	uint64_t pos, seq;
-	bool drained;	  /* what is written lies in a container at once */
-	vms_addr gone;	  /* a copy of it is refused */
+	bool drained;  /* what is written lies in a container at once */
+	vms_addr gone; /* a copy of it is refused */
 	unsigned n_copy;
 	vms_addr fp[256]; /* chunk that a fingerprint of this byte, repeated, names */
 
@@ -100,9 +100,9 @@ struct fake {
 	bool hold_writes, hold_pages, hold_cancel; /* frames stay in held[] */
 	struct f_msg *held[64];
 	unsigned nheld;
-	int write_status;   /* != 0: the next writes are refused so */
+	int write_status;	 /* != 0: the next writes are refused so */
 	unsigned write_ok_first; /* ... after so many were taken */
-	bool write_ask; /* something newer is ordered wherever they wrote */
+	bool write_ask;		 /* something newer is ordered wherever they wrote */
 	/* writes with lower numbers are refused; tell_floor: and told the higher one */
 	uint64_t floor_gen, floor_fence;
 	bool tell_floor;
@@ -117,7 +117,7 @@ struct fake {
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
 	struct vms_msg last_write, prev_write;
 	uint32_t write_node, flush_node, repair_node; /* who got the last one */
-	uint64_t read_gen; /* of the last GET_PAGES or READ_LBA */
+	uint64_t read_gen;			      /* of the last GET_PAGES or READ_LBA */
 	/* leases that nodes tell with their ticks */
 	unsigned npeers;
 	uint32_t peer[F_NODES], peer_ms[F_NODES];
@@ -126,10 +126,10 @@ struct fake {
 	struct vms_gw_pr_cmd *pr_ended;
 	uint64_t pr_told;
 	bool pr_wait;
-	uint32_t live;	     /* gateway that the nodes have a session of, besides ours */
+	uint32_t live; /* gateway that the nodes have a session of, besides ours */
 	unsigned n_floor, n_floor_gw;
 	struct vms_msg last_floor;
-	bool floor_again;    /* FLOOR is answered AGAIN */
+	bool floor_again; /* FLOOR is answered AGAIN */
 	/* told with ticks, when tell_space */
 	bool tell_space, refusing[F_NODES + 1];
 	uint32_t used_permille[F_NODES + 1];
@@ -169,8 +169,10 @@ static inline void f_put(const char *key, const char *val)
 	k->val = val ? strdup(val) : NULL;
 	k->rev = ++f.rev;
 	for (unsigned i = 0; i < f.nwatch; i++)
-		if (f.watch[i].fn && !f.quiet && !strncmp(key, f.watch[i].prefix, strlen(f.watch[i].prefix))) {
-			struct f_call c = {.fn = f.watch[i].fn, .arg = f.watch[i].arg, .event = true};
+		if (f.watch[i].fn && !f.quiet &&
+		    !strncmp(key, f.watch[i].prefix, strlen(f.watch[i].prefix))) {
+			struct f_call c = {
+				.fn = f.watch[i].fn, .arg = f.watch[i].arg, .event = true};
 
 			snprintf(c.key, sizeof(c.key), "%s", key);
 			f_call_add(c);
@@ -358,8 +360,8 @@ static inline const uint8_t *f_chunk(vms_addr a)
 
 	if (a <= VMS_ADDR_ASK)
 		return zero;
-	return f.data[vms_addr_is_log(a, 0) ? vms_addr_logpos(a, 0) :
-					      vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES];
+	return f.data[vms_addr_is_log(a, 0) ? vms_addr_logpos(a, 0)
+					    : vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES];
 }
 
 /* A new version of a chunk; returns its address. */
@@ -380,9 +382,9 @@ static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
 		}
 	}
 	f.data[f.pos] = d;
-	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE :
-		       f.drained ? vms_addr_make(5, (uint32_t)f.pos * VMS_CHUNK_BYTES) :
-				   vms_logpos_addr(0, f.pos, 0);
+	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE
+		       : f.drained	    ? vms_addr_make(5, (uint32_t)f.pos * VMS_CHUNK_BYTES)
+					    : vms_logpos_addr(0, f.pos, 0);
 	f.pos++;
 	return f.map[chunk];
 }
@@ -440,8 +442,9 @@ static inline void f_write_copy(struct f_msg *q)
 		const uint8_t *pc = q->m.body + 8 + VMS_PIECE_BYTES * i;
 		vms_addr a = vms_get_le64((const uint8_t *)q->iov.base + 8 * i);
 
-		vms_put_le64(body + 8 * i, f_store(q->m.extent * VMS_EXTENT_CHUNKS + vms_get_le16(pc),
-						   VMS_MASK_FULL, f_chunk(a)));
+		vms_put_le64(body + 8 * i,
+			     f_store(q->m.extent * VMS_EXTENT_CHUNKS + vms_get_le16(pc),
+				     VMS_MASK_FULL, f_chunk(a)));
 	}
 	f_reply(q, 0, body, 8 * n, NULL, 0, ++f.seq);
 }
@@ -491,7 +494,7 @@ static inline void f_write(struct f_msg *q)
 			vms_assert(vms_crc32c(0, p, len) == pc[i].crc);
 			p += len;
 		}
-		vms_put_le64(addrs + 8 * i, f.write_ask		   ? VMS_ADDR_ASK
+		vms_put_le64(addrs + 8 * i, f.write_ask		     ? VMS_ADDR_ASK
 					    : kind == VMS_WRITE_ZERO ? 0
 								     : a);
 	}
@@ -532,8 +535,8 @@ static inline void f_read(struct f_msg *q, bool lba)
 	struct vms_iov iov = {copy, 0};
 
 	for (uint32_t i = 0; i < n; i++) {
-		vms_addr a = lba ? f_map(q)[q->m.extent * 1024 + vms_get_le16(q->m.body + 2 * i)] :
-				   vms_get_le64(q->m.body + 8 * i);
+		vms_addr a = lba ? f_map(q)[q->m.extent * 1024 + vms_get_le16(q->m.body + 2 * i)]
+				 : vms_get_le64(q->m.body + 8 * i);
 		int st = 0;
 
 		if (!lba && f.gone_once) {
@@ -830,8 +833,8 @@ static inline void f_set(uint64_t epoch, const uint32_t *member)
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	for (; member[pc.nmembers]; pc.nmembers++)
-		pc.member[pc.nmembers] = (struct vms_member){
-			member[pc.nmembers], f.incarnation[member[pc.nmembers]]};
+		pc.member[pc.nmembers] = (struct vms_member){member[pc.nmembers],
+							     f.incarnation[member[pc.nmembers]]};
 	f.primary = member[0];
 	f.epoch = epoch;
 	vms_cat_key_part(key, 0);
@@ -879,9 +882,10 @@ static inline void f_gw_start(uint32_t mutant)
 				   .mutant = mutant};
 
 	snprintf(conf.name, sizeof(conf.name), "gw");
-	f.up = (struct vms_gw_update){&f,	  f_send,    f_connect, f_disconnect,
-				      f_complete, f_dropped, f_opened,	f_changed,
-				      f_deadline, f_fatal,   f_log,	f_pr_complete, f_pr_changed};
+	f.up = (struct vms_gw_update){&f,	   f_send,    f_connect, f_disconnect,
+				      f_complete,  f_dropped, f_opened,	 f_changed,
+				      f_deadline,  f_fatal,   f_log,	 f_pr_complete,
+				      f_pr_changed};
 	vms_assert(vms_gw_new(&f.gw, &conf, &f.cat, &f.up, f.now) == 0);
 	f_pump();
 	f_run(500);
@@ -919,7 +923,8 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 	}
 	f_part(1);
 	f_gw_start(mutant);
-	vms_assert(vms_gw_vol_open(f.gw, "v", F_CHUNKS * 4096ull, write_ack, NULL, &f.vol, NULL) == 0);
+	vms_assert(vms_gw_vol_open(f.gw, "v", F_CHUNKS * 4096ull, write_ack, NULL, &f.vol, NULL) ==
+		   0);
 	f_pump();
 	f_run(500);
 }

@@ -47,7 +47,7 @@ struct mem_disk {
 	VMS_VEC(struct mem_kv) kv; /* sorted */
 	VMS_VEC(struct mem_file) file;
 	VMS_VEC(struct mem_op) op;
-	int fail_next;	  /* status of the next op that ends, nothing written */
+	int fail_next; /* status of the next op that ends, nothing written */
 	unsigned log_writes;
 	unsigned seeks;
 };
@@ -102,8 +102,7 @@ static inline void mem_apply(struct mem_disk *m, const struct vms_meta_batch *b)
 			size_t i = mem_lower(m, op.key, op.key_bytes);
 
 			(void)VMS_VEC_ADD(&m->kv);
-			memmove(&m->kv.d[i + 1], &m->kv.d[i],
-				(m->kv.n - 1 - i) * sizeof(*m->kv.d));
+			memmove(&m->kv.d[i + 1], &m->kv.d[i], (m->kv.n - 1 - i) * sizeof(*m->kv.d));
 			kv = &m->kv.d[i];
 			memset(kv, 0, sizeof(*kv));
 			memcpy(kv->key, op.key, op.key_bytes);
@@ -152,16 +151,20 @@ static inline int mem_log_write_now(void *ctx, uint64_t off, const void *buf, si
 	return 0;
 }
 
-static inline void mem_log_write(void *ctx, uint64_t off, const void *buf, size_t len,
-				 bool sync, uint64_t token)
+static inline void mem_log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool sync,
+				 uint64_t token)
 {
 	struct mem_disk *m = ctx;
 
 	vms_assert(off % 4096 == 0 && len % 4096 == 0 && len && off + len <= m->log_bytes);
 	vms_assert((uintptr_t)buf % 4096 == 0);
 	m->log_writes++;
-	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_LOG, .token = token, .off = off,
-					      .buf = buf, .len = len, .sync = sync}));
+	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_LOG,
+					      .token = token,
+					      .off = off,
+					      .buf = buf,
+					      .len = len,
+					      .sync = sync}));
 }
 
 static inline void mem_sync(void *ctx, uint64_t token)
@@ -171,13 +174,17 @@ static inline void mem_sync(void *ctx, uint64_t token)
 	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_SYNC, .token = token}));
 }
 
-static inline void mem_ctr_write(void *ctx, uint64_t ctr, uint64_t off,
-				 const struct vms_iov *iov, unsigned niov, uint64_t token)
+static inline void mem_ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_iov *iov,
+				 unsigned niov, uint64_t token)
 {
 	struct mem_disk *m = ctx;
 
-	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_CTR, .token = token, .ctr = ctr,
-					      .off = off, .iov = iov, .niov = niov}));
+	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_CTR,
+					      .token = token,
+					      .ctr = ctr,
+					      .off = off,
+					      .iov = iov,
+					      .niov = niov}));
 }
 
 static inline int mem_ctr_read_now(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t len)
@@ -195,8 +202,12 @@ static inline void mem_ctr_read(void *ctx, uint64_t ctr, uint64_t off, void *buf
 {
 	struct mem_disk *m = ctx;
 
-	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_READ, .token = token, .ctr = ctr,
-					      .off = off, .into = buf, .len = len}));
+	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_READ,
+					      .token = token,
+					      .ctr = ctr,
+					      .off = off,
+					      .into = buf,
+					      .len = len}));
 }
 
 static inline void mem_ctr_unlink(void *ctx, uint64_t ctr, uint64_t token)
@@ -252,9 +263,8 @@ static inline int mem_meta_last_le(void *ctx, const void *key, uint32_t n, void 
 	return (int)kv->val_bytes;
 }
 
-static inline int mem_meta_range(void *ctx, const void *from, uint32_t from_bytes,
-				 const void *to, uint32_t to_bytes, vms_meta_iter_fn fn,
-				 void *arg)
+static inline int mem_meta_range(void *ctx, const void *from, uint32_t from_bytes, const void *to,
+				 uint32_t to_bytes, vms_meta_iter_fn fn, void *arg)
 {
 	struct mem_disk *m = ctx;
 	int ret = 0;
@@ -273,8 +283,7 @@ static inline void mem_meta_commit(void *ctx, const struct vms_meta_batch *b, ui
 {
 	struct mem_disk *m = ctx;
 
-	VMS_VEC_PUSH(&m->op,
-		     ((struct mem_op){.kind = MEM_COMMIT, .token = token, .batch = b}));
+	VMS_VEC_PUSH(&m->op, ((struct mem_op){.kind = MEM_COMMIT, .token = token, .batch = b}));
 }
 
 static inline int mem_space(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes,

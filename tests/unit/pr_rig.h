@@ -160,7 +160,8 @@ static inline void r_call_add(struct r_call *c)
 	c->next = *at;
 	*at = c;
 }
-static inline struct r_call *r_call_new(int gw, vms_cat_done_fn fn, void *arg, int kind, uint64_t at)
+static inline struct r_call *r_call_new(int gw, vms_cat_done_fn fn, void *arg, int kind,
+					uint64_t at)
 {
 	struct r_call *c = calloc(1, sizeof(*c));
 
@@ -352,9 +353,8 @@ static inline void r_run_call(struct r_call *c)
 
 		for (unsigned i = 0; i < k->n; i++)
 			if (k->v[i].rev == c->rev)
-				kv[0] = (struct vms_cat_kv){.key = k->key,
-							    .val = k->v[i].val,
-							    .mod_revision = c->rev};
+				kv[0] = (struct vms_cat_kv){
+					.key = k->key, .val = k->v[i].val, .mod_revision = c->rev};
 		re.revision = c->rev;
 		re.nkv = 1;
 	} else if (c->kind == RC_ANSWER) {
@@ -366,12 +366,12 @@ static inline void r_run_call(struct r_call *c)
 		for (unsigned i = 0; i < R.nkv; i++) {
 			const struct r_version *v = r_at(&R.kv[i], re.revision);
 
-			if (!v || (c->kind == RC_GET ? strcmp(R.kv[i].key, c->key) :
-						       strncmp(R.kv[i].key, c->key, strlen(c->key))))
+			if (!v ||
+			    (c->kind == RC_GET ? strcmp(R.kv[i].key, c->key)
+					       : strncmp(R.kv[i].key, c->key, strlen(c->key))))
 				continue;
-			kv[re.nkv++] = (struct vms_cat_kv){.key = R.kv[i].key,
-							   .val = v->val,
-							   .mod_revision = v->rev};
+			kv[re.nkv++] = (struct vms_cat_kv){
+				.key = R.kv[i].key, .val = v->val, .mod_revision = v->rev};
 		}
 	}
 	c->fn(c->arg, &re);
@@ -456,7 +456,8 @@ static inline void r_node(struct r_msg *q)
 		for (int i = 0; i < R_GWS; i++)
 			n += snprintf(text + n, sizeof(text) - (size_t)n,
 				      "%s{\"gateway\":%d,\"live\":%s}", i ? "," : "[", i + 1,
-				      R.g[i].up || R.now - R.g[i].lost_at < 2050 ? "true" : "false");
+				      R.g[i].up || R.now - R.g[i].lost_at < 2050 ? "true"
+										 : "false");
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "]");
 		r_reply(q, 0, text, (uint32_t)n);
 		break;
@@ -659,8 +660,9 @@ static inline void r_step(void)
 			continue;
 		if (g->drop && g->up) {
 			r_disconnect(g, 1);
-			vms_gw_step(g->gw, &(struct vms_gw_event){
-						   .type = VMS_GEV_CONN_DOWN, .now_ms = R.now, .node = 1});
+			vms_gw_step(g->gw, &(struct vms_gw_event){.type = VMS_GEV_CONN_DOWN,
+								  .now_ms = R.now,
+								  .node = 1});
 		}
 		g->drop = false;
 		vms_gw_turn_begin(g->gw, R.now);
@@ -685,8 +687,8 @@ static inline void r_gw_start(int i)
 				   .slots = 16,
 				   .seed = (uint64_t)i + 1,
 				   .mutant = R.mutant};
-	struct vms_gw_update up = {g,	       r_send,	  r_connect, r_disconnect, r_complete,
-				   r_dropped, r_opened,	  r_changed, r_deadline,   r_fatal,
+	struct vms_gw_update up = {g,	      r_send,	     r_connect,	  r_disconnect, r_complete,
+				   r_dropped, r_opened,	     r_changed,	  r_deadline,	r_fatal,
 				   r_log,     r_pr_complete, r_pr_changed};
 
 	g->cat.ops = &r_ops;
@@ -737,8 +739,12 @@ static inline void r_cut(int i, bool cut)
 }
 static inline void r_start(uint64_t seed, uint32_t mutant)
 {
-	struct vms_cat_cluster cl = {.copies = 1, .min_copies = 1, .timing_factor = 1,
-				     .next_branch = 1, .next_node = 2, .next_gateway = 1};
+	struct vms_cat_cluster cl = {.copies = 1,
+				     .min_copies = 1,
+				     .timing_factor = 1,
+				     .next_branch = 1,
+				     .next_node = 2,
+				     .next_gateway = 1};
 	struct vms_cat_node node = {.id = 1, .weight = 100, .incarnation = 1};
 	struct vms_part_conf pc = {.epoch = 1, .primary = 1, .nmembers = 1, .member = {{1, 1}}};
 	char key[VMS_CAT_KEY_BYTES_MAX];
@@ -805,9 +811,9 @@ static inline void r_stop(void)
 
 static inline struct vms_pr_who r_who(int gw, int k)
 {
-	return (struct vms_pr_who){&R.nexus[gw][k],
-				   {(uint32_t)gw + 1, vms_gw_incarnation(R.g[gw].gw),
-				    (uint64_t)k + 100}};
+	return (struct vms_pr_who){
+		&R.nexus[gw][k],
+		{(uint32_t)gw + 1, vms_gw_incarnation(R.g[gw].gw), (uint64_t)k + 100}};
 }
 /* Begins a command; key: of a registration that is unique. */
 static inline struct r_cmd *r_submit(int gw, int k, uint8_t op, unsigned sa, uint8_t type,
@@ -829,8 +835,8 @@ static inline struct r_cmd *r_submit(int gw, int k, uint8_t op, unsigned sa, uin
 	c->busy = true;
 	c->pc.vol = R.g[gw].vol;
 	c->pc.cookie = c;
-	c->pc.req = (struct vms_pr_req){.cdb = c->cdb, .list = c->list, .list_bytes = 24,
-					.who = r_who(gw, k)};
+	c->pc.req = (struct vms_pr_req){
+		.cdb = c->cdb, .list = c->list, .list_bytes = 24, .who = r_who(gw, k)};
 	vms_gw_pr_submit(R.g[gw].gw, &c->pc);
 	return c;
 }

@@ -45,12 +45,18 @@ static int s_send(void *ctx, uint64_t conn, const struct vms_msg *m)
 	return vms_net_send(snet, conn, m);
 }
 
-static struct vms_admin admin = {.role = VMS_ROLE_NODE, .name = "n1", .stats = p_stats,
-				 .call = p_call, .send = s_send};
+static struct vms_admin admin = {
+	.role = VMS_ROLE_NODE, .name = "n1", .stats = p_stats, .call = p_call, .send = s_send};
 
-static void s_accepted(void *ctx, vms_net_conn c, const char *peer) {}
-static void s_connected(void *ctx, vms_net_conn c) {}
-static void s_closed(void *ctx, vms_net_conn c, int err, const char *why) {}
+static void s_accepted(void *ctx, vms_net_conn c, const char *peer)
+{
+}
+static void s_connected(void *ctx, vms_net_conn c)
+{
+}
+static void s_closed(void *ctx, vms_net_conn c, int err, const char *why)
+{
+}
 static void s_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 {
 	CU_ASSERT(vms_admin_msg(&admin, c, m, true));
@@ -204,8 +210,8 @@ static void stop_catalog(void)
 static void catalog_connection_comes_back(void)
 {
 	struct vms_net_handler h = {NULL, s_accepted, cc_connected, cc_closed, cc_frame};
-	struct vms_cat_conn_conf conf = {.naddresses = 2, .role = VMS_ROLE_NODE, .name = "n1",
-					 .timeout_ms = 20000};
+	struct vms_cat_conn_conf conf = {
+		.naddresses = 2, .role = VMS_ROLE_NODE, .name = "n1", .timeout_ms = 20000};
 	struct vms_cat_engine eng;
 	struct vms_net *cnet;
 	struct vms_catalog *cat;

@@ -25,8 +25,10 @@ static void test_requests(void)
 {
 	struct vms_boot_trace t;
 
-	CU_ASSERT_EQUAL(load(&t, "# a boot\n\n0 R 0 512\n10 W 4096 8192\n20 F\n30 D 1048576 4194304\n",
-			     false), 0);
+	CU_ASSERT_EQUAL(load(&t,
+			     "# a boot\n\n0 R 0 512\n10 W 4096 8192\n20 F\n30 D 1048576 4194304\n",
+			     false),
+			0);
 	CU_ASSERT_EQUAL(t.n, 4);
 	CU_ASSERT_EQUAL(t.req[1].kind, 'W');
 	CU_ASSERT_EQUAL(t.req[1].time_us, 10);
@@ -43,11 +45,13 @@ static void test_unique(void)
 {
 	struct vms_boot_trace t;
 
-	CU_ASSERT_EQUAL(load(&t, "0 R 0 512\n1 R 512 3584\n2 R 4096 8192\n3 R 8192 4096\n", false), 0);
+	CU_ASSERT_EQUAL(load(&t, "0 R 0 512\n1 R 512 3584\n2 R 4096 8192\n3 R 8192 4096\n", false),
+			0);
 	CU_ASSERT_EQUAL(t.unique_read_bytes, 3 * 4096);
 	CU_ASSERT_EQUAL(t.read_bytes, 512 + 3584 + 8192 + 4096);
 	vms_boot_trace_free(&t);
-	CU_ASSERT_EQUAL(load(&t, "0 W 0 4096\n1 R 0 4096\n2 W 4096 512\n3 R 4096 4096\n", false), 0);
+	CU_ASSERT_EQUAL(load(&t, "0 W 0 4096\n1 R 0 4096\n2 W 4096 512\n3 R 4096 4096\n", false),
+			0);
 	CU_ASSERT_EQUAL(t.unique_read_bytes, 4096);
 	vms_boot_trace_free(&t);
 }
@@ -55,9 +59,17 @@ static void test_unique(void)
 static void test_refused(void)
 {
 	static const char *const bad[] = {
-		"",		     "# nothing\n",	      "0 X 0 512\n",	 "0 R 0\n",
-		"0 R 0 0\n",	     "0 R 100 512\n",	      "0 R 0 100\n",	 "0 R 0 4194816\n",
-		"0 D 0 4294967296\n", "0 W 9223372036854775808 512\n", "x R 0 512\n",
+		"",
+		"# nothing\n",
+		"0 X 0 512\n",
+		"0 R 0\n",
+		"0 R 0 0\n",
+		"0 R 100 512\n",
+		"0 R 0 100\n",
+		"0 R 0 4194816\n",
+		"0 D 0 4294967296\n",
+		"0 W 9223372036854775808 512\n",
+		"x R 0 512\n",
 	};
 	struct vms_boot_trace t;
 

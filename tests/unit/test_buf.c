@@ -96,12 +96,12 @@ static void vectors_grow_and_remove(void)
 	CU_ASSERT_EQUAL(VMS_VEC_POP(&v), 98);
 	*VMS_VEC_ADD(&v) = 7;
 	CU_ASSERT_EQUAL(VMS_VEC_LAST(&v), 7);
-	VMS_VEC_FOREACH(&v, it)
+	VMS_VEC_FOREACH (&v, it)
 		sum += *it;
 	CU_ASSERT_EQUAL(sum, 4950 - 1 - 98 + 7);
 	VMS_VEC_FREE(&v);
 	CU_ASSERT_EQUAL(v.n, 0);
-	VMS_VEC_FOREACH(&v, it)
+	VMS_VEC_FOREACH (&v, it)
 		sum += *it;
 	CU_ASSERT_EQUAL(sum, 4950 - 1 - 98 + 7);
 }

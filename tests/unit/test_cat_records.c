@@ -7,16 +7,22 @@
 
 static struct vms_cat_kv kv_of(const char *key, const char *val)
 {
-	return (struct vms_cat_kv){.key = key, .val = val,
-				   .val_bytes = val ? (uint32_t)strlen(val) : 0};
+	return (struct vms_cat_kv){
+		.key = key, .val = val, .val_bytes = val ? (uint32_t)strlen(val) : 0};
 }
 
 static void cluster_round_trips(void)
 {
-	struct vms_cat_cluster c = {.part_bits = 10, .copies = 2, .min_copies = 1,
-				    .timing_factor = 2.5, .next_branch = 1ull << 40,
-				    .next_node = 4, .next_gateway = 3, .has_data = true,
-				    .rebuild_after_s = 61, .move_bytes_s = 5ull << 32,
+	struct vms_cat_cluster c = {.part_bits = 10,
+				    .copies = 2,
+				    .min_copies = 1,
+				    .timing_factor = 2.5,
+				    .next_branch = 1ull << 40,
+				    .next_node = 4,
+				    .next_gateway = 3,
+				    .has_data = true,
+				    .rebuild_after_s = 61,
+				    .move_bytes_s = 5ull << 32,
 				    .scrub_days = 3},
 			       g;
 	struct vms_cat_kv kv;
@@ -29,17 +35,20 @@ static void cluster_round_trips(void)
 	kv = kv_of("cluster", t);
 	CU_ASSERT_EQUAL(vms_cat_cluster_decode(&kv, &g, NULL), 0);
 	CU_ASSERT(!memcmp(c.uuid, g.uuid, 16) && g.part_bits == 10 && g.copies == 2 &&
-		  g.min_copies == 1 && g.timing_factor == 2.5 &&
-		  g.next_branch == c.next_branch && g.next_node == 4 && g.next_gateway == 3 &&
-		  g.has_data && g.rebuild_after_s == 61 && g.move_bytes_s == 5ull << 32 &&
-		  g.scrub_days == 3);
+		  g.min_copies == 1 && g.timing_factor == 2.5 && g.next_branch == c.next_branch &&
+		  g.next_node == 4 && g.next_gateway == 3 && g.has_data &&
+		  g.rebuild_after_s == 61 && g.move_bytes_s == 5ull << 32 && g.scrub_days == 3);
 	free(t);
 }
 
 static void node_round_trips(void)
 {
-	struct vms_cat_node n = {.id = 300, .name = "n\"1", .address = "[::1]:7000",
-				 .zone = "", .weight = 150, .incarnation = 7,
+	struct vms_cat_node n = {.id = 300,
+				 .name = "n\"1",
+				 .address = "[::1]:7000",
+				 .zone = "",
+				 .weight = 150,
+				 .incarnation = 7,
 				 .state = VMS_NODE_LEAVING},
 			    g;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_node_encode(&n);
@@ -63,7 +72,10 @@ static void node_round_trips(void)
 
 static void part_round_trips(void)
 {
-	struct vms_part_conf p = {.epoch = 9, .primary = 2, .nmembers = 3, .loss_epoch = 1,
+	struct vms_part_conf p = {.epoch = 9,
+				  .primary = 2,
+				  .nmembers = 3,
+				  .loss_epoch = 1,
 				  .member = {{2, 11}, {5, 12}, {1, 0}}},
 			     g;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t = vms_cat_part_encode(&p);
@@ -98,7 +110,9 @@ static void part_round_trips(void)
 static void load_and_drain_of_a_gateway(void)
 {
 	struct vms_cat_gwload l = {.gateway = 2, .sessions = 7, .draining = true}, gl;
-	struct vms_cat_gwdrain d = {.gateway = 2, .seconds = 5, .since_s = 1800000000,
+	struct vms_cat_gwdrain d = {.gateway = 2,
+				    .seconds = 5,
+				    .since_s = 1800000000,
 				    .by = "host"},
 			       gd;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t, *who;
@@ -132,13 +146,21 @@ static void load_and_drain_of_a_gateway(void)
 
 static void gateway_volume_and_open_round_trip(void)
 {
-	struct vms_cat_gateway gw = {.id = 2, .name = "gw2", .incarnation = 5,
+	struct vms_cat_gateway gw = {.id = 2,
+				     .name = "gw2",
+				     .incarnation = 5,
 				     .portal = "127.0.0.3:3260",
 				     .portals = "127.0.0.3:3260 [::1]:3260"},
 			       ggw;
-	struct vms_cat_volume v = {.name = "pool/demo", .branch = 3, .lineage = 3,
-				   .size_bytes = 10ull << 30, .snap_gen = 1, .lun_fence = 4,
-				   .write_ack = VMS_ACK_MEMORY, .state = 2, .created_s = 1700000000},
+	struct vms_cat_volume v = {.name = "pool/demo",
+				   .branch = 3,
+				   .lineage = 3,
+				   .size_bytes = 10ull << 30,
+				   .snap_gen = 1,
+				   .lun_fence = 4,
+				   .write_ack = VMS_ACK_MEMORY,
+				   .state = 2,
+				   .created_s = 1700000000},
 			      gv;
 	struct vms_cat_open o = {.id = 3, .gateway = 2, .incarnation = 5}, go;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t;
@@ -178,12 +200,29 @@ static void gateway_volume_and_open_round_trip(void)
 
 static void branch_snap_and_ack_round_trip(void)
 {
-	struct vms_cat_branch b = {.branch = 9, .lineage = 3, .owner = 7, .salted = true, .state = 1,
-				   .nancestors = 2, .ancestor = {{5, 4, 1024}, {3, 2, 77}}}, gb;
-	struct vms_cat_snap s = {.volume = "pool/demo", .name = "monday", .id = 3, .branch = 3,
-				 .snap_gen = 4, .size_bytes = 1 << 20, .state = 2, .created_s = 9}, gs;
-	struct vms_cat_ack a = {.id = 3, .gateway = 2, .incarnation = 5, .barrier_id = 6,
-				.state = VMS_ACK_VETO}, ga;
+	struct vms_cat_branch b = {.branch = 9,
+				   .lineage = 3,
+				   .owner = 7,
+				   .salted = true,
+				   .state = 1,
+				   .nancestors = 2,
+				   .ancestor = {{5, 4, 1024}, {3, 2, 77}}},
+			      gb;
+	struct vms_cat_snap s = {.volume = "pool/demo",
+				 .name = "monday",
+				 .id = 3,
+				 .branch = 3,
+				 .snap_gen = 4,
+				 .size_bytes = 1 << 20,
+				 .state = 2,
+				 .created_s = 9},
+			    gs;
+	struct vms_cat_ack a = {.id = 3,
+				.gateway = 2,
+				.incarnation = 5,
+				.barrier_id = 6,
+				.state = VMS_ACK_VETO},
+			   ga;
 	char key[VMS_CAT_KEY_BYTES_MAX], *t, vol[128], snap[104];
 	struct vms_cat_kv kv;
 
@@ -193,8 +232,9 @@ static void branch_snap_and_ack_round_trip(void)
 	t = vms_cat_branch_encode(&b);
 	kv = kv_of(key, t);
 	CU_ASSERT_EQUAL(vms_cat_branch_decode(&kv, &gb, NULL), 0);
-	CU_ASSERT(gb.branch == 9 && gb.lineage == 3 && gb.owner == 7 && gb.salted && gb.state == 1 &&
-		  gb.nancestors == 2 && !memcmp(gb.ancestor, b.ancestor, sizeof(gb.ancestor)) &&
+	CU_ASSERT(gb.branch == 9 && gb.lineage == 3 && gb.owner == 7 && gb.salted &&
+		  gb.state == 1 && gb.nancestors == 2 &&
+		  !memcmp(gb.ancestor, b.ancestor, sizeof(gb.ancestor)) &&
 		  !memcmp(gb.salt, b.salt, sizeof(b.salt)));
 	free(t);
 
@@ -322,10 +362,22 @@ static void damage_is_named(void)
 static void volume_names_are_checked(void)
 {
 	static const char *const ok[] = {"a", "demo", "pool/demo", "A.b_c-9", "0"};
-	static const char *const bad[] = {"", "-a", ".a", "a b", "a/", "/a", "a/b/c", "a//b",
-					  "a/-b", "a/.b", "\xc3\xa4", "a,b", "a@b",
-					  "0123456789012345678901234567890123456789012345678901234567"
-					  "8901234567890123456789012345678901234567890"};
+	static const char *const bad[] = {
+		"",
+		"-a",
+		".a",
+		"a b",
+		"a/",
+		"/a",
+		"a/b/c",
+		"a//b",
+		"a/-b",
+		"a/.b",
+		"\xc3\xa4",
+		"a,b",
+		"a@b",
+		"0123456789012345678901234567890123456789012345678901234567"
+		"8901234567890123456789012345678901234567890"};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_errmsg e;
 

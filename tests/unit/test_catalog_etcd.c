@@ -769,8 +769,8 @@ static void more_than_one_message_holds(void)
 static void really_compacted_revisions_are_gone(void)
 {
 	struct heard old = {0}, fresh = {0};
-	struct vms_etcd_call c = {.id = UINT64_MAX, .path = "/v3/kv/compaction",
-				  .timeout_ms = 2000};
+	struct vms_etcd_call c = {
+		.id = UINT64_MAX, .path = "/v3/kv/compaction", .timeout_ms = 2000};
 	struct vms_etcd_sink sink;
 	uint64_t from, now = 0;
 	char body[64];

@@ -71,7 +71,8 @@ static void say(vms_cat_done_fn to, uint64_t revision, bool more, const char *ke
 		uint64_t mod)
 {
 	struct vms_cat_kv kv = {.key = key, .val = val, .mod_revision = mod};
-	struct vms_cat_reply r = {.revision = revision, .kv = &kv, .nkv = key ? 1 : 0, .more = more};
+	struct vms_cat_reply r = {
+		.revision = revision, .kv = &kv, .nkv = key ? 1 : 0, .more = more};
 
 	to(w.arg, &r);
 }

@@ -98,17 +98,18 @@ static void nothing_at_the_end_is_allowed(void)
 
 static void protection_is_refused_everywhere(void)
 {
-	static const uint8_t ops[] = {0x28, 0x2a, 0x2e, 0x2f, 0x41, 0x88, 0x89, 0x8a, 0x8b,
-				      0x8e, 0x8f, 0x93, 0xa8, 0xaa, 0xae, 0xaf};
+	static const uint8_t ops[] = {0x28, 0x2a, 0x2e, 0x2f, 0x41, 0x88, 0x89, 0x8a,
+				      0x8b, 0x8e, 0x8f, 0x93, 0xa8, 0xaa, 0xae, 0xaf};
 
 	for (unsigned i = 0; i < sizeof(ops); i++)
 		for (unsigned p = 1; p < 8; p++) {
 			memset(b, 0, sizeof(b));
 			b[0] = ops[i];
 			b[1] = (uint8_t)(p << 5);
-			b[ops[i] == 0x89 ? 13 : vms_cdb_group_bytes(ops[i]) == 10 ? 8 :
-			  vms_cdb_group_bytes(ops[i]) == 12			 ? 9 :
-										   13] = 1;
+			b[ops[i] == 0x89		      ? 13
+			  : vms_cdb_group_bytes(ops[i]) == 10 ? 8
+			  : vms_cdb_group_bytes(ops[i]) == 12 ? 9
+							      : 13] = 1;
 			CU_ASSERT_EQUAL(parse(CAP), -1);
 			CU_ASSERT(is_bad(VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_FIELD_IN_CDB));
 		}
@@ -196,13 +197,12 @@ static void write_atomic_is_one_op_or_nothing(void)
 		uint16_t n, boundary;
 		int field; /* -1: right */
 	} t[] = {
-		{0, 8, 0, -1},		  {256, 256, 0, -1},
-		{8192 - 256, 256, 0, -1}, {CAP - 8, 8, 0, -1},
-		{0, 264, 0, 12},	  {0, 4, 0, 12},
-		{4, 8, 0, 2},		  {8192 - 8, 16, 0, 2}, /* over an extent's end */
-		{8192 - 8, 16, 8, -1},	  {8, 4096, 4096, -1},
-		{8, 4104, 4096, 12},	  {0, 8, 24, 10}, /* not a power of two */
-		{0, 8, 4, 10},		  {0, 8, 8192, 10},
+		{0, 8, 0, -1},	       {256, 256, 0, -1},    {8192 - 256, 256, 0, -1},
+		{CAP - 8, 8, 0, -1},   {0, 264, 0, 12},	     {0, 4, 0, 12},
+		{4, 8, 0, 2},	       {8192 - 8, 16, 0, 2}, /* over an extent's end */
+		{8192 - 8, 16, 8, -1}, {8, 4096, 4096, -1},  {8, 4104, 4096, 12},
+		{0, 8, 24, 10}, /* not a power of two */
+		{0, 8, 4, 10},	       {0, 8, 8192, 10},
 	};
 
 	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
@@ -387,8 +387,7 @@ static void opcode_reports(void)
 	CU_ASSERT_EQUAL(n, (int)(4 + 8 * vms_opcodes_count));
 	CU_ASSERT_EQUAL(vms_get_be32(out), (uint32_t)n - 4);
 	r[2] = 0x80; /* RCTD */
-	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)),
-			(int)(4 + 20 * vms_opcodes_count));
+	CU_ASSERT_EQUAL(vms_opcodes_report(r, out, sizeof(out)), (int)(4 + 20 * vms_opcodes_count));
 	CU_ASSERT_EQUAL(vms_get_be16(out + 12), 0x0a);
 	r[2] = 1;
 	r[3] = 0x28;
@@ -411,14 +410,24 @@ static void opcode_reports(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(read6_length_0_is_256), VMS_TEST(read_and_write_of_all_lengths),
-	VMS_TEST(ranges_do_not_wrap), VMS_TEST(nothing_at_the_end_is_allowed),
-	VMS_TEST(protection_is_refused_everywhere), VMS_TEST(transfer_limit),
-	VMS_TEST(verify_modes), VMS_TEST(write_same_forms),
+	VMS_TEST(read6_length_0_is_256),
+	VMS_TEST(read_and_write_of_all_lengths),
+	VMS_TEST(ranges_do_not_wrap),
+	VMS_TEST(nothing_at_the_end_is_allowed),
+	VMS_TEST(protection_is_refused_everywhere),
+	VMS_TEST(transfer_limit),
+	VMS_TEST(verify_modes),
+	VMS_TEST(write_same_forms),
 	VMS_TEST(compare_and_write_stays_in_an_extent),
-	VMS_TEST(write_atomic_is_one_op_or_nothing), VMS_TEST(prefetch_and_flush),
-	VMS_TEST(lba_status), VMS_TEST(short_and_long_data), VMS_TEST(unmap_lists), VMS_TEST(unmap_checks_all_before_any),
-	VMS_TEST(unmap_cdb), VMS_TEST(short_cdbs_are_refused),
-	VMS_TEST(the_table_and_the_parser_agree), VMS_TEST(opcode_reports),
+	VMS_TEST(write_atomic_is_one_op_or_nothing),
+	VMS_TEST(prefetch_and_flush),
+	VMS_TEST(lba_status),
+	VMS_TEST(short_and_long_data),
+	VMS_TEST(unmap_lists),
+	VMS_TEST(unmap_checks_all_before_any),
+	VMS_TEST(unmap_cdb),
+	VMS_TEST(short_cdbs_are_refused),
+	VMS_TEST(the_table_and_the_parser_agree),
+	VMS_TEST(opcode_reports),
 };
 VMS_TEST_MAIN("cdb", tests)

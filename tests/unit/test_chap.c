@@ -17,18 +17,17 @@ static void digests(void)
 	static const struct {
 		const char *number, *want;
 	} v[] = {
-	    {"5", "f1dce10bd9abd4a38a9d21dcca22ab6f"},
-	    {"6", "c9e7268c2b395b381ba0da358b995b1062affeee"},
-	    {"7", "8b4b4e4ebd64e9ee6c68b21ae02b58dfc330a6e271c631ff215117e88df1362c"},
-	    {"8", "d8af54ffe9d2144996cd1db0f7463ea8cf7bb39c2d51893ccae89dadeeff15b3"},
+		{"5", "f1dce10bd9abd4a38a9d21dcca22ab6f"},
+		{"6", "c9e7268c2b395b381ba0da358b995b1062affeee"},
+		{"7", "8b4b4e4ebd64e9ee6c68b21ae02b58dfc330a6e271c631ff215117e88df1362c"},
+		{"8", "d8af54ffe9d2144996cd1db0f7463ea8cf7bb39c2d51893ccae89dadeeff15b3"},
 	};
 	uint8_t d[TGT_CHAP_DIGEST_MAX];
 	char text[2 * TGT_CHAP_DIGEST_MAX + 1];
 
 	for (unsigned i = 0; i < 4; i++) {
 		int alg = tgt_chap_alg(v[i].number);
-		int n =
-		    tgt_chap_digest(alg, 1, "123456789012", (const uint8_t *)"abc", 3, d);
+		int n = tgt_chap_digest(alg, 1, "123456789012", (const uint8_t *)"abc", 3, d);
 
 		CU_ASSERT_EQUAL_FATAL(n, (int)strlen(v[i].want) / 2);
 		hex(d, n, text);
@@ -59,28 +58,28 @@ static void values(void)
 		int n;
 		const char *bytes;
 	} v[] = {
-	    {"0x616263", 3, "abc"},
-	    {"0X6162", 2, "ab"},
-	    {"0x161", 2, "\x01\x61"},
-	    {"0xaB", 1, "\xab"},
-	    {"0bYWJj", 3, "abc"},
-	    {"0bYWI=", 2, "ab"},
-	    {"0BYQ==", 1, "a"},
-	    {"0x", -1, ""},
-	    {"0b", -1, ""},
-	    {"", -1, ""},
-	    {"0", -1, ""},
-	    {"616263", -1, ""},
-	    {"0x6g", -1, ""},
-	    {"0x 1", -1, ""},
-	    {"0bYWJ", -1, ""},
-	    {"0bYW=j", -1, ""},
-	    {"0bY===", -1, ""},
-	    {"0b====", -1, ""},
-	    {"0bYW J", -1, ""},
-	    {"0x6162636465666768696a6b6c6d6e6f7071", -1, ""},
-	    {"0bYWJjZGVmZ2hpamtsbW5vcHFy", -1, ""}, /* 18 bytes, no padding */
-	    {"0bYWJjZGVmZ2hpamtsbW5vcA==", 16, "abcdefghijklmnop"},
+		{"0x616263", 3, "abc"},
+		{"0X6162", 2, "ab"},
+		{"0x161", 2, "\x01\x61"},
+		{"0xaB", 1, "\xab"},
+		{"0bYWJj", 3, "abc"},
+		{"0bYWI=", 2, "ab"},
+		{"0BYQ==", 1, "a"},
+		{"0x", -1, ""},
+		{"0b", -1, ""},
+		{"", -1, ""},
+		{"0", -1, ""},
+		{"616263", -1, ""},
+		{"0x6g", -1, ""},
+		{"0x 1", -1, ""},
+		{"0bYWJ", -1, ""},
+		{"0bYW=j", -1, ""},
+		{"0bY===", -1, ""},
+		{"0b====", -1, ""},
+		{"0bYW J", -1, ""},
+		{"0x6162636465666768696a6b6c6d6e6f7071", -1, ""},
+		{"0bYWJjZGVmZ2hpamtsbW5vcHFy", -1, ""}, /* 18 bytes, no padding */
+		{"0bYWJjZGVmZ2hpamtsbW5vcA==", 16, "abcdefghijklmnop"},
 	};
 	uint8_t out[17];
 
@@ -96,8 +95,8 @@ static void values(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(digests),
-    VMS_TEST(algorithms),
-    VMS_TEST(values),
+	VMS_TEST(digests),
+	VMS_TEST(algorithms),
+	VMS_TEST(values),
 };
 VMS_TEST_MAIN("chap", tests)

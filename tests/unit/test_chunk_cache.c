@@ -129,8 +129,8 @@ static void random_use_never_returns_wrong_content(void)
 
 	vms_rng_init(&r, 5);
 	for (unsigned k = 0; k < 200000; k++) {
-		uint64_t i = vms_rng_chance(&r, 0.7) ? vms_rng_below(&r, 60) :
-						       vms_rng_below(&r, 5000);
+		uint64_t i = vms_rng_chance(&r, 0.7) ? vms_rng_below(&r, 60)
+						     : vms_rng_below(&r, 5000);
 		uint32_t s = vms_cc_find(c, addr(i));
 
 		if (s == VMS_CC_NONE) {

@@ -121,7 +121,7 @@ static void what_is_not_drained_is_read_and_written(void)
 static void ranges_need_not_be_aligned(void)
 {
 	static const uint32_t t[][3] = {
-		{3, 16003, 1},	    {3, 16003, 3000}, {5, 16006, 3000}, {8188, 20476, 9},
+		{3, 16003, 1},	     {3, 16003, 3000}, {5, 16006, 3000}, {8188, 20476, 9},
 		{8190, 24570, 5000}, {7, 30000, 8},    {0, 16384, 5},	 {1, 16386, 7000},
 	};
 

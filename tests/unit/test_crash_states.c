@@ -29,8 +29,8 @@ enum act {
 	OP_RANGE, /* 24 chunks */
 	OP_ZERO,  /* half of all */
 	OP_CAW,
-	OP_SAME,  /* what another chunk holds already */
-	OP_REST,  /* time passes: what is in the log goes to containers and index */
+	OP_SAME, /* what another chunk holds already */
+	OP_REST, /* time passes: what is in the log goes to containers and index */
 	OPS
 };
 static const char *const op_name[OPS] = {"write", "part", "range", "zero", "caw", "same", "rest"};
@@ -134,9 +134,14 @@ static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const s
 	uint8_t body[VMS_WRITE_BODY_BYTES(32)];
 	struct vms_piece pc[32];
 	struct vms_iov iov = {data, 0};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .branch = BR, .snap_gen = 1, .lun_fence = 1,
-			    .sequence = ++sequence, .tick = R.gw[0].tick[0],
-			    .tick_incarnation = R.gw[0].tick_inc[0], .epoch = R.gw[0].epoch[0]};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .sequence = ++sequence,
+			    .tick = R.gw[0].tick[0],
+			    .tick_incarnation = R.gw[0].tick_inc[0],
+			    .epoch = R.gw[0].epoch[0]};
 	struct rig_reply re;
 	unsigned np = kind == VMS_WRITE_ZERO ? 1 : n;
 	size_t at = 0;
@@ -155,7 +160,8 @@ static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const s
 		pc[i] = (struct vms_piece){.chunk = (uint16_t)(chunk + i),
 					   .count = (uint16_t)(kind == VMS_WRITE_ZERO ? n : 1),
 					   .mask = mask,
-					   .crc = at > from ? vms_crc32c(0, data + from, at - from) : 0};
+					   .crc = at > from ? vms_crc32c(0, data + from, at - from)
+							    : 0};
 	}
 	vms_write_body_encode(body, kind, pc, np);
 	m.body = body;
@@ -216,9 +222,9 @@ static bool put(enum act op, unsigned turn)
 	for (unsigned i = 0; i < n; i++)
 		for (unsigned s = 0; s < SECTORS; s++)
 			if (mask >> s & 1)
-				after.sec[chunk + i][s] = op == OP_ZERO ? 0 :
-							  op == OP_SAME ? truth.sec[50][s] :
-									  next_content++;
+				after.sec[chunk + i][s] = op == OP_ZERO	  ? 0
+							  : op == OP_SAME ? truth.sec[50][s]
+									  : next_content++;
 	if (!send(kind, chunk, n, mask, &after))
 		return false;
 	truth = after;
@@ -236,8 +242,12 @@ static bool holds(const struct image *a, const struct image *b)
 	for (unsigned i = 0; i < CHUNKS; i++)
 		vms_put_le16(body + 2 * i, (uint16_t)i);
 	for (int tries = 0; tries < 50; tries++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .branch = BR, .snap_gen = 1, .body = body,
-				    .body_bytes = sizeof(body), .epoch = R.gw[0].epoch[0]};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .branch = BR,
+				    .snap_gen = 1,
+				    .body = body,
+				    .body_bytes = sizeof(body),
+				    .epoch = R.gw[0].epoch[0]};
 
 		rig_send(&R, 0, 0, &m, &re);
 		if (!rig_wait(&R, &re, 20000) || !re.status)
@@ -248,7 +258,8 @@ static bool holds(const struct image *a, const struct image *b)
 		rig_run(&R, 50);
 	}
 	if (!re.done || re.status) {
-		snprintf(why, sizeof(why), "a read ends with %s", re.done ? vms_err_name(re.status) : "nothing");
+		snprintf(why, sizeof(why), "a read ends with %s",
+			 re.done ? vms_err_name(re.status) : "nothing");
 		R.gw[0].nwait = 0;
 		rig_reply_free(&re);
 		return false;
@@ -269,8 +280,10 @@ static bool holds(const struct image *a, const struct image *b)
 			sector_fill(want, a->sec[i][s]);
 			if (is_a && memcmp(got, want, VMS_LB_BYTES)) {
 				is_a = false;
-				snprintf(why, sizeof(why), "chunk %u, sector %u: neither as acknowledged "
-					 "nor as the operation under way", i, s);
+				snprintf(why, sizeof(why),
+					 "chunk %u, sector %u: neither as acknowledged "
+					 "nor as the operation under way",
+					 i, s);
 			}
 			sector_fill(want, b->sec[i][s]);
 			is_b = is_b && !memcmp(got, want, VMS_LB_BYTES);
@@ -398,7 +411,8 @@ static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct v
 		rig_run(&R, 200);
 	dt_end();
 	if (!ok)
-		printf("\n%s%s%s: %s\n", op_name[op[0]], n > 1 ? ", " : "", n > 1 ? op_name[op[1]] : "", why);
+		printf("\n%s%s%s: %s\n", op_name[op[0]], n > 1 ? ", " : "",
+		       n > 1 ? op_name[op[1]] : "", why);
 	cat_keep();
 	rig_node_crash(&R, 0, true);
 	st.sequences++;
@@ -424,9 +438,10 @@ static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct v
 			st.distinct++;
 			ok = survives(&img[acked], &img[sent]);
 			if (!ok)
-				printf("\n%s%s%s: power fails before call %zu of %zu, loss %d: %s\n",
-				       op_name[op[0]], n > 1 ? ", " : "", n > 1 ? op_name[op[1]] : "", k,
-				       dt.ev.n, (int)loss, why);
+				printf("\n%s%s%s: power fails before call %zu of %zu, loss %d: "
+				       "%s\n",
+				       op_name[op[0]], n > 1 ? ", " : "",
+				       n > 1 ? op_name[op[1]] : "", k, dt.ev.n, (int)loss, why);
 		}
 	}
 	dt_free();
@@ -455,10 +470,13 @@ static void all_short_sequences(void)
 					bool ok;
 
 					if (!round && st.sequences == 1 && st.made) {
-						/* about as many states as wanted, spread over all */
+						/* about as many states as wanted, spread over all
+						 */
 						uint64_t all = st.made * 3 * (OPS + OPS * OPS);
 
-						share = all > 3 * want ? (unsigned)(want * 3000 / all) + 1 : 1000;
+						share = all > 3 * want
+								? (unsigned)(want * 3000 / all) + 1
+								: 1000;
 					}
 					ok = sequence_of(op, n, share, &g);
 					CU_ASSERT_TRUE_FATAL(ok);

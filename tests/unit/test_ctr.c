@@ -32,8 +32,8 @@ static void unknown_incompatible_feature_is_refused_by_name(void)
 
 static struct vms_seg make_seg(unsigned n)
 {
-	struct vms_seg s = {.ctr = 7, .offset_bytes = (uint32_t)vms_seg_offset(2), .n = n,
-			    .seq = 55};
+	struct vms_seg s = {
+		.ctr = 7, .offset_bytes = (uint32_t)vms_seg_offset(2), .n = n, .seq = 55};
 
 	for (unsigned i = 0; i < n; i++)
 		s.e[i] = (struct vms_seg_entry){

@@ -86,8 +86,12 @@ static int put_kind(uint64_t branch, uint32_t extent, unsigned chunk, uint8_t ki
 	struct vms_iov iov = {data, kind == VMS_WRITE_CAW ? 2 * half : half};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(branch, extent),
-			    .branch = branch, .snap_gen = 1, .lun_fence = 1, .extent = extent,
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = extent,
 			    .slot = 1};
 	int st;
 
@@ -121,9 +125,13 @@ static int get(uint64_t branch, uint32_t extent, unsigned chunk, uint8_t *out, i
 
 	vms_put_le16(body, (uint16_t)chunk);
 	for (int i = 0; i < tries; i++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(branch, extent),
-				    .branch = branch, .snap_gen = 1, .extent = extent,
-				    .body = body, .body_bytes = 2};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = part_of(branch, extent),
+				    .branch = branch,
+				    .snap_gen = 1,
+				    .extent = extent,
+				    .body = body,
+				    .body_bytes = 2};
 
 		st = ask(1, &m, &re, tries);
 		if (st)
@@ -152,8 +160,11 @@ static void expect(uint64_t branch, uint32_t extent, unsigned chunk, uint64_t se
 
 static vms_addr addr_of(uint64_t branch, uint32_t extent, unsigned chunk)
 {
-	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = part_of(branch, extent),
-			    .branch = branch, .snap_gen = 1, .extent = extent,
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .extent = extent,
 			    .aux = 1u << chunk / VMS_SUBEXT_CHUNKS};
 	struct rig_reply re;
 	vms_addr a = VMS_ADDR_HOLE;
@@ -176,7 +187,8 @@ static int addr_read(vms_addr a, uint8_t *out)
 	for (unsigned k = 0; k < R.copies; k++) {
 		struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
 				    .partition = vms_addr_partition(a, R.part_bits),
-				    .body = body, .body_bytes = 8};
+				    .body = body,
+				    .body_bytes = 8};
 		unsigned nd = (rig_primary(&R, m.partition) + k) % R.nnodes;
 
 		if (!R.gw[1].up[nd])
@@ -249,9 +261,13 @@ static void up(unsigned copies, unsigned bits, uint64_t seed)
 static void refer(uint64_t branch, uint32_t extent, unsigned chunk, vms_addr to)
 {
 	uint32_t number = part_of(branch, extent);
-	struct vms_move m = {.branch = branch, .snap_gen = 1, .extent = extent,
-			     .chunk = (uint16_t)chunk, .valid = VMS_MASK_FULL,
-			     .flags = VMS_MOVE_REF, .from_seq = addr_of(branch, extent, chunk),
+	struct vms_move m = {.branch = branch,
+			     .snap_gen = 1,
+			     .extent = extent,
+			     .chunk = (uint16_t)chunk,
+			     .valid = VMS_MASK_FULL,
+			     .flags = VMS_MOVE_REF,
+			     .from_seq = addr_of(branch, extent, chunk),
 			     .to = to};
 	struct vms_rec r = {.type = VMS_REC_REMAP, .flags = VMS_RF_INTERNAL};
 	uint8_t meta[VMS_MOVES_META_MAX];
@@ -462,7 +478,8 @@ static unsigned shared_with(uint64_t a, uint32_t ea, unsigned sa, uint64_t b, ui
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < 512; i++)
-		n += addr_of(a, ea + i / 128, i % 128 + sa) == addr_of(b, eb + i / 128, i % 128 + sb);
+		n += addr_of(a, ea + i / 128, i % 128 + sa) ==
+		     addr_of(b, eb + i / 128, i % 128 + sb);
 	return n;
 }
 
@@ -489,8 +506,8 @@ static void found_again(unsigned fp_bits, unsigned least)
 	expect_image(8, 100, 10000, 300);
 	k = shared_with(7, 0, 0, 8, 100, 300);
 	s = sum();
-	printf("[%u of 512 shared, %llu KiB, then %llu KiB more] ", k, (unsigned long long)one >> 10,
-	       (unsigned long long)(two - one) >> 10);
+	printf("[%u of 512 shared, %llu KiB, then %llu KiB more] ", k,
+	       (unsigned long long)one >> 10, (unsigned long long)(two - one) >> 10);
 	CU_ASSERT_TRUE(k >= least);
 	CU_ASSERT_TRUE(s.hits_foreign >= least / 2);
 	CU_ASSERT_TRUE(s.hooks_found > 0 && s.lists_fetched > 0 && s.shares > 0);
@@ -606,10 +623,19 @@ static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint6
 	struct vms_iov iov = {fps, sizeof(fps)};
 	struct vms_piece pc[REFS];
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(branch, extent),
-			    .branch = branch, .snap_gen = 1, .lun_fence = 1, .extent = extent,
-			    .slot = 2, .sequence = sequence, .payload = &iov, .npayload = 1,
-			    .payload_bytes = sizeof(fps), .body = body, .body_bytes = sizeof(body)};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = extent,
+			    .slot = 2,
+			    .sequence = sequence,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = sizeof(fps),
+			    .body = body,
+			    .body_bytes = sizeof(body)};
 	int st;
 
 	for (unsigned i = 0; i < REFS; i++) {
@@ -637,10 +663,18 @@ static int put_copy(uint64_t branch, uint32_t extent, unsigned chunk, const vms_
 	struct vms_iov iov = {payload, 8 * n};
 	struct vms_piece pc[REFS];
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(branch, extent),
-			    .branch = branch, .snap_gen = 1, .lun_fence = 1, .extent = extent,
-			    .slot = 3, .sequence = sequence, .payload = &iov, .npayload = 1,
-			    .payload_bytes = 8 * n, .body = body,
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = extent,
+			    .slot = 3,
+			    .sequence = sequence,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = 8 * n,
+			    .body = body,
 			    .body_bytes = VMS_WRITE_BODY_BYTES(n)};
 	int st;
 
@@ -750,8 +784,8 @@ static void test_by_reference(void)
 #define MEXT 5u
 #define MCH  80u
 static struct {
-	uint8_t pool;	/* 0: never written */
-	uint8_t over;	/* sectors overwritten, with */
+	uint8_t pool; /* 0: never written */
+	uint8_t over; /* sectors overwritten, with */
 	uint8_t value;
 } M[3][MEXT][MCH];
 static unsigned bad;
@@ -770,7 +804,8 @@ static void model_op(void)
 {
 	unsigned v = (unsigned)vms_rng_below(&R.rng, 3);
 	uint32_t e = (uint32_t)vms_rng_below(&R.rng, MEXT);
-	unsigned c = (unsigned)vms_rng_below(&R.rng, MCH), what = (unsigned)vms_rng_below(&R.rng, 100);
+	unsigned c = (unsigned)vms_rng_below(&R.rng, MCH),
+		 what = (unsigned)vms_rng_below(&R.rng, 100);
 	unsigned run = what < 60 ? 1 + (unsigned)vms_rng_below(&R.rng, 40) : 1;
 	uint8_t pool = (uint8_t)vms_rng_between(&R.rng, 1, POOL), b[CHUNK];
 	int rc;
@@ -813,8 +848,8 @@ static void model_check(void)
 
 				model_chunk(v, e, c, want);
 				if (rc || memcmp(want, x, CHUNK)) {
-					fprintf(stderr, "volume %u extent %u chunk %u: rc %d\n", v, e,
-						c, rc);
+					fprintf(stderr, "volume %u extent %u chunk %u: rc %d\n", v,
+						e, c, rc);
 					bad++;
 				}
 			}
@@ -829,9 +864,8 @@ static int page_check(void *arg, const struct vms_page *pg)
 		int rc = pg->entry[i] ? addr_read(pg->entry[i], x) : 0;
 
 		if (rc) {
-			fprintf(stderr, "page of partition %u names %llx: %s\n",
-				pg->key.partition, (unsigned long long)pg->entry[i],
-				vms_err_name(rc));
+			fprintf(stderr, "page of partition %u names %llx: %s\n", pg->key.partition,
+				(unsigned long long)pg->entry[i], vms_err_name(rc));
 			bad++;
 		}
 	}
@@ -935,14 +969,9 @@ static void test_model(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_model),
-	VMS_TEST(test_found),
-	VMS_TEST(test_short_keys),
-	VMS_TEST(test_own),
-	VMS_TEST(test_silent),
-	VMS_TEST(test_by_reference), VMS_TEST(test_by_address),
-	VMS_TEST(test_own_partition),
-	VMS_TEST(test_foreign_base),
+	VMS_TEST(test_model),	   VMS_TEST(test_found),	 VMS_TEST(test_short_keys),
+	VMS_TEST(test_own),	   VMS_TEST(test_silent),	 VMS_TEST(test_by_reference),
+	VMS_TEST(test_by_address), VMS_TEST(test_own_partition), VMS_TEST(test_foreign_base),
 	VMS_TEST(test_base_away),
 };
 

@@ -130,13 +130,12 @@ static void the_layout_is_the_documented_one(void)
 
 	make_stream();
 	CU_ASSERT(!memcmp(stream, head, sizeof(head)));
-	CU_ASSERT(!memcmp(stream + 112, "pool/vm1", 9) &&
-		  !memcmp(stream + 240, "monday", 7) &&
+	CU_ASSERT(!memcmp(stream + 112, "pool/vm1", 9) && !memcmp(stream + 240, "monday", 7) &&
 		  !memcmp(stream + 344, "tuesday", 8));
 	CU_ASSERT(!memcmp(stream + DIFF_HEADER_BYTES + DIFF_RECORD_BYTES + C, zero_record,
 			  sizeof(zero_record)));
-	CU_ASSERT_EQUAL(stream_len, DIFF_HEADER_BYTES + 4 * DIFF_RECORD_BYTES + 3 * C +
-					    DIFF_END_BYTES);
+	CU_ASSERT_EQUAL(stream_len,
+			DIFF_HEADER_BYTES + 4 * DIFF_RECORD_BYTES + 3 * C + DIFF_END_BYTES);
 }
 
 static void any_changed_bit_is_found(void)
@@ -182,8 +181,7 @@ static void a_missing_record_is_found(void)
 	unsigned n;
 
 	make_stream();
-	memmove(stream + at, stream + at + DIFF_RECORD_BYTES,
-		stream_len - at - DIFF_RECORD_BYTES);
+	memmove(stream + at, stream + at + DIFF_RECORD_BYTES, stream_len - at - DIFF_RECORD_BYTES);
 	stream_len -= DIFF_RECORD_BYTES;
 	CU_ASSERT_EQUAL(read_all(&n, &e), VMS_E_CORRUPT);
 	CU_ASSERT_EQUAL(n, 2);

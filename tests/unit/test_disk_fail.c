@@ -15,10 +15,19 @@ static int write_mem(uint32_t ext, unsigned ch, uint32_t id)
 	struct vms_piece pc = {(uint16_t)ch, 1, VMS_MASK_FULL, 0, 0};
 	struct vms_iov iov = {b, V_CHUNK};
 	unsigned g = v_turn & 1, slot = v_turn++ % 8;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = v_part(v, ext), .branch = v->branch,
-			    .snap_gen = v->gen, .lun_fence = 1, .extent = ext, .slot = slot,
-			    .flags = VMS_F_MEMORY, .body = body, .body_bytes = sizeof(body),
-			    .payload = &iov, .npayload = 1, .payload_bytes = V_CHUNK};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = v_part(v, ext),
+			    .branch = v->branch,
+			    .snap_gen = v->gen,
+			    .lun_fence = 1,
+			    .extent = ext,
+			    .slot = slot,
+			    .flags = VMS_F_MEMORY,
+			    .body = body,
+			    .body_bytes = sizeof(body),
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = V_CHUNK};
 	struct rig_reply re;
 	int rc;
 
@@ -41,10 +50,18 @@ static void write_send(struct rig_reply *re)
 	static struct vms_iov iov = {b, V_CHUNK};
 	struct vms_piece pc = {159, 1, VMS_MASK_FULL, 0, 0};
 	unsigned nd = rig_primary(&R, v_part(v, 5));
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = v_part(v, 5), .branch = v->branch,
-			    .snap_gen = v->gen, .lun_fence = 1, .extent = 5, .slot = 100,
-			    .body = body, .body_bytes = sizeof(body), .payload = &iov,
-			    .npayload = 1, .payload_bytes = V_CHUNK};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = v_part(v, 5),
+			    .branch = v->branch,
+			    .snap_gen = v->gen,
+			    .lun_fence = 1,
+			    .extent = 5,
+			    .slot = 100,
+			    .body = body,
+			    .body_bytes = sizeof(body),
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = V_CHUNK};
 
 	v_fill(b, ++writes);
 	m.sequence = ++R.gw[0].next_seq[100];

@@ -290,7 +290,8 @@ static void all_calls_at_once(void)
 	vms_meta_batch_put(&b, "Kz", 2, "value", 5);
 	for (unsigned round = 0; round < 40; round++) {
 		n = 0;
-		disk.ops->log_write(disk.ctx, 8192 + 65536 * (round % 8), buf, 65536, round & 1, n++);
+		disk.ops->log_write(disk.ctx, 8192 + 65536 * (round % 8), buf, 65536, round & 1,
+				    n++);
 		for (uint64_t c = 1; c < 20; c++, n++)
 			disk.ops->ctr_write(disk.ctx, c, 65536 * round, &iov, 1, n);
 		if (round)
@@ -529,28 +530,28 @@ static void digests(void)
 	teardown();
 }
 
-#define CASES(X)                                                                          \
-	X(formatted_once_opened_once)                                                     \
-	X(half_formatted_folder_is_not_opened)                                            \
-	X(log_writes_come_back)                                                           \
-	X(container_life)                                                                 \
-	X(more_containers_than_descriptors)                                               \
-	X(commits_and_reads)                                                              \
-	X(all_calls_at_once)                                                              \
-	X(close_waits_for_what_is_in_flight)                                              \
-	X(faults_hit_the_named_call)                                                      \
-	X(faults_from_a_file)                                                             \
-	X(crash_fault_ends_the_process)                                                   \
-	X(digests)                                                                        \
-	X(memory_file_system)                                                             \
+#define CASES(X)                                                                                   \
+	X(formatted_once_opened_once)                                                              \
+	X(half_formatted_folder_is_not_opened)                                                     \
+	X(log_writes_come_back)                                                                    \
+	X(container_life)                                                                          \
+	X(more_containers_than_descriptors)                                                        \
+	X(commits_and_reads)                                                                       \
+	X(all_calls_at_once)                                                                       \
+	X(close_waits_for_what_is_in_flight)                                                       \
+	X(faults_hit_the_named_call)                                                               \
+	X(faults_from_a_file)                                                                      \
+	X(crash_fault_ends_the_process)                                                            \
+	X(digests)                                                                                 \
+	X(memory_file_system)                                                                      \
 	X(log_over_the_real_disk)
 
-#define X(fn)                                                                             \
-	static void fn##_threads(void)                                                    \
-	{                                                                                 \
-		engine = VMS_IO_THREADS;                                                  \
-		fn();                                                                     \
-		engine = VMS_IO_AUTO;                                                     \
+#define X(fn)                                                                                      \
+	static void fn##_threads(void)                                                             \
+	{                                                                                          \
+		engine = VMS_IO_THREADS;                                                           \
+		fn();                                                                              \
+		engine = VMS_IO_AUTO;                                                              \
 	}
 CASES(X)
 #undef X

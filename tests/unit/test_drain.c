@@ -25,8 +25,10 @@ static void a_member_that_asks_again_is_heard(void)
 {
 	for (unsigned mutant = 0; mutant < 2; mutant++) {
 		uint8_t body[16] = {0};
-		struct vms_msg m = {.type = VMS_MSG_DRAIN, .partition = VMS_PART_NONE,
-				    .body = body, .body_bytes = sizeof(body)};
+		struct vms_msg m = {.type = VMS_MSG_DRAIN,
+				    .partition = VMS_PART_NONE,
+				    .body = body,
+				    .body_bytes = sizeof(body)};
 		struct vms_node *n;
 		struct part *p;
 		struct conn *c;

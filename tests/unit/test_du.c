@@ -89,7 +89,8 @@ static void make(uint64_t seed)
 		struct mbranch *b = &B[i];
 		const struct mbranch *o = &B[i ? vms_rng_below(&g, i) : 0];
 
-		*b = (struct mbranch){.branch = 10 + i, .lineage = 10 + i,
+		*b = (struct mbranch){.branch = 10 + i,
+				      .lineage = 10 + i,
 				      .gens = 1 + (unsigned)vms_rng_below(&g, 5)};
 		if (i > 1 && o->nanc < VMS_ANCESTORS_MAX) { /* grown from one of its numbers */
 			uint64_t limit = (1 + vms_rng_below(&g, EXTENTS * 8)) * VMS_SUBEXT_CHUNKS;
@@ -110,22 +111,24 @@ static void make(uint64_t seed)
 		/* snapshots of some numbers; most volumes live; two branches of one volume */
 		for (unsigned gen = 1; gen <= b->gens; gen++)
 			if (np < POINTS && vms_rng_below(&g, 2))
-				P[np++] = (struct mpoint){.branch = i, .gen = gen,
-							  .volume = i == 3 ? 2 : i};
+				P[np++] = (struct mpoint){
+					.branch = i, .gen = gen, .volume = i == 3 ? 2 : i};
 		if (np < POINTS && vms_rng_below(&g, 5))
-			P[np++] = (struct mpoint){.branch = i, .gen = VMS_GEN_LIVE,
-						  .volume = i == 3 ? 2 : i};
+			P[np++] = (struct mpoint){
+				.branch = i, .gen = VMS_GEN_LIVE, .volume = i == 3 ? 2 : i};
 	}
 }
 
-static vms_addr seen_at(const struct mpoint *p, unsigned chunk, struct vms_page *page, uint32_t *have)
+static vms_addr seen_at(const struct mpoint *p, unsigned chunk, struct vms_page *page,
+			uint32_t *have)
 {
 	const struct mbranch *b = &B[p->branch];
 	uint32_t subext = chunk / VMS_SUBEXT_CHUNKS;
 	uint32_t part = vms_extent_partition(b->lineage, subext / VMS_EXTENT_SUBEXTS, BITS);
 	struct vms_stack st = stack_of(b, p->gen);
 
-	if (*have != subext && vms_pages_lookup_stack(primary(part)->pages, part, subext, &st, page))
+	if (*have != subext &&
+	    vms_pages_lookup_stack(primary(part)->pages, part, subext, &st, page))
 		memset(page->entry, 0, sizeof(page->entry));
 	*have = subext;
 	return page->entry[chunk % VMS_SUBEXT_CHUNKS];
@@ -156,8 +159,9 @@ static void oracle(void)
 			P[i].mapped += a != 0;
 			if (!a || home != part)
 				continue;
-			s = &seen[home][(vms_addr_container(a) - vms_ctr_first(home, BITS) - 1) * 60 +
-					vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES - 1];
+			s = &seen[home]
+				 [(vms_addr_container(a) - vms_ctr_first(home, BITS) - 1) * 60 +
+				  vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES - 1];
 			s->point = s->point == -1 || s->point == (int)i ? (int)i : -2;
 			s->volume = s->volume == -1 || s->volume == (int)P[i].volume
 					    ? (int)P[i].volume
@@ -183,17 +187,19 @@ static json_t *request(void)
 		json_t *anc = json_array();
 
 		for (unsigned k = 0; k < B[i].nanc; k++)
-			json_array_append_new(anc, json_pack("[III]", (json_int_t)B[i].anc[k].branch,
-							     (json_int_t)B[i].anc[k].snap_gen,
-							     (json_int_t)B[i].anc[k].limit_chunks));
+			json_array_append_new(anc,
+					      json_pack("[III]", (json_int_t)B[i].anc[k].branch,
+							(json_int_t)B[i].anc[k].snap_gen,
+							(json_int_t)B[i].anc[k].limit_chunks));
 		json_array_append_new(br, json_pack("[IIo]", (json_int_t)B[i].branch,
 						    (json_int_t)B[i].lineage, anc));
 	}
 	for (unsigned i = 0; i < np; i++)
-		json_array_append_new(pts, json_pack("[III]", (json_int_t)B[P[i].branch].branch,
-						     P[i].gen == VMS_GEN_LIVE ? (json_int_t)0
-									      : (json_int_t)P[i].gen,
-						     (json_int_t)P[i].volume));
+		json_array_append_new(
+			pts,
+			json_pack("[III]", (json_int_t)B[P[i].branch].branch,
+				  P[i].gen == VMS_GEN_LIVE ? (json_int_t)0 : (json_int_t)P[i].gen,
+				  (json_int_t)P[i].volume));
 	return json_pack("{so so sI}", "branches", br, "points", pts, "volumes", (json_int_t)nb);
 }
 

@@ -8,11 +8,11 @@ static void every_code_has_name_text_and_flag(void)
 {
 	unsigned n = 0;
 
-#define X(name, number, retryable, text_)                                                 \
-	CU_ASSERT_EQUAL(VMS_E_##name, -(number));                                         \
-	CU_ASSERT_STRING_EQUAL(vms_err_name(VMS_E_##name), "VMS_E_" #name);               \
-	CU_ASSERT_STRING_EQUAL(vms_err_text(VMS_E_##name), text_);                        \
-	CU_ASSERT_EQUAL(vms_err_retryable(VMS_E_##name), retryable);                      \
+#define X(name, number, retryable, text_)                                                          \
+	CU_ASSERT_EQUAL(VMS_E_##name, -(number));                                                  \
+	CU_ASSERT_STRING_EQUAL(vms_err_name(VMS_E_##name), "VMS_E_" #name);                        \
+	CU_ASSERT_STRING_EQUAL(vms_err_text(VMS_E_##name), text_);                                 \
+	CU_ASSERT_EQUAL(vms_err_retryable(VMS_E_##name), retryable);                               \
 	n++;
 	VMS_ERR_LIST(X)
 #undef X

@@ -69,8 +69,7 @@ static void files_are_told_apart(void)
 	image_est_data(e, b, 200);
 
 	image_est_counts(e, 0, &c);
-	CU_ASSERT(c.bytes == 8 * C && c.zero == 4 * C && c.distinct == 3 * C &&
-		  c.dup == C);
+	CU_ASSERT(c.bytes == 8 * C && c.zero == 4 * C && c.distinct == 3 * C && c.dup == C);
 	CU_ASSERT(c.unique == C && c.shared == 2 * C && c.added == 3 * C);
 	image_est_counts(e, 1, &c);
 	CU_ASSERT(c.bytes == 3 * C && c.zero == 0 && c.distinct == 2 * C && c.dup == C);
@@ -198,8 +197,7 @@ static void progress_tells_rate_and_time_left(void)
 	/* a job that goes on does not count what was done before it as its rate */
 	vms_progress_open(&p, NULL, false, "import", 90 << 20, 100 << 20, 1000);
 	vms_progress_update(&p, 91 << 20, 2000);
-	CU_ASSERT_PTR_NOT_NULL(
-		strstr(vms_progress_text(&p, 91 << 20, text), "/s  9 s left"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(vms_progress_text(&p, 91 << 20, text), "/s  9 s left"));
 	/* more than there should be */
 	CU_ASSERT_PTR_NOT_NULL(strstr(vms_progress_text(&p, 200 << 20, text), "100%"));
 	vms_progress_open(&p, NULL, false, "x\ny", 0, 0, 0);

@@ -73,8 +73,13 @@ static void write_to(unsigned g, unsigned node, struct w *w, struct rig_reply *r
 	struct vms_piece pc = {1, 1, 0xff, 0, 0};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct vms_iov iov = {w->data, CHUNK};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(w->extent), .branch = BR,
-			    .snap_gen = 1, .lun_fence = 1, .extent = w->extent, .slot = w->slot,
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(w->extent),
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = w->extent,
+			    .slot = w->slot,
 			    .flags = (uint16_t)w->flags};
 
 	fill(w->data, w->seed);
@@ -139,8 +144,13 @@ static int read_from(unsigned g, unsigned nd, uint32_t extent, uint8_t *out, uin
 {
 	struct rig_reply re;
 	uint8_t body[2] = {1, 0};
-	struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(extent), .branch = BR,
-			    .snap_gen = 1, .extent = extent, .body = body, .body_bytes = 2};
+	struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+			    .partition = part_of(extent),
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .extent = extent,
+			    .body = body,
+			    .body_bytes = 2};
 	int st;
 
 	m.epoch = R.gw[g].epoch[m.partition];
@@ -663,8 +673,8 @@ static void test_add_unknown(void)
  * proposed. */
 static void test_add_pages(void)
 {
-	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = 0, .branch = BR,
-			    .snap_gen = 1, .aux = 1};
+	struct vms_msg m = {
+		.type = VMS_MSG_GET_PAGES, .partition = 0, .branch = BR, .snap_gen = 1, .aux = 1};
 	struct rig_reply re;
 
 	up(3, 2, 64, VMS_ACK_DISK);
@@ -779,8 +789,9 @@ static void test_min_copies(void)
 	rig_reply_free(&re);
 	CU_ASSERT_TRUE(shows(E0, 1)); /* reads go on */
 	j = vms_node_json(R.node[0].n, "partitions");
-	json_array_foreach(j, i, e) said |= !strcmp(json_string_value(json_object_get(e, "text")),
-						    "degraded: 1 of 2 copies, min_copies 2: writes wait");
+	json_array_foreach (j, i, e)
+		said |= !strcmp(json_string_value(json_object_get(e, "text")),
+				"degraded: 1 of 2 copies, min_copies 2: writes wait");
 	CU_ASSERT_TRUE(said);
 	json_decref(j);
 	/* fewer are enough, says the admin */
@@ -805,8 +816,12 @@ static void test_hand_over(void)
 	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
 	/* both gateways hold the page */
 	for (unsigned g = 0; g < 2; g++) {
-		struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = 0, .branch = BR,
-				    .snap_gen = 1, .extent = E0, .aux = 1};
+		struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
+				    .partition = 0,
+				    .branch = BR,
+				    .snap_gen = 1,
+				    .extent = E0,
+				    .aux = 1};
 		struct rig_reply re;
 
 		m.epoch = rig_conf(&R, 0, NULL).epoch;
@@ -898,7 +913,8 @@ static void test_retry_once(void)
 		R.gw[0].nwait = 0;
 	rig_reply_free(&re);
 	/* something newer over the other path, then the retry */
-	for (int i = 0; i < 400 && (rig_primary(&R, 0) == 0 || part_at(1, 0)->state != PS_ACTIVE); i++)
+	for (int i = 0; i < 400 && (rig_primary(&R, 0) == 0 || part_at(1, 0)->state != PS_ACTIVE);
+	     i++)
 		rig_run(&R, 20);
 	CU_ASSERT_EQUAL(put(1, E0, 6, 8000), 0);
 	dups = R.node[1].n->st.dups;
@@ -1000,8 +1016,8 @@ static void test_memory_mode(void)
 			rig_node_crash(&R, 1, true);
 			rig_node_start(&R, 1);
 		}
-		for (int i = 0; i < 800 && (rig_primary(&R, 0) == 0 ||
-					    part_at(1, 0)->state != PS_ACTIVE); i++)
+		for (int i = 0;
+		     i < 800 && (rig_primary(&R, 0) == 0 || part_at(1, 0)->state != PS_ACTIVE); i++)
 			rig_run(&R, 20);
 		CU_ASSERT_EQUAL(rig_primary(&R, 0), 1);
 		vms_cat_key_loss(key, BR);
@@ -1022,8 +1038,13 @@ static void test_memory_mode(void)
 static int ask(unsigned g, unsigned nd, uint8_t type, uint16_t flags, uint64_t sequence,
 	       uint64_t ms)
 {
-	struct vms_msg m = {.type = type, .flags = flags, .partition = VMS_PART_NONE,
-			    .branch = BR, .snap_gen = 1, .lun_fence = 1, .sequence = sequence};
+	struct vms_msg m = {.type = type,
+			    .flags = flags,
+			    .partition = VMS_PART_NONE,
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .sequence = sequence};
 	struct rig_reply re;
 
 	rig_send(&R, g, nd, &m, &re);
@@ -1121,7 +1142,8 @@ static void test_added_late(void)
 		rig_node_crash(&R, 0, true);
 		rig_node_crash(&R, 1, true);
 		for (int i = 0; i < 800 && (rig_primary(&R, 0) != 2 || !part_at(2, 0) ||
-					    part_at(2, 0)->state != PS_ACTIVE); i++)
+					    part_at(2, 0)->state != PS_ACTIVE);
+		     i++)
 			rig_run(&R, 20);
 		connect_all();
 		rig_run(&R, 600);
@@ -1321,7 +1343,9 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_memory_mode),
 	VMS_TEST(test_flush_without_lease),
 	VMS_TEST(test_floor_of_who_is_behind),
-	VMS_TEST(test_primary_restarted_at_once), VMS_TEST(test_stopped_on_purpose), VMS_TEST(test_added_late),
+	VMS_TEST(test_primary_restarted_at_once),
+	VMS_TEST(test_stopped_on_purpose),
+	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),

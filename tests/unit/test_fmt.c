@@ -139,8 +139,9 @@ static void command_lines_fill_the_table(void)
 	int first;
 
 	prog.stop_at_first = false;
-	CU_ASSERT_EQUAL(run(&first, &e, 7, "x", "-v", "--conf=f", "--count", "3", "-s1G", "--wait=2s"),
-			VMS_OPT_GO);
+	CU_ASSERT_EQUAL(
+		run(&first, &e, 7, "x", "-v", "--conf=f", "--count", "3", "-s1G", "--wait=2s"),
+		VMS_OPT_GO);
 	CU_ASSERT(verbose && count == 3 && bytes == 1 << 30 && ms == 2000 && first == 7);
 	CU_ASSERT_STRING_EQUAL(file, "f");
 	prog.stop_at_first = true;

@@ -90,8 +90,8 @@ static void setup(void)
 	uint8_t *list = file + vms_seg_offset(1) + 4096;
 	struct vms_wal_conf wc = {.node_id = 9, .cluster_uuid = "0123456789abcde"};
 	struct vms_ctr_header h = {.partition = PART, .epoch = 4, .incarnation = 6};
-	struct vms_ctr_footer foot = {.nchunks = NCHUNKS, .length_bytes = vms_seg_offset(1),
-				      .segs = 1};
+	struct vms_ctr_footer foot = {
+		.nchunks = NCHUNKS, .length_bytes = vms_seg_offset(1), .segs = 1};
 	struct vms_page_key k = {PART, 7, 11, 1};
 	struct vms_iov iov = {file, sizeof(file)};
 	struct vms_wal_tail tail = {0};
@@ -171,8 +171,12 @@ static void setup(void)
 	for (uint64_t q = 1; q <= 4; q++) {
 		struct vms_piece p = {.chunk = 1, .count = 1, .mask = 0xff};
 		uint8_t meta[20];
-		struct vms_rec r = {.type = VMS_REC_WRITE, .partition = PART, .seq = q, .meta = meta,
-				    .meta_bytes = 20, .payload_bytes = 4096};
+		struct vms_rec r = {.type = VMS_REC_WRITE,
+				    .partition = PART,
+				    .seq = q,
+				    .meta = meta,
+				    .meta_bytes = 20,
+				    .payload_bytes = 4096};
 		struct vms_iov d = {data, 4096};
 
 		memset(data, (int)q, sizeof(data));
@@ -355,8 +359,8 @@ static void derived_state_is_rebuilt(void)
 	repairs("footer is not there", 1);
 	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
 	vms_ctr_footer_encode(file() + vms_seg_offset(1),
-			      &(struct vms_ctr_footer){.ctr = ctr, .nchunks = 1,
-						       .length_bytes = vms_seg_offset(1)});
+			      &(struct vms_ctr_footer){
+				      .ctr = ctr, .nchunks = 1, .length_bytes = vms_seg_offset(1)});
 	repairs("footer does not fit", 1);
 	CU_ASSERT_EQUAL(memcmp(was, file() + vms_seg_offset(1), 4096), 0);
 
@@ -560,7 +564,8 @@ static void deep_reads_everything(void)
 	CU_ASSERT_EQUAL(vms_seg_decode(f + 4096, ctr, 4096, &s), 0);
 	/* sealed by a release that wrote no lists */
 	vms_ctr_footer_encode(f + vms_seg_offset(1),
-			      &(struct vms_ctr_footer){.ctr = ctr, .nchunks = NCHUNKS,
+			      &(struct vms_ctr_footer){.ctr = ctr,
+						       .nchunks = NCHUNKS,
 						       .length_bytes = vms_seg_offset(1)});
 	h = vms_fp_open("01234567890123456789012345678901", 32);
 	vms_fp_chunk(h, f + vms_seg_chunk_offset(0, 4), 4096, fp);
@@ -596,7 +601,10 @@ static void write_that_fails_its_checksum_in_a_sound_frame(void)
 	struct vms_wal_tail tail = {0};
 	struct vms_piece p = {.chunk = 1, .count = 1, .mask = 0x01, .crc = 12345};
 	uint8_t meta[20], data[512] = {1};
-	struct vms_rec r = {.type = VMS_REC_WRITE, .seq = 1, .meta = meta, .meta_bytes = 20,
+	struct vms_rec r = {.type = VMS_REC_WRITE,
+			    .seq = 1,
+			    .meta = meta,
+			    .meta_bytes = 20,
 			    .payload_bytes = 512};
 	struct vms_iov iov = {data, 512};
 	struct vms_wal *w;

@@ -934,7 +934,7 @@ static int flush_after_loss(uint32_t mutant)
 	f_pump();
 	rc = flush("a");
 	if (rc) {
-		CU_ASSERT_EQUAL(flush("a"), 0); /* once */
+		CU_ASSERT_EQUAL(flush("a"), 0);		      /* once */
 		CU_ASSERT_EQUAL(flush("b"), VMS_E_DATA_LOSS); /* each port */
 		CU_ASSERT_EQUAL(flush("b"), 0);
 		f_put("loss/0000000000000001", "2");
@@ -967,8 +967,8 @@ static void closing_withdraws_the_registration(void)
 
 static void opening_what_is_not_there_or_goes_away_fails(void)
 {
-	struct vms_cat_volume rec = {.name = "old", .branch = 5, .lineage = 5, .size_bytes = 4096,
-				     .state = 2};
+	struct vms_cat_volume rec = {
+		.name = "old", .branch = 5, .lineage = 5, .size_bytes = 4096, .state = 2};
 	struct vms_errmsg msg;
 	struct vms_gw_vol *v;
 
@@ -1080,8 +1080,8 @@ static void a_snapshot_shows_what_was(void)
 
 static void a_snapshot_is_registered_and_takes_no_writes(void)
 {
-	static const enum vms_gw_op ops[] = {VMS_GW_WRITE, VMS_GW_ZERO, VMS_GW_WRITE_SAME, VMS_GW_CAW,
-					     VMS_GW_ORWRITE};
+	static const enum vms_gw_op ops[] = {VMS_GW_WRITE, VMS_GW_ZERO, VMS_GW_WRITE_SAME,
+					     VMS_GW_CAW, VMS_GW_ORWRITE};
 	struct vms_gw_vol_info info, live;
 	struct vms_gw_vol *s;
 	struct vms_gw_cmd c;
@@ -1226,8 +1226,13 @@ static void registrations_of_an_earlier_process_are_swept(void)
 
 static void many_record(unsigned i)
 {
-	struct vms_cat_volume r = {.id = 20 + i, .branch = 20 + i, .lineage = 20 + i,
-				   .size_bytes = 1 << 20, .snap_gen = 1, .lun_fence = 1, .state = 1};
+	struct vms_cat_volume r = {.id = 20 + i,
+				   .branch = 20 + i,
+				   .lineage = 20 + i,
+				   .size_bytes = 1 << 20,
+				   .snap_gen = 1,
+				   .lun_fence = 1,
+				   .state = 1};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	snprintf(r.name, sizeof(r.name), "m%u", i);
@@ -1336,7 +1341,8 @@ static void refused_watches_are_tried_now_and_then(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(refused_watches_are_tried_now_and_then),
-	VMS_TEST(many_volumes_register_together), VMS_TEST(a_volume_that_changes_fails_alone),
+	VMS_TEST(many_volumes_register_together),
+	VMS_TEST(a_volume_that_changes_fails_alone),
 	VMS_TEST(it_registers_and_waits_for_the_nodes),
 	VMS_TEST(a_node_out_of_reach_is_skipped_after_a_second),
 	VMS_TEST(a_newer_process_of_the_same_name_ends_this_one),

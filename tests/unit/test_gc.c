@@ -168,8 +168,11 @@ static bool confirm(vms_addr a, uint64_t *stamp)
 static bool refer(const struct v_vol *v, uint32_t ext, unsigned ch, vms_addr to, uint64_t stamp)
 {
 	struct vms_rec r = {.type = VMS_REC_REMAP, .flags = VMS_RF_INTERNAL};
-	struct vms_move m = {.extent = ext, .chunk = (uint16_t)ch, .valid = 0xff,
-			     .flags = VMS_MOVE_REF, .to = to};
+	struct vms_move m = {.extent = ext,
+			     .chunk = (uint16_t)ch,
+			     .valid = 0xff,
+			     .flags = VMS_MOVE_REF,
+			     .to = to};
 	uint8_t meta[VMS_MOVES_META_MAX];
 	struct vms_page_key key;
 	struct vms_node *n;
@@ -312,12 +315,12 @@ static uint64_t cycle_raise(void)
 }
 
 /* Event by event. */
-#define STEP_UNTIL(cond)                                                                  \
-	({                                                                                \
-		uint64_t end_ = R.now_us + 30000000;                                      \
-		while (!(cond) && R.now_us < end_ && rig_step(&R))                        \
-			;                                                                 \
-		(cond);                                                                   \
+#define STEP_UNTIL(cond)                                                                           \
+	({                                                                                         \
+		uint64_t end_ = R.now_us + 30000000;                                               \
+		while (!(cond) && R.now_us < end_ && rig_step(&R))                                 \
+			;                                                                          \
+		(cond);                                                                            \
 	})
 
 static int addr_status(vms_addr a)
@@ -556,8 +559,8 @@ static void test_unsafe(void)
 	for (unsigned c = 0; c < PAIR; c++)
 		v_write(vb, eb, c, 5000 + c);
 	vms_wal_gen_seal(R.node[1].n->wal);
-	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(
-		vms_addr_partition(entry(vb, eb, PAIR - 1, NULL), R.part_bits) == 1));
+	CU_ASSERT_TRUE_FATAL(
+		STEP_UNTIL(vms_addr_partition(entry(vb, eb, PAIR - 1, NULL), R.part_bits) == 1));
 	k = cycle_raise();
 	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
 	CU_ASSERT_EQUAL(part_at(1)->rd_safe, part_at(1)->drain_applied);
@@ -868,9 +871,9 @@ static void test_ordered_ref(void)
 	}
 	n = R.node[0].n;
 	p = node_part(n, 0);
-	VMS_VEC_FOREACH(&p->ctrs, c)
-	if (c->state == 2 && c->chunks && !number)
-		number = c->number;
+	VMS_VEC_FOREACH (&p->ctrs, c)
+		if (c->state == 2 && c->chunks && !number)
+			number = c->number;
 	CU_ASSERT_TRUE_FATAL(number != 0);
 	m.to = vms_addr_make(number, VMS_CHUNK_BYTES);
 	part_ref_count(n, p, &m, true);
@@ -881,8 +884,7 @@ static void test_ordered_ref(void)
 	CU_ASSERT_TRUE_FATAL(part_ctr(p, number) != NULL);
 	CU_ASSERT_TRUE(part_ctr(p, number)->live == 0 && part_ctr(p, number)->state == 2);
 	part_ref_count(n, p, &m, false);
-	CU_ASSERT_TRUE(
-	    V_WAIT(90000, !part_ctr(p, number) || part_ctr(p, number)->state == 3));
+	CU_ASSERT_TRUE(V_WAIT(90000, !part_ctr(p, number) || part_ctr(p, number)->state == 3));
 	v_check_all("collected");
 	v_down();
 }
@@ -927,12 +929,13 @@ static void test_mutants(void)
 
 static const struct vms_test tests[] = {
 
-	VMS_TEST(test_one_copy),     VMS_TEST(test_shared),	 VMS_TEST(test_punch),
-	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
-	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	 VMS_TEST(test_unsafe),
-	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	     VMS_TEST(test_epoch),	 VMS_TEST(test_coordinator),
-	VMS_TEST(test_empty),	     VMS_TEST(test_full), VMS_TEST(test_full_member),	 VMS_TEST(test_full_fast),
-		VMS_TEST(test_random),	 VMS_TEST(test_mutants),
+	VMS_TEST(test_one_copy),    VMS_TEST(test_shared),	  VMS_TEST(test_punch),
+	VMS_TEST(test_late_hit),    VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
+	VMS_TEST(test_stamps_lost), VMS_TEST(test_removed),	  VMS_TEST(test_unsafe),
+	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	  VMS_TEST(test_epoch),
+	VMS_TEST(test_coordinator), VMS_TEST(test_empty),	  VMS_TEST(test_full),
+	VMS_TEST(test_full_member), VMS_TEST(test_full_fast),	  VMS_TEST(test_random),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

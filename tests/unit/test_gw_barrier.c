@@ -23,8 +23,8 @@ static struct vms_cat_volume record(const char *name)
 	vms_cat_key_volume(key, name, NULL);
 	k = f_kv_find(key);
 	vms_assert(k && k->val);
-	vms_assert(!vms_cat_volume_decode(&(struct vms_cat_kv){.key = key, .val = k->val},
-					  &rec, NULL));
+	vms_assert(!vms_cat_volume_decode(&(struct vms_cat_kv){.key = key, .val = k->val}, &rec,
+					  NULL));
 	return rec;
 }
 
@@ -55,8 +55,8 @@ static unsigned acked(uint64_t id)
 
 	if (!k || !k->val)
 		return 0;
-	vms_assert(!vms_cat_ack_decode(&(struct vms_cat_kv){.key = ACK_1, .val = k->val},
-				       &a, NULL));
+	vms_assert(
+		!vms_cat_ack_decode(&(struct vms_cat_kv){.key = ACK_1, .val = k->val}, &a, NULL));
 	CU_ASSERT_EQUAL(a.barrier_id, id);
 	CU_ASSERT_EQUAL(a.incarnation, 1);
 	return a.state;
@@ -249,8 +249,7 @@ static void another_volume_is_not_held(void)
 
 	f_start(0, DISK);
 	v = f.vol;
-	vms_assert(
-	    !vms_gw_vol_open(f.gw, "w", F_CHUNKS * 4096ull, DISK, NULL, &f.vol, NULL));
+	vms_assert(!vms_gw_vol_open(f.gw, "w", F_CHUNKS * 4096ull, DISK, NULL, &f.vol, NULL));
 	f_run(500);
 	CU_ASSERT_EQUAL(f.opened, 2);
 	barrier(VMS_BARRIER_STOP, 2);
@@ -517,7 +516,7 @@ static void opening_waits_for_the_end_of_a_barrier(void)
 static void put_snap(const char *name, uint64_t id, uint64_t gen, uint8_t state)
 {
 	struct vms_cat_snap s = {
-	    .id = id, .branch = id, .snap_gen = gen, .size_bytes = 4096, .state = state};
+		.id = id, .branch = id, .snap_gen = gen, .size_bytes = 4096, .state = state};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	vms_assert(!vms_cat_snap_name_split(name, s.volume, s.name, NULL));
@@ -528,7 +527,7 @@ static void put_snap(const char *name, uint64_t id, uint64_t gen, uint8_t state)
 static void a_barrier_nobody_ends_is_abandoned(void)
 {
 	struct vms_cat_ack a = {
-	    .id = 9, .gateway = 4, .incarnation = 1, .barrier_id = 5, .state = 1};
+		.id = 9, .gateway = 4, .incarnation = 1, .barrier_id = 5, .state = 1};
 	struct vms_cat_volume rec;
 
 	f_start(0, DISK);
@@ -787,31 +786,31 @@ static void write_protection_is_told(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(a_stopped_volume_sends_no_write_until_the_release),
-    VMS_TEST(what_is_on_its_way_ends_and_what_waits_behind_it_is_held),
-    VMS_TEST(every_piece_of_a_command_obeys),
-    VMS_TEST(after_a_second_it_lets_go_and_vetoes),
-    VMS_TEST(without_the_catalog_it_lets_go_and_never_says_released),
-    VMS_TEST(a_release_that_was_never_stopped_for_is_vetoed),
-    VMS_TEST(one_that_was_fenced_off_acknowledges_nothing),
-    VMS_TEST(an_ack_does_not_outlive_its_barrier),
-    VMS_TEST(another_volume_is_not_held),
-    VMS_TEST(an_abort_does_not_wait_for_the_release),
-    VMS_TEST(an_op_of_unknown_outcome_is_held_too),
-    VMS_TEST(its_abort_is_settled_all_the_same),
-    VMS_TEST(a_refused_op_is_sent_again_once_with_id_and_tick),
-    VMS_TEST(a_refused_op_obeys_the_barrier_it_met),
-    VMS_TEST(a_late_watch_is_not_waited_for),
-    VMS_TEST(numbers_that_never_come_end_busy),
-    VMS_TEST(a_catalog_out_of_reach_does_not_stop_writes_for_a_snapshot),
-    VMS_TEST(opening_waits_for_the_end_of_a_barrier),
-    VMS_TEST(a_barrier_nobody_ends_is_abandoned),
-    VMS_TEST(a_veto_goes_with_the_registration),
-    VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
-    VMS_TEST(quiet_is_only_said_when_nothing_goes_on),
-    VMS_TEST(a_quiet_volume_ends_everything),
-    VMS_TEST(a_quiet_volume_waits_for_the_catalog),
-    VMS_TEST(a_quiet_one_after_another),
-    VMS_TEST(write_protection_is_told),
+	VMS_TEST(a_stopped_volume_sends_no_write_until_the_release),
+	VMS_TEST(what_is_on_its_way_ends_and_what_waits_behind_it_is_held),
+	VMS_TEST(every_piece_of_a_command_obeys),
+	VMS_TEST(after_a_second_it_lets_go_and_vetoes),
+	VMS_TEST(without_the_catalog_it_lets_go_and_never_says_released),
+	VMS_TEST(a_release_that_was_never_stopped_for_is_vetoed),
+	VMS_TEST(one_that_was_fenced_off_acknowledges_nothing),
+	VMS_TEST(an_ack_does_not_outlive_its_barrier),
+	VMS_TEST(another_volume_is_not_held),
+	VMS_TEST(an_abort_does_not_wait_for_the_release),
+	VMS_TEST(an_op_of_unknown_outcome_is_held_too),
+	VMS_TEST(its_abort_is_settled_all_the_same),
+	VMS_TEST(a_refused_op_is_sent_again_once_with_id_and_tick),
+	VMS_TEST(a_refused_op_obeys_the_barrier_it_met),
+	VMS_TEST(a_late_watch_is_not_waited_for),
+	VMS_TEST(numbers_that_never_come_end_busy),
+	VMS_TEST(a_catalog_out_of_reach_does_not_stop_writes_for_a_snapshot),
+	VMS_TEST(opening_waits_for_the_end_of_a_barrier),
+	VMS_TEST(a_barrier_nobody_ends_is_abandoned),
+	VMS_TEST(a_veto_goes_with_the_registration),
+	VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
+	VMS_TEST(quiet_is_only_said_when_nothing_goes_on),
+	VMS_TEST(a_quiet_volume_ends_everything),
+	VMS_TEST(a_quiet_volume_waits_for_the_catalog),
+	VMS_TEST(a_quiet_one_after_another),
+	VMS_TEST(write_protection_is_told),
 };
 VMS_TEST_MAIN("gw_barrier", tests)

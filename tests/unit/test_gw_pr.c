@@ -252,13 +252,14 @@ static void a_write_that_was_let_through_is_checked_again(void)
 	CU_ASSERT_EQUAL(R.applied, 1);
 	/* the node is away from gateway 2, which has the write in hand */
 	r_disconnect(&R.g[1], 1);
-	vms_gw_step(R.g[1].gw, &(struct vms_gw_event){.type = VMS_GEV_CONN_DOWN, .now_ms = R.now, .node = 1});
+	vms_gw_step(R.g[1].gw,
+		    &(struct vms_gw_event){.type = VMS_GEV_CONN_DOWN, .now_ms = R.now, .node = 1});
 	R.wr[1][1].ended = 0;
 	CU_ASSERT_TRUE(r_write(1, 1));
 	CU_ASSERT_EQUAL(r_do(0, 0, OUT, RES, VMS_PR_WE, 0xa, 0), GOOD);
 	r_run(1500);
-	CU_ASSERT(R.wr[1][1].ended == 1 && (R.wr[1][1].status == VMS_E_RESERVED ||
-					    R.wr[1][1].status == VMS_E_BUSY));
+	CU_ASSERT(R.wr[1][1].ended == 1 &&
+		  (R.wr[1][1].status == VMS_E_RESERVED || R.wr[1][1].status == VMS_E_BUSY));
 	CU_ASSERT_EQUAL(R.applied, 1);
 	CU_ASSERT_EQUAL(R.violations, 0);
 	r_stop();
@@ -347,8 +348,8 @@ static void random_command(void)
 	struct r_cmd *c = &R.cmd[gw][k];
 	static uint64_t next_key = 0x1000;
 	uint64_t own = key_of[gw][k], victim = key_of[r_below(R_GWS)][r_below(R_NEXUS)];
-	static const uint8_t types[] = {VMS_PR_WE, VMS_PR_EA, VMS_PR_WE_RO, VMS_PR_EA_RO,
-					VMS_PR_WE_AR, VMS_PR_EA_AR};
+	static const uint8_t types[] = {VMS_PR_WE,    VMS_PR_EA,    VMS_PR_WE_RO,
+					VMS_PR_EA_RO, VMS_PR_WE_AR, VMS_PR_EA_AR};
 	uint8_t type = types[r_below(6)];
 
 	if (c->ended) {

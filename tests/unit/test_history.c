@@ -153,13 +153,15 @@ static void compare_and_write(void)
 	/* it should have matched */
 	EXPECT(WRONG, "i 1 10 write 0 1 7\no 1 20 ok\ni 2 30 caw 0 1 7 8\no 2 40 miscompare\n");
 	/* one whose outcome is unknown explains another's miscompare, even if never read */
-	EXPECT(RIGHT, "i 1 10 caw 0 1 0 7\no 1 12 unknown 100\ni 2 20 caw 0 1 0 8\no 2 30 miscompare\n");
+	EXPECT(RIGHT,
+	       "i 1 10 caw 0 1 0 7\no 1 12 unknown 100\ni 2 20 caw 0 1 0 8\no 2 30 miscompare\n");
 	/* what did not match wrote nothing */
 	EXPECT(WRONG, "i 1 10 write 0 1 7\no 1 20 ok\ni 2 30 caw 0 1 6 8\no 2 40 miscompare\n"
 		      "i 3 50 read 0 1\no 3 60 ok 8\n");
 	/* of something in between nobody may see two */
 	EXPECT(WRONG, "i 1 10 write 0 1 5\no 1 11 ok\ni 2 12 caw 0 1 5 6\ni 3 13 write 0 1 7\n"
-		      "i 4 14 read 0 1\no 4 15 ok 7\ni 5 16 read 0 1\no 5 17 ok 6\no 2 20 ok\no 3 21 ok\n");
+		      "i 4 14 read 0 1\no 4 15 ok 7\ni 5 16 read 0 1\no 5 17 ok 6\no 2 20 ok\no 3 "
+		      "21 ok\n");
 }
 
 static void several_units(void)
@@ -237,24 +239,35 @@ static void simulated(void)
 				if (k->kind && t >= k->to) {
 					uint64_t seen = k->seen;
 
-					if (falsify && !falsified && k->kind == 1 && t > 2000 && first_old) {
+					if (falsify && !falsified && k->kind == 1 && t > 2000 &&
+					    first_old) {
 						seen = first_old;
 						falsified = true;
 					}
 					if (k->kind == 1)
-						fprintf(f, "o %" PRIu64 " %" PRIu64 " ok %" PRIu64 "\n", k->id, t, seen);
+						fprintf(f,
+							"o %" PRIu64 " %" PRIu64 " ok %" PRIu64
+							"\n",
+							k->id, t, seen);
 					else if (k->kind == 2)
-						fprintf(f, "o %" PRIu64 " %" PRIu64 " ok\n", k->id, t);
+						fprintf(f, "o %" PRIu64 " %" PRIu64 " ok\n", k->id,
+							t);
 					else
-						fprintf(f, "o %" PRIu64 " %" PRIu64 " unknown %" PRIu64 "\n", k->id, k->from + 1, t);
+						fprintf(f,
+							"o %" PRIu64 " %" PRIu64 " unknown %" PRIu64
+							"\n",
+							k->id, k->from + 1, t);
 					k->kind = 0;
 				} else if (!k->kind && vms_rng_u64(&g) % 4 == 0) {
 					*k = (struct client){.id = ++id, .from = t, .value = id};
 					k->kind = 1 + (unsigned)(vms_rng_u64(&g) % 20 / 9);
 					k->at = t + 1 + vms_rng_u64(&g) % 12;
 					k->to = k->at + vms_rng_u64(&g) % 12;
-					fprintf(f, k->kind == 1 ? "i %" PRIu64 " %" PRIu64 " read 0 1\n"
-								: "i %" PRIu64 " %" PRIu64 " write 0 1 %" PRIu64 "\n",
+					fprintf(f,
+						k->kind == 1 ? "i %" PRIu64 " %" PRIu64
+							       " read 0 1\n"
+							     : "i %" PRIu64 " %" PRIu64
+							       " write 0 1 %" PRIu64 "\n",
 						k->id, t, k->value);
 				}
 			}
@@ -338,27 +351,37 @@ static void agrees_with_trying_every_order(void)
 			o[i].value = o[i].kind == 1 && dice == 7 ? 0 : i + 1;
 			o[i].expect = vms_rng_u64(&g) % 3 ? vms_rng_u64(&g) % (n + 1) : 0;
 			dice = (unsigned)(vms_rng_u64(&g) % 10);
-			o[i].outcome = dice < 6 ? VMS_HISTORY_OK : dice < 8 ? VMS_HISTORY_UNKNOWN : VMS_HISTORY_FAIL;
+			o[i].outcome = dice < 6	  ? VMS_HISTORY_OK
+				       : dice < 8 ? VMS_HISTORY_UNKNOWN
+						  : VMS_HISTORY_FAIL;
 			if (o[i].kind == 2 && dice > 3 && dice < 8)
 				o[i].outcome = VMS_HISTORY_MISCOMPARE;
 			if (o[i].kind == 0)
-				snprintf(text + at, sizeof(text) - at, "i %u %" PRIu64 " read 0 1\n", i, o[i].start);
+				snprintf(text + at, sizeof(text) - at,
+					 "i %u %" PRIu64 " read 0 1\n", i, o[i].start);
 			else if (o[i].kind == 2)
-				snprintf(text + at, sizeof(text) - at, "i %u %" PRIu64 " caw 0 1 %" PRIu64 " %" PRIu64 "\n",
-					 i, o[i].start, o[i].expect, o[i].value);
+				snprintf(text + at, sizeof(text) - at,
+					 "i %u %" PRIu64 " caw 0 1 %" PRIu64 " %" PRIu64 "\n", i,
+					 o[i].start, o[i].expect, o[i].value);
 			else if (o[i].value)
-				snprintf(text + at, sizeof(text) - at, "i %u %" PRIu64 " write 0 1 %" PRIu64 "\n",
-					 i, o[i].start, o[i].value);
+				snprintf(text + at, sizeof(text) - at,
+					 "i %u %" PRIu64 " write 0 1 %" PRIu64 "\n", i, o[i].start,
+					 o[i].value);
 			else
-				snprintf(text + at, sizeof(text) - at, "i %u %" PRIu64 " zero 0 1\n", i, o[i].start);
+				snprintf(text + at, sizeof(text) - at,
+					 "i %u %" PRIu64 " zero 0 1\n", i, o[i].start);
 			at = strlen(text);
 			if (o[i].outcome == VMS_HISTORY_OK && o[i].kind == 0)
-				snprintf(text + at, sizeof(text) - at, "o %u %" PRIu64 " ok %" PRIu64 "\n", i, o[i].end, o[i].expect);
+				snprintf(text + at, sizeof(text) - at,
+					 "o %u %" PRIu64 " ok %" PRIu64 "\n", i, o[i].end,
+					 o[i].expect);
 			else if (o[i].outcome == VMS_HISTORY_UNKNOWN)
-				snprintf(text + at, sizeof(text) - at, "o %u %" PRIu64 " unknown %" PRIu64 "\n",
-					 i, o[i].start, o[i].end);
+				snprintf(text + at, sizeof(text) - at,
+					 "o %u %" PRIu64 " unknown %" PRIu64 "\n", i, o[i].start,
+					 o[i].end);
 			else
-				snprintf(text + at, sizeof(text) - at, "o %u %" PRIu64 " %s\n", i, o[i].end,
+				snprintf(text + at, sizeof(text) - at, "o %u %" PRIu64 " %s\n", i,
+					 o[i].end,
 					 o[i].outcome == VMS_HISTORY_OK	    ? "ok"
 					 : o[i].outcome == VMS_HISTORY_FAIL ? "fail"
 									    : "miscompare");
@@ -378,9 +401,15 @@ static void agrees_with_trying_every_order(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(one_after_the_other), VMS_TEST(at_the_same_time), VMS_TEST(unknown_outcomes),
-	VMS_TEST(refused),	       VMS_TEST(zeros),		   VMS_TEST(compare_and_write),
-	VMS_TEST(several_units),       VMS_TEST(damaged_files),	   VMS_TEST(simulated),
+	VMS_TEST(one_after_the_other),
+	VMS_TEST(at_the_same_time),
+	VMS_TEST(unknown_outcomes),
+	VMS_TEST(refused),
+	VMS_TEST(zeros),
+	VMS_TEST(compare_and_write),
+	VMS_TEST(several_units),
+	VMS_TEST(damaged_files),
+	VMS_TEST(simulated),
 	VMS_TEST(agrees_with_trying_every_order),
 };
 VMS_TEST_MAIN("history", tests)

@@ -18,8 +18,8 @@ static char why[256];
 
 static void load(void)
 {
-	int rc = mpath_conf_load("conf/iscsid-vmstore.conf", "conf/multipath-vmstore.conf",
-				 &c, why);
+	int rc = mpath_conf_load("conf/iscsid-vmstore.conf", "conf/multipath-vmstore.conf", &c,
+				 why);
 
 	if (rc)
 		printf("%s\n", why);
@@ -41,8 +41,7 @@ static void inequality(void)
 /* A silent gateway costs pings and the recovery time, one that closes less. */
 static void within_the_promise(void)
 {
-	CU_ASSERT(c.noop_interval_ms + c.noop_timeout_ms + c.recovery_ms +
-		      MARGIN_MS / 2 <
+	CU_ASSERT(c.noop_interval_ms + c.noop_timeout_ms + c.recovery_ms + MARGIN_MS / 2 <
 		  PROMISE_MS);
 }
 
@@ -70,8 +69,8 @@ static void vendor(void)
 int main(void)
 {
 	static const struct vms_test tests[] = {VMS_TEST(load), VMS_TEST(inequality),
-						VMS_TEST(within_the_promise),
-						VMS_TEST(paths), VMS_TEST(vendor)};
+						VMS_TEST(within_the_promise), VMS_TEST(paths),
+						VMS_TEST(vendor)};
 
 	return vms_test_main_("settings for initiators", tests, 5);
 }

@@ -95,12 +95,13 @@ static void same_pages(const char *what, unsigned a, unsigned b, uint32_t number
 	vms_pages_each(R.node[a].n->pages, number, NULL, take_page, &x);
 	vms_pages_each(R.node[b].n->pages, number, NULL, take_page, &y);
 	if (x.v.n != y.v.n)
-		v_fail("%s: part %u: %zu pages on node %u, %zu on node %u", what, number, x.v.n, a + 1,
-		       y.v.n, b + 1);
+		v_fail("%s: part %u: %zu pages on node %u, %zu on node %u", what, number, x.v.n,
+		       a + 1, y.v.n, b + 1);
 	for (size_t i = 0; i < x.v.n && x.v.n == y.v.n; i++)
 		if (x.v.d[i].key.branch != y.v.d[i].key.branch ||
 		    x.v.d[i].key.subext != y.v.d[i].key.subext ||
-		    x.v.d[i].key.snap_gen != y.v.d[i].key.snap_gen || memcmp(x.v.d[i].entry, y.v.d[i].entry, sizeof(x.v.d[i].entry)))
+		    x.v.d[i].key.snap_gen != y.v.d[i].key.snap_gen ||
+		    memcmp(x.v.d[i].entry, y.v.d[i].entry, sizeof(x.v.d[i].entry)))
 			v_fail("%s: part %u: page %zu differs", what, number, i);
 	VMS_VEC_FREE(&x.v);
 	VMS_VEC_FREE(&y.v);
@@ -112,9 +113,9 @@ static void same_ctrs(const char *what, unsigned a, unsigned b, uint32_t number)
 	uint8_t x[V_CHUNK], y[V_CHUNK];
 	size_t n = 0, m = 0;
 
-	VMS_VEC_FOREACH(&q->ctrs, c)
+	VMS_VEC_FOREACH (&q->ctrs, c)
 		m += c->state == 1 || c->state == 2;
-	VMS_VEC_FOREACH(&p->ctrs, c) {
+	VMS_VEC_FOREACH (&p->ctrs, c) {
 		struct ctr *d = part_ctr(q, c->number);
 
 		if (c->state != 1 && c->state != 2)
@@ -129,26 +130,28 @@ static void same_ctrs(const char *what, unsigned a, unsigned b, uint32_t number)
 		}
 		for (uint32_t s = 0; s < c->segs; s++)
 			for (unsigned i = 0; i <= c->used[s]; i++) {
-				vms_addr at = vms_addr_make(c->number, (uint32_t)(vms_seg_offset(s) +
-										  V_CHUNK * i));
+				vms_addr at = vms_addr_make(
+					c->number, (uint32_t)(vms_seg_offset(s) + V_CHUNK * i));
 
 				if (i && (places_has(&c->dead, at) != places_has(&d->dead, at)))
-					v_fail("%s: %llx dead in one", what, (unsigned long long)at);
+					v_fail("%s: %llx dead in one", what,
+					       (unsigned long long)at);
 				if (c->dead.count)
 					continue;
-				if (sim_disk_read(R.node[a].sd, c->number, vms_addr_offset_bytes(at), x,
-						  V_CHUNK) ||
-				    sim_disk_read(R.node[b].sd, c->number, vms_addr_offset_bytes(at), y,
-						  V_CHUNK) ||
+				if (sim_disk_read(R.node[a].sd, c->number,
+						  vms_addr_offset_bytes(at), x, V_CHUNK) ||
+				    sim_disk_read(R.node[b].sd, c->number,
+						  vms_addr_offset_bytes(at), y, V_CHUNK) ||
 				    memcmp(x, y, V_CHUNK)) {
-					v_fail("%s: %llx: bytes differ", what, (unsigned long long)at);
+					v_fail("%s: %llx: bytes differ", what,
+					       (unsigned long long)at);
 					return;
 				}
 			}
 	}
 	if (n != m)
-		v_fail("%s: part %u: %zu containers on node %u, %zu on node %u", what, number, n, a + 1,
-		       m, b + 1);
+		v_fail("%s: part %u: %zu containers on node %u, %zu on node %u", what, number, n,
+		       a + 1, m, b + 1);
 }
 
 /* After everything is drained and applied everywhere. */
@@ -236,8 +239,8 @@ static void all_right(const char *what)
 		struct vms_node *n = R.node[i].n;
 
 		if (n && (n->st.digest_bad || n->st.corrupt || n->st.lost_chunks))
-			v_fail("%s: node %u: %llu digests differ, %llu chunks damaged, %llu lost", what,
-			       i + 1, (unsigned long long)n->st.digest_bad,
+			v_fail("%s: node %u: %llu digests differ, %llu chunks damaged, %llu lost",
+			       what, i + 1, (unsigned long long)n->st.digest_bad,
 			       (unsigned long long)n->st.corrupt,
 			       (unsigned long long)n->st.lost_chunks);
 	}
@@ -402,7 +405,6 @@ static void test_long(void)
 	fsck_all();
 	v_down();
 }
-
 
 /* ---- crashes ---- */
 
@@ -631,7 +633,7 @@ static uint64_t damage(unsigned node, unsigned i)
 	uint8_t b[V_CHUNK];
 	uint64_t ctr = 0;
 
-	VMS_VEC_FOREACH(&p->ctrs, c)
+	VMS_VEC_FOREACH (&p->ctrs, c)
 		if (!ctr && c->segs && c->used[0] > 8)
 			ctr = c->number;
 	CU_ASSERT_NOT_EQUAL_FATAL(ctr, 0);
@@ -723,9 +725,13 @@ static void test_damage_all(void)
 	for (unsigned i = 0; i < V_CHS; i++)
 		vms_put_le16(body + 2 * i, (uint16_t)i);
 	for (uint32_t e = 0; e < 3; e++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = 0,
-				    .branch = V[0].branch, .snap_gen = VMS_GEN_LIVE, .extent = e,
-				    .body = body, .body_bytes = sizeof(body)};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = 0,
+				    .branch = V[0].branch,
+				    .snap_gen = VMS_GEN_LIVE,
+				    .extent = e,
+				    .body = body,
+				    .body_bytes = sizeof(body)};
 		size_t at = 0;
 
 		CU_ASSERT_EQUAL_FATAL(v_call(0, m, &re), 0);
@@ -799,9 +805,16 @@ static void test_outcomes(void)
 	struct vms_piece pc = {5, 1, 0xff, 0, 0};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)], b[V_CHUNK];
 	struct vms_iov iov = {b, V_CHUNK};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .snap_gen = 1, .lun_fence = 1, .slot = 77,
-			    .sequence = 1, .payload = &iov, .npayload = 1,
-			    .payload_bytes = V_CHUNK, .body = body, .body_bytes = sizeof(body)};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .slot = 77,
+			    .sequence = 1,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = V_CHUNK,
+			    .body = body,
+			    .body_bytes = sizeof(body)};
 	struct rig_reply re;
 
 	some_data(61);
@@ -903,11 +916,9 @@ static void test_digest_lost(void)
 	p = part_on(2, 0);
 	CU_ASSERT_TRUE_FATAL(p && p->learn && p->learn->phase == LP_DIGEST);
 	seq = p->learn->digest_seq;
-	p->learn->digest_seq =
-	    UINT64_MAX; /* what is told now is not the one it waits for */
+	p->learn->digest_seq = UINT64_MAX; /* what is told now is not the one it waits for */
 	rig_run(&R, 1000);
-	CU_ASSERT_TRUE_FATAL(p->learn && p->learn->phase == LP_DIGEST &&
-			     p->applied >= seq);
+	CU_ASSERT_TRUE_FATAL(p->learn && p->learn->phase == LP_DIGEST && p->applied >= seq);
 	p->learn->digest_seq = seq;
 	rig_run(&R, 2000);
 	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
@@ -949,8 +960,8 @@ static void test_durable_first(void)
 	for (unsigned i = 0; i < 40; i++) {
 		struct part *p = part_on(2, 0);
 		struct rig_reply re;
-		struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE,
-				    .branch = V[0].branch};
+		struct vms_msg m = {
+			.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = V[0].branch};
 
 		v_write(&V[0], 0, i, next_id++);
 		rig_send(&R, 0, 0, &m, &re);
@@ -1092,26 +1103,16 @@ static void test_mutants(void)
 		unsigned mutant;
 		void (*test)(void);
 	} m[] = {
-		{MUT_LN_MARK, test_crash_steps},
-		{MUT_LN_VOID, test_attempts},
-		{MUT_LN_OUTCOMES, test_outcomes},
-		{MUT_LN_DEAD, test_dead_places},
-		{MUT_LN_SHARED, test_dead_places},
-		{MUT_LN_HOLD, test_empty},
-		{MUT_LN_PAGES, test_crash_steps},
-		{MUT_LN_EXTRA, test_crash_steps},
-		{MUT_LN_VERIFY, test_damage_own},
-		{MUT_LN_TRUST, test_damage_primary},
-		{MUT_LN_AGAIN, test_empty},
-		{MUT_LN_SWEEP, test_collection},
-		{MUT_LN_COMMON, test_void},
-		{MUT_LN_GAP, test_long},
-		{MUT_LN_DIGEST, test_differs},
-		{MUT_LN_CEILING, test_outcomes},
-		{MUT_LN_VALID, test_durable_first},
-		{MUT_OUT_EARLY, test_out},
-		{MUT_OUT_HALF, test_out_again},
-		{MUT_OUT_LOG, test_out},
+		{MUT_LN_MARK, test_crash_steps},    {MUT_LN_VOID, test_attempts},
+		{MUT_LN_OUTCOMES, test_outcomes},   {MUT_LN_DEAD, test_dead_places},
+		{MUT_LN_SHARED, test_dead_places},  {MUT_LN_HOLD, test_empty},
+		{MUT_LN_PAGES, test_crash_steps},   {MUT_LN_EXTRA, test_crash_steps},
+		{MUT_LN_VERIFY, test_damage_own},   {MUT_LN_TRUST, test_damage_primary},
+		{MUT_LN_AGAIN, test_empty},	    {MUT_LN_SWEEP, test_collection},
+		{MUT_LN_COMMON, test_void},	    {MUT_LN_GAP, test_long},
+		{MUT_LN_DIGEST, test_differs},	    {MUT_LN_CEILING, test_outcomes},
+		{MUT_LN_VALID, test_durable_first}, {MUT_OUT_EARLY, test_out},
+		{MUT_OUT_HALF, test_out_again},	    {MUT_OUT_LOG, test_out},
 	};
 
 	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
@@ -1122,30 +1123,14 @@ static void test_mutants(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_empty),
-	VMS_TEST(test_short),
-	VMS_TEST(test_long),
-	VMS_TEST(test_crash_steps),
-	VMS_TEST(test_disk_fails),
-	VMS_TEST(test_ready_swept),
-	VMS_TEST(test_attempts),
-	VMS_TEST(test_strays),
-	VMS_TEST(test_damage_own),
-	VMS_TEST(test_damage_primary),
-	VMS_TEST(test_damage_both),
-	VMS_TEST(test_damage_all),
-	VMS_TEST(test_dead_places),
-	VMS_TEST(test_outcomes),
-	VMS_TEST(test_void),
-	VMS_TEST(test_differs),
-	VMS_TEST(test_digest_lost),
-	VMS_TEST(test_round),
-	VMS_TEST(test_durable_first),
-	VMS_TEST(test_collection),
-	VMS_TEST(test_out),
-	VMS_TEST(test_out_again),
-	VMS_TEST(test_out_crash),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	       VMS_TEST(test_short),	   VMS_TEST(test_long),
+	VMS_TEST(test_crash_steps),    VMS_TEST(test_disk_fails),  VMS_TEST(test_ready_swept),
+	VMS_TEST(test_attempts),       VMS_TEST(test_strays),	   VMS_TEST(test_damage_own),
+	VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both), VMS_TEST(test_damage_all),
+	VMS_TEST(test_dead_places),    VMS_TEST(test_outcomes),	   VMS_TEST(test_void),
+	VMS_TEST(test_differs),	       VMS_TEST(test_digest_lost), VMS_TEST(test_round),
+	VMS_TEST(test_durable_first),  VMS_TEST(test_collection),  VMS_TEST(test_out),
+	VMS_TEST(test_out_again),      VMS_TEST(test_out_crash),   VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

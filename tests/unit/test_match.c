@@ -79,8 +79,8 @@ static unsigned surplus(void)
 
 					if (!o.id)
 						continue;
-					o.a = sn ? entry(&V[i], sn->branch, sn->gen, e, x) :
-						   live(&V[i], e, x);
+					o.a = sn ? entry(&V[i], sn->branch, sn->gen, e, x)
+						 : live(&V[i], e, x);
 					if (o.a)
 						VMS_VEC_PUSH(&c, o);
 				}
@@ -255,8 +255,11 @@ static void test_wide(void)
 	hi = 1;
 	for (unsigned c = 0; c < 20; c++) {
 		struct vms_rec r = {.type = VMS_REC_SHARE, .flags = VMS_RF_INTERNAL};
-		struct vms_move m = {.branch = v[2]->branch, .snap_gen = 1, .extent = ext[2],
-				     .chunk = (uint16_t)c, .valid = VMS_MASK_FULL,
+		struct vms_move m = {.branch = v[2]->branch,
+				     .snap_gen = 1,
+				     .extent = ext[2],
+				     .chunk = (uint16_t)c,
+				     .valid = VMS_MASK_FULL,
 				     .flags = VMS_MOVE_REF};
 		uint8_t meta[VMS_MOVES_META_MAX];
 
@@ -291,12 +294,12 @@ static void test_wide(void)
 	down();
 }
 
-#define STEP_UNTIL(cond)                                                                  \
-	({                                                                                \
-		uint64_t end_ = R.now_us + 60000000;                                      \
-		while (!(cond) && R.now_us < end_ && rig_step(&R))                        \
-			;                                                                 \
-		(cond);                                                                   \
+#define STEP_UNTIL(cond)                                                                           \
+	({                                                                                         \
+		uint64_t end_ = R.now_us + 60000000;                                               \
+		while (!(cond) && R.now_us < end_ && rig_step(&R))                                 \
+			;                                                                          \
+		(cond);                                                                            \
 	})
 
 static bool walking(void)
@@ -461,11 +464,13 @@ static void test_stamp(void)
 	vms_put_le64(body, a);
 	vms_put_le64(body + 8, b);
 	vms_put_le64(body + 16, k - 1);
-	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
+	CU_ASSERT_EQUAL(
+		match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
 	rig_run(&R, 5000);
 	CU_ASSERT_EQUAL(sum().remapped, 0);
 	vms_put_le64(body + 16, led(part)->gc_cycle);
-	CU_ASSERT_EQUAL(match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
+	CU_ASSERT_EQUAL(
+		match_take_remap(R.node[rig_primary(&R, part)].n, body, sizeof(body), false), 0);
 	rig_run(&R, 5000);
 	CU_ASSERT_EQUAL(sum().remapped, 1);
 	CU_ASSERT_EQUAL(live(&V[0], 0, 0), b);

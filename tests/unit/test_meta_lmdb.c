@@ -159,7 +159,8 @@ static void random_batches_match_a_model(void)
 			c = mem_meta_last_le(&m, key, 3, mk, &mn, model_val, sizeof(model_val));
 			wrong += a != c;
 			if (a >= 0 && a == c)
-				wrong += mem_cmp(fk, fn, mk, mn) || memcmp(got, model_val, (size_t)a);
+				wrong += mem_cmp(fk, fn, mk, mn) ||
+					 memcmp(got, model_val, (size_t)a);
 		}
 	}
 	struct cmp c = {.m = &m};
@@ -224,10 +225,8 @@ static void errors_name_the_folder(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(values_survive_a_reopen),
-	VMS_TEST(edges_of_ranges),
-	VMS_TEST(random_batches_match_a_model),
-	VMS_TEST(full_map_is_an_error_that_deleting_heals),
+	VMS_TEST(values_survive_a_reopen),	VMS_TEST(edges_of_ranges),
+	VMS_TEST(random_batches_match_a_model), VMS_TEST(full_map_is_an_error_that_deleting_heals),
 	VMS_TEST(errors_name_the_folder),
 };
 VMS_TEST_MAIN("meta_lmdb", tests)

@@ -22,21 +22,21 @@
 #include "tests/unit/cunit.h"
 #include "utils/lib/settings.h"
 
-#define CHUNK	    VMS_CHUNK_BYTES
-#define EPISODE_OPS 25000u
-#define OPS_PER_KILL 1000u
+#define CHUNK	      VMS_CHUNK_BYTES
+#define EPISODE_OPS   25000u
+#define OPS_PER_KILL  1000u
 #define OPS_PER_ADMIN 200u /* snapshots and the like */
-#define VOLS	    6u
-#define SNAPS	    24u /* of a volume */
-#define EXTENTS	    5u /* of a volume */
-#define PLACES	    256u /* chunks used in each: its first and last sub-extent */
-#define NPLACE	    (EXTENTS * PLACES)
-#define SECTORS	    8u
-#define DEPTH	    16u
-#define WRITE_CHUNKS 24u
-#define ALPHABET    64u /* contents that are written again and again */
-#define LOG_BYTES   (4u << 20)
-#define KNOWN_ADDRS (1u << 16)
+#define VOLS	      6u
+#define SNAPS	      24u  /* of a volume */
+#define EXTENTS	      5u   /* of a volume */
+#define PLACES	      256u /* chunks used in each: its first and last sub-extent */
+#define NPLACE	      (EXTENTS * PLACES)
+#define SECTORS	      8u
+#define DEPTH	      16u
+#define WRITE_CHUNKS  24u
+#define ALPHABET      64u /* contents that are written again and again */
+#define LOG_BYTES     (4u << 20)
+#define KNOWN_ADDRS   (1u << 16)
 
 /* What each sector of a volume holds: the number of its content, 0 for zeros. */
 struct image {
@@ -257,10 +257,10 @@ static void send_write(struct mop *o)
 		at = put_sectors(data, o->mask[0], want);
 	}
 	for (unsigned i = 0; i < np; i++) {
-		size_t len = o->kind == M_ZERO ? 0 :
-						 put_sectors(data + at, o->mask[i], o->sec[i]);
+		size_t len = o->kind == M_ZERO ? 0 : put_sectors(data + at, o->mask[i], o->sec[i]);
 
-		pc[i] = (struct vms_piece){.chunk = chunk_of(o->place[i]), .count = 1,
+		pc[i] = (struct vms_piece){.chunk = chunk_of(o->place[i]),
+					   .count = 1,
 					   .mask = o->mask[i],
 					   .crc = len ? vms_crc32c(0, data + at, len) : 0};
 		at += len;
@@ -270,10 +270,12 @@ static void send_write(struct mop *o)
 		pc[0].count = (uint16_t)np;
 		np = 1;
 	}
-	vms_write_body_encode(body, o->kind == M_ZERO ? VMS_WRITE_ZERO :
-			      o->kind == M_CAW	      ? VMS_WRITE_CAW :
-			      o->kind == M_OR	      ? VMS_WRITE_ORWRITE :
-							VMS_WRITE_DATA, pc, np);
+	vms_write_body_encode(body,
+			      o->kind == M_ZERO	 ? VMS_WRITE_ZERO
+			      : o->kind == M_CAW ? VMS_WRITE_CAW
+			      : o->kind == M_OR	 ? VMS_WRITE_ORWRITE
+						 : VMS_WRITE_DATA,
+			      pc, np);
 	m.body = body;
 	m.body_bytes = VMS_WRITE_BODY_BYTES(np);
 	iov.len = at;
@@ -295,7 +297,9 @@ static void send_write(struct mop *o)
 static void send_read(struct mop *o)
 {
 	uint8_t body[8 * WRITE_CHUNKS * 8];
-	struct vms_msg m = {.branch = o->snap ? o->snap->rec.branch : o->v ? o->v->rec.branch : 0,
+	struct vms_msg m = {.branch = o->snap ? o->snap->rec.branch
+				      : o->v  ? o->v->rec.branch
+					      : 0,
 			    .snap_gen = o->snap ? o->snap->gen : VMS_GEN_LIVE,
 			    .extent = o->extent};
 
@@ -317,9 +321,9 @@ static void send_read(struct mop *o)
 		for (unsigned i = 0; i < o->n; i++)
 			vms_put_le64(body + 8 * i, o->addr[i]);
 	}
-	m.partition = o->kind == M_FLUSH ? VMS_PART_NONE :
-		      o->kind >= M_ADDR	 ? vms_addr_partition(o->addr[0], R.part_bits) :
-					   part_of(o->v, o->extent);
+	m.partition = o->kind == M_FLUSH  ? VMS_PART_NONE
+		      : o->kind >= M_ADDR ? vms_addr_partition(o->addr[0], R.part_bits)
+					  : part_of(o->v, o->extent);
 	if (m.partition != VMS_PART_NONE)
 		m.epoch = R.gw[0].epoch[m.partition];
 	rig_send(&R, 0, o->node, &m, &o->re);
@@ -462,9 +466,9 @@ static bool op_make(struct mop *o)
 	if (o->kind == M_FLUSH)
 		o->node = (unsigned)below(R.nnodes);
 	else
-		o->node = rig_primary(&R, o->kind == M_OLD_ADDR ?
-						  vms_addr_partition(o->addr[0], R.part_bits) :
-						  part_of(o->v, o->extent));
+		o->node = rig_primary(&R, o->kind == M_OLD_ADDR
+						  ? vms_addr_partition(o->addr[0], R.part_bits)
+						  : part_of(o->v, o->extent));
 	/* container addresses are served by each member */
 	if (o->kind == M_OLD_ADDR && percent(30))
 		o->node = (o->node + 1) % R.nnodes;
@@ -492,7 +496,8 @@ static void check_chunk(const struct mop *o, unsigned i, const uint8_t *data)
 				if (!memcmp(b, data + s * 512, 512))
 					is = c + 1;
 			}
-			fail("branch %llu number %lld extent %u chunk %u sector %u holds content %d, "
+			fail("branch %llu number %lld extent %u chunk %u sector %u holds content "
+			     "%d, "
 			     "not %u",
 			     (unsigned long long)(o->snap ? o->snap->rec.branch : o->v->rec.branch),
 			     o->snap ? (long long)o->snap->gen : -1, o->extent,
@@ -574,8 +579,8 @@ static bool pages_answer(struct mop *o)
 			fail("chunk %u is ASK though nothing writes to it", chunk_of(o->place[i]));
 		if (a == VMS_ADDR_HOLE && !is_zero(o->img->sec[o->place[i]]))
 			fail("branch %llu extent %u chunk %u is a hole, not content %u",
-			     (unsigned long long)o->v->rec.branch, o->extent,
-			     chunk_of(o->place[i]), o->img->sec[o->place[i]][0]);
+			     (unsigned long long)o->v->rec.branch, o->extent, chunk_of(o->place[i]),
+			     o->img->sec[o->place[i]][0]);
 		/* read only those of the first one's partition in one message */
 		if (a == VMS_ADDR_HOLE || a == VMS_ADDR_ASK ||
 		    (k && vms_addr_partition(a, R.part_bits) !=
@@ -841,8 +846,11 @@ static void snap_key(const struct vol *v, const struct snap *s, char *key)
 
 static void snap_put(const struct vol *v, const struct snap *s, uint8_t state)
 {
-	struct vms_cat_snap rec = {.id = v->id, .branch = s->rec.branch, .snap_gen = s->gen,
-				   .size_bytes = 1 << 30, .state = state};
+	struct vms_cat_snap rec = {.id = v->id,
+				   .branch = s->rec.branch,
+				   .snap_gen = s->gen,
+				   .size_bytes = 1 << 30,
+				   .state = state};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	snprintf(rec.volume, sizeof(rec.volume), "v%llu", (unsigned long long)v->id);
@@ -937,8 +945,8 @@ static void snap_create(struct vol *v)
 
 static struct vms_cat_branch branch_over(const struct snap *s, uint64_t limit)
 {
-	struct vms_cat_branch b = {.branch = next_branch++, .lineage = s->rec.lineage,
-				   .nancestors = 1};
+	struct vms_cat_branch b = {
+		.branch = next_branch++, .lineage = s->rec.lineage, .nancestors = 1};
 
 	b.ancestor[0] = (struct vms_cat_ancestor){s->rec.branch, s->gen, limit};
 	for (unsigned i = 0; i < s->rec.nancestors; i++)
@@ -1145,8 +1153,7 @@ static void drv_free(void *d)
 {
 	real_disk_free(d);
 }
-static const struct rig_disk_drv drv = {drv_make, drv_finish, drv_crash, drv_free,
-					real_disk_read};
+static const struct rig_disk_drv drv = {drv_make, drv_finish, drv_crash, drv_free, real_disk_read};
 
 static uint64_t env_number(const char *name, uint64_t other)
 {
@@ -1186,8 +1193,7 @@ static void episode_open(uint64_t seed)
 
 		v->used = true;
 		v->id = next_branch++;
-		v->rec = (struct vms_cat_branch){.branch = v->id, .lineage = v->id,
-						 .owner = v->id};
+		v->rec = (struct vms_cat_branch){.branch = v->id, .lineage = v->id, .owner = v->id};
 		v->gen = v->fence = 1;
 		v->ack = one_at_a_time && percent(50) ? VMS_ACK_MEMORY : VMS_ACK_DISK;
 		rig_branch_put(&R, v->rec);
@@ -1251,9 +1257,9 @@ static void random_operations_and_reopenings(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	snprintf(base_dir, sizeof(base_dir), "%s/vms-model-XXXXXX",
-		 dir		       ? dir :
-		 access("/dev/shm", W_OK) ? "/tmp" :
-					    "/dev/shm");
+		 dir			    ? dir
+		 : access("/dev/shm", W_OK) ? "/tmp"
+					    : "/dev/shm");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(base_dir));
 	for (left = ops; left && !failed[0]; seed++) {
 		uint64_t n = left < EPISODE_OPS ? left : EPISODE_OPS;
@@ -1270,8 +1276,10 @@ static void random_operations_and_reopenings(void)
 	}
 	CU_ASSERT_EQUAL(failed[0], 0);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
-	printf("[%llu ops, %llu writes, %llu never, %llu reads, %llu old addresses, %llu gone; %llu kills, "
-	       "%llu with power; %llu fscks; %llu snapshots, %llu clones, %llu rollbacks, %llu deleted, "
+	printf("[%llu ops, %llu writes, %llu never, %llu reads, %llu old addresses, %llu gone; "
+	       "%llu kills, "
+	       "%llu with power; %llu fscks; %llu snapshots, %llu clones, %llu rollbacks, %llu "
+	       "deleted, "
 	       "%llu renumbered; %.1f s] ",
 	       (unsigned long long)total, (unsigned long long)st.writes,
 	       (unsigned long long)st.never, (unsigned long long)st.reads,

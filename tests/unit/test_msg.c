@@ -218,8 +218,8 @@ static void reply_echoes_what_names_the_request(void)
 
 /* ---- WRITE body ---- */
 
-static int decode_write(uint8_t kind, const struct vms_piece *p, unsigned n,
-			uint64_t payload_bytes, struct vms_piece *out)
+static int decode_write(uint8_t kind, const struct vms_piece *p, unsigned n, uint64_t payload_bytes,
+			struct vms_piece *out)
 {
 	uint8_t *b = malloc(VMS_WRITE_BODY_BYTES(n)), got_kind;
 	struct vms_msg m = {.type = VMS_MSG_WRITE,
@@ -239,8 +239,8 @@ static int decode_write(uint8_t kind, const struct vms_piece *p, unsigned n,
 static void write_pieces_round_trip(void)
 {
 	static struct vms_piece in[VMS_WRITE_PIECES_MAX], out[VMS_WRITE_PIECES_MAX];
-	static const struct vms_piece zero[] = {{0, 1, 0x3, 0, 0}, {1, 500, 0xff, 0, 0},
-						{501, 523, 0xff, 0, 0}};
+	static const struct vms_piece zero[] = {
+		{0, 1, 0x3, 0, 0}, {1, 500, 0xff, 0, 0}, {501, 523, 0xff, 0, 0}};
 	uint64_t bytes = 0;
 
 	for (unsigned i = 0; i < VMS_WRITE_PIECES_MAX; i++) {
@@ -265,30 +265,30 @@ static void bad_write_pieces_are_refused(void)
 		unsigned n;
 		uint64_t payload_bytes;
 	} bad[] = {
-		{0, {{0, 1, 0xff, 0, 0}}, 1, 4096},				/* kind */
-		{5, {{0, 1, 0xff, 0, 0}}, 1, 4096},				/* kind */
-		{1, {{0, 1, 0, 0, 0}}, 1, 0},					/* empty mask */
-		{1, {{0, 0, 0xff, 0, 0}}, 1, 4096},				/* no chunk */
-		{1, {{1024, 1, 0xff, 0, 0}}, 1, 4096},				/* beyond extent */
-		{1, {{0, 2, 0xff, 0, 0}}, 1, 8192},				/* data, two chunks */
-		{1, {{0, 1, 0xff, 1, 0}}, 1, 4096},				/* flags */
-		{1, {{1, 1, 0xff, 0, 0}, {0, 1, 0xff, 0, 0}}, 2, 8192},	/* descending */
-		{1, {{1, 1, 0x0f, 0, 0}, {1, 1, 0xf0, 0, 0}}, 2, 4096},	/* same chunk */
-		{1, {{0, 1, 0xff, 0, 0}}, 1, 4095},				/* payload short */
-		{1, {{0, 1, 0x01, 0, 0}}, 1, 4096},				/* payload long */
-		{3, {{0, 1, 0xff, 0, 0}}, 1, 4096},				/* compare half gone */
-		{2, {{0, 1, 0xff, 0, 0}}, 1, 4096},				/* zero with data */
-		{2, {{0, 2, 0x0f, 0, 0}}, 1, 0},				/* partial range */
-		{2, {{1020, 5, 0xff, 0, 0}}, 1, 0},				/* beyond extent */
-		{2, {{0, 4, 0xff, 0, 0}, {3, 1, 0xff, 0, 0}}, 2, 0},		/* overlap */
-		{2, {{0, 1, 0xff, 0, 9}}, 1, 0},				/* crc of nothing */
+		{0, {{0, 1, 0xff, 0, 0}}, 1, 4096},			/* kind */
+		{5, {{0, 1, 0xff, 0, 0}}, 1, 4096},			/* kind */
+		{1, {{0, 1, 0, 0, 0}}, 1, 0},				/* empty mask */
+		{1, {{0, 0, 0xff, 0, 0}}, 1, 4096},			/* no chunk */
+		{1, {{1024, 1, 0xff, 0, 0}}, 1, 4096},			/* beyond extent */
+		{1, {{0, 2, 0xff, 0, 0}}, 1, 8192},			/* data, two chunks */
+		{1, {{0, 1, 0xff, 1, 0}}, 1, 4096},			/* flags */
+		{1, {{1, 1, 0xff, 0, 0}, {0, 1, 0xff, 0, 0}}, 2, 8192}, /* descending */
+		{1, {{1, 1, 0x0f, 0, 0}, {1, 1, 0xf0, 0, 0}}, 2, 4096}, /* same chunk */
+		{1, {{0, 1, 0xff, 0, 0}}, 1, 4095},			/* payload short */
+		{1, {{0, 1, 0x01, 0, 0}}, 1, 4096},			/* payload long */
+		{3, {{0, 1, 0xff, 0, 0}}, 1, 4096},			/* compare half gone */
+		{2, {{0, 1, 0xff, 0, 0}}, 1, 4096},			/* zero with data */
+		{2, {{0, 2, 0x0f, 0, 0}}, 1, 0},			/* partial range */
+		{2, {{1020, 5, 0xff, 0, 0}}, 1, 0},			/* beyond extent */
+		{2, {{0, 4, 0xff, 0, 0}, {3, 1, 0xff, 0, 0}}, 2, 0},	/* overlap */
+		{2, {{0, 1, 0xff, 0, 9}}, 1, 0},			/* crc of nothing */
 	};
 	static struct vms_piece out[VMS_WRITE_PIECES_MAX];
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		CU_ASSERT_EQUAL(decode_write(bad[i].kind, bad[i].p, bad[i].n,
-					     bad[i].payload_bytes, out),
-				VMS_E_PROTO);
+		CU_ASSERT_EQUAL(
+			decode_write(bad[i].kind, bad[i].p, bad[i].n, bad[i].payload_bytes, out),
+			VMS_E_PROTO);
 }
 
 static void truncated_write_body_is_refused(void)
@@ -300,8 +300,8 @@ static void truncated_write_body_is_refused(void)
 	vms_write_body_encode(full, VMS_WRITE_DATA, p, 2);
 	for (unsigned n = 0; n < sizeof(full); n++) {
 		uint8_t *b = malloc(n ? n : 1);
-		struct vms_msg m = {.type = VMS_MSG_WRITE, .body = b, .body_bytes = n,
-				    .payload_bytes = 8192};
+		struct vms_msg m = {
+			.type = VMS_MSG_WRITE, .body = b, .body_bytes = n, .payload_bytes = 8192};
 
 		memcpy(b, full, n);
 		CU_ASSERT_EQUAL(vms_write_body_decode(&m, &kind, out), VMS_E_PROTO);
@@ -366,16 +366,11 @@ static void every_type_has_a_name(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(round_trip_keeps_every_field),
-	VMS_TEST(layout_is_the_documented_one),
-	VMS_TEST(every_truncation_is_refused),
-	VMS_TEST(every_flipped_bit_is_refused),
-	VMS_TEST(impossible_headers_are_refused),
-	VMS_TEST(reply_echoes_what_names_the_request),
-	VMS_TEST(write_pieces_round_trip),
-	VMS_TEST(bad_write_pieces_are_refused),
-	VMS_TEST(truncated_write_body_is_refused),
-	VMS_TEST(hello_round_trips_and_refuses_cuts),
+	VMS_TEST(round_trip_keeps_every_field),	   VMS_TEST(layout_is_the_documented_one),
+	VMS_TEST(every_truncation_is_refused),	   VMS_TEST(every_flipped_bit_is_refused),
+	VMS_TEST(impossible_headers_are_refused),  VMS_TEST(reply_echoes_what_names_the_request),
+	VMS_TEST(write_pieces_round_trip),	   VMS_TEST(bad_write_pieces_are_refused),
+	VMS_TEST(truncated_write_body_is_refused), VMS_TEST(hello_round_trips_and_refuses_cuts),
 	VMS_TEST(every_type_has_a_name),
 };
 

@@ -108,11 +108,11 @@ static void turn(void)
 	vms_net_poll(b.net, 1);
 }
 
-#define UNTIL(cond)                                                                       \
-	do {                                                                              \
-		for (unsigned i_ = 0; i_ < 20000 && !(cond); i_++)                        \
-			turn();                                                           \
-		CU_ASSERT(cond);                                                          \
+#define UNTIL(cond)                                                                                \
+	do {                                                                                       \
+		for (unsigned i_ = 0; i_ < 20000 && !(cond); i_++)                                 \
+			turn();                                                                    \
+		CU_ASSERT(cond);                                                                   \
 	} while (0)
 
 static void join(const char *addr)
@@ -137,8 +137,11 @@ static uint8_t *noise(size_t n)
 static void send_one(struct side *s, uint64_t req, const uint8_t *data, size_t len)
 {
 	struct vms_iov iov[2] = {{data, len / 3}, {data + len / 3, len - len / 3}};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .req_id = req,
-			    .aux = vms_crc32c(0, data, len), .payload = iov, .npayload = 2,
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .req_id = req,
+			    .aux = vms_crc32c(0, data, len),
+			    .payload = iov,
+			    .npayload = 2,
 			    .payload_bytes = len};
 
 	CU_ASSERT_EQUAL(vms_net_send(s->net, s->conn, &m), 0);
@@ -146,8 +149,8 @@ static void send_one(struct side *s, uint64_t req, const uint8_t *data, size_t l
 
 static void frames_of_all_sizes_echo(const char *addr)
 {
-	static const size_t size[] = {0, 1, 100, 4096, 65536 - 128, 65536, 70000, 262144,
-				      524288, 4u << 20, 3, 512};
+	static const size_t size[] = {0,     1,	     100,    4096,     65536 - 128, 65536,
+				      70000, 262144, 524288, 4u << 20, 3,	    512};
 	uint8_t *data = noise(4u << 20);
 	uint64_t total = 0;
 
@@ -282,8 +285,8 @@ static void full_queue_ends_the_connection(void)
 {
 	uint8_t *data = noise(65536);
 	struct vms_iov iov = {data, 65536};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .payload = &iov, .npayload = 1,
-			    .payload_bytes = 65536};
+	struct vms_msg m = {
+		.type = VMS_MSG_WRITE, .payload = &iov, .npayload = 1, .payload_bytes = 65536};
 	unsigned sent = 0;
 
 	begin(1u << 20);

@@ -3,7 +3,7 @@
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
 
-#define BR 7ull
+#define BR    7ull
 #define CHUNK VMS_CHUNK_BYTES
 
 static struct rig R;
@@ -46,10 +46,17 @@ static void write_send(unsigned g, const struct w *w, struct rig_reply *re)
 	struct vms_piece pc = {w->chunk, w->count ? w->count : 1, w->mask ? w->mask : 0xff, 0, 0};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct vms_iov iov = {w->data, w->bytes};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(w->extent), .branch = BR,
-			    .snap_gen = 1, .lun_fence = 1, .extent = w->extent,
-			    .flags = (uint16_t)w->flags, .slot = w->slot, .sequence = w->sequence,
-			    .tick = w->tick, .tick_incarnation = w->tick_inc};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(w->extent),
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = w->extent,
+			    .flags = (uint16_t)w->flags,
+			    .slot = w->slot,
+			    .sequence = w->sequence,
+			    .tick = w->tick,
+			    .tick_incarnation = w->tick_inc};
 	size_t off = w->kind == VMS_WRITE_CAW ? w->bytes / 2 : 0;
 
 	if (w->kind != VMS_WRITE_ZERO)
@@ -75,8 +82,10 @@ static void part_print(uint32_t number)
 		if (!p)
 			continue;
 		fprintf(stderr,
-			"node %u part %u primary %d state %d seq %llu com %llu app %llu own %llu all "
-			"%llu told %llu wait %u pend %d inval %u locks %d ceil %llu/%llu pos %llu room "
+			"node %u part %u primary %d state %d seq %llu com %llu app %llu own %llu "
+			"all "
+			"%llu told %llu wait %u pend %d inval %u locks %d ceil %llu/%llu pos %llu "
+			"room "
 			"%llu used %llu nospc %d\n",
 			i + 1, number, p->primary, p->state, (unsigned long long)p->seq_last,
 			(unsigned long long)p->committed, (unsigned long long)p->applied,
@@ -90,7 +99,8 @@ static void part_print(uint32_t number)
 		for (unsigned k = 0; k < p->nm; k++)
 			fprintf(stderr, "   member %u streaming %d sent %llu held %llu dur %llu\n",
 				p->m[k].node, p->m[k].streaming, (unsigned long long)p->m[k].sent,
-				(unsigned long long)p->m[k].held, (unsigned long long)p->m[k].durable);
+				(unsigned long long)p->m[k].held,
+				(unsigned long long)p->m[k].durable);
 	}
 }
 
@@ -141,8 +151,12 @@ static int lba_read(unsigned g, uint32_t extent, uint16_t chunk, uint8_t *out, v
 
 	vms_put_le16(body, chunk);
 	for (int i = 0; i < 400; i++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(extent),
-				    .branch = BR, .snap_gen = 1, .extent = extent, .body = body,
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = part_of(extent),
+				    .branch = BR,
+				    .snap_gen = 1,
+				    .extent = extent,
+				    .body = body,
 				    .body_bytes = 2};
 		unsigned nd = rig_primary(&R, m.partition);
 
@@ -170,8 +184,8 @@ static int lba_read(unsigned g, uint32_t extent, uint16_t chunk, uint8_t *out, v
 				memset(out, 0, CHUNK);
 			else if (st == 0 && re.m.payload_bytes == CHUNK)
 				memcpy(out, re.payload, CHUNK);
-			if (st == 0 && *addr && vms_crc32c(0, out, CHUNK) !=
-							vms_get_le32(re.body + 8))
+			if (st == 0 && *addr &&
+			    vms_crc32c(0, out, CHUNK) != vms_get_le32(re.body + 8))
 				st = VMS_E_CORRUPT;
 			rig_reply_free(&re);
 			return st;
@@ -185,8 +199,12 @@ static int lba_read(unsigned g, uint32_t extent, uint16_t chunk, uint8_t *out, v
 static int get_page(unsigned g, uint32_t extent, unsigned sub, vms_addr *entry)
 {
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = part_of(extent), .branch = BR,
-			    .snap_gen = 1, .extent = extent, .aux = 1u << sub};
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
+			    .partition = part_of(extent),
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .extent = extent,
+			    .aux = 1u << sub};
 	unsigned nd = rig_primary(&R, m.partition);
 	int st;
 
@@ -222,7 +240,8 @@ static int addr_read(unsigned g, unsigned nd, vms_addr a, uint8_t *out)
 	struct rig_reply re;
 	uint8_t body[8];
 	struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
-			    .partition = vms_addr_partition(a, R.part_bits), .body = body,
+			    .partition = vms_addr_partition(a, R.part_bits),
+			    .body = body,
 			    .body_bytes = 8};
 	int st;
 
@@ -257,7 +276,11 @@ static void test_write_read(void)
 	CU_ASSERT_EQUAL(e[6], 0);
 	/* a part of it: the old address is gone, the new one names the merged chunk */
 	fill(b, 2);
-	w = (struct w){.kind = VMS_WRITE_DATA, .extent = 3, .chunk = 5, .mask = 0x0c, .data = b,
+	w = (struct w){.kind = VMS_WRITE_DATA,
+		       .extent = 3,
+		       .chunk = 5,
+		       .mask = 0x0c,
+		       .data = b,
 		       .bytes = 1024};
 	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
 	CU_ASSERT_EQUAL(R.gw[1].invals, 1);
@@ -279,8 +302,13 @@ static void expect(uint32_t ext, unsigned ch, uint64_t seed);
 static void test_late(void)
 {
 	uint8_t a[CHUNK];
-	struct w w = {.kind = VMS_WRITE_DATA, .extent = 0, .chunk = 1, .data = a, .bytes = CHUNK,
-		      .sequence = 5, .slot = 3};
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = 0,
+		      .chunk = 1,
+		      .data = a,
+		      .bytes = CHUNK,
+		      .sequence = 5,
+		      .slot = 3};
 	uint64_t tick, inc;
 	unsigned nd;
 	struct rig_reply re;
@@ -308,8 +336,8 @@ static void test_late(void)
 	w.tick = 0;
 	/* a cancel before it arrives leaves a tombstone */
 	{
-		struct vms_msg m = {.type = VMS_MSG_CANCEL, .partition = part_of(0), .slot = 3,
-				    .sequence = 7};
+		struct vms_msg m = {
+			.type = VMS_MSG_CANCEL, .partition = part_of(0), .slot = 3, .sequence = 7};
 
 		rig_send(&R, 0, nd, &m, &re);
 		CU_ASSERT_TRUE(rig_wait(&R, &re, 1000));
@@ -429,7 +457,11 @@ static void test_invalidate(void)
 	uint8_t a[CHUNK], x[CHUNK];
 	vms_addr e[128], addr;
 	struct rig_reply re;
-	struct w w = {.kind = VMS_WRITE_DATA, .extent = 1, .chunk = 2, .data = a, .bytes = CHUNK,
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = 1,
+		      .chunk = 2,
+		      .data = a,
+		      .bytes = CHUNK,
 		      .sequence = 1};
 	uint64_t t0;
 
@@ -458,7 +490,11 @@ static void test_caw(void)
 {
 	uint8_t d[1024], x[CHUNK];
 	vms_addr addr;
-	struct w w = {.kind = VMS_WRITE_CAW, .extent = 2, .chunk = 9, .mask = 0x02, .data = d,
+	struct w w = {.kind = VMS_WRITE_CAW,
+		      .extent = 2,
+		      .chunk = 9,
+		      .mask = 0x02,
+		      .data = d,
 		      .bytes = 1024};
 
 	up(3, 2, 2, 4, VMS_ACK_DISK);
@@ -469,7 +505,11 @@ static void test_caw(void)
 	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_MISCOMPARE);
 	/* asked again: the kept outcome, though the content would match by now */
 	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_MISCOMPARE);
-	w = (struct w){.kind = VMS_WRITE_ORWRITE, .extent = 2, .chunk = 9, .mask = 0x02, .data = d,
+	w = (struct w){.kind = VMS_WRITE_ORWRITE,
+		       .extent = 2,
+		       .chunk = 9,
+		       .mask = 0x02,
+		       .data = d,
 		       .bytes = 512};
 	memset(d, 0x55, 512);
 	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
@@ -489,7 +529,8 @@ struct model {
 	VMS_VEC(struct {
 		vms_addr a;
 		uint32_t crc;
-	}) seen;
+	})
+	seen;
 };
 static struct model M;
 
@@ -518,8 +559,8 @@ static void check_chunk(unsigned g, uint32_t ext, unsigned ch)
 	model_chunk(ext, ch, want);
 	if (rc || memcmp(x, want, CHUNK)) {
 		if (bad++ < 5)
-			fprintf(stderr, "extent %u chunk %u: rc %d, sector0 %u want %u addr %llx\n", ext,
-				ch, rc, x[100], want[100], (unsigned long long)addr);
+			fprintf(stderr, "extent %u chunk %u: rc %d, sector0 %u want %u addr %llx\n",
+				ext, ch, rc, x[100], want[100], (unsigned long long)addr);
 		return;
 	}
 	if (addr <= 1)
@@ -574,7 +615,8 @@ static void random_op(unsigned ops, bool memory)
 			if (w.kind == VMS_WRITE_CAW)
 				for (unsigned s = 0; s < 8; s++)
 					if (mask >> s & 1)
-						sector(buf + 512 * k++, M.d[ext][ch][s], ext, ch, s);
+						sector(buf + 512 * k++, M.d[ext][ch][s], ext, ch,
+						       s);
 			for (unsigned s = 0; s < 8; s++)
 				if (mask >> s & 1)
 					sector(buf + 512 * k++, v, ext, ch, s);
@@ -684,8 +726,12 @@ static uint32_t ext_of_part(uint32_t part)
 static void put(uint32_t ext, unsigned ch, uint64_t seed, unsigned flags, int want)
 {
 	static uint8_t b[CHUNK];
-	struct w w = {.kind = VMS_WRITE_DATA, .extent = ext, .chunk = (uint16_t)ch, .data = b,
-		      .bytes = CHUNK, .flags = flags};
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = ext,
+		      .chunk = (uint16_t)ch,
+		      .data = b,
+		      .bytes = CHUNK,
+		      .flags = flags};
 
 	fill(b, seed);
 	CU_ASSERT_EQUAL(write_sync(0, &w), want);
@@ -739,7 +785,8 @@ static void test_copy_forward(void)
 static void stop_all(void)
 {
 	for (unsigned i = 0; i < 3; i++) {
-		struct vms_node_event ev = {.type = VMS_NEV_STOP, .now_ms = 100000 + R.now_us / 1000};
+		struct vms_node_event ev = {.type = VMS_NEV_STOP,
+					    .now_ms = 100000 + R.now_us / 1000};
 
 		vms_node_step(R.node[i].n, &ev);
 		vms_node_turn_end(R.node[i].n, ev.now_ms);
@@ -794,7 +841,8 @@ static void test_memory_loss(void)
 	CU_ASSERT_TRUE(R.now_us - n0 > 2000000);
 	CU_ASSERT_TRUE(rig_cat_number(&R, key) > 0);
 	{
-		struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = BR};
+		struct vms_msg m = {
+			.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = BR};
 
 		rig_gw_connect(&R, 0, 0);
 		rig_run(&R, 300);
@@ -837,8 +885,8 @@ static void test_space(void)
 	}
 	rig_run(&R, 15000);
 	CU_ASSERT_TRUE(ctr_bytes() < live * 5 / 2);
-	fprintf(stderr, "containers: most %.2f, at rest %.2f of live\n", (double)most / (double)live,
-		(double)ctr_bytes() / (double)live);
+	fprintf(stderr, "containers: most %.2f, at rest %.2f of live\n",
+		(double)most / (double)live, (double)ctr_bytes() / (double)live);
 	for (unsigned i = 0; i < 4; i++) {
 		struct w w = {.kind = VMS_WRITE_ZERO, .extent = ext_of_part(i), .count = 300};
 
@@ -866,8 +914,11 @@ static void test_nospc(void)
 	R.space_bytes = 12 << 20;
 	up(3, 2, 2, 51, VMS_ACK_DISK);
 	for (i = 0; i < 6000 && full < 20; i++) {
-		struct w w = {.kind = VMS_WRITE_DATA, .extent = ext_of_part(i % 4),
-			      .chunk = (uint16_t)(i / 4 % 1000), .data = b, .bytes = CHUNK};
+		struct w w = {.kind = VMS_WRITE_DATA,
+			      .extent = ext_of_part(i % 4),
+			      .chunk = (uint16_t)(i / 4 % 1000),
+			      .data = b,
+			      .bytes = CHUNK};
 		int rc;
 
 		fill(b, i);
@@ -909,8 +960,11 @@ static void test_trim(void)
 	for (unsigned i = 0; i < 400; i++)
 		put(i % 4, i / 4, i, 0, 0);
 	for (unsigned i = 0; i < 3; i++) {
-		struct vms_msg m = {.type = VMS_MSG_TRIM, .partition = VMS_PART_NONE, .branch = BR,
-				    .extent = 1, .aux = 50};
+		struct vms_msg m = {.type = VMS_MSG_TRIM,
+				    .partition = VMS_PART_NONE,
+				    .branch = BR,
+				    .extent = 1,
+				    .aux = 50};
 
 		rig_send(&R, 1, i, &m, &re);
 		CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
@@ -981,8 +1035,11 @@ static void test_opened_not_swept(void)
 	R.container_bytes = 1 << 20;
 	up(1, 1, 0, 41, VMS_ACK_DISK);
 	for (i = 0; i < 6000 && hits < 3; i++) {
-		struct w w = {.kind = VMS_WRITE_DATA, .chunk = (uint16_t)(i % 1000), .data = b,
-			      .bytes = CHUNK, .sequence = ++R.gw[0].next_seq[0]};
+		struct w w = {.kind = VMS_WRITE_DATA,
+			      .chunk = (uint16_t)(i % 1000),
+			      .data = b,
+			      .bytes = CHUNK,
+			      .sequence = ++R.gw[0].next_seq[0]};
 
 		fill(b, i);
 		R.gw[0].epoch[0] = node_part(R.node[0].n, 0)->conf.epoch;
@@ -1010,13 +1067,13 @@ static void test_opened_not_swept(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(test_write_read),	 VMS_TEST(test_late),
-    VMS_TEST(test_invalidate),	 VMS_TEST(test_older_gateway),
-    VMS_TEST(test_free_late),	 VMS_TEST(test_caw),
-    VMS_TEST(test_drain),	 VMS_TEST(test_crash),
-    VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss),
-    VMS_TEST(test_space),	 VMS_TEST(test_nospc),
-    VMS_TEST(test_trim),	 VMS_TEST(test_opened_not_swept),
+	VMS_TEST(test_write_read),   VMS_TEST(test_late),
+	VMS_TEST(test_invalidate),   VMS_TEST(test_older_gateway),
+	VMS_TEST(test_free_late),    VMS_TEST(test_caw),
+	VMS_TEST(test_drain),	     VMS_TEST(test_crash),
+	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss),
+	VMS_TEST(test_space),	     VMS_TEST(test_nospc),
+	VMS_TEST(test_trim),	     VMS_TEST(test_opened_not_swept),
 };
 
 VMS_TEST_MAIN("node", tests)

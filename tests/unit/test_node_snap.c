@@ -140,9 +140,14 @@ static int put(unsigned g, struct wr *w)
 	struct vms_iov iov = {w->data, bytes};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(w->extent),
-			    .branch = w->branch, .snap_gen = w->gen, .lun_fence = 1,
-			    .extent = w->extent, .flags = w->flags, .slot = 1};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(w->extent),
+			    .branch = w->branch,
+			    .snap_gen = w->gen,
+			    .lun_fence = 1,
+			    .extent = w->extent,
+			    .flags = w->flags,
+			    .slot = 1};
 	int st;
 
 	if (bytes)
@@ -170,9 +175,13 @@ static int lba(unsigned g, uint64_t branch, uint64_t gen, uint32_t extent, uint1
 
 	vms_put_le16(body, chunk);
 	for (int i = 0; i < 100; i++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(extent),
-				    .branch = branch, .snap_gen = gen, .extent = extent,
-				    .body = body, .body_bytes = 2};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = part_of(extent),
+				    .branch = branch,
+				    .snap_gen = gen,
+				    .extent = extent,
+				    .body = body,
+				    .body_bytes = 2};
 
 		st = ask(g, &m, &re, 400);
 		if (st)
@@ -197,8 +206,11 @@ static int pages(unsigned g, uint64_t branch, uint64_t gen, uint32_t extent, uns
 		 vms_addr *entry)
 {
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_GET_PAGES, .partition = part_of(extent),
-			    .branch = branch, .snap_gen = gen, .extent = extent,
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
+			    .partition = part_of(extent),
+			    .branch = branch,
+			    .snap_gen = gen,
+			    .extent = extent,
 			    .aux = 1u << sub};
 	int st = ask(g, &m, &re, 400);
 
@@ -215,7 +227,11 @@ static int pages(unsigned g, uint64_t branch, uint64_t gen, uint32_t extent, uns
 static int put_seed(uint64_t branch, uint64_t gen, uint32_t extent, uint16_t chunk, uint64_t seed)
 {
 	static uint8_t b[CHUNK];
-	struct wr w = {.branch = branch, .gen = gen, .extent = extent, .chunk = chunk, .data = b,
+	struct wr w = {.branch = branch,
+		       .gen = gen,
+		       .extent = extent,
+		       .chunk = chunk,
+		       .data = b,
 		       .kind = seed ? VMS_WRITE_DATA : VMS_WRITE_ZERO};
 
 	fill(b, seed);
@@ -240,8 +256,11 @@ static bool shows(uint64_t branch, uint64_t gen, uint32_t extent, uint16_t chunk
 static int floor_all(uint64_t branch, uint64_t gen, uint16_t flags)
 {
 	for (unsigned i = 0; i < R.nnodes; i++) {
-		struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE,
-				    .branch = branch, .snap_gen = gen, .lun_fence = 1,
+		struct vms_msg m = {.type = VMS_MSG_FLOOR,
+				    .partition = VMS_PART_NONE,
+				    .branch = branch,
+				    .snap_gen = gen,
+				    .lun_fence = 1,
 				    .flags = flags};
 		struct rig_reply re;
 		int st = VMS_E_TIMEOUT;
@@ -291,8 +310,11 @@ static void a_volume_counts_only_with_its_branch(void)
 	/* both in the catalog; the volume's event comes first: nobody may take it for one
 	 * without ancestors */
 	rig_volume_put(&R, (struct vms_cat_volume){.branch = 20, .lineage = LIN, .snap_gen = 1});
-	rig_branch_put(&R, (struct vms_cat_branch){.branch = 20, .lineage = LIN, .salted = true,
-						   .salt = {9}, .nancestors = 1,
+	rig_branch_put(&R, (struct vms_cat_branch){.branch = 20,
+						   .lineage = LIN,
+						   .salted = true,
+						   .salt = {9},
+						   .nancestors = 1,
 						   .ancestor = {{LIN, 1, 100}}});
 	while (!node_volume(node(0), 20, true)->known)
 		rig_step(&R);
@@ -319,8 +341,8 @@ static void a_volume_counts_only_with_its_branch(void)
 static void a_volume_without_record_has_no_ancestors(void)
 {
 	up(2, 2, VMS_ACK_DISK);
-	rig_volume_put(&R, (struct vms_cat_volume){.branch = 30, .lineage = LIN, .snap_gen = 4,
-						   .dedup = true});
+	rig_volume_put(&R, (struct vms_cat_volume){
+				   .branch = 30, .lineage = LIN, .snap_gen = 4, .dedup = true});
 	CU_ASSERT_EQUAL(put_seed(30, 4, 0, 1, 11), 0);
 	CU_ASSERT_TRUE(shows(30, 4, 0, 1, 11));
 	for (unsigned round = 0; round < 2; round++) {
@@ -346,7 +368,9 @@ static void ancestors_must_be_older(void)
 {
 	up(2, 3, VMS_ACK_DISK);
 	fprintf(stderr, "(a refused record follows)\n");
-	rig_branch_put(&R, (struct vms_cat_branch){.branch = 20, .lineage = LIN, .nancestors = 1,
+	rig_branch_put(&R, (struct vms_cat_branch){.branch = 20,
+						   .lineage = LIN,
+						   .nancestors = 1,
 						   .ancestor = {{21, 1, 100}}});
 	rig_run(&R, 100);
 	CU_ASSERT_FALSE(node_branch_known(node(0), 20));
@@ -393,16 +417,24 @@ static void a_loss_is_told_per_volume(void)
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	up(2, 5, VMS_ACK_MEMORY);
-	rig_branch_put(&R, (struct vms_cat_branch){.branch = 9, .lineage = LIN, .owner = LIN,
+	rig_branch_put(&R, (struct vms_cat_branch){.branch = 9,
+						   .lineage = LIN,
+						   .owner = LIN,
 						   .nancestors = 1,
 						   .ancestor = {{LIN, 1, 1 << 20}}});
-	rig_volume_put(&R, (struct vms_cat_volume){.name = "v7", .id = LIN, .branch = 9,
-						   .lineage = LIN, .snap_gen = 2,
+	rig_volume_put(&R, (struct vms_cat_volume){.name = "v7",
+						   .id = LIN,
+						   .branch = 9,
+						   .lineage = LIN,
+						   .snap_gen = 2,
 						   .write_ack = VMS_ACK_MEMORY});
 	rig_run(&R, 50);
 	{
 		uint8_t b[CHUNK] = {1};
-		struct wr w = {.branch = 9, .gen = 2, .kind = VMS_WRITE_DATA, .data = b,
+		struct wr w = {.branch = 9,
+			       .gen = 2,
+			       .kind = VMS_WRITE_DATA,
+			       .data = b,
 			       .flags = VMS_F_MEMORY};
 
 		CU_ASSERT_EQUAL(put(0, &w), 0);
@@ -418,7 +450,8 @@ static void a_loss_is_told_per_volume(void)
 	CU_ASSERT_EQUAL(rig_cat_number(&R, key), 0);
 	/* and a flush under either branch hears of it */
 	for (uint64_t br = LIN; br <= 9; br += 2) {
-		struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = br};
+		struct vms_msg m = {
+			.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = br};
 		struct rig_reply re;
 
 		rig_gw_connect(&R, 0, 0);
@@ -451,8 +484,9 @@ static void clone_put(uint64_t branch, const struct vms_cat_ancestor *a, unsigne
 
 	memcpy(b.ancestor, a, n * sizeof(*a));
 	rig_branch_put(&R, b);
-	rig_volume_put(&R, (struct vms_cat_volume){.branch = branch, .lineage = LIN, .snap_gen = 1,
-						   .lun_fence = 1});
+	rig_volume_put(&R,
+		       (struct vms_cat_volume){
+			       .branch = branch, .lineage = LIN, .snap_gen = 1, .lun_fence = 1});
 	CU_ASSERT_EQUAL(floor_all(branch, 1, VMS_F_FUA), 0);
 }
 
@@ -499,7 +533,8 @@ static int addr_read(unsigned g, vms_addr a, uint8_t *out)
 	struct rig_reply re;
 	uint8_t body[8];
 	struct vms_msg m = {.type = VMS_MSG_READ_ADDR,
-			    .partition = vms_addr_partition(a, R.part_bits), .body = body,
+			    .partition = vms_addr_partition(a, R.part_bits),
+			    .body = body,
 			    .body_bytes = 8};
 	int st;
 
@@ -520,7 +555,11 @@ static int addr_read(unsigned g, vms_addr a, uint8_t *out)
 static void a_part_over_a_snapshot(void)
 {
 	uint8_t old[CHUNK], now[CHUNK], part[2 * VMS_LB_BYTES], x[CHUNK];
-	struct wr w = {.branch = LIN, .gen = 2, .kind = VMS_WRITE_DATA, .data = part, .mask = 0x0c,
+	struct wr w = {.branch = LIN,
+		       .gen = 2,
+		       .kind = VMS_WRITE_DATA,
+		       .data = part,
+		       .mask = 0x0c,
 		       .chunk = 5};
 	vms_addr e[VMS_SUBEXT_CHUNKS], a;
 
@@ -550,7 +589,8 @@ static void a_part_over_a_snapshot(void)
 			CU_ASSERT_EQUAL(addr_read(1, e[5], x), 0);
 			CU_ASSERT_EQUAL(memcmp(x, gen == 1 ? old : now, CHUNK), 0);
 			CU_ASSERT_TRUE(addr_safe(e[5], 0));
-			CU_ASSERT_EQUAL(vms_addr_is_log(e[5], R.part_bits), gen == 1 ? k == 0 : k < 2);
+			CU_ASSERT_EQUAL(vms_addr_is_log(e[5], R.part_bits),
+					gen == 1 ? k == 0 : k < 2);
 		}
 		/* a hole over it, also when only the page below shows it */
 		CU_ASSERT_EQUAL(put_seed(LIN, 2, 0, 5, 0), 0);
@@ -666,11 +706,19 @@ static void answers_know_of_newer_numbers(void)
 	up(1, 50, VMS_ACK_DISK);
 	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 1), 0);
 	for (unsigned k = 0; k < 2; k++) {
-		struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = part_of(0), .branch = LIN,
-				    .snap_gen = 1 + k, .lun_fence = 1, .slot = 2 + k,
-				    .sequence = 1, .epoch = R.gw[0].epoch[part_of(0)],
-				    .body = body[k], .body_bytes = sizeof(body[k]),
-				    .payload = &iov[k], .npayload = 1, .payload_bytes = CHUNK};
+		struct vms_msg m = {.type = VMS_MSG_WRITE,
+				    .partition = part_of(0),
+				    .branch = LIN,
+				    .snap_gen = 1 + k,
+				    .lun_fence = 1,
+				    .slot = 2 + k,
+				    .sequence = 1,
+				    .epoch = R.gw[0].epoch[part_of(0)],
+				    .body = body[k],
+				    .body_bytes = sizeof(body[k]),
+				    .payload = &iov[k],
+				    .npayload = 1,
+				    .payload_bytes = CHUNK};
 
 		fill(b[k], 60 + k);
 		iov[k] = (struct vms_iov){b[k], CHUNK};
@@ -737,8 +785,12 @@ static void seeks_per_layer(void)
 
 static int floor_once(unsigned nd, uint64_t gen, uint64_t ms)
 {
-	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .branch = LIN,
-			    .snap_gen = gen, .lun_fence = 1, .flags = VMS_F_FUA};
+	struct vms_msg m = {.type = VMS_MSG_FLOOR,
+			    .partition = VMS_PART_NONE,
+			    .branch = LIN,
+			    .snap_gen = gen,
+			    .lun_fence = 1,
+			    .flags = VMS_F_FUA};
 	struct rig_reply re;
 	int st;
 
@@ -755,8 +807,8 @@ static int floor_once(unsigned nd, uint64_t gen, uint64_t ms)
 static void floor_settles_memory_mode(void)
 {
 	static uint8_t b[CHUNK];
-	struct wr w = {.branch = LIN, .gen = 1, .kind = VMS_WRITE_DATA, .data = b,
-		       .flags = VMS_F_MEMORY};
+	struct wr w = {
+		.branch = LIN, .gen = 1, .kind = VMS_WRITE_DATA, .data = b, .flags = VMS_F_MEMORY};
 	unsigned lost = 0;
 
 	fill(b, 5);
@@ -796,9 +848,17 @@ static void floor_waits_for_what_was_ordered(void)
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct vms_iov iov = {b, CHUNK};
 	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .branch = LIN, .snap_gen = 1, .lun_fence = 1,
-			    .slot = 3, .sequence = 1, .body = body, .body_bytes = sizeof(body),
-			    .payload = &iov, .npayload = 1, .payload_bytes = CHUNK};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .branch = LIN,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .slot = 3,
+			    .sequence = 1,
+			    .body = body,
+			    .body_bytes = sizeof(body),
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = CHUNK};
 	unsigned nd;
 
 	up(0, 80, VMS_ACK_DISK);
@@ -1052,13 +1112,19 @@ static void layers_through_copying_and_crashes(void)
 		if (round & 1)
 			drain_all();
 		for (uint16_t i = 1; i < 120; i += 3) {
-			struct wr w = {.branch = 20, .gen = 1, .extent = e0, .chunk = i, .mask = 0x40,
-				       .data = b, .kind = VMS_WRITE_DATA};
+			struct wr w = {.branch = 20,
+				       .gen = 1,
+				       .extent = e0,
+				       .chunk = i,
+				       .mask = 0x40,
+				       .data = b,
+				       .kind = VMS_WRITE_DATA};
 
 			CU_ASSERT_EQUAL(put(0, &w), 0);
 		}
 		CU_ASSERT_EQUAL(put_seed(20, 1, e0, 2, 0), 0);
-		if (round & 2) /* drained, but its record is still in the log when the copying begins */
+		if (round &
+		    2) /* drained, but its record is still in the log when the copying begins */
 			for (unsigned i = 0; i < 3; i++) {
 				vms_wal_gen_seal(node(i)->wal);
 				primary_part(0)->scan_due = true;
@@ -1120,7 +1186,11 @@ static void records_wait_for_their_branch(void)
 	clone_put(20, (struct vms_cat_ancestor[]){{LIN, 1, 1000}}, 1);
 	for (uint16_t i = 5; i < 15; i++) {
 		uint8_t b[VMS_LB_BYTES] = {(uint8_t)i};
-		struct wr w = {.branch = 20, .gen = 1, .chunk = i, .mask = 0x10, .data = b,
+		struct wr w = {.branch = 20,
+			       .gen = 1,
+			       .chunk = i,
+			       .mask = 0x10,
+			       .data = b,
 			       .kind = VMS_WRITE_DATA};
 
 		CU_ASSERT_EQUAL(put(0, &w), 0);
@@ -1158,8 +1228,11 @@ static int trim_at(uint64_t branch, uint32_t extent, uint32_t chunk)
 	int st = 0;
 
 	for (unsigned i = 0; i < R.nnodes && !st; i++) {
-		struct vms_msg m = {.type = VMS_MSG_TRIM, .partition = VMS_PART_NONE,
-				    .branch = branch, .extent = extent, .aux = chunk};
+		struct vms_msg m = {.type = VMS_MSG_TRIM,
+				    .partition = VMS_PART_NONE,
+				    .branch = branch,
+				    .extent = extent,
+				    .aux = chunk};
 		struct rig_reply re;
 
 		rig_send(&R, 1, i, &m, &re);
@@ -1270,9 +1343,13 @@ static void check_extent(const struct view *v, uint32_t ext)
 	for (unsigned i = 0; i < NCH; i++)
 		vms_put_le16(body + 2 * i, (uint16_t)(CH0 + i));
 	for (int tries = 0; tries < 50; tries++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = part_of(ext),
-				    .branch = v->branch, .snap_gen = gen, .extent = ext,
-				    .body = body, .body_bytes = sizeof(body)};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = part_of(ext),
+				    .branch = v->branch,
+				    .snap_gen = gen,
+				    .extent = ext,
+				    .body = body,
+				    .body_bytes = sizeof(body)};
 		struct rig_reply re;
 		const uint8_t *at;
 		bool again = false;
@@ -1296,7 +1373,8 @@ static void check_extent(const struct view *v, uint32_t ext)
 			if (st || memcmp(want, a ? at : zero, CHUNK)) {
 				if (bad++ < 5)
 					fprintf(stderr,
-						"branch %llu gen %lld extent %u chunk %u: status %d "
+						"branch %llu gen %lld extent %u chunk %u: status "
+						"%d "
 						"value %u want %u addr %llx\n",
 						(unsigned long long)v->branch, (long long)gen, ext,
 						i, st, a && !st ? at[100] : 0, want[100],
@@ -1343,7 +1421,8 @@ static void check_page(const struct view *v, uint32_t ext)
 			continue;
 		if (st || memcmp(x, want, CHUNK)) {
 			if (bad++ < 5)
-				fprintf(stderr, "page of branch %llu extent %u chunk %u: status %d\n",
+				fprintf(stderr,
+					"page of branch %llu extent %u chunk %u: status %d\n",
 					(unsigned long long)v->branch, ext, ch, st);
 		} else {
 			addr_seen(e[c], vms_crc32c(0, x, CHUNK));
@@ -1382,8 +1461,10 @@ static unsigned count(bool live)
 
 static void volume_of(const struct view *v, unsigned ack)
 {
-	rig_volume_put(&R, (struct vms_cat_volume){.branch = v->branch, .lineage = LIN,
-						   .snap_gen = v->gen, .lun_fence = 1,
+	rig_volume_put(&R, (struct vms_cat_volume){.branch = v->branch,
+						   .lineage = LIN,
+						   .snap_gen = v->gen,
+						   .lun_fence = 1,
 						   .write_ack = (uint8_t)ack});
 }
 
@@ -1393,17 +1474,20 @@ static void arm_crash(unsigned ack)
 	if (ack == VMS_ACK_MEMORY)
 		CU_ASSERT_TRUE(rig_wait_active(&R, 60000));
 	crash.after = (unsigned)vms_rng_below(&R.rng, 30);
-	crash.nodes = ack == VMS_ACK_MEMORY ?
-			      1u << vms_rng_below(&R.rng, R.nnodes) :
-			      (unsigned)vms_rng_between(&R.rng, 1, (1u << R.nnodes) - 1);
+	crash.nodes = ack == VMS_ACK_MEMORY
+			      ? 1u << vms_rng_below(&R.rng, R.nnodes)
+			      : (unsigned)vms_rng_between(&R.rng, 1, (1u << R.nnodes) - 1);
 	crash.power = vms_rng_below(&R.rng, 2);
 }
 
 static void take_snapshot(struct view *v, unsigned ack)
 {
 	struct view *s = &V[nview];
-	struct vms_cat_snap rec = {.id = v->branch, .branch = v->branch, .snap_gen = v->gen,
-				   .size_bytes = 1 << 30, .state = 2};
+	struct vms_cat_snap rec = {.id = v->branch,
+				   .branch = v->branch,
+				   .snap_gen = v->gen,
+				   .size_bytes = 1 << 30,
+				   .state = 2};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	*s = *v;
@@ -1455,8 +1539,13 @@ static void change(struct view *v, unsigned ack, bool mid_crash)
 	unsigned ch = (unsigned)vms_rng_below(&R.rng, NCH), k = 0;
 	uint8_t val = (uint8_t)vms_rng_between(&R.rng, 1, 255);
 	unsigned what = (unsigned)vms_rng_below(&R.rng, 100);
-	struct wr w = {.branch = v->branch, .gen = v->gen, .extent = ext, .mask = 0xff,
-		       .chunk = (uint16_t)(CH0 + ch), .data = buf, .count = 1,
+	struct wr w = {.branch = v->branch,
+		       .gen = v->gen,
+		       .extent = ext,
+		       .mask = 0xff,
+		       .chunk = (uint16_t)(CH0 + ch),
+		       .data = buf,
+		       .count = 1,
 		       .flags = ack == VMS_ACK_MEMORY ? VMS_F_MEMORY : 0};
 	int st;
 

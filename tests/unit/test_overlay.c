@@ -35,7 +35,8 @@ static void newer_pieces_cover_older_ones(void)
 	vms_ovl_view(&o, e, 5, 11, &v);
 	CU_ASSERT(v.have == 0xff && v.newest_seq == 10 && v.uncommitted);
 	vms_ovl_view(&o, e, 5, 12, &v);
-	CU_ASSERT(v.have == 0xff && v.newest_seq == 12 && v.src[0]->seq == 12 && v.src[7]->seq == 10);
+	CU_ASSERT(v.have == 0xff && v.newest_seq == 12 && v.src[0]->seq == 12 &&
+		  v.src[7]->seq == 10);
 	end();
 }
 
@@ -129,8 +130,8 @@ static void a_line_keeps_its_numbers_in_order(void)
 		for (x = head, n = 0; x; x = x->older, n++) {
 			CU_ASSERT_TRUE(x->snap_gen < last);
 			CU_ASSERT_PTR_EQUAL(x->older ? x->older->newer : x, x);
-			CU_ASSERT_PTR_EQUAL(
-				vms_ovl_ext_get(&o, &part, 1, 1, 0, x->snap_gen, false), x);
+			CU_ASSERT_PTR_EQUAL(vms_ovl_ext_get(&o, &part, 1, 1, 0, x->snap_gen, false),
+					    x);
 			last = x->snap_gen;
 		}
 		CU_ASSERT_EQUAL(n, pass ? 4 : 6);

@@ -102,11 +102,8 @@ static void random_use_matches_its_keys(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(a_page_is_found_by_its_key),
-	VMS_TEST(a_dropped_page_is_gone_and_its_place_reused),
-	VMS_TEST(the_page_in_use_survives),
-	VMS_TEST(a_snapshot_has_pages_of_its_own),
-	VMS_TEST(a_branch_goes_as_a_whole),
-	VMS_TEST(random_use_matches_its_keys),
+	VMS_TEST(a_page_is_found_by_its_key), VMS_TEST(a_dropped_page_is_gone_and_its_place_reused),
+	VMS_TEST(the_page_in_use_survives),   VMS_TEST(a_snapshot_has_pages_of_its_own),
+	VMS_TEST(a_branch_goes_as_a_whole),   VMS_TEST(random_use_matches_its_keys),
 };
 VMS_TEST_MAIN("page_cache", tests)

@@ -196,19 +196,20 @@ static void a_stack_shows_its_first_page_within_limits(void)
 		CU_ASSERT_EQUAL(get_stack(3, 100, &err), 0);
 		CU_ASSERT_EQUAL(get_stack(3, 49, &err), 0);
 		/* the first own page is a copy of what shows */
-		CU_ASSERT_EQUAL(vms_pages_apply(ps, &own, &clone, 11, index, to, 1, NULL, NULL, old),
-				0);
+		CU_ASSERT_EQUAL(
+			vms_pages_apply(ps, &own, &clone, 11, index, to, 1, NULL, NULL, old), 0);
 		CU_ASSERT_EQUAL(old[0], 0);
 		CU_ASSERT_EQUAL(get1(&own, 99, &err), 4096 * 6);
 		CU_ASSERT_EQUAL(get1(&own, 100, &err), 0);
 		CU_ASSERT_EQUAL(get1(&own, 3, &err), 4096 * 40);
 		/* no layer's page counts as the own one, whatever its number */
 		own.snap_gen = 4;
-		CU_ASSERT_EQUAL(vms_pages_apply(ps, &own,
-						&(struct vms_stack){2, {{30, 4, UINT64_MAX},
-									{20, 4, 3 * 128 + 100}}},
-						2, index, to, 1, NULL, NULL, old),
-				0);
+		CU_ASSERT_EQUAL(
+			vms_pages_apply(ps, &own,
+					&(struct vms_stack){
+						2, {{30, 4, UINT64_MAX}, {20, 4, 3 * 128 + 100}}},
+					2, index, to, 1, NULL, NULL, old),
+			0);
 		CU_ASSERT_EQUAL(get1(&mid, 3, &err), 0);
 		own.snap_gen = 5;
 		teardown();
@@ -340,8 +341,7 @@ struct walk {
 static int walk_fn(void *arg, const struct vms_page *p)
 {
 	struct walk *w = arg;
-	const struct model_page *m =
-		&model[p->key.branch - 1][p->key.subext][p->key.snap_gen];
+	const struct model_page *m = &model[p->key.branch - 1][p->key.subext][p->key.snap_gen];
 
 	if (w->n && p->key.branch == w->last.branch && p->key.subext == w->last.subext &&
 	    p->key.snap_gen <= w->last.snap_gen)
@@ -402,8 +402,8 @@ static void random_ops_match_a_model(void)
 			wrong += vms_pages_drop(ps, &k, seq, NULL, NULL) != !m->there;
 			memset(m, 0, sizeof(*m));
 		} else if (what < 500) {
-			const struct model_page *le = model_le(
-				(unsigned)k.branch - 1, k.subext, (unsigned)k.snap_gen);
+			const struct model_page *le = model_le((unsigned)k.branch - 1, k.subext,
+							       (unsigned)k.snap_gen);
 
 			err = vms_pages_lookup(ps, &k, &p);
 			if (err)
@@ -413,8 +413,7 @@ static void random_ops_match_a_model(void)
 		} else {
 			if (!m->there) {
 				const struct model_page *le = model_le(
-					(unsigned)k.branch - 1, k.subext,
-					(unsigned)k.snap_gen);
+					(unsigned)k.branch - 1, k.subext, (unsigned)k.snap_gen);
 
 				if (le)
 					memcpy(m->e, le->e, sizeof(m->e));

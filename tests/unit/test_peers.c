@@ -6,8 +6,7 @@
 #include "target/peers.h"
 #include "tests/unit/cunit.h"
 
-static struct vms_peer *get(struct vms_peers *p, const char *text, int64_t now,
-			    int64_t *hold)
+static struct vms_peer *get(struct vms_peers *p, const char *text, int64_t now, int64_t *hold)
 {
 	bool v6 = strchr(text, ':');
 	uint8_t a[16];
@@ -63,8 +62,7 @@ static void failures(void)
 		CU_ASSERT_PTR_NOT_NULL_FATAL(e);
 		CU_ASSERT_EQUAL(hold - now, i > VMS_PEER_FREE ? want : 0);
 		if (i > VMS_PEER_FREE)
-			want = want * 2 < VMS_PEER_HOLD_MS_MAX ? want * 2
-							       : VMS_PEER_HOLD_MS_MAX;
+			want = want * 2 < VMS_PEER_HOLD_MS_MAX ? want * 2 : VMS_PEER_HOLD_MS_MAX;
 		now = hold;
 		vms_peer_failed(e, now);
 		vms_peer_put(p, e);
@@ -115,9 +113,9 @@ static void bounded(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(limit),
-    VMS_TEST(prefix),
-    VMS_TEST(failures),
-    VMS_TEST(bounded),
+	VMS_TEST(limit),
+	VMS_TEST(prefix),
+	VMS_TEST(failures),
+	VMS_TEST(bounded),
 };
 VMS_TEST_MAIN("peers", tests)

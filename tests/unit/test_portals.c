@@ -427,8 +427,7 @@ static void drained(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(to, "another path"));
 	CU_ASSERT_EQUAL(login("iqn.b", 1, false), VMS_LOGIN_THERE);
 	/* a target of this gateway alone; nobody else */
-	CU_ASSERT_EQUAL(vms_portals_login(p, &(struct vms_login){.who = 9}, to),
-			VMS_LOGIN_NOWHERE);
+	CU_ASSERT_EQUAL(vms_portals_login(p, &(struct vms_login){.who = 9}, to), VMS_LOGIN_NOWHERE);
 	load(2, 0, NULL);
 	CU_ASSERT_EQUAL(login("iqn.b", 1, false), VMS_LOGIN_NOWHERE);
 	/* it is known when the gateway starts anew, before anybody comes */
@@ -511,8 +510,7 @@ static void networks(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(networks),
-	VMS_TEST(discovery), VMS_TEST(own_load), VMS_TEST(spread),
-	VMS_TEST(storm),     VMS_TEST(landing),	 VMS_TEST(drained), VMS_TEST(reload),
+	VMS_TEST(networks), VMS_TEST(discovery), VMS_TEST(own_load), VMS_TEST(spread),
+	VMS_TEST(storm),    VMS_TEST(landing),	 VMS_TEST(drained),  VMS_TEST(reload),
 };
 VMS_TEST_MAIN("portals", tests)

@@ -44,9 +44,10 @@ static int step(struct vms_pr_req *r)
 	text = vms_pr_encode(&next);
 	CU_ASSERT_PTR_NOT_NULL(text);
 	CU_ASSERT_EQUAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
-	CU_ASSERT(!memcmp(&back.by, &next.by, sizeof(back.by)) && back.fence == next.fence && back.generation == next.generation &&
-		  back.n == next.n && back.type == next.type && back.holder == next.holder &&
-		  back.held == next.held && back.nevents == next.nevents && back.pending);
+	CU_ASSERT(!memcmp(&back.by, &next.by, sizeof(back.by)) && back.fence == next.fence &&
+		  back.generation == next.generation && back.n == next.n &&
+		  back.type == next.type && back.holder == next.holder && back.held == next.held &&
+		  back.nevents == next.nevents && back.pending);
 	CU_ASSERT(!back.n || !memcmp(back.reg, next.reg, back.n * sizeof(*back.reg)));
 	for (unsigned i = 0; i < back.nevents; i++)
 		CU_ASSERT(!memcmp(&back.event[i].nexus, &next.event[i].nexus,
@@ -171,12 +172,9 @@ static void access_by_type(void)
 		uint8_t type;
 		bool reg_rd, reg_wr, str_rd, str_wr;
 	} t[] = {
-		{VMS_PR_WE, false, true, false, true},
-		{VMS_PR_EA, true, true, true, true},
-		{VMS_PR_WE_RO, false, false, false, true},
-		{VMS_PR_EA_RO, false, false, true, true},
-		{VMS_PR_WE_AR, false, false, false, true},
-		{VMS_PR_EA_AR, false, false, true, true},
+		{VMS_PR_WE, false, true, false, true},	   {VMS_PR_EA, true, true, true, true},
+		{VMS_PR_WE_RO, false, false, false, true}, {VMS_PR_EA_RO, false, false, true, true},
+		{VMS_PR_WE_AR, false, false, false, true}, {VMS_PR_EA_AR, false, false, true, true},
 	};
 
 	for (unsigned i = 0; i < 6; i++) {
@@ -356,14 +354,14 @@ static uint32_t put_id(uint8_t *p, const char *text, bool port)
 static int registered(const char *name, uint8_t isid0, uint16_t port)
 {
 	for (unsigned i = 0; i < pr.n; i++)
-		if (!strcmp(pr.reg[i].nexus.initiator, name) &&
-		    pr.reg[i].nexus.isid[0] == isid0 && pr.reg[i].nexus.target_port == port)
+		if (!strcmp(pr.reg[i].nexus.initiator, name) && pr.reg[i].nexus.isid[0] == isid0 &&
+		    pr.reg[i].nexus.target_port == port)
 			return (int)pr.reg[i].key;
 	return 0;
 }
 
-static int spec(struct vms_pr_nexus *n, uint8_t bits, uint64_t key, uint64_t sakey,
-		const char *a, const char *b)
+static int spec(struct vms_pr_nexus *n, uint8_t bits, uint64_t key, uint64_t sakey, const char *a,
+		const char *b)
 {
 	uint8_t list[256] = {0};
 	uint32_t len = 28;
@@ -382,8 +380,7 @@ static void registering_others(void)
 {
 	vms_pr_free(&pr);
 	CU_ASSERT_EQUAL(out(&B, REG, 0, 0, 0xb), 0);
-	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0xa, "iqn.b,i,0x010000000000", "iqn.x,i,0x3000000000FF"),
-			0);
+	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0xa, "iqn.b,i,0x010000000000", "iqn.x,i,0x3000000000FF"), 0);
 	CU_ASSERT_EQUAL(pr.n, 3);
 	CU_ASSERT(registered("iqn.a", 1, 1) == 0xa && registered("iqn.x", 0x30, 1) == 0xa);
 	CU_ASSERT_EQUAL(registered("iqn.b", 1, 1), 0xb); /* it was already */
@@ -463,7 +460,8 @@ static void register_and_move(void)
 	CU_ASSERT_EQUAL(move(&A, 0xa, 0xbb, 0, 1, "iqn.b"), -1);
 	CU_ASSERT_EQUAL(move(&A, 0xa, 0xbb, 0, 1, "iqn.a,i,0x010000000000"), -1); /* itself */
 	CU_ASSERT_EQUAL(move(&A, 0xa, 0xbb, 0, 2, b), 0);
-	CU_ASSERT(pr.n == 3 && registered("iqn.b", 1, 2) == 0xbb && registered("iqn.b", 1, 1) == 0xb);
+	CU_ASSERT(pr.n == 3 && registered("iqn.b", 1, 2) == 0xbb &&
+		  registered("iqn.b", 1, 1) == 0xb);
 	CU_ASSERT(pr.holder == 2 && pr.type == VMS_PR_WE);
 	CU_ASSERT_TRUE(refused(&A, VMS_ACC_WRITE));
 	/* back, and out of the list with it */
@@ -579,7 +577,9 @@ static void the_largest_table_is_a_record(void)
 static void wrong_records_are_refused(void)
 {
 	static const char *const bad[] = {
-		"", "[]", "{}",
+		"",
+		"[]",
+		"{}",
 		"{\"fence\":0,\"generation\":1,\"type\":0,\"holder\":-1,\"registrations\":[]}",
 		"{\"fence\":1,\"generation\":1,\"type\":1,\"holder\":0,\"registrations\":[]}",
 		"{\"fence\":1,\"generation\":1,\"type\":2,\"holder\":-1,\"registrations\":[]}",
@@ -614,15 +614,26 @@ static void wrong_records_are_refused(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(register_needs_the_right_key), VMS_TEST(a_port_is_name_and_isid),
-	VMS_TEST(bits_and_lengths), VMS_TEST(access_by_type),
-	VMS_TEST(reserve_and_release), VMS_TEST(unregistering_the_holder_releases),
-	VMS_TEST(holder_index_follows_removals), VMS_TEST(clear_tells_the_others),
-	VMS_TEST(preempt_takes_the_reservation), VMS_TEST(preempt_removes_registrations),
-	VMS_TEST(preempt_of_all_registrants), VMS_TEST(own_preempt_changes_the_type),
-	VMS_TEST(registrations_are_bounded), VMS_TEST(persistent_reserve_in),
-	VMS_TEST(registering_others), VMS_TEST(all_target_ports), VMS_TEST(register_and_move),
-	VMS_TEST(reserve_six), VMS_TEST(a_reset_is_for_every_nexus), VMS_TEST(the_largest_table_is_a_record),
+	VMS_TEST(register_needs_the_right_key),
+	VMS_TEST(a_port_is_name_and_isid),
+	VMS_TEST(bits_and_lengths),
+	VMS_TEST(access_by_type),
+	VMS_TEST(reserve_and_release),
+	VMS_TEST(unregistering_the_holder_releases),
+	VMS_TEST(holder_index_follows_removals),
+	VMS_TEST(clear_tells_the_others),
+	VMS_TEST(preempt_takes_the_reservation),
+	VMS_TEST(preempt_removes_registrations),
+	VMS_TEST(preempt_of_all_registrants),
+	VMS_TEST(own_preempt_changes_the_type),
+	VMS_TEST(registrations_are_bounded),
+	VMS_TEST(persistent_reserve_in),
+	VMS_TEST(registering_others),
+	VMS_TEST(all_target_ports),
+	VMS_TEST(register_and_move),
+	VMS_TEST(reserve_six),
+	VMS_TEST(a_reset_is_for_every_nexus),
+	VMS_TEST(the_largest_table_is_a_record),
 	VMS_TEST(wrong_records_are_refused),
 };
 VMS_TEST_MAIN("pr", tests)

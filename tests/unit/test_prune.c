@@ -339,7 +339,8 @@ static void test_random(void)
 	for (uint64_t seed = from; seed < to; seed++) {
 		v_random(seed, 0);
 		if (v_bad) {
-			fprintf(stderr, "repeat with: VMS_PRUNE_SEEDS=%llu build/tests/test_prune\n",
+			fprintf(stderr,
+				"repeat with: VMS_PRUNE_SEEDS=%llu build/tests/test_prune\n",
 				(unsigned long long)seed);
 			return;
 		}

@@ -138,8 +138,14 @@ static int moves(const struct vms_move *m, unsigned n)
 static void moves_come_back_and_wrong_ones_do_not(void)
 {
 	struct vms_move m[3] = {
-		{.branch = 1, .snap_gen = 2, .extent = 3, .chunk = 4, .valid = 0xff, .crc = 9,
-		 .from_seq = 10, .to = VMS_ADDR_HOLE},
+		{.branch = 1,
+		 .snap_gen = 2,
+		 .extent = 3,
+		 .chunk = 4,
+		 .valid = 0xff,
+		 .crc = 9,
+		 .from_seq = 10,
+		 .to = VMS_ADDR_HOLE},
 		{.branch = 1, .chunk = 5, .valid = 0xff, .to = vms_addr_make(8, 8192)},
 		{.branch = 1, .chunk = 1023, .valid = 0x0f, .to = vms_addr_make(8, 12288)},
 	};
@@ -172,9 +178,17 @@ static void moves_with_references(void)
 {
 	struct vms_move m[4] = {
 		{.branch = 1, .chunk = 4, .valid = 0xff, .to = VMS_ADDR_HOLE},
-		{.branch = 1, .chunk = 5, .valid = 0xff, .crc = 7, .to = vms_addr_make(8, 8192),
-		 .has_fp = true, .fp = {0, 0, 9}},
-		{.branch = 1, .chunk = 6, .valid = 0xff, .flags = VMS_MOVE_REF,
+		{.branch = 1,
+		 .chunk = 5,
+		 .valid = 0xff,
+		 .crc = 7,
+		 .to = vms_addr_make(8, 8192),
+		 .has_fp = true,
+		 .fp = {0, 0, 9}},
+		{.branch = 1,
+		 .chunk = 6,
+		 .valid = 0xff,
+		 .flags = VMS_MOVE_REF,
 		 .to = vms_addr_make(3, 8192)},
 		{.branch = 1, .chunk = 7, .valid = 0xff, .to = vms_addr_make(8, 12288)},
 	};

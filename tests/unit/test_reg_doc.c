@@ -49,16 +49,18 @@ static void form(void)
 	CU_ASSERT_EQUAL(
 		check("{'version': 1, 'targets': [{'name': '" A "', 'names': ['x', 'x']}]}"),
 		VMS_E_INVAL);
-	CU_ASSERT_EQUAL(
-		check("{'version': 1, 'targets': [{'name': '" A "', 'params': {'MaxBurstLength': 4}}]}"),
-		VMS_E_INVAL);
-	CU_ASSERT_EQUAL(check("{'version': 1, 'targets': [{'name': '" A "', 'luns': [{'lun': 1}]}]}"),
+	CU_ASSERT_EQUAL(check("{'version': 1, 'targets': [{'name': '" A
+			      "', 'params': {'MaxBurstLength': 4}}]}"),
 			VMS_E_INVAL);
+	CU_ASSERT_EQUAL(
+		check("{'version': 1, 'targets': [{'name': '" A "', 'luns': [{'lun': 1}]}]}"),
+		VMS_E_INVAL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, A));
 	CU_ASSERT_EQUAL(check("{'version': 1, 'accounts': [{'user': 'u'}]}"), VMS_E_INVAL);
 	CU_ASSERT_EQUAL(check("{'version': 1, 'accounts': [{'user': 'u', 'secret': 'x'}]}"),
 			VMS_E_INVAL);
-	CU_ASSERT_EQUAL(check("{'version': 1, 'accounts': [{'user': 'u', 'secret_file': 'x'}]}"), 0);
+	CU_ASSERT_EQUAL(check("{'version': 1, 'accounts': [{'user': 'u', 'secret_file': 'x'}]}"),
+			0);
 }
 
 static void parameters(void)
@@ -91,9 +93,10 @@ static json_t *becomes(const char *text, const json_t *have)
 
 static void what_becomes(void)
 {
-	json_t *r = becomes("{'name': '" A "', 'addresses': ['ALL'], 'users': ['u', 'v'],"
-			    "'luns': [{'volume': 'x'}, {'volume': 'y', 'lun': 1}, {'volume': 'z'}]}",
-			    NULL),
+	json_t *r = becomes(
+		       "{'name': '" A "', 'addresses': ['ALL'], 'users': ['u', 'v'],"
+		       "'luns': [{'volume': 'x'}, {'volume': 'y', 'lun': 1}, {'volume': 'z'}]}",
+		       NULL),
 	       *again, *next;
 
 	CU_ASSERT_PTR_NOT_NULL_FATAL(r);
@@ -115,7 +118,8 @@ static void what_becomes(void)
 	CU_ASSERT(!vms_reg_has(next, VMS_REG_ADDRESSES, "ALL"));
 	json_decref(next);
 	/* a number that is asked for goes before one that is kept */
-	next = becomes("{'name': '" A "', 'luns': [{'volume': 'z'}, {'volume': 'w', 'lun': 3}]}", r);
+	next = becomes("{'name': '" A "', 'luns': [{'volume': 'z'}, {'volume': 'w', 'lun': 3}]}",
+		       r);
 	CU_ASSERT_PTR_NOT_NULL_FATAL(next);
 	CU_ASSERT_EQUAL(vms_reg_lun_of(next, "w"), 3);
 	CU_ASSERT_EQUAL(vms_reg_lun_of(next, "z"), 1);
@@ -125,8 +129,8 @@ static void what_becomes(void)
 	CU_ASSERT_PTR_NULL(becomes("{'name': '" A "', 'tid': 6}", r));
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "number 5"));
 	CU_ASSERT_PTR_NULL(becomes("{'name': '" A "', 'tid': 70000}", NULL));
-	CU_ASSERT_PTR_NULL(becomes(
-		"{'name': '" A "', 'luns': [{'volume': 'x'}, {'volume': 'x'}]}", NULL));
+	CU_ASSERT_PTR_NULL(
+		becomes("{'name': '" A "', 'luns': [{'volume': 'x'}, {'volume': 'x'}]}", NULL));
 	CU_ASSERT_PTR_NULL(becomes(
 		"{'name': '" A "', 'luns': [{'volume': 'x', 'lun': 2}, {'volume': 'y', 'lun': 2}]}",
 		NULL));
@@ -148,7 +152,7 @@ static bool says(const json_t *diff, const char *line)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach(diff, i, x) {
+	json_array_foreach (diff, i, x) {
 		vms_reg_diff_text(x, text, sizeof(text));
 		if (!strcmp(text, line))
 			return true;
@@ -159,9 +163,10 @@ static bool says(const json_t *diff, const char *line)
 
 static void differences(void)
 {
-	json_t *r = becomes("{'name': '" A "', 'addresses': ['ALL'], 'params': {'nop_count': '3'},"
-			    "'luns': [{'volume': 'x', 'params': {'readonly': '1'}}, {'volume': 'y'}]}",
-			    NULL),
+	json_t *r = becomes(
+		       "{'name': '" A "', 'addresses': ['ALL'], 'params': {'nop_count': '3'},"
+		       "'luns': [{'volume': 'x', 'params': {'readonly': '1'}}, {'volume': 'y'}]}",
+		       NULL),
 	       *n = becomes("{'name': '" A "', 'redirect': true, 'offline': true, 'user_out': 'o',"
 			    "'luns': [{'volume': 'x'}, {'volume': 'z', 'lun': 2}]}",
 			    r),
@@ -301,8 +306,9 @@ static void volumes(void)
 int main(void)
 {
 	static const struct vms_test tests[] = {
-		VMS_TEST(form),	  VMS_TEST(parameters),	       VMS_TEST(what_becomes), VMS_TEST(differences),
-		VMS_TEST(stored), VMS_TEST(at_the_same_moment), VMS_TEST(volumes)};
+		VMS_TEST(form),	       VMS_TEST(parameters), VMS_TEST(what_becomes),
+		VMS_TEST(differences), VMS_TEST(stored),     VMS_TEST(at_the_same_moment),
+		VMS_TEST(volumes)};
 
 	rig_init();
 	return vms_test_main_("documents of targets", tests, sizeof(tests) / sizeof(tests[0]));

@@ -190,8 +190,8 @@ static void unknown_outcome(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(changes),
-    VMS_TEST(follows),
-    VMS_TEST(unknown_outcome),
+	VMS_TEST(changes),
+	VMS_TEST(follows),
+	VMS_TEST(unknown_outcome),
 };
 VMS_TEST_MAIN("reg_sync", tests)

@@ -54,8 +54,7 @@ static void changes(void)
 	CU_ASSERT(!vms_reg_set_lun_param(r, 2, "removable", "1", &e));
 	CU_ASSERT_EQUAL(vms_reg_set_lun_param(r, 5, "removable", "1", &e), VMS_E_NOENT);
 	CU_ASSERT(!vms_reg_bind(r, VMS_REG_ADDRESSES, "192.0.2.0/24", &e));
-	CU_ASSERT_EQUAL(vms_reg_bind(r, VMS_REG_ADDRESSES, "192.0.2.0/24", &e),
-			VMS_E_EXIST);
+	CU_ASSERT_EQUAL(vms_reg_bind(r, VMS_REG_ADDRESSES, "192.0.2.0/24", &e), VMS_E_EXIST);
 	CU_ASSERT(!vms_reg_bind(r, VMS_REG_USERS, "host1", &e));
 	CU_ASSERT_EQUAL(vms_reg_unbind(r, VMS_REG_USERS, "host2", &e), VMS_E_NOENT);
 	CU_ASSERT(!vms_reg_unbind(r, VMS_REG_USERS, "host1", &e));
@@ -90,45 +89,45 @@ static void bad_records(void)
 	static const struct {
 		const char *text, *names;
 	} v[] = {
-	    {"", ""},
-	    {"[]", "object"},
-	    {"{}", "name"},
-	    {"{\"name\":\"iqn.x\"}", "tid"},
-	    {"{\"name\":7,\"tid\":1}", "name"},
-	    {"{\"name\":\"x\",\"tid\":1}", "name"},
-	    {"{\"name\":\"iqn.x\",\"tid\":0}", "tid"},
-	    {"{\"name\":\"iqn.x\",\"tid\":70000}", "tid"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":{}}", "addresses"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[1],\"names\":[],\"users\":[]}",
-	     "addresses"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[\"\"],\"users\":["
-	     "]}",
-	     "names"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[]}",
-	     "luns"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":[1]}",
-	     "luns"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":"
-	     "[{\"lun\":2,\"volume\":\"a\"},{\"lun\":1,\"volume\":\"b\"}]}",
-	     "luns"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":"
-	     "[{\"lun\":1,\"volume\":\"a b\"}]}",
-	     "luns"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":"
-	     "[{\"lun\":1,\"volume\":\"a\",\"params\":{\"x\":1}}]}",
-	     "params"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":[],"
-	     "\"offline\":1}",
-	     "offline"},
-	    {"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
-	     "\"luns\":[],"
-	     "\"user_out\":1}",
-	     "user_out"},
+		{"", ""},
+		{"[]", "object"},
+		{"{}", "name"},
+		{"{\"name\":\"iqn.x\"}", "tid"},
+		{"{\"name\":7,\"tid\":1}", "name"},
+		{"{\"name\":\"x\",\"tid\":1}", "name"},
+		{"{\"name\":\"iqn.x\",\"tid\":0}", "tid"},
+		{"{\"name\":\"iqn.x\",\"tid\":70000}", "tid"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":{}}", "addresses"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[1],\"names\":[],\"users\":[]}",
+		 "addresses"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[\"\"],\"users\":["
+		 "]}",
+		 "names"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[]}",
+		 "luns"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":[1]}",
+		 "luns"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":"
+		 "[{\"lun\":2,\"volume\":\"a\"},{\"lun\":1,\"volume\":\"b\"}]}",
+		 "luns"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":"
+		 "[{\"lun\":1,\"volume\":\"a b\"}]}",
+		 "luns"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":"
+		 "[{\"lun\":1,\"volume\":\"a\",\"params\":{\"x\":1}}]}",
+		 "params"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":[],"
+		 "\"offline\":1}",
+		 "offline"},
+		{"{\"name\":\"iqn.x\",\"tid\":1,\"addresses\":[],\"names\":[],\"users\":[],"
+		 "\"luns\":[],"
+		 "\"user_out\":1}",
+		 "user_out"},
 	};
 
 	for (unsigned i = 0; i < sizeof(v) / sizeof(v[0]); i++) {
@@ -204,14 +203,29 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 /* What tgtd matches; all else would admit nobody, or others than it says. */
 static void addresses(void)
 {
-	static const char *const good[] = {"ALL", "192.0.2.7", "192.0.2.0/24", "10.0.0.0/8",
-					   "128.0.0.0/1", "192.0.2.6/31", "::1", "[::1]",
-					   "2001:db8::/32", "[2001:db8::]/32", "::/1"};
-	static const char *const wrong[] = {
-		"",		"all",		 "300.1.1.1",	 "host1",	"192.0.2",
-		"192.0.2.0/",	"192.0.2.0/0x8", "192.0.2.0/08", "192.0.2.0/a", "192.0.2.7/24",
-		"192.0.2.7/32", "0.0.0.0/0",	 "192.0.2.0/-1", "[192.0.2.0",	"::1/128",
-		"2001:db8::1/32", "192.0.2.0/4294967320", "/24", "ALL/8"};
+	static const char *const good[] = {
+		"ALL",		 "192.0.2.7",	    "192.0.2.0/24", "10.0.0.0/8",
+		"128.0.0.0/1",	 "192.0.2.6/31",    "::1",	    "[::1]",
+		"2001:db8::/32", "[2001:db8::]/32", "::/1"};
+	static const char *const wrong[] = {"",
+					    "all",
+					    "300.1.1.1",
+					    "host1",
+					    "192.0.2",
+					    "192.0.2.0/",
+					    "192.0.2.0/0x8",
+					    "192.0.2.0/08",
+					    "192.0.2.0/a",
+					    "192.0.2.7/24",
+					    "192.0.2.7/32",
+					    "0.0.0.0/0",
+					    "192.0.2.0/-1",
+					    "[192.0.2.0",
+					    "::1/128",
+					    "2001:db8::1/32",
+					    "192.0.2.0/4294967320",
+					    "/24",
+					    "ALL/8"};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
 		CU_ASSERT_EQUAL(vms_reg_address_check(good[i], &e), 0);
@@ -229,15 +243,13 @@ static json_t *random_record(struct vms_rng *g)
 
 	if (vms_rng_below(g, 6) == 0)
 		return NULL;
-	r = vms_reg_new(vms_rng_below(g, 4) ? IQN : IQN "2",
-			1 + (uint32_t)vms_rng_below(g, 2));
+	r = vms_reg_new(vms_rng_below(g, 4) ? IQN : IQN "2", 1 + (uint32_t)vms_rng_below(g, 2));
 	for (unsigned i = 0; i < 6; i++) {
 		/* (parameters never go away, so they are left to order()) */
 		if (vms_rng_below(g, 2))
 			(void)vms_reg_add_lun(r, 1 + vms_rng_below(g, 8), vols[i], &e);
 		if (vms_rng_below(g, 2))
-			(void)vms_reg_bind(r, vms_rng_below(g, 3),
-					   who[vms_rng_below(g, 5)], &e);
+			(void)vms_reg_bind(r, vms_rng_below(g, 3), who[vms_rng_below(g, 5)], &e);
 	}
 	if (vms_rng_below(g, 2))
 		(void)vms_reg_set_user_out(r, who[vms_rng_below(g, 5)], &e);
@@ -288,8 +300,7 @@ static int order_step(void *arg, const struct vms_reg_step *s)
 {
 	struct model *m = arg;
 
-	snprintf(m->log + strlen(m->log), sizeof(m->log) - strlen(m->log), "%d.%d ",
-		 (int)s->what,
+	snprintf(m->log + strlen(m->log), sizeof(m->log) - strlen(m->log), "%d.%d ", (int)s->what,
 		 s->what == VMS_RS_BIND || s->what == VMS_RS_UNBIND ? (int)s->list : 9);
 	return 0;
 }
@@ -315,7 +326,7 @@ static void order(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(names), VMS_TEST(changes), VMS_TEST(bad_records), VMS_TEST(addresses),
-    VMS_TEST(steps), VMS_TEST(order),
+	VMS_TEST(names),     VMS_TEST(changes), VMS_TEST(bad_records),
+	VMS_TEST(addresses), VMS_TEST(steps),	VMS_TEST(order),
 };
 VMS_TEST_MAIN("registry", tests)

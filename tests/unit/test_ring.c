@@ -105,8 +105,7 @@ static unsigned broken_rows(const struct vms_ring_table *t, const struct vms_rin
 
 /* Equal nodes: counts breaches of max(1.10 x mean, mean rounded up) and of 1.25 x mean
  * leads (or mean rounded up). */
-static unsigned unequal(const struct vms_ring_table *t, const struct vms_ring_member *m,
-			unsigned n)
+static unsigned unequal(const struct vms_ring_table *t, const struct vms_ring_member *m, unsigned n)
 {
 	static struct vms_ring_load l[VMS_NODES_MAX];
 	double parts = vms_ring_parts(t);

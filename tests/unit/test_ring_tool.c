@@ -98,8 +98,7 @@ static void nodes(unsigned n, unsigned copies, bool has_data)
 			.id = i, .weight = 100, .incarnation = 1, .state = VMS_NODE_IN};
 
 		snprintf(x.name, sizeof(x.name), "n%u", i);
-		snprintf(x.address, sizeof(x.address), "%s",
-			 down >> i & 1 ? rig_nobody : rig_node);
+		snprintf(x.address, sizeof(x.address), "%s", down >> i & 1 ? rig_nobody : rig_node);
 		vms_cat_key_node(key, i);
 		put(key, vms_cat_node_encode(&x));
 	}
@@ -154,8 +153,7 @@ static void the_only_copy_is_not_let_go(void)
 	CU_ASSERT_EQUAL(
 		run(&ring_leave, "n3", "--no-wait", "--fewer-copies", "--ignore-space", NULL),
 		TOOL_FAILED);
-	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", NULL),
-			TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", "--no-wait", NULL), TOOL_FAILED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "only copy of 1 partitions (the first is 2)"));
 	CU_ASSERT_EQUAL(state_of(3), VMS_NODE_IN);
 	/* one that is down and has no last copy may go */
@@ -243,7 +241,7 @@ static void a_dry_run_counts_what_moves(void)
 	v = look_at();
 	view_node(&v, 4)->n.state = VMS_NODE_LEAVING;
 	CU_ASSERT_EQUAL(ring_moves(&r, &v, &m, &e), 0);
-	VMS_VEC_FOREACH(&m.nodes, x) {
+	VMS_VEC_FOREACH (&m.nodes, x) {
 		gets += x->gets;
 		gives += x->gives;
 		CU_ASSERT(x->node != 4 || (x->gives == 2 && !x->gets));
@@ -340,7 +338,8 @@ static void advise_names_risks(void)
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_UNAVAILABLE);
 	CU_ASSERT_TRUE(advises("node n2: down", "start vmstored on"));
 	CU_ASSERT_TRUE(advises("partitions cannot be reached", "doc/operations.md"));
-	CU_ASSERT_TRUE(advises("the catalog is one process", "vmstore-ring move-catalog --to etcd:"));
+	CU_ASSERT_TRUE(
+		advises("the catalog is one process", "vmstore-ring move-catalog --to etcd:"));
 	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_UNAVAILABLE);
 	end();
 }
@@ -350,10 +349,11 @@ static void advise_names_risks_of_the_settings(void)
 	struct view v;
 
 	nodes(3, 2, true);
-	CU_ASSERT_EQUAL(run(&ring_zone, "n1", "a", "n2", "a", "n3", "a", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_zone, "n1", "a", "n2", "a", "n3", "a", "--no-wait", NULL),
+			TOOL_OK);
 	CU_ASSERT_EQUAL(run(&ring_drain, "n3", "--no-wait", NULL), TOOL_OK);
-	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "2", "--scrub-days", "off", "--rebuild-after",
-			    "never", "--no-wait", NULL),
+	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "2", "--scrub-days", "off",
+			    "--rebuild-after", "never", "--no-wait", NULL),
 			TOOL_OK);
 	seen->numbers = 612;
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);

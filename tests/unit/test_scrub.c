@@ -103,7 +103,8 @@ static void test_each_block(void)
 		if (!scrub_all() || st(1).found != i + 1 || st(1).repaired != i + 1) {
 			fprintf(stderr, "container %llx block %llu: %llu found, %llu repaired\n",
 				(unsigned long long)b.v.d[i].ctr, (unsigned long long)b.v.d[i].no,
-				(unsigned long long)st(1).found, (unsigned long long)st(1).repaired);
+				(unsigned long long)st(1).found,
+				(unsigned long long)st(1).repaired);
 			wrong++;
 		}
 	}
@@ -170,8 +171,8 @@ static void test_each_value(void)
 		for (size_t i = 0; i < k.v.n && wrong < 5; i++) {
 			bool tail = k.v.d[i].k[0] == 'T'; /* goes with the next one only */
 
-			if (tail || !sim_disk_meta_rot(disk(me), k.v.d[i].k, k.v.d[i].n,
-						       (uint32_t)i * 7))
+			if (tail ||
+			    !sim_disk_meta_rot(disk(me), k.v.d[i].k, k.v.d[i].n, (uint32_t)i * 7))
 				continue;
 			pages += k.v.d[i].k[0] == 'I';
 			CU_ASSERT_TRUE(scrub_all());
@@ -211,8 +212,7 @@ static vms_addr where(uint32_t ext, unsigned ch)
 {
 	unsigned nd = rig_primary(&R, v_part(v, ext));
 	struct vms_page_key key = {v_part(v, ext), v->branch,
-				   ext * VMS_EXTENT_SUBEXTS + ch / VMS_SUBEXT_CHUNKS,
-				   VMS_GEN_LIVE};
+				   ext * VMS_EXTENT_SUBEXTS + ch / VMS_SUBEXT_CHUNKS, VMS_GEN_LIVE};
 	struct vms_page p;
 
 	CU_ASSERT_EQUAL_FATAL(vms_pages_lookup(R.node[nd].n->pages, &key, &p), 0);
@@ -306,8 +306,11 @@ static void test_told(void)
 static void test_log_addr(void)
 {
 	uint8_t sec[512], body[8], b[V_CHUNK], lba[2];
-	struct vms_msg m = {.type = VMS_MSG_READ_LBA, .branch = 0, .snap_gen = VMS_GEN_LIVE,
-			    .body = lba, .body_bytes = 2};
+	struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+			    .branch = 0,
+			    .snap_gen = VMS_GEN_LIVE,
+			    .body = lba,
+			    .body_bytes = 2};
 	struct rig_reply re;
 	vms_addr a;
 
@@ -352,10 +355,9 @@ static void test_misdirected(void)
 	/* a header of another segment */
 	a = vms_seg_header_offset(vms_addr_offset_bytes(a)) / V_CHUNK;
 	b = where(0, 80);
-	CU_ASSERT_TRUE(sim_disk_misdirect(
-		disk(p), vms_addr_container(b),
-		vms_seg_header_offset(vms_addr_offset_bytes(b)) / V_CHUNK,
-		vms_addr_container(where(0, 3)), a));
+	CU_ASSERT_TRUE(sim_disk_misdirect(disk(p), vms_addr_container(b),
+					  vms_seg_header_offset(vms_addr_offset_bytes(b)) / V_CHUNK,
+					  vms_addr_container(where(0, 3)), a));
 	v_check_all("misdirected");
 	CU_ASSERT_TRUE(V_WAIT(5000, st(p).repaired >= 2 && !repair_running(R.node[p].n)));
 	CU_ASSERT_TRUE(scrub_all());
@@ -393,9 +395,13 @@ static void test_each_heals_the_other(void)
 static int read_one(uint32_t ext, unsigned ch, uint8_t *valid, bool *zeros)
 {
 	uint8_t body[2];
-	struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = v_part(v, ext),
-			    .branch = v->branch, .snap_gen = VMS_GEN_LIVE, .extent = ext,
-			    .body = body, .body_bytes = 2};
+	struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+			    .partition = v_part(v, ext),
+			    .branch = v->branch,
+			    .snap_gen = VMS_GEN_LIVE,
+			    .extent = ext,
+			    .body = body,
+			    .body_bytes = 2};
 	struct rig_reply re;
 	int st;
 
@@ -453,7 +459,8 @@ static void test_lost_chunk(void)
 
 static bool page_rot(unsigned node, uint32_t ext, unsigned sub)
 {
-	struct vms_page_key key = {v_part(v, ext), v->branch, ext * VMS_EXTENT_SUBEXTS + sub, v->gen};
+	struct vms_page_key key = {v_part(v, ext), v->branch, ext * VMS_EXTENT_SUBEXTS + sub,
+				   v->gen};
 	uint8_t k[VMS_PAGE_KEY_BYTES];
 
 	vms_page_key_encode(k, &key);
@@ -480,8 +487,12 @@ static void test_page(void)
 	for (unsigned e = 0; e < 2; e++) {
 		uint8_t body[2];
 		struct rig_reply re;
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = 0, .branch = v->branch,
-				    .snap_gen = VMS_GEN_LIVE, .extent = e, .body = body,
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = 0,
+				    .branch = v->branch,
+				    .snap_gen = VMS_GEN_LIVE,
+				    .extent = e,
+				    .body = body,
 				    .body_bytes = 2};
 
 		CU_ASSERT_EQUAL(v_write_raw(v, e, 7, 1, 1, sec, sizeof(sec)), 0);
@@ -734,8 +745,10 @@ static void test_random(void)
 	for (uint64_t seed = from; seed < from + n; seed++) {
 		random_rot(seed);
 		if (v_bad) {
-			fprintf(stderr, "repeat with: VMS_ROT_SEED=%llu VMS_ROT_SEEDS=1 "
-				"build/tests/test_scrub\n", (unsigned long long)seed);
+			fprintf(stderr,
+				"repeat with: VMS_ROT_SEED=%llu VMS_ROT_SEEDS=1 "
+				"build/tests/test_scrub\n",
+				(unsigned long long)seed);
 			break;
 		}
 	}
@@ -747,16 +760,11 @@ static void test_mutants(void)
 		unsigned mutant;
 		void (*test)(void);
 	} m[] = {
-		{MUT_RP_TRUST, test_lost_chunk},
-		{MUT_RP_NO_CRC, test_each_block},
-		{MUT_RP_IGNORE, test_read_repairs},
-		{MUT_RP_ZEROS, test_lost_page},
-		{MUT_RP_OLD_PAGE, test_page_behind},
-		{MUT_RP_NO_SYNC, test_durable},
-		{MUT_SC_TAIL, test_each_block},
-		{MUT_SC_INDEX, test_each_value},
-		{MUT_DRAIN_BLIND, test_page},
-		{MUT_RP_LOST_READ, test_lost_chunk},
+		{MUT_RP_TRUST, test_lost_chunk},     {MUT_RP_NO_CRC, test_each_block},
+		{MUT_RP_IGNORE, test_read_repairs},  {MUT_RP_ZEROS, test_lost_page},
+		{MUT_RP_OLD_PAGE, test_page_behind}, {MUT_RP_NO_SYNC, test_durable},
+		{MUT_SC_TAIL, test_each_block},	     {MUT_SC_INDEX, test_each_value},
+		{MUT_DRAIN_BLIND, test_page},	     {MUT_RP_LOST_READ, test_lost_chunk},
 	};
 
 	if (R.mutant)
@@ -769,10 +777,21 @@ static void test_mutants(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_read_repairs), VMS_TEST(test_told), VMS_TEST(test_log_addr), VMS_TEST(test_misdirected),
-	VMS_TEST(test_each_heals_the_other), VMS_TEST(test_lost_chunk), VMS_TEST(test_page),
-	VMS_TEST(test_lost_page), VMS_TEST(test_each_block), VMS_TEST(test_each_value),
-	VMS_TEST(test_durable), VMS_TEST(test_page_behind), VMS_TEST(test_chunk_behind), VMS_TEST(test_pace), VMS_TEST(test_random),
+	VMS_TEST(test_read_repairs),
+	VMS_TEST(test_told),
+	VMS_TEST(test_log_addr),
+	VMS_TEST(test_misdirected),
+	VMS_TEST(test_each_heals_the_other),
+	VMS_TEST(test_lost_chunk),
+	VMS_TEST(test_page),
+	VMS_TEST(test_lost_page),
+	VMS_TEST(test_each_block),
+	VMS_TEST(test_each_value),
+	VMS_TEST(test_durable),
+	VMS_TEST(test_page_behind),
+	VMS_TEST(test_chunk_behind),
+	VMS_TEST(test_pace),
+	VMS_TEST(test_random),
 	VMS_TEST(test_mutants),
 };
 

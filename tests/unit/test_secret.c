@@ -18,20 +18,16 @@ static void round_trip(void)
 	for (size_t n = 1; n <= 255; n++) {
 		memset(secret, 'a' + (int)(n % 26), n);
 		secret[n] = 0;
-		CU_ASSERT_EQUAL_FATAL(
-		    vms_secret_seal(key, nonce, "host", secret, text, &e), 0);
+		CU_ASSERT_EQUAL_FATAL(vms_secret_seal(key, nonce, "host", secret, text, &e), 0);
 		CU_ASSERT(n < 8 || !strstr(text, secret));
 		CU_ASSERT_EQUAL(vms_secret_open(key, "host", text, back, &e), 0);
 		CU_ASSERT_STRING_EQUAL(back, secret);
-		CU_ASSERT_EQUAL(vms_secret_open(other, "host", text, back, &e),
-				VMS_E_CORRUPT);
-		CU_ASSERT_EQUAL(vms_secret_open(key, "hosu", text, back, &e),
-				VMS_E_CORRUPT);
+		CU_ASSERT_EQUAL(vms_secret_open(other, "host", text, back, &e), VMS_E_CORRUPT);
+		CU_ASSERT_EQUAL(vms_secret_open(key, "hosu", text, back, &e), VMS_E_CORRUPT);
 	}
 	memset(secret, 'x', 256);
 	secret[256] = 0;
-	CU_ASSERT_EQUAL(vms_secret_seal(key, nonce, "host", secret, text, &e),
-			VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_secret_seal(key, nonce, "host", secret, text, &e), VMS_E_INVAL);
 	CU_ASSERT_EQUAL(vms_secret_seal(key, nonce, "host", "", text, &e), VMS_E_INVAL);
 }
 
@@ -40,8 +36,7 @@ static void damage(void)
 	uint8_t key[32] = {5}, nonce[12] = {7};
 	char text[VMS_SECRET_TEXT_MAX], back[VMS_SECRET_BYTES_MAX + 1];
 
-	CU_ASSERT_EQUAL_FATAL(vms_secret_seal(key, nonce, "u", "123456789012", text, &e),
-			      0);
+	CU_ASSERT_EQUAL_FATAL(vms_secret_seal(key, nonce, "u", "123456789012", text, &e), 0);
 	for (size_t i = 0; text[i]; i++) {
 		char was = text[i];
 
@@ -72,7 +67,7 @@ static int load(const char *path, const char *text, mode_t mode, uint8_t key[32]
 static void key_file(void)
 {
 	static const char good[] =
-	    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eFF\n";
+		"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eFF\n";
 	char path[] = "/tmp/vmstore-key-XXXXXX", text[80];
 	uint8_t key[32];
 	int fd = mkstemp(path);
@@ -99,8 +94,8 @@ static void key_file(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(round_trip),
-    VMS_TEST(damage),
-    VMS_TEST(key_file),
+	VMS_TEST(round_trip),
+	VMS_TEST(damage),
+	VMS_TEST(key_file),
 };
 VMS_TEST_MAIN("secret", tests)

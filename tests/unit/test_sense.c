@@ -86,10 +86,10 @@ static void every_error_has_a_condition(void)
 {
 	struct vms_sense s;
 
-#define X(name, number, retryable, text)                                                  \
-	vms_sense_from_err(&s, VMS_E_##name, &wr);                                        \
-	CU_ASSERT_NOT_EQUAL(s.status, VMS_SAM_GOOD);                                      \
-	if (s.status == VMS_SAM_CHECK_CONDITION)                                          \
+#define X(name, number, retryable, text)                                                           \
+	vms_sense_from_err(&s, VMS_E_##name, &wr);                                                 \
+	CU_ASSERT_NOT_EQUAL(s.status, VMS_SAM_GOOD);                                               \
+	if (s.status == VMS_SAM_CHECK_CONDITION)                                                   \
 		CU_ASSERT_NOT_EQUAL(s.key, 0);
 	VMS_ERR_LIST(X)
 #undef X
@@ -163,10 +163,15 @@ static void partly_applied_is_never_busy(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(fixed_format_has_its_fields), VMS_TEST(information_goes_into_both_formats),
-	VMS_TEST(information_beyond_32_bits_is_not_cut), VMS_TEST(descriptor_field_pointer),
-	VMS_TEST(the_segment_of_a_copy_is_told), VMS_TEST(every_error_has_a_condition), VMS_TEST(errors_map),
-	VMS_TEST(bad_reads_name_their_block), VMS_TEST(miscompare_tells_the_offset),
+	VMS_TEST(fixed_format_has_its_fields),
+	VMS_TEST(information_goes_into_both_formats),
+	VMS_TEST(information_beyond_32_bits_is_not_cut),
+	VMS_TEST(descriptor_field_pointer),
+	VMS_TEST(the_segment_of_a_copy_is_told),
+	VMS_TEST(every_error_has_a_condition),
+	VMS_TEST(errors_map),
+	VMS_TEST(bad_reads_name_their_block),
+	VMS_TEST(miscompare_tells_the_offset),
 	VMS_TEST(partly_applied_is_never_busy),
 };
 VMS_TEST_MAIN("sense", tests)

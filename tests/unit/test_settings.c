@@ -74,8 +74,8 @@ static void names_and_addresses_are_checked(void)
 	CU_ASSERT_EQUAL(load_text("[node]\nlisten = 0.0.0.0:7601\n"), VMS_E_CONFIG);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "set address"));
 	vms_settings_close(&s);
-	CU_ASSERT_EQUAL(load_text("[node]\nlisten = 0.0.0.0:7601\naddress = n1:7601\nname = n-1.a_\n"),
-			0);
+	CU_ASSERT_EQUAL(
+		load_text("[node]\nlisten = 0.0.0.0:7601\naddress = n1:7601\nname = n-1.a_\n"), 0);
 	CU_ASSERT_STRING_EQUAL(s.node.address.host, "n1");
 	vms_settings_close(&s);
 }

@@ -10,10 +10,18 @@ static void sizes_parse(void)
 		const char *t;
 		uint64_t v;
 	} ok[] = {
-		{"0", 0}, {"4096", 4096}, {"512K", 524288}, {"20G", UINT64_C(20) << 30},
-		{"20g", UINT64_C(20) << 30}, {"20GiB", UINT64_C(20) << 30},
-		{"20GB", UINT64_C(20) << 30}, {"1.5T", UINT64_C(3) << 39}, {"0.5k", 512},
-		{"7B", 7}, {"15E", UINT64_C(15) << 60}, {"18446744073709551615", UINT64_MAX},
+		{"0", 0},
+		{"4096", 4096},
+		{"512K", 524288},
+		{"20G", UINT64_C(20) << 30},
+		{"20g", UINT64_C(20) << 30},
+		{"20GiB", UINT64_C(20) << 30},
+		{"20GB", UINT64_C(20) << 30},
+		{"1.5T", UINT64_C(3) << 39},
+		{"0.5k", 512},
+		{"7B", 7},
+		{"15E", UINT64_C(15) << 60},
+		{"18446744073709551615", UINT64_MAX},
 	};
 	uint64_t v;
 
@@ -26,9 +34,11 @@ static void sizes_parse(void)
 
 static void bad_sizes_are_named(void)
 {
-	static const char *const bad[] = {"", "G", "-1", "+1", "1 G", " 1", "1X", "1.G", "1..5G",
-					  "0.3", "16E", "18446744073709551616", "1GG", "1Gi", "0x10",
-					  "99999999999999999999G", "1e3"};
+	static const char *const bad[] = {"",	   "G",	  "-1",	  "+1",
+					  "1 G",   " 1",  "1X",	  "1.G",
+					  "1..5G", "0.3", "16E",  "18446744073709551616",
+					  "1GG",   "1Gi", "0x10", "99999999999999999999G",
+					  "1e3"};
 	struct vms_errmsg e;
 	uint64_t v;
 
@@ -69,8 +79,19 @@ static void numbers_are_whole(void)
 
 static void formats_parse_back(void)
 {
-	static const uint64_t v[] = {0, 1, 512, 1024, 1536, 524288, UINT64_C(20) << 30, UINT64_MAX,
-				     UINT64_C(1) << 63, 86400000, 60000, 61000, 250};
+	static const uint64_t v[] = {0,
+				     1,
+				     512,
+				     1024,
+				     1536,
+				     524288,
+				     UINT64_C(20) << 30,
+				     UINT64_MAX,
+				     UINT64_C(1) << 63,
+				     86400000,
+				     60000,
+				     61000,
+				     250};
 	char t[VMS_SIZE_TEXT_MAX];
 	uint64_t back;
 
@@ -91,8 +112,10 @@ static void formats_parse_back(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(sizes_parse),	      VMS_TEST(bad_sizes_are_named),
-	VMS_TEST(durations_parse_and_need_a_unit), VMS_TEST(numbers_are_whole),
+	VMS_TEST(sizes_parse),
+	VMS_TEST(bad_sizes_are_named),
+	VMS_TEST(durations_parse_and_need_a_unit),
+	VMS_TEST(numbers_are_whole),
 	VMS_TEST(formats_parse_back),
 };
 VMS_TEST_MAIN("size", tests)

@@ -44,7 +44,7 @@ static void is_clean(const char *volume, size_t nsnaps)
 	CU_ASSERT_EQUAL(count("ack/"), 0);
 	CU_ASSERT_EQUAL(snaps_load(&t, volume, &l, &e), 0);
 	CU_ASSERT_EQUAL(l.n, nsnaps);
-	VMS_VEC_FOREACH(&l, s)
+	VMS_VEC_FOREACH (&l, s)
 		CU_ASSERT_EQUAL(s->s.state, VMS_SNAP_COMPLETE);
 	snaps_free(&l);
 }
@@ -291,11 +291,17 @@ static void lost_answers_change_nothing(void)
 static void leave_behind(const char *name, uint64_t ago)
 {
 	struct vms_cat_volume v = look("a");
-	struct vms_cat_snap s = {.id = v.id, .branch = v.branch, .snap_gen = v.snap_gen,
-				 .size_bytes = v.size_bytes, .state = VMS_SNAP_CREATING,
+	struct vms_cat_snap s = {.id = v.id,
+				 .branch = v.branch,
+				 .snap_gen = v.snap_gen,
+				 .size_bytes = v.size_bytes,
+				 .state = VMS_SNAP_CREATING,
 				 .created_s = (uint64_t)time(NULL) - ago};
-	struct vms_cat_ack ack = {.id = v.id, .gateway = 5, .incarnation = 1,
-				  .barrier_id = v.snap_gen + 1, .state = VMS_ACK_STOPPED};
+	struct vms_cat_ack ack = {.id = v.id,
+				  .gateway = 5,
+				  .incarnation = 1,
+				  .barrier_id = v.snap_gen + 1,
+				  .state = VMS_ACK_STOPPED};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	snprintf(s.volume, sizeof(s.volume), "a");
@@ -335,7 +341,7 @@ static void make_old(const char *volume)
 	struct snaps l;
 
 	CU_ASSERT_EQUAL(snaps_load(&t, volume, &l, &e), 0);
-	VMS_VEC_FOREACH(&l, s) {
+	VMS_VEC_FOREACH (&l, s) {
 		char key[VMS_CAT_KEY_BYTES_MAX];
 
 		if (s->s.state != VMS_SNAP_CREATING)
@@ -468,7 +474,9 @@ static void an_exported_snapshot_is_kept(void)
 	create("a", 1u << 30);
 	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
 	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
-	o = (struct vms_cat_open){.id = look("a").id, .snap_gen = get("a", 0).snap_gen, .gateway = 4,
+	o = (struct vms_cat_open){.id = look("a").id,
+				  .snap_gen = get("a", 0).snap_gen,
+				  .gateway = 4,
 				  .incarnation = 1};
 	put("gateway/00000004", vms_cat_gateway_encode(&g));
 	vms_cat_key_snapopen(key, o.id, o.snap_gen, 4);
@@ -733,7 +741,8 @@ static void shrinking_below_a_snapshot_moves(void)
 	CU_ASSERT_EQUAL(volume_resize(&t, "a", 1u << 20, true, &old, &e), 0);
 	now = look("a");
 	CU_ASSERT(seen->trims == 0 && old == 1u << 30);
-	CU_ASSERT(now.size_bytes == 1u << 20 && now.branch != a.branch && now.state == VOLUME_READY);
+	CU_ASSERT(now.size_bytes == 1u << 20 && now.branch != a.branch &&
+		  now.state == VOLUME_READY);
 	b = branch(now.branch);
 	CU_ASSERT_EQUAL(b.ancestor[0].limit_chunks, (1u << 20) / VMS_CHUNK_BYTES);
 	CU_ASSERT(b.ancestor[0].branch == a.branch && b.ancestor[0].snap_gen < now.snap_gen);
@@ -810,8 +819,7 @@ static void a_gateway_is_forgotten_when_it_is_dead(void)
 /* Gateways have it open: refused, or all of them go along. */
 static void a_rollback_while_it_is_open(void)
 {
-	struct volume_move mv = {
-		.volume = "a", .what = "rolled back", .snap = "s", .online = true};
+	struct volume_move mv = {.volume = "a", .what = "rolled back", .snap = "s", .online = true};
 	struct vms_cat_volume a, v;
 	uint64_t old;
 
@@ -872,7 +880,7 @@ static void branches_are_settled(void)
 
 	CU_ASSERT_EQUAL(branches_load(&t, &all, &e), 0);
 	CU_ASSERT_EQUAL(snaps_load(&t, "", &l, &e), 0);
-	VMS_VEC_FOREACH(&all, b) {
+	VMS_VEC_FOREACH (&all, b) {
 		bool used = false;
 		static const char *const names[] = {"a", "c"};
 
@@ -882,7 +890,7 @@ static void branches_are_settled(void)
 			used |= !volume_load(&t, names[i], &v, &e) && v.v.branch == b->b.branch;
 			volume_free(&v);
 		}
-		VMS_VEC_FOREACH(&l, s)
+		VMS_VEC_FOREACH (&l, s)
 			used |= s->s.branch == b->b.branch;
 		CU_ASSERT_EQUAL(b->b.state, used ? BRANCH_LIVE : BRANCH_DEAD);
 	}
@@ -914,7 +922,8 @@ static void what_is_killed_can_be_repeated(void)
 		/* a barrier without a snapshot: nobody knows its age, so it is waited for */
 		for (int k = 0; k < 2; k++) {
 			if (!volume_load(&t, k ? "c" : "a", &v, &e) && v.v.barrier) {
-				CU_ASSERT_EQUAL(barrier_abandon(&t, v.v.name, v.v.barrier_id, &e), 0);
+				CU_ASSERT_EQUAL(barrier_abandon(&t, v.v.name, v.v.barrier_id, &e),
+						0);
 			}
 			volume_free(&v);
 		}

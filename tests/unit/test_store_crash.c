@@ -35,8 +35,8 @@ struct dirty {
 };
 
 struct tdisk {
-	struct mem_disk live;	 /* what reads see: all that has ended */
-	struct mem_disk durable; /* what a power loss leaves for sure */
+	struct mem_disk live;		/* what reads see: all that has ended */
+	struct mem_disk durable;	/* what a power loss leaves for sure */
 	VMS_VEC(struct dirty) unsynced; /* ended, in order */
 	struct vms_disk_ops ops;
 	struct vms_disk disk;
@@ -87,8 +87,11 @@ static void image_write(struct mem_disk *m, const struct dirty *w, uint64_t from
 
 static struct dirty dirty_of(const struct mem_op *op)
 {
-	struct dirty w = {.log = op->kind == MEM_LOG, .sync = op->sync, .ctr = op->ctr,
-			  .off = op->off, .len = op->len};
+	struct dirty w = {.log = op->kind == MEM_LOG,
+			  .sync = op->sync,
+			  .ctr = op->ctr,
+			  .off = op->off,
+			  .len = op->len};
 	uint64_t at = 0;
 
 	if (!w.log)
@@ -166,8 +169,7 @@ static void tdisk_free(struct tdisk *t)
 
 /* What the disk holds after a power loss: how 0 nothing but what is durable, 1
  * also everything else, 2 each write or not, 3 each write, a part of it, or not. */
-static void tdisk_crash(const struct tdisk *t, unsigned how, struct vms_rng *rng,
-			struct tdisk *out)
+static void tdisk_crash(const struct tdisk *t, unsigned how, struct vms_rng *rng, struct tdisk *out)
 {
 	struct vms_meta_batch none = {0};
 	VMS_VEC(struct dirty) all = VMS_VEC_INIT;
@@ -241,10 +243,10 @@ struct store {
 	const char *what;
 };
 
-#define WRONG(s, text)                                                                    \
-	do {                                                                              \
-		(s)->wrong++;                                                             \
-		(s)->what = text;                                                         \
+#define WRONG(s, text)                                                                             \
+	do {                                                                                       \
+		(s)->wrong++;                                                                      \
+		(s)->what = text;                                                                  \
 	} while (0)
 
 static void fill(uint8_t *p, uint64_t seq, uint8_t life)
@@ -507,8 +509,8 @@ static void crash_here(struct store *s, unsigned depth)
 			}
 			if (again->wrong && failures++ < 5)
 				printf("[seq %llu acked %llu how %u depth %u: %s] ",
-				       (unsigned long long)s->seq, (unsigned long long)s->acked, how,
-				       depth, again->what);
+				       (unsigned long long)s->seq, (unsigned long long)s->acked,
+				       how, depth, again->what);
 		}
 		if (again->w || again->ps)
 			store_close(again);
@@ -533,8 +535,8 @@ static bool step(struct store *s, unsigned depth)
 	return true;
 }
 
-static int store_append(struct store *s, struct vms_rec *r, const struct vms_iov *iov,
-			unsigned n, bool internal, struct vms_rec_ref *ref)
+static int store_append(struct store *s, struct vms_rec *r, const struct vms_iov *iov, unsigned n,
+			bool internal, struct vms_rec_ref *ref)
 {
 	int rc;
 
@@ -558,11 +560,13 @@ static void write_some(struct store *s)
 	static uint8_t data[VMS_CHUNK_BYTES];
 
 	for (unsigned n = 1 + (unsigned)vms_rng_below(&rng, 3); n; n--) {
-		struct vms_piece p = {.chunk = (uint16_t)vms_rng_below(&rng, NCHUNKS),
-				      .count = 1, .mask = 0xff};
+		struct vms_piece p = {
+			.chunk = (uint16_t)vms_rng_below(&rng, NCHUNKS), .count = 1, .mask = 0xff};
 		struct vms_iov iov = {data, sizeof(data)};
 		uint8_t meta[20];
-		struct vms_rec r = {.type = VMS_REC_WRITE, .meta = meta, .meta_bytes = 20,
+		struct vms_rec r = {.type = VMS_REC_WRITE,
+				    .meta = meta,
+				    .meta_bytes = 20,
 				    .payload_bytes = sizeof(data)};
 		struct vms_rec_ref ref;
 
@@ -613,10 +617,13 @@ static void checkpoint(struct store *s, unsigned depth)
 			if (!q || vms_wal_pos_gen(s->w, s->data_pos[q]) > gen)
 				continue;
 			m[n] = (struct vms_move){
-				.branch = BRANCH, .snap_gen = 1, .chunk = (uint16_t)c, .valid = 0xff,
+				.branch = BRANCH,
+				.snap_gen = 1,
+				.chunk = (uint16_t)c,
+				.valid = 0xff,
 				.from_seq = q,
-				.to = vms_addr_make(s->ctr_next,
-						    (uint32_t)vms_seg_chunk_offset(s->seg_next, n))};
+				.to = vms_addr_make(s->ctr_next, (uint32_t)vms_seg_chunk_offset(
+									 s->seg_next, n))};
 			struct vms_rec w;
 			vms_rec_decode(vms_wal_ptr(s->w, s->data_pos[q]), 8192, &w, true);
 			m[n++].crc = vms_crc32c(0, w.payload, VMS_CHUNK_BYTES);

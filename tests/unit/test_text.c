@@ -12,21 +12,21 @@ static void check(void)
 		size_t bytes;
 		int ok;
 	} c[] = {
-	    {"", 0, 1},
-	    {"a=b", 4, 1},
-	    {"a=b\0c=", 7, 1},
-	    {"a=b\0\0\0\0", 8, 1},
-	    {"\0\0", 2, 1},
-	    {"a=b=c,d", 8, 1},
-	    {"X-org.example.key=1", 20, 1},
-	    {"a=b", 3, 0},	      /* no end */
-	    {"a", 2, 0},	      /* no '=' */
-	    {"a", 1, 0},
-	    {"=b", 3, 0},	      /* no key */
-	    {"a=b\0\0c=d", 10, 0},    /* zeros in the middle */
-	    {"a b=c", 6, 0},	      /* a blank in a key */
-	    {"a\n=c", 5, 0},
-	    {"a=b\0c", 6, 0},
+		{"", 0, 1},
+		{"a=b", 4, 1},
+		{"a=b\0c=", 7, 1},
+		{"a=b\0\0\0\0", 8, 1},
+		{"\0\0", 2, 1},
+		{"a=b=c,d", 8, 1},
+		{"X-org.example.key=1", 20, 1},
+		{"a=b", 3, 0}, /* no end */
+		{"a", 2, 0},   /* no '=' */
+		{"a", 1, 0},
+		{"=b", 3, 0},	       /* no key */
+		{"a=b\0\0c=d", 10, 0}, /* zeros in the middle */
+		{"a b=c", 6, 0},       /* a blank in a key */
+		{"a\n=c", 5, 0},
+		{"a=b\0c", 6, 0},
 	};
 	char key[80];
 
@@ -64,8 +64,8 @@ static void names(void)
 }
 
 static const struct vms_test tests[] = {
-    VMS_TEST(check),
-    VMS_TEST(count),
-    VMS_TEST(names),
+	VMS_TEST(check),
+	VMS_TEST(count),
+	VMS_TEST(names),
 };
 VMS_TEST_MAIN("text", tests)

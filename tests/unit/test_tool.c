@@ -116,8 +116,12 @@ static void create_needs_a_whole_ring(void)
 
 static void create_does_not_need_every_copy(void)
 {
-	struct vms_cat_cluster c = {.part_bits = 2, .copies = 2, .min_copies = 1,
-				    .timing_factor = 1, .next_branch = 7, .next_node = 3,
+	struct vms_cat_cluster c = {.part_bits = 2,
+				    .copies = 2,
+				    .min_copies = 1,
+				    .timing_factor = 1,
+				    .next_branch = 7,
+				    .next_node = 3,
 				    .next_gateway = 1};
 	struct vms_cat_node n = {.id = 2, .name = "n2", .weight = 100, .state = VMS_NODE_OUT};
 	struct vms_cat_volume v;
@@ -550,12 +554,12 @@ static const struct vms_test tests[] = {
 	VMS_TEST(domains_give_their_salt),
 	VMS_TEST(dedup_is_set_while_open),
 	VMS_TEST(grow_touches_no_node),
-		VMS_TEST(growing_is_known_to_all),
-		VMS_TEST(growing_minds_no_veto),
-		VMS_TEST(shrinking_ends_commands_first),
-		VMS_TEST(a_reservation_is_respected),
-		VMS_TEST(write_protection_is_known_to_all),
-		VMS_TEST(one_that_dies_in_the_middle_is_not_waited_for),
+	VMS_TEST(growing_is_known_to_all),
+	VMS_TEST(growing_minds_no_veto),
+	VMS_TEST(shrinking_ends_commands_first),
+	VMS_TEST(a_reservation_is_respected),
+	VMS_TEST(write_protection_is_known_to_all),
+	VMS_TEST(one_that_dies_in_the_middle_is_not_waited_for),
 	VMS_TEST(shrink_cuts_at_the_new_end),
 	VMS_TEST(health_follows_the_nodes),
 	VMS_TEST(ok_is_only_said_when_all_is_well),

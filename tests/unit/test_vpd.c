@@ -88,8 +88,9 @@ static void identity_is_the_uuid(void)
 	len = inquiry(0x83);
 	/* NAA-6 comes first: it is what multipath and udev take */
 	CU_ASSERT(out[4] == 1 && out[5] == 3 && out[7] == 16);
-	CU_ASSERT_FALSE(memcmp(out + 8, "\x60\x25\x64\xd2\x34\x56\x78\x9a\x80\x01\x02\x03\x04\x05"
-					"\x06\x07",
+	CU_ASSERT_FALSE(memcmp(out + 8,
+			       "\x60\x25\x64\xd2\x34\x56\x78\x9a\x80\x01\x02\x03\x04\x05"
+			       "\x06\x07",
 			       16));
 	/* designators fill the page exactly */
 	int at = 4, types = 0;
@@ -166,7 +167,7 @@ static void the_threshold_is_told(void)
 	CU_ASSERT_EQUAL(out[7], 10);
 	CU_ASSERT_EQUAL(sense6(8, 0x1c, 2), 4 + 24);
 	CU_ASSERT(out[4] == 0x5c && out[5] == 2 && vms_get_be16(out + 6) == 20);
-	CU_ASSERT_EQUAL(out[8], 0); /* every nexus is told */
+	CU_ASSERT_EQUAL(out[8], 0);	/* every nexus is told */
 	CU_ASSERT_EQUAL(out[20], 0x88); /* enabled, percentage, armed decreasing */
 	CU_ASSERT_EQUAL(out[21], 3);	/* of what is available */
 	CU_ASSERT_EQUAL(vms_get_be32(out + 24), 20);
@@ -317,12 +318,19 @@ static void mode_select_rejects_broken_lists(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(standard_inquiry), VMS_TEST(a_page_without_evpd_is_refused),
-	VMS_TEST(missing_lun_says_so), VMS_TEST(listed_pages_exist_and_have_right_lengths),
-	VMS_TEST(identity_is_the_uuid), VMS_TEST(only_the_port_differs_between_gateways),
-	VMS_TEST(block_limits_tell_the_parsers_limits), VMS_TEST(thin_and_non_rotating),
-	VMS_TEST(the_threshold_is_told), VMS_TEST(capacities), VMS_TEST(mode_sense_pages),
-	VMS_TEST(write_cache_is_what_the_volume_has), VMS_TEST(mode_sense_10_long_descriptor),
+	VMS_TEST(standard_inquiry),
+	VMS_TEST(a_page_without_evpd_is_refused),
+	VMS_TEST(missing_lun_says_so),
+	VMS_TEST(listed_pages_exist_and_have_right_lengths),
+	VMS_TEST(identity_is_the_uuid),
+	VMS_TEST(only_the_port_differs_between_gateways),
+	VMS_TEST(block_limits_tell_the_parsers_limits),
+	VMS_TEST(thin_and_non_rotating),
+	VMS_TEST(the_threshold_is_told),
+	VMS_TEST(capacities),
+	VMS_TEST(mode_sense_pages),
+	VMS_TEST(write_cache_is_what_the_volume_has),
+	VMS_TEST(mode_sense_10_long_descriptor),
 	VMS_TEST(mode_select_changes_what_may_change),
 	VMS_TEST(mode_select_rejects_broken_lists),
 };

@@ -67,8 +67,8 @@ static void teardown(void)
 static int add(uint64_t seq, uint32_t bytes, bool internal, struct vms_rec_ref *ref)
 {
 	static uint8_t data[128 << 10];
-	struct vms_rec r = {.type = VMS_REC_SWEEP, .partition = 1, .seq = seq,
-			    .payload_bytes = bytes};
+	struct vms_rec r = {
+		.type = VMS_REC_SWEEP, .partition = 1, .seq = seq, .payload_bytes = bytes};
 	struct vms_iov iov = {data, bytes};
 
 	for (uint32_t i = 0; i < bytes; i++)
@@ -490,8 +490,7 @@ static void raw_records_keep_their_bytes(void)
 	setup();
 	add(7, 500, false, &a);
 	CU_ASSERT_EQUAL(vms_wal_append_raw(w, vms_wal_ptr(w, a.log_pos), a.bytes, false, &b), 0);
-	CU_ASSERT_EQUAL(
-		memcmp(vms_wal_ptr(w, a.log_pos), vms_wal_ptr(w, b.log_pos), a.bytes), 0);
+	CU_ASSERT_EQUAL(memcmp(vms_wal_ptr(w, a.log_pos), vms_wal_ptr(w, b.log_pos), a.bytes), 0);
 	vms_wal_submit(w, true, 1000);
 	settle();
 	CU_ASSERT_EQUAL(reopen(), 0);

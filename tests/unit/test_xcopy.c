@@ -30,7 +30,8 @@ static void cscd(uint8_t *d, const struct vms_lu_ident *id)
 	d[30] = 2;
 }
 
-static void seg(uint8_t *d, uint16_t from, uint16_t to, uint16_t n, uint64_t from_lba, uint64_t to_lba)
+static void seg(uint8_t *d, uint16_t from, uint16_t to, uint16_t n, uint64_t from_lba,
+		uint64_t to_lba)
 {
 	memset(d, 0, 28);
 	d[0] = 2;
@@ -78,10 +79,12 @@ static void a_list_is_read(void)
 	CU_ASSERT(x.ncscds == 2 && x.nsegs == 3 && x.identified && x.list_id == 7);
 	CU_ASSERT(x.seg[2].from == 0 && x.seg[2].to == 1 && x.seg[2].nblocks == 100);
 	CU_ASSERT(x.seg[2].from_lba == 16 && x.seg[2].to_lba == 1600);
-	CU_ASSERT(vms_xcopy_names(&x.cscd[0], &ident[0]) && !vms_xcopy_names(&x.cscd[0], &ident[1]));
+	CU_ASSERT(vms_xcopy_names(&x.cscd[0], &ident[0]) &&
+		  !vms_xcopy_names(&x.cscd[0], &ident[1]));
 	CU_ASSERT(vms_xcopy_names(&x.cscd[1], &ident[1]));
 	/* the UUID designator names it too; one that is cut does not */
-	x.cscd[0] = (struct vms_xcopy_cscd){.code_set = 1, .type = 0xa, .len = 18, .designator = {0x10}};
+	x.cscd[0] = (struct vms_xcopy_cscd){
+		.code_set = 1, .type = 0xa, .len = 18, .designator = {0x10}};
 	memcpy(x.cscd[0].designator + 2, ident[0].uuid, 16);
 	CU_ASSERT(vms_xcopy_names(&x.cscd[0], &ident[0]));
 	x.cscd[0].len = 17;
@@ -186,9 +189,9 @@ static void results_are_kept_for_those_who_may_ask(void)
 			CU_ASSERT_EQUAL(receive(sa, 7, 1, out), -1);
 	r = vms_xcopy_keep(&t, 1, &t, 7);
 	CU_ASSERT_EQUAL(receive(0, 7, 1, out), 12);
-	CU_ASSERT(out[4] == 0);				/* in progress */
-	CU_ASSERT_EQUAL(receive(4, 7, 1, out), -1);	/* too early */
-	CU_ASSERT_EQUAL(receive(0, 7, 2, out), -1);	/* another session's */
+	CU_ASSERT(out[4] == 0);			    /* in progress */
+	CU_ASSERT_EQUAL(receive(4, 7, 1, out), -1); /* too early */
+	CU_ASSERT_EQUAL(receive(0, 7, 2, out), -1); /* another session's */
 	r->running = false;
 	r->segments = 2;
 	r->blocks = 1ull << 30; /* 512 GiB: more than 32 bits of bytes */
@@ -196,7 +199,7 @@ static void results_are_kept_for_those_who_may_ask(void)
 	CU_ASSERT(out[4] == 1 && vms_get_be16(out + 5) == 2);
 	CU_ASSERT(out[7] == 1 && vms_get_be32(out + 8) == 1u << 29);
 	CU_ASSERT_EQUAL(receive(1, 7, 1, out), 4);
-	CU_ASSERT_EQUAL(receive(4, 7, 1, out), 4);  /* nothing failed; and it is dropped */
+	CU_ASSERT_EQUAL(receive(4, 7, 1, out), 4); /* nothing failed; and it is dropped */
 	CU_ASSERT_EQUAL(receive(0, 7, 1, out), -1);
 	r = vms_xcopy_keep(&t, 1, &t, 8);
 	r->running = false;
@@ -316,7 +319,8 @@ static void everything_is_checked_before_anything_is_written(void)
 	reg.nexus = nexus[1];
 	for (unsigned i = 0; i < 2; i++) {
 		luns();
-		pr[i] = (struct vms_pr){.n = 1, .reg = &reg, .type = VMS_PR_WE, .holder = 0, .held = true};
+		pr[i] = (struct vms_pr){
+			.n = 1, .reg = &reg, .type = VMS_PR_WE, .holder = 0, .held = true};
 		CU_ASSERT_EQUAL(tried(0), i ? VMS_ASC_THIRD_PARTY_FAILURE : 1);
 		pr[i].type = VMS_PR_EA;
 		CU_ASSERT_EQUAL(tried(0), VMS_ASC_THIRD_PARTY_FAILURE);

@@ -63,7 +63,8 @@ static inline void rig_init(void)
 
 	snprintf(rig_catalog, sizeof(rig_catalog), "127.%u.%u.%u:13431", 16 + (p >> 14 & 127),
 		 1 + (p >> 7 & 127), 1 + (p & 127));
-	snprintf(rig_node, sizeof(rig_node), "%.*s13432", (int)strlen(rig_catalog) - 5, rig_catalog);
+	snprintf(rig_node, sizeof(rig_node), "%.*s13432", (int)strlen(rig_catalog) - 5,
+		 rig_catalog);
 	snprintf(rig_nobody, sizeof(rig_nobody), "%.*s13433", (int)strlen(rig_catalog) - 5,
 		 rig_catalog);
 	seen = mmap(NULL, sizeof(*seen), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -138,9 +139,8 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 	}
 	*answer = json_pack("{ss s{sI sI} s{sI sI ss}}", "state", "running", "core",
 			    "partitions_active", (json_int_t)4, "container_numbers_permille",
-			    (json_int_t)seen->numbers, "space", "container_chunks",
-			    (json_int_t)2, "free_bytes", (json_int_t)808, "state",
-			    seen->full ? "full" : "ok");
+			    (json_int_t)seen->numbers, "space", "container_chunks", (json_int_t)2,
+			    "free_bytes", (json_int_t)808, "state", seen->full ? "full" : "ok");
 	return 0;
 }
 static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
@@ -190,8 +190,8 @@ static void catalog_and_node(void)
 	struct vms_cat_engine eng;
 	struct vms_errmsg e;
 
-	admin = (struct vms_admin){.role = VMS_ROLE_NODE, .name = "n1", .call = n_call,
-				   .send = n_send};
+	admin = (struct vms_admin){
+		.role = VMS_ROLE_NODE, .name = "n1", .call = n_call, .send = n_send};
 	cnet = vms_net_new(&ch, 0);
 	nnet = vms_net_new(&nh, 0);
 	if (vms_cat_engine_mem_open(&eng) || vms_net_listen(cnet, rig_catalog, &e) ||
@@ -239,8 +239,7 @@ static inline pid_t lead_later(uint32_t p, uint32_t ms, unsigned trims)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (tool_open(&own, "planner", "/dev/null", rig_catalog, NULL))
 		_exit(1);
-	for (uint64_t t0 = vms_clock_ms();
-	     trims ? seen->trims < trims : vms_clock_ms() - t0 < ms;)
+	for (uint64_t t0 = vms_clock_ms(); trims ? seen->trims < trims : vms_clock_ms() - t0 < ms;)
 		tool_wait(&own, 1);
 	lead(&own, p, 1, 9);
 	seen->hold_trim = false;
@@ -257,8 +256,12 @@ static void put(const char *key, char *val)
 
 static void begin(unsigned members)
 {
-	struct vms_cat_cluster c = {.part_bits = 2, .copies = 1, .min_copies = 1,
-				    .timing_factor = 1, .next_branch = 7, .next_node = 2,
+	struct vms_cat_cluster c = {.part_bits = 2,
+				    .copies = 1,
+				    .min_copies = 1,
+				    .timing_factor = 1,
+				    .next_branch = 7,
+				    .next_node = 2,
 				    .next_gateway = 1};
 	struct vms_cat_node n = {.id = 1, .name = "n1", .weight = 100};
 	struct vms_part_conf pc = {.epoch = 1, .primary = 1, .nmembers = 1, .member = {{1, 0}}};
@@ -332,8 +335,11 @@ static inline void open_by(uint64_t branch, bool open)
 
 static void gw_ack(struct tool *gt, const struct vms_cat_volume *v, unsigned id, uint8_t state)
 {
-	struct vms_cat_ack a = {.id = v->id, .gateway = id, .incarnation = 1,
-				.barrier_id = v->barrier_id, .state = state};
+	struct vms_cat_ack a = {.id = v->id,
+				.gateway = id,
+				.incarnation = 1,
+				.barrier_id = v->barrier_id,
+				.state = state};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_op op = {key, vms_cat_ack_encode(&a), 0};
 

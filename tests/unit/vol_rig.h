@@ -85,8 +85,12 @@ static inline void v_learn(void)
 
 static inline void v_put(const struct v_vol *v)
 {
-	struct vms_cat_volume c = {.branch = v->branch, .id = v->id, .lineage = v->lineage,
-				   .snap_gen = v->gen, .lun_fence = 1, .dedup = true};
+	struct vms_cat_volume c = {.branch = v->branch,
+				   .id = v->id,
+				   .lineage = v->lineage,
+				   .snap_gen = v->gen,
+				   .lun_fence = 1,
+				   .dedup = true};
 
 	snprintf(c.name, sizeof(c.name), "v%llu", (unsigned long long)v->id);
 	rig_volume_put(&R, c);
@@ -94,8 +98,11 @@ static inline void v_put(const struct v_vol *v)
 
 static inline void v_branch_put(const struct v_vol *v, uint64_t branch, uint8_t state)
 {
-	struct vms_cat_branch b = {.branch = branch, .owner = v->id, .lineage = v->lineage,
-				   .state = state, .nancestors = v->nanc};
+	struct vms_cat_branch b = {.branch = branch,
+				   .owner = v->id,
+				   .lineage = v->lineage,
+				   .state = state,
+				   .nancestors = v->nanc};
 
 	memcpy(b.ancestor, v->anc, sizeof(b.ancestor));
 	rig_branch_put(&R, b);
@@ -126,8 +133,11 @@ static inline struct v_vol *v_create(unsigned i)
 /* The barrier's catalog part; writes under the old number have ended. */
 static inline void v_snap(struct v_vol *v, unsigned s)
 {
-	struct vms_cat_snap c = {.id = v->id, .branch = v->branch, .snap_gen = v->gen,
-				 .size_bytes = 1 << 30, .state = 2};
+	struct vms_cat_snap c = {.id = v->id,
+				 .branch = v->branch,
+				 .snap_gen = v->gen,
+				 .size_bytes = 1 << 30,
+				 .state = 2};
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	vms_assert(!v->snap[s].used);
@@ -249,9 +259,13 @@ static inline int v_write_raw(const struct v_vol *v, uint32_t ext, unsigned ch, 
 	struct vms_piece pc = {(uint16_t)ch, (uint16_t)count, mask, 0, 0};
 	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
 	struct vms_iov iov = {data, bytes};
-	struct vms_msg m = {.type = VMS_MSG_WRITE, .partition = v_part(v, ext),
-			    .branch = v->branch, .snap_gen = v->gen, .lun_fence = 1,
-			    .extent = ext, .slot = slot};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = v_part(v, ext),
+			    .branch = v->branch,
+			    .snap_gen = v->gen,
+			    .lun_fence = 1,
+			    .extent = ext,
+			    .slot = slot};
 	struct rig_reply re;
 	int rc;
 
@@ -308,9 +322,13 @@ static inline void v_check_ext(const char *what, const struct v_vol *v, uint64_t
 	for (unsigned i = 0; i < V_CHS; i++)
 		vms_put_le16(body + 2 * i, (uint16_t)i);
 	for (int turn = 0;; turn++) {
-		struct vms_msg m = {.type = VMS_MSG_READ_LBA, .partition = v_part(v, ext),
-				    .branch = branch, .snap_gen = gen, .extent = ext,
-				    .body = body, .body_bytes = sizeof(body)};
+		struct vms_msg m = {.type = VMS_MSG_READ_LBA,
+				    .partition = v_part(v, ext),
+				    .branch = branch,
+				    .snap_gen = gen,
+				    .extent = ext,
+				    .body = body,
+				    .body_bytes = sizeof(body)};
 		int rc = v_call(0, m, &re);
 		size_t at = 0;
 		bool again = false;
@@ -335,12 +353,12 @@ static inline void v_check_ext(const char *what, const struct v_vol *v, uint64_t
 				v_fail("%s: branch %llu gen %llu ext %u ch %u addr %llx: %s", what,
 				       (unsigned long long)branch, (unsigned long long)gen, ext, i,
 				       (unsigned long long)a, vms_err_name(st));
-			else if (a == VMS_ADDR_HOLE ? img->id[ext][i] != 0 :
-						      memcmp(want, re.payload + at, V_CHUNK) != 0)
+			else if (a == VMS_ADDR_HOLE ? img->id[ext][i] != 0
+						    : memcmp(want, re.payload + at, V_CHUNK) != 0)
 				v_fail("%s: branch %llu gen %llu ext %u ch %u addr %llx: wrong "
 				       "content, want id %u",
-				       what, (unsigned long long)branch, (unsigned long long)gen, ext,
-				       i, (unsigned long long)a, img->id[ext][i]);
+				       what, (unsigned long long)branch, (unsigned long long)gen,
+				       ext, i, (unsigned long long)a, img->id[ext][i]);
 			if (st == 0 && a != VMS_ADDR_HOLE)
 				at += V_CHUNK;
 		}
@@ -432,13 +450,15 @@ static inline void v_print_ctrs(void)
 
 			if (!p)
 				continue;
-			VMS_VEC_FOREACH(&p->ctrs, c)
+			VMS_VEC_FOREACH (&p->ctrs, c)
 				fprintf(stderr,
-					"node %u part %u primary %d: %llx state %u chunks %u live %llu "
-					"moved %llu safe %llu refs %u shared %d sweeping %d open %llx "
+					"node %u part %u primary %d: %llx state %u chunks %u live "
+					"%llu "
+					"moved %llu safe %llu refs %u shared %d sweeping %d open "
+					"%llx "
 					"gc %d undrained %llu\n",
-					i + 1, k, p->primary, (unsigned long long)c->number, c->state,
-					c->chunks, (unsigned long long)c->live,
+					i + 1, k, p->primary, (unsigned long long)c->number,
+					c->state, c->chunks, (unsigned long long)c->live,
 					(unsigned long long)c->moved_seq,
 					(unsigned long long)p->safe_seq, c->refs_ordered, c->shared,
 					c->sweeping, (unsigned long long)p->open_ctr, p->gc != NULL,
@@ -464,12 +484,12 @@ static inline unsigned v_keys(const char *prefix)
 }
 
 /* Waits until cond is true. */
-#define V_WAIT(ms, cond)                                                                  \
-	({                                                                                \
-		uint64_t end_ = R.now_us + (ms)*1000ull;                                  \
-		while (!(cond) && R.now_us < end_)                                        \
-			rig_run(&R, 50);                                                  \
-		(cond);                                                                   \
+#define V_WAIT(ms, cond)                                                                           \
+	({                                                                                         \
+		uint64_t end_ = R.now_us + (ms)*1000ull;                                           \
+		while (!(cond) && R.now_us < end_)                                                 \
+			rig_run(&R, 50);                                                           \
+		(cond);                                                                            \
 	})
 
 static inline void v_up(unsigned nnodes, unsigned copies, unsigned bits, uint64_t seed)

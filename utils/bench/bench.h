@@ -19,7 +19,7 @@
 
 struct iscsi_context;
 
-#define VMS_BENCH_LBA_BYTES 512u
+#define VMS_BENCH_LBA_BYTES   512u
 #define VMS_BENCH_CHUNK_BYTES 4096u
 
 /* Exit codes of the program. */
@@ -61,7 +61,7 @@ enum vms_bench_data { VMS_BENCH_UNIQUE, VMS_BENCH_ZERO, VMS_BENCH_DUP };
 struct vms_bench_gen {
 	enum vms_bench_data kind;
 	unsigned dup_percent; /* VMS_BENCH_DUP: this share of chunks comes from a pool */
-	uint64_t state;       /* never repeats within a run, seeded per run */
+	uint64_t state;	      /* never repeats within a run, seeded per run */
 };
 
 uint64_t vms_bench_rand(uint64_t *state);
@@ -98,8 +98,8 @@ void vms_bench_sess_close(struct vms_bench_sess *s);
 
 struct scsi_task;
 /* READ or WRITE CDB for a byte range; 10-byte CDB when it fits. New task. */
-struct scsi_task *vms_bench_task_rw(bool write, uint64_t lba, uint32_t blocks,
-				    uint32_t block_bytes, bool fua);
+struct scsi_task *vms_bench_task_rw(bool write, uint64_t lba, uint32_t blocks, uint32_t block_bytes,
+				    bool fua);
 
 /* ---- the load engine (run, compare) ---- */
 
@@ -135,9 +135,9 @@ struct vms_bench_result {
 	/* CPU seconds in the measured window. server_s is 0 without pids. */
 	double server_s;
 	double client_s;
-	double machine_s;     /* busy */
+	double machine_s;	/* busy */
 	double idle_busy_per_s; /* baseline: busy minus client, per second */
-	double others_s;      /* machine - client - baseline */
+	double others_s;	/* machine - client - baseline */
 	double cmds_per_server_cpu_s;
 	double cmds_per_machine_cpu_s;
 	struct vms_hist lat;

@@ -98,8 +98,8 @@ static void io_cb(struct iscsi_context *ctx, int status, void *command_data, voi
 		}
 	} else {
 		if (!b->errors++)
-			vms_bench_err("%s: a %c request failed: status %#x", io->c->sess.url, io->kind,
-				      (unsigned)status);
+			vms_bench_err("%s: a %c request failed: status %#x", io->c->sess.url,
+				      io->kind, (unsigned)status);
 		b->failed = true;
 	}
 	if (task)
@@ -156,8 +156,8 @@ static int issue(struct clone *c, const struct vms_boot_req *r)
 	if (!task)
 		goto fail;
 	io->sent_ns = vms_bench_now();
-	if (iscsi_scsi_command_async(c->sess.ctx, c->sess.lun, task, io_cb, data.size ? &data : NULL,
-				     io)) {
+	if (iscsi_scsi_command_async(c->sess.ctx, c->sess.lun, task, io_cb,
+				     data.size ? &data : NULL, io)) {
 		scsi_free_scsi_task(task);
 		goto fail;
 	}
@@ -181,8 +181,8 @@ static uint64_t advance(struct clone *c, uint64_t now)
 
 		if (!b->fast) {
 			uint64_t due = c->start_ns +
-				       (uint64_t)((double)(r->time_us - b->trace.req[0].time_us) * 1e3 /
-						  b->speed);
+				       (uint64_t)((double)(r->time_us - b->trace.req[0].time_us) *
+						  1e3 / b->speed);
 
 			if (due > now)
 				return due - now;
@@ -270,8 +270,9 @@ static int report(const struct boot *b, const struct vms_hist *boots, double tot
 	json_t *j;
 	int rc;
 
-	snprintf(how, sizeof(how), b->fast ? "as fast as possible, %.0f ms apart" :
-					     "paced, %.0f ms apart, at %g x the recorded speed",
+	snprintf(how, sizeof(how),
+		 b->fast ? "as fast as possible, %.0f ms apart"
+			 : "paced, %.0f ms apart, at %g x the recorded speed",
 		 stagger_ms, b->speed);
 	if (!json_file || strcmp(json_file, "-")) {
 		printf("boot: %u clones, %s: %.2f s, %.1f boots per minute\n", b->n_clone, how,
@@ -308,8 +309,8 @@ static int report(const struct boot *b, const struct vms_hist *boots, double tot
 int vms_bench_cmd_boot(int argc, char **argv)
 {
 	static const struct option opts[] = {
-		{"trace", 1, NULL, 't'}, {"clones", 1, NULL, 'n'}, {"stagger-ms", 1, NULL, 's'},
-		{"fast", 0, NULL, 'f'},	 {"speed", 1, NULL, 'x'},  {"depth", 1, NULL, 'd'},
+		{"trace", 1, NULL, 't'}, {"clones", 1, NULL, 'n'},    {"stagger-ms", 1, NULL, 's'},
+		{"fast", 0, NULL, 'f'},	 {"speed", 1, NULL, 'x'},     {"depth", 1, NULL, 'd'},
 		{"data", 1, NULL, 'D'},	 {"read-only", 0, NULL, 'r'}, {"json", 1, NULL, 'j'},
 		{"fill", 0, NULL, 'F'},	 {"pid", 1, NULL, 'p'},	      {"counters", 1, NULL, 'C'},
 		{"help", 0, NULL, 'h'},	 {NULL, 0, NULL, 0},
@@ -396,8 +397,8 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	if (vms_boot_trace_load(&b->trace, trace, read_only))
 		goto out;
 	if (fill) {
-		rc = vms_boot_trace_fill(&b->trace, argv[optind], &b->gen) ? VMS_BENCH_FAILED :
-									    VMS_BENCH_OK;
+		rc = vms_boot_trace_fill(&b->trace, argv[optind], &b->gen) ? VMS_BENCH_FAILED
+									   : VMS_BENCH_OK;
 		goto out;
 	}
 	rc = VMS_BENCH_FAILED;
@@ -436,9 +437,9 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		if (b->clone[i].end_ns > last)
 			last = b->clone[i].end_ns;
 	}
-	rc = report(b, boots, (double)(last - first) / 1e9, stagger_ms, json_file) ?
-		     VMS_BENCH_FAILED :
-		     VMS_BENCH_OK;
+	rc = report(b, boots, (double)(last - first) / 1e9, stagger_ms, json_file)
+		     ? VMS_BENCH_FAILED
+		     : VMS_BENCH_OK;
 out:
 	for (unsigned i = 0; i < opened; i++)
 		vms_bench_sess_close(&b->clone[i].sess);

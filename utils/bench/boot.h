@@ -20,8 +20,8 @@ struct vms_boot_req {
 struct vms_boot_trace {
 	struct vms_boot_req *req; /* owned */
 	size_t n;
-	uint64_t end_bytes;	   /* the LUN needs this size */
-	uint64_t read_bytes;	   /* of all reads */
+	uint64_t end_bytes;	    /* the LUN needs this size */
+	uint64_t read_bytes;	    /* of all reads */
 	uint64_t unique_read_bytes; /* chunks that are read, each once, read before written */
 };
 
@@ -46,9 +46,9 @@ struct vms_boot_cost {
 		double cpu_s; /* at the beginning, then the difference */
 	} p[VMS_BOOT_PIDS_MAX];
 	unsigned n;
-	const char *counters; /* command that prints a JSON object of numbers, or NULL */
-	json_t *before;	      /* owned; what it printed */
-	json_t *grown;	      /* owned; differences, levels left out */
+	const char *counters;	  /* command that prints a JSON object of numbers, or NULL */
+	json_t *before;		  /* owned; what it printed */
+	json_t *grown;		  /* owned; differences, levels left out */
 	struct vms_bench_cpu cpu; /* of the machine and of this process, likewise */
 	double busy;		  /* share of all processors, 0 to 1 */
 };

@@ -94,13 +94,13 @@ int vms_boot_cost_end(struct vms_boot_cost *c)
 	if (!after)
 		return -1;
 	c->grown = json_object();
-	json_object_foreach(after, key, v) {
+	json_object_foreach (after, key, v) {
 		json_t *b = json_object_get(c->before, key);
 
 		if (json_is_number(v) && (!b || json_is_number(b)))
-			json_object_set_new(c->grown, key,
-					    json_real(json_number_value(v) -
-						      (b ? json_number_value(b) : 0)));
+			json_object_set_new(
+				c->grown, key,
+				json_real(json_number_value(v) - (b ? json_number_value(b) : 0)));
 	}
 	json_decref(after);
 	return 0;
@@ -149,7 +149,7 @@ void vms_boot_cost_print(const struct vms_boot_cost *c, unsigned boots)
 	printf("  client %.1f  machine %.1f (%.0f %% busy)\n", c->cpu.client_s * 1e3 / boots,
 	       c->cpu.machine_s * 1e3 / boots, c->busy * 100);
 	if (c->grown)
-		json_object_foreach(c->grown, key, v)
+		json_object_foreach (c->grown, key, v)
 			printf("  %s %.0f\n", key, json_number_value(v));
 }
 
@@ -163,8 +163,8 @@ json_t *vms_boot_cost_json(const struct vms_boot_cost *c, unsigned boots)
 			json_object_set_new(cpu, c->p[i].name, json_real(per_boot(c, i, boots)));
 			all += per_boot(c, i, boots);
 		}
-	j = json_pack("{s:o,s:f,s:f,s:f,s:f}", "cpu_ms_per_boot", cpu, "cpu_ms_per_boot_servers", all,
-		      "cpu_ms_per_boot_client", c->cpu.client_s * 1e3 / boots,
+	j = json_pack("{s:o,s:f,s:f,s:f,s:f}", "cpu_ms_per_boot", cpu, "cpu_ms_per_boot_servers",
+		      all, "cpu_ms_per_boot_client", c->cpu.client_s * 1e3 / boots,
 		      "cpu_ms_per_boot_machine", c->cpu.machine_s * 1e3 / boots, "machine_busy",
 		      c->busy);
 	if (c->grown)

@@ -85,7 +85,8 @@ uint8_t *vms_boot_trace_image(const struct vms_boot_trace *t, uint64_t *nchunks)
 			continue;
 		if (r->kind != 'R') {
 			/* a part of a chunk that is written needs the rest of it */
-			for (uint64_t c = (from + VMS_BENCH_CHUNK_BYTES - 1) / VMS_BENCH_CHUNK_BYTES;
+			for (uint64_t c =
+				     (from + VMS_BENCH_CHUNK_BYTES - 1) / VMS_BENCH_CHUNK_BYTES;
 			     c < to / VMS_BENCH_CHUNK_BYTES; c++)
 				is[c] |= VMS_BOOT_WRITTEN;
 			continue;
@@ -121,8 +122,10 @@ int vms_boot_trace_load(struct vms_boot_trace *t, const char *file, bool read_on
 		if (text[0] == '#' || text[0] == '\n')
 			continue;
 		if (!line_parse(text, &r)) {
-			vms_bench_err("trace %s: line %lu: want 'time_us R|W|F|D offset length' with "
-				      "multiples of 512, length up to 4 MiB: %s", file, line, text);
+			vms_bench_err(
+				"trace %s: line %lu: want 'time_us R|W|F|D offset length' with "
+				"multiples of 512, length up to 4 MiB: %s",
+				file, line, text);
 			goto fail;
 		}
 		if (read_only && r.kind != 'R')

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LUNS_MAX 8
+#define LUNS_MAX   8
 #define ROUNDS_MAX 101
 
 static const char help[] =
@@ -203,8 +203,7 @@ static void table(const char *title, const struct lun *t, unsigned n, const stru
 }
 
 static json_t *as_json(const char *title, const struct vms_bench_load *l, const struct lun *t,
-		       unsigned n, const struct lun *peer, const struct want *want,
-		       unsigned n_want)
+		       unsigned n, const struct lun *peer, const struct want *want, unsigned n_want)
 {
 	json_t *luns = json_object(), *ratios = json_object(), *wants = json_array();
 
@@ -245,10 +244,10 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 int vms_bench_cmd_compare(int argc, char **argv)
 {
 	struct option opts[VMS_BENCH_LOAD_OPTIONS + 10] = {
-		{"json", 1, NULL, 'j'}, {"help", 0, NULL, 'h'},	 {"ours", 1, NULL, 'o'},
-		{"peer", 1, NULL, 'p'}, {"lun", 1, NULL, 'l'},	 {"pid", 1, NULL, 'i'},
-		{"rounds", 1, NULL, 'r'}, {"title", 1, NULL, 't'},
-		{"want", 1, NULL, 'w'},	  {"rw-of", 1, NULL, 'W'},
+		{"json", 1, NULL, 'j'},	  {"help", 0, NULL, 'h'},  {"ours", 1, NULL, 'o'},
+		{"peer", 1, NULL, 'p'},	  {"lun", 1, NULL, 'l'},   {"pid", 1, NULL, 'i'},
+		{"rounds", 1, NULL, 'r'}, {"title", 1, NULL, 't'}, {"want", 1, NULL, 'w'},
+		{"rw-of", 1, NULL, 'W'},
 	};
 	struct want want[WANTS_MAX];
 	unsigned n_want = 0;
@@ -308,9 +307,10 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			double d = 0;
 
 			if (!x || vms_bench_parse_rw(eq + 1, &d)) {
-				vms_bench_err("compare: --rw-of wants NAME=read, write or mix:PERCENT "
-					      "after that LUN, not '%s'",
-					      optarg);
+				vms_bench_err(
+					"compare: --rw-of wants NAME=read, write or mix:PERCENT "
+					"after that LUN, not '%s'",
+					optarg);
 				goto out;
 			}
 			x->write_percent = (int)d;
@@ -320,8 +320,9 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
 
 			if (!x || atoi(eq + 1) < 1 || x->pids.n == VMS_BENCH_PIDS_MAX) {
-				vms_bench_err("compare: --pid wants NAME=PID after that LUN, not '%s'",
-					      optarg);
+				vms_bench_err(
+					"compare: --pid wants NAME=PID after that LUN, not '%s'",
+					optarg);
 				goto out;
 			}
 			x->pids.pid[x->pids.n++] = atoi(eq + 1);

@@ -65,13 +65,14 @@ void vms_journal_add(struct vms_journal *j, char kind, uint64_t seq, uint64_t lb
 	int len;
 
 	if (kind == 'O')
-		len = snprintf(t, sizeof(t), "O %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 "\n",
-			       seq, lba, n, a, b);
+		len = snprintf(t, sizeof(t),
+			       "O %" PRIu64 " %" PRIu64 " %u %" PRIu64 " %" PRIu64 "\n", seq, lba,
+			       n, a, b);
 	else if (kind == 'X')
 		len = snprintf(t, sizeof(t), "X %" PRIu64 " %" PRIu64 " %u\n", seq, lba, n);
 	else
-		len = snprintf(t, sizeof(t), "%c %" PRIu64 " %" PRIu64 " %u %" PRIu64 "\n", kind, seq,
-			       lba, n, a);
+		len = snprintf(t, sizeof(t), "%c %" PRIu64 " %" PRIu64 " %u %" PRIu64 "\n", kind,
+			       seq, lba, n, a);
 	line(j, t, (size_t)len);
 }
 
@@ -131,8 +132,9 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 	    sscanf(t, "VMSTATE 1 %" SCNu64 " %" SCNu64 " %" SCNu64 " %u %u", &o->run_id,
 		   &o->first_lba, &o->blocks, &initial, &atomic) != 5 ||
 	    !o->blocks || o->blocks > (1ull << 40)) {
-		vms_bench_err("state file %s: line 1 is no 'VMSTATE 1' header of vmstore-bench verify",
-			      file);
+		vms_bench_err(
+			"state file %s: line 1 is no 'VMSTATE 1' header of vmstore-bench verify",
+			file);
 		return -1;
 	}
 	o->initial = initial ? VMS_MODEL_ZERO : VMS_MODEL_ANY;
@@ -153,8 +155,7 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 			   "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
 			   " %" SCNu64 " %" SCNu64,
 			   &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7]);
-		if (n < 3 || !in_range(o, v[1], v[2]) ||
-		    ((strchr("WZAL", t[0])) && n < 4) ||
+		if (n < 3 || !in_range(o, v[1], v[2]) || ((strchr("WZAL", t[0])) && n < 4) ||
 		    (t[0] == 'O' && n < 5) || (t[0] == 'C' && n < 8)) {
 			vms_bench_err("state file %s: line %lu is malformed: %s", file, n_line, t);
 			goto out;
@@ -199,7 +200,8 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 			vms_model_observed(*m, v[0], v[1], (uint32_t)v[2], v[3], v[4]);
 			break;
 		default:
-			vms_bench_err("state file %s: line %lu has no known kind: %s", file, n_line, t);
+			vms_bench_err("state file %s: line %lu has no known kind: %s", file, n_line,
+				      t);
 			goto out;
 		}
 	}
@@ -207,8 +209,7 @@ static int replay(FILE *f, const char *file, struct vms_model_opts *o, struct vm
 out:
 	/* Sent, and the verifier died: unknown, with no deadline that it can vouch
 	 * for, which is what the model holds already. */
-	HASH_ITER(hh, open, w, tmp)
-	{
+	HASH_ITER (hh, open, w, tmp) {
 		HASH_DEL(open, w);
 		free(w);
 	}
@@ -262,9 +263,9 @@ struct vms_journal *vms_journal_open(const char *file, bool must_exist, struct v
 		vms_bench_err("state file %s: %s", tmp, strerror(errno));
 		goto fail;
 	}
-	len = snprintf(head, sizeof(head),
-		       "VMSTATE 1 %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u\n", o->run_id,
-		       o->first_lba, o->blocks, o->initial == VMS_MODEL_ZERO, o->chunk_atomic);
+	len = snprintf(head, sizeof(head), "VMSTATE 1 %" PRIu64 " %" PRIu64 " %" PRIu64 " %u %u\n",
+		       o->run_id, o->first_lba, o->blocks, o->initial == VMS_MODEL_ZERO,
+		       o->chunk_atomic);
 	line(j, head, (size_t)len);
 	vms_model_dump(*m, dump_line, j);
 	vms_journal_flush(j, true);

@@ -88,11 +88,12 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 			bool cc = status == SCSI_STATUS_CHECK_CONDITION && task;
 
 			if (!run->r->errors++ && status != SCSI_STATUS_CANCELLED)
-				vms_bench_err("%s: %s at byte %llu: status %#x, sense key %s, ascq %s",
-					      s->sess->url, s->write ? "WRITE" : "READ",
-					      (unsigned long long)s->offset_bytes, (unsigned)status,
-					      cc ? scsi_sense_key_str(task->sense.key) : "-",
-					      cc ? scsi_sense_ascq_str(task->sense.ascq) : "-");
+				vms_bench_err(
+					"%s: %s at byte %llu: status %#x, sense key %s, ascq %s",
+					s->sess->url, s->write ? "WRITE" : "READ",
+					(unsigned long long)s->offset_bytes, (unsigned)status,
+					cc ? scsi_sense_key_str(task->sense.key) : "-",
+					cc ? scsi_sense_ascq_str(task->sense.ascq) : "-");
 			run->failed = run->stopping = true;
 		}
 	} else if (run->measuring) {
@@ -127,9 +128,8 @@ static void submit(struct slot *s)
 			n = vms_bench_rand(&run->rnd) % run->blocks;
 		else
 			n = run->seq_next[s->index]++ % run->blocks;
-		s->write = l->write_percent &&
-			   (l->write_percent >= 100 ||
-			    vms_bench_rand(&run->rnd) % 100 < l->write_percent);
+		s->write = l->write_percent && (l->write_percent >= 100 ||
+						vms_bench_rand(&run->rnd) % 100 < l->write_percent);
 	}
 	s->offset_bytes = l->offset_bytes + n * bs;
 	if (run->prefilling) {
@@ -166,9 +166,8 @@ static void turn(struct run *run, struct pollfd *pfd, int timeout_ms)
 {
 	for (unsigned i = 0; i < run->n_sess; i++) {
 		pfd[i].fd = run->sess[i].broken ? -1 : iscsi_get_fd(run->sess[i].ctx);
-		pfd[i].events = run->sess[i].broken
-					? 0
-					: (short)iscsi_which_events(run->sess[i].ctx);
+		pfd[i].events = run->sess[i].broken ? 0
+						    : (short)iscsi_which_events(run->sess[i].ctx);
 		pfd[i].revents = 0;
 	}
 	if (poll(pfd, run->n_sess, timeout_ms) < 0)
@@ -282,8 +281,7 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 			memset(s->buf, 0, buf);
 		}
 	}
-	if (l->offset_bytes >= size ||
-	    (l->span_bytes && l->span_bytes > size - l->offset_bytes)) {
+	if (l->offset_bytes >= size || (l->span_bytes && l->span_bytes > size - l->offset_bytes)) {
 		vms_bench_err("--offset + --span go beyond the LUN's %llu bytes",
 			      (unsigned long long)size);
 		return -1;
@@ -425,14 +423,22 @@ enum {
 };
 
 const struct option vms_bench_load_options[VMS_BENCH_LOAD_OPTIONS] = {
-	{"sessions", 1, NULL, O_SESSIONS}, {"depth", 1, NULL, O_DEPTH},
-	{"bs", 1, NULL, O_BS},		   {"pattern", 1, NULL, O_PATTERN},
-	{"rw", 1, NULL, O_RW},		   {"fua", 0, NULL, O_FUA},
-	{"seconds", 1, NULL, O_SECONDS},   {"ops", 1, NULL, O_OPS},
-	{"warmup", 1, NULL, O_WARMUP},	   {"idle", 1, NULL, O_IDLE},
-	{"offset", 1, NULL, O_OFFSET},	   {"span", 1, NULL, O_SPAN},
-	{"seed", 1, NULL, O_SEED},	   {"data", 1, NULL, O_DATA},
-	{"prefill", 0, NULL, O_PREFILL},   {"server-pid", 1, NULL, O_PID},
+	{"sessions", 1, NULL, O_SESSIONS},
+	{"depth", 1, NULL, O_DEPTH},
+	{"bs", 1, NULL, O_BS},
+	{"pattern", 1, NULL, O_PATTERN},
+	{"rw", 1, NULL, O_RW},
+	{"fua", 0, NULL, O_FUA},
+	{"seconds", 1, NULL, O_SECONDS},
+	{"ops", 1, NULL, O_OPS},
+	{"warmup", 1, NULL, O_WARMUP},
+	{"idle", 1, NULL, O_IDLE},
+	{"offset", 1, NULL, O_OFFSET},
+	{"span", 1, NULL, O_SPAN},
+	{"seed", 1, NULL, O_SEED},
+	{"data", 1, NULL, O_DATA},
+	{"prefill", 0, NULL, O_PREFILL},
+	{"server-pid", 1, NULL, O_PID},
 	{"settle", 1, NULL, O_SETTLE},
 	{NULL, 0, NULL, 0},
 };
@@ -509,7 +515,8 @@ int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg)
 	case O_IDLE:
 		return number(arg, 0, 1e5, &l->idle_s) ? -1 : 1;
 	case O_OFFSET:
-		return vms_bench_parse_size(arg, &l->offset_bytes) || l->offset_bytes % 512 ? -1 : 1;
+		return vms_bench_parse_size(arg, &l->offset_bytes) || l->offset_bytes % 512 ? -1
+											    : 1;
 	case O_SPAN:
 		return vms_bench_parse_size(arg, &l->span_bytes) ? -1 : 1;
 	case O_SEED:

@@ -30,9 +30,9 @@
 
 struct version {
 	uint64_t seq;
-	uint64_t start;	   /* of the write */
-	uint64_t f;	   /* earliest end of an operation on it; NEVER: not known to have occurred */
-	uint64_t s;	   /* latest start of an operation on it */
+	uint64_t start; /* of the write */
+	uint64_t f;	/* earliest end of an operation on it; NEVER: not known to have occurred */
+	uint64_t s;	/* latest start of an operation on it */
 	uint64_t deadline; /* NEVER while outstanding and for acknowledged ones */
 	bool zero;	   /* reads as zeros */
 	bool consumed;	   /* a COMPARE AND WRITE matched it */
@@ -41,7 +41,7 @@ struct version {
 struct block {
 	struct version *v; /* NULL: never written, only the initial content */
 	uint32_t n, cap;
-	uint32_t reading;     /* reads in flight */
+	uint32_t reading;    /* reads in flight */
 	uint64_t read_since; /* lower bound of their starts, while there are any */
 };
 
@@ -297,8 +297,8 @@ static void complain(FILE *err, unsigned *bad, const struct block *b, uint64_t l
 		lba * VMS_MODEL_BLOCK_BYTES & ~(uint64_t)4095, what);
 	if (st)
 		fprintf(err,
-			"read seq %" PRIu64 " writer %u LBA %" PRIu64 " (write of %u blocks at %" PRIu64
-			")",
+			"read seq %" PRIu64 " writer %u LBA %" PRIu64
+			" (write of %u blocks at %" PRIu64 ")",
 			st->seq, st->writer, st->lba, st->wn, st->wlba);
 	else if (is_zero(p))
 		fprintf(err, "read zeros");
@@ -309,7 +309,8 @@ static void complain(FILE *err, unsigned *bad, const struct block *b, uint64_t l
 	if (!b->n)
 		fprintf(err, " initial content");
 	for (uint32_t i = 0; i < b->n && i < 6; i++)
-		fprintf(err, " seq %" PRIu64 " (start %" PRIu64 " end %" PRIu64 " last %" PRIu64 ")",
+		fprintf(err,
+			" seq %" PRIu64 " (start %" PRIu64 " end %" PRIu64 " last %" PRIu64 ")",
 			b->v[i].seq, b->v[i].start, end_of(&b->v[i]), b->v[i].s);
 	fputc('\n', err);
 }
@@ -367,7 +368,8 @@ static struct version *version_of(const struct vms_model *m, struct block *b,
 	}
 	if (is_zero(p)) {
 		for (uint32_t i = 0; i < b->n; i++) {
-			if (b->v[i].zero || (b->v[i].seq == SEQ_INITIAL && m->o.initial == VMS_MODEL_ANY)) {
+			if (b->v[i].zero ||
+			    (b->v[i].seq == SEQ_INITIAL && m->o.initial == VMS_MODEL_ANY)) {
 				v = &b->v[i];
 				zeros++;
 			}
@@ -463,7 +465,7 @@ static unsigned seen(struct vms_model *m, uint64_t lba, uint32_t n, const unsign
 			}
 		}
 		purge(b, now + 1);
-next:
+	next:
 		k++;
 		if ((at + 1) % VMS_MODEL_CHUNK_BLOCKS == 0 || i + 1 == n) {
 			if (m->o.chunk_atomic && torn(st, has, first, k))

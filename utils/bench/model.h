@@ -24,9 +24,9 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define VMS_MODEL_BLOCK_BYTES 512u
+#define VMS_MODEL_BLOCK_BYTES  512u
 #define VMS_MODEL_CHUNK_BLOCKS 8u
-#define VMS_MODEL_NEVER UINT64_MAX
+#define VMS_MODEL_NEVER	       UINT64_MAX
 
 struct vms_model;
 
@@ -79,7 +79,8 @@ unsigned vms_model_read_end(struct vms_model *m, uint64_t lba, uint32_t n, const
 
 /* A COMPARE AND WRITE was answered GOOD at now: old (n blocks) was current at some
  * moment in [start, now], and no other one may have matched it. Ends the read
- * that was begun beside its write. To be called before vms_model_write_done. Returns violations as read_end. */
+ * that was begun beside its write. To be called before vms_model_write_done. Returns violations as
+ * read_end. */
 unsigned vms_model_compared(struct vms_model *m, uint64_t lba, uint32_t n, const void *old,
 			    uint64_t start, uint64_t now, FILE *err);
 

@@ -18,26 +18,26 @@ static const char help[] =
 
 json_t *vms_bench_result_json(const struct vms_bench_load *l, const struct vms_bench_result *r)
 {
-	json_t *load = json_pack(
-		"{s:i,s:i,s:i,s:s,s:i,s:b,s:I,s:I,s:I,s:s}", "sessions", (int)l->sessions, "depth",
-		(int)l->depth, "block_bytes", (int)l->block_bytes, "pattern",
-		l->random ? "rand" : "seq", "write_percent", (int)l->write_percent, "fua",
-		(int)l->fua, "offset_bytes", (json_int_t)l->offset_bytes, "span_bytes",
-		(json_int_t)l->span_bytes, "seed", (json_int_t)l->seed, "data",
-		l->data.kind == VMS_BENCH_ZERO	? "zero"
-		: l->data.kind == VMS_BENCH_DUP ? "dup"
-						: "unique");
-	json_t *cpu = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "server_s", r->server_s, "client_s",
-				r->client_s, "machine_s", r->machine_s, "idle_busy_per_s",
-				r->idle_busy_per_s, "others_s", r->others_s,
+	json_t *load = json_pack("{s:i,s:i,s:i,s:s,s:i,s:b,s:I,s:I,s:I,s:s}", "sessions",
+				 (int)l->sessions, "depth", (int)l->depth, "block_bytes",
+				 (int)l->block_bytes, "pattern", l->random ? "rand" : "seq",
+				 "write_percent", (int)l->write_percent, "fua", (int)l->fua,
+				 "offset_bytes", (json_int_t)l->offset_bytes, "span_bytes",
+				 (json_int_t)l->span_bytes, "seed", (json_int_t)l->seed, "data",
+				 l->data.kind == VMS_BENCH_ZERO	 ? "zero"
+				 : l->data.kind == VMS_BENCH_DUP ? "dup"
+								 : "unique");
+	json_t *cpu = json_pack("{s:f,s:f,s:f,s:f,s:f,s:f,s:f}", "server_s", r->server_s,
+				"client_s", r->client_s, "machine_s", r->machine_s,
+				"idle_busy_per_s", r->idle_busy_per_s, "others_s", r->others_s,
 				"cmds_per_server_cpu_s", r->cmds_per_server_cpu_s,
 				"cmds_per_machine_cpu_s", r->cmds_per_machine_cpu_s);
 
 	return json_pack("{s:o,s:f,s:f,s:I,s:I,s:I,s:I,s:f,s:f,s:o,s:o}", "load", load, "seconds",
-			 r->seconds, "settle_seconds", r->settle_s, "ops", (json_int_t)r->ops, "bytes", (json_int_t)r->bytes,
-			 "errors", (json_int_t)r->errors, "busy", (json_int_t)r->busy, "iops",
-			 r->iops, "mb_s", r->mb_s, "latency", vms_bench_hist_json(&r->lat), "cpu",
-			 cpu);
+			 r->seconds, "settle_seconds", r->settle_s, "ops", (json_int_t)r->ops,
+			 "bytes", (json_int_t)r->bytes, "errors", (json_int_t)r->errors, "busy",
+			 (json_int_t)r->busy, "iops", r->iops, "mb_s", r->mb_s, "latency",
+			 vms_bench_hist_json(&r->lat), "cpu", cpu);
 }
 
 void vms_bench_result_print(const struct vms_bench_result *r)

@@ -11,8 +11,8 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
-struct scsi_task *vms_bench_task_rw(bool write, uint64_t lba, uint32_t blocks,
-				    uint32_t block_bytes, bool fua)
+struct scsi_task *vms_bench_task_rw(bool write, uint64_t lba, uint32_t blocks, uint32_t block_bytes,
+				    bool fua)
 {
 	uint32_t len_bytes = blocks * block_bytes;
 
@@ -40,8 +40,7 @@ static int read_capacity(struct vms_bench_sess *s)
 		s->block_bytes = rc->block_length;
 		ret = 0;
 	} else {
-		vms_bench_err("%s: READ CAPACITY(16) failed: %s", s->url,
-			      iscsi_get_error(s->ctx));
+		vms_bench_err("%s: READ CAPACITY(16) failed: %s", s->url, iscsi_get_error(s->ctx));
 	}
 	if (t)
 		scsi_free_scsi_task(t);

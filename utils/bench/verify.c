@@ -26,9 +26,9 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
-#define BLOCK VMS_MODEL_BLOCK_BYTES
+#define BLOCK	      VMS_MODEL_BLOCK_BYTES
 #define OP_BLOCKS_MAX 1024u /* 512 KiB */
-#define NS_PER_MS 1000000ull
+#define NS_PER_MS     1000000ull
 
 static const char help[] =
 	"Usage: vmstore-bench verify [OPTIONS] URL...\n"
@@ -79,8 +79,8 @@ enum op_state { OP_IDLE, OP_SENT, OP_WAIT };
 enum op_kind {
 	OP_READ,
 	OP_WRITE,
-	OP_ZERO,      /* UNMAP, WRITE SAME */
-	OP_CAW_READ,  /* first half of a COMPARE AND WRITE: what is there? */
+	OP_ZERO,     /* UNMAP, WRITE SAME */
+	OP_CAW_READ, /* first half of a COMPARE AND WRITE: what is there? */
 	OP_CAW,
 	OP_FLUSH,
 };
@@ -108,11 +108,11 @@ struct vsess {
 	unsigned index, url;
 	int lun;
 	unsigned in_flight;
-	uint64_t since;	  /* of the state */
+	uint64_t since; /* of the state */
 	uint64_t next_try;
-	uint64_t heard;	  /* last answer */
+	uint64_t heard; /* last answer */
 	uint64_t pinged;
-	bool leaving; /* gets no more commands, goes home when the last one is answered */
+	bool leaving;	 /* gets no more commands, goes home when the last one is answered */
 	const char *why; /* dead by this program's decision; NULL: libiscsi's */
 	bool dead;	 /* to be torn down by the loop, never inside a callback */
 };
@@ -153,7 +153,8 @@ struct ver {
 	unsigned *up;	     /* sessions up per URL */
 
 	/* figures */
-	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost, unknown, errors, wrong, logins;
+	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost,
+		unknown, errors, wrong, logins;
 	struct vms_hist lat;
 	uint64_t slowest_ns; /* from a command's first send to its success, BUSY and all */
 };
@@ -253,7 +254,8 @@ static void sess_connect(struct vsess *s)
 	struct iscsi_url *u;
 	char name[96];
 
-	snprintf(name, sizeof(name), "iqn.2011-06.org.vmstore:verify-%d-%u", (int)getpid(), s->index);
+	snprintf(name, sizeof(name), "iqn.2011-06.org.vmstore:verify-%d-%u", (int)getpid(),
+		 s->index);
 	s->since = vms_bench_now();
 	s->next_try = s->since + 500 * NS_PER_MS;
 	s->ctx = iscsi_create_context(name);
@@ -389,8 +391,12 @@ static void settle_refused(struct op *o)
 
 static const char *kind_name(enum op_kind k)
 {
-	static const char *const name[] = {"READ", "WRITE",		"UNMAP or WRITE SAME",
-					   "READ", "COMPARE AND WRITE", "SYNCHRONIZE CACHE"};
+	static const char *const name[] = {"READ",
+					   "WRITE",
+					   "UNMAP or WRITE SAME",
+					   "READ",
+					   "COMPARE AND WRITE",
+					   "SYNCHRONIZE CACHE"};
 
 	return name[k];
 }
@@ -411,8 +417,9 @@ static void settle_error(struct op *o, const struct scsi_task *task, int status)
 		fprintf(stderr,
 			"ERROR: %s of %u blocks at LBA %" PRIu64
 			" after %.0f ms: status %#x, sense key %#x asc/ascq %#06x (%s)\n",
-			kind_name(o->kind), o->n, o->lba, (double)(now_of(v) - o->start) / 1e6, status,
-			task ? (unsigned)task->sense.key : 0, task ? (unsigned)task->sense.ascq : 0,
+			kind_name(o->kind), o->n, o->lba, (double)(now_of(v) - o->start) / 1e6,
+			status, task ? (unsigned)task->sense.key : 0,
+			task ? (unsigned)task->sense.ascq : 0,
 			task ? sense_text(task) : "no answer");
 	cancel_read(o);
 	if (is_write(o)) {
@@ -591,7 +598,7 @@ static bool choose(struct ver *v, struct op *o)
 	if (vms_bench_rand(&v->rnd) % 100 < v->write_percent) {
 		unsigned r = vms_bench_rand(&v->rnd) % 100;
 
-		o->kind = r < v->zero_percent			  ? OP_ZERO
+		o->kind = r < v->zero_percent			 ? OP_ZERO
 			  : r < v->zero_percent + v->caw_percent ? OP_CAW_READ
 								 : OP_WRITE;
 	}
@@ -652,13 +659,15 @@ static void send_op(struct vsess *s, struct op *o)
 	case OP_WRITE:
 		fua = r / 2 % 10 == 0;
 		task = wide ? scsi_cdb_write16(o->lba, (uint32_t)len, BLOCK, 0, 0, fua, 0, 0)
-			    : scsi_cdb_write10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, fua, 0, 0);
+			    : scsi_cdb_write10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, fua, 0,
+					       0);
 		data.data = o->buf;
 		data.size = (size_t)len;
 		break;
 	default:
 		task = wide ? scsi_cdb_read16(o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0)
-			    : scsi_cdb_read10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0, 0);
+			    : scsi_cdb_read10((uint32_t)o->lba, (uint32_t)len, BLOCK, 0, 0, 0, 0,
+					      0);
 	}
 	if (!task) {
 		vms_bench_err("out of memory");
@@ -687,8 +696,7 @@ static void send_op(struct vsess *s, struct op *o)
 	o->task = task;
 	o->sess = s;
 	s->in_flight++;
-	if (iscsi_scsi_command_async(s->ctx, s->lun, task, done_cb,
-				     data.size ? &data : NULL, o)) {
+	if (iscsi_scsi_command_async(s->ctx, s->lun, task, done_cb, data.size ? &data : NULL, o)) {
 		/* Never left this process. */
 		s->in_flight--;
 		o->sess = NULL;
@@ -796,7 +804,8 @@ static int stalled(const struct ver *v)
 {
 	if ((double)(vms_bench_now() - v->last_done) / 1e9 <= v->give_up_s * v->scale)
 		return 0;
-	vms_bench_err("verify: no command completed for %.0f s, giving up", v->give_up_s * v->scale);
+	vms_bench_err("verify: no command completed for %.0f s, giving up",
+		      v->give_up_s * v->scale);
 	return -1;
 }
 
@@ -831,9 +840,10 @@ static int load(struct ver *v, struct pollfd *pfd)
 		}
 		if (!v->quiet && now - shown > 10000 * NS_PER_MS) {
 			printf("%.0f s: %" PRIu64 " reads, %" PRIu64 " writes, %" PRIu64
-			       " lost connections, %" PRIu64 " unknown outcomes, %" PRIu64 " wrong\n",
-			       v->seconds - (double)(int64_t)(until - now) / 1e9, v->reads, v->writes,
-			       v->lost, v->unknown, v->wrong);
+			       " lost connections, %" PRIu64 " unknown outcomes, %" PRIu64
+			       " wrong\n",
+			       v->seconds - (double)(int64_t)(until - now) / 1e9, v->reads,
+			       v->writes, v->lost, v->unknown, v->wrong);
 			shown = now;
 		}
 	}
@@ -1239,27 +1249,27 @@ int vms_bench_cmd_verify(int argc, char **argv)
 		vms_journal_flush(v->j, true);
 	printf("verify: %" PRIu64 " reads, %" PRIu64 " writes (%" PRIu64 " of zeros, %" PRIu64
 	       " COMPARE AND WRITE, %" PRIu64 " miscompared), %" PRIu64 " flushes; %" PRIu64
-	       " connections lost, %" PRIu64 " unknown outcomes, %" PRIu64 " BUSY, %" PRIu64 " aborted, %" PRIu64
-	       " unit attentions, %" PRIu64 " errors; latency ms p50 %.1f p99 %.1f max %.0f; %" PRIu64
-	       " wrong\n",
-	       v->reads, v->writes, v->zeros, v->caws, v->miscompares, v->flushes, v->lost, v->unknown,
-	       v->busy, v->aborted, v->attention, v->errors,
+	       " connections lost, %" PRIu64 " unknown outcomes, %" PRIu64 " BUSY, %" PRIu64
+	       " aborted, %" PRIu64 " unit attentions, %" PRIu64
+	       " errors; latency ms p50 %.1f p99 %.1f max %.0f; %" PRIu64 " wrong\n",
+	       v->reads, v->writes, v->zeros, v->caws, v->miscompares, v->flushes, v->lost,
+	       v->unknown, v->busy, v->aborted, v->attention, v->errors,
 	       (double)vms_hist_percentile(&v->lat, 50) / 1e6,
-	       (double)vms_hist_percentile(&v->lat, 99) / 1e6, (double)v->lat.max / 1e6,
-	       v->wrong);
-	rc = v->wrong				   ? VMS_BENCH_WRONG
+	       (double)vms_hist_percentile(&v->lat, 99) / 1e6, (double)v->lat.max / 1e6, v->wrong);
+	rc = v->wrong				      ? VMS_BENCH_WRONG
 	     : failed || (v->errors && !v->errors_ok) ? VMS_BENCH_FAILED
-						   : VMS_BENCH_OK;
+						      : VMS_BENCH_OK;
 	if (v->json_file) {
 		json_t *j = json_pack(
-			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed", (json_int_t)v->seed,
-			"reads", (json_int_t)v->reads, "writes", (json_int_t)v->writes, "zeros",
-			(json_int_t)v->zeros, "compare_and_write", (json_int_t)v->caws, "miscompares",
-			(json_int_t)v->miscompares, "flushes", (json_int_t)v->flushes, "lost_connections", (json_int_t)v->lost,
-			"unknown_outcomes", (json_int_t)v->unknown, "busy", (json_int_t)v->busy, "aborted",
-			(json_int_t)v->aborted,
-			"unit_attentions", (json_int_t)v->attention, "errors", (json_int_t)v->errors,
-			"wrong", (json_int_t)v->wrong, "latency", vms_bench_hist_json(&v->lat));
+			"{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "seed",
+			(json_int_t)v->seed, "reads", (json_int_t)v->reads, "writes",
+			(json_int_t)v->writes, "zeros", (json_int_t)v->zeros, "compare_and_write",
+			(json_int_t)v->caws, "miscompares", (json_int_t)v->miscompares, "flushes",
+			(json_int_t)v->flushes, "lost_connections", (json_int_t)v->lost,
+			"unknown_outcomes", (json_int_t)v->unknown, "busy", (json_int_t)v->busy,
+			"aborted", (json_int_t)v->aborted, "unit_attentions",
+			(json_int_t)v->attention, "errors", (json_int_t)v->errors, "wrong",
+			(json_int_t)v->wrong, "latency", vms_bench_hist_json(&v->lat));
 
 		if (vms_bench_json_write(j, v->json_file) && rc == VMS_BENCH_OK)
 			rc = VMS_BENCH_FAILED;

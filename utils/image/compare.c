@@ -35,8 +35,7 @@ struct image_compare {
 	struct look look[EXTENTS];
 	unsigned look_head, nlooks, at_chunk; /* of the first look: taken so far */
 	struct block block[READS];
-	unsigned block_head, nblocks,
-		in_block; /* of the first block: handed out so far */
+	unsigned block_head, nblocks, in_block; /* of the first block: handed out so far */
 	uint64_t told;
 };
 
@@ -119,12 +118,11 @@ static void look_ahead(struct image_compare *c)
 					 .addrs = l->addr_b};
 		image_submit(c->dev, &l->b);
 		if (l->offset < c->a_bytes) {
-			l->a = (struct image_io){
-				.op = IMAGE_MAP,
-				.vol = c->a,
-				.offset = l->offset,
-				.len = at_most(c->a_bytes - l->offset, len),
-				.addrs = l->addr_a};
+			l->a = (struct image_io){.op = IMAGE_MAP,
+						 .vol = c->a,
+						 .offset = l->offset,
+						 .len = at_most(c->a_bytes - l->offset, len),
+						 .addrs = l->addr_a};
 			image_submit(c->dev, &l->a);
 		}
 		c->look_at += len;
@@ -146,8 +144,8 @@ static void read_run(struct image_compare *c, struct look *l)
 
 	k->hole = l->addr_b[from] == VMS_ADDR_HOLE;
 	k->reads_a = false;
-	for (; to < l->n && to < end && !equal(l, to) &&
-	       (l->addr_b[to] == VMS_ADDR_HOLE) == k->hole;
+	for (;
+	     to < l->n && to < end && !equal(l, to) && (l->addr_b[to] == VMS_ADDR_HOLE) == k->hole;
 	     to++)
 		k->reads_a |= l->addr_a[to] != VMS_ADDR_HOLE;
 	k->offset = l->offset + (uint64_t)from * VMS_CHUNK_BYTES;
@@ -167,11 +165,8 @@ static void read_run(struct image_compare *c, struct look *l)
 	if (!k->reads_a)
 		return;
 	a_len = at_most(c->a_bytes - k->offset, (uint64_t)k->n * VMS_CHUNK_BYTES);
-	k->a = (struct image_io){.op = IMAGE_READ,
-				 .vol = c->a,
-				 .offset = k->offset,
-				 .len = a_len,
-				 .buf = k->buf_a};
+	k->a = (struct image_io){
+		.op = IMAGE_READ, .vol = c->a, .offset = k->offset, .len = a_len, .buf = k->buf_a};
 	image_submit(c->dev, &k->a);
 }
 

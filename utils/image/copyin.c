@@ -57,8 +57,7 @@ static bool slot_go_on(struct job *j, struct slot *s)
 	if (s->first == s->nchunks || j->rc)
 		return false;
 	what = s->todo[s->first];
-	for (s->n = 1; s->first + s->n < s->nchunks && s->todo[s->first + s->n] == what;
-	     s->n++)
+	for (s->n = 1; s->first + s->n < s->nchunks && s->todo[s->first + s->n] == what; s->n++)
 		;
 	s->io.op = what == ZERO	   ? IMAGE_ZERO
 		   : what == SEND  ? IMAGE_WRITE
@@ -67,8 +66,7 @@ static bool slot_go_on(struct job *j, struct slot *s)
 	s->io.vol = c->vol;
 	s->io.offset = s->offset + (uint64_t)s->first * VMS_CHUNK_BYTES;
 	s->io.len = (uint64_t)s->n * VMS_CHUNK_BYTES;
-	s->io.buf =
-		(what == CHECK ? s->old : s->buf) + (size_t)s->first * VMS_CHUNK_BYTES;
+	s->io.buf = (what == CHECK ? s->old : s->buf) + (size_t)s->first * VMS_CHUNK_BYTES;
 	s->io.fps = s->fp[s->first];
 	s->io.crcs = s->crc + s->first;
 	s->io.found = s->found + s->first;
@@ -79,8 +77,7 @@ static bool slot_go_on(struct job *j, struct slot *s)
 /* Nodes of the first release take no fingerprints. */
 static bool cannot_refer(int status)
 {
-	return status == VMS_E_NOENT || status == VMS_E_UNSUPPORTED ||
-	       status == VMS_E_PROTO;
+	return status == VMS_E_NOENT || status == VMS_E_UNSUPPORTED || status == VMS_E_PROTO;
 }
 
 /* Reading what the volume has costs less than sending, if it is often the same; where it
@@ -95,9 +92,9 @@ static void slot_checked(struct job *j, struct slot *s)
 {
 	for (unsigned i = s->first; i < s->first + s->n; i++) {
 		/* what cannot be read is written */
-		bool same = !s->io.status && !memcmp(s->buf + (size_t)i * VMS_CHUNK_BYTES,
-						     s->old + (size_t)i * VMS_CHUNK_BYTES,
-						     VMS_CHUNK_BYTES);
+		bool same = !s->io.status &&
+			    !memcmp(s->buf + (size_t)i * VMS_CHUNK_BYTES,
+				    s->old + (size_t)i * VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);
 
 		s->todo[i] = same ? DONE : SEND;
 		j->c->n.same += same ? VMS_CHUNK_BYTES : 0;
@@ -119,8 +116,7 @@ static void slot_not_found(struct job *j, struct slot *s)
 	if (s->io.status != VMS_E_NOENT)
 		j->c->ask = false;
 	for (unsigned i = s->first; i < s->first + s->n; i++)
-		s->todo[i] = asked && s->io.status == VMS_E_NOENT && s->found[i] ? REFER
-										 : other;
+		s->todo[i] = asked && s->io.status == VMS_E_NOENT && s->found[i] ? REFER : other;
 }
 
 static void slot_done(struct job *j, struct slot *s)
@@ -196,8 +192,7 @@ static void take_data(struct job *j, struct slot *s, uint64_t offset, uint64_t l
 	s->nchunks = (unsigned)((len + VMS_CHUNK_BYTES - 1) / VMS_CHUNK_BYTES);
 	memset(s->buf + len, 0, (size_t)s->nchunks * VMS_CHUNK_BYTES - len);
 	for (unsigned i = 0; i < s->nchunks; i++) {
-		bool zero = vms_is_zero(s->buf + (size_t)i * VMS_CHUNK_BYTES,
-					VMS_CHUNK_BYTES);
+		bool zero = vms_is_zero(s->buf + (size_t)i * VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);
 
 		s->todo[i] = !zero ? data : c->blank ? DONE : ZERO;
 		if (s->todo[i] == ASK) {
@@ -215,10 +210,9 @@ static void take_zeros(struct job *j, uint64_t offset, uint64_t len)
 {
 	j->c->n.zero += len;
 	if (!j->c->blank && !j->rc)
-		j->rc = image_zero_out(j->c->dev, j->c->vol, offset,
-				       offset + ((len + VMS_CHUNK_BYTES - 1) &
-						 ~(VMS_CHUNK_BYTES - 1ull)),
-				       j->msg);
+		j->rc = image_zero_out(
+			j->c->dev, j->c->vol, offset,
+			offset + ((len + VMS_CHUNK_BYTES - 1) & ~(VMS_CHUNK_BYTES - 1ull)), j->msg);
 }
 
 static int checkpoint(struct job *j, uint64_t done)
@@ -264,8 +258,7 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 			break;
 		if (p.offset + p.len > image_vol_bytes(c->vol)) {
 			j->rc = vms_fail(msg, VMS_E_RANGE,
-					 "the image is longer than the volume, %" PRIu64
-					 " bytes",
+					 "the image is longer than the volume, %" PRIu64 " bytes",
 					 image_vol_bytes(c->vol));
 			break;
 		}
@@ -300,8 +293,8 @@ int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg)
 	return rc;
 }
 
-static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t from,
-		      uint64_t to, struct vms_errmsg *msg)
+static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t from, uint64_t to,
+		      struct vms_errmsg *msg)
 {
 	while (from < to) {
 		struct image_io io = {.op = IMAGE_ZERO, .vol = vol, .offset = from};
@@ -315,8 +308,8 @@ static int zero_range(struct image_dev *dev, struct image_vol *vol, uint64_t fro
 	return 0;
 }
 
-int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from,
-		   uint64_t to, struct vms_errmsg *msg)
+int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from, uint64_t to,
+		   struct vms_errmsg *msg)
 {
 	int rc = 0;
 
@@ -328,8 +321,7 @@ int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from,
 		if (image_call(dev, &io))
 			return image_io_fail(dev, &io, msg);
 		for (unsigned i = 0; !rc && i < io.nranges && from < to; i++) {
-			uint64_t end =
-				(io.range[i].lba + io.range[i].nblocks) * VMS_LB_BYTES;
+			uint64_t end = (io.range[i].lba + io.range[i].nblocks) * VMS_LB_BYTES;
 
 			end = end < to ? end : to;
 			if (io.range[i].mapped)

@@ -29,14 +29,13 @@ struct image_copyin {
 	/* Pieces in ascending order, not beyond the volume's end, gaps allowed; as
 	 * image_src_next(). */
 	void *src;
-	int (*next)(void *src, uint8_t *buf, struct image_piece *p,
-		    struct vms_errmsg *msg);
+	int (*next)(void *src, uint8_t *buf, struct image_piece *p, struct vms_errmsg *msg);
 	/* Ask the cluster by fingerprint before data is sent; salt of the volume's
 	 * branch. */
 	bool ask;
 	uint8_t salt[32];
 	uint32_t salt_bytes;
-	bool blank; /* the volume holds nothing but zeros where the image has them */
+	bool blank;		/* the volume holds nothing but zeros where the image has them */
 	uint64_t checkpoint_ms; /* flush, and tell checkpoint(), this often */
 	void *arg;
 	/* All of the image before done_bytes is durable. 0 or what stops the copy. */
@@ -50,7 +49,7 @@ struct image_copyin {
  * progress(), after a checkpoint. The image must not be longer than the volume. */
 int image_copy_in(struct image_copyin *c, struct vms_errmsg *msg);
 /* Makes [from, to) of the volume a hole; multiples of 4096. */
-int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from,
-		   uint64_t to, struct vms_errmsg *msg);
+int image_zero_out(struct image_dev *dev, struct image_vol *vol, uint64_t from, uint64_t to,
+		   struct vms_errmsg *msg);
 
 #endif

@@ -97,11 +97,8 @@ int image_copy_out(struct image_copyout *c, struct vms_errmsg *msg)
 		if (j->n == IMAGE_OUT_DEPTH)
 			take(j);
 		s = &j->slot[(j->head + j->n) % IMAGE_OUT_DEPTH];
-		s->io = (struct image_io){.op = IMAGE_READ,
-					  .vol = c->vol,
-					  .offset = at,
-					  .len = len,
-					  .buf = s->buf};
+		s->io = (struct image_io){
+			.op = IMAGE_READ, .vol = c->vol, .offset = at, .len = len, .buf = s->buf};
 		image_submit(c->dev, &s->io);
 		j->n++;
 		at += len;

@@ -87,8 +87,7 @@ static void hook_drop(void *ctx, const char *why)
 	/* There are no initiators; what is under way ends by itself. */
 }
 
-static void hook_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status,
-			const char *text)
+static void hook_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, const char *text)
 {
 	struct image_dev *d = ctx;
 	struct image_vol *v = arg;
@@ -208,8 +207,7 @@ static void end_ios(struct image_dev *d, uint64_t now)
 	while ((io = d->ended)) {
 		d->ended = io->next;
 		io->status = io->cmd.status;
-		if (vms_err_retryable(io->status) &&
-		    now - io->start_ms < IMAGE_PATIENCE_MS) {
+		if (vms_err_retryable(io->status) && now - io->start_ms < IMAGE_PATIENCE_MS) {
 			io->due_ms = now + RETRY_MS;
 			io->next = d->retry;
 			d->retry = io;
@@ -269,8 +267,7 @@ static void run_vols(struct image_dev *d)
 			int rc;
 
 			v->asked = true;
-			rc = vms_gwp_vol_open(d->gwp, v->name, 0, VMS_ACK_DISK, v,
-					      &v->why);
+			rc = vms_gwp_vol_open(d->gwp, v->name, 0, VMS_ACK_DISK, v, &v->why);
 			if (rc) {
 				v->status = rc;
 				v->state = VOL_FAILED;
@@ -287,8 +284,7 @@ static void run_vols(struct image_dev *d)
 		}
 	}
 	if (!d->ready)
-		snprintf(d->wait_why.text, sizeof(d->wait_why.text), "%s",
-			 vms_gwp_why(d->gwp));
+		snprintf(d->wait_why.text, sizeof(d->wait_why.text), "%s", vms_gwp_why(d->gwp));
 	pthread_mutex_unlock(&d->lock);
 }
 
@@ -409,10 +405,9 @@ static int take_name(struct image_dev *d, const char *want, struct vms_errmsg *m
 	}
 	if (ours)
 		return vms_fail(msg, VMS_E_BUSY, "%s is at work", want);
-	return vms_fail(
-		msg, VMS_E_BUSY,
-		"%u imports and exports run on this machine already: wait for one to end",
-		IMAGE_TOOLS_MAX);
+	return vms_fail(msg, VMS_E_BUSY,
+			"%u imports and exports run on this machine already: wait for one to end",
+			IMAGE_TOOLS_MAX);
 }
 
 bool image_dev_name_held(const struct vms_settings *settings, const char *name)
@@ -446,8 +441,8 @@ static void timed_wait(struct image_dev *d, uint64_t ms)
 	pthread_cond_timedwait(&d->cond, &d->lock, &ts);
 }
 
-int image_dev_open(struct image_dev **out, const struct vms_settings *settings,
-		   const char *name, struct vms_errmsg *msg)
+int image_dev_open(struct image_dev **out, const struct vms_settings *settings, const char *name,
+		   struct vms_errmsg *msg)
 {
 	struct image_dev *d = calloc(1, sizeof(*d));
 	struct vms_gwp_hooks hooks = {.ctx = d,
@@ -492,11 +487,9 @@ int image_dev_open(struct image_dev **out, const struct vms_settings *settings,
 	while (!d->ready && !d->dead && vms_clock_ms() - t0 < READY_MS)
 		timed_wait(d, 200);
 	if (d->dead)
-		rc = vms_fail(msg, d->dead_status, "%s: %.200s", d->name,
-			      d->dead_why.text);
+		rc = vms_fail(msg, d->dead_status, "%s: %.200s", d->name, d->dead_why.text);
 	else if (!d->ready)
-		rc = vms_fail(msg, VMS_E_TIMEOUT,
-			      "the cluster does not take this tool in: %.200s",
+		rc = vms_fail(msg, VMS_E_TIMEOUT, "the cluster does not take this tool in: %.200s",
 			      d->wait_why.text);
 	pthread_mutex_unlock(&d->lock);
 	if (rc) {
@@ -576,9 +569,9 @@ void image_vol_close(struct image_vol *v)
 		pthread_mutex_unlock(&d->lock);
 		wake(d);
 		pthread_mutex_lock(&d->lock);
-		for (uint64_t t0 = vms_clock_ms(); v->state != VOL_CLOSED && !d->dead &&
-						   (v->state == VOL_CLOSING ||
-						    vms_clock_ms() - t0 < CLOSE_MS);)
+		for (uint64_t t0 = vms_clock_ms();
+		     v->state != VOL_CLOSED && !d->dead &&
+		     (v->state == VOL_CLOSING || vms_clock_ms() - t0 < CLOSE_MS);)
 			timed_wait(d, 100);
 	}
 	while (*at != v)
@@ -595,9 +588,8 @@ uint64_t image_vol_bytes(const struct image_vol *v)
 
 static void submit(struct image_dev *d, struct image_io *io, bool sync)
 {
-	vms_assert(io->len <= (io->op == IMAGE_ZERO || io->op == IMAGE_MAP
-				       ? VMS_EXTENT_BYTES
-				       : VMS_SUBEXT_BYTES));
+	vms_assert(io->len <= (io->op == IMAGE_ZERO || io->op == IMAGE_MAP ? VMS_EXTENT_BYTES
+									   : VMS_SUBEXT_BYTES));
 	io->sync = sync;
 	io->done = io->reaped = false;
 	io->next = NULL;
@@ -643,18 +635,15 @@ int image_call(struct image_dev *d, struct image_io *io)
 	return io->status;
 }
 
-int image_io_fail(const struct image_dev *d, const struct image_io *io,
-		  struct vms_errmsg *msg)
+int image_io_fail(const struct image_dev *d, const struct image_io *io, struct vms_errmsg *msg)
 {
-	static const char *const what[] = {
-		[IMAGE_READ] = "reading",     [IMAGE_WRITE] = "writing",
-		[IMAGE_ZERO] = "zeroing",     [IMAGE_FLUSH] = "flushing",
-		[IMAGE_REF] = "referring in", [IMAGE_MAP] = "looking at",
-		[IMAGE_STATUS] = "looking at"};
+	static const char *const what[] = {[IMAGE_READ] = "reading",	 [IMAGE_WRITE] = "writing",
+					   [IMAGE_ZERO] = "zeroing",	 [IMAGE_FLUSH] = "flushing",
+					   [IMAGE_REF] = "referring in", [IMAGE_MAP] = "looking at",
+					   [IMAGE_STATUS] = "looking at"};
 
 	if (d->dead)
 		return vms_fail(msg, io->status, "%s: %.200s", d->name, d->dead_why.text);
-	return vms_fail(msg, io->status, "%s volume %.100s at %" PRIu64 ": %s",
-			what[io->op], io->vol->name, io->offset,
-			vms_err_text(io->status));
+	return vms_fail(msg, io->status, "%s volume %.100s at %" PRIu64 ": %s", what[io->op],
+			io->vol->name, io->offset, vms_err_text(io->status));
 }

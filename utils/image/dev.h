@@ -29,8 +29,8 @@ enum image_op {
 	IMAGE_WRITE,
 	IMAGE_ZERO,
 	IMAGE_FLUSH,
-	IMAGE_REF, /* write what the cluster has already; VMS_E_NOENT: see found */
-	IMAGE_MAP, /* addresses of its chunks: what has the same has the same content */
+	IMAGE_REF,    /* write what the cluster has already; VMS_E_NOENT: see found */
+	IMAGE_MAP,    /* addresses of its chunks: what has the same has the same content */
 	IMAGE_STATUS, /* what is a hole, from offset on: at most 32 MiB are looked at */
 };
 
@@ -65,8 +65,8 @@ struct image_io {
 /* settings: of [cluster]; used until close. name: the one to take, or NULL or "": any
  * free one. 0 or VMS_E_* with a message; VMS_E_BUSY: that name, or all of them, are in
  * use. A name of another machine is not taken: any other one is. */
-int image_dev_open(struct image_dev **out, const struct vms_settings *settings,
-		   const char *name, struct vms_errmsg *msg);
+int image_dev_open(struct image_dev **out, const struct vms_settings *settings, const char *name,
+		   struct vms_errmsg *msg);
 /* All requests are done. Volumes still open are closed. */
 void image_dev_close(struct image_dev *d);
 const char *image_dev_name(const struct image_dev *d);
@@ -86,7 +86,6 @@ void image_reap(struct image_dev *d);
 /* Submits, waits, returns its status; nothing to reap. */
 int image_call(struct image_dev *d, struct image_io *io);
 /* Fills msg from a request that failed; returns its status. */
-int image_io_fail(const struct image_dev *d, const struct image_io *io,
-		  struct vms_errmsg *msg);
+int image_io_fail(const struct image_dev *d, const struct image_io *io, struct vms_errmsg *msg);
 
 #endif

@@ -90,8 +90,7 @@ int diff_header_decode(const uint8_t in[DIFF_HEADER_BYTES], struct diff_header *
 	memset(h, 0, sizeof(*h));
 	vms_rd_init(&r, in, HEADER_CRC);
 	if (memcmp(vms_rd_take(&r, 8), MAGIC, 8))
-		return vms_fail(msg, VMS_E_CORRUPT,
-				"this is no stream of vmstore export-diff");
+		return vms_fail(msg, VMS_E_CORRUPT, "this is no stream of vmstore export-diff");
 	if (vms_get_le32(in + HEADER_CRC) != vms_crc32c(0, in, HEADER_CRC))
 		return vms_fail(msg, VMS_E_CORRUPT, "the stream's header is damaged");
 	version = vms_rd_u16(&r);
@@ -115,12 +114,10 @@ int diff_header_decode(const uint8_t in[DIFF_HEADER_BYTES], struct diff_header *
 	ok = get_name(&r, h->volume, sizeof(h->volume));
 	ok &= get_name(&r, h->from, sizeof(h->from));
 	ok &= get_name(&r, h->to, sizeof(h->to));
-	ok &= size_ok(h->from_bytes) && size_ok(h->to_bytes) && h->to_bytes &&
-	      h->volume[0] && h->to[0] && memcmp(h->to_uuid, zeros, 16) &&
-	      diff_is_full(h) == !h->from[0] && diff_is_full(h) == !h->from_bytes;
-	return ok ? 0
-		  : vms_fail(msg, VMS_E_CORRUPT,
-			     "the stream's header holds impossible values");
+	ok &= size_ok(h->from_bytes) && size_ok(h->to_bytes) && h->to_bytes && h->volume[0] &&
+	      h->to[0] && memcmp(h->to_uuid, zeros, 16) && diff_is_full(h) == !h->from[0] &&
+	      diff_is_full(h) == !h->from_bytes;
+	return ok ? 0 : vms_fail(msg, VMS_E_CORRUPT, "the stream's header holds impossible values");
 }
 
 /* ---- records ---- */
@@ -151,8 +148,7 @@ int diff_record_decode(const uint8_t in[DIFF_RECORD_BYTES], struct diff_record *
 	switch (r->type) {
 	case DIFF_DATA:
 		ok &= r->payload_bytes == r->len && r->len <= DIFF_DATA_MAX && r->len &&
-		      r->offset / VMS_SUBEXT_BYTES ==
-			      (r->offset + r->len - 1) / VMS_SUBEXT_BYTES;
+		      r->offset / VMS_SUBEXT_BYTES == (r->offset + r->len - 1) / VMS_SUBEXT_BYTES;
 		break;
 	case DIFF_ZERO:
 		ok &= !r->payload_bytes && !r->crc && r->len;
@@ -227,15 +223,14 @@ struct diff_writer {
 	uint64_t zero_at, zero_len; /* a run that may go on */
 };
 
-static int emit(struct diff_writer *w, const void *data, uint64_t len,
-		struct vms_errmsg *msg)
+static int emit(struct diff_writer *w, const void *data, uint64_t len, struct vms_errmsg *msg)
 {
 	sums_add(&w->s, data, len);
 	return w->write(w->arg, data, len, msg);
 }
 
-int diff_writer_open(struct diff_writer **out, const struct diff_header *h,
-		     diff_write_fn write, void *arg, struct vms_errmsg *msg)
+int diff_writer_open(struct diff_writer **out, const struct diff_header *h, diff_write_fn write,
+		     void *arg, struct vms_errmsg *msg)
 {
 	struct diff_writer *w = calloc(1, sizeof(*w));
 	uint8_t head[DIFF_HEADER_BYTES];
@@ -277,8 +272,7 @@ static int put_record(struct diff_writer *w, struct diff_record *r, const uint8_
 
 static int put_zeros(struct diff_writer *w, struct vms_errmsg *msg)
 {
-	struct diff_record r = {
-		.type = DIFF_ZERO, .offset = w->zero_at, .len = w->zero_len};
+	struct diff_record r = {.type = DIFF_ZERO, .offset = w->zero_at, .len = w->zero_len};
 
 	if (!w->zero_len)
 		return 0;
@@ -286,20 +280,17 @@ static int put_zeros(struct diff_writer *w, struct vms_errmsg *msg)
 	return put_record(w, &r, NULL, msg);
 }
 
-int diff_writer_data(struct diff_writer *w, uint64_t offset, const uint8_t *data,
-		     uint64_t len, struct vms_errmsg *msg)
+int diff_writer_data(struct diff_writer *w, uint64_t offset, const uint8_t *data, uint64_t len,
+		     struct vms_errmsg *msg)
 {
-	struct diff_record r = {.type = DIFF_DATA,
-				.offset = offset,
-				.len = len,
-				.payload_bytes = (uint32_t)len};
+	struct diff_record r = {
+		.type = DIFF_DATA, .offset = offset, .len = len, .payload_bytes = (uint32_t)len};
 	int rc = put_zeros(w, msg);
 
 	return rc ? rc : put_record(w, &r, data, msg);
 }
 
-int diff_writer_zero(struct diff_writer *w, uint64_t offset, uint64_t len,
-		     struct vms_errmsg *msg)
+int diff_writer_zero(struct diff_writer *w, uint64_t offset, uint64_t len, struct vms_errmsg *msg)
 {
 	int rc = 0;
 
@@ -351,19 +342,19 @@ static int fetch(struct diff_reader *r, void *buf, uint64_t len, struct vms_errm
 		return (int)n;
 	r->at += (uint64_t)n;
 	if ((uint64_t)n < len)
-		return vms_fail(msg, VMS_E_CORRUPT,
-				"the stream breaks off after %" PRIu64 " bytes", r->at);
+		return vms_fail(msg, VMS_E_CORRUPT, "the stream breaks off after %" PRIu64 " bytes",
+				r->at);
 	return 0;
 }
 
 static int damaged(struct diff_reader *r, const char *what, struct vms_errmsg *msg)
 {
-	return vms_fail(msg, VMS_E_CORRUPT,
-			"the stream is damaged before byte %" PRIu64 ": %s", r->at, what);
+	return vms_fail(msg, VMS_E_CORRUPT, "the stream is damaged before byte %" PRIu64 ": %s",
+			r->at, what);
 }
 
-int diff_reader_open(struct diff_reader **out, struct diff_header *h, diff_read_fn read,
-		     void *arg, struct vms_errmsg *msg)
+int diff_reader_open(struct diff_reader **out, struct diff_header *h, diff_read_fn read, void *arg,
+		     struct vms_errmsg *msg)
 {
 	struct diff_reader *r = calloc(1, sizeof(*r));
 	uint8_t head[DIFF_HEADER_BYTES];
@@ -394,8 +385,7 @@ void diff_reader_close(struct diff_reader *r)
 	free(r);
 }
 
-static int read_end(struct diff_reader *r, const struct diff_record *rec,
-		    struct vms_errmsg *msg)
+static int read_end(struct diff_reader *r, const struct diff_record *rec, struct vms_errmsg *msg)
 {
 	uint8_t have[DIFF_END_BYTES], want[DIFF_END_BYTES], more;
 	int64_t n;
@@ -430,8 +420,7 @@ int diff_reader_next(struct diff_reader *r, struct diff_record *rec, uint8_t *bu
 			return read_end(r, rec, msg);
 		sums_add(&r->s, head, sizeof(head));
 		if (!sums_record(&r->s, rec))
-			return damaged(r, "records are out of order or beyond the volume",
-				       msg);
+			return damaged(r, "records are out of order or beyond the volume", msg);
 		if (rec->payload_bytes) {
 			rc = fetch(r, buf, rec->payload_bytes, msg);
 			if (rc)

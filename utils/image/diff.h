@@ -49,17 +49,15 @@ int diff_record_decode(const uint8_t in[DIFF_RECORD_BYTES], struct diff_record *
 
 struct diff_writer;
 /* write: all of it or an error, with msg. */
-typedef int (*diff_write_fn)(void *arg, const void *data, uint64_t len,
-			     struct vms_errmsg *msg);
-int diff_writer_open(struct diff_writer **out, const struct diff_header *h,
-		     diff_write_fn write, void *arg, struct vms_errmsg *msg);
+typedef int (*diff_write_fn)(void *arg, const void *data, uint64_t len, struct vms_errmsg *msg);
+int diff_writer_open(struct diff_writer **out, const struct diff_header *h, diff_write_fn write,
+		     void *arg, struct vms_errmsg *msg);
 void diff_writer_close(struct diff_writer *w);
 /* Ascending, not overlapping. data: at most DIFF_DATA_MAX, within one 512 KiB block. */
-int diff_writer_data(struct diff_writer *w, uint64_t offset, const uint8_t *data,
-		     uint64_t len, struct vms_errmsg *msg);
-/* Runs that touch are joined. */
-int diff_writer_zero(struct diff_writer *w, uint64_t offset, uint64_t len,
+int diff_writer_data(struct diff_writer *w, uint64_t offset, const uint8_t *data, uint64_t len,
 		     struct vms_errmsg *msg);
+/* Runs that touch are joined. */
+int diff_writer_zero(struct diff_writer *w, uint64_t offset, uint64_t len, struct vms_errmsg *msg);
 int diff_writer_end(struct diff_writer *w, struct vms_errmsg *msg);
 
 struct diff_counts {
@@ -69,10 +67,9 @@ const struct diff_counts *diff_writer_counts(const struct diff_writer *w);
 
 struct diff_reader;
 /* read: fewer bytes at the end of the stream only; or an error, with msg. */
-typedef int64_t (*diff_read_fn)(void *arg, void *buf, uint64_t len,
-				struct vms_errmsg *msg);
-int diff_reader_open(struct diff_reader **out, struct diff_header *h, diff_read_fn read,
-		     void *arg, struct vms_errmsg *msg);
+typedef int64_t (*diff_read_fn)(void *arg, void *buf, uint64_t len, struct vms_errmsg *msg);
+int diff_reader_open(struct diff_reader **out, struct diff_header *h, diff_read_fn read, void *arg,
+		     struct vms_errmsg *msg);
 void diff_reader_close(struct diff_reader *r);
 /* buf: DIFF_DATA_MAX, filled for DATA. 1: a record; 0: the end, all of it was right;
  * VMS_E_CORRUPT and others. */

@@ -217,8 +217,7 @@ static uint64_t at_most(uint64_t v, uint64_t max)
 	return v < max ? v : max;
 }
 
-void image_est_counts(const struct image_est *e, unsigned file,
-		      struct image_est_counts *out)
+void image_est_counts(const struct image_est *e, unsigned file, struct image_est_counts *out)
 {
 	const struct file *f = &e->files.d[file];
 

@@ -45,8 +45,7 @@ unsigned image_est_file(struct image_est *e);
 void image_est_data(struct image_est *e, const uint8_t *data, uint64_t len_bytes);
 void image_est_zeros(struct image_est *e, uint64_t len_bytes);
 
-void image_est_counts(const struct image_est *e, unsigned file,
-		      struct image_est_counts *out);
+void image_est_counts(const struct image_est *e, unsigned file, struct image_est_counts *out);
 void image_est_total(const struct image_est *e, struct image_est_counts *out);
 /* One of so many fingerprints is kept; 1: all counts are exact. */
 uint64_t image_est_one_of(const struct image_est *e);

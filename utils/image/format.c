@@ -21,8 +21,7 @@
 
 const char *image_format_name(const char *word)
 {
-	static const char *const names[] = {"raw", "qcow2", "qcow", "vmdk",
-					    "vpc", "vhdx",  "vdi"};
+	static const char *const names[] = {"raw", "qcow2", "qcow", "vmdk", "vpc", "vhdx", "vdi"};
 
 	if (!strcmp(word, "vhd"))
 		return "vpc";
@@ -46,8 +45,7 @@ char *image_real_path(const char *path, struct vms_errmsg *msg)
 
 static void child(char *const *argv, int out, int err)
 {
-	const struct rlimit cpu = {PROBE_CPU_S, PROBE_CPU_S},
-			    as = {PROBE_BYTES, PROBE_BYTES};
+	const struct rlimit cpu = {PROBE_CPU_S, PROBE_CPU_S}, as = {PROBE_BYTES, PROBE_BYTES};
 	sigset_t none;
 	int null = open("/dev/null", O_RDWR);
 
@@ -86,8 +84,7 @@ static int run(char *const *argv, char **out, int *code, struct vms_errmsg *msg)
 		char part[4096];
 		ssize_t n;
 
-		while ((n = read(fd[i][0], part, sizeof(part))) > 0 ||
-		       (n < 0 && errno == EINTR))
+		while ((n = read(fd[i][0], part, sizeof(part))) > 0 || (n < 0 && errno == EINTR))
 			if (n > 0)
 				(void)vms_buf_append(&b[i], part, (size_t)n);
 		close(fd[i][0]);
@@ -95,8 +92,8 @@ static int run(char *const *argv, char **out, int *code, struct vms_errmsg *msg)
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 127) {
-		rc = vms_fail(msg, VMS_E_CONFIG,
-			      "%s is not installed (Debian package qemu-utils)", argv[0]);
+		rc = vms_fail(msg, VMS_E_CONFIG, "%s is not installed (Debian package qemu-utils)",
+			      argv[0]);
 	} else if (code && WIFEXITED(status)) {
 		*code = WEXITSTATUS(status);
 	} else if (!WIFEXITED(status) || WEXITSTATUS(status)) {
@@ -154,8 +151,8 @@ int image_format_probe(const char *path, const char *format, struct image_format
 	if (!real)
 		return VMS_E_NOENT;
 	/* An absolute path is never taken for a protocol ("nbd:...", "json:..."). */
-	rc = run(format ? (char *[]){"qemu-img", "info", "--output=json", "-f",
-				     (char *)format, real, NULL}
+	rc = run(format ? (char *[]){"qemu-img", "info", "--output=json", "-f", (char *)format,
+				     real, NULL}
 			: (char *[]){"qemu-img", "info", "--output=json", real, NULL},
 		 &text, NULL, &why);
 	if (rc) {
@@ -167,14 +164,13 @@ int image_format_probe(const char *path, const char *format, struct image_format
 	out->name = word ? image_format_name(word) : NULL;
 	out->bytes = (uint64_t)json_integer_value(json_object_get(j, "virtual-size"));
 	if (!word || json_integer_value(json_object_get(j, "virtual-size")) < 0) {
-		rc = vms_fail(msg, VMS_E_PROTO,
-			      "%s: cannot understand what qemu-img info says", path);
+		rc = vms_fail(msg, VMS_E_PROTO, "%s: cannot understand what qemu-img info says",
+			      path);
 		goto out;
 	}
 	if (!out->name) {
 		rc = vms_fail(msg, VMS_E_UNSUPPORTED,
-			      "%s has the format %s; expected " IMAGE_FORMATS, path,
-			      word);
+			      "%s has the format %s; expected " IMAGE_FORMATS, path, word);
 		goto out;
 	}
 	data = json_object_get(json_object_get(j, "format-specific"), "data");
@@ -219,8 +215,8 @@ bool image_format_maybe(const char *path)
 
 /* ---- making one ---- */
 
-int image_format_create(const char *path, const char *format, const char *options,
-			uint64_t bytes, struct vms_errmsg *msg)
+int image_format_create(const char *path, const char *format, const char *options, uint64_t bytes,
+			struct vms_errmsg *msg)
 {
 	/* vpc would round the size up to whole cylinders of its geometry */
 	const char *own = !strcmp(format, "vpc") ? "force_size=on" : NULL;

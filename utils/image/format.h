@@ -34,8 +34,8 @@ int image_format_probe(const char *path, const char *format, struct image_format
 bool image_format_maybe(const char *path);
 
 /* Makes an empty image of this size. options: of qemu-img create -o, or NULL. */
-int image_format_create(const char *path, const char *format, const char *options,
-			uint64_t bytes, struct vms_errmsg *msg);
+int image_format_create(const char *path, const char *format, const char *options, uint64_t bytes,
+			struct vms_errmsg *msg);
 
 /* What QEMU takes for a file name: this file in this format, and nothing that it names
  * unless follow is set. Free it; NULL: the path is no UTF-8. */

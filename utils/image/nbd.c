@@ -35,8 +35,8 @@ static int fail(struct image_nbd *n, const char *what, struct vms_errmsg *msg)
 			why ? why : "unknown error");
 }
 
-int image_nbd_open(struct image_nbd **out, const char *path, const char *format,
-		   bool writable, bool follow, struct vms_errmsg *msg)
+int image_nbd_open(struct image_nbd **out, const char *path, const char *format, bool writable,
+		   bool follow, struct vms_errmsg *msg)
 {
 	struct image_nbd *n = calloc(1, sizeof(*n));
 	char *real = image_real_path(path, msg), *opts;
@@ -70,8 +70,7 @@ int image_nbd_open(struct image_nbd **out, const char *path, const char *format,
 		if (bytes < 0)
 			rc = fail(n, "opening", msg);
 		n->bytes = (uint64_t)bytes;
-		n->can_status =
-			nbd_can_meta_context(n->h, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+		n->can_status = nbd_can_meta_context(n->h, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
 	}
 	if (rc) {
 		image_nbd_close(n);
@@ -102,8 +101,8 @@ int image_nbd_read(struct image_nbd *n, uint64_t offset, uint8_t *buf, uint64_t 
 	return nbd_pread(n->h, buf, len, offset, 0) < 0 ? fail(n, "reading", msg) : 0;
 }
 
-int image_nbd_write(struct image_nbd *n, uint64_t offset, const uint8_t *buf,
-		    uint64_t len, struct vms_errmsg *msg)
+int image_nbd_write(struct image_nbd *n, uint64_t offset, const uint8_t *buf, uint64_t len,
+		    struct vms_errmsg *msg)
 {
 	return nbd_pwrite(n->h, buf, len, offset, 0) < 0 ? fail(n, "writing", msg) : 0;
 }
@@ -124,8 +123,8 @@ static int on_extents(void *arg, const char *context, uint64_t offset, uint32_t 
 	n->nranges = n->at = 0;
 	for (size_t i = 0; i + 1 < nentries && n->nranges < RANGES_MAX; i += 2) {
 		offset += entries[i];
-		n->range[n->nranges++] =
-			(struct range){offset, (entries[i + 1] & LIBNBD_STATE_ZERO) != 0};
+		n->range[n->nranges++] = (struct range){offset,
+							(entries[i + 1] & LIBNBD_STATE_ZERO) != 0};
 	}
 	return 0;
 }
@@ -149,10 +148,9 @@ int image_nbd_status(struct image_nbd *n, uint64_t offset, bool *zero, uint64_t 
 		if (nbd_block_status(n->h, len, offset, cb, 0) < 0)
 			return fail(n, "looking at", msg);
 		if (!n->nranges || n->range[0].end <= offset)
-			return vms_fail(
-				msg, VMS_E_PROTO,
-				"%.100s: qemu-nbd does not tell what is allocated",
-				n->path);
+			return vms_fail(msg, VMS_E_PROTO,
+					"%.100s: qemu-nbd does not tell what is allocated",
+					n->path);
 	}
 	*zero = n->range[n->at].zero;
 	*end = n->range[n->at].end;

@@ -14,16 +14,16 @@
 struct image_nbd;
 
 /* format: QEMU's name. follow: files that the image names may be opened too. */
-int image_nbd_open(struct image_nbd **out, const char *path, const char *format,
-		   bool writable, bool follow, struct vms_errmsg *msg);
+int image_nbd_open(struct image_nbd **out, const char *path, const char *format, bool writable,
+		   bool follow, struct vms_errmsg *msg);
 /* Waits for qemu-nbd to end. */
 void image_nbd_close(struct image_nbd *n);
 uint64_t image_nbd_bytes(const struct image_nbd *n);
 
 int image_nbd_read(struct image_nbd *n, uint64_t offset, uint8_t *buf, uint64_t len,
 		   struct vms_errmsg *msg);
-int image_nbd_write(struct image_nbd *n, uint64_t offset, const uint8_t *buf,
-		    uint64_t len, struct vms_errmsg *msg);
+int image_nbd_write(struct image_nbd *n, uint64_t offset, const uint8_t *buf, uint64_t len,
+		    struct vms_errmsg *msg);
 int image_nbd_flush(struct image_nbd *n, struct vms_errmsg *msg);
 /* The state that the byte at offset has, and up to where at least: *end > offset. */
 int image_nbd_status(struct image_nbd *n, uint64_t offset, bool *zero, uint64_t *end,

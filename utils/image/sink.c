@@ -33,8 +33,8 @@ struct image_sink {
 static int sys_fail(struct image_sink *s, const char *what, const char *path,
 		    struct vms_errmsg *msg)
 {
-	return vms_fail(msg, errno == ENOSPC ? VMS_E_NOSPC : VMS_E_IO, "%s %.150s: %s",
-			what, path, strerror(errno));
+	return vms_fail(msg, errno == ENOSPC ? VMS_E_NOSPC : VMS_E_IO, "%s %.150s: %s", what, path,
+			strerror(errno));
 }
 
 static char *with(const char *path, const char *suffix)
@@ -63,8 +63,7 @@ static uint64_t state_load(const struct image_sink *s)
 
 static int state_store(struct image_sink *s, uint64_t done, struct vms_errmsg *msg)
 {
-	json_t *j =
-		json_pack("{ss sI}", "identity", s->identity, "done", (json_int_t)done);
+	json_t *j = json_pack("{ss sI}", "identity", s->identity, "done", (json_int_t)done);
 	char *tmp = with(s->state, ".new");
 	int rc = 0;
 
@@ -97,14 +96,14 @@ static int open_device(struct image_sink *s, struct vms_errmsg *msg)
 		return sys_fail(s, "cannot open", s->path, msg);
 	end = lseek(s->fd, 0, SEEK_END);
 	if (end >= 0 && (uint64_t)end < s->bytes)
-		return vms_fail(msg, VMS_E_NOSPC, "%s has %lld bytes, the volume %llu",
-				s->path, (long long)end, (unsigned long long)s->bytes);
+		return vms_fail(msg, VMS_E_NOSPC, "%s has %lld bytes, the volume %llu", s->path,
+				(long long)end, (unsigned long long)s->bytes);
 	s->in_order = s->seekable = true;
 	return 0;
 }
 
-static int open_part(struct image_sink *s, const struct image_sink_conf *conf,
-		     uint64_t *from, struct vms_errmsg *msg)
+static int open_part(struct image_sink *s, const struct image_sink_conf *conf, uint64_t *from,
+		     struct vms_errmsg *msg)
 {
 	int rc;
 
@@ -116,8 +115,7 @@ static int open_part(struct image_sink *s, const struct image_sink_conf *conf,
 	if (flock(s->fd, LOCK_EX | LOCK_NB)) {
 		close(s->fd);
 		s->fd = -1; /* not ours to remove */
-		return vms_fail(msg, VMS_E_BUSY, "%s is being written by another process",
-				s->part);
+		return vms_fail(msg, VMS_E_BUSY, "%s is being written by another process", s->part);
 	}
 	s->seekable = true;
 	if (conf->resume && conf->identity)
@@ -133,13 +131,13 @@ static int open_part(struct image_sink *s, const struct image_sink_conf *conf,
 		rc = image_nbd_open(&s->nbd, s->part, conf->format, true, false, msg);
 	if (!rc && image_nbd_bytes(s->nbd) < s->bytes)
 		rc = vms_fail(msg, VMS_E_UNSUPPORTED,
-			      "%s holds no image of %llu bytes in this form",
-			      conf->format, (unsigned long long)s->bytes);
+			      "%s holds no image of %llu bytes in this form", conf->format,
+			      (unsigned long long)s->bytes);
 	return rc;
 }
 
-int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf,
-		    uint64_t *from, struct vms_errmsg *msg)
+int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf, uint64_t *from,
+		    struct vms_errmsg *msg)
 {
 	struct image_sink *s = calloc(1, sizeof(*s));
 	bool raw = !strcmp(conf->format, "raw"), pipe = !strcmp(conf->path, "-");
@@ -159,17 +157,15 @@ int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf,
 	else if (pipe)
 		rc = open_stdout(s, msg);
 	else if (there && S_ISBLK(st.st_mode))
-		rc = conf->overwrite
-			     ? open_device(s, msg)
-			     : vms_fail(
-				       msg, VMS_E_EXIST,
-				       "%s is a disk; --overwrite replaces what is on it",
-				       s->path);
+		rc = conf->overwrite ? open_device(s, msg)
+				     : vms_fail(msg, VMS_E_EXIST,
+						"%s is a disk; --overwrite replaces what is on it",
+						s->path);
 	else if (there && !S_ISREG(st.st_mode))
 		rc = vms_fail(msg, VMS_E_INVAL, "%s is no file", s->path);
 	else if (there && !conf->overwrite)
-		rc = vms_fail(msg, VMS_E_EXIST,
-			      "%s exists already; --overwrite replaces it", s->path);
+		rc = vms_fail(msg, VMS_E_EXIST, "%s exists already; --overwrite replaces it",
+			      s->path);
 	else
 		rc = open_part(s, conf, from, msg);
 	if (rc) {
@@ -223,8 +219,8 @@ static int zeros_up_to(struct image_sink *s, uint64_t end, struct vms_errmsg *ms
 	return rc;
 }
 
-int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data,
-		    uint64_t len, struct vms_errmsg *msg)
+int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data, uint64_t len,
+		    struct vms_errmsg *msg)
 {
 	int rc = zeros_up_to(s, offset, msg);
 

@@ -28,17 +28,16 @@ struct image_sink_conf {
 };
 
 /* *from: where to go on, 0 as a rule. */
-int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf,
-		    uint64_t *from, struct vms_errmsg *msg);
+int image_sink_open(struct image_sink **out, const struct image_sink_conf *conf, uint64_t *from,
+		    struct vms_errmsg *msg);
 /* Ascending. What is left out is zeros. */
-int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data,
-		    uint64_t len, struct vms_errmsg *msg);
+int image_sink_data(struct image_sink *s, uint64_t offset, const uint8_t *data, uint64_t len,
+		    struct vms_errmsg *msg);
 /* What has no size beforehand (bytes 0): behind what is there. */
 int image_sink_append(struct image_sink *s, const uint8_t *data, uint64_t len,
 		      struct vms_errmsg *msg);
 /* Notes that all before done_bytes is there; nothing where that is of no use. */
-int image_sink_checkpoint(struct image_sink *s, uint64_t done_bytes,
-			  struct vms_errmsg *msg);
+int image_sink_checkpoint(struct image_sink *s, uint64_t done_bytes, struct vms_errmsg *msg);
 /* All is there: durable, under its name. */
 int image_sink_finish(struct image_sink *s, struct vms_errmsg *msg);
 /* Without finish: what was written goes, unless it can be gone on with; *kept tells. */

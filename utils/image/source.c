@@ -81,8 +81,8 @@ int image_src_open(struct image_src **out, const struct image_src_conf *conf,
 	vms_assert(s->path);
 	s->fd = pipe ? dup(STDIN_FILENO) : open(conf->path, O_RDONLY | O_CLOEXEC);
 	if (s->fd < 0 || fstat(s->fd, &st))
-		rc = vms_fail(msg, errno == ENOENT ? VMS_E_NOENT : VMS_E_IO, "%s: %s",
-			      s->path, strerror(errno));
+		rc = vms_fail(msg, errno == ENOENT ? VMS_E_NOENT : VMS_E_IO, "%s: %s", s->path,
+			      strerror(errno));
 	else if (S_ISDIR(st.st_mode))
 		rc = vms_fail(msg, VMS_E_INVAL, "%s is a directory", s->path);
 	else if (pipe && conf->format && strcmp(conf->format, "raw"))
@@ -90,14 +90,12 @@ int image_src_open(struct image_src **out, const struct image_src_conf *conf,
 			      conf->format);
 	else if (S_ISREG(st.st_mode))
 		snprintf(s->identity, sizeof(s->identity), "%lld bytes, %lld.%09ld",
-			 (long long)st.st_size, (long long)st.st_mtim.tv_sec,
-			 st.st_mtim.tv_nsec);
+			 (long long)st.st_size, (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	if (!rc && !conf->raw && !pipe && (S_ISREG(st.st_mode) || S_ISBLK(st.st_mode)) &&
 	    !(conf->format && !strcmp(conf->format, "raw")))
 		rc = image_format_probe(conf->path, conf->format, &f, msg);
 	if (!rc)
-		rc = strcmp(f.name, "raw") ? open_qemu(s, conf, &f, msg)
-					   : open_raw(s, &st, msg);
+		rc = strcmp(f.name, "raw") ? open_qemu(s, conf, &f, msg) : open_raw(s, &st, msg);
 	if (rc) {
 		image_src_close(s);
 		return rc;
@@ -147,8 +145,7 @@ static int look_qemu(struct image_src *s, uint64_t *zeros, struct vms_errmsg *ms
 	int rc;
 
 	/* a run of zeros may come in several answers */
-	while (!(rc = image_nbd_status(s->nbd, at, &zero, &end, msg)) && zero &&
-	       end < s->bytes)
+	while (!(rc = image_nbd_status(s->nbd, at, &zero, &end, msg)) && zero && end < s->bytes)
 		at = end;
 	if (rc)
 		return rc;
@@ -156,9 +153,7 @@ static int look_qemu(struct image_src *s, uint64_t *zeros, struct vms_errmsg *ms
 		at = s->bytes;
 	else
 		s->data_end = (end + MASK) & ~MASK;
-	*zeros = zero			? s->bytes - s->at
-		 : (at & ~MASK) > s->at ? (at & ~MASK) - s->at
-					: 0;
+	*zeros = zero ? s->bytes - s->at : (at & ~MASK) > s->at ? (at & ~MASK) - s->at : 0;
 	return 0;
 }
 
@@ -181,8 +176,7 @@ static void look_file(struct image_src *s, uint64_t *zeros)
 }
 
 /* All of len, or fewer at the end of a pipe. */
-static int64_t read_full(struct image_src *s, uint8_t *buf, uint64_t len,
-			 struct vms_errmsg *msg)
+static int64_t read_full(struct image_src *s, uint8_t *buf, uint64_t len, struct vms_errmsg *msg)
 {
 	uint64_t got = 0;
 
@@ -194,8 +188,7 @@ static int64_t read_full(struct image_src *s, uint8_t *buf, uint64_t len,
 	while (got < len) {
 		ssize_t n = s->bytes == IMAGE_BYTES_UNKNOWN
 				    ? read(s->fd, buf + got, len - got)
-				    : pread(s->fd, buf + got, len - got,
-					    (off_t)(s->at + got));
+				    : pread(s->fd, buf + got, len - got, (off_t)(s->at + got));
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -206,13 +199,11 @@ static int64_t read_full(struct image_src *s, uint8_t *buf, uint64_t len,
 		got += (uint64_t)n;
 	}
 	if (got < len && s->bytes != IMAGE_BYTES_UNKNOWN)
-		return vms_fail(msg, VMS_E_IO, "%s became shorter while it was read",
-				s->path);
+		return vms_fail(msg, VMS_E_IO, "%s became shorter while it was read", s->path);
 	return (int64_t)got;
 }
 
-int image_src_next(struct image_src *s, uint8_t *buf, struct image_piece *p,
-		   struct vms_errmsg *msg)
+int image_src_next(struct image_src *s, uint8_t *buf, struct image_piece *p, struct vms_errmsg *msg)
 {
 	uint64_t len = IMAGE_PIECE_BYTES - s->at % IMAGE_PIECE_BYTES, zeros = 0;
 	bool pipe = s->bytes == IMAGE_BYTES_UNKNOWN;

@@ -10,13 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define vms_assert(x)                                                                     \
-	do {                                                                              \
-		if (__builtin_expect(!(x), 0)) {                                          \
-			fprintf(stderr, "%s:%d: %s: assertion failed: %s\n", __FILE__,    \
-				__LINE__, __func__, #x);                                  \
-			abort();                                                          \
-		}                                                                         \
+#define vms_assert(x)                                                                              \
+	do {                                                                                       \
+		if (__builtin_expect(!(x), 0)) {                                                   \
+			fprintf(stderr, "%s:%d: %s: assertion failed: %s\n", __FILE__, __LINE__,   \
+				__func__, #x);                                                     \
+			abort();                                                                   \
+		}                                                                                  \
 	} while (0)
 
 #endif

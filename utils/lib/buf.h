@@ -12,11 +12,11 @@
 #include <stdint.h>
 
 struct vms_buf {
-	uint8_t *mem;	   /* owned */
-	size_t cap_bytes;  /* allocated */
-	size_t head;	   /* offset of the first unconsumed byte */
-	size_t tail;	   /* offset one past the last byte */
-	size_t max_bytes;  /* most bytes it may hold unconsumed */
+	uint8_t *mem;	  /* owned */
+	size_t cap_bytes; /* allocated */
+	size_t head;	  /* offset of the first unconsumed byte */
+	size_t tail;	  /* offset one past the last byte */
+	size_t max_bytes; /* most bytes it may hold unconsumed */
 };
 
 /* max_bytes: limit on the unconsumed bytes; nothing is allocated yet. */
@@ -42,8 +42,7 @@ void vms_buf_commit(struct vms_buf *b, size_t len_bytes);
 
 /* False when the limit would be exceeded or memory is out; nothing is appended. */
 bool vms_buf_append(struct vms_buf *b, const void *data, size_t len_bytes);
-__attribute__((format(printf, 2, 3))) bool vms_buf_printf(struct vms_buf *b, const char *fmt,
-							  ...);
+__attribute__((format(printf, 2, 3))) bool vms_buf_printf(struct vms_buf *b, const char *fmt, ...);
 
 /* Drops len_bytes from the head; len_bytes must not exceed vms_buf_len(). */
 void vms_buf_consume(struct vms_buf *b, size_t len_bytes);

@@ -44,17 +44,17 @@ static inline void vms_put_u8(void *p, uint8_t v)
 
 /* vms_get_leN / vms_put_leN and vms_get_beN / vms_put_beN for N = 16, 32, 64.
  * p: borrowed, N/8 bytes, any alignment. */
-#define VMS_BYTES_DEF_(order, ORDER, bits)                                                \
-	static inline uint##bits##_t vms_get_##order##bits(const void *p)                 \
-	{                                                                                 \
-		uint##bits##_t v;                                                         \
-		memcpy(&v, p, sizeof(v));                                                 \
-		return VMS_##ORDER##bits##_(v);                                           \
-	}                                                                                 \
-	static inline void vms_put_##order##bits(void *p, uint##bits##_t v)               \
-	{                                                                                 \
-		v = VMS_##ORDER##bits##_(v);                                              \
-		memcpy(p, &v, sizeof(v));                                                 \
+#define VMS_BYTES_DEF_(order, ORDER, bits)                                                         \
+	static inline uint##bits##_t vms_get_##order##bits(const void *p)                          \
+	{                                                                                          \
+		uint##bits##_t v;                                                                  \
+		memcpy(&v, p, sizeof(v));                                                          \
+		return VMS_##ORDER##bits##_(v);                                                    \
+	}                                                                                          \
+	static inline void vms_put_##order##bits(void *p, uint##bits##_t v)                        \
+	{                                                                                          \
+		v = VMS_##ORDER##bits##_(v);                                                       \
+		memcpy(p, &v, sizeof(v));                                                          \
 	}
 
 VMS_BYTES_DEF_(le, LE, 16)
@@ -146,11 +146,11 @@ static inline void vms_rd_bytes(struct vms_rd *r, void *dst, size_t len_bytes)
 		memset(dst, 0, len_bytes);
 }
 
-#define VMS_RD_DEF_(name, type, get)                                                      \
-	static inline type vms_rd_##name(struct vms_rd *r)                                \
-	{                                                                                 \
-		const uint8_t *p = vms_rd_take(r, sizeof(type));                          \
-		return p ? get(p) : 0;                                                    \
+#define VMS_RD_DEF_(name, type, get)                                                               \
+	static inline type vms_rd_##name(struct vms_rd *r)                                         \
+	{                                                                                          \
+		const uint8_t *p = vms_rd_take(r, sizeof(type));                                   \
+		return p ? get(p) : 0;                                                             \
 	}
 VMS_RD_DEF_(u8, uint8_t, vms_get_u8)
 VMS_RD_DEF_(u16, uint16_t, vms_get_le16)
@@ -230,12 +230,12 @@ static inline void vms_wr_zero(struct vms_wr *w, size_t len_bytes)
 		memset(p, 0, len_bytes);
 }
 
-#define VMS_WR_DEF_(name, type, put)                                                      \
-	static inline void vms_wr_##name(struct vms_wr *w, type v)                        \
-	{                                                                                 \
-		uint8_t *p = vms_wr_room(w, sizeof(type));                                \
-		if (p)                                                                    \
-			put(p, v);                                                        \
+#define VMS_WR_DEF_(name, type, put)                                                               \
+	static inline void vms_wr_##name(struct vms_wr *w, type v)                                 \
+	{                                                                                          \
+		uint8_t *p = vms_wr_room(w, sizeof(type));                                         \
+		if (p)                                                                             \
+			put(p, v);                                                                 \
 	}
 VMS_WR_DEF_(u8, uint8_t, vms_put_u8)
 VMS_WR_DEF_(u16, uint16_t, vms_put_le16)

@@ -27,14 +27,14 @@ struct parse {
 	const struct vms_conf_key *keys;
 	const char *const *foreign;
 	const char *name;
-	FILE *f;	      /* file input, or NULL */
-	const char *text;     /* rest of memory input */
+	FILE *f;	  /* file input, or NULL */
+	const char *text; /* rest of memory input */
 	void *conf;
 	struct vms_errmsg *e;
 	int line;
 	bool failed;
-	VMS_VEC(bool) seen;   /* per key of the table */
-	char section[64];     /* section of the current line */
+	VMS_VEC(bool) seen; /* per key of the table */
+	char section[64];   /* section of the current line */
 };
 
 static unsigned count_keys(const struct vms_conf_key *keys)
@@ -89,16 +89,15 @@ int vms_conf_addr_parse(const char *text, uint16_t def_port, struct vms_conf_add
 	return 0;
 bad:
 	return vms_fail(e, VMS_E_CONFIG,
-			   "'%.80s' is not an address: expected HOST:PORT, such as "
-			   "127.0.0.1:7600 or [::1]:7600",
-			   text);
+			"'%.80s' is not an address: expected HOST:PORT, such as "
+			"127.0.0.1:7600 or [::1]:7600",
+			text);
 }
 
-const char *vms_conf_addr_format(const struct vms_conf_addr *a,
-				 char out[VMS_CONF_ADDR_TEXT_MAX])
+const char *vms_conf_addr_format(const struct vms_conf_addr *a, char out[VMS_CONF_ADDR_TEXT_MAX])
 {
-	snprintf(out, VMS_CONF_ADDR_TEXT_MAX, strchr(a->host, ':') ? "[%s]:%u" : "%s:%u",
-		 a->host, a->port);
+	snprintf(out, VMS_CONF_ADDR_TEXT_MAX, strchr(a->host, ':') ? "[%s]:%u" : "%s:%u", a->host,
+		 a->port);
 	return out;
 }
 
@@ -116,8 +115,7 @@ static int parse_bool(const char *v, bool *out, struct vms_errmsg *e)
 	return vms_fail(e, VMS_E_CONFIG, "'%.60s' is neither yes nor no", v);
 }
 
-static int parse_enum(const struct vms_conf_key *k, const char *v, int *out,
-		      struct vms_errmsg *e)
+static int parse_enum(const struct vms_conf_key *k, const char *v, int *out, struct vms_errmsg *e)
 {
 	char words[160] = "";
 
@@ -158,9 +156,10 @@ static int parse_addrs(const struct vms_conf_key *k, const char *v, struct vms_c
 		n = strcspn(v, " \t,");
 		if (n >= sizeof(word))
 			return vms_fail(e, VMS_E_CONFIG, "address longer than %zu characters",
-					   sizeof(word) - 1);
+					sizeof(word) - 1);
 		if (list.n == VMS_CONF_ADDRS_MAX)
-			return vms_fail(e, VMS_E_CONFIG, "more than %d addresses", VMS_CONF_ADDRS_MAX);
+			return vms_fail(e, VMS_E_CONFIG, "more than %d addresses",
+					VMS_CONF_ADDRS_MAX);
 		memcpy(word, v, n);
 		word[n] = 0;
 		if (vms_conf_addr_parse(word, 0, &list.a[list.n], e))
@@ -169,7 +168,8 @@ static int parse_addrs(const struct vms_conf_key *k, const char *v, struct vms_c
 		v += n;
 	}
 	if (!list.n)
-		return vms_fail(e, VMS_E_CONFIG, "expected one or more HOST:PORT separated by blanks");
+		return vms_fail(e, VMS_E_CONFIG,
+				"expected one or more HOST:PORT separated by blanks");
 	*out = list;
 	return 0;
 }
@@ -203,20 +203,20 @@ static int parse_number(const struct vms_conf_key *k, const char *v, uint64_t *o
 		return VMS_E_CONFIG;
 	if (n < k->min || (k->max && n > k->max)) {
 		if (k->max)
-			return vms_fail(e, VMS_E_CONFIG, "%.40s is out of range: allowed is %s to %s", v,
-					   number_text(k, k->min, a), number_text(k, k->max, b));
+			return vms_fail(e, VMS_E_CONFIG,
+					"%.40s is out of range: allowed is %s to %s", v,
+					number_text(k, k->min, a), number_text(k, k->max, b));
 		return vms_fail(e, VMS_E_CONFIG, "%.40s is too small: at least %s", v,
-				   number_text(k, k->min, a));
+				number_text(k, k->min, a));
 	}
 	if (k->multiple && n % k->multiple)
 		return vms_fail(e, VMS_E_CONFIG, "%.40s is not a multiple of %s", v,
-				   number_text(k, k->multiple, a));
+				number_text(k, k->multiple, a));
 	*out = n;
 	return 0;
 }
 
-static int set_value(const struct vms_conf_key *k, const char *v, void *conf,
-		     struct vms_errmsg *e)
+static int set_value(const struct vms_conf_key *k, const char *v, void *conf, struct vms_errmsg *e)
 {
 	void *f = field(k, conf);
 
@@ -472,8 +472,7 @@ static char *next_line(char *str, int num, void *stream)
 		char *eq = strchr(s, '=');
 
 		if (!eq || eq == s) {
-			fail(p, "'%.60s' is neither a comment, nor [section], nor key = value",
-			     s);
+			fail(p, "'%.60s' is neither a comment, nor [section], nor key = value", s);
 			return NULL;
 		}
 		if (strstr(s, " ;") || strstr(s, "\t;")) {
@@ -491,8 +490,8 @@ static int finish(struct parse *p)
 	for (const struct vms_conf_key *k = p->keys; k->section && !p->failed; k++) {
 		if (k->required && !p->seen.d[k - p->keys]) {
 			p->failed = true;
-			vms_fail(p->e, VMS_E_CONFIG, "%.120s: key '%s' in [%s] is missing", p->name, k->key,
-				    k->section);
+			vms_fail(p->e, VMS_E_CONFIG, "%.120s: key '%s' in [%s] is missing", p->name,
+				 k->key, k->section);
 		}
 	}
 	VMS_VEC_FREE(&p->seen);
@@ -516,8 +515,8 @@ static int run(struct parse *p)
 	return finish(p);
 }
 
-int vms_conf_parse(const struct vms_conf_key *keys, const char *const *foreign,
-		   const char *name, const char *text, void *conf, struct vms_errmsg *e)
+int vms_conf_parse(const struct vms_conf_key *keys, const char *const *foreign, const char *name,
+		   const char *text, void *conf, struct vms_errmsg *e)
 {
 	struct parse p = {
 		.keys = keys, .foreign = foreign, .name = name, .text = text, .conf = conf, .e = e};
@@ -525,8 +524,8 @@ int vms_conf_parse(const struct vms_conf_key *keys, const char *const *foreign,
 	return run(&p);
 }
 
-int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign,
-		  const char *path, void *conf, struct vms_errmsg *e)
+int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign, const char *path,
+		  void *conf, struct vms_errmsg *e)
 {
 	struct parse p = {.keys = keys, .foreign = foreign, .name = path, .conf = conf, .e = e};
 	int r;
@@ -538,11 +537,11 @@ int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign,
 	p.f = fopen(path, "re");
 	if (!p.f)
 		return vms_fail(e, VMS_E_CONFIG, "cannot open configuration file %.150s: %s", path,
-				   strerror(errno));
+				strerror(errno));
 	r = run(&p);
 	if (!r && ferror(p.f))
 		r = vms_fail(e, VMS_E_CONFIG, "cannot read configuration file %.150s: %s", path,
-				strerror(errno));
+			     strerror(errno));
 	fclose(p.f);
 	return r;
 }

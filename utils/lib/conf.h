@@ -60,8 +60,8 @@ struct vms_conf_key {
 	/* As it would stand in a file. NULL: optional without default (the field keeps
 	 * its zero); for a key that must be given set required. */
 	const char *def;
-	uint64_t min; /* U64, SIZE, DURATION: least value, in bytes or ms */
-	uint64_t max; /* greatest value; 0: no limit */
+	uint64_t min;		    /* U64, SIZE, DURATION: least value, in bytes or ms */
+	uint64_t max;		    /* greatest value; 0: no limit */
 	const char *const *choices; /* ENUM: NULL-terminated words */
 	const char *help;	    /* sentence(s) for the sample; \n breaks lines */
 	bool required;
@@ -71,9 +71,9 @@ struct vms_conf_key {
 };
 
 /* Table end marker. */
-#define VMS_CONF_END                                                                      \
-	{                                                                                 \
-		.section = NULL                                                           \
+#define VMS_CONF_END                                                                               \
+	{                                                                                          \
+		.section = NULL                                                                    \
 	}
 
 /* Fills conf with the table's defaults. conf must be zeroed before. Every default
@@ -85,12 +85,12 @@ void vms_conf_defaults(const struct vms_conf_key *keys, void *conf);
  * path: the file, or NULL for defaults only. foreign: NULL-terminated names of
  * sections that belong to other programs and are skipped (may be NULL).
  * 0, or VMS_E_CONFIG with e filled; conf must be released by vms_conf_free() in both cases. */
-int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign,
-		  const char *path, void *conf, struct vms_errmsg *e);
+int vms_conf_load(const struct vms_conf_key *keys, const char *const *foreign, const char *path,
+		  void *conf, struct vms_errmsg *e);
 
 /* The same from memory; name stands for the path in messages. */
-int vms_conf_parse(const struct vms_conf_key *keys, const char *const *foreign,
-		   const char *name, const char *text, void *conf, struct vms_errmsg *e);
+int vms_conf_parse(const struct vms_conf_key *keys, const char *const *foreign, const char *name,
+		   const char *text, void *conf, struct vms_errmsg *e);
 
 /* Sets one key from a "key=value" or "section.key=value" option (bsopts, command
  * line) over what is loaded; duplicates are the caller's matter. */
@@ -109,7 +109,6 @@ void vms_conf_print_sample(const struct vms_conf_key *keys, FILE *f);
 int vms_conf_addr_parse(const char *text, uint16_t def_port, struct vms_conf_addr *a,
 			struct vms_errmsg *e);
 #define VMS_CONF_ADDR_TEXT_MAX 80
-const char *vms_conf_addr_format(const struct vms_conf_addr *a,
-				 char out[VMS_CONF_ADDR_TEXT_MAX]);
+const char *vms_conf_addr_format(const struct vms_conf_addr *a, char out[VMS_CONF_ADDR_TEXT_MAX]);
 
 #endif

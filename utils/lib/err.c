@@ -9,8 +9,8 @@ const char *vms_err_name(int err)
 	switch (err) {
 	case 0:
 		return "VMS_OK";
-#define X(name, number, retryable, text)                                                  \
-	case VMS_E_##name:                                                                \
+#define X(name, number, retryable, text)                                                           \
+	case VMS_E_##name:                                                                         \
 		return "VMS_E_" #name;
 		VMS_ERR_LIST(X)
 #undef X
@@ -23,8 +23,8 @@ const char *vms_err_text(int err)
 	switch (err) {
 	case 0:
 		return "success";
-#define X(name, number, retryable, text)                                                  \
-	case VMS_E_##name:                                                                \
+#define X(name, number, retryable, text)                                                           \
+	case VMS_E_##name:                                                                         \
 		return text;
 		VMS_ERR_LIST(X)
 #undef X
@@ -36,8 +36,8 @@ const char *vms_err_text(int err)
 int vms_err_retryable(int err)
 {
 	switch (err) {
-#define X(name, number, retryable, text)                                                  \
-	case VMS_E_##name:                                                                \
+#define X(name, number, retryable, text)                                                           \
+	case VMS_E_##name:                                                                         \
 		return retryable;
 		VMS_ERR_LIST(X)
 #undef X

@@ -90,7 +90,7 @@ void vms_table_close(struct vms_table *t)
 {
 	if (!t)
 		return;
-	VMS_VEC_FOREACH(&t->rows, r)
+	VMS_VEC_FOREACH (&t->rows, r)
 		for (unsigned i = 0; i < t->columns; i++)
 			free(r->cell[i]);
 	VMS_VEC_FREE(&t->rows);
@@ -125,7 +125,7 @@ void vms_table_print(const struct vms_table *t, FILE *f)
 {
 	unsigned w[VMS_TABLE_COLUMNS_MAX] = {0};
 
-	VMS_VEC_FOREACH(&t->rows, r) {
+	VMS_VEC_FOREACH (&t->rows, r) {
 		for (unsigned i = 0; i < t->columns; i++) {
 			unsigned n = width(r->cell[i]);
 
@@ -133,7 +133,7 @@ void vms_table_print(const struct vms_table *t, FILE *f)
 				w[i] = n;
 		}
 	}
-	VMS_VEC_FOREACH(&t->rows, r) {
+	VMS_VEC_FOREACH (&t->rows, r) {
 		unsigned pad = 0; /* blanks owed; dropped at the line's end */
 
 		for (unsigned i = 0; i < t->columns; i++) {

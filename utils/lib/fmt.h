@@ -24,8 +24,7 @@ void vms_table_close(struct vms_table *t);
 /* One row, cells separated by '|' in the formatted text, missing ones empty; a '|'
  * inside a formatted value would start a new cell, so use vms_table_cells() for text
  * from outside. */
-__attribute__((format(printf, 2, 3))) void vms_table_row(struct vms_table *t, const char *fmt,
-							 ...);
+__attribute__((format(printf, 2, 3))) void vms_table_row(struct vms_table *t, const char *fmt, ...);
 
 /* One row of n ready cells (borrowed during the call); control characters are shown
  * as '?', so that foreign text cannot disturb a terminal. */

@@ -39,8 +39,7 @@ void vms_fp_close(struct vms_fp *f)
 	free(f);
 }
 
-void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes,
-		  uint8_t out[VMS_FP_BYTES])
+void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes, uint8_t out[VMS_FP_BYTES])
 {
 	unsigned n = 0;
 

@@ -17,7 +17,6 @@ struct vms_fp;
 /* salt_bytes may be 0. Aborts when memory is out. */
 struct vms_fp *vms_fp_open(const void *salt, size_t salt_bytes);
 void vms_fp_close(struct vms_fp *f);
-void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes,
-		  uint8_t out[VMS_FP_BYTES]);
+void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes, uint8_t out[VMS_FP_BYTES]);
 
 #endif

@@ -60,8 +60,8 @@ int vms_log_level_parse(const char *word, enum vms_log_level *out, struct vms_er
 			return 0;
 		}
 	}
-	return vms_fail(e, VMS_E_INVAL, "'%s' is not a log level: use error, warning, info or debug",
-			   word);
+	return vms_fail(e, VMS_E_INVAL,
+			"'%s' is not a log level: use error, warning, info or debug", word);
 }
 
 void vms_log(enum vms_log_level level, const char *fmt, ...)

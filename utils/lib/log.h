@@ -38,16 +38,15 @@ const char *vms_log_level_name(enum vms_log_level level);
 /* 0 and *out, or VMS_E_INVAL and a message naming the allowed words. */
 int vms_log_level_parse(const char *word, enum vms_log_level *out, struct vms_errmsg *e);
 
-__attribute__((format(printf, 2, 3))) void vms_log(enum vms_log_level level, const char *fmt,
-						   ...);
+__attribute__((format(printf, 2, 3))) void vms_log(enum vms_log_level level, const char *fmt, ...);
 
 #define vms_error(...) vms_log(VMS_LOG_ERROR, __VA_ARGS__)
 #define vms_warn(...)  vms_log(VMS_LOG_WARN, __VA_ARGS__)
 #define vms_info(...)  vms_log(VMS_LOG_INFO, __VA_ARGS__)
-#define vms_debug(...)                                                                    \
-	do {                                                                              \
-		if (vms_log_get_level() >= VMS_LOG_DEBUG)                                 \
-			vms_log(VMS_LOG_DEBUG, __VA_ARGS__);                              \
+#define vms_debug(...)                                                                             \
+	do {                                                                                       \
+		if (vms_log_get_level() >= VMS_LOG_DEBUG)                                          \
+			vms_log(VMS_LOG_DEBUG, __VA_ARGS__);                                       \
 	} while (0)
 
 /* At most burst messages per window_ms; what was dropped is counted in the first
@@ -60,9 +59,9 @@ struct vms_log_limit {
 	uint32_t used;
 	uint32_t dropped;
 };
-#define VMS_LOG_LIMIT_INIT(burst_, window_ms_)                                            \
-	{                                                                                 \
-		.window_ms = (window_ms_), .burst = (burst_)                              \
+#define VMS_LOG_LIMIT_INIT(burst_, window_ms_)                                                     \
+	{                                                                                          \
+		.window_ms = (window_ms_), .burst = (burst_)                                       \
 	}
 
 /* True if a message may be logged now; *dropped gets the number suppressed since
@@ -70,17 +69,17 @@ struct vms_log_limit {
 bool vms_log_limit_pass(struct vms_log_limit *l, uint64_t now_ms, uint32_t *dropped);
 
 /* For one place in the source: 10 messages per 10 s. Single-threaded callers. */
-#define vms_log_ratelimited(now_ms, level, fmt, ...)                                      \
-	do {                                                                              \
-		static struct vms_log_limit limit_ = VMS_LOG_LIMIT_INIT(10, 10000);       \
-		uint32_t dropped_;                                                        \
-		if (vms_log_limit_pass(&limit_, (now_ms), &dropped_)) {                   \
-			if (dropped_)                                                     \
-				vms_log(level, fmt " (%u like it not shown)",             \
-					##__VA_ARGS__, dropped_);                         \
-			else                                                              \
-				vms_log(level, fmt, ##__VA_ARGS__);                       \
-		}                                                                         \
+#define vms_log_ratelimited(now_ms, level, fmt, ...)                                               \
+	do {                                                                                       \
+		static struct vms_log_limit limit_ = VMS_LOG_LIMIT_INIT(10, 10000);                \
+		uint32_t dropped_;                                                                 \
+		if (vms_log_limit_pass(&limit_, (now_ms), &dropped_)) {                            \
+			if (dropped_)                                                              \
+				vms_log(level, fmt " (%u like it not shown)", ##__VA_ARGS__,       \
+					dropped_);                                                 \
+			else                                                                       \
+				vms_log(level, fmt, ##__VA_ARGS__);                                \
+		}                                                                                  \
 	} while (0)
 
 #endif

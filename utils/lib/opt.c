@@ -133,9 +133,10 @@ int vms_opt_parse(const struct vms_opt_prog *p, int argc, char **argv, int *firs
 			char shorty[3] = {'-', (char)optopt, 0};
 			bool is_short = optopt > 0 && optopt < FIRST_LONG;
 
-			return vms_fail(e, VMS_E_INVAL, "%s '%.100s'; '%s --help' lists the options",
-					c == ':' ? "an argument is missing after" : "unknown option",
-					is_short ? shorty : argv[optind - 1], p->name);
+			return vms_fail(
+				e, VMS_E_INVAL, "%s '%.100s'; '%s --help' lists the options",
+				c == ':' ? "an argument is missing after" : "unknown option",
+				is_short ? shorty : argv[optind - 1], p->name);
 		}
 	}
 	*first = optind;

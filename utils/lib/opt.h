@@ -22,16 +22,16 @@ enum vms_opt_type {
 };
 
 struct vms_opt {
-	char short_name;	/* 0: none */
-	const char *long_name;	/* without dashes */
+	char short_name;       /* 0: none */
+	const char *long_name; /* without dashes */
 	enum vms_opt_type type;
 	void *value;
 	const char *arg;  /* what help calls the argument, such as FILE; NULL for flags */
 	const char *help; /* one line */
 };
-#define VMS_OPT_END                                                                       \
-	{                                                                                 \
-		.long_name = NULL                                                         \
+#define VMS_OPT_END                                                                                \
+	{                                                                                          \
+		.long_name = NULL                                                                  \
 	}
 #define VMS_OPT_MAX 40
 

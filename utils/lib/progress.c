@@ -32,8 +32,7 @@ static void left_text(double s, char *out, size_t room)
 	uint64_t n = s > 359999 ? 359999 : (uint64_t)(s + 0.5);
 
 	if (n >= 3600)
-		snprintf(out, room, "%" PRIu64 " h %02" PRIu64 " min", n / 3600,
-			 n / 60 % 60);
+		snprintf(out, room, "%" PRIu64 " h %02" PRIu64 " min", n / 3600, n / 60 % 60);
 	else if (n >= 60)
 		snprintf(out, room, "%" PRIu64 " min %02" PRIu64 " s", n / 60, n % 60);
 	else
@@ -54,11 +53,10 @@ const char *vms_progress_text(const struct vms_progress *p, uint64_t done, char 
 		memset(bar, ' ', BAR);
 		memset(bar, '#', full);
 		bar[BAR] = 0;
-		at = (size_t)snprintf(out, VMS_PROGRESS_TEXT_MAX, "%s [%s] %3u%%  %s",
-				      p->label, bar, (unsigned)(part * 100), bytes);
+		at = (size_t)snprintf(out, VMS_PROGRESS_TEXT_MAX, "%s [%s] %3u%%  %s", p->label,
+				      bar, (unsigned)(part * 100), bytes);
 		if (p->rate >= 1) {
-			left_text((double)(p->total_bytes - d) / p->rate, left,
-				  sizeof(left));
+			left_text((double)(p->total_bytes - d) / p->rate, left, sizeof(left));
 			snprintf(out + at, VMS_PROGRESS_TEXT_MAX - at, "  %s/s  %s left",
 				 vms_size_human((uint64_t)p->rate, rate), left);
 		}

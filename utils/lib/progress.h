@@ -34,7 +34,6 @@ void vms_progress_wipe(struct vms_progress *p);
 void vms_progress_close(struct vms_progress *p);
 
 /* What update() would draw; out: VMS_PROGRESS_TEXT_MAX. */
-const char *vms_progress_text(const struct vms_progress *p, uint64_t done_bytes,
-			      char *out);
+const char *vms_progress_text(const struct vms_progress *p, uint64_t done_bytes, char *out);
 
 #endif

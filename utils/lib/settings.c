@@ -321,7 +321,8 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .type = VMS_CONF_BOOL,
 	 .offset = OFF(gateway.shared_config),
 	 .def = "on",
-	 .help = "Targets, VMStore LUNs, bindings and accounts belong to the cluster: what is told\n"
+	 .help = "Targets, VMStore LUNs, bindings and accounts belong to the cluster: what is "
+		 "told\n"
 		 "to one gateway holds on all. Off: each tgtd keeps its own, as stock tgt does."},
 	{.section = "gateway",
 	 .key = "portals",
@@ -333,8 +334,7 @@ const struct vms_conf_key vms_settings_keys[] = {
 	VMS_CONF_END,
 };
 
-static int check_name(const char *section, const char *name, const char *path,
-		      struct vms_errmsg *e)
+static int check_name(const char *section, const char *name, const char *path, struct vms_errmsg *e)
 {
 	bool ok;
 
@@ -403,11 +403,13 @@ const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETT
 
 	out[0] = 0;
 	if (s->cluster.catalog.scheme)
-		at = (size_t)snprintf(out, VMS_SETTINGS_CATALOG_MAX, "%s:",
-				      catalogs[s->cluster.catalog.scheme - 1]);
+		at = (size_t)snprintf(out, VMS_SETTINGS_CATALOG_MAX,
+				      "%s:", catalogs[s->cluster.catalog.scheme - 1]);
 	for (unsigned i = 0; i < s->cluster.catalog.n; i++)
 		at += (size_t)snprintf(out + at, VMS_SETTINGS_CATALOG_MAX - at, "%s%s",
-				       !i ? "" : s->cluster.catalog.scheme ? "," : " ",
+				       !i			   ? ""
+				       : s->cluster.catalog.scheme ? ","
+								   : " ",
 				       vms_conf_addr_format(&s->cluster.catalog.a[i], one));
 	return out;
 }

@@ -21,14 +21,14 @@ enum vms_io_engine { VMS_IO_AUTO, VMS_IO_URING, VMS_IO_THREADS };
 struct vms_settings {
 	struct { /* [cluster]: what all programs need */
 		struct vms_conf_addrs catalog;
-		char *catalog_prefix;		   /* etcd */
+		char *catalog_prefix;					      /* etcd */
 		char *catalog_ca, *catalog_cert, *catalog_key, *catalog_user; /* files or NULL */
 		uint64_t catalog_timeout_ms;
 		char *run_dir;
 		char *secrets_key; /* NULL: none */
-		int log_level; /* enum vms_log_level */
+		int log_level;	   /* enum vms_log_level */
 	} cluster;
-	struct { /* [node]: vmstored */
+	struct {	    /* [node]: vmstored */
 		char *name; /* NULL: the host's name */
 		char *dir;
 		struct vms_conf_addr listen;
@@ -50,7 +50,7 @@ struct vms_settings {
 		struct vms_conf_addr listen;
 		uint64_t index_bytes;
 	} catalog;
-	struct { /* [gateway]: the vmstore module of tgtd */
+	struct {	    /* [gateway]: the vmstore module of tgtd */
 		char *name; /* NULL: the host's name */
 		uint64_t chunk_cache_bytes;
 		uint64_t page_cache_bytes;

@@ -72,20 +72,23 @@ int vms_size_parse(const char *text, uint64_t *bytes, struct vms_errmsg *e)
 		}
 	}
 	if (!scale_up(v, sc, mult, bytes))
-		return vms_fail(e, VMS_E_INVAL, "size '%.60s' is not a whole number of bytes below 16E",
-				   text);
+		return vms_fail(e, VMS_E_INVAL,
+				"size '%.60s' is not a whole number of bytes below 16E", text);
 	return 0;
 bad:
 	return vms_fail(e, VMS_E_INVAL,
-			   "'%.60s' is not a size: expected a number with K, M, G or T, such as 20G",
-			   text);
+			"'%.60s' is not a size: expected a number with K, M, G or T, such as 20G",
+			text);
 }
 
 static const struct {
 	const char *name;
 	uint64_t ms;
 } time_units[] = {
-	{"h", 3600000}, {"min", 60000}, {"s", 1000}, {"ms", 1},
+	{"h", 3600000},
+	{"min", 60000},
+	{"s", 1000},
+	{"ms", 1},
 };
 #define N_TIME_UNITS (sizeof(time_units) / sizeof(time_units[0]))
 
@@ -104,13 +107,14 @@ int vms_duration_parse(const char *text, uint64_t *ms, struct vms_errmsg *e)
 		if (strcmp(rest, time_units[i].name))
 			continue;
 		if (!scale_up(v, sc, time_units[i].ms, ms))
-			return vms_fail(e, VMS_E_INVAL, "duration '%.60s' is not a whole number of ms",
-					   text);
+			return vms_fail(e, VMS_E_INVAL,
+					"duration '%.60s' is not a whole number of ms", text);
 		return 0;
 	}
 bad:
 	return vms_fail(
-		e, VMS_E_INVAL, "'%.60s' is not a duration: expected a number with ms, s, min or h, such as 250ms",
+		e, VMS_E_INVAL,
+		"'%.60s' is not a duration: expected a number with ms, s, min or h, such as 250ms",
 		text);
 }
 
@@ -154,8 +158,11 @@ const char *vms_size_human(uint64_t bytes, char out[VMS_SIZE_TEXT_MAX])
 	if (u < 0)
 		snprintf(out, VMS_SIZE_TEXT_MAX, "%" PRIu64 " B", bytes);
 	else
-		snprintf(out, VMS_SIZE_TEXT_MAX, "%.*f %s", v < 9.995 ? 2 : v < 99.95 ? 1 : 0, v,
-			 units[u]);
+		snprintf(out, VMS_SIZE_TEXT_MAX, "%.*f %s",
+			 v < 9.995   ? 2
+			 : v < 99.95 ? 1
+				     : 0,
+			 v, units[u]);
 	return out;
 }
 

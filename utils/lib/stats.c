@@ -33,7 +33,7 @@ void vms_stats_close(struct vms_stats *s)
 {
 	if (!s)
 		return;
-	VMS_VEC_FOREACH(&s->e, e)
+	VMS_VEC_FOREACH (&s->e, e)
 		free(e->name);
 	VMS_VEC_FREE(&s->e);
 	free(s);
@@ -64,8 +64,8 @@ void vms_stats_add(struct vms_stats *s, const char *name, enum vms_stat_kind kin
 	add(s, "", (struct entry){.kind = kind, .value = value, .help = help}, name);
 }
 
-void vms_stats_add_table(struct vms_stats *s, const char *prefix,
-			 const struct vms_stat_def *defs, const void *base)
+void vms_stats_add_table(struct vms_stats *s, const char *prefix, const struct vms_stat_def *defs,
+			 const void *base)
 {
 	for (; defs->name; defs++) {
 		const char *at = (const char *)base + defs->offset;
@@ -86,7 +86,7 @@ void vms_stats_add_hist(struct vms_stats *s, const char *name, const struct vms_
 
 uint64_t vms_stats_get(const struct vms_stats *s, const char *name, int *found)
 {
-	VMS_VEC_FOREACH(&s->e, e) {
+	VMS_VEC_FOREACH (&s->e, e) {
 		if (e->value && !strcmp(e->name, name)) {
 			if (found)
 				*found = 1;
@@ -115,7 +115,7 @@ json_t *vms_stats_json(const struct vms_stats *s)
 	json_t *j = json_object();
 
 	vms_assert(j);
-	VMS_VEC_FOREACH(&s->e, e) {
+	VMS_VEC_FOREACH (&s->e, e) {
 		json_t *v;
 
 		if (e->value) {
@@ -138,7 +138,7 @@ void vms_stats_print(const struct vms_stats *s, FILE *f)
 {
 	struct vms_table *t = vms_table_open("name|>value|help");
 
-	VMS_VEC_FOREACH(&s->e, e) {
+	VMS_VEC_FOREACH (&s->e, e) {
 		if (e->value) {
 			vms_table_row(t, "%s|%" PRIu64 "|%s", e->name, *e->value, e->help);
 			continue;
@@ -155,7 +155,7 @@ void vms_stats_print(const struct vms_stats *s, FILE *f)
 
 void vms_stats_print_names(const struct vms_stats *s, FILE *f)
 {
-	VMS_VEC_FOREACH(&s->e, e)
+	VMS_VEC_FOREACH (&s->e, e)
 		fprintf(f, "%s\t%s\t%s\n", e->name,
 			e->h			      ? "histogram"
 			: e->kind == VMS_STAT_COUNTER ? "counter"

@@ -28,9 +28,9 @@ struct vms_stat_def {
 	size_t offset;
 	const char *help; /* one line with the unit */
 };
-#define VMS_STAT_END                                                                      \
-	{                                                                                 \
-		.name = NULL                                                              \
+#define VMS_STAT_END                                                                               \
+	{                                                                                          \
+		.name = NULL                                                                       \
 	}
 
 struct vms_stats;
@@ -43,8 +43,8 @@ void vms_stats_close(struct vms_stats *s);
 void vms_stats_add(struct vms_stats *s, const char *name, enum vms_stat_kind kind,
 		   const uint64_t *value, const char *help);
 /* A whole table over one struct; prefix ("" or "wal.") is copied. */
-void vms_stats_add_table(struct vms_stats *s, const char *prefix,
-			 const struct vms_stat_def *defs, const void *base);
+void vms_stats_add_table(struct vms_stats *s, const char *prefix, const struct vms_stat_def *defs,
+			 const void *base);
 /* A histogram shows as NAME.count .mean .p50 .p99 .p999 .max. */
 void vms_stats_add_hist(struct vms_stats *s, const char *name, const struct vms_hist *h,
 			const char *help);

@@ -23,18 +23,18 @@
 #include <string.h>
 #include <time.h>
 
-#define STOP_MS_MAX	900u	/* from the intent to the last stop; below the gateways' 1 s */
+#define STOP_MS_MAX	900u /* from the intent to the last stop; below the gateways' 1 s */
 #define FLOOR_MS_MAX	5000u
 #define RELEASE_MS_MAX	3000u
 #define NODE_MS_MAX	3000u
-#define SESSIONS_MS_MAX 500u /* gateways hold meanwhile */
-#define SAY_MS		2000u	/* then the user learns what it waits for */
-#define PAUSE_MS	100u	/* between two attempts */
+#define SESSIONS_MS_MAX 500u  /* gateways hold meanwhile */
+#define SAY_MS		2000u /* then the user learns what it waits for */
+#define PAUSE_MS	100u  /* between two attempts */
 
 /* ---- the records ---- */
 
 int barrier_volume_get(struct tool *t, const char *name, struct vms_cat_volume *v,
-		      uint64_t *revision, struct vms_errmsg *msg)
+		       uint64_t *revision, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct tool_kvs kv = VMS_VEC_INIT;
@@ -56,8 +56,8 @@ int barrier_volume_get(struct tool *t, const char *name, struct vms_cat_volume *
 }
 
 /* Drops the snapshot that was being made, the acknowledgements, the barrier. */
-static int drop(struct tool *t, const struct vms_cat_volume *v, uint64_t revision,
-		char *abandoned, struct vms_errmsg *msg)
+static int drop(struct tool *t, const struct vms_cat_volume *v, uint64_t revision, char *abandoned,
+		struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX], prefix[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_volume next = *v;
@@ -95,8 +95,7 @@ static int drop(struct tool *t, const struct vms_cat_volume *v, uint64_t revisio
 	return rc;
 }
 
-int barrier_abandon(struct tool *t, const char *volume, uint64_t barrier_id,
-		    struct vms_errmsg *msg)
+int barrier_abandon(struct tool *t, const char *volume, uint64_t barrier_id, struct vms_errmsg *msg)
 {
 	struct vms_cat_volume v;
 	uint64_t revision;
@@ -175,7 +174,7 @@ int barrier_settle(struct tool *t, const char *volume, char *abandoned, struct v
 
 static struct barrier_asked *asked_of(struct barrier_run *r, uint32_t gateway)
 {
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (a->gateway == gateway)
 			return a;
 	return NULL;
@@ -208,7 +207,8 @@ static void on_open(void *arg, const struct vms_cat_reply *re)
 	r->lost |= re->status != 0;
 	for (unsigned i = 0; !re->status && i < re->nkv; i++) {
 		const char *s = strrchr(re->kv[i].key, '/');
-		struct barrier_asked *a = s ? asked_of(r, (uint32_t)strtoul(s + 1, NULL, 16)) : NULL;
+		struct barrier_asked *a = s ? asked_of(r, (uint32_t)strtoul(s + 1, NULL, 16))
+					    : NULL;
 
 		if (a && !re->kv[i].val)
 			a->gone = true;
@@ -220,7 +220,7 @@ static struct barrier_asked *broken(struct barrier_run *r)
 {
 	if (r->change)
 		return NULL; /* what was let go, or is gone, does no harm to it */
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (a->state == VMS_ACK_VETO || (a->gone && a->state == VMS_ACK_STOPPED))
 			return a;
 	return NULL;
@@ -228,7 +228,7 @@ static struct barrier_asked *broken(struct barrier_run *r)
 
 struct barrier_asked *barrier_not_stopped(struct barrier_run *r)
 {
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (!a->state && !a->gone)
 			return a;
 	return NULL;
@@ -236,7 +236,7 @@ struct barrier_asked *barrier_not_stopped(struct barrier_run *r)
 
 struct barrier_asked *barrier_not_released(struct barrier_run *r)
 {
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (a->state == VMS_ACK_STOPPED)
 			return a;
 	return NULL;
@@ -261,7 +261,8 @@ int barrier_say_broken(struct barrier_run *r, struct vms_errmsg *msg)
 	gateways_name(&r->gateways, a->gateway, name);
 	if (a->state == VMS_ACK_VETO)
 		return vms_fail(msg, VMS_E_BUSY,
-				"gateway %s had held its writes for 1 s and let go: the nodes were too slow",
+				"gateway %s had held its writes for 1 s and let go: the nodes were "
+				"too slow",
 				name);
 	return vms_fail(msg, VMS_E_BUSY, "gateway %s went away while it held its writes", name);
 }
@@ -269,9 +270,9 @@ int barrier_say_broken(struct barrier_run *r, struct vms_errmsg *msg)
 /* ---- the steps ---- */
 
 /* Writes volume (and snapshot) by compare; an unknown outcome is read back. */
-int barrier_step(struct barrier_run *r, const struct vms_cat_volume *next, const struct vms_cat_snap *snap,
-		const struct vms_cat_cmp *more_cmp, unsigned more, bool forget_acks,
-		struct vms_errmsg *msg)
+int barrier_step(struct barrier_run *r, const struct vms_cat_volume *next,
+		 const struct vms_cat_snap *snap, const struct vms_cat_cmp *more_cmp, unsigned more,
+		 bool forget_acks, struct vms_errmsg *msg)
 {
 	char vkey[VMS_CAT_KEY_BYTES_MAX], skey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[2 + BARRIER_ASKED_MAX] = {{vkey, r->v_revision}};
@@ -322,7 +323,7 @@ int barrier_step(struct barrier_run *r, const struct vms_cat_volume *next, const
 /* Somebody may change the volume meanwhile (its dedup setting, say): repeated as long
  * as the barrier is ours and it was the volume that changed. */
 int barrier_step_again(struct barrier_run *r, uint8_t barrier, const struct vms_cat_snap *snap,
-		      const struct vms_cat_cmp *more_cmp, unsigned more, struct vms_errmsg *msg)
+		       const struct vms_cat_cmp *more_cmp, unsigned more, struct vms_errmsg *msg)
 {
 	int rc = 0;
 
@@ -401,8 +402,8 @@ int barrier_find_asked(struct barrier_run *r, struct vms_errmsg *msg)
 	tool_kvs_free(&kv);
 	if (!rc && r->asked.n > BARRIER_ASKED_MAX)
 		rc = vms_fail(msg, VMS_E_UNSUPPORTED,
-			      "volume '%.60s' is open on %zu gateways; a barrier reaches %u", r->v.name,
-			      r->asked.n, BARRIER_ASKED_MAX);
+			      "volume '%.60s' is open on %zu gateways; a barrier reaches %u",
+			      r->v.name, r->asked.n, BARRIER_ASKED_MAX);
 	if (rc || !r->asked.n)
 		return rc;
 	r->watch_open = tool_watch(r->t, prefix, r->t->revision, on_open, r);
@@ -416,7 +417,7 @@ int barrier_shut_out(struct barrier_run *r, struct vms_errmsg *msg)
 {
 	struct barrier_report *rep = r->rep;
 
-	VMS_VEC_FOREACH(&r->asked, a) {
+	VMS_VEC_FOREACH (&r->asked, a) {
 		char name[64];
 		unsigned live;
 		int rc;
@@ -454,9 +455,10 @@ static int wait_stopped(struct barrier_run *r, struct vms_errmsg *msg)
 			return barrier_say_broken(r, msg);
 		if (spent >= STOP_MS_MAX) {
 			gateways_name(&r->gateways, a->gateway, name);
-			return vms_fail(msg, VMS_E_AGAIN,
-					"gateway %s does not answer, but its connections to the nodes live",
-					name);
+			return vms_fail(
+				msg, VMS_E_AGAIN,
+				"gateway %s does not answer, but its connections to the nodes live",
+				name);
 		}
 		if (spent >= BARRIER_SILENT_MS && !asked_nodes) {
 			int rc = barrier_shut_out(r, msg);
@@ -475,7 +477,8 @@ static int wait_stopped(struct barrier_run *r, struct vms_errmsg *msg)
 	return barrier_hopeless(r) ? barrier_say_broken(r, msg) : 0;
 }
 
-static int raise_floors(struct barrier_run *r, const struct vms_cat_volume *v, struct vms_errmsg *msg)
+static int raise_floors(struct barrier_run *r, const struct vms_cat_volume *v,
+			struct vms_errmsg *msg)
 {
 	const struct vms_msg m = {.type = VMS_MSG_FLOOR,
 				  .flags = VMS_F_FUA,
@@ -500,7 +503,8 @@ static int wait_released(struct barrier_run *r, struct vms_errmsg *msg)
 		if (barrier_hopeless(r))
 			return barrier_say_broken(r, msg);
 		if (vms_clock_ms() >= until)
-			return vms_fail(msg, VMS_E_AGAIN, "gateway %s stopped, but does not answer now",
+			return vms_fail(msg, VMS_E_AGAIN,
+					"gateway %s stopped, but does not answer now",
 					gateways_name(&r->gateways, a->gateway, name));
 		tool_wait(r->t, 50);
 	}
@@ -514,7 +518,7 @@ static int complete(struct barrier_run *r, struct vms_errmsg *msg)
 	unsigned n = 0;
 
 	s.state = VMS_SNAP_COMPLETE;
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (a->state == VMS_ACK_RELEASED)
 			acks[n++] = (struct vms_cat_cmp){a->key, a->ack_revision};
 	return barrier_step_again(r, VMS_BARRIER_NONE, &s, acks, n, msg);
@@ -625,7 +629,7 @@ int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *s
 			rc = 0;
 		if (!rc && r.v.state != (origin ? 4 : 1))
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%.100s' is being %s", volume,
-				      r.v.state == 2	 ? "deleted"
+				      r.v.state == 2   ? "deleted"
 				      : r.v.state == 3 ? "shrunk"
 				      : r.v.state == 4 ? "imported"
 						       : "used");
@@ -638,8 +642,7 @@ int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *s
 		for (unsigned i = 0; i < r.nodes.n; i++)
 			tool_peer_open(t, &r.nodes.p[i]);
 		rc = attempt(&r, snap, msg);
-		if (!rc || !again(rc) || vms_clock_ms() - t0 >= try_ms ||
-		    tool_interrupted())
+		if (!rc || !again(rc) || vms_clock_ms() - t0 >= try_ms || tool_interrupted())
 			break;
 		if (!said && vms_clock_ms() - t0 >= SAY_MS) {
 			said = true;

@@ -17,8 +17,8 @@
 
 struct barrier_report {
 	uint32_t attempts;
-	uint64_t held_ms;  /* writes were held, last attempt, at most */
-	char fenced[160];  /* gateways that were shut out, by name, or "" */
+	uint64_t held_ms;    /* writes were held, last attempt, at most */
+	char fenced[160];    /* gateways that were shut out, by name, or "" */
 	char abandoned[240]; /* an unfinished snapshot that was in the way, or "" */
 };
 
@@ -27,15 +27,13 @@ struct barrier_report {
 /* Makes snapshot VOLUME@SNAP: a consistent cut over all gateways that have the volume
  * open. Repeats a failed attempt for try_ms; on failure nothing of it is left. */
 int barrier_snapshot(struct tool *t, const char *volume, const char *snap, uint32_t try_ms,
-		     struct vms_cat_snap *out, struct barrier_report *rep,
-		     struct vms_errmsg *msg);
+		     struct vms_cat_snap *out, struct barrier_report *rep, struct vms_errmsg *msg);
 
 /* The same of a volume that is being imported, which is ready by the transaction that
  * completes the snapshot. origin: uuid of the snapshot whose content it has. */
 int barrier_snapshot_of_import(struct tool *t, const char *volume, const char *snap,
-			       const uint8_t origin[16], uint32_t try_ms,
-			       struct vms_cat_snap *out, struct barrier_report *rep,
-			       struct vms_errmsg *msg);
+			       const uint8_t origin[16], uint32_t try_ms, struct vms_cat_snap *out,
+			       struct barrier_report *rep, struct vms_errmsg *msg);
 
 /* A change of the volume that every gateway knows, and none is in the middle of anything,
  * when it returns. */

@@ -32,7 +32,7 @@ struct barrier_run {
 	struct nodes nodes;
 	struct gateways gateways;
 	uint64_t watch_ack, watch_open;
-	bool lost; /* a watch ended: nothing can be concluded any more */
+	bool lost;   /* a watch ended: nothing can be concluded any more */
 	uint64_t t0; /* before the intent */
 	struct barrier_report *rep;
 	const uint8_t *origin; /* of a volume that is being imported; NULL: it is not */

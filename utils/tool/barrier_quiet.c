@@ -58,14 +58,15 @@ int barrier_quiet_stopped(struct barrier_run *r, struct vms_errmsg *msg)
 
 	return rc ? rc
 		  : wait_for(r, barrier_not_stopped, STOP_MS_MAX,
-			     r->v.barrier_quiet ? "has commands that do not end"
-						: "does not answer, but its connections to the nodes live",
+			     r->v.barrier_quiet
+				     ? "has commands that do not end"
+				     : "does not answer, but its connections to the nodes live",
 			     msg);
 }
 
 static struct barrier_asked *not_told(struct barrier_run *r)
 {
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (!a->gone && a->state != VMS_ACK_RELEASED)
 			return a;
 	return NULL;
@@ -83,11 +84,12 @@ int barrier_quiet_release(struct barrier_run *r, void (*edit)(void *arg, struct 
 		rc = barrier_step_again(r, VMS_BARRIER_RELEASE, NULL, NULL, 0, msg);
 		*done = !rc;
 		/* shut_out() looks at those without a state */
-		VMS_VEC_FOREACH(&r->asked, a)
+		VMS_VEC_FOREACH (&r->asked, a)
 			if (a->state == VMS_ACK_STOPPED)
 				a->state = 0;
 		if (!rc)
-			rc = wait_for(r, not_told, RELEASE_MS_MAX, "does not say that it has seen it", msg);
+			rc = wait_for(r, not_told, RELEASE_MS_MAX,
+				      "does not say that it has seen it", msg);
 	}
 	if (!rc)
 		rc = barrier_step_again(r, VMS_BARRIER_NONE, NULL, NULL, 0, msg);
@@ -107,7 +109,7 @@ void barrier_quiet_end(struct barrier_run *r, int rc)
 	if (rc)
 		(void)barrier_abandon(r->t, r->v.name, r->v.barrier_id, &ignored);
 	/* An acknowledgement that stays names a barrier that is over. */
-	VMS_VEC_FOREACH(&r->asked, a)
+	VMS_VEC_FOREACH (&r->asked, a)
 		if (n < BARRIER_ASKED_MAX)
 			op[n++] = (struct vms_cat_op){a->key, NULL, 0};
 	if (!rc && n)
@@ -143,9 +145,10 @@ static int attempt(struct barrier_run *r, const struct barrier_change *ch, bool 
 	if (rc && *done) {
 		struct vms_errmsg why = *msg;
 
-		return vms_fail(msg, VMS_E_TIMEOUT,
-				"volume '%.60s' is changed, but not every gateway has confirmed it: %.150s",
-				r->v.name, why.text);
+		return vms_fail(
+			msg, VMS_E_TIMEOUT,
+			"volume '%.60s' is changed, but not every gateway has confirmed it: %.150s",
+			r->v.name, why.text);
 	}
 	return rc;
 }
@@ -172,7 +175,8 @@ int barrier_change(struct tool *t, const char *volume, const struct barrier_chan
 			tool_peer_open(t, &r.nodes.p[i]);
 		rc = attempt(&r, ch, &done, msg);
 		/* BUSY: somebody gave it up; a refusal of stop() is none of these */
-		if (!rc || done || !(rc == VMS_E_AGAIN || rc == VMS_E_CONFLICT || tool_txn_again(rc)) ||
+		if (!rc || done ||
+		    !(rc == VMS_E_AGAIN || rc == VMS_E_CONFLICT || tool_txn_again(rc)) ||
 		    vms_clock_ms() - t0 >= try_ms || tool_interrupted())
 			break;
 		for (unsigned i = 0; i < PAUSE_MS / 20; i++)

@@ -39,10 +39,8 @@ int branch_get(struct tool *t, uint64_t branch, const struct vms_cat_volume *v,
 	int rc;
 
 	memset(out, 0, sizeof(*out));
-	out->b = (struct vms_cat_branch){.branch = branch,
-					 .lineage = v->lineage,
-					 .owner = v->id,
-					 .state = BRANCH_LIVE};
+	out->b = (struct vms_cat_branch){
+		.branch = branch, .lineage = v->lineage, .owner = v->id, .state = BRANCH_LIVE};
 	vms_cat_key_branch(key, branch);
 	rc = tool_get(t, key, &kv, msg);
 	if (!rc && kv.n) {
@@ -62,7 +60,8 @@ int branch_grow(const struct vms_cat_branch *from, uint64_t snap_gen, uint64_t l
 
 	if (from->nancestors >= VMS_ANCESTORS_MAX)
 		return vms_fail(msg, VMS_E_FULL,
-				"it descends from %u others already, which is the most: copy the data into a new volume (vmstore export, vmstore import)",
+				"it descends from %u others already, which is the most: copy the "
+				"data into a new volume (vmstore export, vmstore import)",
 				VMS_ANCESTORS_MAX);
 	*out = *from;
 	out->branch = 0;
@@ -87,12 +86,12 @@ bool branch_sees(const struct vms_cat_branch *b, uint64_t branch, uint64_t snap_
 	return false;
 }
 
-bool branches_clone_of(const struct branches *all, uint64_t volume, uint64_t of,
-		       uint64_t branch, uint64_t snap_gen)
+bool branches_clone_of(const struct branches *all, uint64_t volume, uint64_t of, uint64_t branch,
+		       uint64_t snap_gen)
 {
 	if (volume == of)
 		return false;
-	VMS_VEC_FOREACH(all, b) {
+	VMS_VEC_FOREACH (all, b) {
 		if (b->b.owner != volume || b->b.state != BRANCH_LIVE)
 			continue;
 		/* without a record of its own a volume's branch has the volume's number */
@@ -100,7 +99,7 @@ bool branches_clone_of(const struct branches *all, uint64_t volume, uint64_t of,
 			return true;
 		if (branch)
 			continue;
-		VMS_VEC_FOREACH(all, o)
+		VMS_VEC_FOREACH (all, o)
 			if (o->b.owner == of && branch_sees(&b->b, o->b.branch, 0))
 				return true;
 	}
@@ -124,8 +123,7 @@ int branches_settle(struct tool *t, const char *volume, struct vms_errmsg *msg)
 	rc = branches_load(t, &all, msg);
 	if (!rc)
 		rc = snaps_load(t, volume, &snaps, msg);
-	VMS_VEC_FOREACH(&all, b)
-	{
+	VMS_VEC_FOREACH (&all, b) {
 		char key[VMS_CAT_KEY_BYTES_MAX];
 		/* with the volume as it is, so that it is not moved there meanwhile */
 		struct vms_cat_cmp cmp[2] = {{vkey, v.mod_revision}, {key, b->mod_revision}};
@@ -134,7 +132,7 @@ int branches_settle(struct tool *t, const char *volume, struct vms_errmsg *msg)
 
 		if (rc || b->b.owner != v.v.id || b->b.state != BRANCH_LIVE)
 			continue;
-		VMS_VEC_FOREACH(&snaps, s)
+		VMS_VEC_FOREACH (&snaps, s)
 			used |= s->s.branch == b->b.branch;
 		if (used)
 			continue;

@@ -32,8 +32,8 @@ bool branch_sees(const struct vms_cat_branch *b, uint64_t branch, uint64_t snap_
 
 /* Does volume `volume` (by id) show pages of another one: at one snapshot of it, or
  * (branch 0) at any? */
-bool branches_clone_of(const struct branches *all, uint64_t volume, uint64_t of,
-		       uint64_t branch, uint64_t snap_gen);
+bool branches_clone_of(const struct branches *all, uint64_t volume, uint64_t of, uint64_t branch,
+		       uint64_t snap_gen);
 
 /* Marks those branches of the volume dead that it has left and that no snapshot is on;
  * storage nodes then drop what nothing else shows. Repeatable. */

@@ -81,15 +81,17 @@ int catalog_fill_check(struct tool *t, const struct tool_kvs *kvs, bool *done,
 		rc = uuid_of(&now, there, msg);
 		*done = !rc && !memcmp(mine, there, 16);
 		if (!rc && !*done)
-			rc = vms_fail(msg, VMS_E_EXIST,
-				      "the catalog that is to be filled holds another cluster already");
+			rc = vms_fail(
+				msg, VMS_E_EXIST,
+				"the catalog that is to be filled holds another cluster already");
 	}
 	tool_kvs_free(&now);
 	return rc;
 }
 
 /* One batch; the same again does no harm. */
-static int write_ops(struct tool *t, const struct vms_cat_op *op, unsigned n, struct vms_errmsg *msg)
+static int write_ops(struct tool *t, const struct vms_cat_op *op, unsigned n,
+		     struct vms_errmsg *msg)
 {
 	unsigned tries = 0;
 	int rc;
@@ -134,8 +136,8 @@ static int read_back(struct tool *t, const struct tool_kvs *kvs, struct vms_errm
 	int rc = tool_range(t, "", &now, msg);
 
 	if (!rc && now.n != kvs->n - 1)
-		rc = vms_fail(msg, VMS_E_CORRUPT, "%zu keys were written, %zu are there", kvs->n - 1,
-			      now.n);
+		rc = vms_fail(msg, VMS_E_CORRUPT, "%zu keys were written, %zu are there",
+			      kvs->n - 1, now.n);
 	for (size_t i = 0; !rc && i < kvs->n; i++) {
 		const struct tool_kv *kv = &kvs->d[i], *have = catalog_find(&now, kv->key);
 

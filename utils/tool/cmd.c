@@ -98,9 +98,9 @@ static char *tail_of(const struct cmd *c, const char *tail)
 /* ---- parsing ---- */
 
 /* vms_opt_parse() with the texts made from the table. True: go on behind *first. */
-static bool parse(const char *prog, const struct cmd *cmd, const char *path,
-		  const char *before, const char *tail, const struct vms_opt *opts, int argc,
-		  char **argv, int *first, int *code)
+static bool parse(const char *prog, const struct cmd *cmd, const char *path, const char *before,
+		  const char *tail, const struct vms_opt *opts, int argc, char **argv, int *first,
+		  int *code)
 {
 	char *usage = usage_of(cmd, before), *end = tail_of(cmd, tail);
 	char sentence[128];
@@ -204,7 +204,8 @@ static bool find(const struct cmd **at, char *path, size_t path_bytes, int argc,
 		while (*s && strcmp((*s)->name, argv[*used]))
 			s++;
 		if (!*s)
-			*code = wrong(prog, path, "no command '%s'; expected %s", argv[*used], names);
+			*code = wrong(prog, path, "no command '%s'; expected %s", argv[*used],
+				      names);
 		free(names);
 		if (!*s)
 			return false;
@@ -225,7 +226,8 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 		{0, "catalog", VMS_OPT_STRING, &catalog, "ADDR",
 		 "the catalog's HOST:PORT, over the file's"},
 		{0, "via", VMS_OPT_STRING, &via, "ADDR",
-		 "ask the node at HOST:PORT, or the process at unix:PATH, for the catalog's address"},
+		 "ask the node at HOST:PORT, or the process at unix:PATH, for the catalog's "
+		 "address"},
 		{0, "json", VMS_OPT_FLAG, &json, NULL, "print JSON"},
 		VMS_OPT_END,
 	};

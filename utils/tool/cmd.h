@@ -46,9 +46,9 @@ __attribute__((format(printf, 2, 3))) int cmd_usage(struct cmd_call *c, const ch
 __attribute__((format(printf, 4, 5))) bool cmd_confirm(struct cmd_call *c, bool yes, int *code,
 						       const char *fmt, ...);
 
-#define CMD_OPT_JSON(c)                                                                   \
-	{                                                                                 \
-		0, "json", VMS_OPT_FLAG, &(c)->t->json, NULL, "print JSON"                \
+#define CMD_OPT_JSON(c)                                                                            \
+	{                                                                                          \
+		0, "json", VMS_OPT_FLAG, &(c)->t->json, NULL, "print JSON"                         \
 	}
 
 /* A whole program: global options, configuration, the command. tail: printed at the

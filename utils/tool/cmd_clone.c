@@ -66,12 +66,12 @@ static int list(struct cmd_call *c)
 		if (rc || (w.all ? !v.parent[0]
 				 : !branches_clone_of(&all, v.id, w.id, w.branch, w.snap_gen)))
 			continue;
-		vms_table_cells(tab, 3,
-				(const char *[]){v.name, v.parent,
-						 vms_size_format(v.size_bytes, size)});
-		json_array_append_new(out, json_pack("{ss ss sI}", "name", v.name, "parent",
-						     v.parent, "size_bytes",
-						     (json_int_t)v.size_bytes));
+		vms_table_cells(
+			tab, 3,
+			(const char *[]){v.name, v.parent, vms_size_format(v.size_bytes, size)});
+		json_array_append_new(out,
+				      json_pack("{ss ss sI}", "name", v.name, "parent", v.parent,
+						"size_bytes", (json_int_t)v.size_bytes));
 	}
 	if (rc)
 		rc = tool_fail(c->t, "%s", e.text);
@@ -131,7 +131,8 @@ const struct cmd cmd_clone = {
 	.name = "clone",
 	.args = "VOLUME@SNAP NEW [--size SIZE]\nls [VOLUME|VOLUME@SNAP]",
 	.brief = "make a volume of a snapshot, list clones",
-	.about = "Makes a volume that begins as the snapshot is. Nothing is copied, whatever the size.\n"
+	.about = "Makes a volume that begins as the snapshot is. Nothing is copied, whatever the "
+		 "size.\n"
 		 "clone ls lists clones, of all volumes, of one, or of one snapshot.",
 	.min = 1,
 	.max = 2,

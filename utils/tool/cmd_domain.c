@@ -7,8 +7,8 @@
 #include "utils/tool/cmds.h"
 #include "utils/tool/domain.h"
 
-static int one(struct cmd_call *c, int (*act)(struct tool *t, const char *name, struct vms_errmsg *e),
-	       const char *done)
+static int one(struct cmd_call *c,
+	       int (*act)(struct tool *t, const char *name, struct vms_errmsg *e), const char *done)
 {
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
 	struct vms_errmsg e = {""};

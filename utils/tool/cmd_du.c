@@ -29,7 +29,7 @@ static void print_points(const struct du_result *r, const char *arg)
 {
 	struct vms_table *tab = vms_table_open("<name|>size|>mapped|>unique|>shared|>returns");
 
-	VMS_VEC_FOREACH(&r->points, p) {
+	VMS_VEC_FOREACH (&r->points, p) {
 		char size[VMS_SIZE_TEXT_MAX], mapped[VMS_SIZE_TEXT_MAX], uniq[VMS_SIZE_TEXT_MAX];
 		char sh[VMS_SIZE_TEXT_MAX], back[VMS_SIZE_TEXT_MAX], name[244];
 
@@ -81,7 +81,7 @@ static json_t *result_json(const struct du_result *r, const char *arg)
 {
 	json_t *pts = json_array();
 
-	VMS_VEC_FOREACH(&r->points, p)
+	VMS_VEC_FOREACH (&r->points, p)
 		if (wanted(r, p, arg))
 			json_array_append_new(pts, point_json(p));
 	return json_pack("{so s{sI sI sI sI sI sf sI} sb sI ss}", "points", pts, "cluster",
@@ -109,11 +109,11 @@ static int run_du(struct cmd_call *c)
 		du_free(&r);
 		return tool_fail(c->t, "%s", e.text);
 	}
-	VMS_VEC_FOREACH(&r.points, p)
+	VMS_VEC_FOREACH (&r.points, p)
 		found |= wanted(&r, p, arg);
 	if (arg && !found) {
-		code = tool_fail(c->t, "there is no %s '%s'", strchr(arg, '@') ? "snapshot" : "volume",
-				 arg);
+		code = tool_fail(c->t, "there is no %s '%s'",
+				 strchr(arg, '@') ? "snapshot" : "volume", arg);
 	} else if (c->t->json) {
 		tool_print_json(result_json(&r, arg));
 	} else {
@@ -121,7 +121,8 @@ static int run_du(struct cmd_call *c)
 		if (!arg)
 			print_cluster(&r);
 		if (r.sampled)
-			printf("unique, returns and stored are estimates: every so-manieth chunk was counted\n");
+			printf("unique, returns and stored are estimates: every so-manieth chunk "
+			       "was counted\n");
 	}
 	if (!code && (r.down[0] || r.missing)) {
 		tool_note(c->t, "not all was counted: %u partitions%s%s", r.missing,
@@ -136,8 +137,10 @@ const struct cmd cmd_du = {
 	.name = "du",
 	.args = "[VOLUME|VOLUME@SNAP] [--json]",
 	.brief = "space of volumes, snapshots and the cluster",
-	.about = "Shows what each volume and snapshot takes, of one copy: mapped (no hole), unique (stored\n"
+	.about = "Shows what each volume and snapshot takes, of one copy: mapped (no hole), unique "
+		 "(stored\n"
 		 "for it alone), shared, and what deleting it would give back (a volume: with its\n"
-		 "snapshots). Storage nodes count it in the background. Exit code 3: a node is down.",
+		 "snapshots). Storage nodes count it in the background. Exit code 3: a node is "
+		 "down.",
 	.max = 1,
 	.run = run_du};

@@ -53,12 +53,11 @@ static double ratio(const struct image_est_counts *c)
 
 static json_t *counts_json(const struct image_est_counts *c)
 {
-	return json_pack("{sI sI sI sI sI sI sI sf}", "bytes", (json_int_t)c->bytes,
-			 "zero_bytes", (json_int_t)c->zero, "distinct_bytes",
-			 (json_int_t)c->distinct, "duplicate_bytes", (json_int_t)c->dup,
-			 "unique_bytes", (json_int_t)c->unique, "shared_bytes",
-			 (json_int_t)c->shared, "added_bytes", (json_int_t)c->added,
-			 "ratio", ratio(c));
+	return json_pack("{sI sI sI sI sI sI sI sf}", "bytes", (json_int_t)c->bytes, "zero_bytes",
+			 (json_int_t)c->zero, "distinct_bytes", (json_int_t)c->distinct,
+			 "duplicate_bytes", (json_int_t)c->dup, "unique_bytes",
+			 (json_int_t)c->unique, "shared_bytes", (json_int_t)c->shared,
+			 "added_bytes", (json_int_t)c->added, "ratio", ratio(c));
 }
 
 static void print_json(const struct image_est *est, char **names, unsigned n)
@@ -75,10 +74,10 @@ static void print_json(const struct image_est *est, char **names, unsigned n)
 		json_array_append_new(files, f);
 	}
 	image_est_total(est, &c);
-	tool_print_json(json_pack(
-		"{so so sI sb sI}", "files", files, "total", counts_json(&c),
-		"chunk_bytes", (json_int_t)VMS_CHUNK_BYTES, "exact",
-		image_est_one_of(est) == 1, "one_of", (json_int_t)image_est_one_of(est)));
+	tool_print_json(json_pack("{so so sI sb sI}", "files", files, "total", counts_json(&c),
+				  "chunk_bytes", (json_int_t)VMS_CHUNK_BYTES, "exact",
+				  image_est_one_of(est) == 1, "one_of",
+				  (json_int_t)image_est_one_of(est)));
 }
 
 static void row(struct vms_table *tab, const char *name, const struct image_est_counts *c)
@@ -86,13 +85,12 @@ static void row(struct vms_table *tab, const char *name, const struct image_est_
 	char cell[6][VMS_SIZE_TEXT_MAX], r[32];
 
 	snprintf(r, sizeof(r), "%.2f", ratio(c));
-	vms_table_cells(tab, 8,
-			(const char *[]){name, vms_size_human(c->bytes, cell[0]),
-					 vms_size_human(c->zero, cell[1]),
-					 vms_size_human(c->unique, cell[2]),
-					 vms_size_human(c->dup, cell[3]),
-					 vms_size_human(c->shared, cell[4]),
-					 vms_size_human(c->added, cell[5]), r});
+	vms_table_cells(
+		tab, 8,
+		(const char *[]){
+			name, vms_size_human(c->bytes, cell[0]), vms_size_human(c->zero, cell[1]),
+			vms_size_human(c->unique, cell[2]), vms_size_human(c->dup, cell[3]),
+			vms_size_human(c->shared, cell[4]), vms_size_human(c->added, cell[5]), r});
 }
 
 static void print_table(const struct image_est *est, char **names, unsigned n)
@@ -111,12 +109,10 @@ static void print_table(const struct image_est *est, char **names, unsigned n)
 		row(tab, "total", &c);
 	vms_table_print(tab, stdout);
 	vms_table_close(tab);
-	printf("\n%s of data would take %s: %.2f to 1\n",
-	       vms_size_human(c.distinct + c.dup, data),
+	printf("\n%s of data would take %s: %.2f to 1\n", vms_size_human(c.distinct + c.dup, data),
 	       vms_size_human(c.distinct, stored), ratio(&c));
 	if (image_est_one_of(est) > 1)
-		printf("estimated from one chunk of %" PRIu64
-		       "; more --memory makes it exact\n",
+		printf("estimated from one chunk of %" PRIu64 "; more --memory makes it exact\n",
 		       image_est_one_of(est));
 }
 
@@ -161,9 +157,8 @@ static int run(struct cmd_call *c)
 	if (!j.est || !j.buf) {
 		image_est_close(j.est);
 		free(j.buf);
-		return tool_fail(
-			c->t,
-			"no memory for a table of that size: say a smaller --memory");
+		return tool_fail(c->t,
+				 "no memory for a table of that size: say a smaller --memory");
 	}
 	vms_progress_open(&j.bar, stderr, c->t->json, "estimate", 0, sized ? total : 0,
 			  vms_clock_ms());

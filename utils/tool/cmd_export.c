@@ -45,8 +45,7 @@ static int look(struct job *j, bool live, struct vms_errmsg *e)
 	if (!j->snapshot) {
 		rc = volume_load(j->c->t, j->name, &j->v, e);
 		if (!rc && j->v.v.state == VOLUME_IMPORTING)
-			return vms_fail(e, VMS_E_BUSY, "volume '%s' is being imported",
-					j->name);
+			return vms_fail(e, VMS_E_BUSY, "volume '%s' is being imported", j->name);
 		if (!rc && j->v.openers.n && !live)
 			return vms_fail(e, VMS_E_OPEN,
 					"volume '%.60s' is open on gateway %.60s and may "
@@ -126,8 +125,7 @@ static int export(struct job *j, bool live, struct vms_errmsg *e)
 	if (!rc) {
 		if (j->from)
 			tool_note(t,
-				  "going on at %" PRIu64
-				  " bytes, where the export was interrupted",
+				  "going on at %" PRIu64 " bytes, where the export was interrupted",
 				  j->from);
 		c.dev = j->dev;
 		c.vol = j->vol;
@@ -135,8 +133,7 @@ static int export(struct job *j, bool live, struct vms_errmsg *e)
 		c.to = j->conf.bytes;
 		j->e = e;
 		j->checked_ms = vms_clock_ms();
-		vms_progress_open(&j->bar, stderr, t->json, j->name, j->from, c.to,
-				  j->checked_ms);
+		vms_progress_open(&j->bar, stderr, t->json, j->name, j->from, c.to, j->checked_ms);
 		rc = image_copy_out(&c, e);
 		if (j->rc)
 			rc = j->rc;
@@ -165,18 +162,17 @@ static int report(struct job *j, uint64_t ms)
 
 	/* standard output has the image */
 	if (j->c->t->json && !pipe)
-		return tool_print_json(json_pack(
-			"{ss ss ss sI sI sI sI sI}", "volume", j->name, "file",
-			j->conf.path, "format", j->conf.format, "size_bytes",
-			(json_int_t)j->conf.bytes, "resumed_from_bytes",
-			(json_int_t)j->from, "data_bytes", (json_int_t)j->data_bytes,
-			"written_bytes", (json_int_t)j->written, "ms", (json_int_t)ms));
+		return tool_print_json(
+			json_pack("{ss ss ss sI sI sI sI sI}", "volume", j->name, "file",
+				  j->conf.path, "format", j->conf.format, "size_bytes",
+				  (json_int_t)j->conf.bytes, "resumed_from_bytes",
+				  (json_int_t)j->from, "data_bytes", (json_int_t)j->data_bytes,
+				  "written_bytes", (json_int_t)j->written, "ms", (json_int_t)ms));
 	if (!pipe)
-		printf("%s: %s of volume %s, %s of it data, in %.1f s (%s/s)\n",
-		       j->conf.path, vms_size_human(j->conf.bytes, size), j->name,
+		printf("%s: %s of volume %s, %s of it data, in %.1f s (%s/s)\n", j->conf.path,
+		       vms_size_human(j->conf.bytes, size), j->name,
 		       vms_size_human(j->data_bytes, data), (double)ms / 1000,
-		       vms_size_human(ms ? (j->conf.bytes - j->from) * 1000 / ms : 0,
-				      rate));
+		       vms_size_human(ms ? (j->conf.bytes - j->from) * 1000 / ms : 0, rate));
 	return TOOL_OK;
 }
 
@@ -217,8 +213,7 @@ static int run(struct cmd_call *c)
 	if (!strchr(j.name, '@') && vms_cat_volume_name_check(j.name, &e))
 		return cmd_usage(c, "%s", e.text);
 	if (j.conf.resume && (!strchr(j.name, '@') || strcmp(j.conf.format, "raw")))
-		return cmd_usage(
-			c, "--resume: only of a snapshot, and raw, can be gone on with");
+		return cmd_usage(c, "--resume: only of a snapshot, and raw, can be gone on with");
 	tool_catch_signals();
 	if (export(&j, live, &e))
 		return tool_fail(c->t, "%s", e.text);

@@ -57,11 +57,10 @@ static int look(struct job *j, struct vms_errmsg *e)
 		rc = snap_get(t, of, snap, &s, e);
 	if (!rc && strcmp(of, volume))
 		rc = vms_fail(e, VMS_E_INVAL,
-			      "%.100s and %.100s are snapshots of different volumes",
-			      j->from, j->to);
+			      "%.100s and %.100s are snapshots of different volumes", j->from,
+			      j->to);
 	if (!rc && !memcmp(s.s.uuid, j->h.to_uuid, 16))
-		rc = vms_fail(e, VMS_E_INVAL, "%s twice: there is no difference",
-			      j->from);
+		rc = vms_fail(e, VMS_E_INVAL, "%s twice: there is no difference", j->from);
 	if (rc)
 		return rc;
 	memcpy(j->h.from_uuid, s.s.uuid, 16);
@@ -141,16 +140,15 @@ static int report(struct job *j, uint64_t ms)
 	if (!strcmp(j->conf.path, "-"))
 		return TOOL_OK;
 	if (j->c->t->json)
-		return tool_print_json(json_pack(
-			"{ss? ss ss sI sI sI sI}", "from", j->from, "to", j->to, "file",
-			j->conf.path, "data_bytes", (json_int_t)j->n.data_bytes,
-			"zero_bytes", (json_int_t)j->n.zero_bytes, "stream_bytes",
-			(json_int_t)j->stream_bytes, "ms", (json_int_t)ms));
-	printf("%s: %s, from %s: %s changed, %s became zeros, %s in %.1f s\n",
-	       j->conf.path, j->to, j->from ? j->from : "nothing",
-	       vms_size_human(j->n.data_bytes, data),
-	       vms_size_human(j->n.zero_bytes, zero),
-	       vms_size_human(j->stream_bytes, size), (double)ms / 1000);
+		return tool_print_json(
+			json_pack("{ss? ss ss sI sI sI sI}", "from", j->from, "to", j->to, "file",
+				  j->conf.path, "data_bytes", (json_int_t)j->n.data_bytes,
+				  "zero_bytes", (json_int_t)j->n.zero_bytes, "stream_bytes",
+				  (json_int_t)j->stream_bytes, "ms", (json_int_t)ms));
+	printf("%s: %s, from %s: %s changed, %s became zeros, %s in %.1f s\n", j->conf.path, j->to,
+	       j->from ? j->from : "nothing", vms_size_human(j->n.data_bytes, data),
+	       vms_size_human(j->n.zero_bytes, zero), vms_size_human(j->stream_bytes, size),
+	       (double)ms / 1000);
 	return TOOL_OK;
 }
 
@@ -159,8 +157,7 @@ static int run(struct cmd_call *c)
 	struct job j = {.c = c, .conf = {.path = "-", .format = "raw"}};
 	bool full = false;
 	const struct vms_opt opts[] = {
-		{0, "full", VMS_OPT_FLAG, &full, NULL,
-		 "all content of one snapshot, from nothing"},
+		{0, "full", VMS_OPT_FLAG, &full, NULL, "all content of one snapshot, from nothing"},
 		{0, "overwrite", VMS_OPT_FLAG, &j.conf.overwrite, NULL,
 		 "replace FILE if it exists"},
 		{0, "limit", VMS_OPT_SIZE, &j.pace.bytes_per_s, "SIZE",

@@ -69,8 +69,10 @@ static int run(struct cmd_call *c)
 	if (!cmd_parse(c, opts, &code))
 		return code == TOOL_USAGE ? VMS_FSCK_USAGE : code;
 	if (salt && (!conf.deep || !salts_parse(&conf, salt))) {
-		cmd_usage(c, conf.deep ? "--salt: up to %u times 64 hex digits or `none`, separated by commas" :
-					 "--salt needs --deep",
+		cmd_usage(c,
+			  conf.deep ? "--salt: up to %u times 64 hex digits or `none`, separated "
+				      "by commas"
+				    : "--salt needs --deep",
 			  VMS_FSCK_SALTS_MAX);
 		return VMS_FSCK_USAGE;
 	}

@@ -19,7 +19,7 @@ struct volumes {
 
 static const char *volume_name(const struct volumes *vols, uint64_t id)
 {
-	VMS_VEC_FOREACH(&vols->v, v)
+	VMS_VEC_FOREACH (&vols->v, v)
 		if (v->id == id)
 			return v->name;
 	return "?";
@@ -52,10 +52,10 @@ static int opened(struct tool *t, const char *prefix, uint32_t gateway, const st
 
 		if (vms_cat_open_decode(&c, &o, NULL) || o.gateway != gateway)
 			continue;
-		json_array_append_new(out, o.snap_gen ? json_sprintf("%s@(%" PRIu64 ")",
-								     volume_name(vols, o.id),
-								     o.snap_gen)
-						      : json_string(volume_name(vols, o.id)));
+		json_array_append_new(out,
+				      o.snap_gen ? json_sprintf("%s@(%" PRIu64 ")",
+								volume_name(vols, o.id), o.snap_gen)
+						 : json_string(volume_name(vols, o.id)));
 	}
 	tool_kvs_free(&kv);
 	return rc;
@@ -73,7 +73,7 @@ static int sessions_of(const struct nodes *ns, uint32_t gateway)
 		if (!json_is_array(ns->p[i].answer))
 			continue;
 		live = live < 0 ? 0 : live;
-		json_array_foreach(ns->p[i].answer, k, s)
+		json_array_foreach (ns->p[i].answer, k, s)
 			live += (uint64_t)json_integer_value(json_object_get(s, "gateway")) ==
 					gateway &&
 				json_is_true(json_object_get(s, "live"));
@@ -92,7 +92,7 @@ static void add_row(struct vms_table *tab, const struct vms_cat_gateway *g,
 	snprintf(starts, sizeof(starts), "%" PRIu64, g->incarnation);
 	snprintf(sess, sizeof(sess), live < 0 ? "?" : "%d of %u", live, nodes);
 	snprintf(inits, sizeof(inits), st->up ? "%u" : "-", st->sessions);
-	json_array_foreach(open, i, name) {
+	json_array_foreach (open, i, name) {
 		size_t n = strlen(names);
 
 		if (n + strlen(json_string_value(name)) + 8 > sizeof(names)) {
@@ -194,7 +194,8 @@ static int run_forget(struct cmd_call *c)
 {
 	bool force = false, kept = false;
 	const struct vms_opt opts[] = {
-		{0, "force", VMS_OPT_FLAG, &force, NULL, "also one that lives; its initiators lose it"},
+		{0, "force", VMS_OPT_FLAG, &force, NULL,
+		 "also one that lives; its initiators lose it"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -206,7 +207,7 @@ static int run_forget(struct cmd_call *c)
 	if (!cmd_parse(c, opts, &code))
 		return code;
 	rc = gateways_load(c->t, &gws, &e);
-	VMS_VEC_FOREACH(&gws, g)
+	VMS_VEC_FOREACH (&gws, g)
 		if (!strcmp(g->g.name, c->arg[0]))
 			found = g;
 	if (!rc && !found)
@@ -218,7 +219,8 @@ static int run_forget(struct cmd_call *c)
 	else if (c->t->json)
 		tool_print_json(json_pack("{ss sb}", "forgotten", c->arg[0], "record_kept", kept));
 	else if (kept)
-		printf("gateway %s is shut out and has nothing open any more; a storage node is down, so it\n"
+		printf("gateway %s is shut out and has nothing open any more; a storage node is "
+		       "down, so it\n"
 		       "stays on the list: repeat this when the node is up\n",
 		       c->arg[0]);
 	else
@@ -228,23 +230,27 @@ static int run_forget(struct cmd_call *c)
 }
 
 static const struct cmd *const subs[] = {
-	&(const struct cmd){.name = "ls",
-			    .args = "[--json]",
-			    .brief = "list gateways, their portals and initiators, what they have open",
-			    .run = run_ls},
+	&(const struct cmd){
+		.name = "ls",
+		.args = "[--json]",
+		.brief = "list gateways, their portals and initiators, what they have open",
+		.run = run_ls},
 	&cmd_gateway_drain,
 	&cmd_gateway_undrain,
-	&(const struct cmd){
-		.name = "forget",
-		.args = "NAME [--force]",
-		.brief = "take one that is gone for good off the list",
-		.about = "Shuts out a gateway that will not come back: no storage node takes a write of it\n"
-			 "any more, and what it had open counts as closed. Refused while a node has a live\n"
-			 "session of it. A gateway that is started under that name again is a new one.",
-		.min = 1,
-		.max = 1,
-		.run = run_forget},
+	&(const struct cmd){.name = "forget",
+			    .args = "NAME [--force]",
+			    .brief = "take one that is gone for good off the list",
+			    .about = "Shuts out a gateway that will not come back: no storage node "
+				     "takes a write of it\n"
+				     "any more, and what it had open counts as closed. Refused "
+				     "while a node has a live\n"
+				     "session of it. A gateway that is started under that name "
+				     "again is a new one.",
+			    .min = 1,
+			    .max = 1,
+			    .run = run_forget},
 	NULL,
 };
-const struct cmd cmd_gateway = {
-	.name = "gateway", .brief = "list gateways, empty one, forget one that is gone", .sub = subs};
+const struct cmd cmd_gateway = {.name = "gateway",
+				.brief = "list gateways, empty one, forget one that is gone",
+				.sub = subs};

@@ -89,7 +89,8 @@ static int run_drain(struct cmd_call *c)
 	if (c->t->json)
 		print(c->t, c->arg[0], &s, done);
 	else if (done && !s.up)
-		printf("gateway %s is drained; it does not run, and will take no initiators when it does\n",
+		printf("gateway %s is drained; it does not run, and will take no initiators when "
+		       "it does\n",
 		       c->arg[0]);
 	else if (done)
 		printf("gateway %s is drained\n", c->arg[0]);
@@ -137,10 +138,14 @@ const struct cmd cmd_gateway_drain = {
 	.name = "drain",
 	.args = "NAME [--timeout TIME] [--wait TIME] [--force] [--json]",
 	.brief = "let its initiators move to other gateways, take no new ones",
-	.about = "Empties a gateway, for work on it: it asks every initiator to log out, closes the\n"
-		 "sessions that are still there after --timeout, and sends logins on to other gateways\n"
-		 "(an initiator that has another path is refused instead). Discovery no longer lists\n"
-		 "it. It stays so, over restarts of the gateway, until undrain. Exit 1: somebody is\n"
+	.about = "Empties a gateway, for work on it: it asks every initiator to log out, closes "
+		 "the\n"
+		 "sessions that are still there after --timeout, and sends logins on to other "
+		 "gateways\n"
+		 "(an initiator that has another path is refused instead). Discovery no longer "
+		 "lists\n"
+		 "it. It stays so, over restarts of the gateway, until undrain. Exit 1: somebody "
+		 "is\n"
 		 "still there after --wait.",
 	.min = 1,
 	.max = 1,

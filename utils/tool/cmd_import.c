@@ -64,13 +64,15 @@ static int plan_again(struct job *j, const struct options *o, const struct impor
 		    !strcmp(was->identity, j->note.identity) && was->bytes == j->note.bytes;
 
 	if (strcmp(was->kind, "image"))
-		return vms_fail(e, VMS_E_BUSY, "a diff is being imported into volume '%s'", j->volume);
+		return vms_fail(e, VMS_E_BUSY, "a diff is being imported into volume '%s'",
+				j->volume);
 	j->note.blank = false;
 	if (o->restart)
 		return 0;
 	if (!same)
 		return vms_fail(e, VMS_E_CONFLICT,
-				"volume '%.60s' is being imported from %.80s, which is another image or has changed; --restart begins anew",
+				"volume '%.60s' is being imported from %.80s, which is another "
+				"image or has changed; --restart begins anew",
 				j->volume, was->source);
 	if (image_src_bytes(j->src) == IMAGE_BYTES_UNKNOWN)
 		return 0; /* a pipe: nobody knows whether it brings the same again */
@@ -103,14 +105,18 @@ static int plan(struct job *j, const struct options *o, struct vms_errmsg *e)
 	} else if (!rc) {
 		j->note.blank = false;
 		if (!o->overwrite)
-			rc = vms_fail(e, VMS_E_EXIST, "volume '%s' exists already; --overwrite replaces its content",
-				      j->volume);
+			rc = vms_fail(
+				e, VMS_E_EXIST,
+				"volume '%s' exists already; --overwrite replaces its content",
+				j->volume);
 		else if (!o->yes && !ask(j->volume))
-			rc = vms_fail(e, VMS_E_PERM, "not overwritten; --yes overwrites without asking");
+			rc = vms_fail(e, VMS_E_PERM,
+				      "not overwritten; --yes overwrites without asking");
 	}
 	if (!rc && j->volume_bytes > v.v.size_bytes)
 		rc = vms_fail(e, VMS_E_RANGE,
-			      "volume '%.60s' has %" PRIu64 " bytes, the image needs %" PRIu64 ": vmstore volume resize makes it larger",
+			      "volume '%.60s' has %" PRIu64 " bytes, the image needs %" PRIu64
+			      ": vmstore volume resize makes it larger",
 			      j->volume, v.v.size_bytes, j->volume_bytes);
 	if (!rc)
 		j->volume_bytes = v.v.size_bytes;
@@ -146,7 +152,8 @@ static int mark(struct job *j, const struct options *o, struct vms_errmsg *e)
 	char key[VMS_CAT_KEY_BYTES_MAX], *val;
 	struct volume_new want = {.name = j->volume,
 				  .size_bytes = j->volume_bytes,
-				  .write_ack = !strcmp(o->ack, "memory") ? VMS_ACK_MEMORY : VMS_ACK_DISK,
+				  .write_ack = !strcmp(o->ack, "memory") ? VMS_ACK_MEMORY
+									 : VMS_ACK_DISK,
 				  .state = VOLUME_IMPORTING,
 				  .no_dedup = !strcmp(o->dedup, "off"),
 				  .domain = o->domain,
@@ -232,15 +239,16 @@ static int report(struct job *j, uint64_t ms)
 		sent[VMS_SIZE_TEXT_MAX], rate[VMS_SIZE_TEXT_MAX], same[VMS_SIZE_TEXT_MAX];
 
 	if (j->c->t->json)
-		return tool_print_json(json_pack(
-			"{ss ss ss sI sI sI sI sI sI sI sI}", "volume", j->volume, "source",
-			j->note.source, "format", j->note.format, "size_bytes",
-			(json_int_t)j->volume_bytes, "resumed_from_bytes", (json_int_t)j->from,
-			"read_bytes", (json_int_t)n->read, "zero_bytes", (json_int_t)n->zero,
-			"referenced_bytes", (json_int_t)n->referenced, "unchanged_bytes",
-			(json_int_t)n->same, "sent_bytes",
-			(json_int_t)n->sent, "ms", (json_int_t)ms));
-	printf("volume %s: %s of %s read in %.1f s (%s/s): %s zeros, %s referenced, %s unchanged, %s sent\n",
+		return tool_print_json(
+			json_pack("{ss ss ss sI sI sI sI sI sI sI sI}", "volume", j->volume,
+				  "source", j->note.source, "format", j->note.format, "size_bytes",
+				  (json_int_t)j->volume_bytes, "resumed_from_bytes",
+				  (json_int_t)j->from, "read_bytes", (json_int_t)n->read,
+				  "zero_bytes", (json_int_t)n->zero, "referenced_bytes",
+				  (json_int_t)n->referenced, "unchanged_bytes", (json_int_t)n->same,
+				  "sent_bytes", (json_int_t)n->sent, "ms", (json_int_t)ms));
+	printf("volume %s: %s of %s read in %.1f s (%s/s): %s zeros, %s referenced, %s unchanged, "
+	       "%s sent\n",
 	       j->volume, vms_size_human(n->read, size), j->note.format, (double)ms / 1000,
 	       vms_size_human(ms ? n->read * 1000 / ms : 0, rate), vms_size_human(n->zero, zero),
 	       vms_size_human(n->referenced, ref), vms_size_human(n->same, same),
@@ -257,7 +265,8 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 	if (!rc)
 		rc = image_dev_open(&j->dev, &t->set, j->note.gateway, e);
 	if (rc == VMS_E_BUSY && j->note.gateway[0])
-		vms_fail(e, rc, "volume '%.60s' is being imported by %s", j->volume, j->note.gateway);
+		vms_fail(e, rc, "volume '%.60s' is being imported by %s", j->volume,
+			 j->note.gateway);
 	if (!rc)
 		rc = mark(j, o, e);
 	marked = !rc;
@@ -267,10 +276,13 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 		rc = image_vol_open(j->dev, j->volume, &j->vol, e);
 	if (!rc) {
 		if (j->from)
-			tool_note(t, "going on at %" PRIu64 " bytes, where the import was interrupted",
+			tool_note(t,
+				  "going on at %" PRIu64 " bytes, where the import was interrupted",
 				  j->note.done);
 		vms_progress_open(&j->bar, stderr, t->json, j->volume, j->note.done,
-				  image_src_bytes(j->src) == IMAGE_BYTES_UNKNOWN ? 0 : image_src_bytes(j->src),
+				  image_src_bytes(j->src) == IMAGE_BYTES_UNKNOWN
+					  ? 0
+					  : image_src_bytes(j->src),
 				  vms_clock_ms());
 		rc = copy(j, e);
 		vms_progress_close(&j->bar);
@@ -279,7 +291,9 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 	if (!rc)
 		rc = importing_end(t, j->volume, e);
 	if (rc && marked)
-		tool_note(t, "volume %s is incomplete: the same command goes on with it, vmstore volume rm removes it",
+		tool_note(t,
+			  "volume %s is incomplete: the same command goes on with it, vmstore "
+			  "volume rm removes it",
 			  j->volume);
 	return rc;
 }
@@ -291,7 +305,8 @@ static int run(struct cmd_call *c)
 	const struct vms_opt opts[] = {
 		{0, "format", VMS_OPT_STRING, &o.format, "FORMAT",
 		 IMAGE_FORMATS "; default: what qemu-img finds"},
-		{0, "size", VMS_OPT_SIZE, &o.size, "SIZE", "of the volume, if larger than the image"},
+		{0, "size", VMS_OPT_SIZE, &o.size, "SIZE",
+		 "of the volume, if larger than the image"},
 		{0, "write-ack", VMS_OPT_STRING, &o.ack, "MODE", "as of vmstore volume create"},
 		{0, "dedup", VMS_OPT_STRING, &o.dedup, "on|off", "as of vmstore volume create"},
 		{0, "domain", VMS_OPT_STRING, &o.domain, "NAME", "as of vmstore volume create"},
@@ -344,8 +359,8 @@ static int run(struct cmd_call *c)
 	if (o.size > j.volume_bytes)
 		j.volume_bytes = o.size;
 	else if (o.size)
-		rc = vms_fail(&e, o.size < j.volume_bytes ? VMS_E_INVAL : 0, "--size is smaller than the image, %" PRIu64 " bytes",
-			      j.note.bytes);
+		rc = vms_fail(&e, o.size < j.volume_bytes ? VMS_E_INVAL : 0,
+			      "--size is smaller than the image, %" PRIu64 " bytes", j.note.bytes);
 	if (!rc)
 		rc = import(&j, &o, &e);
 	code = rc ? tool_fail(c->t, "%s", e.text) : report(&j, vms_clock_ms() - t0);
@@ -357,11 +372,14 @@ const struct cmd cmd_import = {
 	.name = "import",
 	.args = "IMAGE VOLUME [--format FORMAT] [--size SIZE] [--overwrite] [--json]",
 	.brief = "an image becomes the content of a volume",
-	.about = "Copies a disk image into a volume, which it makes. `-` is standard input (raw; --size\n"
-		 "says how large the volume is to be). Zeros become holes. When it is interrupted, the\n"
-		 "volume cannot be used: the same command goes on, `vmstore volume rm` removes it.\n"
-		 "What an image is, is guessed from its content: where others can write that, say\n"
-		 "--format (a raw disk may pretend to be something else).",
+	.about =
+		"Copies a disk image into a volume, which it makes. `-` is standard input (raw; "
+		"--size\n"
+		"says how large the volume is to be). Zeros become holes. When it is interrupted, "
+		"the\n"
+		"volume cannot be used: the same command goes on, `vmstore volume rm` removes it.\n"
+		"What an image is, is guessed from its content: where others can write that, say\n"
+		"--format (a raw disk may pretend to be something else).",
 	.min = 2,
 	.max = 2,
 	.run = run,

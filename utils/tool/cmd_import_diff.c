@@ -53,9 +53,8 @@ static int64_t get(void *arg, void *buf, uint64_t len, struct vms_errmsg *msg)
 		if (n < 0 && errno == EINTR && !tool_interrupted())
 			continue;
 		if (n < 0)
-			return vms_fail(msg, errno == EINTR ? VMS_E_CANCELLED : VMS_E_IO,
-					"%s: %s", j->path,
-					errno == EINTR ? "interrupted" : strerror(errno));
+			return vms_fail(msg, errno == EINTR ? VMS_E_CANCELLED : VMS_E_IO, "%s: %s",
+					j->path, errno == EINTR ? "interrupted" : strerror(errno));
 		if (!n)
 			break;
 		got += (uint64_t)n;
@@ -110,8 +109,7 @@ static int check_stream(struct job *j, struct vms_errmsg *e)
 	return rc ? rc : diff_reader_open(&j->reader, &j->h, get, j, e);
 }
 
-static int next_record(void *src, uint8_t *buf, struct image_piece *p,
-		       struct vms_errmsg *msg)
+static int next_record(void *src, uint8_t *buf, struct image_piece *p, struct vms_errmsg *msg)
 {
 	struct diff_record rec;
 	int rc = diff_reader_next(((struct job *)src)->reader, &rec, buf, msg);
@@ -121,8 +119,7 @@ static int next_record(void *src, uint8_t *buf, struct image_piece *p,
 	return rc;
 }
 
-static int next_difference(void *src, uint8_t *buf, struct image_piece *p,
-			   struct vms_errmsg *msg)
+static int next_difference(void *src, uint8_t *buf, struct image_piece *p, struct vms_errmsg *msg)
 {
 	return image_compare_next(src, buf, p, msg);
 }
@@ -185,8 +182,7 @@ static int take_back(struct job *j, struct vms_errmsg *e)
 	if (rc)
 		return rc;
 	if (size < base)
-		return vms_fail(e, VMS_E_RANGE,
-				"volume %.80s is smaller than its snapshot %.80s",
+		return vms_fail(e, VMS_E_RANGE, "volume %.80s is smaller than its snapshot %.80s",
 				j->volume, j->note.base);
 	c.src = image_compare_open(j->dev, j->vol, j->base_vol);
 	rc = image_copy_in(&c, e);
@@ -234,8 +230,7 @@ static int find_base(struct job *j, struct vms_errmsg *e)
 	bool found = false;
 	int rc = snaps_load(j->c->t, j->volume, &all, e);
 
-	VMS_VEC_FOREACH(&all, s)
-	{
+	VMS_VEC_FOREACH (&all, s) {
 		if (s->s.state != VMS_SNAP_COMPLETE)
 			continue;
 		newest = s;
@@ -249,12 +244,10 @@ static int find_base(struct job *j, struct vms_errmsg *e)
 		rc = vms_fail(e, VMS_E_CONFLICT,
 			      "the stream goes on from %.60s@%.40s, which volume '%.60s' "
 			      "does not have; its newest snapshot is %.40s",
-			      j->h.volume, j->h.from, j->volume,
-			      newest ? newest->s.name : "none");
+			      j->h.volume, j->h.from, j->volume, newest ? newest->s.name : "none");
 	if (!rc && j->base.s.size_bytes != j->h.from_bytes)
 		rc = vms_fail(e, VMS_E_CONFLICT,
-			      "snapshot %.60s has %" PRIu64
-			      " bytes, the stream's first %" PRIu64,
+			      "snapshot %.60s has %" PRIu64 " bytes, the stream's first %" PRIu64,
 			      j->base.s.name, j->base.s.size_bytes, j->h.from_bytes);
 	snaps_free(&all);
 	if (!rc)
@@ -270,16 +263,15 @@ static int clean_up(struct job *j, struct vms_errmsg *e)
 	int rc = importing_load(t, j->volume, &was, e);
 
 	if (!rc && strcmp(was.kind, "diff"))
-		rc = vms_fail(e, VMS_E_BUSY,
-			      "an image is being imported into volume '%s'", j->volume);
+		rc = vms_fail(e, VMS_E_BUSY, "an image is being imported into volume '%s'",
+			      j->volume);
 	if (!rc)
 		rc = importing_shut_out(t, j->volume, image_dev_name(j->dev), e);
 	if (rc)
 		return rc;
 	if (!was.base[0])
 		return volume_delete(t, j->volume, true, e);
-	tool_note(t, "an interrupted import is taken back to %s@%s first", j->volume,
-		  was.base);
+	tool_note(t, "an interrupted import is taken back to %s@%s first", j->volume, was.base);
 	j->note = was;
 	rc = open_vols(j, e);
 	if (!rc)
@@ -336,8 +328,8 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 	if (!rc)
 		rc = find_base(j, e);
 	if (!rc && !snap_get(t, j->volume, j->h.to, &have, e))
-		rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already",
-			      j->volume, j->h.to);
+		rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already", j->volume,
+			      j->h.to);
 	if (!rc)
 		rc = importing_begin(t, j->volume, &j->note, e);
 	if (rc)
@@ -430,8 +422,8 @@ static int import_diff(struct job *j, struct vms_errmsg *e)
 	}
 	if (!rc) {
 		close_vols(j);
-		rc = barrier_snapshot_of_import(t, j->volume, j->h.to, j->h.to_uuid,
-						BARRIER_TRY_MS, &made, &rep, e);
+		rc = barrier_snapshot_of_import(t, j->volume, j->h.to, j->h.to_uuid, BARRIER_TRY_MS,
+						&made, &rep, e);
 	}
 	if (!rc) {
 		importing_forget(t, j->volume);
@@ -449,8 +441,7 @@ static int import_diff(struct job *j, struct vms_errmsg *e)
 			  "cleans up",
 			  j->volume, why.text[0] ? why.text : "it was not reached");
 	else if (j->note.base[0])
-		tool_note(t, "volume %s is again as its snapshot %s", j->volume,
-			  j->note.base);
+		tool_note(t, "volume %s is again as its snapshot %s", j->volume, j->note.base);
 	return rc;
 }
 
@@ -461,15 +452,14 @@ static int report(struct job *j, uint64_t ms)
 
 	snprintf(name, sizeof(name), "%s@%s", j->volume, j->h.to);
 	if (j->c->t->json)
-		return tool_print_json(
-			json_pack("{ss sI sI sI sI sI}", "snapshot", name, "data_bytes",
-				  (json_int_t)n->data_bytes, "zero_bytes",
-				  (json_int_t)n->zero_bytes, "referenced_bytes",
-				  (json_int_t)j->copy.n.referenced, "sent_bytes",
-				  (json_int_t)j->copy.n.sent, "ms", (json_int_t)ms));
-	printf("%s made of %s@%s: %s of data, %s of it sent, in %.1f s\n", name,
-	       j->h.volume, j->h.to, vms_size_human(n->data_bytes, data),
-	       vms_size_human(j->copy.n.sent, sent), (double)ms / 1000);
+		return tool_print_json(json_pack(
+			"{ss sI sI sI sI sI}", "snapshot", name, "data_bytes",
+			(json_int_t)n->data_bytes, "zero_bytes", (json_int_t)n->zero_bytes,
+			"referenced_bytes", (json_int_t)j->copy.n.referenced, "sent_bytes",
+			(json_int_t)j->copy.n.sent, "ms", (json_int_t)ms));
+	printf("%s made of %s@%s: %s of data, %s of it sent, in %.1f s\n", name, j->h.volume,
+	       j->h.to, vms_size_human(n->data_bytes, data), vms_size_human(j->copy.n.sent, sent),
+	       (double)ms / 1000);
 	return TOOL_OK;
 }
 

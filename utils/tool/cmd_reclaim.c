@@ -36,7 +36,7 @@ static int look(struct tool *t, struct nodes *ns, struct state *s, struct vms_er
 	int rc = branches_load(t, &all, e);
 
 	memset(s, 0, sizeof(*s));
-	VMS_VEC_FOREACH(&all, b)
+	VMS_VEC_FOREACH (&all, b)
 		s->dead_branches += b->b.state == BRANCH_DEAD;
 	branches_free(&all);
 	if (rc)
@@ -73,7 +73,8 @@ static uint64_t left_s(const struct state *first, uint64_t first_ms, const struc
 	if (now->garbage_bytes >= first->garbage_bytes || ms < 1000)
 		return 0;
 	return (uint64_t)((double)now->garbage_bytes * (double)ms / 1000 /
-			  (double)(first->garbage_bytes - now->garbage_bytes)) + 1;
+			  (double)(first->garbage_bytes - now->garbage_bytes)) +
+	       1;
 }
 
 static void print(const struct state *s, uint64_t eta_s)
@@ -84,11 +85,11 @@ static void print(const struct state *s, uint64_t eta_s)
 	if (eta_s)
 		printf("time           %" PRIu64 " s at the present pace\n", eta_s);
 	if (s->dead_branches)
-		printf("deleted        %u branches of volumes still have pages\n", s->dead_branches);
+		printf("deleted        %u branches of volumes still have pages\n",
+		       s->dead_branches);
 	if (s->pruning)
 		printf("pages          %u nodes look for pages that nothing shows, %u %% done\n",
-		       s->pruning,
-		       s->partitions ? (unsigned)(100 * s->walked / s->partitions) : 0);
+		       s->pruning, s->partitions ? (unsigned)(100 * s->walked / s->partitions) : 0);
 	if (s->down[0])
 		printf("down           %s: what it holds stays until it is back\n", s->down);
 }
@@ -207,7 +208,9 @@ const struct cmd cmd_reclaim = {
 	.name = "reclaim",
 	.args = "[--wait] [--json]",
 	.brief = "what is still to be given back of what was deleted",
-	.about = "Shows how much of what was deleted or overwritten storage nodes still hold. They give\n"
-		 "it back by themselves, in the background, behind the work of initiators; a little\n"
+	.about = "Shows how much of what was deleted or overwritten storage nodes still hold. They "
+		 "give\n"
+		 "it back by themselves, in the background, behind the work of initiators; a "
+		 "little\n"
 		 "stays until moving what lives beside it pays. Exit code 3: a node is down.",
 	.run = run_reclaim};

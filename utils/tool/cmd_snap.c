@@ -39,7 +39,8 @@ static int create_one(struct cmd_call *c, const char *name, uint32_t try_ms, jso
 	if (rep.abandoned[0])
 		tool_note(c->t, "snapshot %s had been begun and was given up", rep.abandoned);
 	if (rep.fenced[0])
-		snprintf(fenced, sizeof(fenced), "; gateway %.150s was gone and is shut out", rep.fenced);
+		snprintf(fenced, sizeof(fenced), "; gateway %.150s was gone and is shut out",
+			 rep.fenced);
 	if (!c->t->json) {
 		printf("snapshot %s created in %.1f ms%s\n", name, (double)us / 1000, fenced);
 		return TOOL_OK;
@@ -108,7 +109,7 @@ static int run_ls(struct cmd_call *c)
 		code = volume_load(c->t, c->arg[0], &v, &e);
 		volume_free(&v);
 	}
-	VMS_VEC_FOREACH(&snaps, s) {
+	VMS_VEC_FOREACH (&snaps, s) {
 		char name[240], size[VMS_SIZE_TEXT_MAX], when[32];
 		time_t created = (time_t)s->s.created_s;
 		struct tm tm;
@@ -158,7 +159,7 @@ static int add_named(struct cmd_call *c, const char *arg, struct snaps *out)
 		return TOOL_OK;
 	}
 	rc = snaps_load(c->t, volume, &all, &e);
-	VMS_VEC_FOREACH(&all, s)
+	VMS_VEC_FOREACH (&all, s)
 		if (!fnmatch(at + 1, s->s.name, 0))
 			VMS_VEC_PUSH(out, *s);
 	snaps_free(&all);
@@ -179,7 +180,7 @@ static int add_all(struct cmd_call *c, const char *volume, struct snaps *out)
 	volume_free(&v);
 	if (!rc) {
 		rc = snaps_load(c->t, volume, &all, &e);
-		VMS_VEC_FOREACH(&all, s)
+		VMS_VEC_FOREACH (&all, s)
 			VMS_VEC_PUSH(out, *s);
 		snaps_free(&all);
 	}
@@ -262,21 +263,21 @@ static int run_rm(struct cmd_call *c)
 		const char *at = strchr(c->arg[i], '@');
 
 		snprintf(volume, sizeof(volume), "%.*s", at ? (int)(at - c->arg[i]) : 0, c->arg[i]);
-		if (all ? vms_cat_volume_name_check(c->arg[i], &e) :
-		    at && is_pattern(at) ? vms_cat_volume_name_check(volume, &e) :
-			    vms_cat_snap_name_split(c->arg[i], volume, snap, &e))
+		if (all			   ? vms_cat_volume_name_check(c->arg[i], &e)
+		    : at && is_pattern(at) ? vms_cat_volume_name_check(volume, &e)
+					   : vms_cat_snap_name_split(c->arg[i], volume, snap, &e))
 			return cmd_usage(c, "%s", e.text);
 	}
 	for (unsigned i = 0; i < c->n; i++)
 		code |= all ? add_all(c, c->arg[i], &list) : add_named(c, c->arg[i], &list);
 	sort_unique(&list);
 	if (dry && !c->t->json)
-		VMS_VEC_FOREACH(&list, s)
+		VMS_VEC_FOREACH (&list, s)
 			printf("%s@%s\n", s->s.volume, s->s.name);
 	else if (dry) {
 		json_t *names = json_array();
 
-		VMS_VEC_FOREACH(&list, s)
+		VMS_VEC_FOREACH (&list, s)
 			json_array_append_new(names, json_sprintf("%s@%s", s->s.volume, s->s.name));
 		tool_print_json(json_pack("{so}", "would_delete", names));
 	} else {
@@ -315,14 +316,19 @@ static int run_rollback(struct cmd_call *c)
 		return tool_fail(c->t, "%s", e.text);
 	created = (time_t)s.s.created_s;
 	strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", localtime_r(&created, &tm));
-	if (!cmd_confirm(c, yes, &code,
-			 "Volume %s goes back to %s (%s). What was written since is lost, except in\n"
-			 "snapshots, which stay. Go on?",
-			 volume, c->arg[0], when))
+	if (!cmd_confirm(
+		    c, yes, &code,
+		    "Volume %s goes back to %s (%s). What was written since is lost, except in\n"
+		    "snapshots, which stay. Go on?",
+		    volume, c->arg[0], when))
 		return code;
 	tool_catch_signals(); /* in the middle it would leave gateways waiting for 10 s */
 	if (move_volume(c->t,
-			&(struct volume_move){.volume = volume, .what = "rolled back", .snap = snap, .online = online}, &v, &e))
+			&(struct volume_move){.volume = volume,
+					      .what = "rolled back",
+					      .snap = snap,
+					      .online = online},
+			&v, &e))
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
 		return tool_print_json(json_pack("{ss ss sI sI}", "name", v.name, "snapshot",
@@ -338,7 +344,8 @@ static const struct cmd *const subs[] = {
 		.name = "create",
 		.args = "VOLUME@SNAP... [--timeout TIME]",
 		.brief = "make a snapshot, also while the volume is in use",
-		.about = "Makes snapshots: each a consistent cut over all gateways that have its volume\n"
+		.about = "Makes snapshots: each a consistent cut over all gateways that have its "
+			 "volume\n"
 			 "open. Writes wait while it is made, a few ms. Nothing is copied.",
 		.min = 1,
 		.max = CMD_ARGS_MAX,
@@ -352,22 +359,26 @@ static const struct cmd *const subs[] = {
 		.name = "rm",
 		.args = "VOLUME@SNAP|VOLUME@PATTERN... [--dry-run]\n--all VOLUME... [--dry-run]",
 		.brief = "delete snapshots",
-		.about = "Deletes snapshots, by name, by pattern (such as 'vm1@daily-*') or all of a volume.\n"
-			 "It returns at once; storage nodes give the space back in the background (vmstore\n"
-			 "reclaim). One that a gateway exports or that has clones is kept, and why is told.",
+		.about = "Deletes snapshots, by name, by pattern (such as 'vm1@daily-*') or all of "
+			 "a volume.\n"
+			 "It returns at once; storage nodes give the space back in the background "
+			 "(vmstore\n"
+			 "reclaim). One that a gateway exports or that has clones is kept, and why "
+			 "is told.",
 		.min = 1,
 		.max = CMD_ARGS_MAX,
 		.run = run_rm},
-	&(const struct cmd){
-		.name = "rollback",
-		.args = "VOLUME@SNAP [--yes] [--online]",
-		.brief = "take a volume back to a snapshot",
-		.about = "Takes a volume back to what it was. What was written since is lost, except in\n"
-			 "snapshots, which stay. Refused while a gateway has the volume open, unless --online.\n"
-			 "Nothing is copied.",
-		.min = 1,
-		.max = 1,
-		.run = run_rollback},
+	&(const struct cmd){.name = "rollback",
+			    .args = "VOLUME@SNAP [--yes] [--online]",
+			    .brief = "take a volume back to a snapshot",
+			    .about = "Takes a volume back to what it was. What was written since "
+				     "is lost, except in\n"
+				     "snapshots, which stay. Refused while a gateway has the "
+				     "volume open, unless --online.\n"
+				     "Nothing is copied.",
+			    .min = 1,
+			    .max = 1,
+			    .run = run_rollback},
 	NULL,
 };
 const struct cmd cmd_snap = {

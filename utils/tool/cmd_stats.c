@@ -13,11 +13,11 @@ static void print_stats(const char *name, json_t *s)
 	json_t *v, *w;
 
 	printf("%s\n", name);
-	json_object_foreach(s, key, v) {
+	json_object_foreach (s, key, v) {
 		char cell[256], num[32];
 
 		if (json_is_object(v)) {
-			json_object_foreach(v, sub, w) {
+			json_object_foreach (v, sub, w) {
 				snprintf(cell, sizeof(cell), "%s.%s", key, sub);
 				snprintf(num, sizeof(num), "%.0f", json_number_value(w));
 				vms_table_cells(tab, 2, (const char *[]){cell, num});
@@ -50,7 +50,7 @@ static int run_stats(struct cmd_call *c)
 		return tool_fail(t, "%s", e.text);
 	}
 	code = TOOL_OK;
-	VMS_VEC_FOREACH(&names, address) {
+	VMS_VEC_FOREACH (&names, address) {
 		char name[128];
 		json_t *s;
 

@@ -16,8 +16,7 @@
 static void print_nodes(const struct view *v, const struct view_health *h)
 {
 	printf("nodes     %u of %zu up\n", h->nodes_up, v->nodes.n);
-	VMS_VEC_FOREACH(&v->nodes, n)
-	{
+	VMS_VEC_FOREACH (&v->nodes, n) {
 		if (!n->up)
 			printf("          %s (%s): %s%s%s\n", n->n.name, n->n.address, n->why,
 			       n->n.state == VMS_NODE_IN ? "" : ", ",
@@ -28,9 +27,9 @@ static void print_nodes(const struct view *v, const struct view_health *h)
 		if (*view_node_full(n))
 			printf("          %s (%s): %s%s\n", n->n.name, n->n.address,
 			       view_node_full(n),
-			       strcmp(view_node_full(n), "full") ?
-				       "" :
-				       ": new data is refused where it holds a copy");
+			       strcmp(view_node_full(n), "full")
+				       ? ""
+				       : ": new data is refused where it holds a copy");
 		if (view_node_lost(n))
 			printf("damaged   %" PRIu64
 			       " places on every copy, says %s; see vmstore-ring scrub\n",
@@ -43,8 +42,7 @@ static void print_missing(struct view *v)
 {
 	unsigned named = 0;
 
-	VMS_VEC_FOREACH(&v->nodes, n)
-	{
+	VMS_VEC_FOREACH (&v->nodes, n) {
 		bool needed = false;
 
 		for (uint32_t p = 0; !n->up && !needed && p < v->nparts; p++) {
@@ -73,12 +71,11 @@ static void print_copies(struct view *v, const struct view_health *h)
 		printf("copies    %u of %u partitions have all %u\n", h->complete, v->nparts,
 		       v->cluster.copies);
 	if (h->missing_copies)
-		printf("          %u go on with fewer: one more failure %s\n",
-		       h->missing_copies,
-		       v->cluster.copies > 2 ? "brings some nearer to loss" :
-					       "stops some of them");
+		printf("          %u go on with fewer: one more failure %s\n", h->missing_copies,
+		       v->cluster.copies > 2 ? "brings some nearer to loss" : "stops some of them");
 	if (h->degraded)
-		printf("          %u have a member that is down; the others go on without it in a moment\n",
+		printf("          %u have a member that is down; the others go on without it in a "
+		       "moment\n",
 		       h->degraded);
 	if (h->below_min)
 		printf("          %u take no writes: these need %u copies\n", h->below_min,
@@ -126,17 +123,21 @@ static void print_doing(struct ring *r, const struct view_health *h)
 
 	copies_to_come(&r->v, &up, &away);
 	if (up)
-		printf("doing     %u copies are being made; vmstore-ring status shows how fast\n", up);
+		printf("doing     %u copies are being made; vmstore-ring status shows how fast\n",
+		       up);
 	else if (r->moving && !away)
 		printf("doing     %u partitions change hands\n", r->moving);
 	if (away && wait_s)
-		printf("waiting   for the nodes that are away: their %u copies are made elsewhere after %s\n",
+		printf("waiting   for the nodes that are away: their %u copies are made elsewhere "
+		       "after %s\n",
 		       away, vms_duration_format(wait_s * 1000ull, text));
 	else if (away)
-		printf("waiting   for the nodes that are away: their %u copies are not made elsewhere (rebuild-after 0)\n",
+		printf("waiting   for the nodes that are away: their %u copies are not made "
+		       "elsewhere (rebuild-after 0)\n",
 		       away);
 	if (h->nodes_full)
-		printf("          nodes that are full get no copies; add space, or delete and vmstore reclaim\n");
+		printf("          nodes that are full get no copies; add space, or delete and "
+		       "vmstore reclaim\n");
 	if (strcmp(view_health_word(&r->v, h), "ok"))
 		printf("advice    vmstore-ring advise names each risk and what mends it\n");
 }
@@ -167,7 +168,8 @@ static void print_gateways(struct tool *t)
 		const char *name = gws.d[i].g.name;
 
 		if (st[i].draining)
-			printf("          %s is %s (asked for on %s): it takes no initiators until vmstore gateway undrain %s\n",
+			printf("          %s is %s (asked for on %s): it takes no initiators until "
+			       "vmstore gateway undrain %s\n",
 			       name, gate_state_text(&gws.d[i].g, &st[i]), st[i].drain.by, name);
 		else if (gws.d[i].g.portal[0] && !st[i].up)
 			printf("          %s is down\n", name);
@@ -202,7 +204,7 @@ static int run_status(struct cmd_call *c)
 		ring_free(&r);
 		return code;
 	}
-	VMS_VEC_FOREACH(&r.v.volumes, vol)
+	VMS_VEC_FOREACH (&r.v.volumes, vol)
 		sum += vol->size_bytes;
 	printf("health    %s\n", view_health_word(&r.v, &h));
 	print_nodes(&r.v, &h);
@@ -217,11 +219,12 @@ static int run_status(struct cmd_call *c)
 	return code;
 }
 
-const struct cmd cmd_status = {
-	.name = "status",
-	.args = "[--json]",
-	.brief = "the cluster on one screen",
-	.about = "The cluster on one screen: how it is, what is lost or at risk, what is being done about\n"
-		 "it. Exit codes: 0 ok, 3 degraded (a node is down or full, a partition short of copies),\n"
-		 "4 some data cannot be reached.",
-	.run = run_status};
+const struct cmd cmd_status = {.name = "status",
+			       .args = "[--json]",
+			       .brief = "the cluster on one screen",
+			       .about = "The cluster on one screen: how it is, what is lost or at "
+					"risk, what is being done about\n"
+					"it. Exit codes: 0 ok, 3 degraded (a node is down or full, "
+					"a partition short of copies),\n"
+					"4 some data cannot be reached.",
+			       .run = run_status};

@@ -37,7 +37,7 @@ static int run_ls(struct cmd_call *c)
 	tab = vms_table_open("<target|>number|>LUNs|>addresses|>names|>users|<state|<redirect");
 	list = json_array();
 	code = targets_load(c->t, &all, &e);
-	VMS_VEC_FOREACH(&all, t) {
+	VMS_VEC_FOREACH (&all, t) {
 		char n[5][24];
 
 		snprintf(n[0], sizeof(n[0]), "%u", vms_reg_tid(t->rec));
@@ -68,7 +68,7 @@ static void show_list(const json_t *rec, const char *list, const char *word)
 	size_t i;
 	json_t *x;
 
-	json_array_foreach(json_object_get(rec, list), i, x)
+	json_array_foreach (json_object_get(rec, list), i, x)
 		printf("%-10s %s\n", i ? "" : word, json_string_value(x));
 }
 
@@ -89,13 +89,13 @@ static void show(const json_t *rec)
 	show_list(rec, "users", "users");
 	if (out)
 		printf("%-10s %s\n", "answers as", out);
-	json_object_foreach(json_object_get(rec, "params"), k, v)
+	json_object_foreach (json_object_get(rec, "params"), k, v)
 		printf("%-10s %s=%s\n", "parameter", k, json_string_value(v));
-	json_array_foreach(json_object_get(rec, "luns"), i, x) {
+	json_array_foreach (json_object_get(rec, "luns"), i, x) {
 		printf("LUN %-6" JSON_INTEGER_FORMAT " %s",
 		       json_integer_value(json_object_get(x, "lun")),
 		       json_string_value(json_object_get(x, "volume")));
-		json_object_foreach(json_object_get(x, "params"), k, v)
+		json_object_foreach (json_object_get(x, "params"), k, v)
 			printf(" %s=%s", k, json_string_value(v));
 		printf("\n");
 	}
@@ -144,7 +144,7 @@ static int create(struct tool *t, const char *name, uint64_t want, bool redirect
 		if (have)
 			rc = vms_fail(e, VMS_E_EXIST, "%s is target number %u already", name,
 				      vms_reg_tid(have->rec));
-		VMS_VEC_FOREACH(&all, o)
+		VMS_VEC_FOREACH (&all, o)
 			if (!rc && vms_reg_tid(o->rec) == tid)
 				rc = vms_fail(e, VMS_E_INVAL, "target number %u is %s", tid,
 					      vms_reg_name(o->rec));
@@ -175,10 +175,12 @@ static int run_create(struct cmd_call *c)
 	const char *redirect = "off", *state = "ready";
 	uint64_t tid = 0;
 	const struct vms_opt opts[] = {
-		{0, "number", VMS_OPT_U64, &tid, "N", "tgt's number of it (tid); default: the lowest free"},
+		{0, "number", VMS_OPT_U64, &tid, "N",
+		 "tgt's number of it (tid); default: the lowest free"},
 		{0, "redirect", VMS_OPT_STRING, &redirect, "on|off",
 		 "send logins to a gateway with less to do (default off)"},
-		{0, "state", VMS_OPT_STRING, &state, "ready|offline", "offline: logins are refused, commands get BUSY"},
+		{0, "state", VMS_OPT_STRING, &state, "ready|offline",
+		 "offline: logins are refused, commands get BUSY"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -221,11 +223,13 @@ static int remove_target(struct tool *t, const char *name, bool force, struct vm
 			rc = vms_fail(e, VMS_E_NOENT, "there is no target %s", name);
 		if (!rc && vms_reg_luns(have->rec) && !force)
 			rc = vms_fail(e, VMS_E_BUSY,
-				      "%s has %u LUN%s: take them away first (vmstore target rm-lun), or --force",
+				      "%s has %u LUN%s: take them away first (vmstore target "
+				      "rm-lun), or --force",
 				      name, vms_reg_luns(have->rec),
 				      vms_reg_luns(have->rec) > 1 ? "s" : "");
 		if (!rc)
-			rc = target_store(t, name, vms_reg_tid(have->rec), NULL, have->mod_revision, e);
+			rc = target_store(t, name, vms_reg_tid(have->rec), NULL, have->mod_revision,
+					  e);
 		targets_free(&all);
 	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	return rc;
@@ -235,7 +239,8 @@ static int run_rm(struct cmd_call *c)
 {
 	bool force = false;
 	const struct vms_opt opts[] = {
-		{0, "force", VMS_OPT_FLAG, &force, NULL, "also one that has LUNs; the volumes stay"},
+		{0, "force", VMS_OPT_FLAG, &force, NULL,
+		 "also one that has LUNs; the volumes stay"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -294,7 +299,7 @@ static int changed(struct cmd_call *c, target_change_fn fn, struct change *ch)
 	if (c->t->json) {
 		tool_print_json(json_pack("{sO sO}", "target", after, "changes", diff));
 	} else {
-		json_array_foreach(diff, i, x) {
+		json_array_foreach (diff, i, x) {
 			vms_reg_diff_text(x, text, sizeof(text));
 			printf("%s\n", text);
 		}
@@ -324,7 +329,8 @@ static int set_one(json_t *rec, uint64_t lun, const char *name, const char *valu
 	}
 	if (!strcmp(name, "state")) {
 		if (strcmp(value, "ready") && strcmp(value, "offline"))
-			return vms_fail(e, VMS_E_INVAL, "state: '%s' must be ready or offline", value);
+			return vms_fail(e, VMS_E_INVAL, "state: '%s' must be ready or offline",
+					value);
 		vms_reg_set_offline(rec, value[0] == 'o');
 		return 0;
 	}
@@ -351,7 +357,8 @@ static int run_set(struct cmd_call *c)
 {
 	struct change ch = {.t = c->t};
 	const struct vms_opt opts[] = {
-		{0, "lun", VMS_OPT_U64, &ch.lun, "N", "parameters of this LUN (online, readonly: 0 or 1)"},
+		{0, "lun", VMS_OPT_U64, &ch.lun, "N",
+		 "parameters of this LUN (online, readonly: 0 or 1)"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -380,7 +387,8 @@ static int run_add_lun(struct cmd_call *c)
 {
 	struct change ch = {.t = c->t};
 	const struct vms_opt opts[] = {
-		{0, "lun", VMS_OPT_U64, &ch.lun, "N", "its number, 1 to 16383; default: the lowest free"},
+		{0, "lun", VMS_OPT_U64, &ch.lun, "N",
+		 "its number, 1 to 16383; default: the lowest free"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -454,7 +462,8 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 		{0, "address", VMS_OPT_STRING, &ch.what[0], "ADDR",
 		 "initiators at this address or network (192.0.2.0/24); ALL: everyone"},
 		{0, "initiator", VMS_OPT_STRING, &ch.what[1], "IQN", "the initiator of this name"},
-		{0, "user", VMS_OPT_STRING, &ch.what[2], "USER", "account initiators log in with (CHAP)"},
+		{0, "user", VMS_OPT_STRING, &ch.what[2], "USER",
+		 "account initiators log in with (CHAP)"},
 		{0, "user-out", VMS_OPT_STRING, &ch.what[3], "USER",
 		 "account the target answers with (mutual CHAP)"},
 		CMD_OPT_JSON(c),
@@ -467,14 +476,16 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 	if (!cmd_parse(c, opts, &code))
 		return code;
 	if (!ch.what[0] && !ch.what[1] && !ch.what[2] && !ch.what[3])
-		return cmd_usage(c, "one of --address, --initiator, --user and --user-out is needed");
+		return cmd_usage(c,
+				 "one of --address, --initiator, --user and --user-out is needed");
 	if (!unbind && (ch.what[2] || ch.what[3])) {
 		code = accounts_load(c->t, &acc, &e);
 		for (unsigned i = 2; !code && i < 4; i++)
 			if (ch.what[i] && !accounts_find(&acc, ch.what[i]))
-				code = vms_fail(&e, VMS_E_NOENT,
-						"there is no account %s: vmstore target account create %s",
-						ch.what[i], ch.what[i]);
+				code = vms_fail(
+					&e, VMS_E_NOENT,
+					"there is no account %s: vmstore target account create %s",
+					ch.what[i], ch.what[i]);
 		VMS_VEC_FREE(&acc);
 		if (code)
 			return tool_fail(c->t, "%s", e.text);
@@ -517,11 +528,11 @@ static const struct cmd *const subs[] = {
 		.name = "set",
 		.args = "NAME [--lun N] PARAMETER=VALUE...",
 		.brief = "redirect, state, iSCSI parameters",
-		.about =
-			"redirect=on|off   logins are sent to a gateway with less to do\n"
-			"state=ready|offline   offline: logins are refused, commands get BUSY\n"
-			"Any other PARAMETER is one of iSCSI's and counts for logins from now on. With --lun\n"
-			"it is one of that LUN: online, readonly, 0 or 1.",
+		.about = "redirect=on|off   logins are sent to a gateway with less to do\n"
+			 "state=ready|offline   offline: logins are refused, commands get BUSY\n"
+			 "Any other PARAMETER is one of iSCSI's and counts for logins from now on. "
+			 "With --lun\n"
+			 "it is one of that LUN: online, readonly, 0 or 1.",
 		.min = 2,
 		.max = CMD_ARGS_MAX,
 		.run = run_set},
@@ -541,8 +552,10 @@ static const struct cmd *const subs[] = {
 		.name = "bind",
 		.args = "NAME [--address ADDR] [--initiator IQN] [--user USER] [--user-out USER]",
 		.brief = "admit initiators, demand accounts",
-		.about = "An initiator may log in when its address is bound, or its name; when both kinds are\n"
-			 "bound it has to be among both. With users it also has to know the secret of one.",
+		.about = "An initiator may log in when its address is bound, or its name; when "
+			 "both kinds are\n"
+			 "bound it has to be among both. With users it also has to know the secret "
+			 "of one.",
 		.min = 1,
 		.max = 1,
 		.run = run_bind},
@@ -558,5 +571,6 @@ static const struct cmd *const subs[] = {
 	&cmd_target_dump,
 	NULL,
 };
-const struct cmd cmd_target = {
-	.name = "target", .brief = "targets, LUNs and accounts, on all gateways at once", .sub = subs};
+const struct cmd cmd_target = {.name = "target",
+			       .brief = "targets, LUNs and accounts, on all gateways at once",
+			       .sub = subs};

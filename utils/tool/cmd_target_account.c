@@ -11,7 +11,7 @@ static unsigned uses(const struct targets *all, const char *user)
 {
 	unsigned n = 0;
 
-	VMS_VEC_FOREACH(all, t) {
+	VMS_VEC_FOREACH (all, t) {
 		const char *out = json_string_value(json_object_get(t->rec, "user_out"));
 
 		n += vms_reg_has(t->rec, VMS_REG_USERS, user) || (out && !strcmp(out, user));
@@ -36,13 +36,14 @@ static int run_ls(struct cmd_call *c)
 	code = accounts_load(c->t, &acc, &e);
 	if (!code)
 		code = targets_load(c->t, &all, &e);
-	VMS_VEC_FOREACH(&acc, a) {
+	VMS_VEC_FOREACH (&acc, a) {
 		unsigned n = uses(&all, a->user);
 		char cnt[16];
 
 		snprintf(cnt, sizeof(cnt), "%u", n);
 		vms_table_cells(tab, 2, (const char *[]){a->user, cnt});
-		json_array_append_new(list, json_pack("{ss sI}", "user", a->user, "targets", (json_int_t)n));
+		json_array_append_new(
+			list, json_pack("{ss sI}", "user", a->user, "targets", (json_int_t)n));
 	}
 	if (code)
 		code = tool_fail(c->t, "%s", e.text);
@@ -85,8 +86,10 @@ static int put(struct cmd_call *c, bool exists)
 	if (!code && !have && exists)
 		code = vms_fail(&e, VMS_E_NOENT, "there is no account %s", user);
 	if (!code && have && !exists)
-		code = vms_fail(&e, VMS_E_EXIST,
-				"account %s exists; vmstore target account set gives it another secret", user);
+		code = vms_fail(
+			&e, VMS_E_EXIST,
+			"account %s exists; vmstore target account set gives it another secret",
+			user);
 	VMS_VEC_FREE(&acc);
 	if (!code)
 		code = account_secret_read(path, user, secret, &e);
@@ -99,8 +102,8 @@ static int put(struct cmd_call *c, bool exists)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
 		return tool_print_json(json_pack("{ss}", exists ? "changed" : "created", user));
-	printf("account %s %s\n", user, exists ? "has a new secret, which counts for logins from now on"
-					       : "created");
+	printf("account %s %s\n", user,
+	       exists ? "has a new secret, which counts for logins from now on" : "created");
 	return TOOL_OK;
 }
 
@@ -152,8 +155,10 @@ static const struct cmd *const subs[] = {
 		.name = "create",
 		.args = "USER [--secret-file FILE]",
 		.brief = "make an account, its secret from a file or standard input",
-		.about = "The secret, 12 to 255 bytes, is sealed with the key of secrets_key in [cluster]; a\n"
-			 "terminal is asked for it without echo. It never stands on a command line.",
+		.about =
+			"The secret, 12 to 255 bytes, is sealed with the key of secrets_key in "
+			"[cluster]; a\n"
+			"terminal is asked for it without echo. It never stands on a command line.",
 		.min = 1,
 		.max = 1,
 		.run = run_create},

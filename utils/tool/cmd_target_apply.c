@@ -33,11 +33,12 @@ static int run_dump(struct cmd_call *c)
 			code = accounts_load(c->t, &acc, &e);
 		for (unsigned i = 0; !code && i < c->n; i++)
 			if (!targets_find(&all, c->arg[i]))
-				code = vms_fail(&e, VMS_E_NOENT, "there is no target %s", c->arg[i]);
+				code = vms_fail(&e, VMS_E_NOENT, "there is no target %s",
+						c->arg[i]);
 		if (code)
 			code = tool_fail(c->t, "%s", e.text);
 	}
-	VMS_VEC_FOREACH(&all, t) {
+	VMS_VEC_FOREACH (&all, t) {
 		bool wanted = !c->n;
 
 		for (unsigned i = 0; i < c->n; i++)
@@ -45,8 +46,9 @@ static int run_dump(struct cmd_call *c)
 		if (wanted)
 			json_array_append(list, t->rec);
 	}
-	VMS_VEC_FOREACH(&acc, a)
-		json_array_append_new(acc_list, json_pack("{ss ss}", "user", a->user, "sealed", a->sealed));
+	VMS_VEC_FOREACH (&acc, a)
+		json_array_append_new(acc_list,
+				      json_pack("{ss ss}", "user", a->user, "sealed", a->sealed));
 	doc = json_pack("{si so so}", "version", VMS_REG_DOC_VERSION, "targets", list, "accounts",
 			acc_list);
 	if (!code && all.d == NULL && !c->n && !acc.n)
@@ -71,7 +73,7 @@ struct plan {
 	struct accounts acc;
 	/* by target: what it is to become; rec NULL: deleted. revision 0: new */
 	struct targets next;
-	VMS_VEC(json_t *) names; /* of next, for those that go */
+	VMS_VEC(json_t *) names;		/* of next, for those that go */
 	VMS_VEC(struct account_entry) accounts; /* to write; sealed "": to delete */
 	json_t *changes;
 };
@@ -140,7 +142,7 @@ static int plan_accounts(struct plan *p, struct vms_errmsg *e)
 	json_t *list = json_object_get(p->doc, "accounts"), *x;
 	size_t i;
 
-	json_array_foreach(list, i, x) {
+	json_array_foreach (list, i, x) {
 		const char *user = json_string_value(json_object_get(x, "user"));
 		struct account_entry *have = accounts_find(&p->acc, user), a = {"", "", 0};
 		bool same = false;
@@ -160,10 +162,10 @@ static int plan_accounts(struct plan *p, struct vms_errmsg *e)
 	}
 	if (!p->prune)
 		return 0;
-	VMS_VEC_FOREACH(&p->acc, a) {
+	VMS_VEC_FOREACH (&p->acc, a) {
 		bool listed = false;
 
-		json_array_foreach(list, i, x)
+		json_array_foreach (list, i, x)
 			listed |= !strcmp(json_string_value(json_object_get(x, "user")), a->user);
 		if (listed)
 			continue;
@@ -176,10 +178,10 @@ static int plan_accounts(struct plan *p, struct vms_errmsg *e)
 
 static bool account_comes(const struct plan *p, const char *user)
 {
-	VMS_VEC_FOREACH(&p->accounts, a)
+	VMS_VEC_FOREACH (&p->accounts, a)
 		if (!strcmp(a->user, user))
 			return a->sealed[0];
-	VMS_VEC_FOREACH(&p->acc, a)
+	VMS_VEC_FOREACH (&p->acc, a)
 		if (!strcmp(a->user, user))
 			return true;
 	return false;
@@ -197,16 +199,16 @@ static int plan_targets(struct plan *p, struct vms_errmsg *e)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach(json_object_get(p->doc, "targets"), i, x) {
+	json_array_foreach (json_object_get(p->doc, "targets"), i, x) {
 		const char *name = json_string_value(json_object_get(x, "name"));
 		struct target_entry *have = targets_find(&p->all, name);
 		/* numbers that this document has given out so far count as taken */
 		struct targets taken = VMS_VEC_INIT;
 		json_t *rec;
 
-		VMS_VEC_FOREACH(&p->all, t)
+		VMS_VEC_FOREACH (&p->all, t)
 			VMS_VEC_PUSH(&taken, *t);
-		VMS_VEC_FOREACH(&p->next, t)
+		VMS_VEC_FOREACH (&p->next, t)
 			VMS_VEC_PUSH(&taken, *t);
 		rec = vms_reg_doc_target(x, have ? have->rec : NULL, targets_free_tid(&taken), e);
 		VMS_VEC_FREE(&taken);
@@ -214,10 +216,10 @@ static int plan_targets(struct plan *p, struct vms_errmsg *e)
 			return VMS_E_INVAL;
 		add_next(p, rec, name, have ? have->mod_revision : 0);
 	}
-	VMS_VEC_FOREACH(&p->all, t) {
+	VMS_VEC_FOREACH (&p->all, t) {
 		bool listed = false;
 
-		VMS_VEC_FOREACH(&p->next, n)
+		VMS_VEC_FOREACH (&p->next, n)
 			listed |= n->rec && !strcmp(vms_reg_name(n->rec), vms_reg_name(t->rec));
 		if (listed)
 			continue;
@@ -242,10 +244,10 @@ static int judge(struct plan *p, struct vms_errmsg *e)
 	struct targets live = VMS_VEC_INIT;
 	int rc = 0;
 
-	VMS_VEC_FOREACH(&p->next, n)
+	VMS_VEC_FOREACH (&p->next, n)
 		if (n->rec)
 			VMS_VEC_PUSH(&live, *n);
-	VMS_VEC_FOREACH(&live, n) {
+	VMS_VEC_FOREACH (&live, n) {
 		const char *name = vms_reg_name(n->rec);
 		const json_t *was = before(p, name);
 		const char *out = json_string_value(json_object_get(n->rec, "user_out"));
@@ -254,11 +256,11 @@ static int judge(struct plan *p, struct vms_errmsg *e)
 
 		if (was && json_equal(was, n->rec) && !p->prune)
 			continue;
-		VMS_VEC_FOREACH(&live, o)
+		VMS_VEC_FOREACH (&live, o)
 			if (!rc && o != n && vms_reg_tid(o->rec) == vms_reg_tid(n->rec))
 				rc = vms_fail(e, VMS_E_EXIST, "%s: target number %u is %s", name,
 					      vms_reg_tid(n->rec), vms_reg_name(o->rec));
-		json_array_foreach(json_object_get(n->rec, "luns"), i, x) {
+		json_array_foreach (json_object_get(n->rec, "luns"), i, x) {
 			const char *volume = json_string_value(json_object_get(x, "volume"));
 
 			if (!rc)
@@ -266,7 +268,7 @@ static int judge(struct plan *p, struct vms_errmsg *e)
 			if (!rc && !(was && vms_reg_lun_of(was, volume) != UINT64_MAX))
 				rc = target_volume_check(p->t, volume, e);
 		}
-		json_array_foreach(json_object_get(n->rec, "users"), i, x)
+		json_array_foreach (json_object_get(n->rec, "users"), i, x)
 			if (!rc && !account_comes(p, json_string_value(x)))
 				rc = vms_fail(e, VMS_E_NOENT, "%s: there is no account %s", name,
 					      json_string_value(x));
@@ -283,7 +285,7 @@ static bool gives(const json_t *was, const json_t *rec)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach(json_object_get(was, "luns"), i, x)
+	json_array_foreach (json_object_get(was, "luns"), i, x)
 		if (!rec || vms_reg_lun_of(rec, json_string_value(json_object_get(x, "volume"))) ==
 				    UINT64_MAX)
 			return true;
@@ -303,7 +305,8 @@ static int plan_make(struct plan *p, struct vms_errmsg *e)
 	if (!rc)
 		rc = judge(p, e);
 	for (size_t i = 0; !rc && i < p->next.n; i++) {
-		json_t *d = vms_reg_diff(before(p, json_string_value(p->names.d[i])), p->next.d[i].rec);
+		json_t *d = vms_reg_diff(before(p, json_string_value(p->names.d[i])),
+					 p->next.d[i].rec);
 
 		json_array_extend(p->changes, d);
 		json_decref(d);
@@ -325,7 +328,8 @@ static int write_targets(struct plan *p, bool giving, struct vms_errmsg *e)
 				  p->next.d[i].mod_revision, e);
 		if (rc == VMS_E_CONFLICT)
 			vms_fail(e, rc,
-				 "%s was changed by somebody else at the same moment: apply it again",
+				 "%s was changed by somebody else at the same moment: apply it "
+				 "again",
 				 name);
 	}
 	return rc;
@@ -335,7 +339,7 @@ static int write_accounts(struct plan *p, bool removing, struct vms_errmsg *e)
 {
 	int rc = 0;
 
-	VMS_VEC_FOREACH(&p->accounts, a)
+	VMS_VEC_FOREACH (&p->accounts, a)
 		if (!rc && !a->sealed[0] == removing)
 			rc = account_store(p->t, a->user, a->sealed[0] ? a->sealed : NULL,
 					   a->mod_revision, e);
@@ -348,13 +352,16 @@ static void print_changes(const json_t *changes, bool dry)
 	json_t *x;
 	size_t i;
 
-	json_array_foreach(changes, i, x) {
+	json_array_foreach (changes, i, x) {
 		const char *user = json_string_value(json_object_get(x, "account")),
 			   *change = json_string_value(json_object_get(x, "change"));
 
 		if (user)
 			printf("%c account %s\n",
-			       !strcmp(change, "add") ? '+' : !strcmp(change, "remove") ? '-' : '*', user);
+			       !strcmp(change, "add")	   ? '+'
+			       : !strcmp(change, "remove") ? '-'
+							   : '*',
+			       user);
 		else
 			vms_reg_diff_text(x, text, sizeof(text));
 		if (!user)
@@ -368,7 +375,7 @@ static void print_changes(const json_t *changes, bool dry)
 
 static void plan_free(struct plan *p)
 {
-	VMS_VEC_FOREACH(&p->names, n)
+	VMS_VEC_FOREACH (&p->names, n)
 		json_decref(*n);
 	VMS_VEC_FREE(&p->names);
 	targets_free(&p->next);
@@ -419,17 +426,20 @@ const struct cmd cmd_target_apply = {
 	.name = "apply",
 	.args = "FILE|- [--dry-run] [--prune]",
 	.brief = "make targets and accounts what a document says",
-	.about = "The document is JSON as `vmstore target dump` prints it; each target in it becomes what\n"
-		 "is written there, nothing else of it stays. Targets that are not in it are left alone\n"
-		 "(or deleted, with --prune). All is checked before anything is written; a second apply\n"
+	.about = "The document is JSON as `vmstore target dump` prints it; each target in it "
+		 "becomes what\n"
+		 "is written there, nothing else of it stays. Targets that are not in it are left "
+		 "alone\n"
+		 "(or deleted, with --prune). All is checked before anything is written; a second "
+		 "apply\n"
 		 "has nothing to do. A \"secret_file\" is looked for beside the document.",
 	.min = 1,
 	.max = 1,
 	.run = run_apply};
-const struct cmd cmd_target_dump = {
-	.name = "dump",
-	.args = "[NAME...]",
-	.brief = "print targets and accounts as a document for apply",
-	.about = "Secrets stay sealed: apply takes them back in any cluster with the same secrets_key.",
-	.max = CMD_ARGS_MAX,
-	.run = run_dump};
+const struct cmd cmd_target_dump = {.name = "dump",
+				    .args = "[NAME...]",
+				    .brief = "print targets and accounts as a document for apply",
+				    .about = "Secrets stay sealed: apply takes them back in any "
+					     "cluster with the same secrets_key.",
+				    .max = CMD_ARGS_MAX,
+				    .run = run_dump};

@@ -6,7 +6,7 @@
 
 #include "utils/tool/cmds.h"
 
-static bool stop; /* the output is closed */
+static bool stop;		 /* the output is closed */
 static vms_net_conn tracers[64]; /* connections to gateways that send lines */
 static unsigned tracing, answered;
 static uint64_t trace_t0_us;
@@ -99,7 +99,7 @@ static int run_trace(struct cmd_call *c)
 	t->gone = on_trace_gone;
 	t->frame_arg = t;
 	trace_t0_us = vms_clock_us();
-	VMS_VEC_FOREACH(&names, address) {
+	VMS_VEC_FOREACH (&names, address) {
 		vms_net_conn conn = tool_connect(t, *address, &e);
 		json_t *req;
 
@@ -119,7 +119,9 @@ static int run_trace(struct cmd_call *c)
 		if (!tracing && (answered >= asked || vms_clock_ms() - t0 > 3000)) {
 			if (trace_error.text[0])
 				return tool_fail(t, "%s", trace_error.text);
-			return tool_fail(t, "no gateway of this machine has volume '%s' open (%" PRIu64 " processes asked)",
+			return tool_fail(t,
+					 "no gateway of this machine has volume '%s' open (%" PRIu64
+					 " processes asked)",
 					 c->arg[0], asked);
 		}
 	}

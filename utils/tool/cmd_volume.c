@@ -27,7 +27,8 @@ static int run_create(struct cmd_call *c)
 		{0, "size", VMS_OPT_SIZE, &w.size_bytes, "SIZE", "such as 20G; a multiple of 4096"},
 		{0, "write-ack", VMS_OPT_STRING, &ack, "MODE",
 		 "a write is done when it is on `disk` (default) or in `memory` of all copies"},
-		{0, "dedup", VMS_OPT_STRING, &dedup_text, "on|off", "store equal chunks once (default on)"},
+		{0, "dedup", VMS_OPT_STRING, &dedup_text, "on|off",
+		 "store equal chunks once (default on)"},
 		{0, "domain", VMS_OPT_STRING, &w.domain, "NAME",
 		 "dedup domain: only volumes of one domain share chunks"},
 		CMD_OPT_JSON(c),
@@ -84,7 +85,7 @@ static unsigned count_snaps(const struct snaps *all, const char *volume)
 {
 	unsigned n = 0;
 
-	VMS_VEC_FOREACH(all, s)
+	VMS_VEC_FOREACH (all, s)
 		n += !strcmp(s->s.volume, volume);
 	return n;
 }
@@ -100,8 +101,8 @@ static void ls_row(struct vms_table *tab, json_t *list, const struct vms_cat_vol
 		 v->write_protect ? ", read-only" : "", v->barrier ? " (barrier)" : "");
 	vms_table_cells(tab, 8,
 			(const char *[]){v->name, vms_size_format(v->size_bytes, size),
-					 volume_ack_word(v->write_ack), v->dedup ? "on" : "off", state,
-					 cnt, snaps, v->parent});
+					 volume_ack_word(v->write_ack), v->dedup ? "on" : "off",
+					 state, cnt, snaps, v->parent});
 	json_array_append_new(
 		list,
 		json_pack("{ss sI ss ss sI sI ss sb ss ss sb}", "name", v->name, "size_bytes",
@@ -183,7 +184,8 @@ static void print_info(const struct volume_view *v, const struct snaps *snaps)
 		printf("barrier    %s (a snapshot or a change of it is under way)\n",
 		       volume_barrier_word(v->v.barrier));
 	if (v->losses)
-		printf("losses     unflushed writes may have been lost %" PRIu64 " times\n", v->losses);
+		printf("losses     unflushed writes may have been lost %" PRIu64 " times\n",
+		       v->losses);
 	if (!v->openers.n)
 		printf("open       nowhere\n");
 	for (size_t i = 0; i < v->openers.n; i++)
@@ -192,8 +194,8 @@ static void print_info(const struct volume_view *v, const struct snaps *snaps)
 	if (v->v.state == VOLUME_DELETING)
 		printf("note       vmstore volume rm %s completes the deletion\n", v->v.name);
 	if (v->v.state == VOLUME_SHRINKING)
-		printf("note       vmstore volume resize %s %s completes the shrinking\n", v->v.name,
-		       size);
+		printf("note       vmstore volume resize %s %s completes the shrinking\n",
+		       v->v.name, size);
 }
 
 static int run_info(struct cmd_call *c)
@@ -316,18 +318,19 @@ static int run_set(struct cmd_call *c)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
 		return tool_print_json(json_pack("{ss sb}", "name", c->arg[0], name, (int)on));
-	printf("volume %s: %.*s %s\n", c->arg[0], (int)(eq - c->arg[1]), c->arg[1], on ? "on" : "off");
+	printf("volume %s: %.*s %s\n", c->arg[0], (int)(eq - c->arg[1]), c->arg[1],
+	       on ? "on" : "off");
 	return TOOL_OK;
 }
 
 static const struct cmd *const subs[] = {
-	&(const struct cmd){
-		.name = "create",
-		.args = "NAME --size SIZE [--write-ack disk|memory] [--dedup on|off] [--domain NAME]",
-		.brief = "create a thin volume",
-		.min = 1,
-		.max = 1,
-		.run = run_create},
+	&(const struct cmd){.name = "create",
+			    .args = "NAME --size SIZE [--write-ack disk|memory] [--dedup on|off] "
+				    "[--domain NAME]",
+			    .brief = "create a thin volume",
+			    .min = 1,
+			    .max = 1,
+			    .run = run_create},
 	&(const struct cmd){
 		.name = "ls", .args = "[--json]", .brief = "list volumes", .run = run_ls},
 	&(const struct cmd){.name = "info",
@@ -336,37 +339,41 @@ static const struct cmd *const subs[] = {
 			    .min = 1,
 			    .max = 1,
 			    .run = run_info},
-	&(const struct cmd){
-		.name = "rm",
-		.args = "NAME... [--snapshots]",
-		.brief = "delete a volume",
-		.about = "Deletes volumes and their data. It returns at once; storage nodes give the space\n"
-			 "back in the background (vmstore reclaim). Refused while a gateway has the volume\n"
-			 "open, and when clones depend on it. If it was interrupted, the same command goes\n"
-			 "on.",
-		.min = 1,
-		.max = CMD_ARGS_MAX,
-		.run = run_rm},
-	&(const struct cmd){
-		.name = "resize",
-		.args = "NAME SIZE [--allow-shrink]",
-		.brief = "change a volume's size",
-		.about = "Changes a volume's size, also while gateways have it open: all of them have the new\n"
-			 "size when it returns, and every path is told once (CAPACITY DATA HAS CHANGED).\n"
-			 "Snapshots keep what they show.",
-		.min = 1,
-		.max = 2,
-		.run = run_resize},
-	&(const struct cmd){
-		.name = "set",
-		.args = "NAME dedup=on|off\nNAME read-only=on|off",
-		.brief = "change a setting, also while it is open",
-		.about = "dedup: whether chunks that are written from now on are stored once. What is stored\n"
-			 "stays as it is. read-only: nobody writes to it; holds on all gateways when it\n"
-			 "returns, and every path is told once.",
-		.min = 2,
-		.max = 2,
-		.run = run_set},
+	&(const struct cmd){.name = "rm",
+			    .args = "NAME... [--snapshots]",
+			    .brief = "delete a volume",
+			    .about = "Deletes volumes and their data. It returns at once; storage "
+				     "nodes give the space\n"
+				     "back in the background (vmstore reclaim). Refused while a "
+				     "gateway has the volume\n"
+				     "open, and when clones depend on it. If it was interrupted, "
+				     "the same command goes\n"
+				     "on.",
+			    .min = 1,
+			    .max = CMD_ARGS_MAX,
+			    .run = run_rm},
+	&(const struct cmd){.name = "resize",
+			    .args = "NAME SIZE [--allow-shrink]",
+			    .brief = "change a volume's size",
+			    .about = "Changes a volume's size, also while gateways have it open: "
+				     "all of them have the new\n"
+				     "size when it returns, and every path is told once (CAPACITY "
+				     "DATA HAS CHANGED).\n"
+				     "Snapshots keep what they show.",
+			    .min = 1,
+			    .max = 2,
+			    .run = run_resize},
+	&(const struct cmd){.name = "set",
+			    .args = "NAME dedup=on|off\nNAME read-only=on|off",
+			    .brief = "change a setting, also while it is open",
+			    .about = "dedup: whether chunks that are written from now on are "
+				     "stored once. What is stored\n"
+				     "stays as it is. read-only: nobody writes to it; holds on all "
+				     "gateways when it\n"
+				     "returns, and every path is told once.",
+			    .min = 2,
+			    .max = 2,
+			    .run = run_set},
 	NULL,
 };
 const struct cmd cmd_volume = {

@@ -14,12 +14,13 @@ int domain_name_check(const char *name, struct vms_errmsg *msg)
 	size_t n = strlen(name);
 
 	if (!n || n > 63)
-		return vms_fail(msg, VMS_E_INVAL, "domain name \"%.80s\": a name has 1 to 63 characters",
-				name);
+		return vms_fail(msg, VMS_E_INVAL,
+				"domain name \"%.80s\": a name has 1 to 63 characters", name);
 	for (const char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p) && !(p > name && strchr("._-", *p)))
 			return vms_fail(msg, VMS_E_INVAL,
-					"domain name \"%s\": letters and digits, behind the first also '.', '_', '-'",
+					"domain name \"%s\": letters and digits, behind the first "
+					"also '.', '_', '-'",
 					name);
 	return 0;
 }
@@ -53,9 +54,9 @@ int domain_create(struct tool *t, const char *name, struct vms_errmsg *msg)
 	/* ours, when an answer was lost? */
 	n = tool_get(t, key, &kv, &ignored);
 	if (!n && kv.n)
-		rc = strcmp(kv.d[0].val, val) ? vms_fail(msg, VMS_E_EXIST,
-							 "domain '%s' exists already", name)
-					      : 0;
+		rc = strcmp(kv.d[0].val, val)
+			     ? vms_fail(msg, VMS_E_EXIST, "domain '%s' exists already", name)
+			     : 0;
 	tool_kvs_free(&kv);
 	return rc;
 }
@@ -75,7 +76,8 @@ int domain_salt(struct tool *t, const char *name, uint8_t salt[32], uint64_t *mo
 	rc = tool_get(t, key, &kv, msg);
 	if (!rc && !kv.n)
 		rc = vms_fail(msg, VMS_E_NOENT,
-			      "there is no dedup domain '%s': vmstore domain create %s", name, name);
+			      "there is no dedup domain '%s': vmstore domain create %s", name,
+			      name);
 	if (!rc) {
 		*mod_revision = kv.d[0].mod_revision;
 		j = json_loads(kv.d[0].val, 0, NULL);
@@ -122,9 +124,9 @@ int domain_remove(struct tool *t, const char *name, struct vms_errmsg *msg)
 	if (rc)
 		return rc;
 	if (users)
-		return vms_fail(msg, VMS_E_BUSY, "domain '%s' cannot be deleted: %u volume%s in it (%s%s)",
-				name, users, users > 1 ? "s are" : " is", names,
-				users > 3 ? ", ..." : "");
+		return vms_fail(
+			msg, VMS_E_BUSY, "domain '%s' cannot be deleted: %u volume%s in it (%s%s)",
+			name, users, users > 1 ? "s are" : " is", names, users > 3 ? ", ..." : "");
 	key_of(key, name);
 	return tool_txn(t, &cmp, 1, &op, 1, msg);
 }

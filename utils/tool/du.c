@@ -31,7 +31,7 @@ static void add_snaps(struct du_result *r, const struct snaps *all, uint32_t vol
 	char own[128];
 
 	snprintf(own, sizeof(own), "%.120s", name);
-	VMS_VEC_FOREACH(all, s) {
+	VMS_VEC_FOREACH (all, s) {
 		struct du_point *p;
 
 		if (strcmp(s->s.volume, own) || s->s.state != VMS_SNAP_COMPLETE)
@@ -51,12 +51,11 @@ static void add_branch(json_t *list, const struct vms_cat_branch *b)
 	json_t *anc = json_array();
 
 	for (unsigned i = 0; i < b->nancestors; i++)
-		json_array_append_new(anc,
-				      json_pack("[III]", (json_int_t)b->ancestor[i].branch,
-						(json_int_t)b->ancestor[i].snap_gen,
-						(json_int_t)b->ancestor[i].limit_chunks));
-	json_array_append_new(list, json_pack("[IIo]", (json_int_t)b->branch,
-					      (json_int_t)b->lineage, anc));
+		json_array_append_new(anc, json_pack("[III]", (json_int_t)b->ancestor[i].branch,
+						     (json_int_t)b->ancestor[i].snap_gen,
+						     (json_int_t)b->ancestor[i].limit_chunks));
+	json_array_append_new(
+		list, json_pack("[IIo]", (json_int_t)b->branch, (json_int_t)b->lineage, anc));
 }
 
 /* Points and branches, as the catalog has them now. */
@@ -72,7 +71,7 @@ static int load(struct tool *t, struct du_result *r, json_t **req, struct vms_er
 		rc = snaps_load(t, "", &snaps, msg);
 	if (!rc)
 		rc = branches_load(t, &all, msg);
-	VMS_VEC_FOREACH(&all, b)
+	VMS_VEC_FOREACH (&all, b)
 		add_branch(branches, &b->b);
 	for (size_t i = 0; !rc && i < kv.n; i++) {
 		struct vms_cat_kv c = tool_cat_kv(&kv.d[i]);
@@ -88,17 +87,16 @@ static int load(struct tool *t, struct du_result *r, json_t **req, struct vms_er
 		p->volume = (uint32_t)r->points.n - 1;
 		p->size_bytes = v.size_bytes;
 		p->branch = v.branch;
-		VMS_VEC_FOREACH(&all, b)
+		VMS_VEC_FOREACH (&all, b)
 			has |= b->b.branch == v.branch;
 		if (!has) /* a volume of an older cluster */
 			add_branch(branches, &(struct vms_cat_branch){.branch = v.branch,
 								      .lineage = v.lineage});
 		add_snaps(r, &snaps, p->volume);
 	}
-	VMS_VEC_FOREACH(&r->points, p)
+	VMS_VEC_FOREACH (&r->points, p)
 		json_array_append_new(points, json_pack("[III]", (json_int_t)p->branch,
-							(json_int_t)p->gen,
-							(json_int_t)p->volume));
+							(json_int_t)p->gen, (json_int_t)p->volume));
 	*req = json_pack("{so so sI}", "branches", branches, "points", points, "volumes",
 			 (json_int_t)r->points.n);
 	tool_kvs_free(&kv);
@@ -111,7 +109,8 @@ static int load(struct tool *t, struct du_result *r, json_t **req, struct vms_er
 
 static uint64_t num(const json_t *v)
 {
-	return json_is_integer(v) && json_integer_value(v) > 0 ? (uint64_t)json_integer_value(v) : 0;
+	return json_is_integer(v) && json_integer_value(v) > 0 ? (uint64_t)json_integer_value(v)
+							       : 0;
 }
 
 static uint64_t field(const json_t *o, const char *name)
@@ -145,11 +144,11 @@ static void add_up(struct du_result *r, const json_t *a)
 		p->returns_bytes += num(p->snap ? json_array_get(x, 1) : json_array_get(vols, i)) *
 				    VMS_CHUNK_BYTES;
 	}
-	json_array_foreach(json_object_get(a, "undrained"), i, u) {
+	json_array_foreach (json_object_get(a, "undrained"), i, u) {
 		uint64_t bytes = num(json_array_get(u, 1)) * VMS_CHUNK_BYTES;
 
 		r->undrained_bytes += bytes;
-		VMS_VEC_FOREACH(&r->points, p)
+		VMS_VEC_FOREACH (&r->points, p)
 			if (!p->snap && p->branch == num(json_array_get(u, 0)))
 				p->undrained_bytes += bytes;
 	}
@@ -304,7 +303,7 @@ static int count_once(struct tool *t, struct du_result *out, struct vms_errmsg *
 	free(job);
 	json_decref(req);
 	nodes_close(t, &ns);
-	VMS_VEC_FOREACH(&out->points, p)
+	VMS_VEC_FOREACH (&out->points, p)
 		if (!p->snap) {
 			out->size_bytes += p->size_bytes;
 			out->mapped_bytes += p->mapped_bytes;
@@ -317,8 +316,8 @@ int du_count(struct tool *t, struct du_result *out, struct vms_errmsg *msg)
 {
 	int rc = count_once(t, out, msg);
 
-	for (unsigned i = 0; !rc && i < TRIES_MAX && out->missing && !out->down[0] && !tool_interrupted();
-	     i++) {
+	for (unsigned i = 0;
+	     !rc && i < TRIES_MAX && out->missing && !out->down[0] && !tool_interrupted(); i++) {
 		du_free(out);
 		for (unsigned k = 0; k < 20; k++)
 			tool_wait(t, POLL_MS);

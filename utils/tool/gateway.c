@@ -33,7 +33,7 @@ void gateways_free(struct gateways *g)
 
 const char *gateways_name(const struct gateways *g, uint32_t id, char out[64])
 {
-	VMS_VEC_FOREACH(g, i)
+	VMS_VEC_FOREACH (g, i)
 		if (i->g.id == id && i->g.name[0]) {
 			snprintf(out, 64, "%s", i->g.name);
 			return out;
@@ -64,7 +64,7 @@ static int sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned
 			return vms_fail(msg, p->up ? VMS_E_PROTO : VMS_E_DISCONNECTED,
 					"storage node %s (%s): %.150s", p->name, p->address,
 					p->status ? p->why : "its list of sessions is unreadable");
-		json_array_foreach(p->answer, k, s)
+		json_array_foreach (p->answer, k, s)
 			*live += (uint64_t)json_integer_value(json_object_get(s, "gateway")) ==
 					 gateway &&
 				 json_is_true(json_object_get(s, "live"));
@@ -187,7 +187,8 @@ int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, boo
 		rc = gateway_sessions(t, &ns, g->g.id, NODE_MS_MAX, &live, msg);
 	if (!rc && live)
 		rc = vms_fail(msg, VMS_E_BUSY,
-			      "gateway '%s' lives: %u of %u storage nodes have a session of it; --force shuts it out all the same",
+			      "gateway '%s' lives: %u of %u storage nodes have a session of it; "
+			      "--force shuts it out all the same",
 			      g->g.name, live, ns.n);
 	if (!rc)
 		rc = gateway_fence(t, &ns, g->g.id, g->g.incarnation, force, msg);

@@ -85,11 +85,10 @@ static int other(const struct gateways *g, const struct gate_state *s, int self)
 	return -1;
 }
 
-static int try_drain(struct tool *t, const struct gateways *gws, const char *name,
-		     uint32_t seconds, bool force, struct vms_errmsg *msg)
+static int try_drain(struct tool *t, const struct gateways *gws, const char *name, uint32_t seconds,
+		     bool force, struct vms_errmsg *msg)
 {
-	char gate[VMS_CAT_KEY_BYTES_MAX], key[VMS_CAT_KEY_BYTES_MAX],
-		left[VMS_CAT_KEY_BYTES_MAX];
+	char gate[VMS_CAT_KEY_BYTES_MAX], key[VMS_CAT_KEY_BYTES_MAX], left[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_gwdrain rec = {.seconds = seconds, .since_s = (uint64_t)time(NULL)};
 	struct vms_cat_cmp cmp[3];
 	struct vms_cat_op op = {key, NULL, 0};
@@ -99,8 +98,8 @@ static int try_drain(struct tool *t, const struct gateways *gws, const char *nam
 	if (at < 0)
 		return VMS_E_NOENT;
 	if (!gws->d[at].g.portal[0])
-		return vms_fail(msg, VMS_E_INVAL,
-				"'%s' is a tool, no initiator is connected to it", name);
+		return vms_fail(msg, VMS_E_INVAL, "'%s' is a tool, no initiator is connected to it",
+				name);
 	rc = gate_states(t, gws, &st, msg);
 	if (rc)
 		return rc;
@@ -108,7 +107,8 @@ static int try_drain(struct tool *t, const struct gateways *gws, const char *nam
 	if (rest < 0 && !force) {
 		free(st);
 		return vms_fail(msg, VMS_E_BUSY,
-				"no other gateway is up and takes initiators, so those of '%s' would lose their disks; --force drains it all the same",
+				"no other gateway is up and takes initiators, so those of '%s' "
+				"would lose their disks; --force drains it all the same",
 				name);
 	}
 	rec.gateway = gws->d[at].g.id;
@@ -172,8 +172,8 @@ int gate_undrain(struct tool *t, const char *name, bool *was, struct vms_errmsg 
 	return rc;
 }
 
-int gate_look(struct tool *t, const char *name, struct gate_state *out,
-	      struct vms_cat_gateway *g, struct vms_errmsg *msg)
+int gate_look(struct tool *t, const char *name, struct gate_state *out, struct vms_cat_gateway *g,
+	      struct vms_errmsg *msg)
 {
 	struct gate_state *st = NULL;
 	struct gateways gws;

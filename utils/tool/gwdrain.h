@@ -31,7 +31,7 @@ int gate_drain(struct tool *t, const char *name, uint32_t seconds, bool force,
 /* Takes it off. *was: there was one. */
 int gate_undrain(struct tool *t, const char *name, bool *was, struct vms_errmsg *msg);
 /* The present state of one; VMS_E_NOENT: there is no such gateway. */
-int gate_look(struct tool *t, const char *name, struct gate_state *out,
-	      struct vms_cat_gateway *g, struct vms_errmsg *msg);
+int gate_look(struct tool *t, const char *name, struct gate_state *out, struct vms_cat_gateway *g,
+	      struct vms_errmsg *msg);
 
 #endif

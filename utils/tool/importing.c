@@ -18,19 +18,18 @@ void importing_key(char key[VMS_CAT_KEY_BYTES_MAX], const char *volume)
 char *importing_encode(const struct importing *in)
 {
 	json_t *j = json_pack("{ss ss% ss ss ss ss sI sI sb}", "kind", in->kind, "source",
-			      in->source, strlen(in->source), "format", in->format,
-			      "identity", in->identity, "base", in->base, "gateway",
-			      in->gateway, "bytes", (json_int_t)in->bytes, "done",
-			      (json_int_t)in->done, "blank", in->blank);
+			      in->source, strlen(in->source), "format", in->format, "identity",
+			      in->identity, "base", in->base, "gateway", in->gateway, "bytes",
+			      (json_int_t)in->bytes, "done", (json_int_t)in->done, "blank",
+			      in->blank);
 	char *text;
 
 	/* a path that is no UTF-8 is not told */
 	if (!j)
-		j = json_pack("{ss ss ss ss ss ss sI sI sb}", "kind", in->kind, "source",
-			      "?", "format", in->format, "identity", in->identity, "base",
-			      in->base, "gateway", in->gateway, "bytes",
-			      (json_int_t)in->bytes, "done", (json_int_t)in->done,
-			      "blank", in->blank);
+		j = json_pack("{ss ss ss ss ss ss sI sI sb}", "kind", in->kind, "source", "?",
+			      "format", in->format, "identity", in->identity, "base", in->base,
+			      "gateway", in->gateway, "bytes", (json_int_t)in->bytes, "done",
+			      (json_int_t)in->done, "blank", in->blank);
 	text = json_dumps(j, JSON_COMPACT);
 	vms_assert(text);
 	json_decref(j);
@@ -56,8 +55,7 @@ int importing_load(struct tool *t, const char *volume, struct importing *out,
 	importing_key(key, volume);
 	rc = tool_get(t, key, &kv, msg);
 	if (!rc && !kv.n)
-		rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is not being imported",
-			      volume);
+		rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is not being imported", volume);
 	j = rc ? NULL : json_loads(kv.d[0].val, 0, NULL);
 	if (!rc && !j)
 		rc = vms_fail(msg, VMS_E_CORRUPT, "catalog key %s is no JSON text", key);
@@ -113,9 +111,10 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is %s", volume,
 				      volume_state_word(v.v.state));
 		if (!rc && v.v.write_protect)
-			rc = vms_fail(msg, VMS_E_PERM,
-				      "volume '%s' is read-only (vmstore volume set %s read-only=off)",
-				      volume, volume);
+			rc = vms_fail(
+				msg, VMS_E_PERM,
+				"volume '%s' is read-only (vmstore volume set %s read-only=off)",
+				volume, volume);
 		if (!rc)
 			rc = change(t, &v, VOLUME_IMPORTING, in, msg);
 		volume_free(&v);

@@ -72,11 +72,11 @@ void leftover_settle(struct tool *t, uint64_t id)
 
 			if (vms_cat_open_decode(&c, &o, NULL))
 				continue;
-			if (!loaded && (gateways_load(t, &all, &ignored) ||
-					nodes_open(t, &ns, &ignored)))
+			if (!loaded &&
+			    (gateways_load(t, &all, &ignored) || nodes_open(t, &ns, &ignored)))
 				break;
 			loaded = true;
-			VMS_VEC_FOREACH(&all, g) {
+			VMS_VEC_FOREACH (&all, g) {
 				struct vms_cat_gateway was = g->g;
 
 				if (was.id != o.gateway || !leftover_is_tool(&was))

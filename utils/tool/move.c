@@ -26,8 +26,8 @@ static int complete_only(const struct snap_info *s, struct vms_errmsg *msg)
 
 /* skip_down: a primary that is down reads branch/ and volume/ before it serves again, as
  * does who takes over from it. */
-static int floors(struct tool *t, struct nodes *ns, uint64_t branch,
-		  const struct vms_cat_volume *v, bool skip_down, struct vms_errmsg *msg)
+static int floors(struct tool *t, struct nodes *ns, uint64_t branch, const struct vms_cat_volume *v,
+		  bool skip_down, struct vms_errmsg *msg)
 {
 	const struct vms_msg m = {.type = VMS_MSG_FLOOR,
 				  .flags = VMS_F_FUA,
@@ -106,8 +106,9 @@ static int finish(struct tool *t, struct vms_cat_volume *v, uint64_t revision,
 		if (now.v.barrier == VMS_BARRIER_NONE && now.v.branch == want.branch)
 			return 0;
 		if (now.v.barrier == VMS_BARRIER_NONE || now.v.barrier_id != want.barrier_id)
-			return vms_fail(msg, VMS_E_BUSY,
-					"it took longer than 10 s and was given up; nothing has changed");
+			return vms_fail(
+				msg, VMS_E_BUSY,
+				"it took longer than 10 s and was given up; nothing has changed");
 	}
 	return rc;
 }
@@ -170,8 +171,8 @@ static int prepare(struct tool *t, struct moving *m, struct vms_errmsg *msg)
 					       .size_bytes = mv->size_bytes};
 	rc = branch_get(t, m->s.s.branch, &m->v.v, &m->from, msg);
 	if (!rc && (rc = branch_grow(&m->from.b, m->s.s.snap_gen, m->s.s.size_bytes, &m->b, &why)))
-		rc = vms_fail(msg, rc, "volume '%.60s' cannot be %.20s: %.170s", mv->volume, mv->what,
-			      why.text);
+		rc = vms_fail(msg, rc, "volume '%.60s' cannot be %.20s: %.170s", mv->volume,
+			      mv->what, why.text);
 	return rc;
 }
 
@@ -229,10 +230,12 @@ static int carry_out(struct tool *t, struct moving *m, struct barrier_run *r,
 	rc = barrier_quiet_stopped(r, msg);
 	/* A gateway may have registered just before the stop. */
 	if (!rc && r->asked.n && !m->in_use)
-		rc = m->mv->online ? vms_fail(msg, VMS_E_CONFLICT, "a gateway has opened it meanwhile")
-				   : vms_fail(msg, VMS_E_OPEN,
-					      "volume '%.60s' cannot be %.20s: a gateway has opened it meanwhile",
-					      m->mv->volume, m->mv->what);
+		rc = m->mv->online
+			     ? vms_fail(msg, VMS_E_CONFLICT, "a gateway has opened it meanwhile")
+			     : vms_fail(msg, VMS_E_OPEN,
+					"volume '%.60s' cannot be %.20s: a gateway has opened it "
+					"meanwhile",
+					m->mv->volume, m->mv->what);
 	/* What shows through must not change any more. A snapshot's floors are everywhere;
 	 * without one, every node has to have the new number. */
 	if (!rc && m->in_use) {
@@ -250,9 +253,10 @@ static int carry_out(struct tool *t, struct moving *m, struct barrier_run *r,
 	if (rc && done) {
 		struct vms_errmsg why = *msg;
 
-		rc = vms_fail(msg, VMS_E_TIMEOUT,
-			      "volume '%.60s' is %.20s, but not every gateway has confirmed it: %.130s",
-			      m->mv->volume, m->mv->what, why.text);
+		rc = vms_fail(
+			msg, VMS_E_TIMEOUT,
+			"volume '%.60s' is %.20s, but not every gateway has confirmed it: %.130s",
+			m->mv->volume, m->mv->what, why.text);
 	} else if (rc == VMS_E_BUSY) {
 		vms_fail(msg, rc, "it took longer than 10 s and was given up; nothing has changed");
 	}

@@ -7,10 +7,10 @@
 
 #include "utils/lib/assert.h"
 
-#define AGAIN_MS  2u   /* before a node is asked again that said AGAIN */
-#define LOOK_MS	  100u /* part/ is read again, a lost connection made again */
+#define AGAIN_MS  2u	 /* before a node is asked again that said AGAIN */
+#define LOOK_MS	  100u	 /* part/ is read again, a lost connection made again */
 #define LOST_MS	  10000u /* a partition is without a primary for longer: for good */
-#define OTHERS_MS 1000u /* is waited for nodes that need not answer */
+#define OTHERS_MS 1000u	 /* is waited for nodes that need not answer */
 
 /* ---- the list ---- */
 
@@ -177,8 +177,8 @@ static enum state state_of(const struct nodes *ns, unsigned i)
 	if (p->waiting)
 		return S_WAITING;
 	if (!p->status) /* it may have led less when it was asked */
-		return ns->lead[i].leads && ns->lead[i].newest > ns->lead[i].asked ? S_AGAIN :
-										    S_DONE;
+		return ns->lead[i].leads && ns->lead[i].newest > ns->lead[i].asked ? S_AGAIN
+										   : S_DONE;
 	if (p->status == VMS_E_AGAIN)
 		return S_AGAIN;
 	if (p->status == VMS_E_TIMEOUT || p->status == VMS_E_DISCONNECTED ||
@@ -200,8 +200,7 @@ static void ask(struct tool *t, struct nodes *ns, unsigned i, const struct vms_m
 /* One look at all nodes: repeats what has to be repeated. *left: one that has to answer
  * and has not. */
 static int look(struct tool *t, struct nodes *ns, const struct vms_msg *m,
-		const struct nodes_want *want, uint64_t t0, int *left,
-		struct vms_errmsg *msg)
+		const struct nodes_want *want, uint64_t t0, int *left, struct vms_errmsg *msg)
 {
 	uint64_t now = vms_clock_ms();
 
@@ -226,8 +225,8 @@ static int look(struct tool *t, struct nodes *ns, const struct vms_msg *m,
 			ask(t, ns, i, m);
 		else if (s == S_LOST && needed && now - ns->lead[i].asked_ms >= LOOK_MS)
 			ask(t, ns, i, m);
-		if (needed ? !want->skip_down || p->up || now - t0 < OTHERS_MS :
-			     want->all_up && p->up && now - t0 < OTHERS_MS)
+		if (needed ? !want->skip_down || p->up || now - t0 < OTHERS_MS
+			   : want->all_up && p->up && now - t0 < OTHERS_MS)
 			*left = (int)i;
 	}
 	return 0;
@@ -273,7 +272,8 @@ int nodes_send(struct tool *t, struct nodes *ns, const struct vms_msg *m,
 			const struct tool_peer *p = &ns->p[left];
 
 			return vms_fail(msg, p->status ? p->status : VMS_E_TIMEOUT,
-					"storage node %s (%s): %.150s", p->name, p->address, p->why);
+					"storage node %s (%s): %.150s", p->name, p->address,
+					p->why);
 		}
 		if (want->slow && now - said >= 1000) {
 			said = now;
@@ -283,8 +283,7 @@ int nodes_send(struct tool *t, struct nodes *ns, const struct vms_msg *m,
 	return rc;
 }
 
-void nodes_ask(struct tool *t, struct nodes *ns, const char *call, json_t *req,
-	       uint32_t timeout_ms)
+void nodes_ask(struct tool *t, struct nodes *ns, const char *call, json_t *req, uint32_t timeout_ms)
 {
 	for (unsigned i = 0; i < ns->n; i++)
 		tool_peer_ask(t, &ns->p[i], call, req ? json_deep_copy(req) : NULL);

@@ -15,10 +15,10 @@
 #include "utils/tool/tool.h"
 
 struct node_lead {
-	uint32_t id;	   /* of the node */
-	unsigned leads;	   /* partitions, by the last reading */
-	uint64_t newest;   /* revision of the newest change of one of them */
-	uint64_t asked;	   /* what it leads since this revision is covered by the request */
+	uint32_t id;	 /* of the node */
+	unsigned leads;	 /* partitions, by the last reading */
+	uint64_t newest; /* revision of the newest change of one of them */
+	uint64_t asked;	 /* what it leads since this revision is covered by the request */
 	uint64_t asked_ms;
 	uint64_t lost_ms; /* without a connection since then; 0: connected */
 };
@@ -30,7 +30,7 @@ struct nodes {
 	struct {
 		uint64_t revision;
 		uint32_t primary;
-	} *part; /* by number */
+	} * part; /* by number */
 	unsigned nparts;
 	uint64_t revision; /* of the newest change of part/ that was read; 0: none yet */
 };
@@ -61,8 +61,8 @@ struct nodes_want {
 	void *arg;
 };
 /* One frame to every node; an answer AGAIN, and a primary without a connection, is
- * asked again until the time is over; the latter for 10 s at most. 0, or the status of the first primary that failed,
- * which msg names. */
+ * asked again until the time is over; the latter for 10 s at most. 0, or the status of the first
+ * primary that failed, which msg names. */
 int nodes_send(struct tool *t, struct nodes *ns, const struct vms_msg *m,
 	       const struct nodes_want *want, struct vms_errmsg *msg);
 /* One ADMIN call to every node; req: borrowed, may be NULL. The answers stay in

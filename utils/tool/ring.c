@@ -53,7 +53,7 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 	q->serving = !strcmp(state, "active");
 	q->writes_wait = text && strstr(text, "writes wait");
 	snprintf(q->state, sizeof(q->state), "%s", text ? text : state);
-	json_array_foreach(json_object_get(o, "learners"), i, learner) {
+	json_array_foreach (json_object_get(o, "learners"), i, learner) {
 		uint64_t done = number(learner, "done_bytes");
 
 		q->copied += done < bytes ? done : bytes;
@@ -81,7 +81,7 @@ void ring_ask(struct tool *t, struct ring *r)
 		size_t k;
 
 		if (r->v.nodes.d[i].up && !p[i].status)
-			json_array_foreach(p[i].answer, k, o)
+			json_array_foreach (p[i].answer, k, o)
 				take_part(r, &r->v.nodes.d[i], o);
 		tool_peer_close(t, &p[i]);
 	}
@@ -92,14 +92,12 @@ struct view_node *ring_node(struct view *v, const char *spec, struct vms_errmsg 
 {
 	uint64_t id;
 
-	VMS_VEC_FOREACH(&v->nodes, n)
+	VMS_VEC_FOREACH (&v->nodes, n)
 		if (!strcmp(n->n.name, spec))
 			return n;
-	if (!vms_u64_parse(spec, &id, NULL) && id && id <= UINT32_MAX &&
-	    view_node(v, (uint32_t)id))
+	if (!vms_u64_parse(spec, &id, NULL) && id && id <= UINT32_MAX && view_node(v, (uint32_t)id))
 		return view_node(v, (uint32_t)id);
-	vms_fail(e, VMS_E_NOENT, "the ring has no node '%s'; vmstore-ring status lists them",
-		 spec);
+	vms_fail(e, VMS_E_NOENT, "the ring has no node '%s'; vmstore-ring status lists them", spec);
 	return NULL;
 }
 

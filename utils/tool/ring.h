@@ -66,27 +66,27 @@ struct ring_opts {
 	bool dry_run, no_wait, fewer_copies, ignore_space;
 	uint64_t timeout_s;
 };
-#define RING_OPT_DRY(o)                                                                           \
-	{                                                                                         \
-		0, "dry-run", VMS_OPT_FLAG, &(o).dry_run, NULL,                                   \
-			"show what would move, change nothing"                                    \
+#define RING_OPT_DRY(o)                                                                            \
+	{                                                                                          \
+		0, "dry-run", VMS_OPT_FLAG, &(o).dry_run, NULL,                                    \
+			"show what would move, change nothing"                                     \
 	}
-#define RING_OPT_WAIT(o)                                                                          \
-	{0, "no-wait", VMS_OPT_FLAG, &(o).no_wait, NULL, "do not wait until all is moved"},       \
-	{                                                                                         \
-		0, "timeout", VMS_OPT_U64, &(o).timeout_s, "S",                                   \
-			"wait at most S seconds (default: as long as it takes)"                   \
+#define RING_OPT_WAIT(o)                                                                           \
+	{0, "no-wait", VMS_OPT_FLAG, &(o).no_wait, NULL, "do not wait until all is moved"},        \
+	{                                                                                          \
+		0, "timeout", VMS_OPT_U64, &(o).timeout_s, "S",                                    \
+			"wait at most S seconds (default: as long as it takes)"                    \
 	}
-#define RING_OPT_FORCE(o)                                                                         \
-	{0,                                                                                       \
-	 "fewer-copies",                                                                          \
-	 VMS_OPT_FLAG,                                                                            \
-	 &(o).fewer_copies,                                                                       \
-	 NULL,                                                                                    \
-	 "even if too few nodes remain for all copies"},                                          \
-	{                                                                                         \
-		0, "ignore-space", VMS_OPT_FLAG, &(o).ignore_space, NULL,                         \
-			"even if the other nodes look too small for the data"                     \
+#define RING_OPT_FORCE(o)                                                                          \
+	{0,                                                                                        \
+	 "fewer-copies",                                                                           \
+	 VMS_OPT_FLAG,                                                                             \
+	 &(o).fewer_copies,                                                                        \
+	 NULL,                                                                                     \
+	 "even if too few nodes remain for all copies"},                                           \
+	{                                                                                          \
+		0, "ignore-space", VMS_OPT_FLAG, &(o).ignore_space, NULL,                          \
+			"even if the other nodes look too small for the data"                      \
 	}
 
 /* ---- ring_move.c: what would move, and waiting for it ---- */

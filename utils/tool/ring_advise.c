@@ -76,10 +76,10 @@ static void node_health(struct list *l, const struct view_node *x)
 	if (x->n.state == VMS_NODE_OUT)
 		say(l, NOW,
 		    text(m,
-			 "start vmstored there; or, if it never comes back: vmstore-ring replace %s HOST:PORT, or vmstore-ring leave %s",
+			 "start vmstored there; or, if it never comes back: vmstore-ring replace "
+			 "%s HOST:PORT, or vmstore-ring leave %s",
 			 x->n.name, x->n.name),
-		    "node %s is taken for lost; its copies are made anew on the others",
-		    x->n.name);
+		    "node %s is taken for lost; its copies are made anew on the others", x->n.name);
 	else if (!x->n.incarnation)
 		say(l, SOON,
 		    text(m, "start vmstored on %s, or vmstore-ring leave %s", x->n.address,
@@ -88,13 +88,15 @@ static void node_health(struct list *l, const struct view_node *x)
 	else if (!x->up && !strcmp(x->why, "not joined"))
 		say(l, NOW,
 		    text(m,
-			 "if its data is lost: vmstore-ring join %s; otherwise set dir in its configuration to the folder that it had, and start it anew",
+			 "if its data is lost: vmstore-ring join %s; otherwise set dir in its "
+			 "configuration to the folder that it had, and start it anew",
 			 x->n.address),
 		    "node %s runs on an empty folder", x->n.name);
 	else if (!x->up)
 		say(l, NOW,
 		    text(m,
-			 "start vmstored on %s and look at its log; see doc/operations.md 'A node is down'",
+			 "start vmstored on %s and look at its log; see doc/operations.md 'A node "
+			 "is down'",
 			 x->n.address),
 		    "node %s: %s", x->n.name, x->why);
 	else if (x->n.state == VMS_NODE_DRAINED)
@@ -105,7 +107,8 @@ static void node_health(struct list *l, const struct view_node *x)
 	if (x->up && !json_is_true(json_object_get(x->status, "catalog")))
 		say(l, NOW,
 		    text(m,
-			 "check the network between %s and the catalog, and catalog in its configuration",
+			 "check the network between %s and the catalog, and catalog in its "
+			 "configuration",
 			 x->n.address),
 		    "node %s does not reach the catalog: I/O goes on, nothing can be changed there",
 		    x->n.name);
@@ -116,8 +119,7 @@ static void node_space(struct list *l, const struct view_node *x)
 	const json_t *s = json_object_get(x->status, "space");
 	uint64_t total = number(s, "total_bytes"), fre = number(s, "free_bytes");
 	uint64_t index = number(s, "index_used_permille") / 10;
-	unsigned full =
-		total ? (unsigned)((total - (fre < total ? fre : total)) * 100 / total) : 0;
+	unsigned full = total ? (unsigned)((total - (fre < total ? fre : total)) * 100 / total) : 0;
 	char m[200];
 
 	if (view_node_lost(x))
@@ -125,16 +127,19 @@ static void node_space(struct list *l, const struct view_node *x)
 		    "vmstore-ring scrub names it; write it again from a backup, or delete the "
 		    "volume",
 		    "%" PRIu64 " places are damaged on every node that has them, says %s: they "
-		    "read as medium errors", view_node_lost(x), x->n.name);
+		    "read as medium errors",
+		    view_node_lost(x), x->n.name);
 	if (full >= FULL_PERCENT || !strcmp(view_node_full(x), "full"))
 		say(l, NOW,
-		    "delete volumes or snapshots (vmstore reclaim shows what comes back), or vmstore-ring join HOST:PORT",
+		    "delete volumes or snapshots (vmstore reclaim shows what comes back), or "
+		    "vmstore-ring join HOST:PORT",
 		    "node %s is full (%u %% of its file system): writes to it end with 'no space'",
 		    x->n.name, full);
 	else if (full >= NEARFULL_PERCENT)
 		say(l, SOON,
 		    text(m,
-			 "vmstore-ring join HOST:PORT; or give it a smaller share: vmstore-ring reweight %s %u",
+			 "vmstore-ring join HOST:PORT; or give it a smaller share: vmstore-ring "
+			 "reweight %s %u",
 			 x->n.name, x->n.weight > 1 ? x->n.weight * 4 / 5 : 1),
 		    "node %s is nearly full (%u %% of its file system)", x->n.name, full);
 	if (index >= NEARFULL_PERCENT)
@@ -147,7 +152,7 @@ static void versions(struct list *l)
 {
 	const char *first = NULL, *first_name = NULL;
 
-	VMS_VEC_FOREACH(&l->r->v.nodes, x) {
+	VMS_VEC_FOREACH (&l->r->v.nodes, x) {
 		const char *v = word(x->status, "version");
 
 		if (!*v)
@@ -187,8 +192,8 @@ static void zones(struct list *l)
 	}
 	if (nodes >= v->cluster.copies && nz < v->cluster.copies)
 		say(l, SOON,
-		    text(m,
-			 "vmstore-ring join HOST:PORT in another zone, or correct the zones: vmstore-ring zone NODE ZONE"),
+		    text(m, "vmstore-ring join HOST:PORT in another zone, or correct the zones: "
+			    "vmstore-ring zone NODE ZONE"),
 		    "%u zones for %u copies: one zone that fails takes several copies with it", nz,
 		    v->cluster.copies);
 	else if (named && named < nodes)
@@ -217,15 +222,16 @@ static void copies(struct list *l, const struct view_health *h)
 		    c->min_copies);
 	if (h->missing_copies || h->degraded)
 		say(l, NOW,
-		    "none needed while vmstore-ring status shows them moving; start nodes that are down",
-		    "%u partitions have fewer copies than wanted",
-		    h->missing_copies + h->degraded);
+		    "none needed while vmstore-ring status shows them moving; start nodes that are "
+		    "down",
+		    "%u partitions have fewer copies than wanted", h->missing_copies + h->degraded);
 	if (c->copies == 1)
 		say(l, NOW, "vmstore-ring set --copies 2",
 		    "there is one copy of everything: a lost disk loses data");
 	else if (c->min_copies == c->copies)
 		say(l, SOON, "vmstore-ring set --min-copies N, lower than copies",
-		    "writes need all %u copies: each lost node stops writes until its copies are made anew",
+		    "writes need all %u copies: each lost node stops writes until its copies are "
+		    "made anew",
 		    c->copies);
 	else if (c->copies >= 3 && c->min_copies == 1)
 		say(l, SOON, "vmstore-ring set --min-copies 2",
@@ -240,8 +246,7 @@ static void copies(struct list *l, const struct view_health *h)
 		    c->timing_factor, c->timing_factor > 1 ? "later" : "earlier");
 	if (h->loss_epochs)
 		say(l, NOTE, "check the volumes with write_ack=memory that were in use then",
-		    "unflushed writes may have been lost %" PRIu64 " times so far",
-		    h->loss_epochs);
+		    "unflushed writes may have been lost %" PRIu64 " times so far", h->loss_epochs);
 }
 
 static void stopped(struct list *l)
@@ -267,7 +272,8 @@ static void numbers(struct list *l, const struct view_node *x)
 
 	if (used >= NUMBERS_PERMILLE)
 		say(l, used >= 900 ? NOW : SOON,
-		    "make a new cluster with more partitions and move the volumes: vmstore export-diff, import-diff",
+		    "make a new cluster with more partitions and move the volumes: vmstore "
+		    "export-diff, import-diff",
 		    "on node %s a partition has used %" PRIu64 " %% of its container numbers",
 		    x->n.name, used / 10);
 }
@@ -280,7 +286,8 @@ static void scrub(struct list *l, const char *node, const json_t *a, uint64_t no
 
 	if (number(a, "damaged") >= DAMAGED_MANY)
 		say(l, SOON, text(m, "vmstore-ring replace %s HOST:PORT", node),
-		    "the disk of node %s has lost %" PRIu64 " places that were mended: it may be failing",
+		    "the disk of node %s has lost %" PRIu64
+		    " places that were mended: it may be failing",
 		    node, number(a, "damaged"));
 	if (!strcmp(word(a, "state"), "paused"))
 		say(l, SOON, "vmstore-ring scrub resume",
@@ -300,7 +307,7 @@ static void disks(struct list *l)
 	struct nodes ns = {.p = NULL};
 	struct vms_errmsg e;
 
-	VMS_VEC_FOREACH(&l->r->v.nodes, x)
+	VMS_VEC_FOREACH (&l->r->v.nodes, x)
 		numbers(l, x);
 	if (!l->r->v.cluster.scrub_days)
 		say(l, SOON, "vmstore-ring set --scrub-days 7",
@@ -324,9 +331,10 @@ static void catalog_risks(struct list *l)
 	snprintf(host, sizeof(host), "%s", a->a[0].host);
 	say(l, SOON,
 	    "run it on etcd: vmstore-ring move-catalog --to etcd:HOST:PORT,HOST:PORT,HOST:PORT",
-	    "the catalog is one process (%s): while it is away I/O goes on, but nothing can be changed and no failure is handled",
+	    "the catalog is one process (%s): while it is away I/O goes on, but nothing can be "
+	    "changed and no failure is handled",
 	    host);
-	VMS_VEC_FOREACH(&l->r->v.nodes, x) {
+	VMS_VEC_FOREACH (&l->r->v.nodes, x) {
 		size_t n = strlen(host);
 
 		if (!strncmp(x->n.address, host, n) && x->n.address[n] == ':') {
@@ -351,11 +359,10 @@ static int print(struct list *l)
 
 	if (l->a.n > 1)
 		qsort(l->a.d, l->a.n, sizeof(l->a.d[0]), by_level);
-	VMS_VEC_FOREACH(&l->a, a) {
+	VMS_VEC_FOREACH (&l->a, a) {
 		if (l->t->json)
-			json_array_append_new(out,
-					      json_pack("{ss ss ss}", "when", levels[a->level],
-							"risk", a->risk, "mend", a->mend));
+			json_array_append_new(out, json_pack("{ss ss ss}", "when", levels[a->level],
+							     "risk", a->risk, "mend", a->mend));
 		else
 			printf("%-5s %s\n      -> %s\n", levels[a->level], a->risk, a->mend);
 	}
@@ -385,7 +392,7 @@ static int run_advise(struct cmd_call *c)
 	}
 	ring_ask(c->t, &r);
 	view_health(&r.v, &h);
-	VMS_VEC_FOREACH(&r.v.nodes, x) {
+	VMS_VEC_FOREACH (&r.v.nodes, x) {
 		node_health(&l, x);
 		node_space(&l, x);
 	}
@@ -403,11 +410,10 @@ static int run_advise(struct cmd_call *c)
 	return rc;
 }
 
-const struct cmd ring_advise = {
-	.name = "advise",
-	.args = "[--json]",
-	.brief = "name each risk and the command that mends it",
-	.about =
-		"Names what endangers the data or the service, what is urgent first, each with the\n"
-		"command that mends it. Exit codes as of status.",
-	.run = run_advise};
+const struct cmd ring_advise = {.name = "advise",
+				.args = "[--json]",
+				.brief = "name each risk and the command that mends it",
+				.about = "Names what endangers the data or the service, what is "
+					 "urgent first, each with the\n"
+					 "command that mends it. Exit codes as of status.",
+				.run = run_advise};

@@ -82,10 +82,10 @@ static int edit_cancel(void *arg, struct view *v, struct vms_errmsg *e)
 		else if (coming && x->n.state == VMS_NODE_IN)
 			x->n.state = VMS_NODE_LEAVING;
 		else
-			return vms_fail(
-				e, VMS_E_INVAL,
-				"node %s is neither leaving nor drained, and nothing is on its way to it",
-				x->n.name);
+			return vms_fail(e, VMS_E_INVAL,
+					"node %s is neither leaving nor drained, and nothing is on "
+					"its way to it",
+					x->n.name);
 		ch->changed++;
 	}
 	if (!ch->changed)
@@ -229,11 +229,8 @@ static int run_give_up(struct cmd_call *c)
 {
 	struct change ch = {.state = VMS_NODE_LEAVING};
 	const struct vms_opt opts[] = {
-		RING_OPT_DRY(ch.o),
-		RING_OPT_WAIT(ch.o),
-		RING_OPT_FORCE(ch.o),
-		CMD_OPT_JSON(c),
-		VMS_OPT_END,
+		RING_OPT_DRY(ch.o), RING_OPT_WAIT(ch.o), RING_OPT_FORCE(ch.o),
+		CMD_OPT_JSON(c),    VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	struct view_node *x = NULL;
@@ -260,15 +257,17 @@ static int run_give_up(struct cmd_call *c)
 				 "node %s runs: vmstore-ring leave %s moves its data away first",
 				 x->n.name, x->n.name);
 	else if (only) {
-		code = tool_fail(
-			c->t,
-			"node %s has the only copy of %u partitions (the first is %u). Each volume has parts in all of them: %zu volumes cannot be read there, and go on everywhere else",
-			x->n.name, only, first, r.v.volumes.n);
-		VMS_VEC_FOREACH(&r.v.volumes, vol)
+		code = tool_fail(c->t,
+				 "node %s has the only copy of %u partitions (the first is %u). "
+				 "Each volume has parts in all of them: %zu volumes cannot be read "
+				 "there, and go on everywhere else",
+				 x->n.name, only, first, r.v.volumes.n);
+		VMS_VEC_FOREACH (&r.v.volumes, vol)
 			tool_note(c->t, "  damaged: volume %s", vol->name);
-		tool_note(
-			c->t,
-			"this version does not put empty partitions in their place: reads would return zeros where data was. Bring the node or its disk back, or restore the volumes into a new cluster: 'The last copy is lost' in doc/operations.md");
+		tool_note(c->t, "this version does not put empty partitions in their place: reads "
+				"would return zeros where data was. Bring the node or its disk "
+				"back, or restore the volumes into a new cluster: 'The last copy "
+				"is lost' in doc/operations.md");
 	}
 	ring_free(&r);
 	if (code)
@@ -278,25 +277,26 @@ static int run_give_up(struct cmd_call *c)
 
 /* ---- the table ---- */
 
-const struct cmd ring_leave = {
-	.name = "leave",
-	.args = "[OPTIONS] NODE...",
-	.brief = "take a node out of the ring for good",
-	.about =
-		"Moves what NODE (name or number) holds to the others; when nothing names it any more\n"
-		"it is out of the ring and its process ends. A node that is down may leave when others\n"
-		"have copies of all that it holds. Refused when fewer nodes than copies would be left.",
-	.min = 1,
-	.max = CMD_ARGS_MAX,
-	.run = run_leave};
+const struct cmd ring_leave = {.name = "leave",
+			       .args = "[OPTIONS] NODE...",
+			       .brief = "take a node out of the ring for good",
+			       .about = "Moves what NODE (name or number) holds to the others; "
+					"when nothing names it any more\n"
+					"it is out of the ring and its process ends. A node that "
+					"is down may leave when others\n"
+					"have copies of all that it holds. Refused when fewer "
+					"nodes than copies would be left.",
+			       .min = 1,
+			       .max = CMD_ARGS_MAX,
+			       .run = run_leave};
 const struct cmd ring_drain = {
 	.name = "drain",
 	.args = "[OPTIONS] NODE...",
 	.brief = "empty a node that stays in the ring",
-	.about =
-		"Moves what NODE holds to the others, before work on its machine. It stays in the ring\n"
-		"and holds nothing until vmstore-ring undrain. (What the logs hold goes into\n"
-		"containers by vmstore-ring empty-logs.)",
+	.about = "Moves what NODE holds to the others, before work on its machine. It stays in the "
+		 "ring\n"
+		 "and holds nothing until vmstore-ring undrain. (What the logs hold goes into\n"
+		 "containers by vmstore-ring empty-logs.)",
 	.min = 1,
 	.max = CMD_ARGS_MAX,
 	.run = run_drain};
@@ -307,45 +307,43 @@ const struct cmd ring_undrain = {.name = "undrain",
 				 .min = 1,
 				 .max = CMD_ARGS_MAX,
 				 .run = run_undrain};
-const struct cmd ring_reweight = {
-	.name = "reweight",
-	.args = "[OPTIONS] NODE WEIGHT...",
-	.brief = "change a node's share of the data",
-	.about =
-		"Changes the shares of nodes; 100 is normal, twice as much gets twice the data. Just\n"
-		"the difference moves.",
-	.min = 2,
-	.max = CMD_ARGS_MAX,
-	.run = run_reweight};
-const struct cmd ring_zone = {
-	.name = "zone",
-	.args = "[OPTIONS] NODE ZONE...",
-	.brief = "change what fails together with a node",
-	.about =
-		"Changes the zones of nodes. Copies lie in different zones while there are enough; a\n"
-		"node without zone ('-') is a zone of its own.",
-	.min = 2,
-	.max = CMD_ARGS_MAX,
-	.run = run_zone};
-const struct cmd ring_cancel = {
-	.name = "cancel",
-	.args = "[OPTIONS] [NODE...]",
-	.brief = "take back a change that is under way",
-	.about =
-		"Without NODE: all nodes that are leaving stay. With it: a leaving or drained node stays\n"
-		"and keeps or gets back its share, a node that is still being filled leaves. What has\n"
-		"moved already moves back only as far as needed.",
-	.min = 0,
-	.max = CMD_ARGS_MAX,
-	.run = run_cancel};
+const struct cmd ring_reweight = {.name = "reweight",
+				  .args = "[OPTIONS] NODE WEIGHT...",
+				  .brief = "change a node's share of the data",
+				  .about = "Changes the shares of nodes; 100 is normal, twice as "
+					   "much gets twice the data. Just\n"
+					   "the difference moves.",
+				  .min = 2,
+				  .max = CMD_ARGS_MAX,
+				  .run = run_reweight};
+const struct cmd ring_zone = {.name = "zone",
+			      .args = "[OPTIONS] NODE ZONE...",
+			      .brief = "change what fails together with a node",
+			      .about = "Changes the zones of nodes. Copies lie in different zones "
+				       "while there are enough; a\n"
+				       "node without zone ('-') is a zone of its own.",
+			      .min = 2,
+			      .max = CMD_ARGS_MAX,
+			      .run = run_zone};
+const struct cmd ring_cancel = {.name = "cancel",
+				.args = "[OPTIONS] [NODE...]",
+				.brief = "take back a change that is under way",
+				.about = "Without NODE: all nodes that are leaving stay. With it: "
+					 "a leaving or drained node stays\n"
+					 "and keeps or gets back its share, a node that is still "
+					 "being filled leaves. What has\n"
+					 "moved already moves back only as far as needed.",
+				.min = 0,
+				.max = CMD_ARGS_MAX,
+				.run = run_cancel};
 const struct cmd ring_give_up = {
 	.name = "give-up",
 	.args = "[OPTIONS] NODE",
 	.brief = "go on without a node that never comes back",
-	.about =
-		"For a node that is destroyed. When others have copies of all that it held this is\n"
-		"vmstore-ring leave. When it has the only copy of partitions, says which volumes\n"
-		"are damaged and refuses: nothing takes the place of lost data by itself.",
+	.about = "For a node that is destroyed. When others have copies of all that it held this "
+		 "is\n"
+		 "vmstore-ring leave. When it has the only copy of partitions, says which volumes\n"
+		 "are damaged and refuses: nothing takes the place of lost data by itself.",
 	.min = 1,
 	.max = 1,
 	.run = run_give_up};

@@ -10,7 +10,7 @@
 
 static const struct view_node *was(const struct ring *r, uint32_t id)
 {
-	VMS_VEC_FOREACH(&r->v.nodes, x)
+	VMS_VEC_FOREACH (&r->v.nodes, x)
 		if (x->n.id == id)
 			return x;
 	return NULL;
@@ -42,7 +42,7 @@ static int enough_nodes(const struct view *v, const struct ring_opts *o, struct 
 {
 	uint32_t n = 0;
 
-	VMS_VEC_FOREACH(&v->nodes, x)
+	VMS_VEC_FOREACH (&v->nodes, x)
 		n += vms_place_weight(&x->n) > 0;
 	if (!n)
 		return vms_fail(e, VMS_E_INVAL,
@@ -51,14 +51,15 @@ static int enough_nodes(const struct view *v, const struct ring_opts *o, struct 
 		return 0;
 	return vms_fail(
 		e, VMS_E_INVAL,
-		"%u %s would be left for %u copies: join another node first (vmstore-ring join), or have fewer copies (vmstore-ring set --copies %u, or --fewer-copies for now)",
+		"%u %s would be left for %u copies: join another node first (vmstore-ring join), "
+		"or have fewer copies (vmstore-ring set --copies %u, or --fewer-copies for now)",
 		n, n == 1 ? "node" : "nodes", v->cluster.copies, n);
 }
 
 /* A node that is to give its copies away must be there to give the last ones. */
 static int can_give(const struct ring *r, const struct view *v, struct vms_errmsg *e)
 {
-	VMS_VEC_FOREACH(&v->nodes, x) {
+	VMS_VEC_FOREACH (&v->nodes, x) {
 		const struct view_node *before = was(r, x->n.id);
 		uint32_t only;
 
@@ -69,7 +70,8 @@ static int can_give(const struct ring *r, const struct view *v, struct vms_errms
 		if (only)
 			return vms_fail(
 				e, VMS_E_PERM,
-				"node %s is down and has the only copy of %u partitions: bring it back first; see 'The last copy is lost' in doc/operations.md",
+				"node %s is down and has the only copy of %u partitions: bring it "
+				"back first; see 'The last copy is lost' in doc/operations.md",
 				x->n.name, only);
 	}
 	return 0;
@@ -94,11 +96,12 @@ static int fits(const struct ring *r, const struct view *v, const struct ring_op
 			       : 0;
 		room += x->give_bytes;
 		if (x->get_bytes > room && !o->ignore_space)
-			rc = vms_fail(
-				e, VMS_E_NOSPC,
-				"node %s would get %s, but has room for %s; join another node first, or say --ignore-space (no node is ever filled up: what does not fit stays where it is)",
-				node->n.name, vms_size_human(x->get_bytes, need),
-				vms_size_human(room, have));
+			rc = vms_fail(e, VMS_E_NOSPC,
+				      "node %s would get %s, but has room for %s; join another "
+				      "node first, or say --ignore-space (no node is ever filled "
+				      "up: what does not fit stays where it is)",
+				      node->n.name, vms_size_human(x->get_bytes, need),
+				      vms_size_human(room, have));
 	}
 	ring_moves_free(&m);
 	return rc;

@@ -46,9 +46,9 @@ static int run_init(struct cmd_call *c)
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
 	if (part_bits_of(partitions, &cl.part_bits))
-		return cmd_usage(
-			c, "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
-			partitions);
+		return cmd_usage(c,
+				 "--partitions %" PRIu64 ": must be a power of two from 1 to 65536",
+				 partitions);
 	if (!copies || copies > VMS_COPIES_MAX)
 		return cmd_usage(c, "--copies %" PRIu64 ": must be 1 to %d", copies,
 				 VMS_COPIES_MAX);

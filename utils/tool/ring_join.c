@@ -23,7 +23,7 @@
 #define IDENTITY_MS   5000u
 #define FORMAT_MS_MAX 600000u /* a large log is written once */
 #define SHED_MS_MAX   20000u
-#define RUN_MS_MAX    20000u  /* until it has started behind its format */
+#define RUN_MS_MAX    20000u /* until it has started behind its format */
 
 struct join {
 	struct ring_opts o;
@@ -70,12 +70,15 @@ static int edit_again(struct join *j, const struct view *v, const struct vms_cat
 	unsigned only, sets = sets_with(v, n->id, &only);
 
 	if (only)
-		return vms_fail(e, VMS_E_EXIST,
-				"%s: node '%s' had the only copy of %u partitions, and its folder is empty: find its disk, or give them up (vmstore-ring give-up %s)",
-				j->address, j->name, only, j->name);
+		return vms_fail(
+			e, VMS_E_EXIST,
+			"%s: node '%s' had the only copy of %u partitions, and its folder is "
+			"empty: find its disk, or give them up (vmstore-ring give-up %s)",
+			j->address, j->name, only, j->name);
 	if (sets)
 		return vms_fail(e, VMS_E_BUSY,
-				"%s: node '%s' is in the sets of %u partitions still, which the others have not given up; try again in some seconds",
+				"%s: node '%s' is in the sets of %u partitions still, which the "
+				"others have not given up; try again in some seconds",
 				j->address, j->name, sets);
 	j->again = true;
 	return VMS_E_CANCELLED;
@@ -93,7 +96,7 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 	    strlen(zone) >= sizeof(n.zone) || strlen(j->address) >= sizeof(n.address))
 		return vms_fail(e, VMS_E_INVAL, "%s: the node's name, zone or weight is unusable",
 				j->address);
-	VMS_VEC_FOREACH(&v->nodes, old) {
+	VMS_VEC_FOREACH (&v->nodes, old) {
 		if (strcmp(old->n.name, j->name))
 			continue;
 		j->given = old->n.id;
@@ -104,7 +107,8 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 			return edit_again(j, v, &old->n, e);
 		return vms_fail(
 			e, VMS_E_EXIST,
-			"a node called '%s' is in the ring already (id %u at %s); give the one at %s another name, or take the old one out: vmstore-ring leave %s",
+			"a node called '%s' is in the ring already (id %u at %s); give the one at "
+			"%s another name, or take the old one out: vmstore-ring leave %s",
 			j->name, old->n.id, old->n.address, j->address, j->name);
 	}
 	if (v->nodes.n >= VMS_NODES_MAX - 1)
@@ -134,8 +138,7 @@ static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 			return vms_fail(e, VMS_E_NOENT, "node %u has left the ring meanwhile",
 					j->id[i]);
 		if (old == x)
-			return vms_fail(e, VMS_E_INVAL, "node %s cannot replace itself",
-					x->n.name);
+			return vms_fail(e, VMS_E_INVAL, "node %s cannot replace itself", x->n.name);
 		changed += x->n.state != VMS_NODE_IN;
 		x->n.state = VMS_NODE_IN;
 		/* takes over place and share, unless it was told otherwise */
@@ -166,7 +169,7 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 					 .weight = j->weight ? (uint32_t)j->weight : 100};
 
 		/* one that is in the ring, perhaps with a folder that was emptied */
-		VMS_VEC_FOREACH(&v->nodes, x)
+		VMS_VEC_FOREACH (&v->nodes, x)
 			if (!strcmp(x->n.address, j->at[i]))
 				j->id[i] = x->n.id;
 		if (j->id[i])
@@ -229,10 +232,10 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 	}
 	if (json_is_true(json_object_get(ident, "joined"))) {
 		if (!theirs || strcmp(theirs, uuid)) {
-			rc = tool_fail(
-				t,
-				"%s: node '%s' belongs to another cluster (%s); empty its folder first if that data is not needed",
-				address, j->name, theirs ? theirs : "unknown");
+			rc = tool_fail(t,
+				       "%s: node '%s' belongs to another cluster (%s); empty its "
+				       "folder first if that data is not needed",
+				       address, j->name, theirs ? theirs : "unknown");
 			goto out;
 		}
 		*id = (uint32_t)json_integer_value(json_object_get(ident, "node"));
@@ -257,8 +260,8 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 	if (!t->json) {
 		char size[VMS_SIZE_TEXT_MAX];
 
-		printf("%s: node '%s' %s node %u%s; it writes its log of %s now\n", j->address, j->name,
-		       j->again ? "is again" : "becomes", *id, j->again ? ", empty" : "",
+		printf("%s: node '%s' %s node %u%s; it writes its log of %s now\n", j->address,
+		       j->name, j->again ? "is again" : "becomes", *id, j->again ? ", empty" : "",
 		       vms_size_format(
 			       (uint64_t)json_integer_value(json_object_get(ident, "log_bytes")),
 			       size));
@@ -306,7 +309,7 @@ static int report(struct tool *t)
 
 	for (uint32_t p = 0; !rc && p < v.nparts; p++)
 		placed += v.part[p].conf.epoch > 0;
-	VMS_VEC_FOREACH(&v.nodes, x)
+	VMS_VEC_FOREACH (&v.nodes, x)
 		weighed += x->n.state == VMS_NODE_IN;
 	if (!rc && !t->json) {
 		printf("ring: %zu nodes, %u of %u partitions placed\n", v.nodes.n, placed,
@@ -390,22 +393,19 @@ out:
 	return code;
 }
 
-#define JOIN_OPTS(j)                                                                              \
-	{0,                                                                                       \
-	 "zone",                                                                                  \
-	 VMS_OPT_STRING,                                                                          \
-	 &(j).zone,                                                                               \
-	 "ZONE",                                                                                  \
-	 "what fails together with these nodes (default: the node's own setting)"},               \
-		{0,                                                                               \
-		 "weight",                                                                        \
-		 VMS_OPT_U64,                                                                     \
-		 &(j).weight,                                                                     \
-		 "N",                                                                             \
-		 "share of the data, 100 is normal (default: the node's own setting)"},           \
-		{0,	      "wait-start",                                                       \
-		 VMS_OPT_U64, &(j).wait_start_s,                                                  \
-		 "S",	      "wait so long for a node that is not started yet"},                 \
+#define JOIN_OPTS(j)                                                                                 \
+	{0,                                                                                          \
+	 "zone",                                                                                     \
+	 VMS_OPT_STRING,                                                                             \
+	 &(j).zone,                                                                                  \
+	 "ZONE",                                                                                     \
+	 "what fails together with these nodes (default: the node's own setting)"},                  \
+		{0,	      "weight",                                                              \
+		 VMS_OPT_U64, &(j).weight,                                                           \
+		 "N",	      "share of the data, 100 is normal (default: the node's own setting)"}, \
+		{0,	      "wait-start",                                                          \
+		 VMS_OPT_U64, &(j).wait_start_s,                                                     \
+		 "S",	      "wait so long for a node that is not started yet"},                    \
 		RING_OPT_DRY((j).o), RING_OPT_WAIT((j).o)
 
 static int run_join(struct cmd_call *c)
@@ -432,24 +432,24 @@ static int run_replace(struct cmd_call *c)
 	return admit(c, &j, c->arg + 1, 1, "replace");
 }
 
-const struct cmd ring_join = {
-	.name = "join",
-	.args = "[OPTIONS] ADDRESS...",
-	.brief = "take the storage node at HOST:PORT into the ring",
-	.about =
-		"Takes the storage nodes that answer at ADDRESS (HOST:PORT) into the ring. They get\n"
-		"their share of the data while everything goes on. Repeating it completes a join that\n"
-		"was interrupted.",
-	.min = 1,
-	.max = CMD_ARGS_MAX,
-	.run = run_join};
+const struct cmd ring_join = {.name = "join",
+			      .args = "[OPTIONS] ADDRESS...",
+			      .brief = "take the storage node at HOST:PORT into the ring",
+			      .about = "Takes the storage nodes that answer at ADDRESS (HOST:PORT) "
+				       "into the ring. They get\n"
+				       "their share of the data while everything goes on. "
+				       "Repeating it completes a join that\n"
+				       "was interrupted.",
+			      .min = 1,
+			      .max = CMD_ARGS_MAX,
+			      .run = run_join};
 const struct cmd ring_replace = {
 	.name = "replace",
 	.args = "[OPTIONS] NODE ADDRESS",
 	.brief = "a new node takes the place of another",
-	.about =
-		"The storage node that answers at ADDRESS takes zone, weight and data of NODE, which\n"
-		"leaves. NODE may be down when others have copies of all that it holds.",
+	.about = "The storage node that answers at ADDRESS takes zone, weight and data of NODE, "
+		 "which\n"
+		 "leaves. NODE may be down when others have copies of all that it holds.",
 	.min = 2,
 	.max = 2,
 	.run = run_replace};

@@ -20,7 +20,7 @@
 
 static struct ring_node_moves *of(struct ring_moves *m, uint32_t node)
 {
-	VMS_VEC_FOREACH(&m->nodes, x)
+	VMS_VEC_FOREACH (&m->nodes, x)
 		if (x->node == node)
 			return x;
 	return NULL;
@@ -82,7 +82,7 @@ static uint64_t seconds(const struct ring_moves *m, uint64_t rate)
 {
 	uint64_t most = 0;
 
-	VMS_VEC_FOREACH(&m->nodes, x)
+	VMS_VEC_FOREACH (&m->nodes, x)
 		most = x->feed_bytes > most ? x->feed_bytes : most;
 	return most && rate ? (most + rate - 1) / rate : 0;
 }
@@ -117,7 +117,7 @@ void ring_moves_free(struct ring_moves *m)
 
 static const char *name_of(const struct view *v, uint32_t node)
 {
-	VMS_VEC_FOREACH(&v->nodes, x)
+	VMS_VEC_FOREACH (&v->nodes, x)
 		if (x->n.id == node)
 			return x->n.name;
 	return "?";
@@ -133,14 +133,13 @@ void ring_moves_print(const struct view *v, const struct ring_moves *m)
 		printf("nothing would move\n");
 		return;
 	}
-	VMS_VEC_FOREACH(&m->nodes, x)
+	VMS_VEC_FOREACH (&m->nodes, x)
 		vms_table_row(tab, "%s|%u|%s|%u|%s|%+d", name_of(v, x->node), x->gets,
 			      vms_size_human(x->get_bytes, in), x->gives,
 			      vms_size_human(x->give_bytes, out), x->leads);
 	vms_table_print(tab, stdout);
 	vms_table_close(tab);
-	printf("\n%u copies of partitions move, about %s", m->copies,
-	       vms_size_human(m->bytes, in));
+	printf("\n%u copies of partitions move, about %s", m->copies, vms_size_human(m->bytes, in));
 	if (m->seconds)
 		printf("; at least %s when no node sends more than %s/s",
 		       vms_duration_format(m->seconds * 1000, dur),
@@ -152,13 +151,13 @@ json_t *ring_moves_json(const struct view *v, const struct ring_moves *m)
 {
 	json_t *nodes = json_array();
 
-	VMS_VEC_FOREACH(&m->nodes, x)
+	VMS_VEC_FOREACH (&m->nodes, x)
 		json_array_append_new(
-			nodes, json_pack("{sI ss sI sI sI sI si}", "node", (json_int_t)x->node,
-					 "name", name_of(v, x->node), "gets", (json_int_t)x->gets,
-					 "get_bytes", (json_int_t)x->get_bytes, "gives",
-					 (json_int_t)x->gives, "give_bytes",
-					 (json_int_t)x->give_bytes, "leads", (int)x->leads));
+			nodes,
+			json_pack("{sI ss sI sI sI sI si}", "node", (json_int_t)x->node, "name",
+				  name_of(v, x->node), "gets", (json_int_t)x->gets, "get_bytes",
+				  (json_int_t)x->get_bytes, "gives", (json_int_t)x->gives,
+				  "give_bytes", (json_int_t)x->give_bytes, "leads", (int)x->leads));
 	return json_pack("{sI sI sI sI so}", "copies", (json_int_t)m->copies, "bytes",
 			 (json_int_t)m->bytes, "leads", (json_int_t)m->leads, "seconds",
 			 (json_int_t)m->seconds, "nodes", nodes);
@@ -212,7 +211,7 @@ static void tell(struct tool *t, struct waiting *w, const struct ring *r, uint64
 	if (now - w->said_ms < STUCK_MS)
 		return;
 	w->said_ms = now;
-	VMS_VEC_FOREACH(&r->v.nodes, x)
+	VMS_VEC_FOREACH (&r->v.nodes, x)
 		if (x->asked && !x->up && strlen(down) < 100)
 			snprintf(down + strlen(down), sizeof(down) - strlen(down), "%s%.40s",
 				 down[0] ? ", " : "; down: ", x->n.name);
@@ -283,9 +282,8 @@ int ring_wait(struct tool *t, const char *what, uint32_t gone, uint64_t timeout_
 		return TOOL_OK;
 	}
 	if (tool_interrupted()) {
-		tool_note(
-			t,
-			"stopped waiting. The change goes on by itself: vmstore-ring status shows it, vmstore-ring cancel NODE takes it back");
+		tool_note(t, "stopped waiting. The change goes on by itself: vmstore-ring status "
+			     "shows it, vmstore-ring cancel NODE takes it back");
 		return TOOL_FAILED;
 	}
 	if (rc)

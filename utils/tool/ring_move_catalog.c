@@ -114,8 +114,9 @@ static int take_back(struct tool *t, struct moving *m, const char *moved, struct
 		return vms_fail(e, VMS_E_NOENT, "the catalog at %s has not moved", m->old);
 	rc = tool_get(t, "cluster", &kv, e);
 	if (!rc && kv.n)
-		rc = vms_fail(e, VMS_E_EXIST,
-			      "the move is complete: processes may have decided things in etcd already");
+		rc = vms_fail(
+			e, VMS_E_EXIST,
+			"the move is complete: processes may have decided things in etcd already");
 	tool_kvs_free(&kv);
 	if (!rc)
 		rc = old_call(t, m, "thaw", NULL, &j, e);
@@ -183,19 +184,19 @@ static int run(struct cmd_call *c)
 	struct tool *t = c->t;
 	struct moving m = {.kvs = VMS_VEC_INIT};
 	const struct vms_opt opts[] = {
-	    {0, "to", VMS_OPT_STRING, &m.to, "ADDR",
-	     "the new catalog: etcd:HOST:PORT,HOST:PORT,... (as in a configuration)"},
-	    {0, "prefix", VMS_OPT_STRING, &m.prefix, "TEXT",
-	     "what its keys begin with (default: catalog_prefix of the configuration)"},
-	    {0, "ca", VMS_OPT_STRING, &m.ca, "FILE", "its authority, likewise catalog_ca"},
-	    {0, "cert", VMS_OPT_STRING, &m.cert, "FILE", "likewise catalog_cert"},
-	    {0, "key", VMS_OPT_STRING, &m.key, "FILE", "likewise catalog_key"},
-	    {0, "user", VMS_OPT_STRING, &m.user, "FILE", "likewise catalog_user"},
-	    {0, "dry-run", VMS_OPT_FLAG, &m.dry_run, NULL, "ask both, change nothing"},
-	    {0, "undo", VMS_OPT_FLAG, &m.undo, NULL,
-	     "a move that did not come to its end: let the old catalog serve again"},
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "to", VMS_OPT_STRING, &m.to, "ADDR",
+		 "the new catalog: etcd:HOST:PORT,HOST:PORT,... (as in a configuration)"},
+		{0, "prefix", VMS_OPT_STRING, &m.prefix, "TEXT",
+		 "what its keys begin with (default: catalog_prefix of the configuration)"},
+		{0, "ca", VMS_OPT_STRING, &m.ca, "FILE", "its authority, likewise catalog_ca"},
+		{0, "cert", VMS_OPT_STRING, &m.cert, "FILE", "likewise catalog_cert"},
+		{0, "key", VMS_OPT_STRING, &m.key, "FILE", "likewise catalog_key"},
+		{0, "user", VMS_OPT_STRING, &m.user, "FILE", "likewise catalog_user"},
+		{0, "dry-run", VMS_OPT_FLAG, &m.dry_run, NULL, "ask both, change nothing"},
+		{0, "undo", VMS_OPT_FLAG, &m.undo, NULL,
+		 "a move that did not come to its end: let the old catalog serve again"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	char moved[256] = "";
@@ -223,10 +224,11 @@ static int run(struct cmd_call *c)
 }
 
 const struct cmd ring_move_catalog = {
-    .name = "move-catalog",
-    .args = "--to etcd:HOST:PORT,... [OPTIONS]",
-    .brief = "move the catalog from the embedded one to an etcd",
-    .about = "Moves the catalog from the embedded one, which the configuration names, to an\n"
-	     "etcd. The old one is frozen first and tells everybody where it has gone. Repeating\n"
-	     "the command completes a move that was interrupted.",
-    .run = run};
+	.name = "move-catalog",
+	.args = "--to etcd:HOST:PORT,... [OPTIONS]",
+	.brief = "move the catalog from the embedded one to an etcd",
+	.about = "Moves the catalog from the embedded one, which the configuration names, to an\n"
+		 "etcd. The old one is frozen first and tells everybody where it has gone. "
+		 "Repeating\n"
+		 "the command completes a move that was interrupted.",
+	.run = run};

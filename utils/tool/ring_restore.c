@@ -83,10 +83,12 @@ static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms
 	s->node = (uint32_t)number(j, "node");
 	text = json_string_value(json_object_get(j, "state"));
 	if (!text || !s->node)
-		rc = vms_fail(e, VMS_E_INVAL, "%s: what answers is no node of a cluster", s->address);
+		rc = vms_fail(e, VMS_E_INVAL, "%s: what answers is no node of a cluster",
+			      s->address);
 	else if (!strcmp(text, "running"))
 		rc = vms_fail(e, VMS_E_BUSY,
-			      "node %s runs with the state of the lost catalog: restart it first (it then waits for the catalog)",
+			      "node %s runs with the state of the lost catalog: restart it first "
+			      "(it then waits for the catalog)",
 			      s->name);
 	json_decref(j);
 	while (!rc && more) {
@@ -309,7 +311,8 @@ static int restore(struct tool *t, struct restoring *r, struct vms_errmsg *e)
 		rc = build(r, e);
 	if (!rc && r->missing && !r->force && !r->dry_run)
 		rc = vms_fail(e, VMS_E_PERM,
-			      "the last in-sync set of %" PRIu32 " partitions is not complete without %.150s: start and name them too",
+			      "the last in-sync set of %" PRIu32
+			      " partitions is not complete without %.150s: start and name them too",
 			      r->missing, r->absent);
 	if (!rc)
 		rc = catalog_fill_check(t, &r->out, &done, e);
@@ -331,19 +334,21 @@ static int tell(struct tool *t, const struct restoring *r)
 	strftime(when, sizeof(when), "%F %T", &tm);
 	if (t->json)
 		return tool_print_json(json_pack(
-		    "{ss sI sI sI sI ss sb}", "from", r->newest->name, "saved_s",
-		    (json_int_t)r->newest->saved_s, "keys", (json_int_t)r->out.n, "partitions",
-		    (json_int_t)r->parts, "incomplete", (json_int_t)r->missing, "absent", r->absent,
-		    "dry_run", (int)r->dry_run));
+			"{ss sI sI sI sI ss sb}", "from", r->newest->name, "saved_s",
+			(json_int_t)r->newest->saved_s, "keys", (json_int_t)r->out.n, "partitions",
+			(json_int_t)r->parts, "incomplete", (json_int_t)r->missing, "absent",
+			r->absent, "dry_run", (int)r->dry_run));
 	printf("%s %zu keys from the copy of node %s, as of %s.\n",
 	       r->dry_run ? "would restore" : "restored", r->out.n, r->newest->name, when);
 	if (r->missing)
-		printf("%" PRIu32 " of %" PRIu32 " partitions lack a member of their last set (%s): what "
+		printf("%" PRIu32 " of %" PRIu32
+		       " partitions lack a member of their last set (%s): what "
 		       "only it has acknowledged is lost%s.\n",
 		       r->missing, r->parts, r->absent,
 		       r->dry_run ? "; refused without --lose-missing" : "");
 	if (!r->dry_run)
-		printf("Volumes, snapshots and settings that were changed after that moment are as before\n"
+		printf("Volumes, snapshots and settings that were changed after that moment are as "
+		       "before\n"
 		       "it. Restart the gateways; then look at vmstore-ring status.\n");
 	return TOOL_OK;
 }
@@ -353,11 +358,11 @@ static int run(struct cmd_call *c)
 	struct tool *t = c->t;
 	struct restoring *r = calloc(1, sizeof(*r));
 	const struct vms_opt opts[] = {
-	    {0, "lose-missing", VMS_OPT_FLAG, &r->force, NULL,
-	     "even if members of a partition's last set are missing: may lose writes"},
-	    {0, "dry-run", VMS_OPT_FLAG, &r->dry_run, NULL, "show what would be restored"},
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		{0, "lose-missing", VMS_OPT_FLAG, &r->force, NULL,
+		 "even if members of a partition's last set are missing: may lose writes"},
+		{0, "dry-run", VMS_OPT_FLAG, &r->dry_run, NULL, "show what would be restored"},
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	int rc;
@@ -385,13 +390,16 @@ static int run(struct cmd_call *c)
 }
 
 const struct cmd ring_restore_catalog = {
-    .name = "restore-catalog",
-    .args = "[OPTIONS] ADDRESS...",
-    .brief = "make a lost catalog anew from the copies that nodes keep",
-    .about = "Fills the empty catalog that the configuration names from the newest of the copies\n"
-	     "that the storage nodes at ADDRESS (HOST:PORT) keep in their folders. Name all nodes;\n"
-	     "they must have been restarted and wait for the catalog. Refused while a member of\n"
-	     "any partition's last in-sync set is missing.",
-    .min = 1,
-    .max = NODES_MAX,
-    .run = run};
+	.name = "restore-catalog",
+	.args = "[OPTIONS] ADDRESS...",
+	.brief = "make a lost catalog anew from the copies that nodes keep",
+	.about = "Fills the empty catalog that the configuration names from the newest of the "
+		 "copies\n"
+		 "that the storage nodes at ADDRESS (HOST:PORT) keep in their folders. Name all "
+		 "nodes;\n"
+		 "they must have been restarted and wait for the catalog. Refused while a member "
+		 "of\n"
+		 "any partition's last in-sync set is missing.",
+	.min = 1,
+	.max = NODES_MAX,
+	.run = run};

@@ -73,16 +73,17 @@ static void print_lost(const struct nodes *ns)
 
 		if (!a || ns->p[i].status)
 			continue;
-		json_array_foreach(json_object_get(a, "lost_chunks"), k, l)
+		json_array_foreach (json_object_get(a, "lost_chunks"), k, l)
 			if (shown++ < SCRUB_LIST_MAX)
-				printf("lost: a chunk of partition %" PRIu64 " (container %09" PRIx64
-				       " at %" PRIu64 "), says %s\n",
+				printf("lost: a chunk of partition %" PRIu64
+				       " (container %09" PRIx64 " at %" PRIu64 "), says %s\n",
 				       num(l, "partition"), num(l, "container"), num(l, "offset"),
 				       ns->p[i].name);
-		json_array_foreach(json_object_get(a, "lost_pages"), k, l)
+		json_array_foreach (json_object_get(a, "lost_pages"), k, l)
 			if (shown++ < SCRUB_LIST_MAX)
-				printf("lost: an index page of partition %" PRIu64 " (branch %" PRIu64
-				       ", 512 KiB from %" PRIu64 " MiB on), says %s\n",
+				printf("lost: an index page of partition %" PRIu64
+				       " (branch %" PRIu64 ", 512 KiB from %" PRIu64
+				       " MiB on), says %s\n",
 				       num(l, "partition"), num(l, "branch"),
 				       num(l, "sub_extent") / 2, ns->p[i].name);
 	}
@@ -97,8 +98,8 @@ static int run_scrub(struct cmd_call *c)
 	static const char *const acts[] = {"status", "start", "pause", "resume"};
 	struct tool *t = c->t;
 	const struct vms_opt opts[] = {
-	    CMD_OPT_JSON(c),
-	    VMS_OPT_END,
+		CMD_OPT_JSON(c),
+		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
 	unsigned act = 0, down = 0;
@@ -132,8 +133,8 @@ static int run_scrub(struct cmd_call *c)
 
 		for (unsigned i = 0; i < ns.n; i++)
 			json_object_set(a, ns.p[i].name,
-					ns.p[i].answer && !ns.p[i].status ? ns.p[i].answer :
-									    json_null());
+					ns.p[i].answer && !ns.p[i].status ? ns.p[i].answer
+									  : json_null());
 		nodes_close(t, &ns);
 		rc = tool_print_json(a);
 		return rc ? rc : lost ? TOOL_UNAVAILABLE : down ? TOOL_DEGRADED : TOOL_OK;
@@ -151,13 +152,13 @@ static int run_scrub(struct cmd_call *c)
 }
 
 const struct cmd ring_scrub = {
-    .name = "scrub",
-    .args = "[status|start|pause|resume] [--json]",
-    .brief = "show, start or pause the verification of all that is stored",
-    .about =
-	"Each node reads and verifies everything it stores once in the time that\n"
-	"'vmstore-ring set --scrub-days' sets, and repairs what is damaged from other nodes.\n"
-	"start begins a round now, at full speed; pause stops until resume or start.\n"
-	"Exit code 3: some node does not answer; 4: something is lost on every node.",
-    .max = 1,
-    .run = run_scrub};
+	.name = "scrub",
+	.args = "[status|start|pause|resume] [--json]",
+	.brief = "show, start or pause the verification of all that is stored",
+	.about = "Each node reads and verifies everything it stores once in the time that\n"
+		 "'vmstore-ring set --scrub-days' sets, and repairs what is damaged from other "
+		 "nodes.\n"
+		 "start begins a round now, at full speed; pause stops until resume or start.\n"
+		 "Exit code 3: some node does not answer; 4: something is lost on every node.",
+	.max = 1,
+	.run = run_scrub};

@@ -23,18 +23,17 @@ static int edit_set(void *arg, struct view *v, struct vms_errmsg *e)
 	struct vms_cat_cluster was = v->cluster, *c = &v->cluster;
 	uint32_t nodes = 0;
 
-	VMS_VEC_FOREACH(&v->nodes, x)
+	VMS_VEC_FOREACH (&v->nodes, x)
 		nodes += vms_place_weight(&x->n) > 0;
 	if (s->copies != UNSET) {
 		if (!s->copies || s->copies > VMS_COPIES_MAX)
 			return vms_fail(e, VMS_E_INVAL, "--copies %" PRIu64 ": must be 1 to %d",
 					s->copies, VMS_COPIES_MAX);
 		if (s->copies > nodes && nodes && !s->o.fewer_copies)
-			return vms_fail(
-				e, VMS_E_INVAL,
-				"%" PRIu64
-				" copies need as many nodes, the ring has %u: join more first (vmstore-ring join)",
-				s->copies, nodes);
+			return vms_fail(e, VMS_E_INVAL,
+					"%" PRIu64 " copies need as many nodes, the ring has %u: "
+					"join more first (vmstore-ring join)",
+					s->copies, nodes);
 		c->copies = (uint32_t)s->copies;
 	}
 	if (s->min_copies != UNSET)
@@ -77,7 +76,8 @@ static void print_settings(const struct vms_cat_cluster *c)
 		       vms_duration_format(c->rebuild_after_s * 1000ull, after));
 	else
 		printf("rebuild-after  never\n");
-	printf("move-rate      %s (what each node sends when data is copied)\n", rate_text(c->move_bytes_s, rate));
+	printf("move-rate      %s (what each node sends when data is copied)\n",
+	       rate_text(c->move_bytes_s, rate));
 	if (c->scrub_days)
 		printf("scrub-days     %u (everything is verified once in that time)\n",
 		       c->scrub_days);
@@ -229,17 +229,17 @@ const struct cmd ring_set = {
 	.name = "set",
 	.args = "[OPTIONS]",
 	.brief = "show or change copies, rebuild delay, rates",
-	.about =
-		"Without options: shows what the cluster wants. With them: changes it, online. More\n"
-		"copies are made in the background, superfluous ones dropped.",
+	.about = "Without options: shows what the cluster wants. With them: changes it, online. "
+		 "More\n"
+		 "copies are made in the background, superfluous ones dropped.",
 	.run = run_set};
 const struct cmd ring_throttle = {
 	.name = "throttle",
 	.args = "[SIZE|none] [--json]",
 	.brief = "limit how fast data is moved",
-	.about =
-		"Limits what each node copies a second when data is moved or rebuilt (64M); none: no\n"
-		"limit. It yields to initiators below that by itself. Without argument: shows it.",
+	.about = "Limits what each node copies a second when data is moved or rebuilt (64M); none: "
+		 "no\n"
+		 "limit. It yields to initiators below that by itself. Without argument: shows it.",
 	.min = 0,
 	.max = 1,
 	.run = run_throttle};

@@ -103,7 +103,7 @@ static void print_nodes(const struct ring *r)
 	struct vms_table *tab = vms_table_open(
 		">node|<name|<address|<zone|>weight|>copies|>wanted|>leads|<state|>used|>of|>full");
 
-	VMS_VEC_FOREACH(&r->v.nodes, n) {
+	VMS_VEC_FOREACH (&r->v.nodes, n) {
 		char id[16], weight[16], rep[16], pri[16], wanted[16], full[16] = "", state[200];
 		uint64_t u, s;
 		bool space = view_node_space(n, &u, &s);
@@ -155,7 +155,7 @@ static void print_gateways(const struct view *v)
 		return;
 	printf("\n");
 	tab = vms_table_open(">gateway|<name|<portal|>starts");
-	VMS_VEC_FOREACH(&v->gateways, g) {
+	VMS_VEC_FOREACH (&v->gateways, g) {
 		char id[16], inc[24];
 		const char *cells[] = {id, g->name, g->portal, inc};
 
@@ -167,8 +167,7 @@ static void print_gateways(const struct view *v)
 	vms_table_close(tab);
 }
 
-static void print_status(const struct ring *r, const struct view_health *h,
-			 const struct pace *pace)
+static void print_status(const struct ring *r, const struct view_health *h, const struct pace *pace)
 {
 	char uuid[37], used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	const struct view *v = &r->v;
@@ -188,11 +187,11 @@ static void print_status(const struct ring *r, const struct view_health *h,
 	if (h->loss_epochs)
 		printf("losses      unflushed writes may have been lost %" PRIu64 " times\n",
 		       h->loss_epochs);
-	VMS_VEC_FOREACH(&r->v.nodes, n)
-	{
+	VMS_VEC_FOREACH (&r->v.nodes, n) {
 		if (view_node_lost(n))
 			printf("damaged     %" PRIu64 " places on every copy, says %s: see "
-			       "vmstore-ring scrub\n", view_node_lost(n), n->n.name);
+			       "vmstore-ring scrub\n",
+			       view_node_lost(n), n->n.name);
 	}
 	print_moving(r, pace);
 	printf("\n");
@@ -253,7 +252,6 @@ const struct cmd ring_status = {
 	.name = "status",
 	.args = "[--json]",
 	.brief = "show ring, partitions, copies, health, space, what moves",
-	.about =
-		"Shows ring, partitions, copies, health, space and what moves. Exit codes: 0 ok,\n"
-		"3 degraded, 4 some data cannot be reached.",
+	.about = "Shows ring, partitions, copies, health, space and what moves. Exit codes: 0 ok,\n"
+		 "3 degraded, 4 some data cannot be reached.",
 	.run = run_status};

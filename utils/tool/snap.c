@@ -75,11 +75,10 @@ json_t *snap_json(const struct vms_cat_snap *s)
 
 	snprintf(name, sizeof(name), "%s@%s", s->volume, s->name);
 	tool_uuid_text(s->uuid, uuid);
-	j = json_pack("{ss ss ss ss sI ss sI sI sI}", "snapshot", name, "volume", s->volume,
-			 "name", s->name, "uuid", uuid, "size_bytes", (json_int_t)s->size_bytes,
-			 "state", snap_state_word(s->state), "created_s",
-			 (json_int_t)s->created_s, "branch", (json_int_t)s->branch, "snap_gen",
-			 (json_int_t)s->snap_gen);
+	j = json_pack("{ss ss ss ss sI ss sI sI sI}", "snapshot", name, "volume", s->volume, "name",
+		      s->name, "uuid", uuid, "size_bytes", (json_int_t)s->size_bytes, "state",
+		      snap_state_word(s->state), "created_s", (json_int_t)s->created_s, "branch",
+		      (json_int_t)s->branch, "snap_gen", (json_int_t)s->snap_gen);
 
 	if (memcmp(s->origin, none, 16)) {
 		tool_uuid_text(s->origin, uuid);
@@ -185,8 +184,8 @@ static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap
 			next.state = state;
 			vms_cat_key_snap(key[k], next.volume, next.name, NULL);
 			cmp[k] = (struct vms_cat_cmp){key[k], s[at].mod_revision};
-			op[k] = (struct vms_cat_op){
-				key[k], state ? vms_cat_snap_encode(&next) : NULL, 0};
+			op[k] = (struct vms_cat_op){key[k],
+						    state ? vms_cat_snap_encode(&next) : NULL, 0};
 			which[k++] = at;
 		}
 		if (k)
@@ -278,21 +277,21 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 		}
 		if (!rc && c.n)
 			fate[i].status = vms_fail(&fate[i].why, VMS_E_OPEN,
-						  "it is exported by gateway %s; take its LUN away first (vmstore target rm-lun), "
+						  "it is exported by gateway %s; take its LUN away "
+						  "first (vmstore target rm-lun), "
 						  "or, if that is gone: vmstore gateway forget",
 						  c.names);
 		/* the list of volumes is read only when a branch of another one grew from it */
-		VMS_VEC_FOREACH(&all, b)
+		VMS_VEC_FOREACH (&all, b)
 			grown |= b->b.owner != s[i].s.id && b->b.state == BRANCH_LIVE &&
 				 branch_sees(&b->b, s[i].s.branch, s[i].s.snap_gen);
 		if (rc || fate[i].status || !grown)
 			continue;
 		rc = snap_clones(t, &all, s[i].s.id, s[i].s.branch, s[i].s.snap_gen, &c, msg);
 		if (!rc && c.n)
-			fate[i].status = vms_fail(&fate[i].why, VMS_E_BUSY,
-						  "it has %u clone%s: %s; delete %s first", c.n,
-						  c.n > 1 ? "s" : "", c.names,
-						  c.n > 1 ? "them" : "it");
+			fate[i].status = vms_fail(
+				&fate[i].why, VMS_E_BUSY, "it has %u clone%s: %s; delete %s first",
+				c.n, c.n > 1 ? "s" : "", c.names, c.n > 1 ? "them" : "it");
 	}
 	branches_free(&all);
 	gateways_free(&gws);

@@ -29,7 +29,8 @@ int accounts_load(struct tool *t, struct accounts *out, struct vms_errmsg *msg)
 		const char *sealed = json_string_value(json_object_get(j, "sealed"));
 		struct account_entry a = {.mod_revision = kv.d[i].mod_revision};
 
-		if (!sealed || strlen(sealed) >= sizeof(a.sealed) || strlen(user) >= sizeof(a.user)) {
+		if (!sealed || strlen(sealed) >= sizeof(a.sealed) ||
+		    strlen(user) >= sizeof(a.user)) {
 			rc = vms_fail(msg, VMS_E_CORRUPT, "catalog key %s: no account",
 				      kv.d[i].key);
 		} else {
@@ -45,7 +46,7 @@ int accounts_load(struct tool *t, struct accounts *out, struct vms_errmsg *msg)
 
 struct account_entry *accounts_find(struct accounts *v, const char *user)
 {
-	VMS_VEC_FOREACH(v, a)
+	VMS_VEC_FOREACH (v, a)
 		if (!strcmp(a->user, user))
 			return a;
 	return NULL;
@@ -55,7 +56,8 @@ int account_key(struct tool *t, uint8_t key[VMS_SECRET_KEY_BYTES], struct vms_er
 {
 	if (!t->set.cluster.secrets_key)
 		return vms_fail(msg, VMS_E_CONFIG,
-				"accounts are sealed with a key: set secrets_key = FILE in [cluster], the same as the gateways have (vmstore.conf(5))");
+				"accounts are sealed with a key: set secrets_key = FILE in "
+				"[cluster], the same as the gateways have (vmstore.conf(5))");
 	return vms_secret_key_load(t->set.cluster.secrets_key, key, msg);
 }
 
@@ -66,7 +68,8 @@ int account_user_check(const char *user, struct vms_errmsg *msg)
 	for (const char *p = user; *p; p++)
 		if ((unsigned char)*p < 0x21 || (unsigned char)*p > 0x7e || *p == ',' || *p == '"')
 			return vms_fail(msg, VMS_E_INVAL,
-					"user name '%.64s': printable ASCII without blanks, commas and quotes",
+					"user name '%.64s': printable ASCII without blanks, commas "
+					"and quotes",
 					user);
 	return 0;
 }
@@ -128,7 +131,9 @@ int account_store(struct tool *t, const char *user, const char *sealed, uint64_t
 		tool_kvs_free(&kv);
 	}
 	if (rc == VMS_E_CONFLICT)
-		vms_fail(msg, rc, "account %s was changed by somebody else at the same moment: look, and repeat",
+		vms_fail(msg, rc,
+			 "account %s was changed by somebody else at the same moment: look, and "
+			 "repeat",
 			 user);
 	free(text);
 	return rc;
@@ -139,7 +144,7 @@ int account_unused(const struct targets *v, const char *user, struct vms_errmsg 
 	char names[300] = "";
 	unsigned n = 0;
 
-	VMS_VEC_FOREACH(v, e) {
+	VMS_VEC_FOREACH (v, e) {
 		const char *out = json_string_value(json_object_get(e->rec, "user_out"));
 		size_t at = strlen(names);
 
@@ -149,8 +154,8 @@ int account_unused(const struct targets *v, const char *user, struct vms_errmsg 
 			snprintf(names + at, sizeof(names) - at, "%s%.90s", at ? ", " : "",
 				 vms_reg_name(e->rec));
 	}
-	return n ? vms_fail(msg, VMS_E_BUSY, "account %s is bound to %s%s: unbind it first", user, names,
-			    n > 3 ? ", ..." : "")
+	return n ? vms_fail(msg, VMS_E_BUSY, "account %s is bound to %s%s: unbind it first", user,
+			    names, n > 3 ? ", ..." : "")
 		 : 0;
 }
 
@@ -187,7 +192,8 @@ int account_secret_read(const char *path, const char *user, char secret[VMS_SECR
 		return vms_fail(msg, VMS_E_IO, "%s: %s", path, strerror(errno));
 	if (!in && (fstat(fileno(f), &st) || (S_ISREG(st.st_mode) && (st.st_mode & 077)))) {
 		fclose(f);
-		return vms_fail(msg, VMS_E_INVAL, "%s can be read by others: chmod 600 %s", path, path);
+		return vms_fail(msg, VMS_E_INVAL, "%s can be read by others: chmod 600 %s", path,
+				path);
 	}
 	if (ask) {
 		fprintf(stderr, "secret of %s: ", user);

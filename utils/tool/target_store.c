@@ -42,14 +42,14 @@ int targets_load(struct tool *t, struct targets *out, struct vms_errmsg *msg)
 
 void targets_free(struct targets *v)
 {
-	VMS_VEC_FOREACH(v, e)
+	VMS_VEC_FOREACH (v, e)
 		json_decref(e->rec);
 	VMS_VEC_FREE(v);
 }
 
 struct target_entry *targets_find(struct targets *v, const char *name)
 {
-	VMS_VEC_FOREACH(v, e)
+	VMS_VEC_FOREACH (v, e)
 		if (!strcmp(vms_reg_name(e->rec), name))
 			return e;
 	return NULL;
@@ -60,7 +60,7 @@ uint32_t targets_free_tid(const struct targets *v)
 	for (uint32_t tid = 1; tid <= VMS_REG_TID_MAX; tid++) {
 		bool taken = false;
 
-		VMS_VEC_FOREACH(v, e)
+		VMS_VEC_FOREACH (v, e)
 			taken |= vms_reg_tid(e->rec) == tid;
 		if (!taken)
 			return tid;
@@ -71,13 +71,15 @@ uint32_t targets_free_tid(const struct targets *v)
 int targets_elsewhere(const struct targets *v, const char *name, const char *volume,
 		      struct vms_errmsg *msg)
 {
-	VMS_VEC_FOREACH(v, e) {
-		const json_t *r = vms_reg_elsewhere((const json_t *const *)&e->rec, 1, name, volume);
+	VMS_VEC_FOREACH (v, e) {
+		const json_t *r = vms_reg_elsewhere((const json_t *const *)&e->rec, 1, name,
+						    volume);
 
 		if (r)
 			return vms_fail(msg, VMS_E_EXIST,
-					"volume %s is LUN %llu of %s; it can be one LUN only", volume,
-					(unsigned long long)vms_reg_lun_of(r, volume), vms_reg_name(r));
+					"volume %s is LUN %llu of %s; it can be one LUN only",
+					volume, (unsigned long long)vms_reg_lun_of(r, volume),
+					vms_reg_name(r));
 	}
 	return 0;
 }

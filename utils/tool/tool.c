@@ -86,10 +86,8 @@ static void say_hello(struct tool *t, vms_net_conn c)
 			      .version_min = VMS_WIRE_VERSION,
 			      .version_max = VMS_WIRE_VERSION};
 	uint8_t body[VMS_HELLO_BODY_BYTES_MAX];
-	struct vms_msg m = {.type = VMS_MSG_HELLO,
-			    .req_id = 1,
-			    .partition = VMS_PART_NONE,
-			    .body = body};
+	struct vms_msg m = {
+		.type = VMS_MSG_HELLO, .req_id = 1, .partition = VMS_PART_NONE, .body = body};
 
 	snprintf(h.name, sizeof(h.name), "%.40s.%d", t->prog, (int)getpid());
 	m.body_bytes = vms_hello_encode(body, &h);
@@ -336,7 +334,8 @@ static int wait_for(struct tool *t, struct waiting *w, const char *what, struct 
 				why[0] ? why : vms_err_text(w->status));
 	}
 	if (w->status)
-		return vms_fail(msg, w->status, "%s: somebody else changed it at the same time", what);
+		return vms_fail(msg, w->status, "%s: somebody else changed it at the same time",
+				what);
 	return 0;
 }
 
@@ -577,9 +576,8 @@ int tool_call(struct tool *t, const char *address, const char *call, json_t *req
 	return rc;
 }
 
-int tool_request(struct tool *t, const char *address, const struct vms_msg *m,
-		 uint32_t timeout_ms, void (*progress)(void *arg, uint64_t waited_ms), void *arg,
-		 struct vms_errmsg *msg)
+int tool_request(struct tool *t, const char *address, const struct vms_msg *m, uint32_t timeout_ms,
+		 void (*progress)(void *arg, uint64_t waited_ms), void *arg, struct vms_errmsg *msg)
 {
 	struct tool_peer p = {.conn = 0};
 	struct calling c = {progress, arg, vms_clock_ms(), vms_clock_ms()};
@@ -627,9 +625,10 @@ int tool_sockets(struct tool *t, struct tool_names *names, struct vms_errmsg *ms
 
 	*names = (struct tool_names)VMS_VEC_INIT;
 	if (!d)
-		return vms_fail(msg, VMS_E_NOENT,
-				"run_dir %s: %s; no process of this configuration has run on this machine",
-				dir, strerror(errno));
+		return vms_fail(
+			msg, VMS_E_NOENT,
+			"run_dir %s: %s; no process of this configuration has run on this machine",
+			dir, strerror(errno));
 	while ((de = readdir(d))) {
 		size_t n = strlen(de->d_name);
 

@@ -30,7 +30,7 @@ struct tool {
 	bool json;
 	struct vms_net *net;
 	struct vms_cat_conn *cc; /* made by the first catalog call */
-	uint64_t revision;	/* of the catalog, in its last answer */
+	uint64_t revision;	 /* of the catalog, in its last answer */
 	struct tool_peer *peers; /* with a connection */
 	/* frames that are no answer (trace) */
 	void (*frame)(void *arg, vms_net_conn c, const struct vms_msg *m);
@@ -132,8 +132,8 @@ int tool_call(struct tool *t, const char *address, const char *call, json_t *req
 	      uint32_t timeout_ms, json_t **answer, struct vms_errmsg *msg);
 /* One request frame (FLOOR, TRIM); only its status matters. progress: called about
  * once a second while waiting, may be NULL. */
-int tool_request(struct tool *t, const char *address, const struct vms_msg *m,
-		 uint32_t timeout_ms, void (*progress)(void *arg, uint64_t waited_ms), void *arg,
+int tool_request(struct tool *t, const char *address, const struct vms_msg *m, uint32_t timeout_ms,
+		 void (*progress)(void *arg, uint64_t waited_ms), void *arg,
 		 struct vms_errmsg *msg);
 /* A connection that stays; frames go to t->frame. */
 vms_net_conn tool_connect(struct tool *t, const char *address, struct vms_errmsg *msg);

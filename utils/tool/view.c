@@ -14,9 +14,8 @@ int view_cluster(struct tool *t, struct vms_cat_cluster *out, uint64_t *mod_revi
 	int rc = tool_get(t, "cluster", &kv, msg);
 
 	if (!rc && !kv.n)
-		rc = vms_fail(
-		    msg, VMS_E_NOENT,
-		    "the catalog is empty: create the cluster with vmstore-ring init");
+		rc = vms_fail(msg, VMS_E_NOENT,
+			      "the catalog is empty: create the cluster with vmstore-ring init");
 	if (!rc) {
 		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
 
@@ -58,10 +57,9 @@ static int load_parts(struct tool *t, struct view *v, struct vms_errmsg *msg)
 
 		rc = vms_cat_part_decode(&c, &number, &pc, msg);
 		if (!rc && number >= v->nparts)
-			rc = vms_fail(
-			    msg, VMS_E_CORRUPT,
-			    "the catalog has %s, but the cluster has %u partitions",
-			    c.key, v->nparts);
+			rc = vms_fail(msg, VMS_E_CORRUPT,
+				      "the catalog has %s, but the cluster has %u partitions",
+				      c.key, v->nparts);
 		if (!rc) {
 			v->part[number].conf = pc;
 			v->part[number].mod_revision = c.mod_revision;
@@ -130,8 +128,8 @@ int view_load(struct tool *t, struct view *v, struct vms_errmsg *msg)
 
 void view_free(struct view *v)
 {
-	VMS_VEC_FOREACH(&v->nodes, n)
-	json_decref(n->status);
+	VMS_VEC_FOREACH (&v->nodes, n)
+		json_decref(n->status);
 	VMS_VEC_FREE(&v->nodes);
 	VMS_VEC_FREE(&v->gateways);
 	VMS_VEC_FREE(&v->volumes);
@@ -141,9 +139,9 @@ void view_free(struct view *v)
 
 struct view_node *view_node(struct view *v, uint32_t id)
 {
-	VMS_VEC_FOREACH(&v->nodes, n)
-	if (n->n.id == id)
-		return n;
+	VMS_VEC_FOREACH (&v->nodes, n)
+		if (n->n.id == id)
+			return n;
 	return NULL;
 }
 
@@ -153,8 +151,7 @@ void view_ask_nodes(struct tool *t, struct view *v)
 
 	vms_assert(p);
 	for (size_t i = 0; i < v->nodes.n; i++) {
-		snprintf(p[i].address, sizeof(p[i].address), "%s",
-			 v->nodes.d[i].n.address);
+		snprintf(p[i].address, sizeof(p[i].address), "%s", v->nodes.d[i].n.address);
 		tool_peer_ask(t, &p[i], "status", NULL);
 	}
 	tool_peers_wait(t, p, (unsigned)v->nodes.n, 3000, NULL, NULL);
@@ -201,7 +198,7 @@ bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total)
 const char *view_node_full(const struct view_node *n)
 {
 	const char *s = json_string_value(
-	    json_object_get(json_object_get(n->status, "space"), "state"));
+		json_object_get(json_object_get(n->status, "space"), "state"));
 
 	return !s ? "" : !strcmp(s, "full") ? "full" : !strcmp(s, "nearfull") ? "nearly full" : "";
 }
@@ -241,15 +238,13 @@ void view_health(struct view *v, struct view_health *h)
 		else
 			h->complete++;
 	}
-	VMS_VEC_FOREACH(&v->nodes, n)
-	{
+	VMS_VEC_FOREACH (&v->nodes, n) {
 		uint64_t used, total;
 
 		h->nodes_up += n->up;
 		h->nodes_full += !strcmp(view_node_full(n), "full");
 		h->lost += view_node_lost(n);
-		if (n->up && number(json_object_get(n->status, "core"),
-				    "partitions_active", &used))
+		if (n->up && number(json_object_get(n->status, "core"), "partitions_active", &used))
 			h->serving += (uint32_t)used;
 		if (view_node_space(n, &used, &total)) {
 			h->used_bytes += used;
@@ -264,8 +259,8 @@ const char *view_health_word(const struct view *v, const struct view_health *h)
 		return "empty";
 	if (h->down)
 		return "down";
-	if (h->complete < v->nparts || h->serving < v->nparts ||
-	    h->nodes_up < v->nodes.n || h->nodes_full || h->lost)
+	if (h->complete < v->nparts || h->serving < v->nparts || h->nodes_up < v->nodes.n ||
+	    h->nodes_full || h->lost)
 		return "degraded";
 	return "ok";
 }
@@ -295,27 +290,23 @@ const char *view_state_word(uint8_t state)
 
 static json_t *node_json(const struct view_node *n)
 {
-	json_t *o =
-	    json_pack("{sI ss ss ss sI ss sI sI sI}", "id", (json_int_t)n->n.id, "name",
-		      n->n.name, "address", n->n.address, "zone", n->n.zone, "weight",
-		      (json_int_t)n->n.weight, "membership", view_state_word(n->n.state),
-		      "incarnation", (json_int_t)n->n.incarnation, "replicas",
-		      (json_int_t)n->replicas, "primaries", (json_int_t)n->primaries);
+	json_t *o = json_pack("{sI ss ss ss sI ss sI sI sI}", "id", (json_int_t)n->n.id, "name",
+			      n->n.name, "address", n->n.address, "zone", n->n.zone, "weight",
+			      (json_int_t)n->n.weight, "membership", view_state_word(n->n.state),
+			      "incarnation", (json_int_t)n->n.incarnation, "replicas",
+			      (json_int_t)n->replicas, "primaries", (json_int_t)n->primaries);
 	uint64_t used, total;
 
 	if (n->asked) {
 		json_object_set_new(o, "up", json_boolean(n->up));
-		json_object_set_new(o, "full",
-				    json_boolean(!strcmp(view_node_full(n), "full")));
+		json_object_set_new(o, "full", json_boolean(!strcmp(view_node_full(n), "full")));
 		if (!n->up)
 			json_object_set_new(o, "why", json_string(n->why));
 		if (n->status)
 			json_object_set(o, "status", n->status);
 		if (view_node_space(n, &used, &total)) {
-			json_object_set_new(o, "used_bytes",
-					    json_integer((json_int_t)used));
-			json_object_set_new(o, "total_bytes",
-					    json_integer((json_int_t)total));
+			json_object_set_new(o, "used_bytes", json_integer((json_int_t)used));
+			json_object_set_new(o, "total_bytes", json_integer((json_int_t)total));
 		}
 	}
 	return o;
@@ -329,8 +320,8 @@ json_t *view_json(struct view *v)
 
 	view_health(v, &h);
 	tool_uuid_text(v->cluster.uuid, uuid);
-	VMS_VEC_FOREACH(&v->nodes, n)
-	json_array_append_new(nodes, node_json(n));
+	VMS_VEC_FOREACH (&v->nodes, n)
+		json_array_append_new(nodes, node_json(n));
 	for (uint32_t p = 0; p < v->nparts; p++) {
 		const struct vms_part_conf *c = &v->part[p].conf;
 		json_t *m = json_array(), *w = json_array();
@@ -341,27 +332,27 @@ json_t *view_json(struct view *v)
 			json_array_append_new(m, json_integer(c->member[i].node));
 		for (unsigned i = 0; i < nw; i++)
 			json_array_append_new(w, json_integer(want[i]));
-		json_array_append_new(
-		    parts, json_pack("{sI sI sI so so sI}", "partition", (json_int_t)p,
-				     "epoch", (json_int_t)c->epoch, "primary",
-				     (json_int_t)c->primary, "members", m, "want", w,
-				     "loss_epoch", (json_int_t)c->loss_epoch));
+		json_array_append_new(parts,
+				      json_pack("{sI sI sI so so sI}", "partition", (json_int_t)p,
+						"epoch", (json_int_t)c->epoch, "primary",
+						(json_int_t)c->primary, "members", m, "want", w,
+						"loss_epoch", (json_int_t)c->loss_epoch));
 	}
-	VMS_VEC_FOREACH(&v->gateways, g)
-	json_array_append_new(gws, json_pack("{sI ss ss sI}", "id", (json_int_t)g->id,
-					     "name", g->name, "portal", g->portal,
-					     "incarnation", (json_int_t)g->incarnation));
-	return json_pack(
-	    "{ss ss sI sI sI sf sb sI s{sI sI sI sI sI sI sI} sI sI sI so so so}",
-	    "health", view_health_word(v, &h), "cluster", uuid, "partitions",
-	    (json_int_t)v->nparts, "copies", (json_int_t)v->cluster.copies, "min_copies",
-	    (json_int_t)v->cluster.min_copies, "timing_factor", v->cluster.timing_factor,
-	    "has_data", (int)v->cluster.has_data, "volumes", (json_int_t)v->volumes.n,
-	    "partition_states", "complete", (json_int_t)h.complete, "serving",
-	    (json_int_t)h.serving, "missing_copies", (json_int_t)h.missing_copies,
-	    "degraded", (json_int_t)h.degraded, "down", (json_int_t)h.down,
-	    "below_min_copies", (json_int_t)h.below_min, "not_placed",
-	    (json_int_t)(v->nparts - h.placed), "loss_epochs", (json_int_t)h.loss_epochs,
-	    "used_bytes", (json_int_t)h.used_bytes, "total_bytes",
-	    (json_int_t)h.total_bytes, "nodes", nodes, "gateways", gws, "table", parts);
+	VMS_VEC_FOREACH (&v->gateways, g)
+		json_array_append_new(gws, json_pack("{sI ss ss sI}", "id", (json_int_t)g->id,
+						     "name", g->name, "portal", g->portal,
+						     "incarnation", (json_int_t)g->incarnation));
+	return json_pack("{ss ss sI sI sI sf sb sI s{sI sI sI sI sI sI sI} sI sI sI so so so}",
+			 "health", view_health_word(v, &h), "cluster", uuid, "partitions",
+			 (json_int_t)v->nparts, "copies", (json_int_t)v->cluster.copies,
+			 "min_copies", (json_int_t)v->cluster.min_copies, "timing_factor",
+			 v->cluster.timing_factor, "has_data", (int)v->cluster.has_data, "volumes",
+			 (json_int_t)v->volumes.n, "partition_states", "complete",
+			 (json_int_t)h.complete, "serving", (json_int_t)h.serving, "missing_copies",
+			 (json_int_t)h.missing_copies, "degraded", (json_int_t)h.degraded, "down",
+			 (json_int_t)h.down, "below_min_copies", (json_int_t)h.below_min,
+			 "not_placed", (json_int_t)(v->nparts - h.placed), "loss_epochs",
+			 (json_int_t)h.loss_epochs, "used_bytes", (json_int_t)h.used_bytes,
+			 "total_bytes", (json_int_t)h.total_bytes, "nodes", nodes, "gateways", gws,
+			 "table", parts);
 }

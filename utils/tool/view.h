@@ -45,15 +45,15 @@ void view_ask_nodes(struct tool *t, struct view *v);
 struct view_node *view_node(struct view *v, uint32_t id);
 
 struct view_health {
-	uint32_t placed;   /* partitions with a configuration */
-	uint32_t complete; /* ... with all copies, on nodes that are up */
+	uint32_t placed;	 /* partitions with a configuration */
+	uint32_t complete;	 /* ... with all copies, on nodes that are up */
 	uint32_t missing_copies; /* fewer members than copies */
-	uint32_t degraded; /* a member is down, until the others go on without it */
-	uint32_t down;	   /* all members are down: nothing of it can be reached */
-	uint32_t below_min; /* fewer members than writes need: these wait */
-	uint32_t serving;  /* as their primaries say: the view change is done */
+	uint32_t degraded;	 /* a member is down, until the others go on without it */
+	uint32_t down;		 /* all members are down: nothing of it can be reached */
+	uint32_t below_min;	 /* fewer members than writes need: these wait */
+	uint32_t serving;	 /* as their primaries say: the view change is done */
 	uint32_t nodes_up, nodes_full;
-	uint64_t lost; /* chunks and index pages of which no good copy is left */
+	uint64_t lost;	      /* chunks and index pages of which no good copy is left */
 	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
 	uint64_t used_bytes, total_bytes;
 };

@@ -144,8 +144,7 @@ json_t *volume_json(const struct volume_view *v)
 						      (json_int_t)v->openers.d[i].o.gateway, "name",
 						      v->openers.d[i].gateway));
 	return json_pack("{ss ss sI ss ss sI sI sI sI sI sI so ss sb ss ss sb}", "name", v->v.name,
-			 "uuid", uuid,
-			 "size_bytes", (json_int_t)v->v.size_bytes, "write_ack",
+			 "uuid", uuid, "size_bytes", (json_int_t)v->v.size_bytes, "write_ack",
 			 volume_ack_word(v->v.write_ack), "state", volume_state_word(v->v.state),
 			 "branch", (json_int_t)v->v.branch, "lineage", (json_int_t)v->v.lineage,
 			 "snap_gen", (json_int_t)v->v.snap_gen, "lun_fence",
@@ -167,13 +166,15 @@ static int check_ring(struct view *v, struct vms_errmsg *msg)
 		empty += !v->part[p].conf.epoch;
 	if (empty)
 		return vms_fail(msg, VMS_E_AGAIN,
-				"%u of %u partitions have no node yet: take nodes in with vmstore-ring join",
+				"%u of %u partitions have no node yet: take nodes in with "
+				"vmstore-ring join",
 				empty, v->nparts);
-	VMS_VEC_FOREACH(&v->nodes, n)
+	VMS_VEC_FOREACH (&v->nodes, n)
 		nodes += n->n.state == VMS_NODE_IN || n->n.state == VMS_NODE_OUT;
 	if (nodes < v->cluster.copies && !v->cluster.has_data)
 		return vms_fail(msg, VMS_E_AGAIN,
-				"the ring has %u nodes, %u copies need %u: take more in with vmstore-ring join",
+				"the ring has %u nodes, %u copies need %u: take more in with "
+				"vmstore-ring join",
 				nodes, v->cluster.copies, v->cluster.copies);
 	return 0;
 }
@@ -182,7 +183,8 @@ int volume_check_size(uint64_t size_bytes, struct vms_errmsg *msg)
 {
 	if (!size_bytes || size_bytes % VMS_CHUNK_BYTES || size_bytes > VMS_VOL_BYTES_MAX)
 		return vms_fail(msg, VMS_E_INVAL,
-				"size %" PRIu64 " bytes: must be a multiple of 4096 from 4096 to 16P",
+				"size %" PRIu64
+				" bytes: must be a multiple of 4096 from 4096 to 16P",
 				size_bytes);
 	return 0;
 }
@@ -241,10 +243,11 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 			return 0;
 		}
 		if (!rc)
-			return vms_fail(msg, VMS_E_EXIST, "volume '%s' exists already%s", name,
-					have.v.state == VOLUME_DELETING
-						? " (it is being deleted: vmstore volume rm completes that)"
-						: "");
+			return vms_fail(
+				msg, VMS_E_EXIST, "volume '%s' exists already%s", name,
+				have.v.state == VOLUME_DELETING
+					? " (it is being deleted: vmstore volume rm completes that)"
+					: "");
 		if (rc != VMS_E_NOENT)
 			return rc;
 		if (b.salted) {
@@ -307,7 +310,8 @@ int volume_refuse_open(const struct volume_view *v, const char *what, struct vms
 		at += n > 0 ? (size_t)n : 0;
 	}
 	return vms_fail(msg, VMS_E_OPEN,
-			"volume '%.60s' cannot be %.20s: open on gateway %.80s; take its LUN away first (vmstore target rm-lun)",
+			"volume '%.60s' cannot be %.20s: open on gateway %.80s; take its LUN away "
+			"first (vmstore target rm-lun)",
 			v->v.name, what, names);
 }
 
@@ -316,7 +320,8 @@ int volume_refuse_tools(const struct volume_view *v, const char *what, struct vm
 	for (size_t i = 0; i < v->openers.n; i++)
 		if (!strncmp(v->openers.d[i].gateway, "tool-", 5))
 			return vms_fail(msg, VMS_E_OPEN,
-					"volume '%.60s' cannot be %.20s: a command of vmstore works on it (%.60s)",
+					"volume '%.60s' cannot be %.20s: a command of vmstore "
+					"works on it (%.60s)",
 					v->v.name, what, v->openers.d[i].gateway);
 	return 0;
 }
@@ -338,7 +343,8 @@ int volume_refuse_reserved(struct tool *t, const struct volume_view *v, const ch
 
 		if (json_integer_value(json_object_get(j, "type")) || json_object_get(j, "reserve"))
 			rc = vms_fail(msg, VMS_E_BUSY,
-				      "volume '%.60s' cannot be %.20s: an initiator holds a reservation of it",
+				      "volume '%.60s' cannot be %.20s: an initiator holds a "
+				      "reservation of it",
 				      v->v.name, what);
 		json_decref(j);
 	}
@@ -353,9 +359,10 @@ int volume_refuse_busy(const struct volume_view *v, const char *what, struct vms
 				"volume '%.60s' is being deleted: vmstore volume rm completes that",
 				v->v.name);
 	if (v->v.state == VOLUME_SHRINKING)
-		return vms_fail(msg, VMS_E_BUSY,
-				"volume '%.60s' is being shrunk: vmstore volume resize completes that",
-				v->v.name);
+		return vms_fail(
+			msg, VMS_E_BUSY,
+			"volume '%.60s' is being shrunk: vmstore volume resize completes that",
+			v->v.name);
 	if (v->v.state == VOLUME_IMPORTING)
 		return vms_fail(msg, VMS_E_BUSY, "volume '%.60s' is being imported", v->v.name);
 	return volume_refuse_open(v, what, msg);
@@ -381,7 +388,8 @@ static int refuse_used(struct tool *t, const struct vms_cat_volume *v, struct vm
 	}
 	if (!rc && kv.n)
 		rc = vms_fail(msg, VMS_E_OPEN,
-			      "volume '%.60s' cannot be deleted: gateways export a snapshot of it (%zu LUNs); delete them there first (tgtadm)",
+			      "volume '%.60s' cannot be deleted: gateways export a snapshot of it "
+			      "(%zu LUNs); delete them there first (tgtadm)",
 			      v->name, kv.n);
 	tool_kvs_free(&kv);
 	if (rc)
@@ -392,7 +400,8 @@ static int refuse_used(struct tool *t, const struct vms_cat_volume *v, struct vm
 	branches_free(&all);
 	if (!rc && c.n)
 		rc = vms_fail(msg, VMS_E_BUSY,
-			      "volume '%.60s' cannot be deleted: it has %u clone%s (%.120s); vmstore clone ls %.30s lists them",
+			      "volume '%.60s' cannot be deleted: it has %u clone%s (%.120s); "
+			      "vmstore clone ls %.30s lists them",
 			      v->name, c.n, c.n > 1 ? "s" : "", c.names, v->name);
 	return rc;
 }
@@ -406,16 +415,18 @@ static int refuse_lun(struct tool *t, const char *name, struct vms_errmsg *msg)
 	json_t *x;
 	int rc = targets_load(t, &all, msg);
 
-	VMS_VEC_FOREACH(&all, e)
-		json_array_foreach(json_object_get(e->rec, "luns"), i, x) {
+	VMS_VEC_FOREACH (&all, e)
+		json_array_foreach (json_object_get(e->rec, "luns"), i, x) {
 			const char *v = json_string_value(json_object_get(x, "volume"));
 
 			if (!rc && !strncmp(v, name, n) && (!v[n] || v[n] == '@'))
-				rc = vms_fail(msg, VMS_E_OPEN,
-					      "volume '%.60s' cannot be deleted: %.100s is LUN %lld of %.100s; take it away there first (vmstore target rm-lun)",
-					      name, v,
-					      (long long)json_integer_value(json_object_get(x, "lun")),
-					      vms_reg_name(e->rec));
+				rc = vms_fail(
+					msg, VMS_E_OPEN,
+					"volume '%.60s' cannot be deleted: %.100s is LUN %lld of "
+					"%.100s; take it away there first (vmstore target rm-lun)",
+					name, v,
+					(long long)json_integer_value(json_object_get(x, "lun")),
+					vms_reg_name(e->rec));
 		}
 	targets_free(&all);
 	return rc;
@@ -499,7 +510,8 @@ static int delete_snaps(struct tool *t, const char *name, struct vms_errmsg *msg
 		rc = snaps_remove(t, l.d, l.n, fate, msg);
 	for (size_t i = 0; !rc && i < l.n; i++)
 		if (!fate[i].gone)
-			rc = vms_fail(msg, fate[i].status, "volume '%.60s' is not deleted: its snapshot %.60s: %.100s",
+			rc = vms_fail(msg, fate[i].status,
+				      "volume '%.60s' is not deleted: its snapshot %.60s: %.100s",
 				      name, l.d[i].s.name, fate[i].why.text);
 	free(fate);
 	snaps_free(&l);
@@ -598,8 +610,8 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 			rc = 0; /* an answer was lost: it is gone */
 		else if (!rc && !(rc = delete_snaps(t, name, msg)) &&
 			 !(rc = delete_lossacks(t, v.v.id, msg)) &&
-			 !(rc = volume_forget_reservations(
-				   t, (const uint8_t(*)[16]) & v.v.uuid, 1, msg)))
+			 !(rc = volume_forget_reservations(t, (const uint8_t(*)[16]) & v.v.uuid, 1,
+							   msg)))
 			rc = end_delete(t, &v, msg);
 	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	volume_free(&v);

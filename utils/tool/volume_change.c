@@ -73,7 +73,8 @@ static int fence_and_trim(struct tool *t, const struct vms_cat_volume *vol, uint
 		s.said = false;
 		if (rc)
 			rc = vms_fail(msg, rc,
-				      "volume '%.60s' is %s, but not done: %.130s. Run the same command again when the node is up",
+				      "volume '%.60s' is %s, but not done: %.130s. Run the same "
+				      "command again when the node is up",
 				      vol->name, what, why.text);
 	}
 	nodes_close(t, &ns);
@@ -175,12 +176,9 @@ static int grow(struct resize *r, struct volume_view *v, struct vms_errmsg *msg)
 
 static int shrink(struct resize *r, struct volume_view *v, bool *done, struct vms_errmsg *msg)
 {
-	const struct barrier_change ch = {
-		.stop = shrink_stop, .release = shrink_release, .arg = r};
-	struct volume_move mv = {.volume = r->name,
-				 .what = "shrunk",
-				 .size_bytes = r->size_bytes,
-				 .online = true};
+	const struct barrier_change ch = {.stop = shrink_stop, .release = shrink_release, .arg = r};
+	struct volume_move mv = {
+		.volume = r->name, .what = "shrunk", .size_bytes = r->size_bytes, .online = true};
 	struct vms_cat_volume next = v->v;
 	struct barrier_report rep;
 	bool history;
@@ -225,7 +223,8 @@ static int resize_step(struct resize *r, struct volume_view *v, bool allow_shrin
 		return grow(r, v, msg);
 	if (!allow_shrink)
 		return vms_fail(msg, VMS_E_INVAL,
-				"volume '%s' has %s; %s would cut off its end: say --allow-shrink if the data there is not needed",
+				"volume '%s' has %s; %s would cut off its end: say --allow-shrink "
+				"if the data there is not needed",
 				v->v.name, vms_size_format(v->v.size_bytes, a),
 				vms_size_format(r->size_bytes, b));
 	return shrink(r, v, done, msg);

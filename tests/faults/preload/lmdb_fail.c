@@ -43,10 +43,10 @@ static bool fails(int fd, const char *what)
 	return true;
 }
 
-#define NEXT(name)                                                                         \
-	static __typeof__(name) *next;                                                     \
-	if (!next)                                                                         \
-		*(void **)&next = dlsym(RTLD_NEXT, #name)
+#define NEXT(name)                                                                                 \
+	static __typeof__(name) *next;                                                             \
+	if (!next)                                                                                 \
+	*(void **)&next = dlsym(RTLD_NEXT, #name)
 
 ssize_t pwrite(int fd, const void *b, size_t n, off_t off)
 {

@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/rand.h>
+
 #include "list.h"
 #include "util.h"
 #include "tgtd.h"
@@ -167,6 +169,8 @@ static void lun_done(void *arg, int err, const char *why)
 	}
 	free(o);
 }
+
+static void account_released(const char *name);
 
 static int lun_step(struct made *m, const struct vms_reg_step *s)
 {
@@ -332,7 +336,39 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 	if (rc)
 		return step_failed(m, rc, buf);
 	note(m, s);
+	if (s->what == VMS_RS_USER_OUT_OFF ||
+	    (s->what == VMS_RS_UNBIND && s->list == VMS_REG_USERS))
+		account_released(s->a);
 	return 0;
+}
+
+/*
+ * An account is to come to a target that is there: nobody is admitted before it is bound.
+ * The walk may break off between the old account's end and the new one's beginning (a LUN
+ * is opened, the account cannot be used here), and a target without accounts admits
+ * everybody that its lists admit.
+ */
+static int close_door(struct made *m, const json_t *from, const json_t *to)
+{
+	const json_t *users = json_object_get(to, "users");
+	bool comes = false;
+	json_t *shut, *x;
+	size_t i;
+	int rc;
+
+	if (!from || !to)
+		return 0;
+	json_array_foreach (users, i, x)
+		comes |= !vms_reg_has(from, VMS_REG_USERS, json_string_value(x));
+	if (!comes)
+		return 0;
+	shut = json_deep_copy(from);
+	vms_assert(shut);
+	json_array_clear(json_object_get(shut, "addresses"));
+	json_array_clear(json_object_get(shut, "names"));
+	rc = vms_reg_steps(from, shut, do_step, m);
+	json_decref(shut);
+	return rc;
 }
 
 /* As far as it goes now. True: tgt has what it ought to have. */
@@ -345,7 +381,13 @@ static bool walk(struct made *m)
 	m->dirty = false;
 	m->err = 0;
 	m->retry_ms = 0;
-	rc = m->pending ? LATER : vms_reg_steps(from, to, do_step, m);
+	rc = m->pending ? LATER : close_door(m, from, to);
+	if (!rc && m->now) {
+		json_decref(from);
+		from = json_deep_copy(m->now);
+	}
+	if (!rc)
+		rc = vms_reg_steps(from, to, do_step, m);
 	json_decref(from);
 	json_decref(to);
 	if (rc == FAILED && !is_jobs(m)) {
@@ -361,6 +403,53 @@ static bool walk(struct made *m)
 
 /* ---- accounts ---- */
 
+/* Demands a target here this account, or answers with it? */
+static bool is_bound(const char *user)
+{
+	struct vms_reg_entry *e;
+
+	for (unsigned i = 0; (e = vms_reg_target_at(r.s, i)); i++) {
+		const struct made *m = e->priv;
+		const char *out = m ? json_string_value(json_object_get(m->now, "user_out")) : NULL;
+
+		if ((m && m->now && vms_reg_has(m->now, VMS_REG_USERS, user)) ||
+		    (out && !strcmp(out, user)))
+			return true;
+	}
+	return false;
+}
+
+/* It is gone, or nobody knows its secret. While a target demands it, it stays, with a
+ * secret that nobody has: a target that demands none admits everybody. */
+static void account_lock(char *user)
+{
+	char hex[2 * 32 + 1];
+	uint8_t random[32];
+
+	if (!is_bound(user)) {
+		(void)account_del(user);
+		return;
+	}
+	vms_assert(RAND_bytes(random, sizeof(random)) == 1);
+	for (unsigned i = 0; i < sizeof(random); i++)
+		snprintf(hex + 2 * i, 3, "%02x", random[i]);
+	if (account_set(user, hex))
+		vms_error("account %s: out of memory", user);
+	explicit_bzero(hex, sizeof(hex));
+}
+
+/* A target has let go of an account. */
+static void account_released(const char *name)
+{
+	const struct vms_reg_entry *e = vms_reg_account(r.s, name);
+	char user[256];
+
+	if (!e || e->value || is_bound(name))
+		return;
+	snprintf(user, sizeof(user), "%s", name);
+	(void)account_del(user);
+}
+
 void registry_accounts(void)
 {
 	struct vms_reg_entry *e;
@@ -373,7 +462,7 @@ void registry_accounts(void)
 		e->changed = false;
 		snprintf(user, sizeof(user), "%s", e->name);
 		if (!e->value) {
-			(void)account_del(user);
+			account_lock(user);
 			continue;
 		}
 		if (!r.have_key) {
@@ -384,11 +473,13 @@ void registry_accounts(void)
 		}
 		if (vms_secret_open(r.key, user,
 				    json_string_value(json_object_get(e->value, "sealed")), secret,
-				    &msg))
+				    &msg)) {
 			vms_error("%s", msg.text);
-		else if (account_set(user, secret))
+			account_lock(user); /* not with the secret it had before */
+		} else if (account_set(user, secret)) {
 			vms_error("account %s: out of memory", user);
-		memset(secret, 0, sizeof(secret));
+		}
+		explicit_bzero(secret, sizeof(secret));
 	}
 }
 

@@ -68,6 +68,23 @@ for g in 1 2; do
 done
 printf 'abcdefghijkl\n' | tg account set host1 > /dev/null || fail "another secret"
 wait_for 10 serves 2 host1%abcdefghijkl@ $t/1 || fail "gateway 2 does not take the new secret"
+# one goes, the one that came after it still logs in, and the target can be shown
+tg bind $t --user host2 > /dev/null && tg unbind $t --user host1 > /dev/null || fail "another user"
+for g in 1 2; do
+	wait_for 10 serves $g host2%999999999999@ $t/1 || fail "gateway $g: login of the user that is left"
+	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --op show --mode target | grep -q 'host2$' || fail "gateway $g: show"
+	closed $g || fail "gateway $g lets in without a secret"
+done
+# an account goes together with its binding, told to gateway 2 at once
+kill -STOP "$(proc_pid gw2)"
+tg bind $t --user host1 > /dev/null && tg unbind $t --user host2 > /dev/null &&
+	tg account rm host2 > /dev/null || fail "the first user again"
+kill -CONT "$(proc_pid gw2)"
+for g in 1 2; do
+	wait_for 10 serves $g host1%abcdefghijkl@ $t/1 || fail "gateway $g: the first user again"
+	closed $g || fail "gateway $g lets in without a secret"
+done
+tg account create host2 --secret-file "$IT_DIR/s" > /dev/null || fail "an account again"
 ! grep -ra abcdefghijkl "$IT_DIR/c/data/catalog" > /dev/null || fail "the secret lies readable on a disk"
 say "accounts"
 

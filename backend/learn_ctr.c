@@ -284,6 +284,8 @@ bool learn_heads(struct vms_node *n, struct part *p, struct learn *l)
 
 /* ---- one segment, or one footer ---- */
 
+#define ROUNDS_MAX 4 /* all sources are asked so often for a segment */
+
 enum job_step { SJ_HEAD, SJ_CHUNKS, SJ_ASK, SJ_WRITE };
 
 struct seg_job {
@@ -296,6 +298,7 @@ struct seg_job {
 	bool verify, foot, headed;
 	unsigned source; /* 0: the primary, k: the k-th other member */
 	bool away;	 /* some source could not be asked */
+	unsigned rounds; /* all of them have been asked so often */
 	uint64_t left;	 /* places that are still wanted */
 	uint64_t write;	 /* places of buf that are to be written */
 	unsigned n;
@@ -518,6 +521,12 @@ static void job_given_up(struct vms_node *n, struct part *p, struct learn *l, st
 	if (!j->n && !c->used[j->seg]) {
 		c->st[j->seg] = SEG_GOOD; /* nothing was ever there */
 		job_end(n, p, l, j);
+		return;
+	}
+	/* A disk may fail to read once; what is called lost here stays lost. */
+	if (++j->rounds < ROUNDS_MAX) {
+		j->source = 0;
+		job_go(n, p, l, j);
 		return;
 	}
 	if (!c->lost) {

@@ -534,6 +534,32 @@ static void test_disk_fails(void)
 	finish(2);
 }
 
+/* A disk that fails to read once loses nothing: the source is asked again (simulator
+ * seed 1903). */
+static void test_read_fails_once(void)
+{
+	up(0, 79);
+	v_create(0);
+	for (unsigned c = 0; c < V_CHS; c++)
+		v_write(&V[0], 0, c, next_id++);
+	v_drain();
+	turnovers(&V[0], 7);
+	rig_node_crash(&R, 1, true); /* the primary is the only source */
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	learn_on(2, 0);
+	for (unsigned turn = 0; !at_phase(2, LP_LIST) && turn < 60000; turn++)
+		rig_step(&R);
+	CU_ASSERT_TRUE(at_phase(2, LP_LIST));
+	sim_disk_fail(R.node[0].sd, SIM_DISK_READS, false);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(sim_disk_failed(R.node[0].sd), SIM_DISK_READS);
+	CU_ASSERT_EQUAL(R.node[2].n->st.lost_chunks, 0);
+	v_check_all("read again");
+	rig_node_start(&R, 1);
+	v_down();
+}
+
 static void test_crash_steps(void)
 {
 	for (unsigned ph = LP_BEGIN; ph <= LP_READY; ph++)
@@ -1123,14 +1149,15 @@ static void test_mutants(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_empty),	       VMS_TEST(test_short),	   VMS_TEST(test_long),
-	VMS_TEST(test_crash_steps),    VMS_TEST(test_disk_fails),  VMS_TEST(test_ready_swept),
-	VMS_TEST(test_attempts),       VMS_TEST(test_strays),	   VMS_TEST(test_damage_own),
-	VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both), VMS_TEST(test_damage_all),
-	VMS_TEST(test_dead_places),    VMS_TEST(test_outcomes),	   VMS_TEST(test_void),
-	VMS_TEST(test_differs),	       VMS_TEST(test_digest_lost), VMS_TEST(test_round),
-	VMS_TEST(test_durable_first),  VMS_TEST(test_collection),  VMS_TEST(test_out),
-	VMS_TEST(test_out_again),      VMS_TEST(test_out_crash),   VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	    VMS_TEST(test_short),	   VMS_TEST(test_long),
+	VMS_TEST(test_crash_steps), VMS_TEST(test_disk_fails),	   VMS_TEST(test_read_fails_once),
+	VMS_TEST(test_ready_swept), VMS_TEST(test_attempts),	   VMS_TEST(test_strays),
+	VMS_TEST(test_damage_own),  VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both),
+	VMS_TEST(test_damage_all),  VMS_TEST(test_dead_places),	   VMS_TEST(test_outcomes),
+	VMS_TEST(test_void),	    VMS_TEST(test_differs),	   VMS_TEST(test_digest_lost),
+	VMS_TEST(test_round),	    VMS_TEST(test_durable_first),  VMS_TEST(test_collection),
+	VMS_TEST(test_out),	    VMS_TEST(test_out_again),	   VMS_TEST(test_out_crash),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

@@ -897,6 +897,25 @@ void vms_node_drain(struct vms_node *n)
 
 /* ---- new addresses become safe ---- */
 
+/* Another node leads, and knows no old names: gateways read by LBA what has one. */
+void drain_stubs_drop(struct vms_node *n, struct part *p)
+{
+	for (size_t i = p->stubs_head; i < p->stubs.n; i++) {
+		const struct stub_ref *r = &p->stubs.d[i];
+		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch,
+							r->extent, r->snap_gen, false);
+		struct vms_ovl_chunk *c = e ? vms_ovl_chunk_get(&n->ovl, e, r->chunk, false) : NULL;
+
+		if (!c || !c->stub)
+			continue;
+		vms_ovl_stub_drop(&n->ovl, c);
+		vms_ovl_chunk_tidy(&n->ovl, c);
+		vms_ovl_ext_tidy(&n->ovl, e);
+	}
+	VMS_VEC_FREE(&p->stubs);
+	p->stubs_head = 0;
+}
+
 struct upd {
 	uint64_t branch;
 	uint32_t extent;

@@ -1104,6 +1104,7 @@ void drain_scan_due(struct vms_node *n, struct part *p);
 void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void drain_abort(struct vms_node *n, struct part *p);
 void drain_safe(struct vms_node *n, struct part *p);
+void drain_stubs_drop(struct vms_node *n, struct part *p);
 int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr, uint32_t *seg);
 void drain_seal_open(struct vms_node *n, struct part *p);
 

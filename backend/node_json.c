@@ -127,10 +127,7 @@ static json_t *space(struct vms_node *n)
 
 		if (!p)
 			continue;
-		undrained += p->ovl.npieces + p->ovl.nranges;
-		/* a former primary's are nobody's business: its successor knows no old names */
-		if (p->known && p->primary)
-			undrained += p->stubs.n - p->stubs_head;
+		undrained += p->ovl.npieces + p->ovl.nranges + p->stubs.n - p->stubs_head;
 		VMS_VEC_FOREACH (&p->ctrs, c) {
 			ctrs++;
 			chunks += c->chunks - c->dead.count;

@@ -141,6 +141,7 @@ static void demote(struct vms_node *n, struct part *p)
 		part_learner_del(n, p, p->m[p->nm].node);
 	write_demote(n, p);
 	holders_forget(n, p);
+	drain_stubs_drop(n, p);
 }
 
 /* This node is not in the set (any more). Its copy stays as it is until the primary

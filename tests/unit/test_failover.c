@@ -1236,6 +1236,56 @@ static void test_stopped_on_purpose(void)
 	R.mutant = 0;
 }
 
+/* No checkpoint for some seconds, so no address becomes safe. */
+static void checkpoints_wait(void)
+{
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		R.node[i].n->ckpt_ms = R.node[i].n->now_ms;
+		R.node[i].n->copy_end = UINT64_MAX;
+	}
+}
+
+/* What a primary keeps of the names that gateways know goes with its lead. */
+static void test_stubs_go_with_the_lead(void)
+{
+	struct part *p;
+
+	up(3, 2, 45, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	p = part_at(0, 0);
+	CU_ASSERT_TRUE_FATAL(p && p->primary);
+	checkpoints_wait();
+	for (unsigned i = 0; i < R.nnodes; i++)
+		vms_node_drain(R.node[i].n);
+	for (int i = 0; i < 2000 && !p->ovl.nstubs; i++) {
+		checkpoints_wait();
+		rig_run(&R, 1);
+	}
+	CU_ASSERT_TRUE(p->ovl.nstubs && p->stubs.n);
+	{
+		struct vms_part_conf pc = p->conf;
+
+		pc.nwant = 2;
+		pc.want[0] = 2;
+		pc.want[1] = 1;
+		rig_put(&R, "part/0000", vms_cat_part_encode(&pc));
+	}
+	for (int i = 0; i < 2000 && p->primary; i++) {
+		CU_ASSERT_TRUE(p->ovl.nstubs);
+		checkpoints_wait();
+		rig_run(&R, 5);
+	}
+	CU_ASSERT_FALSE(p->primary);
+	CU_ASSERT_EQUAL(p->ovl.nstubs, 0);
+	CU_ASSERT_EQUAL(p->stubs.n, 0);
+	for (unsigned i = 0; i < R.nnodes; i++)
+		R.node[i].n->copy_end = 0;
+	connect_all();
+	CU_ASSERT_TRUE(shows(E0, 1));
+	down();
+}
+
 /* Ticks name the peers whose leases matter, and no others. */
 static void test_ticks_name_who_matters(void)
 {
@@ -1345,6 +1395,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_floor_of_who_is_behind),
 	VMS_TEST(test_primary_restarted_at_once),
 	VMS_TEST(test_stopped_on_purpose),
+	VMS_TEST(test_stubs_go_with_the_lead),
 	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),

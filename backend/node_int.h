@@ -75,6 +75,7 @@ enum node_mutant {
 	MUT_GRANT_ANY = 37,	/* leases of a process that came later hold up a take over */
 	MUT_RAISE_LEAD = 38,	/* no defect: a restarted primary keeps the lead at any cost */
 	MUT_STOP_HARD = 39,	/* no defect: a node that is stopped just goes */
+	MUT_STOP_DROPS = 116,	/* nodes that are all stopped drop each other */
 	MUT_LN_LIMBO = 34,	/* a copy that may be a member by now is thrown away */
 
 	/* copies of partitions that are made again, or given up (learn*.c, digest.c, out.c) */

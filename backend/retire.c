@@ -4,7 +4,8 @@
  * it leads, by the same hand-over as the planner asks for (set.c), so that nobody has to wait
  * until its leases have run out. The others are told first, with every message that says how
  * full its log is: they give it no lead back, and do not wait for it once its
- * connection is gone.
+ * connection is gone. One that is being stopped itself does not hurry: when all are
+ * stopped the sets stay as they are.
  *
  * Bounded: what has not been given away after two leases is taken over as after a crash.
  * Nothing is safe or unsafe because of it.

@@ -81,8 +81,9 @@ static bool peer_dead(const struct vms_node *n, const struct peer *pe, uint64_t 
 {
 	if (young(n) || n->now_ms - n->gap_ms < n->tm.tick_ms)
 		return false;
-	if (pe->leaving && !pe->conn)
-		return true; /* it has said so */
+	/* It has said so. When all are stopped nobody is to be left alone with what it leads. */
+	if (pe->leaving && !pe->conn && (!n->retiring || n->mut == MUT_STOP_DROPS))
+		return true;
 	if (pe->conn && pe->incarnation == incarnation)
 		return n->now_ms - pe->heard_ms > n->tm.lease_ms / 4 * 3;
 	return n->now_ms - pe->down_ms > (pe->conn ? n->tm.lease_ms / 4 * 3 : n->tm.lease_ms / 2);

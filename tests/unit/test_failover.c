@@ -1236,6 +1236,47 @@ static void test_stopped_on_purpose(void)
 	R.mutant = 0;
 }
 
+/* All nodes are stopped, one soon after the other: the sets stay as they are, and nobody is
+ * left alone with what it leads. */
+static void test_all_stopped(void)
+{
+	for (int mutant = 0; mutant < 2; mutant++) {
+		unsigned copies = 0;
+
+		R.mutant = mutant ? MUT_STOP_DROPS : 0;
+		up(3, 3, 44, VMS_ACK_DISK);
+		E0 = extent_in(0);
+		rig_run(&R, 6000);
+		CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+		for (unsigned i = 0; i < 3; i++) {
+			struct vms_node_event ev = {.type = VMS_NEV_STOP};
+
+			ev.now_ms = R.node[i].n->now_ms;
+			vms_node_step(R.node[i].n, &ev);
+			vms_node_turn_end(R.node[i].n, ev.now_ms);
+			rig_run(&R, 80);
+		}
+		for (int i = 0; i < 600; i++) {
+			for (unsigned k = 0; k < 3; k++)
+				if (R.node[k].n && R.node[k].stopped)
+					rig_node_crash(&R, k, true);
+			rig_run(&R, 10);
+		}
+		for (unsigned k = 0; k < 3; k++)
+			CU_ASSERT(!R.node[k].n);
+		for (uint32_t p = 0; p < 1u << BITS; p++)
+			copies += rig_conf(&R, p, NULL).nmembers;
+		CU_ASSERT_EQUAL(copies == 3u << BITS, !mutant);
+		for (unsigned k = 0; k < 3; k++)
+			rig_node_start(&R, k);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 20000));
+		connect_all();
+		CU_ASSERT_TRUE(shows(E0, 1));
+		down();
+	}
+	R.mutant = 0;
+}
+
 /* No checkpoint for some seconds, so no address becomes safe. */
 static void checkpoints_wait(void)
 {
@@ -1395,6 +1436,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_floor_of_who_is_behind),
 	VMS_TEST(test_primary_restarted_at_once),
 	VMS_TEST(test_stopped_on_purpose),
+	VMS_TEST(test_all_stopped),
 	VMS_TEST(test_stubs_go_with_the_lead),
 	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),

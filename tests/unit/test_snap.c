@@ -829,6 +829,7 @@ static void a_rollback_while_it_is_open(void)
 	gateway_start(3, &a, RIG_GW_GOOD);
 	gateway_start(4, &a, RIG_GW_GOOD);
 	CU_ASSERT_EQUAL(roll("a", "s"), VMS_E_OPEN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "--online"));
 	CU_ASSERT(look("a").branch == a.branch && !seen->gw[3].stopped);
 	CU_ASSERT_EQUAL(move_volume(&t, &mv, &v, &e), 0);
 	CU_ASSERT(v.branch != a.branch && look("a").branch == v.branch);
@@ -849,6 +850,25 @@ static void a_rollback_while_it_is_open(void)
 	CU_ASSERT_EQUAL(branch(v.branch).ancestor[0].branch, a.branch);
 	CU_ASSERT_EQUAL(branch(v.branch).ancestor[0].snap_gen, a.snap_gen + 1);
 	CU_ASSERT_EQUAL(v.snap_gen, a.snap_gen + 2);
+	end();
+}
+
+/* Neither open nor closed. */
+static void a_read_only_volume_is_not_rolled_back(void)
+{
+	struct volume_move mv = {.volume = "a", .what = "rolled back", .snap = "s", .online = true};
+	struct vms_cat_volume a, v;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", true, &e), 0);
+	CU_ASSERT_EQUAL(move_volume(&t, &mv, &v, &e), VMS_E_PERM);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "read-only=off"));
+	CU_ASSERT_EQUAL(roll("a", "s"), VMS_E_PERM);
+	CU_ASSERT_EQUAL(look("a").branch, a.branch);
+	CU_ASSERT_EQUAL(volume_set_write_protect(&t, "a", false, &e), 0);
+	CU_ASSERT_EQUAL(roll("a", "s"), 0);
 	end();
 }
 
@@ -955,6 +975,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(an_exported_snapshot_is_kept),
 	VMS_TEST(a_killed_export_is_in_nobodys_way),
 	VMS_TEST(a_rollback_while_it_is_open),
+	VMS_TEST(a_read_only_volume_is_not_rolled_back),
 	VMS_TEST(a_chain_of_half_made_clones_goes_at_once),
 	VMS_TEST(a_clone_keeps_its_snapshot),
 	VMS_TEST(a_stale_branch_loses_no_ancestors),

@@ -131,8 +131,19 @@ static int refuse(struct tool *t, const struct volume_view *v, const struct volu
 	struct volume_view closed = *v;
 	int rc;
 
+	if (mv->snap && v->v.write_protect)
+		return vms_fail(msg, VMS_E_PERM,
+				"volume '%.60s' cannot be %.20s: it is read-only (vmstore volume "
+				"set %.60s read-only=off)",
+				mv->volume, mv->what, mv->volume);
 	closed.openers.n = 0;
-	rc = volume_refuse_busy(mv->online ? &closed : v, mv->what, msg);
+	rc = volume_refuse_busy(&closed, mv->what, msg);
+	if (!rc && !mv->online && v->openers.n) {
+		struct vms_errmsg why;
+
+		(void)volume_refuse_open(v, mv->what, &why);
+		rc = vms_fail(msg, VMS_E_OPEN, "%s, or say --online", why.text);
+	}
 	if (!rc)
 		rc = volume_refuse_tools(v, mv->what, msg);
 	return rc ? rc : volume_refuse_reserved(t, v, mv->what, msg);

@@ -90,6 +90,8 @@ static void the_last_gateway_is_not_drained(void)
 	CU_ASSERT_EQUAL(s.drain.seconds, 9);
 	CU_ASSERT_EQUAL(gate_drain(&t, "gate13", 5, true, &e), 0);
 	CU_ASSERT_EQUAL(gate_look(&t, "gate13", &s, &g, &e), 0);
+	CU_ASSERT_STRING_EQUAL(gate_state_text(&g, &s), "drained,down");
+	s.up = s.knows = true;
 	CU_ASSERT_STRING_EQUAL(gate_state_text(&g, &s), "drained");
 	CU_ASSERT_EQUAL(gate_undrain(&t, "gate11", &was, &e), 0);
 	CU_ASSERT(was);

@@ -71,9 +71,11 @@ const char *gate_state_text(const struct vms_cat_gateway *g, const struct gate_s
 {
 	if (!g->portal[0])
 		return "tool";
+	if (!s->up)
+		return s->draining ? "drained,down" : "down";
 	if (s->draining)
-		return s->up && (s->sessions || !s->knows) ? "draining" : "drained";
-	return s->up ? "up" : "down";
+		return s->sessions || !s->knows ? "draining" : "drained";
+	return "up";
 }
 
 /* Another that takes initiators of the cluster's targets, or -1. */

@@ -21,7 +21,8 @@ struct gate_state {
 /* Of the gateways in g, in their order; *out: malloc'ed. */
 int gate_states(struct tool *t, const struct gateways *g, struct gate_state **out,
 		struct vms_errmsg *msg);
-/* "up", "down", "draining", "drained", or "tool" for one that initiators cannot reach. */
+/* "up", "down", "draining", "drained", "drained,down", or "tool" for one that initiators
+ * cannot reach. */
 const char *gate_state_text(const struct vms_cat_gateway *g, const struct gate_state *s);
 
 /* Puts the drain on: sessions that have not left after so many seconds are closed.

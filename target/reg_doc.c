@@ -392,6 +392,8 @@ json_t *vms_reg_doc_target(const json_t *want, const json_t *have, uint32_t tid,
 	json_t *rec;
 	int rc = 0;
 
+	if (!have && vms_reg_new_name_check(name, msg))
+		return NULL;
 	if (nr && (json_integer_value(nr) < 1 || json_integer_value(nr) > VMS_REG_TID_MAX)) {
 		vms_fail(msg, VMS_E_INVAL, "%s: \"tid\" goes from 1 to %u", name, VMS_REG_TID_MAX);
 		return NULL;

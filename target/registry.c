@@ -36,6 +36,18 @@ int vms_reg_name_check(const char *name, struct vms_errmsg *msg)
 	return 0;
 }
 
+int vms_reg_new_name_check(const char *name, struct vms_errmsg *msg)
+{
+	int rc = vms_reg_name_check(name, msg);
+
+	if (!rc && !strncmp(name, "iqn.", 4) && strpbrk(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+		rc = vms_fail(msg, VMS_E_INVAL,
+			      "iSCSI name '%s' has upper case, which counts as lower case (RFC "
+			      "3722): write it in lower case",
+			      name);
+	return rc;
+}
+
 /* What tgtadm can carry: its parameters are cut at commas. */
 static int text_check(const char *what, const char *s, struct vms_errmsg *msg)
 {

@@ -58,6 +58,10 @@ unsigned vms_reg_luns(const struct json_t *rec);
 /* iSCSI name: iqn., eui. or naa., at most 223 bytes of what names are made of. */
 int vms_reg_name_check(const char *name, struct vms_errmsg *msg);
 
+/* The same for the name of a target that somebody makes anew: no upper case after iqn.,
+ * as initiators may send it folded (RFC 3722), and two names must not be one. */
+int vms_reg_new_name_check(const char *name, struct vms_errmsg *msg);
+
 /* Address or network of initiators that tgtd can match, or ALL. For what somebody asks for
  * anew: records that have another one are taken. */
 int vms_reg_address_check(const char *address, struct vms_errmsg *msg);

@@ -65,7 +65,7 @@ static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req, con
 			    VMS_REG_NAME_MAX);
 		return TGTADM_INVALID_REQUEST;
 	}
-	if (vms_reg_name_check(name, &msg))
+	if (vms_reg_new_name_check(name, &msg))
 		return say(&msg, TGTADM_INVALID_REQUEST);
 	if (req->tid < 1 || req->tid > (int)VMS_REG_TID_MAX) {
 		tgt_adm_say("target numbers (--tid) go from 1 to %u", VMS_REG_TID_MAX);

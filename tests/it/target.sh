@@ -36,6 +36,10 @@ refuses "volume a is LUN 1 of $t already" tg add-lun $t a --lun 9
 refuses "there is no volume 'nonesuch'" tg add-lun $t nonesuch
 refuses "no snapshot a@s" tg add-lun $t a@s
 refuses "LUNs go from 1 to 16383" tg add-lun $t c --lun 20000
+refuses "LUNs go from 1 to 16383" tg add-lun $t a --lun 0
+refuses "has upper case" tg create iqn.2026-01.org.example:One
+tg show $t --json | grep -q '"offline": false' && tg show $t --json | grep -q '"redirect": false' ||
+	fail "show --json: $(tg show $t --json)"
 refuses "no parameter 'MaxBurst'" tg set $t MaxBurst=1
 refuses "must be a number" tg set $t MaxBurstLength=x
 refuses "no account host1" tg bind $t --user host1

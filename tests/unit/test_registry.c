@@ -29,6 +29,12 @@ static void names(void)
 	CU_ASSERT(vms_reg_name_check("iqn.2026-01.org.example:a b", &e));
 	CU_ASSERT(vms_reg_name_check("iqn.2026-01.org.example:a,b", &e));
 	CU_ASSERT(vms_reg_name_check("iqn.", &e));
+	/* records that have it are read, new ones do not get it */
+	CU_ASSERT(!vms_reg_name_check("iqn.2026-01.org.example:A", &e));
+	CU_ASSERT(vms_reg_new_name_check("iqn.2026-01.org.example:A", &e));
+	CU_ASSERT(!vms_reg_new_name_check("iqn.2026-01.org.example:a", &e));
+	CU_ASSERT(!vms_reg_new_name_check("eui.02004567A425678D", &e));
+	CU_ASSERT(vms_reg_new_name_check("disks", &e));
 }
 
 static void changes(void)

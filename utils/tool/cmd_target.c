@@ -21,6 +21,18 @@ static const char *state_word(const json_t *rec)
 	return json_is_true(json_object_get(rec, "offline")) ? "offline" : "ready";
 }
 
+/* A record as it is printed: with what it has by default; apply takes it as it is. */
+static json_t *printed(const json_t *rec)
+{
+	json_t *j = json_copy((json_t *)rec);
+
+	vms_assert(j);
+	json_object_set_new(j, "offline",
+			    json_boolean(json_is_true(json_object_get(rec, "offline"))));
+	json_object_set_new(j, "redirect", json_boolean(vms_reg_redirect(rec)));
+	return j;
+}
+
 /* ---- ls, show ---- */
 
 static int run_ls(struct cmd_call *c)
@@ -49,7 +61,7 @@ static int run_ls(struct cmd_call *c)
 				(const char *[]){vms_reg_name(t->rec), n[0], n[1], n[2], n[3], n[4],
 						 state_word(t->rec),
 						 vms_reg_redirect(t->rec) ? "on" : "off"});
-		json_array_append(list, t->rec);
+		json_array_append_new(list, printed(t->rec));
 	}
 	if (code)
 		code = tool_fail(c->t, "%s", e.text);
@@ -118,7 +130,7 @@ static int run_show(struct cmd_call *c)
 	if (!t)
 		code = tool_fail(c->t, "%s", e.text);
 	else if (c->t->json)
-		tool_print_json(json_incref(t->rec));
+		tool_print_json(printed(t->rec));
 	else
 		show(t->rec);
 	targets_free(&all);
@@ -190,7 +202,7 @@ static int run_create(struct cmd_call *c)
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (vms_reg_name_check(c->arg[0], &e))
+	if (vms_reg_new_name_check(c->arg[0], &e))
 		return cmd_usage(c, "%s", e.text);
 	if (tid > VMS_REG_TID_MAX)
 		return cmd_usage(c, "--number: 1 to %u", VMS_REG_TID_MAX);
@@ -317,7 +329,7 @@ static int set_one(json_t *rec, uint64_t lun, const char *name, const char *valu
 {
 	int rc;
 
-	if (lun) {
+	if (lun != UINT64_MAX) {
 		rc = vms_reg_lun_param_check(name, value, e);
 		return rc ? rc : vms_reg_set_lun_param(rec, lun, name, value, e);
 	}
@@ -355,7 +367,7 @@ static int do_set(void *arg, struct targets *all, json_t *rec, struct vms_errmsg
 
 static int run_set(struct cmd_call *c)
 {
-	struct change ch = {.t = c->t};
+	struct change ch = {.t = c->t, .lun = UINT64_MAX};
 	const struct vms_opt opts[] = {
 		{0, "lun", VMS_OPT_U64, &ch.lun, "N",
 		 "parameters of this LUN (online, readonly: 0 or 1)"},
@@ -366,6 +378,8 @@ static int run_set(struct cmd_call *c)
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
+	if (!ch.lun)
+		return cmd_usage(c, "--lun 0 is the controller, which has no parameters");
 	ch.n = c->n - 1;
 	ch.arg = c->arg + 1;
 	for (unsigned i = 0; i < ch.n; i++)
@@ -377,7 +391,7 @@ static int run_set(struct cmd_call *c)
 static int do_add_lun(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *e)
 {
 	struct change *ch = arg;
-	uint64_t lun = ch->lun ? ch->lun : vms_reg_free_lun(rec);
+	uint64_t lun = ch->lun != UINT64_MAX ? ch->lun : vms_reg_free_lun(rec);
 	int rc = targets_elsewhere(all, vms_reg_name(rec), ch->volume, e);
 
 	return rc ? rc : vms_reg_add_lun(rec, lun, ch->volume, e);
@@ -385,7 +399,7 @@ static int do_add_lun(void *arg, struct targets *all, json_t *rec, struct vms_er
 
 static int run_add_lun(struct cmd_call *c)
 {
-	struct change ch = {.t = c->t};
+	struct change ch = {.t = c->t, .lun = UINT64_MAX};
 	const struct vms_opt opts[] = {
 		{0, "lun", VMS_OPT_U64, &ch.lun, "N",
 		 "its number, 1 to 16383; default: the lowest free"},
@@ -397,6 +411,9 @@ static int run_add_lun(struct cmd_call *c)
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
+	if (ch.lun != UINT64_MAX && (!ch.lun || ch.lun > VMS_REG_LUN_MAX))
+		return cmd_usage(c, "--lun %" PRIu64 ": LUNs go from 1 to %u (0 is the controller)",
+				 ch.lun, VMS_REG_LUN_MAX);
 	ch.volume = c->arg[1];
 	if (target_volume_check(c->t, ch.volume, &e))
 		return tool_fail(c->t, "%s", e.text);

@@ -269,6 +269,8 @@ void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* No longer wanted: ends early if nothing has been decided. */
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
+/* The caller goes away: nobody is told how it ends, and it is not looked at any more. */
+void vms_gw_pr_forget(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* What pr_changed() asked for has been done, for the table with this number. */
 void vms_gw_pr_settled(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t fence);
 /* A session has ended (RESERVE ends with it), or 0: LOGICAL UNIT RESET. */

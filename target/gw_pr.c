@@ -225,6 +225,8 @@ static void table_got(void *arg, const struct vms_cat_reply *r)
 		read_again(p);
 		return;
 	}
+	if (!p->read_rev)
+		p->read_rev = r->revision;
 	vms_pr_key(prefix, v->rec.uuid);
 	if (r->nkv && !strcmp(r->kv[0].key, prefix) && v->state == GV_PR) {
 		if (vms_pr_decode(&t, prefix, r->kv[0].val, &msg)) {
@@ -240,8 +242,9 @@ static void table_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	p->reading = false;
+	/* what has changed since the first part of the answer is not in it */
 	if (!p->watch)
-		p->watch = gw->cat->ops->watch(gw->cat, prefix, r->revision, watch_event, p);
+		p->watch = gw->cat->ops->watch(gw->cat, prefix, p->read_rev, watch_event, p);
 	if (v->state == GV_PR)
 		gw_vol_pr_loaded(v);
 }
@@ -252,6 +255,7 @@ static void table_read(struct gw_pr *p)
 
 	p->reload = false;
 	p->reading = true;
+	p->read_rev = 0;
 	vms_pr_key(prefix, p->v->rec.uuid);
 	p->v->gw->cat->ops->range(p->v->gw->cat, prefix, NULL, table_got, p);
 }
@@ -312,6 +316,10 @@ void vms_gw_pr_doubt(struct vms_gw *gw, struct vms_gw_vol *v)
 	if (!o->gateway || gw->now_ms < v->pr->doubt_ms)
 		return;
 	v->pr->doubt_ms = gw->now_ms + DOUBT_MS;
+	/* without the catalog they would pile up */
+	for (const struct gw_pr_job *j = v->pr->jobs; j; j = j->next)
+		if (j->kind == GW_PR_DOUBT || j->kind == GW_PR_END)
+			return;
 	if (o->gateway != gw->id)
 		gw_pr_job_add(v->pr, GW_PR_DOUBT, NULL, NULL);
 	else if (o->incarnation != gw->incarnation) /* of the process before this one */

@@ -111,6 +111,7 @@ struct gw_pr {
 				have ended up to this one's number */
 	uint64_t watch;
 	bool reload, reading;
+	uint64_t read_rev; /* of the first part of what is being read; 0: it is still to come */
 	uint64_t reload_ms;
 	struct { /* our acknowledgement */
 		uint64_t told, telling, retry_ms;

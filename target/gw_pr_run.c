@@ -778,3 +778,20 @@ void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 		return;
 	}
 }
+
+void vms_gw_pr_forget(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	struct gw_pr *p = cmd->vol->pr;
+
+	for (struct gw_pr_job *j = p ? p->jobs : NULL; j; j = j->next)
+		if (j->cmd == cmd)
+			j->cmd = NULL;
+	for (struct vms_gw_pr_cmd **at = &gw->pr_done; *at;) {
+		if (*at == cmd)
+			*at = cmd->next;
+		else
+			at = &(*at)->next;
+		if (!*at)
+			gw->pr_done_tail = at;
+	}
+}

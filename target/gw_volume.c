@@ -309,8 +309,11 @@ static void vol_list_got(void *arg, const struct vms_cat_reply *r)
 			v->again |= 2;
 		return;
 	}
-	if (!v->list_rev)
+	if (!v->list_rev) { /* the first part: until now the former list was as good as any */
 		v->list_rev = r->revision;
+		memset(v->opener, 0, sizeof(v->opener));
+		v->nopeners = 0;
+	}
 	for (unsigned i = 0; i < r->nkv; i++)
 		opener_apply(v, &r->kv[i]);
 	gw_vol_open_prefix(v, prefix);
@@ -807,8 +810,6 @@ static void vol_watches(struct vms_gw_vol *v)
 	}
 	if (again & 2) {
 		gw_vol_open_prefix(v, key);
-		memset(v->opener, 0, sizeof(v->opener));
-		v->nopeners = 0;
 		v->list_rev = 0;
 		gw->cat->ops->range(gw->cat, key, NULL, vol_list_got, v);
 	}

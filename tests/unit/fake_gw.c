@@ -543,6 +543,13 @@ void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 {
 }
 
+void vms_gw_pr_forget(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	for (struct pr_queued *q = fake.pr; q; q = q->next)
+		if (q->cmd == cmd)
+			q->cmd = NULL;
+}
+
 void vms_gw_pr_session_end(struct vms_gw *gw, struct vms_gw_vol *vol, uint64_t session)
 {
 	if (!session)

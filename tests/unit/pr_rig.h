@@ -109,6 +109,7 @@ static struct {
 	/* odds in 1000 */
 	unsigned unknown, stale;
 	unsigned delay_ms;
+	unsigned page; /* keys of one answer, 0: all */
 	/* the node */
 	uint64_t fence, incarnation[R_GWS + 1];
 	unsigned floors, applied;
@@ -230,6 +231,7 @@ static void r_range(struct vms_catalog *cat, const char *prefix, const char *aft
 	struct r_call *c = r_call_new(r_gw_of(cat), fn, arg, RC_RANGE, r_later());
 
 	snprintf(c->key, sizeof(c->key), "%s", prefix);
+	snprintf(c->ckey[0], sizeof(c->ckey[0]), "%s", after ? after : "");
 	r_call_add(c);
 }
 static void r_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsigned ncmp,
@@ -341,6 +343,7 @@ static inline void r_run_call(struct r_call *c)
 	struct vms_cat_kv kv[R_KV];
 	struct vms_cat_reply re = {.kv = kv, .status = c->status};
 	uint64_t back = r_odds(R.stale) ? r_below(4) : 0;
+	bool begun = !c->ckey[0][0];
 
 	if (c->kind == RC_APPLY) {
 		r_apply(c);
@@ -366,10 +369,18 @@ static inline void r_run_call(struct r_call *c)
 		for (unsigned i = 0; i < R.nkv; i++) {
 			const struct r_version *v = r_at(&R.kv[i], re.revision);
 
+			if (!begun) {
+				begun = !strcmp(R.kv[i].key, c->ckey[0]);
+				continue;
+			}
 			if (!v ||
 			    (c->kind == RC_GET ? strcmp(R.kv[i].key, c->key)
 					       : strncmp(R.kv[i].key, c->key, strlen(c->key))))
 				continue;
+			if (c->kind == RC_RANGE && R.page && re.nkv == R.page) {
+				re.more = true;
+				break;
+			}
 			kv[re.nkv++] = (struct vms_cat_kv){
 				.key = R.kv[i].key, .val = v->val, .mod_revision = v->rev};
 		}

@@ -2,6 +2,7 @@
 /* Reservations across gateways: three cores over one catalog. Each step of a change in
  * turn with its gateway killed, outcomes that are not known, stale reads, gateways cut
  * off; then all of it at random. */
+#include "target/gw_pr.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/pr_rig.h"
 
@@ -336,6 +337,106 @@ static void abort_before_and_after(void)
 	r_stop();
 }
 
+/* Who is asked to do so looks no more at a command whose memory goes. */
+static void what_is_forgotten_is_not_looked_at(void)
+{
+	for (unsigned ms = 0; ms <= 60; ms += 10) {
+		struct vms_gw_pr_cmd *pc = calloc(1, sizeof(*pc));
+		struct r_cmd *c;
+
+		vms_assert(pc);
+		r_start(12, 0);
+		R.delay_ms = 20;
+		pc->vol = R.g[0].vol;
+		vms_gw_pr_reset(R.g[0].gw, pc);
+		r_run(ms);
+		if (!ms) /* it has ended, and is to be told */
+			vms_gw_pr_abort(R.g[0].gw, pc);
+		vms_gw_pr_forget(R.g[0].gw, pc);
+		memset(pc, 0xff, sizeof(*pc));
+		free(pc);
+		c = r_submit(0, 0, OUT, REG, 0, 0, 0xa, 0xa);
+		if (!ms)
+			vms_gw_pr_abort(R.g[0].gw, &c->pc);
+		r_run(1000);
+		CU_ASSERT(c->ended && (!ms || c->pc.sense.status == GOOD));
+		CU_ASSERT_EQUAL(R.violations, 0);
+		r_stop();
+	}
+}
+
+/* The table and the acknowledgements come in several answers: what changes between two of
+ * them is not missed. */
+static void a_change_while_the_table_is_read_is_seen(void)
+{
+	for (unsigned ms = 0; ms < 1000; ms += 20) {
+		r_start(14, 0);
+		CU_ASSERT_EQUAL(r_do(0, 0, OUT, REG, 0, 0, 0xa), GOOD);
+		r_gw_kill(2);
+		R.page = 1;
+		R.delay_ms = 30;
+		r_gw_start(2);
+		r_run(ms);
+		r_submit(0, 0, OUT, RES, VMS_PR_WE, 0xa, 0, 0);
+		r_run(4000);
+		CU_ASSERT(R.g[2].open && !R.g[2].fatal && table(2)->held);
+		CU_ASSERT_EQUAL(table(2)->fence, table(0)->fence);
+		CU_ASSERT_EQUAL(R.violations, 0);
+		r_stop();
+	}
+}
+
+/* Commands meet a RESERVE again and again while nobody can be asked about it. */
+static void doubts_do_not_pile_up(void)
+{
+	unsigned n = 0;
+
+	r_start(15, 0);
+	CU_ASSERT_EQUAL(r_do(0, 0, RESERVE, 0, 0, 0, 0), GOOD);
+	r_cut(1, true);
+	for (unsigned i = 0; i < 20; i++) {
+		CU_ASSERT_FALSE(r_write(1, 1));
+		vms_gw_pr_doubt(R.g[1].gw, R.g[1].vol);
+		r_run(1010);
+	}
+	for (const struct gw_pr_job *j = R.g[1].vol->pr->jobs; j; j = j->next)
+		n++;
+	CU_ASSERT_EQUAL(n, 1);
+	r_gw_kill(0);
+	r_cut(1, false);
+	r_run(4000);
+	vms_gw_pr_doubt(R.g[1].gw, R.g[1].vol);
+	r_run(1000);
+	CU_ASSERT_TRUE(r_write(1, 1));
+	r_stop();
+}
+
+/* LOGICAL UNIT RESET goes by this number. */
+static void others_are_not_forgotten_while_they_are_read(void)
+{
+	struct vms_gw_vol_info info;
+	unsigned least = R_GWS;
+
+	r_start(16, 0);
+	R.delay_ms = 50;
+	r_cut(0, true);
+	r_run(300);
+	r_cut(0, false);
+	for (unsigned i = 0; i < 200; i++) {
+		r_step();
+		vms_gw_vol_info(R.g[0].vol, &info);
+		least = info.openers < least ? info.openers : least;
+	}
+	CU_ASSERT_EQUAL(least, R_GWS);
+	r_gw_kill(2);
+	r_run(50);
+	CU_ASSERT_EQUAL(r_do(1, 1, OUT, REG, 0, 0, 0xb), GOOD);
+	r_run(200);
+	vms_gw_vol_info(R.g[0].vol, &info);
+	CU_ASSERT_EQUAL(info.openers, R_GWS - 1);
+	r_stop();
+}
+
 /* ---- at random ---- */
 
 static uint64_t key_of[R_GWS][R_NEXUS];
@@ -493,6 +594,10 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_write_that_was_let_through_is_checked_again),
 	VMS_TEST(reserve_belongs_to_a_living_session),
 	VMS_TEST(abort_before_and_after),
+	VMS_TEST(what_is_forgotten_is_not_looked_at),
+	VMS_TEST(a_change_while_the_table_is_read_is_seen),
+	VMS_TEST(doubts_do_not_pile_up),
+	VMS_TEST(others_are_not_forgotten_while_they_are_read),
 	VMS_TEST(all_of_it_at_random),
 };
 VMS_TEST_MAIN("gw_pr", tests)

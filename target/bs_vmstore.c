@@ -783,7 +783,7 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	bl->vol = g.opening->vol;
 	g.opening->vol = NULL;
 	bl->lu.pr = vms_gw_vol_pr(bl->vol);
-	bs_pr_reserve_mark(bl, bl->lu.pr);
+	bs_pr_opened(bl);
 	lu_take_info(bl, &info);
 	snprintf(bl->lu.ident.target_name, sizeof(bl->lu.ident.target_name), "%s", dev->tgt->name);
 	bl->lu.ident.portal_group = (uint16_t)g.gateway_id;

@@ -209,8 +209,9 @@ void bs_targets_settled(void);
 /* Its bs_data is a struct bs_pr then. */
 bool bs_is_reservation(const struct scsi_cmd *cmd);
 bool bs_same_owner(const struct vms_pr_owner *a, const struct vms_pr_owner *b);
-/* tgt's own mark of RESERVE, put as the table has it, and looked at: tgt clears it. */
-void bs_pr_reserve_mark(struct bs_lu *bl, const struct vms_pr *t);
+/* The LU has its volume: RESERVE as the table has it. */
+void bs_pr_opened(struct bs_lu *bl);
+/* tgt's own mark of RESERVE is looked at: tgt clears it. */
 void bs_pr_reserve_look(struct bs_lu *bl, const struct vms_pr *t);
 /* work: at the end of each turn. */
 void bs_pr_work_reserved(void);

@@ -45,7 +45,7 @@ static bool session_here(const struct bs_lu *bl, uint64_t session)
 
 /* tgt's mark of RESERVE: what a reset of the LU, or the end of the session that has it,
  * clears. */
-void bs_pr_reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
+static void reserve_mark(struct bs_lu *bl, const struct vms_pr *t)
 {
 	g.reserved |= t->reserve.gateway != 0;
 	bl->dev->reserve_id = !t->reserve.gateway	 ? 0
@@ -72,6 +72,23 @@ void bs_pr_work_reserved(void)
 		g.reserved = true;
 		bs_pr_reserve_look(bl, bl->lu.pr);
 	}
+}
+
+/* RESERVE of a session of this process that has gone: nobody else will end it. */
+static void look_for_ghost(struct bs_lu *bl, const struct vms_pr *t)
+{
+	if (!t->reserve.gateway || !own_session(&t->reserve) ||
+	    session_here(bl, t->reserve.session))
+		return;
+	bl->ghost = t->reserve.session;
+	g.preempting = true;
+}
+
+void bs_pr_opened(struct bs_lu *bl)
+{
+	reserve_mark(bl, bl->lu.pr);
+	/* it may have ended while there was no LU */
+	look_for_ghost(bl, bl->lu.pr);
 }
 
 /* All gateways get this call for each table, and answer when it is done. */
@@ -107,12 +124,11 @@ bool bs_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 			}
 		}
 	}
-	bs_pr_reserve_mark(bl, t);
+	reserve_mark(bl, t);
 	/* it was granted after its command had been given up, and its session has gone */
-	if (t->reserve.gateway && own_session(&t->reserve) && !session_here(bl, t->reserve.session))
-		bl->ghost = t->reserve.session;
+	look_for_ghost(bl, t);
 	bl->table = t->fence;
-	g.preempting |= bl->npreempted || bl->ghost;
+	g.preempting |= bl->npreempted != 0;
 	return !bl->npreempted;
 }
 
@@ -273,6 +289,8 @@ void bs_resets_drop(const struct vms_gw_vol *vol)
 		next = p->reset_next;
 		if (p->pc.vol != vol)
 			continue;
+		/* a copy may keep the volume itself open */
+		vms_gw_pr_forget(vms_gwp_core(g.gwp), &p->pc);
 		reset_unlink(p);
 		tgt_mreq_done(p->lid, p->mreq, 0);
 		pr_free(p);

@@ -148,4 +148,15 @@ b2 abort b 3 b
 b2 clear b
 a1 write
 EOS
+
+# A LUN goes while a session has reserved it, the session ends, the LUN comes back.
+hosts "RESERVE ends with its session while there is no LUN" << EOS
+open a1 $u1 a
+a1 reserve6
+run $IT_CLUSTER rmlun $IT_DIR/c $IT_IQN 1
+close a1
+run $IT_CLUSTER lun $IT_DIR/c $IT_IQN pr 64M 1
+open b1 $u1 b
+b1 write = soon:good
+EOS
 say "ok"

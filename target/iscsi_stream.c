@@ -30,6 +30,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -751,9 +752,14 @@ static void receive(struct stream_conn *sc)
 /* T_nop for this connection: its target's own setting, or the process's. */
 static void ping_times(struct stream_conn *sc, int *interval, int *silence)
 {
-	if (sc->iscsi_conn.nop_interval) {
-		*interval = sc->iscsi_conn.nop_interval * 1000;
-		*silence = *interval * (sc->iscsi_conn.nop_count ? sc->iscsi_conn.nop_count : 1);
+	const struct iscsi_connection *conn = &sc->iscsi_conn;
+
+	if (conn->nop_interval) {
+		int64_t count = conn->nop_count ? conn->nop_count : 1;
+
+		*interval = conn->nop_interval < INT_MAX / 1000 ? conn->nop_interval * 1000
+								: INT_MAX;
+		*silence = *interval < INT_MAX / count ? (int)(*interval * count) : INT_MAX;
 	} else {
 		*interval = nop_interval_ms;
 		*silence = t_nop_ms;

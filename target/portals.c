@@ -401,7 +401,8 @@ static void announced(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_portals *p = arg;
 
-	p->announced = p->announcing;
+	if (p->announcing > p->announced) /* else they were let go meanwhile */
+		p->announced = p->announcing;
 	p->announcing = 0;
 	p->announce_ms = p->now_ms + (r->status ? RETRY_MS : BATCH_MS);
 	if (r->status)

@@ -40,7 +40,8 @@ static struct {
 	char portals[VMS_CAT_PORTALS_BYTES_MAX];
 	int64_t look_ms, leave_ms;
 	bool draining;
-	unsigned round; /* of drains */
+	uint32_t seconds; /* if draining */
+	unsigned round;	  /* of drains */
 	struct tgt_logouts logouts;
 	bool warned;
 	uint64_t redirected, refused;
@@ -238,8 +239,10 @@ static void work_drain(void)
 	uint32_t seconds = 0;
 	bool draining = vms_portals_draining(t.p, &seconds);
 
-	if (draining != t.draining) {
+	/* another time counts from now: initiators are asked again */
+	if (draining != t.draining || (draining && seconds != t.seconds)) {
 		t.draining = draining;
+		t.seconds = seconds;
 		if (draining) {
 			t.round++;
 			t.warned = false;

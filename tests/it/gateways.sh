@@ -76,6 +76,17 @@ adm 2 --op update --mode target --tid 1 --name redirect --value off || fail "red
 say "logins of 48 hosts at one gateway: $(tr '\n' ' ' < "$log")"
 
 # ---- a drain ----
+# a shorter time that is said later counts
+gate 1 ignore 7 > "$IT_DIR/ignore" 2>&1 &
+ignore=$!
+wait_for 5 is gw1 "up 1" || fail "gateway 1: $(state gw1)"
+vmstore gateway drain gw1 --timeout 1h --wait 0 > /dev/null || fail "a drain with much time"
+wait_for 5 is gw1 "draining 1" || fail "gateway 1: $(state gw1)"
+sleep 1
+vmstore gateway drain gw1 --timeout 1s > "$log" 2>&1 || fail "less time: $(cat "$log")"
+wait $ignore || fail "one that has less time: $(cat "$IT_DIR/ignore")"
+vmstore gateway undrain gw1 > /dev/null || fail "undrain gw1"
+wait_for 5 is gw1 "up 0" || fail "gateway 1: $(state gw1)"
 gate 1 obey 6 > "$IT_DIR/obey" 2>&1 &
 obey=$!
 gate 1 ignore 7 > "$IT_DIR/ignore" 2>&1 &

@@ -73,6 +73,9 @@ grow() {
 	step "join"
 	set -- $(cluster add) || fail "no new node"
 	new=$1 addr=$2
+	ring status > "$IT_DIR/status" 2>&1
+	! grep -q '^moving' "$IT_DIR/status" && grep -q '^waiting  *[1-9]' "$IT_DIR/status" ||
+		fail "status does not say that copies wait for $n3: $(cat "$IT_DIR/status")"
 	ring join --dry-run "$addr" > "$IT_DIR/dry" || fail "join --dry-run"
 	grep -q 'copies of partitions move' "$IT_DIR/dry" || fail "join --dry-run shows nothing: $(cat "$IT_DIR/dry")"
 	proc_kill "$new"

@@ -328,6 +328,39 @@ static bool advises(const char *risk, const char *mend)
 	return at && strstr(at, mend);
 }
 
+/* What is wanted of a node that does not run waits for it, and is not called moving. */
+static void status_tells_moving_from_waiting(void)
+{
+	struct vms_part_conf pc = {.epoch = 2,
+				   .primary = 1,
+				   .nmembers = 1,
+				   .member = {{.node = 1}},
+				   .nwant = 2,
+				   .want = {1, 3}};
+
+	down = 1u << 3;
+	nodes(4, 2, true);
+	down = 0;
+	put("part/0000", vms_cat_part_encode(&pc));
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "waiting     1 copies for nodes that do not run"));
+	CU_ASSERT_PTR_NULL(strstr(said, "moving "));
+	pc.want[1] = 4;
+	pc.epoch = 3;
+	put("part/0000", vms_cat_part_encode(&pc));
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "moving      1 copies in 1 partitions"));
+	CU_ASSERT_PTR_NULL(strstr(said, "waiting "));
+	pc.want[0] = 3;
+	pc.want[1] = 1;
+	pc.epoch = 4;
+	put("part/0000", vms_cat_part_encode(&pc));
+	(void)run(&ring_status, "--json", NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"waiting_copies\": 1"));
+	t.json = false;
+	end();
+}
+
 static void advise_names_risks(void)
 {
 	down = 1u << 2 | 1u << 3;
@@ -387,6 +420,7 @@ int main(void)
 		VMS_TEST(without_data_the_tool_places_at_once),
 		VMS_TEST(with_data_members_are_left_alone),
 		VMS_TEST(waiting_ends_when_the_time_is_over),
+		VMS_TEST(status_tells_moving_from_waiting),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};

@@ -131,14 +131,24 @@ static bool has(const uint32_t *list, unsigned n, uint32_t node)
 	return false;
 }
 
+static bool away(const struct ring *r, uint32_t node)
+{
+	VMS_VEC_FOREACH (&r->v.nodes, x)
+		if (x->n.id == node)
+			return x->asked && !x->up;
+	return true;
+}
+
 void ring_count(struct ring *r)
 {
 	r->left_bytes = 0;
 	r->left_copies = r->left_drops = r->left_leads = r->moving = 0;
+	r->wait_copies = r->wait_parts = 0;
+	r->wait_bytes = 0;
 	for (uint32_t p = 0; p < r->v.nparts; p++) {
 		const struct vms_part_conf *c = &r->v.part[p].conf;
 		uint32_t want[VMS_COPIES_MAX], member[VMS_COPIES_MAX];
-		unsigned nw, copies = 0, drops = 0, lead;
+		unsigned nw, copies = 0, drops = 0, waits = 0, lead;
 		uint64_t bytes;
 
 		if (!c->epoch)
@@ -148,15 +158,24 @@ void ring_count(struct ring *r)
 			member[i] = c->member[i].node;
 			drops += !has(want, nw, member[i]);
 		}
-		for (unsigned i = 0; i < nw; i++)
-			copies += !has(member, c->nmembers, want[i]);
+		for (unsigned i = 0; i < nw; i++) {
+			if (has(member, c->nmembers, want[i]))
+				continue;
+			copies++;
+			waits += away(r, want[i]);
+		}
 		lead = nw && want[0] != c->primary;
 		r->left_copies += copies;
 		r->left_drops += drops;
 		r->left_leads += lead;
 		r->moving += copies || drops || lead;
+		r->wait_copies += waits;
+		/* members that are not wanted stay until all copies are there */
+		r->wait_parts += (copies || drops || lead) && copies == waits &&
+				 (copies || !drops) && (!lead || away(r, want[0]));
 		if (!r->part || !copies)
 			continue;
+		r->wait_bytes += r->part[p].bytes * waits;
 		bytes = r->part[p].bytes * copies;
 		r->left_bytes += bytes > r->part[p].copied ? bytes - r->part[p].copied : 0;
 	}

@@ -34,6 +34,9 @@ struct ring {
 	uint32_t left_drops;	/* members that are not wanted */
 	uint32_t left_leads;	/* partitions that another member is to lead */
 	uint32_t moving;	/* partitions with any of these */
+	/* of these, for nodes that do not run: nothing moves there until they do */
+	uint32_t wait_copies, wait_parts;
+	uint64_t wait_bytes;
 };
 
 /* Reads the catalog. Free in any case. */

@@ -25,8 +25,8 @@ static void sample(struct tool *t, struct ring *r, struct pace *pace)
 	struct ring next;
 
 	memset(pace, 0, sizeof(*pace));
-	if (!r->left_bytes)
-		return;
+	if (r->left_bytes <= r->wait_bytes)
+		return; /* nothing moves */
 	while (vms_clock_ms() - t0 < SAMPLE_MS)
 		tool_wait(t, 50);
 	if (ring_load(t, &next, &e)) {
@@ -41,7 +41,8 @@ static void sample(struct tool *t, struct ring *r, struct pace *pace)
 	if (r->left_bytes >= before || !ms)
 		return;
 	pace->bytes_s = (before - r->left_bytes) * 1000 / ms;
-	pace->left_s = pace->bytes_s ? r->left_bytes / pace->bytes_s + 1 : 0;
+	ms = r->left_bytes > r->wait_bytes ? r->left_bytes - r->wait_bytes : 0;
+	pace->left_s = pace->bytes_s ? ms / pace->bytes_s + 1 : 0;
 }
 
 static void print_partitions(const struct ring *r, const struct view_health *h)
@@ -84,10 +85,18 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 
 	if (!ring_planned(r))
 		printf("planning    a change of the membership is being worked in\n");
-	if (!r->moving)
+	if (r->wait_copies)
+		printf("waiting     %u copies for nodes that do not run, about %s\n",
+		       r->wait_copies, vms_size_human(r->wait_bytes, left));
+	else if (r->wait_parts)
+		printf("waiting     %u partitions for nodes to lead them that do not run\n",
+		       r->wait_parts);
+	if (r->moving == r->wait_parts)
 		return;
-	printf("moving      %u copies in %u partitions, about %s to go", r->left_copies, r->moving,
-	       vms_size_human(r->left_bytes, left));
+	printf("moving      %u copies in %u partitions, about %s to go",
+	       r->left_copies - r->wait_copies, r->moving - r->wait_parts,
+	       vms_size_human(r->left_bytes > r->wait_bytes ? r->left_bytes - r->wait_bytes : 0,
+			      left));
 	if (pace->bytes_s)
 		printf(", %s/s, %s left", vms_size_human(pace->bytes_s, rate),
 		       vms_duration_format(pace->left_s * 1000, dur));
@@ -206,12 +215,13 @@ static json_t *to_json(struct ring *r, const struct pace *pace)
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
 		o, "moving",
-		json_pack("{sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
+		json_pack("{sI sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
 			  "copies", (json_int_t)r->left_copies, "drops", (json_int_t)r->left_drops,
 			  "leads", (json_int_t)r->left_leads, "bytes_left",
 			  (json_int_t)r->left_bytes, "bytes_s", (json_int_t)pace->bytes_s,
 			  "seconds_left", (json_int_t)pace->left_s, "limit_bytes_s",
-			  (json_int_t)r->v.cluster.move_bytes_s));
+			  (json_int_t)r->v.cluster.move_bytes_s, "waiting_copies",
+			  (json_int_t)r->wait_copies));
 	return o;
 }
 

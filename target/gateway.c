@@ -178,7 +178,6 @@ static void deliver(struct vms_gw *gw)
 		gw->done_head = r->next;
 		if (!gw->done_head)
 			gw->done_tail = &gw->done_head;
-		gw->pr_done_tail = &gw->pr_done;
 		if (!r->retained) {
 			cmd->priv = NULL;
 			gw_req_free(gw, r);

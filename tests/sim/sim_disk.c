@@ -560,7 +560,9 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		op_free(d, o);
 		return true;
 	}
-	if (d->fail && o->kind != DIGEST && (d->fail == SIM_DISK_READS) == (o->kind == CTR_READ)) {
+	/* a file that cannot be removed or punched only costs space: the node goes on */
+	if (d->fail && o->kind != DIGEST && o->kind != CTR_UNLINK && o->kind != CTR_PUNCH &&
+	    (d->fail == SIM_DISK_READS) == (o->kind == CTR_READ)) {
 		d->failed = d->fail;
 		if (!d->fail_all)
 			d->fail = 0;

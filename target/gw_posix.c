@@ -21,6 +21,7 @@
 #define CAT_TIMER_MS	100u
 #define TRACE_BYTES_MAX (32u << 10)
 #define TRACERS_MAX	16u
+#define REMOTE_MAX	32u /* connections of `listen` at a time; beyond: the oldest goes */
 
 struct node {
 	uint32_t id;
@@ -55,9 +56,12 @@ struct vms_gwp {
 	struct node *nodes;
 	struct vol *vols;
 	struct tracer *tracer[TRACERS_MAX];
-	struct vms_admin admin;
-	vms_net_conn *local; /* connections of the local socket */
+	struct vms_admin admin;	  /* for the local socket */
+	struct vms_admin outside; /* for `listen`: which catalog, nothing else */
+	vms_net_conn *local;	  /* connections of the local socket */
 	unsigned nlocal, local_room;
+	vms_net_conn remote[REMOTE_MAX]; /* connections of `listen`, the oldest first */
+	unsigned nremote;
 	int timer_fd;
 	uint64_t core_deadline_ms, cat_deadline_ms, armed_ms; /* 0: none */
 	struct vms_timing timing;
@@ -374,6 +378,24 @@ static int trace_start(struct vms_gwp *p, vms_net_conn conn, const char *name,
 	return 0;
 }
 
+static int identity(struct vms_gwp *p, json_t **answer)
+{
+	char text[VMS_SETTINGS_CATALOG_MAX];
+
+	*answer = json_pack("{ss ss ss}", "role", "gateway", "name", p->name, "catalog",
+			    vms_settings_catalog(p->settings, text));
+	return *answer ? 0 : VMS_E_NOMEM;
+}
+
+static int outside_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_t **answer,
+			struct vms_errmsg *msg)
+{
+	if (!strcmp(call, "identity"))
+		return identity(ctx, answer);
+	return vms_fail(msg, VMS_E_UNSUPPORTED, "a gateway answers '%s' on its local socket only",
+			call);
+}
+
 static int admin_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_t **answer,
 		      struct vms_errmsg *msg)
 {
@@ -393,13 +415,8 @@ static int admin_call(void *ctx, uint64_t conn, const char *call, json_t *req, j
 		*answer = j;
 		return 0;
 	}
-	if (!strcmp(call, "identity")) {
-		char text[VMS_SETTINGS_CATALOG_MAX];
-
-		*answer = json_pack("{ss ss ss}", "role", "gateway", "name", p->name, "catalog",
-				    vms_settings_catalog(p->settings, text));
-		return 0;
-	}
+	if (!strcmp(call, "identity"))
+		return identity(p, answer);
 	if (!strcmp(call, "volumes")) {
 		*answer = vms_gw_json(p->gw, "volumes");
 		return *answer ? 0 : VMS_E_NOMEM;
@@ -418,10 +435,39 @@ static int admin_send(void *ctx, uint64_t conn, const struct vms_msg *m)
 
 /* ---- connections ---- */
 
+/* False: it is none of them. */
+static bool remote_forget(struct vms_gwp *p, vms_net_conn c)
+{
+	for (unsigned i = 0; i < p->nremote; i++)
+		if (p->remote[i] == c) {
+			memmove(&p->remote[i], &p->remote[i + 1],
+				(p->nremote - i - 1) * sizeof(p->remote[0]));
+			p->nremote--;
+			return true;
+		}
+	return false;
+}
+
+static bool is_remote(const struct vms_gwp *p, vms_net_conn c)
+{
+	for (unsigned i = 0; i < p->nremote; i++)
+		if (p->remote[i] == c)
+			return true;
+	return false;
+}
+
 static void on_accepted(void *ctx, vms_net_conn c, const char *peer)
 {
 	struct vms_gwp *p = ctx;
 
+	if (strcmp(peer, "local") != 0) {
+		if (p->nremote == REMOTE_MAX)
+			vms_net_close(p->net, p->remote[0]);
+		if (p->nremote == REMOTE_MAX)
+			remote_forget(p, p->remote[0]);
+		p->remote[p->nremote++] = c;
+		return;
+	}
 	if (p->nlocal == p->local_room) {
 		p->local_room = p->local_room ? 2 * p->local_room : 8;
 		p->local = realloc(p->local, p->local_room * sizeof(*p->local));
@@ -465,6 +511,8 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 
 	if (vms_cat_conn_closed(p->cat, c, err, why, ev.now_ms))
 		return;
+	if (remote_forget(p, c))
+		return;
 	if (is_local(p, c, &at)) {
 		p->local[at] = p->local[--p->nlocal];
 		for (unsigned i = 0; i < TRACERS_MAX; i++)
@@ -495,6 +543,12 @@ static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 	}
 	if (vms_cat_conn_frame(p->cat, c, m, ev.now_ms))
 		return;
+	if (is_remote(p, c)) {
+		(void)vms_cat_conn_uuid(p->cat, p->outside.cluster_uuid);
+		if (m->type == VMS_MSG_STATS || !vms_admin_msg(&p->outside, c, m, true))
+			vms_net_close(p->net, c);
+		return;
+	}
 	if (!is_local(p, c, &at))
 		return;
 	(void)vms_cat_conn_uuid(p->cat, p->admin.cluster_uuid);
@@ -547,6 +601,8 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 				      .stats = admin_stats,
 				      .call = admin_call,
 				      .send = admin_send};
+	p->outside = p->admin;
+	p->outside.call = outside_call;
 
 	if (mkdir(s->cluster.run_dir, 0755) && errno != EEXIST) {
 		rc = vms_fail(msg, VMS_E_CONFIG, "cannot create run_dir %s: %s", s->cluster.run_dir,
@@ -559,6 +615,13 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	if (rc) {
 		p->socket_path[0] = 0;
 		goto out;
+	}
+	if (portal && s->gateway.listen.host[0]) { /* tools read the same configuration */
+		char where[VMS_CONF_ADDR_TEXT_MAX];
+
+		rc = vms_net_listen(p->net, vms_conf_addr_format(&s->gateway.listen, where), msg);
+		if (rc)
+			goto out;
 	}
 	p->timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
 	vms_assert(p->timer_fd >= 0);

@@ -331,6 +331,13 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .help = "Addresses of this gateway as initiators are to be told them, by itself and by\n"
 		 "the other gateways, if they differ from where tgtd listens (NAT). Unset: its\n"
 		 "portals; for one on all addresses, those of the machine's interfaces."},
+	{.section = "gateway",
+	 .key = "listen",
+	 .type = VMS_CONF_ADDR,
+	 .offset = OFF(gateway.listen),
+	 .help = "Where tools may ask which catalog this gateway belongs to (--via HOST:PORT),\n"
+		 "and nothing else. An address of the storage network. Unset: only on the local\n"
+		 "socket."},
 	VMS_CONF_END,
 };
 

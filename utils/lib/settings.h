@@ -61,6 +61,7 @@ struct vms_settings {
 		uint64_t connections, connections_per_address;
 		bool weak_chap; /* MD5 and SHA-1 are taken */
 		bool shared_config;
+		struct vms_conf_addr listen;   /* for --via of tools; host "": not */
 		struct vms_conf_addrs portals; /* told to initiators; n 0: where tgtd listens */
 	} gateway;
 };

@@ -226,8 +226,8 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 		{0, "catalog", VMS_OPT_STRING, &catalog, "ADDR",
 		 "the catalog's HOST:PORT, over the file's"},
 		{0, "via", VMS_OPT_STRING, &via, "ADDR",
-		 "ask the node at HOST:PORT, or the process at unix:PATH, for the catalog's "
-		 "address"},
+		 "ask the node or gateway at HOST:PORT, or the process at unix:PATH, for the "
+		 "catalog's address"},
 		{0, "json", VMS_OPT_FLAG, &json, NULL, "print JSON"},
 		VMS_OPT_END,
 	};

@@ -216,6 +216,22 @@ static bool find(const struct cmd **at, char *path, size_t path_bytes, int argc,
 	return true;
 }
 
+int cmd_list_end(struct cmd_call *c, int err, const struct vms_errmsg *e, struct vms_table *tab,
+		 json_t *list)
+{
+	int code = 0;
+
+	if (err)
+		code = tool_fail(c->t, "%s", e->text);
+	else if (c->t->json)
+		tool_print_json(json_incref(list));
+	else
+		vms_table_print(tab, stdout);
+	vms_table_close(tab);
+	json_decref(list);
+	return code;
+}
+
 int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 {
 	const char *conf = NULL, *catalog = NULL, *via = NULL;

@@ -8,6 +8,7 @@
 #ifndef VMS_TOOL_CMD_H
 #define VMS_TOOL_CMD_H
 
+#include "utils/lib/fmt.h"
 #include "utils/lib/opt.h"
 #include "utils/tool/tool.h"
 
@@ -45,6 +46,11 @@ __attribute__((format(printf, 2, 3))) int cmd_usage(struct cmd_call *c, const ch
  * code. */
 __attribute__((format(printf, 4, 5))) bool cmd_confirm(struct cmd_call *c, bool yes, int *code,
 						       const char *fmt, ...);
+
+/* The end of a command that lists: err (0: none) is told with e, or the list is printed as
+ * the table or as JSON. Takes both; returns the exit code. */
+int cmd_list_end(struct cmd_call *c, int err, const struct vms_errmsg *e, struct vms_table *tab,
+		 json_t *list);
 
 #define CMD_OPT_JSON(c)                                                                            \
 	{                                                                                          \

@@ -73,14 +73,7 @@ static int list(struct cmd_call *c)
 				      json_pack("{ss ss sI}", "name", v.name, "parent", v.parent,
 						"size_bytes", (json_int_t)v.size_bytes));
 	}
-	if (rc)
-		rc = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(out));
-	else
-		vms_table_print(tab, stdout);
-	json_decref(out);
-	vms_table_close(tab);
+	rc = cmd_list_end(c, rc, &e, tab, out);
 	branches_free(&all);
 	tool_kvs_free(&kv);
 	return rc;

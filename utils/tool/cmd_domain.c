@@ -67,14 +67,7 @@ static int run_ls(struct cmd_call *c)
 		vms_table_cells(tab, 2, (const char *[]){name, cnt});
 		json_array_append_new(list, json_pack("{ss si}", "domain", name, "volumes", n));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	vms_table_close(tab);
-	json_decref(list);
+	code = cmd_list_end(c, code, &e, tab, list);
 	tool_kvs_free(&kv);
 	tool_kvs_free(&vols);
 	return code;

@@ -173,14 +173,7 @@ static int run_ls(struct cmd_call *c)
 		add_row(tab, g, &st[i], live, ns.n, open);
 		json_array_append_new(list, to_json(g, &st[i], live, ns.n, open));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	json_decref(list);
-	vms_table_close(tab);
+	code = cmd_list_end(c, code, &e, tab, list);
 	nodes_close(c->t, &ns);
 	gateways_free(&gws);
 	free(st);

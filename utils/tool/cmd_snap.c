@@ -121,14 +121,7 @@ static int run_ls(struct cmd_call *c)
 						 snap_state_word(s->s.state)});
 		json_array_append_new(list, snap_json(&s->s));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	vms_table_close(tab);
-	json_decref(list);
+	code = cmd_list_end(c, code, &e, tab, list);
 	snaps_free(&snaps);
 	return code;
 }

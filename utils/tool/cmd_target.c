@@ -63,14 +63,7 @@ static int run_ls(struct cmd_call *c)
 						 vms_reg_redirect(t->rec) ? "on" : "off"});
 		json_array_append_new(list, printed(t->rec));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	vms_table_close(tab);
-	json_decref(list);
+	code = cmd_list_end(c, code, &e, tab, list);
 	targets_free(&all);
 	return code;
 }

@@ -45,14 +45,7 @@ static int run_ls(struct cmd_call *c)
 		json_array_append_new(
 			list, json_pack("{ss sI}", "user", a->user, "targets", (json_int_t)n));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	vms_table_close(tab);
-	json_decref(list);
+	code = cmd_list_end(c, code, &e, tab, list);
 	VMS_VEC_FREE(&acc);
 	targets_free(&all);
 	return code;

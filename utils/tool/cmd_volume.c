@@ -140,14 +140,7 @@ static int run_ls(struct cmd_call *c)
 		if (!code)
 			ls_row(tab, list, &v, count_open(&open, v.id), count_snaps(&snaps, v.name));
 	}
-	if (code)
-		code = tool_fail(c->t, "%s", e.text);
-	else if (c->t->json)
-		tool_print_json(json_incref(list));
-	else
-		vms_table_print(tab, stdout);
-	vms_table_close(tab);
-	json_decref(list);
+	code = cmd_list_end(c, code, &e, tab, list);
 	snaps_free(&snaps);
 	tool_kvs_free(&kv);
 	tool_kvs_free(&open);

@@ -37,6 +37,10 @@ refuses "there is no volume 'nonesuch'" tg add-lun $t nonesuch
 refuses "no snapshot a@s" tg add-lun $t a@s
 refuses "LUNs go from 1 to 16383" tg add-lun $t c --lun 20000
 refuses "LUNs go from 1 to 16383" tg add-lun $t a --lun 0
+# a volume whose name is a number
+vms volume create 7 --size 16M > /dev/null && tg add-lun $t 7 --lun 9 > /dev/null || fail "volume 7"
+refuses "which one" tg rm-lun $t 7
+tg rm-lun $t 9 > /dev/null && vms volume rm 7 > /dev/null || fail "rm-lun 9"
 refuses "has upper case" tg create iqn.2026-01.org.example:One
 tg show $t --json | grep -q '"offline": false' && tg show $t --json | grep -q '"redirect": false' ||
 	fail "show --json: $(tg show $t --json)"

@@ -104,6 +104,21 @@ done
 adm --op bind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || fail bind
 [ -z "$(iscsi-ls "iscsi://$addr:$port" 2> /dev/null | grep "$iqn")" ] || fail "name list not kept"
 adm --op unbind --mode target --tid 1 -Q iqn.2011-06.org.vmstore:somebody-else || fail unbind
+# a list of one address family admits nobody of the other
+if adm --op new --mode portal --param "portal=[::1]:$port" 2> /dev/null; then
+	adm --op unbind --mode target --tid 1 -I ALL &&
+		adm --op bind --mode target --tid 1 -I 0.0.0.0/1 || fail bind
+	[ -z "$(iscsi-ls "iscsi://[::1]:$port" 2> /dev/null | grep "$iqn")" ] ||
+		fail "an IPv4 list admits an IPv6 initiator"
+	adm --op bind --mode target --tid 1 -I ::1 || fail bind
+	iscsi-ls "iscsi://[::1]:$port" 2> /dev/null | grep -q "$iqn" || fail "::1 is not admitted by its own address"
+	adm --op unbind --mode target --tid 1 -I ::1 &&
+		adm --op unbind --mode target --tid 1 -I 0.0.0.0/1 &&
+		adm --op bind --mode target --tid 1 -I ALL &&
+		adm --op delete --mode portal --param "portal=[::1]:$port" || fail "taking the IPv6 portal away"
+else
+	echo "no IPv6 here: address families are not looked at"
+fi
 ok discovery
 
 # --- CHAP ---

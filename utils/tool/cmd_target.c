@@ -271,6 +271,7 @@ struct change {
 	/* LUNs */
 	uint64_t lun;
 	const char *volume;
+	const char *word; /* as the user named it */
 	/* bindings */
 	bool unbind;
 	const char *what[4]; /* address, name, user, outgoing user */
@@ -416,8 +417,15 @@ static int run_add_lun(struct cmd_call *c)
 static int do_rm_lun(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *e)
 {
 	struct change *ch = arg;
-	uint64_t lun = ch->lun;
+	uint64_t lun = ch->lun, named;
 
+	if (!ch->volume && vms_reg_volume(rec, lun) &&
+	    (named = vms_reg_lun_of(rec, ch->word)) != UINT64_MAX && named != lun)
+		return vms_fail(e, VMS_E_INVAL,
+				"LUN %llu is volume %s, and volume %s is LUN %llu: which one? Use the "
+				"name of the one or the number of the other",
+				(unsigned long long)lun, vms_reg_volume(rec, lun), ch->word,
+				(unsigned long long)named);
 	if (ch->volume) {
 		lun = vms_reg_lun_of(rec, ch->volume);
 		if (lun == UINT64_MAX)
@@ -436,6 +444,7 @@ static int run_rm_lun(struct cmd_call *c)
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
+	ch.word = c->arg[1];
 	ch.lun = strtoull(c->arg[1], &end, 10);
 	if (*end || end == c->arg[1])
 		ch.volume = c->arg[1];

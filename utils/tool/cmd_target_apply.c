@@ -428,9 +428,10 @@ const struct cmd cmd_target_apply = {
 	.brief = "make targets and accounts what a document says",
 	.about = "The document is JSON as `vmstore target dump` prints it; each target in it "
 		 "becomes what\n"
-		 "is written there, nothing else of it stays. Targets that are not in it are left "
-		 "alone\n"
-		 "(or deleted, with --prune). All is checked before anything is written; a second "
+		 "is written there, nothing else of it stays. Targets and accounts that are not in "
+		 "it are\n"
+		 "left alone (or deleted, with --prune). All is checked before anything is "
+		 "written; a second "
 		 "apply\n"
 		 "has nothing to do. A \"secret_file\" is looked for beside the document.",
 	.min = 1,

@@ -339,9 +339,9 @@ static const struct cmd *const subs[] = {
 				     "nodes give the space\n"
 				     "back in the background (vmstore reclaim). Refused while a "
 				     "gateway has the volume\n"
-				     "open, and when clones depend on it. If it was interrupted, "
-				     "the same command goes\n"
-				     "on.",
+				     "open or a target has it as a LUN, and when clones depend on "
+				     "it. If it was\n"
+				     "interrupted, the same command goes on.",
 			    .min = 1,
 			    .max = CMD_ARGS_MAX,
 			    .run = run_rm},

@@ -152,7 +152,15 @@ $(B)/obj/tests/vmstored_node_mutant.o: backend/vmstored_node.c
 $(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstored_node_mutant.o $(LIB_ALL)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
-tgt: $(B)/tests/vmstored_mutant
+# A gateway with one of them: VMS_GW_MUTANT=N.
+$(B)/obj/tests/gw_posix_mutant.o: target/gw_posix.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -DVMS_TEST_MUTANTS -MMD -c -o $@ $<
+$(B)/tests/tgtd_mutant: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(B)/obj/tests/gw_posix_mutant.o $(TGT_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) \
+		-Wl,--start-group $(TGT_LIBS) -Wl,--end-group $(LIBS) -ldl
+tgt: $(B)/tests/vmstored_mutant $(B)/tests/tgtd_mutant
 
 # EXTENDED COPY between two LUNs, for tests/it/xcopy.sh.
 $(B)/tests/xcopy: tests/it/xcopy.c

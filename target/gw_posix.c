@@ -642,6 +642,10 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	gc.readahead_chunks = (uint32_t)(s->gateway.readahead_bytes / VMS_CHUNK_BYTES);
 	if (getrandom(&gc.seed, sizeof(gc.seed), 0) != (ssize_t)sizeof(gc.seed))
 		gc.seed = now;
+#ifdef VMS_TEST_MUTANTS /* a program of its own, for tests that must fail with it */
+	if (getenv("VMS_GW_MUTANT"))
+		gc.mutant = (uint32_t)atoi(getenv("VMS_GW_MUTANT"));
+#endif
 	rc = vms_gw_new(&p->gw, &gc, vms_cat_conn_catalog(p->cat), &up, now);
 	if (rc) {
 		vms_fail(msg, rc, "the gateway core does not start: %s", vms_err_text(rc));

@@ -5,7 +5,10 @@
 #   GHOST_ROUNDS (20)   rounds, each with a write in every stage of its way
 #   GHOST_PARTS         `run boundary` (default), `run`, `boundary`
 #   GHOST_SEED          repeats the draw (times are those of the machine)
-#   GHOST_MUTANT        a defect of the nodes; then a write has to come back
+#   GHOST_MUTANT        a defect of the nodes; then a write has to come back. Gateways are
+#                       without what makes them send initiators elsewhere when they are cut
+#                       off (their defect 41): the nodes' fence is the second line, and is
+#                       seen only without the first
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs scripts/cluster"
 
@@ -18,15 +21,16 @@ LANES=$((IT_PORT + 22))  # of the initiators, eight
 for f in ghost ghost_connect.so; do [ -x "$B/tests/$f" ] || skip "$B/tests/$f is not built"; done
 
 if [ -n "$MUTANT" ]; then
-	# the same programs, but for the node's
-	[ -x "$B/tests/vmstored_mutant" ] || skip "$B/tests/vmstored_mutant is not built"
+	# the same programs, but for the node's and the gateway's
+	[ -x "$B/tests/tgtd_mutant" ] && [ -x "$B/tests/vmstored_mutant" ] || skip "$B/tests/vmstored_mutant is not built"
 	mkdir -p "$IT_DIR/b/bin"
 	ln -s "$B"/bin/* "$IT_DIR/b/bin/"
 	ln -sf "$B/tests/vmstored_mutant" "$IT_DIR/b/bin/vmstored"
+	ln -sf "$B/tests/tgtd_mutant" "$IT_DIR/b/bin/tgtd"
 	ln -s "$B/tests" "$IT_DIR/b/tests"
 	B=$IT_DIR/b
-	VMS_NODE_MUTANT=$MUTANT
-	export B VMS_NODE_MUTANT
+	VMS_NODE_MUTANT=$MUTANT VMS_GW_MUTANT=41
+	export B VMS_NODE_MUTANT VMS_GW_MUTANT
 fi
 
 # Gateway 1 reaches the nodes through the links of the test.

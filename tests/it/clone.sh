@@ -30,25 +30,34 @@ lun_delete() { # VOLUME LUN
 		fail "$1 is closed, but open in the catalog"
 }
 
-# ---- how long it takes ----
+# ---- how long it takes: no longer for 1 TiB than for 1 GiB (50 ms are the goal, but other
+# tests share the machine) ----
 lun_create big $((1024 * 1024)) 1 || fail "cannot create a LUN of 1 TiB"
+lun_create small 1024 4 || fail "cannot create a LUN of 1 GiB"
 gw_wait 1
+gw_wait 4
 took() { # FILE: quartile, median and largest of the microseconds in it, in ms
 	sed -n 's/.*"us": \([0-9]*\).*/\1/p' "$1" | sort -n |
 		awk '{ v[NR] = $1 / 1000 }
 			END { printf "%.1f %.1f %.1f", v[int((NR + 3) / 4)], v[int((NR + 1) / 2)], v[NR] }'
 }
-"$BENCH" run --idle 0 --warmup 0 --seconds 4 --depth 8 --rw write "$(gw_url 1 1)" > /dev/null 2>&1 &
-IT_PIDS="$IT_PIDS $!"
-for i in 1 2 3 4 5 6 7 8 9; do
-	vmstore snap create "big@s$i" --json >> "$IT_DIR/snap_times" || fail "snapshot of the large volume"
-	vmstore clone "big@s$i" "big-c$i" --json >> "$IT_DIR/clone_times" || fail "clone of the large volume"
+for l in 1 4; do
+	"$BENCH" run --idle 0 --warmup 0 --seconds 6 --depth 4 --rw write "$(gw_url 1 $l)" > /dev/null 2>&1 &
+	IT_PIDS="$IT_PIDS $!"
 done
-# shellcheck disable=SC2046
-set -- $(took "$IT_DIR/snap_times") $(took "$IT_DIR/clone_times")
-say "1 TiB, two gateways: snapshot $2 ms (at most $3), clone $5 ms (at most $6)"
-# other tests share the machine: the faster ones count
-awk -v s="$1" -v c="$4" 'BEGIN { exit !(s < 50 && c < 50) }' || fail "more than 50 ms"
+for i in 1 2 3 4 5 6 7 8 9; do
+	for v in big small; do
+		vmstore snap create "$v@s$i" --json >> "$IT_DIR/snap_$v" || fail "snapshot of the $v volume"
+		vmstore clone "$v@s$i" "$v-c$i" --json >> "$IT_DIR/clone_$v" || fail "clone of the $v volume"
+	done
+done
+for what in snap clone; do
+	# shellcheck disable=SC2046
+	set -- $(took "$IT_DIR/${what}_big") $(took "$IT_DIR/${what}_small")
+	say "$what, two gateways: 1 TiB $2 ms (quartile $1, at most $3), 1 GiB $5 ms (quartile $4, at most $6); goal: 50"
+	awk -v b="$1" -v s="$4" 'BEGIN { exit !(b > 0 && b < 3 * s) }' ||
+		fail "$what of 1 TiB takes $1 ms, of 1 GiB $4: it grows with the volume"
+done
 
 # ---- contents ----
 lun_create v $MIB 2 || fail "cannot create the LUN"

@@ -421,11 +421,12 @@ static int do_rm_lun(void *arg, struct targets *all, json_t *rec, struct vms_err
 
 	if (!ch->volume && vms_reg_volume(rec, lun) &&
 	    (named = vms_reg_lun_of(rec, ch->word)) != UINT64_MAX && named != lun)
-		return vms_fail(e, VMS_E_INVAL,
-				"LUN %llu is volume %s, and volume %s is LUN %llu: which one? Use the "
-				"name of the one or the number of the other",
-				(unsigned long long)lun, vms_reg_volume(rec, lun), ch->word,
-				(unsigned long long)named);
+		return vms_fail(
+			e, VMS_E_INVAL,
+			"LUN %llu is volume %s, and volume %s is LUN %llu: which one? Use the "
+			"name of the one or the number of the other",
+			(unsigned long long)lun, vms_reg_volume(rec, lun), ch->word,
+			(unsigned long long)named);
 	if (ch->volume) {
 		lun = vms_reg_lun_of(rec, ch->volume);
 		if (lun == UINT64_MAX)

@@ -254,7 +254,6 @@ static void ckpt_done(struct vms_node *n, struct dio *d, int status)
 		if (!p || p->frozen_drain <= p->drain_ckpt)
 			continue;
 		p->drain_ckpt = p->frozen_drain;
-		p->ckpt_told = false;
 		if (p->primary)
 			drain_safe(n, p);
 	}

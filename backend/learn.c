@@ -69,7 +69,7 @@ void part_forget(struct vms_node *n, struct part *p)
 	p->mem_last = p->last_internal = p->replay_applied = 0;
 	p->was_active = false;
 	p->repl_conn = 0;
-	p->ack_held = p->ack_durable = p->told_commit = p->told_all_durable = 0;
+	p->ack_held = p->ack_durable = p->told_commit = 0;
 	p->next_pos = p->ceiling = p->ceiling_ordered = p->next_ctr = 0;
 	p->open_ctr = p->open_ordered = 0;
 	p->open_seg = p->open_chunks = 0;

@@ -343,7 +343,6 @@ static void self_set_done(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_node *n = arg;
 
-	n->self_busy = false;
 	if (r->status) {
 		/* conflict or unknown: read it again and go above whatever is there */
 		n->incarnation = 0;
@@ -384,7 +383,6 @@ static void self_get_done(void *arg, const struct vms_cat_reply *r)
 	vms_assert(val);
 	cmp = (struct vms_cat_cmp){key, r->kv[0].mod_revision};
 	op = (struct vms_cat_op){key, val, 0};
-	n->self_busy = true;
 	n->cat->ops->txn(n->cat, &cmp, 1, &op, 1, self_set_done, n);
 	free(val);
 }

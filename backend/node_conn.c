@@ -115,7 +115,6 @@ void peer_lost(struct vms_node *n, struct peer *pe)
 	pe->tick_wait = false;
 	pe->inflight_bytes = 0;
 	pe->unacked_bytes = 0;
-	pe->out_blocked = false;
 	pe->down_ms = n->now_ms;
 	pe->next_connect_ms = n->now_ms + n->tm.tick_ms / 2;
 	part_peer_change(n, pe);

@@ -290,8 +290,7 @@ struct part {
 	uint64_t epoch;			   /* promised: nothing lower is accepted */
 	struct member m[PART_STREAMS_MAX]; /* nm members of the set, then nl learners */
 	unsigned nm, nl, self;
-	bool out;     /* data of a partition whose set this node is not in: serves nothing */
-	bool raising; /* a change of its set is under way in the catalog */
+	bool out; /* data of a partition whose set this node is not in: serves nothing */
 	/* set.c: a change has been asked for and its outcome is not known */
 	bool proposed, unsure;
 	uint8_t proposed_why;
@@ -303,7 +302,6 @@ struct part {
 	unsigned recalls;  /* gateways that have not given its pages back */
 	uint64_t serve_ms; /* not before: leases given to the former primary */
 	uint64_t need_rev; /* floors as of that revision are needed to serve */
-	bool min_said;
 
 	/* sequence */
 	uint64_t view_epoch, view_first, intact_view;
@@ -325,7 +323,7 @@ struct part {
 	vms_conn_id repl_conn;
 	uint64_t ack_held, ack_durable;
 	bool in_ack;
-	uint64_t told_commit, told_all_durable;
+	uint64_t told_commit;
 
 	uint64_t next_pos, ceiling, ceiling_ordered;
 	uint64_t next_ctr;
@@ -364,10 +362,9 @@ struct part {
 	uint64_t clean_pos;	  /* no needed piece below this log position */
 	bool state_dirty, copied; /* copied: recs do not ascend by log_pos */
 	bool branch_wait;	  /* the next record names a branch that is not known yet */
-	bool ckpt_told;
 
 	/* collector */
-	uint64_t live_chunks, dead_hint;
+	uint64_t live_chunks;
 	struct gc_job *gc;
 	VMS_VEC(struct hook_due) hooks_due; /* by seq */
 	uint64_t match_seq; /* records from here on may have put chunks that are not safe yet */
@@ -442,9 +439,7 @@ struct peer {
 	uint64_t unacked_bytes; /* received and not acknowledged as held */
 	uint64_t inflight_bytes;
 	bool want_fua, held_wanted;
-	bool out_blocked;
 	bool ckpt_dirty;
-	uint64_t drain_asked_pos;
 	uint32_t log_permille; /* how full its log is */
 	bool full;	       /* it refuses new data for lack of space */
 };
@@ -534,7 +529,6 @@ struct op {
 	uint64_t seq, first_pos;
 	unsigned inval_left;
 	uint64_t arrived_ms;
-	uint64_t waited_ms;
 	bool read_busy, dead;
 	struct fetch *fetch;
 };
@@ -695,10 +689,9 @@ struct vms_node {
 	unsigned fresh_at;
 	uint64_t fresh_low, fresh_rev, fresh_ms;
 	char fresh_after[VMS_CAT_KEY_BYTES_MAX];
-	bool raise_busy, loss_busy, self_busy;
+	bool raise_busy, loss_busy;
 	void *loss_job;
 	struct out_frame *out_frame;
-	uint32_t loss_part;
 	uint64_t raise_retry_ms;
 
 	struct part **part;	     /* 1 << part_bits, NULL: not a member and never was */
@@ -752,12 +745,10 @@ struct vms_node {
 	uint64_t space_ms, space_free, space_total;
 	uint64_t space_need, space_pos; /* when that was asked: room to keep, end of the log */
 	uint32_t meta_permille;
-	uint64_t stall_ctr_ms;
 
 	/* drain and checkpoint */
 	uint64_t drain_limit; /* log position up to which is being drained */
 	uint64_t drain_ms;
-	uint32_t drain_next;	  /* partition to look at next */
 	VMS_VEC(uint32_t) drains; /* partitions with a job */
 	bool drain_look;	  /* some partition has scan_due */
 	uint64_t drain_bytes;	  /* content in their batches */
@@ -785,7 +776,7 @@ struct vms_node {
 	uint64_t digest_ms;		  /* the next partition is compared */
 	uint32_t digest_next;
 	uint64_t feed_ids;
-	uint64_t learn_ms, out_ms; /* next look */
+	uint64_t out_ms; /* next look */
 
 	/* collector */
 	uint32_t gc_next;

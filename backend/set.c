@@ -384,7 +384,6 @@ static void txn_done(void *arg, const struct vms_cat_reply *r)
 	for (unsigned i = 0; i < n->nraise; i++) {
 		struct part *p = node_part(n, n->raise_part[i]);
 
-		p->raising = false;
 		if (p->conf_rev != n->raise_rev[i])
 			continue; /* a newer one has been read */
 		open = true;
@@ -490,7 +489,6 @@ void set_step(struct vms_node *n)
 		op[k] = (struct vms_cat_op){keys[k], vms_cat_part_encode(&c), 0};
 		n->raise_part[k] = i;
 		n->raise_rev[k] = p->conf_rev;
-		p->raising = true;
 		p->proposed = true;
 		p->proposed_epoch = c.epoch;
 		p->proposed_lead = c.primary;

@@ -64,7 +64,7 @@ struct run {
 	char listen[VMS_CONF_ADDR_TEXT_MAX], address[VMS_CONF_ADDR_TEXT_MAX];
 	uint64_t deadline_ms;
 	/* start-up: what is asked of the catalog */
-	bool asking, have_cluster, have_self;
+	bool asking, have_cluster;
 	struct vms_cat_cluster cluster;
 	uint64_t say_at_ms;
 	/* VMS_NODE_LIMIT: bytes a second that this node moves at most, all its
@@ -451,7 +451,6 @@ static void on_self(void *arg, const struct vms_cat_reply *re)
 		r->fatal = VMS_E_CONFIG;
 		return;
 	}
-	r->have_self = true;
 	vms_catcopy_follow(r->copy, vms_cat_conn_catalog(r->cc));
 	core_open(r);
 }

@@ -51,13 +51,3 @@ bool vms_place_same(const struct vms_part_conf *part, const struct vms_ring_row 
 
 	return n == row->n && !memcmp(want, row->node, n * sizeof(want[0]));
 }
-
-uint32_t vms_place_copies(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
-			  unsigned nnodes)
-{
-	uint32_t n = 0;
-
-	for (unsigned i = 0; i < nnodes; i++)
-		n += vms_place_weight(&node[i]) > 0;
-	return n < c->copies ? n : c->copies;
-}

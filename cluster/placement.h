@@ -27,8 +27,5 @@ int vms_place_wants(const struct vms_cat_cluster *c, const struct vms_part_conf 
 		    struct vms_ring_table *out);
 /* Does the partition want just this row, in this order? */
 bool vms_place_same(const struct vms_part_conf *part, const struct vms_ring_row *row);
-/* As many copies as the cluster ought to have with these nodes. */
-uint32_t vms_place_copies(const struct vms_cat_cluster *c, const struct vms_cat_node *node,
-			  unsigned nnodes);
 
 #endif

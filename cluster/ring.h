@@ -29,9 +29,8 @@
 #include "include/err.h"
 #include "include/types.h"
 
-#define VMS_RING_PART_BITS_DEFAULT 10u
-#define VMS_RING_WEIGHT_NORMAL	   100u
-#define VMS_RING_WEIGHT_MAX	   1000000u
+#define VMS_RING_WEIGHT_NORMAL 100u
+#define VMS_RING_WEIGHT_MAX    1000000u
 
 struct vms_ring_params {
 	uint32_t part_bits; /* 0..VMS_PART_BITS_MAX, fixed at format time */

@@ -23,7 +23,7 @@ struct vms_gateways {
 	struct entry *e; /* n of them, by id; only those with a portal */
 	unsigned n, room;
 	uint64_t watch, rev, now_ms, retry_ms;
-	bool loading, loaded;
+	bool loading;
 	char after[VMS_CAT_KEY_BYTES_MAX];
 };
 
@@ -128,7 +128,6 @@ static void got(void *arg, const struct vms_cat_reply *r)
 		if (!g->e[i].seen)
 			drop(g, &g->e[i]);
 	g->loading = false;
-	g->loaded = true;
 	g->watch = g->cat->ops->watch(g->cat, prefix, g->rev, event, g);
 }
 
@@ -164,11 +163,6 @@ void vms_gateways_timer(struct vms_gateways *g, uint64_t now_ms)
 	for (unsigned i = 0; i < g->n; i++)
 		g->e[i].seen = false;
 	g->cat->ops->range(g->cat, prefix, NULL, got, g);
-}
-
-bool vms_gateways_loaded(const struct vms_gateways *g)
-{
-	return g->loaded;
 }
 
 unsigned vms_gateways_count(const struct vms_gateways *g)

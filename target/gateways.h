@@ -22,8 +22,6 @@ struct vms_gateways *vms_gateways_open(struct vms_catalog *cat, uint64_t now_ms)
 void vms_gateways_close(struct vms_gateways *g);
 /* Now and then: reads again what could not be read. */
 void vms_gateways_timer(struct vms_gateways *g, uint64_t now_ms);
-/* Read completely once. */
-bool vms_gateways_loaded(const struct vms_gateways *g);
 
 /* Those with a portal, by id. An entry is good until the catalog is heard again (the
  * next turn). */

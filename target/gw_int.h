@@ -58,10 +58,6 @@ static inline void gw_list_del(struct gw_link *l)
 	l->prev->next = l->next;
 	l->next = l->prev = l;
 }
-static inline bool gw_listed(const struct gw_link *l)
-{
-	return l->next != l;
-}
 /* Walk that survives removal of the current entry. */
 #define gw_each(l, h)                                                                              \
 	for (struct gw_link *l = (h)->next, *l##_n = l->next; l != (h); l = l##_n, l##_n = l->next)
@@ -113,7 +109,6 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_READS_MAX	    8192 /* read pieces in flight, then TASK SET FULL */
 #define GW_REPAIRS_BURST    64	 /* REPAIR messages at once, and ... */
 #define GW_REPAIR_MS	    10	 /* ... the time each takes then */
-#define GW_PAGEREQ_WAIT_MAX 65536
 #define GW_READAHEAD_CHUNKS 128
 #define GW_STREAMS	    8
 #define GW_PORTS	    32	 /* initiator ports whose loss notices are remembered */
@@ -160,7 +155,6 @@ struct gw_node {
 	char name[64], address[64];
 	bool known; /* still in the catalog */
 	bool seen;  /* by the reading of all nodes that runs */
-	bool said_down;
 	enum gw_node_state state;
 	uint32_t session;     /* raised at every change of the connection */
 	uint64_t incarnation; /* of the process that answered HELLO last */
@@ -187,7 +181,7 @@ struct gw_node {
 	uint64_t batch_ms;	/* last batch sent */
 	uint32_t used_permille; /* of its space */
 	bool refusing;		/* new data, for lack of it */
-	uint64_t rpc_sent, rpc_answered, rpc_lost, reconnects;
+	uint64_t rpc_sent, reconnects;
 };
 
 struct gw_fetch;
@@ -354,7 +348,7 @@ struct gw_op {
 	uint64_t sent_gen, sent_fence; /* the numbers of its last send */
 	uint64_t data_off;	       /* in the command's data */
 	uint64_t bytes;		       /* payload */
-	uint64_t due_ms, queued_ms, lost_ms;
+	uint64_t due_ms, lost_ms;
 	uint64_t sent_ms; /* first time */
 	uint32_t backoff_ms;
 	uint32_t node;			 /* where it is in flight */
@@ -632,7 +626,7 @@ struct vms_gw {
 	struct gw_fetch **fetch_hash;
 	struct gw_pagereq **page_hash;
 	struct gw_wext **wext_hash;
-	uint32_t npieces, npagereqs;
+	uint32_t npieces;
 	struct gw_link parked; /* read pieces with a due time */
 	struct gw_link slot_wait, retry;
 	uint32_t nslots, slot_free_n;
@@ -825,8 +819,6 @@ void gw_ops_release(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front);
 /* Mask the chunks of own writes in flight in a page that is being installed. */
 void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p);
-bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
-		    uint32_t n);
 
 /* gw_flush.c */
 int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);

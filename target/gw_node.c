@@ -182,7 +182,6 @@ static void rpc_answer(struct vms_gw *gw, struct gw_rpc *r, const struct vms_msg
 	uint32_t node = r->node;
 	void *obj = r->obj;
 
-	gw->node[node]->rpc_answered++;
 	gw_rpc_forget(gw, r);
 	switch (type) {
 	case GR_HELLO:
@@ -275,10 +274,8 @@ void gw_node_down(struct vms_gw *gw, struct gw_node *n, const char *why)
 		gw_list_del(l);
 		gw_list_add(&lost, l);
 	}
-	while (!gw_list_empty(&lost)) {
-		n->rpc_lost++;
+	while (!gw_list_empty(&lost))
 		rpc_answer(gw, gw_entry(lost.next, struct gw_rpc, link), NULL, VMS_E_DISCONNECTED);
-	}
 	gw->kick = true;
 }
 

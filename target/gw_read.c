@@ -626,7 +626,6 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 	}
 	q->hash_next = *b;
 	*b = q;
-	gw->npagereqs++;
 	gw_list_add(&q->waiters, &p->link);
 }
 
@@ -685,7 +684,6 @@ void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_ms
 	while (*at != q)
 		at = &(*at)->hash_next;
 	*at = q->hash_next;
-	gw->npagereqs--;
 	if (!status && gw->part[q->partition].c.epoch == q->epoch)
 		late = pages_install(gw, q, m);
 	if (status == VMS_E_EPOCH || status == VMS_E_NOT_PRIMARY)

@@ -41,17 +41,6 @@ static inline uint32_t op_chunk_end(const struct gw_op *op)
 	return (op->blk0 + op->nblk + VMS_CHUNK_BLOCKS - 1) / VMS_CHUNK_BLOCKS;
 }
 
-bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
-		    uint32_t n)
-{
-	struct gw_wext *w = wext_find(gw, branch, extent);
-
-	for (struct gw_op *o = w ? w->ops : NULL; o; o = o->wx_next)
-		if (op_chunk0(o) < chunk0 + n && op_chunk_end(o) > chunk0)
-			return true;
-	return false;
-}
-
 static void page_mask(struct vms_pc_page *p, uint32_t from, uint32_t to)
 {
 	uint32_t base = (uint32_t)p->sub * VMS_SUBEXT_CHUNKS;
@@ -489,7 +478,6 @@ void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front)
 	}
 	op->state = GO_QUEUED;
 	op->queued_node = n->id;
-	op->queued_ms = gw->now_ms;
 	n->ops_bytes += op->bytes;
 	if (front)
 		gw_list_add_head(&n->ops, &op->link);

@@ -194,11 +194,3 @@ void scsi_set_in_iov(struct scsi_cmd *cmd, const struct iovec *iov, int iovcnt,
 	cmd->in_unpin = unpin;
 	cmd->in_unpin_arg = arg;
 }
-
-void *scsi_take_out_buf(struct scsi_cmd *cmd)
-{
-	void *buf = scsi_get_out_buffer(cmd);
-
-	scsi_set_out_buffer(cmd, NULL);
-	return buf;
-}

@@ -27,7 +27,7 @@
  * ---- Data from the initiator (WRITE ...) -----------------------------------
  * scsi_get_out_buffer(cmd) holds scsi_get_out_length(cmd) bytes, page-aligned
  * from 4 KiB on, complete when the handler is called, valid until
- * target_cmd_io_done(). scsi_take_out_buf() makes it the module's own.
+ * target_cmd_io_done().
  * It is NULL when the initiator announced no data (out_length 0): check the
  * length against the CDB first. Report with scsi_set_out_resid_by_actual().
  *
@@ -83,10 +83,6 @@ void *scsi_alloc_in_buf(struct scsi_cmd *cmd, uint32_t len_bytes);
  * stops answering). unpin must not call back into tgt. unpin may be NULL. */
 void scsi_set_in_iov(struct scsi_cmd *cmd, const struct iovec *iov, int iovcnt,
 		     void (*unpin)(void *arg), void *arg);
-
-/* Take the buffer of data from the initiator away from cmd: it stays valid after
- * target_cmd_io_done() until tgt_buf_free(). NULL if there is none. */
-void *scsi_take_out_buf(struct scsi_cmd *cmd);
 
 /* Buffers as above without a command. tgt_buf_free(NULL) does nothing. */
 void *tgt_buf_alloc(uint32_t len_bytes);

@@ -19,7 +19,6 @@
 #define VMS_XCOPY_CSCDS_MAX   8u
 #define VMS_XCOPY_SEGS_MAX    8u
 #define VMS_XCOPY_DESC_BYTES  (VMS_XCOPY_CSCDS_MAX * 32u + VMS_XCOPY_SEGS_MAX * 28u)
-#define VMS_XCOPY_LIST_BYTES  (16u + VMS_XCOPY_DESC_BYTES)
 #define VMS_XCOPY_SEG_BLOCKS  32768u  /* 16 MiB */
 #define VMS_XCOPY_COPIES_MAX  8u      /* at a time, of one gateway */
 #define VMS_XCOPY_RESULTS_MAX 64u     /* kept, of one gateway */

@@ -19,7 +19,6 @@
 
 struct iscsi_context;
 
-#define VMS_BENCH_LBA_BYTES   512u
 #define VMS_BENCH_CHUNK_BYTES 4096u
 
 /* Exit codes of the program. */

@@ -527,23 +527,6 @@ bool tool_peers_wait(struct tool *t, struct tool_peer *p, unsigned n, uint32_t t
 	return !left;
 }
 
-struct calling {
-	void (*progress)(void *arg, uint64_t waited_ms);
-	void *arg;
-	uint64_t t0, said;
-};
-
-static bool still_there(void *arg)
-{
-	struct calling *c = arg;
-
-	if (c->progress && vms_clock_ms() - c->said >= 1000) {
-		c->said = vms_clock_ms();
-		c->progress(c->arg, c->said - c->t0);
-	}
-	return false;
-}
-
 static int peer_result(struct tool *t, struct tool_peer *p, const char *what,
 		       struct vms_errmsg *msg)
 {
@@ -574,18 +557,6 @@ int tool_call(struct tool *t, const char *address, const char *call, json_t *req
 		*answer = NULL;
 	}
 	return rc;
-}
-
-int tool_request(struct tool *t, const char *address, const struct vms_msg *m, uint32_t timeout_ms,
-		 void (*progress)(void *arg, uint64_t waited_ms), void *arg, struct vms_errmsg *msg)
-{
-	struct tool_peer p = {.conn = 0};
-	struct calling c = {progress, arg, vms_clock_ms(), vms_clock_ms()};
-
-	snprintf(p.address, sizeof(p.address), "%s", address);
-	tool_peer_send(t, &p, m);
-	tool_peers_wait(t, &p, 1, timeout_ms, still_there, &c);
-	return peer_result(t, &p, vms_msg_type_name(m->type), msg);
 }
 
 vms_net_conn tool_connect(struct tool *t, const char *address, struct vms_errmsg *msg)

@@ -130,11 +130,6 @@ bool tool_peers_wait(struct tool *t, struct tool_peer *p, unsigned n, uint32_t t
  * req: taken over, may be NULL. *answer: new reference. */
 int tool_call(struct tool *t, const char *address, const char *call, json_t *req,
 	      uint32_t timeout_ms, json_t **answer, struct vms_errmsg *msg);
-/* One request frame (FLOOR, TRIM); only its status matters. progress: called about
- * once a second while waiting, may be NULL. */
-int tool_request(struct tool *t, const char *address, const struct vms_msg *m, uint32_t timeout_ms,
-		 void (*progress)(void *arg, uint64_t waited_ms), void *arg,
-		 struct vms_errmsg *msg);
 /* A connection that stays; frames go to t->frame. */
 vms_net_conn tool_connect(struct tool *t, const char *address, struct vms_errmsg *msg);
 /* Sockets of this machine's processes: "unix:…/NAME.sock", sorted. */

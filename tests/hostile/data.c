@@ -41,6 +41,24 @@ static int unchanged(struct ini *s)
 	return 0;
 }
 
+/* begin(), and a write of so many blocks from LBA on that has been asked for its data. */
+static int asked(struct ini *s, uint32_t blocks, uint32_t *itt, uint32_t *ttt)
+{
+	if (begin(s, false))
+		return -1;
+	*itt = rw10(s, 0x2a, LBA, blocks, NULL, 0);
+	return expect_r2t(s, *itt, ttt, NULL);
+}
+
+/* The command ends with GOOD, and blocks LBA.. still hold GUARD. */
+static int unharmed(struct ini *s, uint32_t itt)
+{
+	if (expect_good(s, itt) || unchanged(s))
+		return -1;
+	ini_close(s);
+	return 0;
+}
+
 /* The command ends with ABORTED COMMAND, incorrect amount of data; the session goes on. */
 static int data_error(struct ini *s, uint32_t itt)
 {
@@ -52,10 +70,7 @@ static int one_bad(uint32_t off, uint32_t len, uint32_t sn)
 	uint32_t itt, ttt;
 	struct ini s;
 
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 2, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || data_out(&s, itt, ttt, sn, off, junk, len, true))
+	if (asked(&s, 2, &itt, &ttt) || data_out(&s, itt, ttt, sn, off, junk, len, true))
 		return -1;
 	return data_error(&s, itt);
 }
@@ -90,10 +105,7 @@ static int t_sn_repeated(void)
 	uint32_t itt, ttt;
 	struct ini s;
 
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 2, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || data_out(&s, itt, ttt, 0, 0, junk, 512, false) ||
+	if (asked(&s, 2, &itt, &ttt) || data_out(&s, itt, ttt, 0, 0, junk, 512, false) ||
 	    data_out(&s, itt, ttt, 0, 512, junk, 512, true))
 		return -1;
 	return data_error(&s, itt);
@@ -104,10 +116,7 @@ static int t_offset_again(void)
 	uint32_t itt, ttt;
 	struct ini s;
 
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 2, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || data_out(&s, itt, ttt, 0, 0, junk, 512, false) ||
+	if (asked(&s, 2, &itt, &ttt) || data_out(&s, itt, ttt, 0, 0, junk, 512, false) ||
 	    data_out(&s, itt, ttt, 1, 0, junk, 512, true))
 		return -1;
 	return data_error(&s, itt);
@@ -135,10 +144,7 @@ static int t_wrong_tags(void)
 	uint32_t itt, ttt;
 	struct ini s;
 
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 2, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || wrong_tags(&s, itt, ttt))
+	if (asked(&s, 2, &itt, &ttt) || wrong_tags(&s, itt, ttt))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -195,18 +201,12 @@ static int t_after_the_end(void)
 	struct ini s;
 
 	memset(good, GUARD, sizeof(good));
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 1, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || data_out(&s, itt, ttt, 0, 0, good, BLOCK, true))
+	if (asked(&s, 1, &itt, &ttt) || data_out(&s, itt, ttt, 0, 0, good, BLOCK, true))
 		return -1;
 	for (int i = 1; i < 20; i++)
 		if (data_out(&s, itt, ttt, (uint32_t)i, (uint32_t)i * BLOCK, junk, BLOCK, true))
 			return -1;
-	if (expect_good(&s, itt) || unchanged(&s))
-		return -1;
-	ini_close(&s);
-	return 0;
+	return unharmed(&s, itt);
 }
 
 /* F set before everything is there: the rest is asked for again. */
@@ -217,19 +217,12 @@ static int t_final_early(void)
 	struct ini s;
 
 	memset(good, GUARD, sizeof(good));
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 2, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL) || data_out(&s, itt, ttt, 0, 0, good, BLOCK, true) ||
+	if (asked(&s, 2, &itt, &ttt) || data_out(&s, itt, ttt, 0, 0, good, BLOCK, true) ||
 	    expect_r2t(&s, itt, &ttt, &len))
 		return -1;
 	if (len != BLOCK)
 		return fail("asks for %u bytes more", len);
-	if (data_out(&s, itt, ttt, 0, BLOCK, good, BLOCK, true) || expect_good(&s, itt) ||
-	    unchanged(&s))
-		return -1;
-	ini_close(&s);
-	return 0;
+	return data_out(&s, itt, ttt, 0, BLOCK, good, BLOCK, true) || unharmed(&s, itt) ? -1 : 0;
 }
 
 /* A thousand segments of nothing. */
@@ -240,19 +233,12 @@ static int t_empty_segments(void)
 	struct ini s;
 
 	memset(good, GUARD, sizeof(good));
-	if (begin(&s, false))
-		return -1;
-	itt = rw10(&s, 0x2a, LBA, 1, NULL, 0);
-	if (expect_r2t(&s, itt, &ttt, NULL))
+	if (asked(&s, 1, &itt, &ttt))
 		return -1;
 	for (uint32_t i = 0; i < 1000; i++)
 		if (data_out(&s, itt, ttt, i, 0, NULL, 0, false))
 			return -1;
-	if (data_out(&s, itt, ttt, 1000, 0, good, BLOCK, true) || expect_good(&s, itt) ||
-	    unchanged(&s))
-		return -1;
-	ini_close(&s);
-	return 0;
+	return data_out(&s, itt, ttt, 1000, 0, good, BLOCK, true) || unharmed(&s, itt) ? -1 : 0;
 }
 
 /* A word in each segment; then bytes, whose padding would be beyond the buffer. */

@@ -257,8 +257,8 @@ static int t_sends_all_but_the_end(void)
 	return hogs_end(rss, 0);
 }
 
-/* Pings with data, whose answers nobody takes. */
-static int t_pings(void)
+/* Each hog sends n requests with data, until the target takes no more. */
+static int hogs_send(int op, int n)
 {
 	static uint8_t data[65536];
 	struct timeval tv = {.tv_usec = 100000};
@@ -269,8 +269,8 @@ static int t_pings(void)
 		return -1;
 	for (int i = 0; i < HOGS; i++) {
 		setsockopt(hog[i].fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-		for (int k = 0; k < 400; k++) {
-			hdr_init(&hog[i], h, OP_NOP_OUT | IMMEDIATE, 0x80);
+		for (int k = 0; k < n; k++) {
+			hdr_init(&hog[i], h, op | IMMEDIATE, 0x80);
 			put32(h + 16, hog[i].itt++), put32(h + 24, hog[i].cmd_sn);
 			if (send_pdu(&hog[i], h, data, sizeof(data)))
 				break;
@@ -279,26 +279,16 @@ static int t_pings(void)
 	return hogs_end(rss, 0);
 }
 
-/* Text that is refused, with data. */
+/* Pings, whose answers nobody takes. */
+static int t_pings(void)
+{
+	return hogs_send(OP_NOP_OUT, 400);
+}
+
+/* Text that is refused. */
 static int t_texts(void)
 {
-	static uint8_t data[65536];
-	struct timeval tv = {.tv_usec = 100000};
-	uint8_t h[BHS];
-	long rss;
-
-	if (hogs_begin(&rss))
-		return -1;
-	for (int i = 0; i < HOGS; i++) {
-		setsockopt(hog[i].fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
-		for (int k = 0; k < 200; k++) {
-			hdr_init(&hog[i], h, OP_TEXT | IMMEDIATE, 0x80);
-			put32(h + 16, hog[i].itt++), put32(h + 24, hog[i].cmd_sn);
-			if (send_pdu(&hog[i], h, data, sizeof(data)))
-				break;
-		}
-	}
-	return hogs_end(rss, 0);
+	return hogs_send(OP_TEXT, 200);
 }
 
 const struct hostile flood_scripts[] = {

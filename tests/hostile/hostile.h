@@ -12,7 +12,6 @@
 
 #define HOSTILE_HEAVY  1 /* loads the target: the witness' latencies are printed */
 #define HOSTILE_RESETS 2 /* may abort the witness' commands, as task management does */
-#define HOSTILE_SLOW   4 /* may hold the witness up for a moment */
 
 struct hostile {
 	const char *name;

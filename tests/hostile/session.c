@@ -225,11 +225,11 @@ static int t_abort_set_waits(void)
 const struct hostile session_scripts[] = {
 	{"reinstatement-storm", t_storm, HOSTILE_HEAVY},
 	{"reinstatement-race", t_race, 0},
-	{"pings-while-stalled", t_pings_while_stalled, HOSTILE_SLOW},
-	{"abort-waits", t_abort_waits, HOSTILE_SLOW},
-	{"abort-set-waits", t_abort_set_waits, HOSTILE_SLOW},
-	{"reset-waits", t_reset_waits, HOSTILE_SLOW | HOSTILE_RESETS},
-	{"logout-waits", t_logout_waits, HOSTILE_SLOW},
-	{"reinstatement-waits", t_reinstatement_waits, HOSTILE_SLOW},
+	{"pings-while-stalled", t_pings_while_stalled, 0},
+	{"abort-waits", t_abort_waits, 0},
+	{"abort-set-waits", t_abort_set_waits, 0},
+	{"reset-waits", t_reset_waits, HOSTILE_RESETS},
+	{"logout-waits", t_logout_waits, 0},
+	{"reinstatement-waits", t_reinstatement_waits, 0},
 	{NULL, NULL, 0},
 };

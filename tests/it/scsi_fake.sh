@@ -9,68 +9,21 @@ set -u
 IT_ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 B=${B:-build}
 case $B in /*) ;; *) B=$IT_ROOT/$B ;; esac
-# shellcheck source=tests/it/ports.sh
-. "$IT_ROOT/tests/it/ports.sh"
-PORT=$IT_PORT CONTROL=$IT_CONTROL
+# shellcheck source=tests/it/fake.sh
+. "$IT_ROOT/tests/it/fake.sh"
 ADDR=127.0.4.1
 IQN=iqn.2011-06.org.vmstore:fake
-pid=""
-
-fail() {
-	echo "FAILED: $*"
-	exit 1
-}
 command -v iscsi-test-cu > /dev/null || { echo "skipped: iscsi-test-cu not found (Debian package libiscsi-bin)"; exit 77; }
-[ -x "$B/tests/iscsi_raw" ] || { echo "skipped: $B/tests/iscsi_raw is not built (make)"; exit 77; }
-[ -x "$B/tests/tgtd-fake" ] || { echo "skipped: $B/tests/tgtd-fake is not built (make tgtd-fake)"; exit 77; }
-dir=$(mktemp -d "${TMPDIR:-/tmp}/vmstore-fake.XXXXXX") || exit 1
-export TGT_IPC_SOCKET="$dir/ipc"
-cleanup() {
-	rc=$?
-	trap '' EXIT INT TERM
-	[ -z "$pid" ] || kill -9 "$pid" 2> /dev/null
-	[ $rc = 0 ] || tail -n 20 "$dir/tgtd.log"
-	rm -rf "$dir"
-	exit $rc
-}
-trap cleanup EXIT
-trap 'exit 1' INT TERM
+built tests/iscsi_raw
+built tests/tgtd-fake tgtd-fake
 
-adm() {
-	"$B/bin/tgtadm" -C "$CONTROL" --lld iscsi "$@"
-}
 lun() { # LUN VOLUME BSOPTS
 	adm --op new --mode logicalunit --tid 1 --lun "$1" --bstype vmstore \
 		--backing-store "$2" --bsopts "conf=$dir/conf;$3"
 }
-start() { # VAR=VALUE...
-	printf '[cluster]\nrun_dir = %s/run\n' "$dir" > "$dir/conf"
-	env "$@" "$B/tests/tgtd-fake" -f -C "$CONTROL" --iscsi "portal=$ADDR:$PORT" \
-		> "$dir/tgtd.log" 2>&1 &
-	pid=$!
-	n=0
-	until adm --op show --mode target > /dev/null 2>&1; do
-		n=$((n + 1))
-		[ $n -lt 100 ] || fail "tgtd-fake does not answer"
-		sleep 0.1
-	done
-	adm --op new --mode target --tid 1 -T "$IQN" || fail "new target"
-	adm --op bind --mode target --tid 1 -I ALL || fail "bind"
-}
-stop() {
-	kill "$pid"
-	n=0
-	while kill -0 "$pid" 2> /dev/null; do
-		n=$((n + 1))
-		[ $n -lt 100 ] || fail "tgtd-fake does not stop on SIGTERM"
-		sleep 0.1
-	done
-	wait "$pid"
-	rc=$?
-	pid=""
-	[ $rc = 0 ] || fail "tgtd-fake ended with $rc"
-	! grep -E 'ERROR: (Address|Leak|Undefined)|runtime error|assertion failed' "$dir/tgtd.log" \
-		|| fail "a sanitizer or an assertion spoke"
+serve() { # VAR=VALUE...
+	start "$@"
+	target 1 "$IQN"
 }
 suite() { # LUN
 	iscsi-test-cu --dataloss --Verbose-scsi ${SCSI_TEST:+--test="$SCSI_TEST"} "iscsi://$ADDR:$PORT/$IQN/$1" \
@@ -92,7 +45,7 @@ refused() { # WORDS COMMAND...: must fail and say why
 
 for p in 3 0 1; do
 	echo "--- every op pending with FAKE_PENDING=$p"
-	start FAKE_PENDING=$p
+	serve FAKE_PENDING=$p
 	lun 1 disk "size=1G;write_ack=disk" || fail "new LUN"
 	suite 1
 	stop
@@ -100,7 +53,7 @@ for p in 3 0 1; do
 done
 
 echo "--- errors are told"
-start FAKE_PENDING=3 FAKE_ERROR_LBA=800
+serve FAKE_PENDING=3 FAKE_ERROR_LBA=800
 refused "does not exist" lun 1 nothing ""
 refused "unknown option 'sice'" lun 1 disk "sice=1G"
 refused "write_ack=fast" lun 1 disk "size=1G;write_ack=fast"
@@ -158,7 +111,7 @@ stop
 
 echo "--- space gets short"
 export FAKE_WARNINGS="$dir/warnings"
-start FAKE_PENDING=0
+serve FAKE_PENDING=0
 lun 1 disk "size=64M" || fail "new LUN"
 "$B/tests/iscsi_raw" "$ADDR" "$PORT" "$IQN" 1 thin-warning || fail "warnings"
 stop

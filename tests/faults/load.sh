@@ -114,6 +114,7 @@ stalls() {
 		[ "$name" = command ] || [ "$ms" -le $gap ] || gap=$ms
 		text="$text $name $((ms / 1000)).$((ms % 1000 / 100))"
 	done < <(grep '^stall: ' "$OUT/verify.log")
+	[ -n "$text" ] || fail "vmstore-bench verify told of no stall"
 	if [ -n "$DOWNTIME" ]; then
 		text="$text s ($DOWNTIME)"
 	elif [ $worst -gt $((PROMISE * 1000)) ]; then

@@ -29,7 +29,7 @@ load_end() {
 	grep -E 'WRONG|error|verify:|any longest' "$IT_DIR/verify.out" | cut -c1-300 | tail -n 5
 	[ $le_rc = 0 ] || fail "vmstore-bench verify: exit code $le_rc"
 	le_ms=$(sed -n 's/^stall: any longest \([0-9]*\) ms.*/\1/p' "$IT_DIR/verify.out")
-	[ "${le_ms:-0}" -le 12000 ] || fail "nothing was done for $le_ms ms"
+	[ "$le_ms" -le 12000 ] || fail "nothing was done for '$le_ms' ms"
 }
 check() {
 	"$BENCH" verify --check-only --quiet --state "$state" "$(gw_url 1)" || fail "check: $1"

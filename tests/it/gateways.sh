@@ -163,13 +163,14 @@ done
 sleep 1
 alive $verify || fail "verify has ended: $(tail -n 5 "$IT_DIR/verify.out")"
 # in tenths of a second; at its end it waits for what is unknown and has nothing else to do
-stall=$(awk '/^progress/ { n = $4 == last ? n + 1 : 0; if (n > max) max = n; last = $4 }
-	END { print max + 0 }' "$IT_DIR/verify.out")
+stall=$(awk '/^progress/ { n = $4 == last ? n + 1 : 0; if (n > max) max = n; last = $4; told = 1 }
+	END { if (told) print max + 0 }' "$IT_DIR/verify.out")
 kill -TERM $verify
 wait $verify
 rc=$?
 grep -E 'WRONG|ERROR|error|checked|verify:' "$IT_DIR/verify.out" | cut -c1-600 | tail -n 30
 [ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
+[ -n "$stall" ] || fail "verify told of no progress"
 [ "$stall" -le 20 ] || fail "no answer at all for $((stall * 100)) ms"
 say "two gateways upgraded one after the other, nothing lost, never longer than $((stall * 100 + 100)) ms without an answer"
 

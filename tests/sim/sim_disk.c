@@ -719,6 +719,10 @@ int sim_disk_failed(const struct sim_disk *d)
 {
 	return d->failed;
 }
+bool sim_disk_dying(const struct sim_disk *d)
+{
+	return d->fail == SIM_DISK_WRITES || d->failed == SIM_DISK_WRITES;
+}
 uint64_t sim_disk_container_bytes(const struct sim_disk *d)
 {
 	return d->bytes;

@@ -53,6 +53,7 @@ enum sim_disk_call {
 	SIM_PUNCH
 };
 void sim_disk_fail_at(struct sim_disk *d, enum sim_disk_call call, int status);
+bool sim_disk_dying(const struct sim_disk *d); /* the next write fails, or one has */
 int sim_disk_failed(const struct sim_disk *d); /* what has failed since the start; 0: nothing */
 /* Blocking; as fsck wants it. */
 int sim_disk_read(void *d, uint64_t ctr, uint64_t off, void *buf, size_t len);

@@ -5,6 +5,7 @@
  * so nodes crash one at a time there.
  */
 #include "tests/sim/sim_int.h"
+#include "tests/sim/sim_memory.h"
 #include "utils/lib/assert.h"
 
 #define PER (FAULT_PERIOD_US / 1e6)
@@ -24,14 +25,16 @@ static unsigned any_proc(struct sim *s)
 	return (unsigned)vms_rng_below(&s->rng, s->nprocs);
 }
 
-/* Since when are all nodes there, and reach each other? */
+/* Since when are all nodes there, and reach each other? One whose disk fails to write is as
+ * good as dead: it dies when it tries. */
 static void stability(struct sim *s)
 {
 	const struct sim_plan *pl = &s->plan;
 	unsigned down = 0;
 
 	for (unsigned i = 1; i <= pl->nodes; i++)
-		down += s->p[i].joined && !s->p[i].gone && (!s->p[i].up || s->p[i].paused);
+		down += s->p[i].joined && !s->p[i].gone &&
+			(!s->p[i].up || s->p[i].paused || sim_disk_dying(s->p[i].disk));
 	/* a cut between two nodes keeps a replica away just as well */
 	for (unsigned i = 1; i <= pl->nodes; i++)
 		for (unsigned k = 1; k <= pl->nodes; k++)
@@ -77,6 +80,23 @@ static void rot(struct sim *s, struct proc *p)
 		 (unsigned long long)k.ctr[0], p->idx, bit ? "rots" : "is written over");
 }
 
+/* Has each member of each set all that was written in its memory? The catalog may tell of
+ * a restarted one long before the primary, which may be cut off from the catalog, knows. */
+static bool memories_whole(const struct sim *s)
+{
+	struct sim_parts ps;
+
+	sim_parts(s, &ps);
+	for (unsigned i = 0; i < ps.n; i++)
+		for (uint32_t k = 0; k < ps.c[i].nmembers; k++) {
+			const struct proc *p = &s->p[ps.c[i].member[k].node];
+
+			if (!p->up || !p->node || !sim_node_remembers(p->node, i, ps.c[i].epoch))
+				return false;
+		}
+	return true;
+}
+
 /* May a node die now? */
 static bool node_may_die(struct sim *s)
 {
@@ -84,10 +104,12 @@ static bool node_may_die(struct sim *s)
 
 	if (s->episode != EP_NONE)
 		return false;
-	/* the memory of a set that has shrunk is that of one node */
+	/* the memory of a set that has shrunk is that of one node; so it is while a change of
+	 * the set is still to come */
 	return s->plan.ack == VMS_ACK_DISK ||
 	       (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000 &&
-		(!s->plan.learn || sim_ring_whole(s, why, sizeof(why))));
+		!sim_history_late(s->history) &&
+		(!s->plan.learn || sim_ring_whole(s, why, sizeof(why))) && memories_whole(s));
 }
 
 static void crashes(struct sim *s)

@@ -4,6 +4,7 @@
  * over simulated disks and a catalog that loses, delays and repeats itself.
  */
 #include "tests/sim/node_rig.h"
+#include "tests/sim/sim_memory.h"
 #include "tests/unit/cunit.h"
 
 #include <jansson.h>
@@ -1407,6 +1408,40 @@ static void test_no_catalog_no_change(void)
 	down();
 }
 
+/* What the simulator's planner of faults goes by. The catalog tells of a restarted member at
+ * once; the set's memory it has when the primary has formed a view with it, and that one may
+ * not hear of it for long. */
+static void test_remembers(void)
+{
+	struct vms_part_conf pc;
+	unsigned lead, other;
+	uint64_t inc;
+
+	up(3, 2, 81, VMS_ACK_MEMORY);
+	pc = rig_conf(&R, 0, NULL);
+	lead = pc.member[0].node - 1;
+	other = pc.member[1].node - 1;
+	inc = pc.member[1].incarnation;
+	CU_ASSERT_TRUE(sim_node_remembers(R.node[lead].n, 0, pc.epoch));
+	CU_ASSERT_TRUE(sim_node_remembers(R.node[other].n, 0, pc.epoch));
+	R.node[lead].cat_mode = RIG_CAT_DOWN;
+	rig_node_crash(&R, other, true);
+	rig_node_start(&R, other);
+	rig_run(&R, 9000);
+	pc = rig_conf(&R, 0, NULL);
+	CU_ASSERT_EQUAL(pc.nmembers, 2);
+	CU_ASSERT_EQUAL(pc.primary, lead + 1);
+	CU_ASSERT(pc.member[1].node == other + 1 && pc.member[1].incarnation > inc);
+	CU_ASSERT_FALSE(sim_node_remembers(R.node[lead].n, 0, pc.epoch));
+	CU_ASSERT_FALSE(sim_node_remembers(R.node[other].n, 0, pc.epoch));
+	R.node[lead].cat_mode = RIG_CAT_OK;
+	CU_ASSERT_TRUE(rig_wait_active(&R, 20000));
+	pc = rig_conf(&R, 0, NULL);
+	CU_ASSERT_TRUE(sim_node_remembers(R.node[lead].n, 0, pc.epoch));
+	CU_ASSERT_TRUE(sim_node_remembers(R.node[other].n, 0, pc.epoch));
+	down();
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_primary_killed),
 	VMS_TEST(test_backup_killed),
@@ -1443,6 +1478,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_member_without_catalog),
 	VMS_TEST(test_quick_restart),
 	VMS_TEST(test_no_catalog_no_change),
+	VMS_TEST(test_remembers),
 };
 
 VMS_TEST_MAIN("failover", tests)

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Apart from the others: a node's connections and the simulator's have one name. */
+#include "tests/sim/sim_memory.h"
+
+#include "backend/node_int.h"
+
+bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch)
+{
+	const struct part *p = node_part(n, partition);
+
+	return p && p->known && p->conf.epoch == epoch && p->view_epoch == epoch &&
+	       p->intact_view == epoch;
+}

@@ -209,7 +209,8 @@ static unsigned bases(const struct vms_node *n)
 	unsigned k = 0;
 
 	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++)
-		k += n->part[i] && n->part[i]->learn && n->part[i]->learn->base &&
+		k += n->part[i] && n->part[i]->learn &&
+		     (n->part[i]->learn->base || n->part[i]->learn->may_base) &&
 		     n->part[i]->learn->phase < LP_READY;
 	return k;
 }
@@ -413,7 +414,11 @@ static void ask_begin(struct vms_node *n, struct part *p)
 	memset(b + 16, 0, 8);
 	b[16] = p->copy_state == COPY_WHOLE && !p->differs &&
 		(p->has_data || p->drain_applied || p->ctrs.n || p->seq_last);
-	b[17] = bases(n) >= BASES_MAX; /* the log alone, or later */
+	/* The log alone, or later. Several are asked at the same time: the answer may make
+	 * any of those that were told nothing a whole copy. */
+	p->learn->may_base = false;
+	p->learn->may_base = bases(n) < BASES_MAX;
+	b[17] = !p->learn->may_base;
 	/* newest runs first: the older ones matter less */
 	for (uint64_t s = p->seq_last; b[16] && s > p->committed && k < 64; s--) {
 		struct prec *pr = part_rec(p, s);
@@ -728,7 +733,7 @@ static void answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 	free(arg);
 	if (!l || n->closing)
 		return;
-	l->busy = false;
+	l->busy = l->may_base = false;
 	if (!re) {
 		learn_fail(n, p, "the primary does not answer");
 		return;

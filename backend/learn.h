@@ -46,7 +46,7 @@ struct feed {
 	uint64_t hold_log; /* records from here on stay in the log; UINT64_MAX: none */
 	bool hold_ctrs;	   /* nothing of the partition's containers dies */
 	bool base;	   /* the whole copy, not the log alone */
-	bool heavy;	   /* ... and counted among those that run */
+	bool heavy;	   /* it has, or is given, one of the places for such */
 	bool streams;	   /* it gets new records as a member does */
 	/* as the learner tells */
 	uint8_t phase;

@@ -55,6 +55,7 @@ struct learn {
 	uint32_t primary;
 	vms_conn_id conn; /* its stream comes on */
 	bool base;	  /* the whole copy */
+	bool may_base;	  /* BEGIN is asked, and was told that it may become one */
 	bool busy;	  /* a request is out (not those for segments) */
 	uint64_t wait_ms, told_ms, paused_ms;
 	uint64_t applied, applied_ms; /* last seen, since then */

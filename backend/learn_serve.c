@@ -115,6 +115,28 @@ static void feed_failed(struct vms_node *n, struct part *p, struct feed *f, cons
 		 p->number, f->node, why, (unsigned long long)(f->again_ms - n->now_ms) / 1000);
 }
 
+/* Everything is needed, and as many as may copy everything do so already, here or there.
+ * It ends here and is started again: were it to wait at its place, those that need the
+ * log alone would find none, until the log does not go back to where they are. */
+static void feed_waits(struct vms_node *n, struct part *p, struct feed *f, struct conn *c,
+		       bool theirs)
+{
+	struct vms_msg m = {.type = VMS_MSG_LEARN, .partition = p->number, .aux = LOP_STOP};
+
+	feed_idle(n, f);
+	f->st = LEARN_WAITS;
+	f->hold_log = UINT64_MAX;
+	f->hold_ctrs = false;
+	/* when a place is free here is known; what the learner does with others is not */
+	f->again_ms = n->now_ms;
+	if (theirs)
+		f->again_ms += n->tm.tick_ms + vms_rng_below(&n->rng, 2 * n->tm.tick_ms);
+	snprintf(f->why, sizeof(f->why), "others are copied first");
+	m.epoch = p->conf.epoch;
+	m.sequence = f->id;
+	node_send(n, c->id, &m);
+}
+
 bool feed_holds_ctrs(const struct vms_node *n, const struct part *p)
 {
 	for (const struct feed *f = p->feeds; f; f = f->next)
@@ -142,10 +164,15 @@ bool learn_start(struct vms_node *n, struct part *p, struct peer *pe)
 	struct feed *f = feed_get(p, pe->id);
 	struct vms_msg m = {.type = VMS_MSG_LEARN, .partition = p->number, .aux = LOP_START};
 
-	if (f && f->st != LEARN_FAILED)
+	if (f && !feed_rests(f))
 		return true;
 	if (!part_serving(p) || !pe->conn || (f && n->now_ms < f->again_ms))
 		return false;
+	if (f && f->st == LEARN_WAITS) {
+		if (n->nbases >= BASES_MAX)
+			return false;
+		feed_heavy(n, f, true); /* not all of them for the one place */
+	}
 	if (!f) {
 		f = calloc(1, sizeof(*f));
 		vms_assert(f);
@@ -193,7 +220,7 @@ void learn_stop(struct vms_node *n, struct part *p, uint32_t node, bool promoted
 	}
 	m.epoch = p->conf.epoch;
 	m.sequence = f->id;
-	if (!promoted && pe && pe->conn && f->st != LEARN_FAILED)
+	if (!promoted && pe && pe->conn && !feed_rests(f))
 		node_send(n, pe->conn, &m);
 	feed_free(n, p, f);
 }
@@ -209,7 +236,7 @@ void feed_peer_lost(struct vms_node *n, struct peer *pe)
 	for (uint32_t i = 0; i < n->nparts && n->feeds; i++) {
 		struct feed *f = n->part[i] ? feed_get(n->part[i], pe->id) : NULL;
 
-		if (!f || f->st == LEARN_FAILED)
+		if (!f || feed_rests(f))
 			continue;
 		feed_failed(n, n->part[i], f, "its connection was lost");
 		f->fails = 0;
@@ -233,7 +260,7 @@ void feed_timer(struct vms_node *n)
 			next = f->next;
 			if (!p->known || !p->primary)
 				feed_free(n, p, f);
-			else if (f->st == LEARN_FAILED)
+			else if (feed_rests(f))
 				continue;
 			else if (full && (f->hold_log != UINT64_MAX ||
 					  (m && m->streaming && m->sent < p->committed)))
@@ -311,8 +338,9 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	common = common_point(n, p, committed, last, &r);
 	base = !whole || common > p->seq_last ||
 	       !(n->mut == MUT_LN_GAP || present_from(p, common + 1));
-	if (base && !f->heavy && (no_base || n->nbases >= BASES_MAX)) {
-		node_reply(n, c->id, m, VMS_E_AGAIN); /* others are at work there, or here */
+	if (base && (no_base || (!f->heavy && n->nbases >= BASES_MAX))) {
+		node_reply(n, c->id, m, VMS_E_AGAIN);
+		feed_waits(n, p, f, c, no_base);
 		return;
 	}
 	feed_heavy(n, f, base);
@@ -858,7 +886,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		segs(n, c, p, m, false);
 		return;
 	}
-	if (!p || !p->primary || !f || f->id != m->sequence || f->st == LEARN_FAILED) {
+	if (!p || !p->primary || !f || f->id != m->sequence || feed_rests(f)) {
 		if (m->req_id)
 			node_reply(n, c->id, m, VMS_E_GONE);
 		return;

@@ -977,7 +977,13 @@ enum learn_state {
 	LEARN_VERIFY,
 	LEARN_READY,  /* has everything, compared equal: may become a member */
 	LEARN_FAILED, /* ended; learn_stop() forgets it */
+	LEARN_WAITS,  /* needs everything, and others are at it: takes no place meanwhile */
 };
+/* Nothing of it runs: it is started (again) some time. */
+static inline bool feed_rests(const struct feed *f)
+{
+	return f->st == LEARN_FAILED || f->st == LEARN_WAITS;
+}
 /* Begin to feed that node. False: not now. */
 bool learn_start(struct vms_node *n, struct part *p, struct peer *pe);
 enum learn_state learn_state(const struct part *p, uint32_t node, uint64_t *done,

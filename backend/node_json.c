@@ -44,7 +44,10 @@ static void part_text(struct vms_node *n, const struct part *p, char *out, size_
 static void part_set(const struct part *p, json_t *o)
 {
 	json_t *set = json_array(), *want = json_array(), *learners = json_array();
-	static const char *const names[] = {"none", "copying", "verifying", "ready", "failed"};
+	static const char *const names[] = {
+		[LEARN_NONE] = "none",	 [LEARN_COPY] = "copying",  [LEARN_VERIFY] = "verifying",
+		[LEARN_READY] = "ready", [LEARN_FAILED] = "failed", [LEARN_WAITS] = "waiting",
+	};
 	uint32_t w[VMS_COPIES_MAX];
 	unsigned k = vms_cat_part_want(&p->conf, w);
 

@@ -301,7 +301,7 @@ static void learners_start(struct vms_node *n, struct part *p)
 		struct peer *pe = node_peer(n, p->conf.want[i], false);
 		const struct feed *f = feed_get(p, p->conf.want[i]);
 
-		if (pe && pe->conn && (!f || f->st == LEARN_FAILED) &&
+		if (pe && pe->conn && (!f || feed_rests(f)) &&
 		    conf_index(&p->conf, pe->id) == p->conf.nmembers)
 			(void)learn_start(n, p, pe);
 	}

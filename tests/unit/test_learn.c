@@ -1123,6 +1123,73 @@ static void test_out_crash(void)
 
 /* ---- each rule is needed ---- */
 
+static unsigned bases_on(unsigned node)
+{
+	struct vms_node *n = R.node[node].n;
+	unsigned k = 0;
+
+	for (uint32_t i = 0; i < n->nparts; i++)
+		k += n->part[i] && n->part[i]->learn && n->part[i]->learn->base &&
+		     n->part[i]->learn->phase < LP_READY;
+	return k;
+}
+
+/* Six whole copies are wanted on one node, from two others. Two at a time are made,
+ * there as well as from each primary; the others take no place meanwhile, so that those
+ * that need the log alone find one. */
+static void test_places(void)
+{
+	static const uint32_t of0[] = {0, 6, 12, 15}, of1[] = {3, 9};
+	struct vms_node *a, *b;
+	unsigned most = 0, waiting = 0;
+
+	up(4, 171);
+	load(600);
+	v_drain();
+	for (unsigned i = 0; i < 2; i++)
+		SET(of1[i], 1, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	a = R.node[0].n;
+	b = R.node[1].n;
+	a->cluster.move_bytes_s = b->cluster.move_bytes_s = 16 << 10;
+	for (unsigned i = 0; i < 4; i++)
+		learn_on(2, of0[i]);
+	for (unsigned i = 0; i < 2; i++)
+		learn_on(2, of1[i]);
+	for (unsigned i = 0; i < 50; i++) {
+		rig_run(&R, 10);
+		most = bases_on(2) > most ? bases_on(2) : most;
+	}
+	CU_ASSERT_EQUAL(most, 2);
+	CU_ASSERT(a->nfeeds + b->nfeeds <= 2);
+	CU_ASSERT(a->nbases + b->nbases <= 2);
+	for (unsigned i = 0; i < 4; i++)
+		waiting += state_on(2, of0[i]) == LEARN_WAITS;
+	for (unsigned i = 0; i < 2; i++)
+		waiting += state_on(2, of1[i]) == LEARN_WAITS;
+	CU_ASSERT(waiting >= 3);
+	for (unsigned i = 0; i < 100; i++) {
+		for (unsigned k = 0; k < 4; k++)
+			learn_on(2, of0[k]);
+		for (unsigned k = 0; k < 2; k++)
+			learn_on(2, of1[k]);
+		rig_run(&R, 10);
+		most = bases_on(2) > most ? bases_on(2) : most;
+		CU_ASSERT(a->nbases <= 2 && b->nbases <= 2);
+	}
+	CU_ASSERT_EQUAL(most, 2);
+	a->cluster.move_bytes_s = b->cluster.move_bytes_s = 0;
+	for (unsigned i = 0; i < 4; i++)
+		CU_ASSERT_TRUE(learn_wait(2, of0[i], 60000));
+	for (unsigned i = 0; i < 2; i++)
+		CU_ASSERT_TRUE(learn_wait(2, of1[i], 60000));
+	CU_ASSERT_EQUAL(a->nfeeds + a->nbases + b->nfeeds + b->nbases, 0);
+	for (unsigned i = 0; i < 4; i++)
+		same("copied in turn", 0, 2, of0[i]);
+	all_right("copied in turn");
+	v_down();
+}
+
 static void test_mutants(void)
 {
 	static const struct {
@@ -1157,7 +1224,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_void),	    VMS_TEST(test_differs),	   VMS_TEST(test_digest_lost),
 	VMS_TEST(test_round),	    VMS_TEST(test_durable_first),  VMS_TEST(test_collection),
 	VMS_TEST(test_out),	    VMS_TEST(test_out_again),	   VMS_TEST(test_out_crash),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_places),	    VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

@@ -34,9 +34,38 @@ static void age_newest(struct vms_holders *h, struct vms_holder *e)
 	h->newest = e;
 }
 
+static void part_link(struct vms_holders *h, struct vms_holder *e)
+{
+	struct vms_holder **first;
+
+	while (h->part.n <= e->partition)
+		(void)VMS_VEC_ADD(&h->part);
+	first = &h->part.d[e->partition];
+	e->next = *first;
+	if (*first)
+		(*first)->prev = e;
+	*first = e;
+}
+
+static void part_unlink(struct vms_holders *h, struct vms_holder *e)
+{
+	if (e->prev)
+		e->prev->next = e->next;
+	else
+		h->part.d[e->partition] = e->next;
+	if (e->next)
+		e->next->prev = e->prev;
+}
+
+struct vms_holder *vms_holders_first(const struct vms_holders *h, uint32_t partition)
+{
+	return partition < h->part.n ? h->part.d[partition] : NULL;
+}
+
 static void drop(struct vms_holders *h, struct vms_holder *e)
 {
 	age_unlink(h, e);
+	part_unlink(h, e);
 	vms_htab_del(&h->tab, &e->link);
 	h->n--;
 	free(e->gw);
@@ -48,6 +77,7 @@ void vms_holders_close(struct vms_holders *h)
 	while (h->oldest)
 		drop(h, h->oldest);
 	vms_htab_free(&h->tab);
+	VMS_VEC_FREE(&h->part);
 }
 
 static uint64_t key_of(uint64_t branch, uint32_t extent)
@@ -80,6 +110,7 @@ void vms_holder_add(struct vms_holders *h, uint32_t partition, uint64_t branch, 
 		e->branch = branch;
 		e->extent = extent;
 		e->partition = partition;
+		part_link(h, e);
 		vms_htab_add(&h->tab, &e->link, key_of(branch, extent));
 		h->n++;
 	} else {

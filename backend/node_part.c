@@ -123,12 +123,10 @@ static bool member_connected(const struct member *m)
 /* Gateways' pages of the partition are void: others answer for them now. */
 void holders_forget(struct vms_node *n, const struct part *p)
 {
-	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
-		next = h->newer;
-		while (h->partition == p->number && h->n)
-			if (vms_holder_clear(&n->holders, h, h->gw[0].gateway, 0xff))
-				break;
-	}
+	struct vms_holder *h;
+
+	while ((h = vms_holders_first(&n->holders, p->number)))
+		vms_holder_clear(&n->holders, h, h->gw[0].gateway, 0xff);
 }
 
 /* Another node leads. */

@@ -293,10 +293,8 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 /* Every page of the partition that some gateway holds comes back. */
 void session_recall(struct vms_node *n, struct part *p)
 {
-	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
-		next = h->newer;
-		if (h->partition != p->number)
-			continue;
+	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number), *next; h; h = next) {
+		next = h->next;
 		for (uint32_t i = h->n; i-- > 0;) {
 			struct vms_holder_gw g = h->gw[i];
 			struct session *s = session_get(n, g.gateway);

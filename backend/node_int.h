@@ -150,7 +150,7 @@ enum node_mutant {
 	MUT_PLAN_NONE = 112, /* no defect: a node plans nothing and says nothing */
 };
 
-#define NODE_WAIT_BYTES_MAX   (64u << 20) /* payload of ops that wait to be ordered */
+#define NODE_WAIT_BYTES_MAX   (64u << 20) /* held by ops that wait to be ordered, see wait_cost() */
 #define NODE_WAIT_OPS_MAX     8192u
 #define NODE_TICKS_KEPT	      64u
 #define NODE_PEER_WINDOW      (16u << 20)  /* record bytes in flight to one peer */
@@ -526,6 +526,7 @@ struct op {
 	struct vms_piece *pieces; /* own copy while it waits */
 	uint8_t *payload;
 	uint64_t payload_bytes;
+	uint64_t wait_bytes; /* its part of the node's */
 	uint64_t seq, first_pos;
 	unsigned inval_left;
 	uint64_t arrived_ms;

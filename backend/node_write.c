@@ -310,6 +310,18 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 	return W_ORDERED;
 }
 
+/* What it takes while it waits, at most: what came with it, and the chunks that it makes
+ * the node read. */
+static uint64_t wait_cost(const struct wreq *w)
+{
+	uint64_t chunks = (uint64_t)w->np * VMS_CHUNK_BYTES;
+
+	return w->payload_bytes + w->np * sizeof(struct vms_piece) +
+	       (w->kind == VMS_WRITE_CAW || w->kind == VMS_WRITE_ORWRITE ? 2 * chunks
+		: w->kind == VMS_WRITE_REF || w->kind == VMS_WRITE_COPY	 ? chunks
+									 : 0);
+}
+
 static struct op *op_copy(struct vms_node *n, struct part *p, const struct wreq *w)
 {
 	struct op *o = op_new(n);
@@ -333,7 +345,8 @@ static struct op *op_copy(struct vms_node *n, struct part *p, const struct wreq 
 	}
 	o->arrived_ms = n->now_ms;
 	n->nwait++;
-	n->wait_bytes += w->payload_bytes;
+	o->wait_bytes = wait_cost(w);
+	n->wait_bytes += o->wait_bytes;
 	return o;
 }
 
@@ -346,7 +359,7 @@ static struct wreq wreq_of(const struct op *o)
 static void wait_drop(struct vms_node *n, struct op *o)
 {
 	n->nwait--;
-	n->wait_bytes -= o->payload_bytes;
+	n->wait_bytes -= o->wait_bytes;
 	op_free(n, o);
 }
 
@@ -391,8 +404,7 @@ static void wait_add(struct vms_node *n, struct part *p, const struct wreq *w)
 {
 	struct op *o;
 
-	if (n->nwait >= NODE_WAIT_OPS_MAX ||
-	    n->wait_bytes + w->payload_bytes > NODE_WAIT_BYTES_MAX) {
+	if (n->nwait >= NODE_WAIT_OPS_MAX || n->wait_bytes + wait_cost(w) > NODE_WAIT_BYTES_MAX) {
 		answer(n, w,
 		       !part_serving(p) && (w->m->flags & VMS_F_RETRY) ? VMS_E_AGAIN : VMS_E_BUSY);
 		return;

@@ -733,6 +733,64 @@ static void test_by_address(void)
 	rig_close(&R);
 }
 
+/* Writes by reference wait with the chunks that they will have read, not with the few
+ * bytes that came: the bound on what waiting writes take holds for them, too. */
+static void test_refs_wait(void)
+{
+	enum { N = 512, OPS = 120 };
+	static uint8_t body[VMS_WRITE_BODY_BYTES(N)], payload[8 * N];
+	static struct vms_piece pc[N];
+	struct vms_iov iov = {payload, sizeof(payload)};
+	struct rig_reply re[OPS];
+	unsigned lead, other, busy = 0;
+	uint32_t part;
+	struct vms_node *n;
+
+	up(2, 3, 15);
+	part = part_of(8, 5);
+	lead = rig_primary(&R, part);
+	n = R.node[lead].n;
+	other = rig_conf(&R, part, NULL).member[1].node - 1;
+	CU_ASSERT_NOT_EQUAL_FATAL(other, lead);
+	rig_node_crash(&R, other, false);
+	rig_run(&R, 100);
+	for (unsigned i = 0; i < N; i++)
+		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
+	vms_write_body_encode(body, VMS_WRITE_COPY, pc, N);
+	for (unsigned i = 0; i < OPS; i++) {
+		struct vms_msg m = {.type = VMS_MSG_WRITE,
+				    .partition = part,
+				    .branch = 8,
+				    .snap_gen = 1,
+				    .lun_fence = 1,
+				    .extent = 5,
+				    .slot = 10 + i,
+				    .sequence = 1,
+				    .epoch = node_part(n, part)->conf.epoch,
+				    .payload = &iov,
+				    .npayload = 1,
+				    .payload_bytes = sizeof(payload),
+				    .body = body,
+				    .body_bytes = sizeof(body)};
+
+		rig_send(&R, 0, lead, &m, &re[i]);
+	}
+	rig_run(&R, 200);
+	for (unsigned i = 0; i < OPS; i++)
+		busy += re[i].done && re[i].status == VMS_E_BUSY;
+	CU_ASSERT(n->nwait > 0 && n->nwait * (uint64_t)N * CHUNK <= NODE_WAIT_BYTES_MAX);
+	CU_ASSERT_EQUAL(busy + n->nwait, OPS);
+	rig_run(&R, 4000); /* too old by now */
+	for (unsigned i = 0; i < OPS; i++) {
+		CU_ASSERT(re[i].done);
+		if (re[i].done)
+			rig_reply_free(&re[i]);
+	}
+	CU_ASSERT_EQUAL(n->nwait, 0);
+	CU_ASSERT_EQUAL(n->wait_bytes, 0);
+	rig_close(&R);
+}
+
 static void test_by_reference(void)
 {
 	uint64_t there[REFS], some[REFS];
@@ -969,10 +1027,10 @@ static void test_model(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_model),	   VMS_TEST(test_found),	 VMS_TEST(test_short_keys),
-	VMS_TEST(test_own),	   VMS_TEST(test_silent),	 VMS_TEST(test_by_reference),
-	VMS_TEST(test_by_address), VMS_TEST(test_own_partition), VMS_TEST(test_foreign_base),
-	VMS_TEST(test_base_away),
+	VMS_TEST(test_model),	     VMS_TEST(test_found),	VMS_TEST(test_short_keys),
+	VMS_TEST(test_own),	     VMS_TEST(test_silent),	VMS_TEST(test_refs_wait),
+	VMS_TEST(test_by_reference), VMS_TEST(test_by_address), VMS_TEST(test_own_partition),
+	VMS_TEST(test_foreign_base), VMS_TEST(test_base_away),
 };
 
 VMS_TEST_MAIN("dedup", tests)

@@ -35,7 +35,9 @@
 
 struct watch {
 	uint64_t id;
-	char prefix[VMS_CAT_KEY_BYTES_MAX];
+	size_t prefix_bytes;
+	UT_hash_handle hh;
+	char prefix[];
 };
 
 struct conn {
@@ -44,7 +46,7 @@ struct conn {
 	uint8_t role;
 	uint32_t sender;
 	char name[64];
-	VMS_VEC(struct watch) watches;
+	struct watch *watches; /* by id, in the order in which they were asked for */
 	UT_hash_handle hh;
 };
 
@@ -144,6 +146,22 @@ struct vms_cat_server *vms_cat_server_new(const struct vms_cat_engine *e,
 	return s;
 }
 
+static void watch_free(struct conn *c, struct watch *w)
+{
+	HASH_DEL(c->watches, w);
+	free(w);
+}
+
+static void conn_free(struct vms_cat_server *s, struct conn *c)
+{
+	struct watch *w, *wt;
+
+	HASH_DEL(s->conns, c);
+	HASH_ITER (hh, c->watches, w, wt)
+		watch_free(c, w);
+	free(c);
+}
+
 static void change_drop_first(struct vms_cat_server *s)
 {
 	struct change *c = &s->ring[s->first % CHANGES_MAX];
@@ -164,11 +182,8 @@ void vms_cat_server_free(struct vms_cat_server *s)
 
 	if (!s)
 		return;
-	HASH_ITER (hh, s->conns, c, ct) {
-		HASH_DEL(s->conns, c);
-		VMS_VEC_FREE(&c->watches);
-		free(c);
-	}
+	HASH_ITER (hh, s->conns, c, ct)
+		conn_free(s, c);
 	HASH_ITER (hh, s->sessions, se, st) {
 		HASH_DEL(s->sessions, se);
 		free(se);
@@ -212,11 +227,8 @@ void vms_cat_server_down(struct vms_cat_server *s, uint64_t conn)
 {
 	struct conn *c = conn_find(s, conn);
 
-	if (!c)
-		return;
-	HASH_DEL(s->conns, c);
-	VMS_VEC_FREE(&c->watches);
-	free(c);
+	if (c)
+		conn_free(s, c);
 }
 
 /* The connection's frames count no more from here on; the owner closes it. */
@@ -274,7 +286,6 @@ static void send_changes(struct vms_cat_server *s, uint64_t conn, const struct w
  * a client that has seen a frame has seen its revision whole. */
 static void feed(struct vms_cat_server *s, uint64_t conn, const struct watch *w, uint64_t from)
 {
-	size_t prefix_bytes = strlen(w->prefix);
 	uint64_t rev = 0, i = s->next;
 	unsigned n = 0;
 
@@ -289,7 +300,7 @@ static void feed(struct vms_cat_server *s, uint64_t conn, const struct watch *w,
 					.mod_revision = c->revision,
 					.create_revision = c->create};
 
-		if (strncmp(c->key, w->prefix, prefix_bytes))
+		if (strncmp(c->key, w->prefix, w->prefix_bytes))
 			continue;
 		if (n && c->revision != rev) {
 			send_changes(s, conn, w, rev, n);
@@ -404,8 +415,8 @@ static int apply(struct vms_cat_server *s, const struct vms_cat_op *op, unsigned
 	}
 	if (nclient)
 		HASH_ITER (hh, s->conns, c, ct)
-			for (size_t i = 0; i < c->watches.n; i++)
-				feed(s, c->id, &c->watches.d[i], rev - 1);
+			for (struct watch *w = c->watches; w; w = w->hh.next)
+				feed(s, c->id, w, rev - 1);
 out:
 	free(all);
 	free(akey);
@@ -680,6 +691,14 @@ static int check_and_apply(struct vms_cat_server *s, const struct vms_msg *m)
 	return apply(s, op, nop, NULL, 0);
 }
 
+static struct watch *watch_find(struct conn *c, uint64_t id)
+{
+	struct watch *w;
+
+	HASH_FIND(hh, c->watches, &id, sizeof(id), w);
+	return w;
+}
+
 static void do_watch(struct vms_cat_server *s, struct conn *c, const struct vms_msg *m)
 {
 	const char *prefix;
@@ -687,29 +706,30 @@ static void do_watch(struct vms_cat_server *s, struct conn *c, const struct vms_
 	struct watch *w;
 	int rc = vms_cat_watch_decode(m, &id, &from, &prefix);
 
-	if (!rc && c->watches.n >= WATCHES_MAX)
+	if (!rc && HASH_COUNT(c->watches) >= WATCHES_MAX)
 		rc = VMS_E_FULL;
-	for (size_t i = 0; !rc && i < c->watches.n; i++)
-		if (c->watches.d[i].id == id)
-			rc = VMS_E_EXIST;
+	if (!rc && watch_find(c, id))
+		rc = VMS_E_EXIST;
 	if (!rc && (from < s->floor || from > revision(s)))
 		rc = VMS_E_GONE;
 	answer(s, c->id, m, rc, 0);
 	if (rc)
 		return;
-	w = VMS_VEC_ADD(&c->watches);
+	w = calloc(1, sizeof(*w) + strlen(prefix) + 1);
+	vms_assert(w);
 	w->id = id;
-	snprintf(w->prefix, sizeof(w->prefix), "%s", prefix);
+	w->prefix_bytes = strlen(prefix);
+	memcpy(w->prefix, prefix, w->prefix_bytes);
+	HASH_ADD(hh, c->watches, id, sizeof(w->id), w);
 	feed(s, c->id, w, from);
 }
 
 static void do_unwatch(struct vms_cat_server *s, struct conn *c, const struct vms_msg *m)
 {
-	for (size_t i = 0; i < c->watches.n; i++)
-		if (c->watches.d[i].id == m->sequence) {
-			VMS_VEC_REMOVE(&c->watches, i);
-			break;
-		}
+	struct watch *w = watch_find(c, m->sequence);
+
+	if (w)
+		watch_free(c, w);
 	answer(s, c->id, m, 0, 0);
 }
 

@@ -213,13 +213,45 @@ static void changing_nothing_costs_no_revision(void)
 	end();
 }
 
-static void watch_resumes_after_reconnect(void)
+/* As somebody else than the client does it: on the present connection. */
+static void txn_key(const char *key, const char *val)
 {
-	struct heard h = {0};
-	struct vms_cat_op op = {"v/c", "3", 0};
+	struct vms_cat_op op = {key, val, 0};
 	struct vms_msg m = {.type = VMS_MSG_CAT_TXN, .flags = VMS_F_PAYLOAD_CRC};
 	struct vms_iov iov;
 	struct vms_buf b;
+
+	vms_buf_init(&b, 65536);
+	vms_cat_txn_encode(&b, NULL, 0, &op, 1);
+	iov = (struct vms_iov){vms_buf_data(&b), vms_buf_len(&b)};
+	m.payload = &iov;
+	m.npayload = 1;
+	m.payload_bytes = iov.len;
+	put(&w.up, &m);
+	pump_up();
+	vms_buf_free(&b);
+}
+
+/* The watch that the next event sent is for; 0: none was sent. */
+static uint64_t next_event(void)
+{
+	uint64_t id = 0;
+
+	while (w.down.n && !id) {
+		struct frame f = take(&w.down);
+		struct vms_iov iov;
+		struct vms_msg m;
+
+		CU_ASSERT_EQUAL_FATAL(vms_msg_decode(f.bytes, f.len, &m, &iov), 0);
+		id = m.type == VMS_MSG_CAT_EVENT ? m.sequence : 0;
+		free(f.bytes);
+	}
+	return id;
+}
+
+static void watch_resumes_after_reconnect(void)
+{
+	struct heard h = {0};
 
 	begin();
 	suite_cat->ops->watch(suite_cat, "v/", put_key("v/a", "1").revision, hear, &h);
@@ -231,20 +263,70 @@ static void watch_resumes_after_reconnect(void)
 	vms_cat_server_accept(w.srv, w.conn);
 	hello("other");
 	pump_up();
-	vms_buf_init(&b, 65536);
-	vms_cat_txn_encode(&b, NULL, 0, &op, 1);
-	iov = (struct vms_iov){vms_buf_data(&b), vms_buf_len(&b)};
-	m.payload = &iov;
-	m.npayload = 1;
-	m.payload_bytes = iov.len;
-	put(&w.up, &m);
-	pump_up();
-	vms_buf_free(&b);
+	txn_key("v/c", "3");
 	drop(&w.down);
 	connect_up();
 	CU_ASSERT_STRING_EQUAL(h.log, "v/b=2;v/c=3;");
 	put_key("v/d", "4");
 	CU_ASSERT_STRING_EQUAL(h.log, "v/b=2;v/c=3;v/d=4;");
+	end();
+}
+
+static int raw_watch(bool on, uint64_t id, const char *prefix)
+{
+	struct vms_msg m = {.type = on ? VMS_MSG_CAT_WATCH : VMS_MSG_CAT_UNWATCH, .req_id = 2};
+	uint8_t body[2 * VMS_CAT_KEY_BYTES_MAX + 32];
+	struct frame f;
+	struct vms_iov iov;
+	int status;
+
+	m.sequence = id;
+	if (on) {
+		m.body = body;
+		m.body_bytes = vms_cat_watch_encode(body, id, 1, prefix);
+	}
+	vms_cat_server_msg(w.srv, w.conn, &m, w.now);
+	CU_ASSERT_FATAL(w.down.n >= 1);
+	f = take(&w.down);
+	CU_ASSERT_EQUAL_FATAL(vms_msg_decode(f.bytes, f.len, &m, &iov), 0);
+	status = m.status;
+	free(f.bytes);
+	return status;
+}
+
+/* A gateway has some for each of a thousand LUNs. */
+static void many_watches_of_one_connection(void)
+{
+	char prefix[64];
+
+	begin();
+	put_key("v/00000", "1"); /* of which each is told: none of them is this old */
+	disconnect();
+	w.conn = ++w.last_conn;
+	vms_cat_server_accept(w.srv, w.conn);
+	hello("many");
+	pump_up();
+	drop(&w.down);
+	for (unsigned i = 0; i < 32768; i++) {
+		snprintf(prefix, sizeof(prefix), "w/%05u", i);
+		if (raw_watch(true, 1 + i * 7ull, prefix)) {
+			CU_FAIL("a watch is refused");
+			break;
+		}
+	}
+	CU_ASSERT_EQUAL(raw_watch(true, 2, "w/"), VMS_E_FULL);
+	CU_ASSERT_EQUAL(raw_watch(false, 1 + 9 * 7, NULL), 0);
+	CU_ASSERT_EQUAL(raw_watch(true, 1 + 10 * 7, "w/"), VMS_E_EXIST);
+	CU_ASSERT_EQUAL(raw_watch(true, 1 + 9 * 7, "w/00011"), 0);
+	CU_ASSERT_EQUAL(raw_watch(true, 3, "w/"), VMS_E_FULL);
+	/* each hears of its own, once, in the order in which they were asked for */
+	drop(&w.down);
+	txn_key("w/00011", "1");
+	CU_ASSERT_EQUAL(next_event(), 1 + 11 * 7);
+	CU_ASSERT_EQUAL(next_event(), 1 + 9 * 7);
+	CU_ASSERT_EQUAL(next_event(), 0);
+	txn_key("w/00009", "1");
+	CU_ASSERT_EQUAL(next_event(), 0);
 	end();
 }
 
@@ -577,6 +659,7 @@ static const struct vms_test tests[] = {
 	CAT_SUITE_TESTS,
 	VMS_TEST(changing_nothing_costs_no_revision),
 	VMS_TEST(watch_resumes_after_reconnect),
+	VMS_TEST(many_watches_of_one_connection),
 	VMS_TEST(old_revisions_are_gone),
 	VMS_TEST(unknown_outcomes_are_said_and_reads_repeated),
 	VMS_TEST(requests_wait_for_the_connection_or_time_out),

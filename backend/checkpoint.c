@@ -177,6 +177,9 @@ static bool part_free_below(struct part *p, uint64_t pos)
 	uint64_t keep = p->feeds ? feed_keep_seq(p) : UINT64_MAX;
 	bool stay = false;
 
+	/* asked for each generation, and the answer mostly: first what costs nothing */
+	if (p->ovl.npieces + p->ovl.nranges && p->clean_pos < pos)
+		return false;
 	for (size_t i = p->recs_head; i < p->recs.n; i++) {
 		uint64_t s = p->recs_first + (i - p->recs_head);
 
@@ -193,7 +196,7 @@ static bool part_free_below(struct part *p, uint64_t pos)
 		if (s >= keep || s > p->applied || s > p->all_durable || s > p->own_durable)
 			return false;
 	}
-	return p->ovl.npieces + p->ovl.nranges == 0 || p->clean_pos >= pos;
+	return true;
 }
 
 static uint64_t free_gen(struct vms_node *n)

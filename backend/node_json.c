@@ -7,6 +7,9 @@
 #include "backend/repair.h"
 #include "backend/scrub.h"
 
+/* A gateway that lost its connection tries again within a second. */
+#define SESSIONS_BACK_MS 1000u
+
 static const char *state_name(const struct part *p)
 {
 	static const char *const names[] = {"none", "backup", "waiting", "query", "fetch",
@@ -264,11 +267,15 @@ static json_t *stats(struct vms_node *n)
 }
 
 /* Gateways as this node knows them. live: ops and cached pages of that process may
- * still be in use. */
+ * still be in use. NULL after a start until all that live have had time to come back:
+ * by a list without them they would be shut out. */
 static json_t *sessions(struct vms_node *n)
 {
-	json_t *a = json_array();
+	json_t *a;
 
+	if (n->now_ms - n->start_ms < (uint64_t)n->tm.lease_ms + SESSIONS_BACK_MS)
+		return NULL;
+	a = json_array();
 	for (struct session *s = n->sessions; s; s = s->next)
 		json_array_append_new(a, json_pack("{s:I, s:I, s:b, s:b}", "gateway",
 						   (json_int_t)s->gateway, "incarnation",
@@ -366,8 +373,8 @@ void node_json_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	text = a ? json_dumps(a, JSON_COMPACT) : NULL;
 	json_decref(a);
 	json_decref(q);
-	if (!text) {
-		node_reply(n, c->id, m, VMS_E_NOMEM);
+	if (!text) { /* not now */
+		node_reply(n, c->id, m, VMS_E_AGAIN);
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);

@@ -1066,14 +1066,66 @@ static void test_opened_not_swept(void)
 	rig_close(&R);
 }
 
+/* A list of live gateways without those that are just coming back would shut them out. */
+static void test_sessions_after_a_start(void)
+{
+	static const char what[] = "{\"what\":\"sessions\"}";
+	struct rig_reply re;
+	uint64_t born;
+	int status = VMS_E_AGAIN;
+
+	up(1, 1, 1, 41, VMS_ACK_DISK);
+	rig_node_crash(&R, 0, false);
+	rig_node_start(&R, 0);
+	born = R.now_us;
+	for (unsigned i = 0; i < 50 && status; i++) {
+		struct vms_msg m = {.type = VMS_MSG_ADMIN,
+				    .partition = VMS_PART_NONE,
+				    .body = (const uint8_t *)what,
+				    .body_bytes = sizeof(what) - 1};
+
+		rig_run(&R, 100);
+		if (!R.gw[0].up[0])
+			rig_gw_connect(&R, 0, 0);
+		if (i == 9) /* as late as a gateway may be */
+			rig_gw_connect(&R, 1, 0);
+		rig_send(&R, 0, 0, &m, &re);
+		if (!rig_wait(&R, &re, 1000))
+			continue;
+		status = re.status;
+		CU_ASSERT(!status || status == VMS_E_AGAIN);
+		if (!status) {
+			char text[1000];
+
+			snprintf(text, sizeof(text), "%.*s", (int)re.m.body_bytes,
+				 (const char *)re.m.body);
+			CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"gateway\":1,"));
+			CU_ASSERT_PTR_NOT_NULL(strstr(text, "\"gateway\":2,"));
+			CU_ASSERT_PTR_NULL(strstr(text, "\"live\":false"));
+		}
+		rig_reply_free(&re);
+	}
+	CU_ASSERT_EQUAL(status, 0);
+	CU_ASSERT(R.now_us - born >= 3000000);
+	rig_close(&R);
+}
+
 static const struct vms_test tests[] = {
-	VMS_TEST(test_write_read),   VMS_TEST(test_late),
-	VMS_TEST(test_invalidate),   VMS_TEST(test_older_gateway),
-	VMS_TEST(test_free_late),    VMS_TEST(test_caw),
-	VMS_TEST(test_drain),	     VMS_TEST(test_crash),
-	VMS_TEST(test_copy_forward), VMS_TEST(test_memory_loss),
-	VMS_TEST(test_space),	     VMS_TEST(test_nospc),
-	VMS_TEST(test_trim),	     VMS_TEST(test_opened_not_swept),
+	VMS_TEST(test_write_read),
+	VMS_TEST(test_late),
+	VMS_TEST(test_invalidate),
+	VMS_TEST(test_older_gateway),
+	VMS_TEST(test_free_late),
+	VMS_TEST(test_caw),
+	VMS_TEST(test_drain),
+	VMS_TEST(test_crash),
+	VMS_TEST(test_copy_forward),
+	VMS_TEST(test_memory_loss),
+	VMS_TEST(test_space),
+	VMS_TEST(test_nospc),
+	VMS_TEST(test_trim),
+	VMS_TEST(test_opened_not_swept),
+	VMS_TEST(test_sessions_after_a_start),
 };
 
 VMS_TEST_MAIN("node", tests)

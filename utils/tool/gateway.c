@@ -42,7 +42,8 @@ const char *gateways_name(const struct gateways *g, uint32_t id, char out[64])
 	return out;
 }
 
-/* One round. VMS_E_DISCONNECTED: a primary did not answer. */
+/* One round. VMS_E_DISCONNECTED: a primary did not answer; VMS_E_AGAIN: it has just
+ * started, so does not know all of them yet. */
 static int sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned *live,
 		    struct vms_errmsg *msg)
 {
@@ -61,7 +62,10 @@ static int sessions(struct tool *t, struct nodes *ns, uint32_t gateway, unsigned
 		if (!ns->lead[i].leads && p->status && !p->up)
 			continue;
 		if (!json_is_array(p->answer))
-			return vms_fail(msg, p->up ? VMS_E_PROTO : VMS_E_DISCONNECTED,
+			return vms_fail(msg,
+					p->status == VMS_E_AGAIN ? VMS_E_AGAIN
+					: p->up			 ? VMS_E_PROTO
+								 : VMS_E_DISCONNECTED,
 					"storage node %s (%s): %.150s", p->name, p->address,
 					p->status ? p->why : "its list of sessions is unreadable");
 		json_array_foreach (p->answer, k, s)
@@ -79,7 +83,8 @@ int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, uint32_
 	int rc;
 
 	/* one that does not answer leads nothing any more in a moment */
-	while ((rc = sessions(t, ns, gateway, live, msg)) == VMS_E_DISCONNECTED &&
+	while (((rc = sessions(t, ns, gateway, live, msg)) == VMS_E_DISCONNECTED ||
+		rc == VMS_E_AGAIN) &&
 	       vms_clock_ms() - t0 < try_ms && !tool_interrupted())
 		for (unsigned i = 0; i < 5; i++)
 			tool_wait(t, 20);

@@ -21,7 +21,7 @@ const char *gateways_name(const struct gateways *g, uint32_t id, char out[64]);
 
 /* Asks the nodes. *live: those with a live session of that gateway. A node that is down
  * and leads nothing has none; one that leads partitions and does not answer for try_ms:
- * VMS_E_DISCONNECTED, msg names it. */
+ * VMS_E_DISCONNECTED (VMS_E_AGAIN: it has just started), msg names it. */
 int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, uint32_t try_ms,
 		     unsigned *live, struct vms_errmsg *msg);
 

@@ -350,6 +350,7 @@ void gw_barrier_close(struct vms_gw_vol *v, struct gw_closing *c)
 	vms_assert(c->vkey);
 	vms_cat_key_volume(c->vkey, v->rec.name, NULL);
 	c->vrev = v->rev;
+	c->barrier_id = v->bar.id;
 	c->veto = vms_cat_ack_encode(&a);
 }
 

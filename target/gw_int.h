@@ -189,6 +189,7 @@ struct gw_part {
 	struct vms_part_conf c;
 	uint64_t rev;
 	uint64_t asked_ms; /* catalog asked because a node knew a newer epoch */
+	bool refuses;	   /* its last op was refused for now, or lost */
 	struct gw_fetch *fetch_head, **fetch_tail;
 	bool dirty;
 	uint32_t dirty_next;
@@ -475,9 +476,10 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	char key[VMS_CAT_KEY_BYTES_MAX]; /* of the registration ... */
 	uint64_t rev;			 /* ... and its revision */
 	uint64_t id;			 /* of the volume */
-	/* the veto that goes with it: the volume's key, its revision, the ack */
+	/* the veto that goes with it: the volume's key, its revision, the barrier, the ack */
 	char *vkey, *veto;
-	uint64_t vrev;
+	uint64_t vrev, barrier_id;
+	uint64_t min_rev; /* after a conflict: what is read must not be older */
 	uint64_t retry_ms;
 	bool busy;
 	bool alone; /* it failed together with others */

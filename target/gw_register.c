@@ -47,10 +47,43 @@ static bool is_closing(struct vms_gw *gw, const char *key)
 	return false;
 }
 
+/* The volume's record after a conflict. It changes for other reasons than the barrier's
+ * end (reservations, the release): while that barrier is on, the veto is still owed. */
+static void volume_seen(void *arg, const struct vms_cat_reply *r)
+{
+	struct gw_closing *c = arg;
+	struct vms_cat_volume rec;
+
+	c->busy = false;
+	gw_wake_at(c->gw, c->gw->now_ms);
+	if (r->status || r->revision < c->min_rev) { /* older than what made the conflict */
+		c->retry_ms = c->gw->now_ms + GW_CAT_RETRY_MS;
+		gw_wake_at(c->gw, c->retry_ms);
+		return;
+	}
+	if (r->nkv && r->kv[0].mod_revision != c->vrev &&
+	    !vms_cat_volume_decode(&r->kv[0], &rec, NULL) && rec.id == c->id &&
+	    rec.barrier != VMS_BARRIER_NONE && rec.barrier_id == c->barrier_id) {
+		c->vrev = r->kv[0].mod_revision;
+		return;
+	}
+	/* it is over; or the record is as it was, so the registration has gone */
+	free(c->veto);
+	c->veto = NULL;
+}
+
+static void closing_look(struct gw_closing *c, uint64_t revision)
+{
+	c->busy = true;
+	c->min_rev = revision;
+	c->gw->cat->ops->get(c->gw->cat, c->vkey, volume_seen, c);
+}
+
 /* One of them has its answer; alone: it was the only one. */
-static void closing_end(struct gw_closing *c, int status, bool alone)
+static void closing_end(struct gw_closing *c, const struct vms_cat_reply *r, bool alone)
 {
 	struct gw_closing **at = &c->gw->closing;
+	int status = r->status;
 
 	c->busy = false;
 	if (status == VMS_E_CONFLICT && !alone) {
@@ -59,10 +92,7 @@ static void closing_end(struct gw_closing *c, int status, bool alone)
 		return;
 	}
 	if (status == VMS_E_CONFLICT && c->veto) {
-		/* the record has changed: without our veto only to "it is over" */
-		free(c->veto);
-		c->veto = NULL;
-		gw_wake_at(c->gw, c->gw->now_ms);
+		closing_look(c, r->revision);
 		return;
 	}
 	if (status && status != VMS_E_CONFLICT) {
@@ -78,7 +108,7 @@ static void closing_end(struct gw_closing *c, int status, bool alone)
 
 static void closing_done(void *arg, const struct vms_cat_reply *r)
 {
-	closing_end(arg, r->status, true);
+	closing_end(arg, r, true);
 }
 
 static void withdrawn(void *arg, const struct vms_cat_reply *r)
@@ -88,7 +118,7 @@ static void withdrawn(void *arg, const struct vms_cat_reply *r)
 
 	gw->withdrawing = NULL;
 	for (unsigned i = 0; i < w->n; i++)
-		closing_end(w->c[i], r->status, w->n == 1);
+		closing_end(w->c[i], r, w->n == 1);
 	free(w);
 	gw_closing_run(gw);
 }

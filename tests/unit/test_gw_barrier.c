@@ -4,6 +4,7 @@
  * passed. */
 #include <stdio.h>
 
+#include "target/gw_int.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
@@ -581,6 +582,51 @@ static void a_veto_goes_with_the_registration(void)
 	f_stop();
 }
 
+/* The volume's record changes for other reasons too: the release, a reservation. */
+static void a_veto_is_owed_while_the_barrier_is_on(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct vms_cat_volume rec;
+		struct vms_gw_cmd c;
+
+		f_start(0, DISK);
+		barrier(VMS_BARRIER_STOP, 2);
+		f.cat_down = true;
+		f.nended = 0;
+		submit(&c, 24, 8);
+		f_run(1250);
+		CU_ASSERT(f_ended(&c));
+		vms_gw_vol_close(f.gw, f.vol);
+		f_run(50);
+		/* behind its back; its watch is silent */
+		rec = record("v");
+		rec.lun_fence++;
+		rec.barrier = i == 0   ? VMS_BARRIER_STOP
+			      : i == 1 ? VMS_BARRIER_RELEASE
+				       : VMS_BARRIER_NONE;
+		f.quiet = true;
+		put_record(&rec);
+		f.quiet = false;
+		f_cat_up();
+		f_run(1000);
+		CU_ASSERT_PTR_NULL(f_kv_find(OPEN_1)->val);
+		CU_ASSERT_EQUAL(acked(2), i < 2 ? VMS_ACK_VETO : VMS_ACK_STOPPED);
+		f_stop();
+	}
+	/* it was shut out meanwhile: nothing is said, and it comes to an end */
+	f_start(0, DISK);
+	barrier(VMS_BARRIER_STOP, 2);
+	f.cat_down = true;
+	f_run(1250);
+	vms_gw_vol_close(f.gw, f.vol);
+	f_put(OPEN_1, NULL);
+	f_cat_up();
+	f_run(1000);
+	CU_ASSERT_EQUAL(acked(2), VMS_ACK_STOPPED);
+	CU_ASSERT_PTR_NULL(f.gw->closing);
+	f_stop();
+}
+
 static void what_is_no_more_what_was_opened_fails_every_command(void)
 {
 	struct vms_gw_vol_info info;
@@ -806,6 +852,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(opening_waits_for_the_end_of_a_barrier),
 	VMS_TEST(a_barrier_nobody_ends_is_abandoned),
 	VMS_TEST(a_veto_goes_with_the_registration),
+	VMS_TEST(a_veto_is_owed_while_the_barrier_is_on),
 	VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
 	VMS_TEST(quiet_is_only_said_when_nothing_goes_on),
 	VMS_TEST(a_quiet_volume_ends_everything),

@@ -256,7 +256,7 @@ static int start(struct bs_req *r, struct vms_sense *s)
 {
 	struct scsi_cmd *cmd = r->cmd;
 	struct vms_gw_cmd *gc = &r->gc;
-	const struct bs_nexus *nx = cmd->it_nexus ? cmd->it_nexus->bs_priv : NULL;
+	const struct bs_nexus *nx = bs_nexus_of(cmd);
 	const uint8_t *out = scsi_get_out_buffer(cmd);
 	struct vms_range range[VMS_UNMAP_DESCS_MAX];
 	int n;
@@ -265,7 +265,7 @@ static int start(struct bs_req *r, struct vms_sense *s)
 	gc->flags = r->io.gw_flags;
 	gc->lba = r->io.lba;
 	gc->nblocks = r->io.nblocks;
-	gc->initiator_port = nx ? nx->port : "";
+	gc->initiator_port = nx->port;
 	gc->who = &r->who;
 	if (r->io.out_bytes && !r->io.unmap_list) {
 		r->iov.base = out;
@@ -402,8 +402,6 @@ void bs_req_abort(struct bs_req *r)
 
 /* ---- commands ---- */
 
-const struct vms_pr_nexus bs_no_nexus;
-
 /* The ports of all gateways; this one is always among them. */
 void bs_lu_ports(struct vms_lu *lu)
 {
@@ -438,12 +436,12 @@ void bs_lu_refresh(struct bs_lu *bl)
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
 	struct bs_lu *bl = bs_lu_of(cmd->dev);
-	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
+	const struct bs_nexus *nx = bs_nexus_of(cmd);
 	struct vms_lu_sink sink = {bl, attention_others};
 	struct vms_lu_req q = {
 		.cdb = cmd->scb,
 		.cdb_bytes = (unsigned)cmd->scb_len,
-		.who = {nx ? &nx->id : &bs_no_nexus,
+		.who = {nx ? &nx->id : NULL,
 			{g.gateway_id, vms_gw_incarnation(vms_gwp_core(g.gwp)), cmd->cmd_itn_id}},
 		.out = scsi_get_out_buffer(cmd),
 		.out_bytes = scsi_get_out_buffer(cmd) ? scsi_get_out_length(cmd) : 0,
@@ -457,6 +455,9 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 	int rc;
 
 	g.n.commands++;
+	/* nobody knows who that is: reservations and loss notices would go wrong */
+	if (__builtin_expect(!nx, 0))
+		return bs_plain_status(cmd, SAM_STAT_BUSY);
 	if (__builtin_expect(table->reserve.gateway != 0, 0)) {
 		bs_pr_reserve_look(bl, table);
 		if (bs_same_owner(&bl->ended, &table->reserve))
@@ -953,26 +954,12 @@ static int turn_end(void)
 	return g.submitted || g.done || g.pr_done;
 }
 
-static void nexus_hook(struct it_nexus *itn, int up)
+static struct bs_nexus *nexus_new(struct it_nexus *itn)
 {
-	struct bs_nexus *n, **at;
+	struct bs_nexus *n = calloc(1, sizeof(*n));
 
-	if (!up) {
-		n = itn->bs_priv;
-		if (!n)
-			return;
-		tgt_portals_nexus(itn, false);
-		itn->bs_priv = NULL;
-		vms_xcopy_forget(&g.results, itn->itn_id, NULL);
-		for (at = &g.nexuses; *at != n; at = &(*at)->next)
-			;
-		*at = n->next;
-		free(n);
-		return;
-	}
-	n = calloc(1, sizeof(*n));
 	if (!n)
-		return;
+		return NULL;
 	snprintf(n->id.initiator, sizeof(n->id.initiator), "%s", itn->initiator);
 	memcpy(n->id.isid, itn->isid, sizeof(n->id.isid));
 	n->id.target_port = (uint16_t)g.gateway_id;
@@ -984,6 +971,34 @@ static void nexus_hook(struct it_nexus *itn, int up)
 	g.nexuses = n;
 	itn->bs_priv = n;
 	tgt_portals_nexus(itn, true);
+	return n;
+}
+
+/* One that came when memory was out is tried again with each of its commands. */
+const struct bs_nexus *bs_nexus_of(struct scsi_cmd *cmd)
+{
+	struct bs_nexus *n = cmd->it_nexus->bs_priv;
+
+	return __builtin_expect(n != NULL, 1) ? n : nexus_new(cmd->it_nexus);
+}
+
+static void nexus_hook(struct it_nexus *itn, int up)
+{
+	struct bs_nexus *n = itn->bs_priv, **at;
+
+	if (up) {
+		nexus_new(itn);
+		return;
+	}
+	if (!n)
+		return;
+	tgt_portals_nexus(itn, false);
+	itn->bs_priv = NULL;
+	vms_xcopy_forget(&g.results, itn->itn_id, NULL);
+	for (at = &g.nexuses; *at != n; at = &(*at)->next)
+		;
+	*at = n->next;
+	free(n);
 }
 
 static int stop_hook(void)

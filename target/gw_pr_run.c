@@ -158,6 +158,8 @@ static void table_got(void *arg, const struct vms_cat_reply *re)
 		vms_pr_key(key, p->v->rec.uuid);
 		if (vms_pr_decode(&t, key, re->kv[0].val, &msg)) {
 			gw_log(run_gw(r), VMS_LOG_ERROR, "volume %s: %s", p->v->name, msg.text);
+			/* it may stay so: not the next attempt, and the next line, at once */
+			p->pending_ms = run_gw(r)->now_ms;
 			answer_err(p, r->job, VMS_E_CORRUPT);
 			job_done(p);
 			return;
@@ -242,7 +244,7 @@ static int make_next(struct gw_pr_run *r)
 	r->next.fence = p->table.fence > r->rec.lun_fence ? p->table.fence : r->rec.lun_fence;
 	r->next.fence++;
 	r->next.by = (struct vms_pr_owner){gw->id, gw->incarnation, ++gw->pr_serial};
-	r->table_text = vms_pr_encode(&r->next);
+	r->table_text = vms_pr_encode_next(&p->table, &r->next);
 	if (!r->table_text) {
 		run_drop(r);
 		if (j->cmd)

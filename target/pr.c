@@ -375,10 +375,14 @@ static int do_register(struct vms_pr *pr, const struct vms_pr_req *r, int me, bo
 		return vms_sense_bad_param(s, 20);
 	if (!ignore && key != (me < 0 ? 0 : pr->reg[me].key))
 		return conflict(s);
-	if (named && (me >= 0 || !new_key))
+	if (named && me >= 0)
 		return vms_sense_bad_cdb(s, 1);
 	if (me < 0 && !new_key)
-		return 0;
+		return 0; /* whatever SPEC_I_PT is (spc4r31 5.9, "do nothing except return GOOD") */
+	/* who was never told which initiator it serves: nobody could read such a table */
+	if (!nexus.initiator[0])
+		return vms_sense_fail(s, VMS_SK_ILLEGAL_REQUEST,
+				      VMS_ASC_INSUFFICIENT_REGISTRATIONS);
 	for (unsigned i = 0; i < ports_of(r, all); i++) {
 		int at;
 

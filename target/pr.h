@@ -153,6 +153,9 @@ void vms_pr_key(char *out, const uint8_t uuid[16]);
 void vms_pr_key_ack(char *out, const uint8_t uuid[16], uint32_t gateway);
 /* malloc'ed text; NULL: longer than the catalog takes. */
 char *vms_pr_encode(const struct vms_pr *pr);
+/* The same of what a change has made of the table before it; NULL also when it brings
+ * new registrations and leaves no room for what later changes of all those tell. */
+char *vms_pr_encode_next(const struct vms_pr *before, const struct vms_pr *next);
 /* 0 or VMS_E_CORRUPT with msg; text NULL: an empty table. pr: uninitialised, to be freed
  * after success. */
 int vms_pr_decode(struct vms_pr *pr, const char *key, const char *text, struct vms_errmsg *msg);

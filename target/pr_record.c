@@ -124,6 +124,34 @@ char *vms_pr_encode(const struct vms_pr *pr)
 	return NULL;
 }
 
+/* What is told of registrations that stay is a few bytes for each: "[127,10755,false],". */
+#define TELL_ROOM (VMS_PR_REGISTRATIONS_MAX * 20u + 512u)
+
+static bool brings_new(const struct vms_pr *before, const struct vms_pr *next)
+{
+	for (unsigned i = 0; i < next->n; i++) {
+		unsigned k = 0;
+
+		while (k < before->n &&
+		       !vms_pr_same_nexus(&before->reg[k].nexus, &next->reg[i].nexus))
+			k++;
+		if (k == before->n)
+			return true;
+	}
+	return false;
+}
+
+/* Whoever has registered can always preempt, release, clear and unregister. */
+char *vms_pr_encode_next(const struct vms_pr *before, const struct vms_pr *next)
+{
+	char *text = vms_pr_encode(next);
+
+	if (!text || strlen(text) + TELL_ROOM < VMS_CAT_VAL_BYTES_MAX || !brings_new(before, next))
+		return text;
+	free(text);
+	return NULL;
+}
+
 /* ---- decoding ---- */
 
 static int digit(char c)

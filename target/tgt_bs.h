@@ -183,7 +183,8 @@ static inline struct bs_lu *bs_lu_of(const struct scsi_lu *dev)
 
 /* ---- bs_vmstore.c ---- */
 
-extern const struct vms_pr_nexus bs_no_nexus;
+/* NULL: out of memory; the command ends BUSY. */
+const struct bs_nexus *bs_nexus_of(struct scsi_cmd *cmd);
 /* io: NULL for a command that has no op of its own. NULL: out of memory. */
 struct bs_req *bs_req_new(struct scsi_cmd *cmd, const struct vms_cdb *io);
 void bs_req_free(struct bs_req *r);

@@ -95,7 +95,7 @@ static struct vms_xcopy_lu *copy_lus(const struct scsi_cmd *cmd, unsigned *n, un
 
 int bs_extended_copy(struct scsi_cmd *cmd, struct vms_lu_req *q)
 {
-	const struct bs_nexus *nx = cmd->it_nexus->bs_priv;
+	const struct bs_nexus *nx = bs_nexus_of(cmd);
 	struct vms_xcopy_result *kept = NULL;
 	struct vms_xcopy_lu *lus;
 	unsigned n, self = 0;
@@ -124,8 +124,8 @@ int bs_extended_copy(struct scsi_cmd *cmd, struct vms_lu_req *q)
 			bs_req_free(r);
 		return bs_plain_status(cmd, SAM_STAT_BUSY);
 	}
-	r->xcopy = vms_xcopy_run_new(vms_gwp_core(g.gwp), &x, lus, n, self, &q->who,
-				     nx ? nx->port : "", r, &q->sense);
+	r->xcopy = vms_xcopy_run_new(vms_gwp_core(g.gwp), &x, lus, n, self, &q->who, nx->port, r,
+				     &q->sense);
 	free(lus);
 	if (!r->xcopy) {
 		bs_req_free(r);

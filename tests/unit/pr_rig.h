@@ -74,9 +74,11 @@ struct r_gw {
 	bool open, cut, fatal, up;
 	uint32_t session;
 	uint64_t tick, lost_at;
-	uint64_t told; /* the last table */
-	bool wait;     /* does not settle by itself */
-	bool drop;     /* the node closes its connection */
+	uint64_t told;	 /* the last table */
+	bool wait;	 /* does not settle by itself */
+	bool drop;	 /* the node closes its connection */
+	uint64_t away;	 /* no connection before */
+	unsigned errors; /* that it has logged */
 };
 struct r_cmd { /* on reservations */
 	struct vms_gw_pr_cmd pc;
@@ -114,6 +116,9 @@ static struct {
 	uint64_t fence, incarnation[R_GWS + 1];
 	unsigned floors, applied;
 	bool node_down;
+	uint64_t born;	 /* when it was restarted; 0: never */
+	uint64_t silent; /* so long after that it tells of no sessions */
+	bool rubbish;	 /* a table may be put that nobody can read */
 	/* tables that have been, and the number of the last one that somebody was told of */
 	struct vms_pr hist[R_HIST];
 	uint64_t hist_ms[R_HIST];
@@ -198,7 +203,7 @@ static inline void r_put(const char *key, const char *val)
 		c->rev = R.rev;
 		r_call_add(c);
 	}
-	if (val && !strncmp(key, R_PREFIX, 3) && !strchr(key + 3, '/')) {
+	if (val && !R.rubbish && !strncmp(key, R_PREFIX, 3) && !strchr(key + 3, '/')) {
 		struct vms_pr *t = &R.hist[R.nhist];
 
 		vms_assert(R.nhist < R_HIST && !vms_pr_decode(t, key, val, NULL));
@@ -464,11 +469,18 @@ static inline void r_node(struct r_msg *q)
 		r_reply(q, 0, NULL, 0);
 		break;
 	case VMS_MSG_ADMIN:
-		for (int i = 0; i < R_GWS; i++)
+		if (R.born && R.now - R.born < R.silent) {
+			r_reply(q, VMS_E_AGAIN, NULL, 0);
+			break;
+		}
+		for (int i = 0; i < R_GWS; i++) {
+			const struct r_gw *g = &R.g[i];
+			bool live = g->up || (g->lost_at > R.born && R.now - g->lost_at < 2050);
+
 			n += snprintf(text + n, sizeof(text) - (size_t)n,
 				      "%s{\"gateway\":%d,\"live\":%s}", i ? "," : "[", i + 1,
-				      R.g[i].up || R.now - R.g[i].lost_at < 2050 ? "true"
-										 : "false");
+				      live ? "true" : "false");
+		}
 		n += snprintf(text + n, sizeof(text) - (size_t)n, "]");
 		r_reply(q, 0, text, (uint32_t)n);
 		break;
@@ -506,7 +518,7 @@ static void r_connect(void *ctx, uint32_t node, const char *address)
 {
 	struct r_gw *g = ctx;
 
-	if (R.node_down)
+	if (R.node_down || R.now < g->away)
 		return;
 	g->up = true;
 	g->session++;
@@ -549,6 +561,7 @@ static void r_fatal(void *ctx, int err, const char *text)
 }
 static void r_log(void *ctx, int level, const char *text)
 {
+	((struct r_gw *)ctx)->errors += level == VMS_LOG_ERROR;
 	if (getenv("R_LOG"))
 		fprintf(stderr, "%8llu g%d %s\n", (unsigned long long)R.now,
 			((struct r_gw *)ctx)->i + 1, text);
@@ -730,6 +743,20 @@ static inline void r_gw_kill(int i)
 	g->gw = NULL;
 	g->vol = NULL;
 	g->open = false;
+}
+/* It knows nobody any more, and gateways come back when they can. */
+static inline void r_node_restart(void)
+{
+	R.born = R.now;
+	for (int i = 0; i < R_GWS; i++) {
+		struct r_gw *g = &R.g[i];
+
+		if (!g->up)
+			continue;
+		r_disconnect(g, 1);
+		vms_gw_step(g->gw, &(struct vms_gw_event){
+					   .type = VMS_GEV_CONN_DOWN, .now_ms = R.now, .node = 1});
+	}
 }
 static inline void r_cut(int i, bool cut)
 {

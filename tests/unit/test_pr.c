@@ -396,8 +396,10 @@ static void registering_others(void)
 	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0xa, ",i,0x1", NULL), -1);
 	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0xa, "iqn b,i,0x1", NULL), -1);
 	CU_ASSERT_EQUAL(pr.n, 0);
+	/* two keys of 0: nothing, whatever else it says */
+	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0, "iqn.b,i,0x1", NULL), 0);
+	CU_ASSERT(last == 0 && s.status == VMS_SAM_GOOD && !pr.n);
 	/* only who is not registered yet */
-	CU_ASSERT_EQUAL(spec(&A, 8, 0, 0, "iqn.b,i,0x1", NULL), -1);
 	CU_ASSERT_EQUAL(out(&A, REG, 0, 0, 0xa), 0);
 	CU_ASSERT_EQUAL(spec(&A, 8, 0xa, 0xaa, "iqn.b,i,0x1", NULL), -1);
 	CU_ASSERT_EQUAL(s.asc, VMS_ASC_INVALID_FIELD_IN_CDB);
@@ -574,6 +576,85 @@ static void the_largest_table_is_a_record(void)
 	vms_pr_free(&pr);
 }
 
+/* One step of A, whose registration is 0xa; its record, or NULL. */
+static char *next_text(unsigned sa, uint8_t type, uint64_t sakey, struct vms_pr_nexus *n)
+{
+	uint8_t cdb[10] = {0x5f, (uint8_t)sa, type}, list[24] = {0};
+	struct vms_pr_req r = {.cdb = cdb,
+			       .list = list,
+			       .list_bytes = 24,
+			       .who = {n, {n->target_port, 1, n->isid[0]}}};
+	struct vms_pr next;
+	char *text;
+
+	vms_put_be32(cdb + 5, 24);
+	vms_put_be64(list, n == &A ? 0xa : 0);
+	vms_put_be64(list + 8, sakey);
+	if (vms_pr_step(&pr, &r, &next, &s) <= 0)
+		return NULL;
+	next.fence = pr.fence + 1;
+	next.by = (struct vms_pr_owner){UINT32_MAX, INT64_MAX, UINT64_MAX};
+	text = vms_pr_encode_next(&pr, &next);
+	if (text && sa == REG) { /* goes on from there */
+		vms_pr_free(&pr);
+		pr = next;
+	} else {
+		vms_pr_free(&next);
+	}
+	return text;
+}
+
+/* A full record takes no more registrations; what those that are there do always fits. */
+static void a_full_record_can_be_worked_with(void)
+{
+	static const struct {
+		unsigned sa;
+		uint8_t type;
+		uint64_t sakey;
+	} t[] = {{REL, VMS_PR_WE_RO, 0},     {CLR, 0, 0},	    {PRE, VMS_PR_EA, 0xa},
+		 {PREAB, VMS_PR_EA_RO, 0xa}, {PRE, VMS_PR_EA, 0xb}, {PREAB, VMS_PR_EA, 0xb},
+		 {REGI, 0, UINT64_MAX},	     {REGI, 0, 0}};
+	struct vms_pr_nexus n = B;
+	unsigned len = sizeof(n.initiator) - 1;
+	bool full = false;
+	char *text;
+
+	fresh();
+	CU_ASSERT_EQUAL(out(&A, RES, VMS_PR_WE_RO, 0xa, 0), 0);
+	n.target_port = UINT16_MAX;
+	for (unsigned i = 0; len && pr.n < VMS_PR_REGISTRATIONS_MAX; i++) {
+		memset(n.initiator, 0, sizeof(n.initiator));
+		memset(n.initiator, '%', len);
+		n.isid[4] = (uint8_t)(i >> 8);
+		n.isid[5] = (uint8_t)i;
+		text = next_text(REG, 0, 0xb, &n);
+		if (!text) {
+			CU_ASSERT_EQUAL(s.status, VMS_SAM_GOOD); /* the step alone would do */
+			full = true;
+			len--;
+		}
+		free(text);
+	}
+	CU_ASSERT(full && pr.n > 80);
+	for (unsigned i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		text = next_text(t[i].sa, t[i].type, t[i].sakey, &A);
+		CU_ASSERT_PTR_NOT_NULL(text);
+		free(text);
+	}
+}
+
+/* Nobody could read a table with such an entry. */
+static void who_has_no_name_is_not_registered(void)
+{
+	struct vms_pr_nexus none = {.target_port = 1};
+
+	vms_pr_free(&pr);
+	CU_ASSERT_EQUAL(out(&none, REG, 0, 0, 0xa), -1);
+	CU_ASSERT_EQUAL(s.asc, VMS_ASC_INSUFFICIENT_REGISTRATIONS);
+	CU_ASSERT_EQUAL(out(&none, REGI, 0, 0, 0xa), -1);
+	CU_ASSERT_EQUAL(pr.n, 0);
+}
+
 static void wrong_records_are_refused(void)
 {
 	static const char *const bad[] = {
@@ -634,6 +715,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(reserve_six),
 	VMS_TEST(a_reset_is_for_every_nexus),
 	VMS_TEST(the_largest_table_is_a_record),
+	VMS_TEST(a_full_record_can_be_worked_with),
+	VMS_TEST(who_has_no_name_is_not_registered),
 	VMS_TEST(wrong_records_are_refused),
 };
 VMS_TEST_MAIN("pr", tests)

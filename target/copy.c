@@ -10,8 +10,8 @@
 #define DEPTH	     4u
 #define PIECE_BLOCKS 2048u /* 1 MiB */
 #define PIECE_CHUNKS (PIECE_BLOCKS / VMS_CHUNK_BLOCKS)
-#define WAIT_MS	     50u    /* the gateway is full or a node busy: again after that */
-#define PATIENCE_MS  10000u /* and for so long */
+#define WAIT_MS	     50u    /* the gateway is full, a node busy, no memory: again after that */
+#define PATIENCE_MS  30000u /* and for so long: a failover, with all that may come to it */
 
 enum step { FREE, MAP, WORK, READ, WRITE, ZERO, REF };
 enum kind { DATA, HOLE, FIXED };
@@ -144,7 +144,7 @@ static enum step run_next(struct piece *p)
 	return step[p->kind[i]];
 }
 
-static int submit(struct vms_copy *c, struct piece *p)
+static void submit(struct vms_copy *c, struct piece *p)
 {
 	struct vms_gw_cmd *gc = &p->gc;
 	unsigned chunk = p->at / VMS_CHUNK_BLOCKS;
@@ -166,8 +166,11 @@ static int submit(struct vms_copy *c, struct piece *p)
 	case READ:
 		if (!p->buf)
 			p->buf = aligned_alloc(VMS_CHUNK_BYTES, PIECE_BLOCKS * VMS_LB_BYTES);
-		if (!p->buf)
-			return VMS_E_FULL;
+		if (!p->buf) {
+			gc->status = VMS_E_NOMEM;
+			p->ended = true;
+			return;
+		}
 		gc->op = VMS_GW_READ;
 		gc->flags = VMS_GW_DPO;
 		gc->dest = p->buf;
@@ -193,16 +196,15 @@ static int submit(struct vms_copy *c, struct piece *p)
 	if (vms_pr_refuses(vms_gw_vol_pr(gc->vol), &c->who, gc->access)) {
 		gc->status = VMS_E_RESERVED;
 		p->ended = true;
-		return 0;
+		return;
 	}
 	c->touched |= !reads;
 	c->submitted = true;
 	if (vms_gw_submit(c->gw, gc) == VMS_GW_PENDING) {
 		p->pending = true;
-		return 0;
+		return;
 	}
 	p->ended = true;
-	return 0;
 }
 
 static void mapped(struct vms_copy *c, struct piece *p)
@@ -238,7 +240,9 @@ static void piece_step(struct vms_copy *c, struct piece *p, uint64_t now_ms)
 	int status = p->gc.status;
 
 	p->ended = false;
-	if (status == VMS_E_BUSY || status == VMS_E_FULL || status == VMS_E_AGAIN) {
+	/* TIMEOUT: applied or not, it will not be any more; that data may be written again */
+	if (status == VMS_E_BUSY || status == VMS_E_FULL || status == VMS_E_AGAIN ||
+	    status == VMS_E_NOMEM || status == VMS_E_TIMEOUT) {
 		if (!c->busy_since_ms)
 			c->busy_since_ms = now_ms;
 		if (c->aborted || now_ms - c->busy_since_ms > PATIENCE_MS) {
@@ -248,7 +252,7 @@ static void piece_step(struct vms_copy *c, struct piece *p, uint64_t now_ms)
 		p->wait_ms = now_ms + WAIT_MS;
 		return;
 	}
-	if (status && p->step == REF && status != VMS_E_CANCELLED && status != VMS_E_TIMEOUT) {
+	if (status && p->step == REF && status != VMS_E_CANCELLED) {
 		/* nothing was written: those that are gone, or all if nobody knows which, the
 		 * long way (an older node does not know the op) */
 		unsigned i = p->at / VMS_CHUNK_BLOCKS, n = i + p->len / VMS_CHUNK_BLOCKS;
@@ -305,10 +309,7 @@ static bool piece_run(struct vms_copy *c, struct piece *p, uint64_t now_ms)
 		return false;
 	if (p->step == WORK)
 		p->step = run_next(p);
-	if (submit(c, p)) {
-		p->wait_ms = now_ms + WAIT_MS; /* out of memory */
-		return false;
-	}
+	submit(c, p);
 	return p->ended;
 }
 

@@ -3,6 +3,7 @@
 #include "target/copy.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
@@ -13,6 +14,15 @@ static const struct vms_pr_nexus nexus = {.initiator = "iqn.a"};
 static const struct vms_pr_who who = {.nexus = &nexus};
 static uint8_t model[BLOCKS]; /* a block is one byte, repeated */
 static struct vms_copy *c;
+
+/* Instead of the library's: there may be no memory for the buffer of a piece. */
+static bool no_memory;
+void *aligned_alloc(size_t align, size_t bytes)
+{
+	void *p;
+
+	return no_memory || posix_memalign(&p, align, bytes) ? NULL : p;
+}
 
 static void put(uint64_t lba, uint32_t n, uint8_t value)
 {
@@ -200,6 +210,35 @@ static void refusals_are_waited_out_for_a_while(void)
 	f_stop();
 }
 
+/* As for all that is refused: for a while, then BUSY. */
+static void memory_that_does_not_come_is_not_waited_for_for_ever(void)
+{
+	struct vms_copy_range r = {NULL, NULL, 64, 16384, 900};
+
+	start(false);
+	put_stripes(64, 900, 3);
+	r.from = r.to = f.vol;
+	f.nended = 0;
+	c = vms_copy_new(f.gw, &c, "iqn.a,i,0x1", &who);
+	vms_copy_begin(c, &r);
+	no_memory = true;
+	CU_ASSERT_NOT_EQUAL(turns(50, 100), VMS_COPY_ENDED);
+	no_memory = false;
+	CU_ASSERT_EQUAL(turns(4000, 1), VMS_COPY_ENDED);
+	CU_ASSERT_EQUAL(vms_copy_status(c), 0);
+	vms_copy_free(c);
+	f.nended = 0;
+	c = vms_copy_new(f.gw, &c, "iqn.a,i,0x1", &who);
+	vms_copy_begin(c, &r);
+	no_memory = true;
+	CU_ASSERT_EQUAL(turns(400, 100), VMS_COPY_ENDED);
+	no_memory = false;
+	CU_ASSERT_EQUAL(vms_copy_status(c), VMS_E_NOMEM);
+	CU_ASSERT_FALSE(vms_copy_touched(c));
+	vms_copy_free(c);
+	f_stop();
+}
+
 static void an_abort_begins_nothing_new_and_ends_when_all_is_settled(void)
 {
 	struct vms_copy_range r = {NULL, NULL, 0, 16384, 16000};
@@ -240,6 +279,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(overlapping_ranges_are_moved),
 	VMS_TEST(an_address_that_is_gone_is_read_by_place),
 	VMS_TEST(refusals_are_waited_out_for_a_while),
+	VMS_TEST(memory_that_does_not_come_is_not_waited_for_for_ever),
 	VMS_TEST(an_abort_begins_nothing_new_and_ends_when_all_is_settled),
 };
 VMS_TEST_MAIN("copy", tests)

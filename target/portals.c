@@ -84,6 +84,23 @@ struct vms_portals {
 	uint64_t quiet_ms; /* the catalog does not answer: nobody is sent on until then */
 };
 
+bool vms_portals_list_add(char *list, size_t room, const char *one)
+{
+	size_t len = strlen(one), n;
+	char *at = list;
+
+	for (; *at; at += n + (at[n] == ' ')) {
+		n = strcspn(at, " ");
+		if (n == len && !memcmp(at, one, n))
+			return true;
+	}
+	n = (size_t)(at - list);
+	if (n + len + 2 > room)
+		return false;
+	snprintf(at, room - n, "%s%s", n ? " " : "", one);
+	return true;
+}
+
 /* ---- what the catalog says ---- */
 
 static struct gate *gate_of(struct vms_portals *p, uint32_t id, bool make)

@@ -40,6 +40,10 @@ void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals, 
 /* All that was in the catalog when it started is known. */
 bool vms_portals_loaded(const struct vms_portals *p);
 
+/* Adds a portal to a list as in struct vms_cat_gateway, with blanks between them, unless it
+ * is there. False: no room. */
+bool vms_portals_list_add(char *list, size_t room, const char *one);
+
 /* An initiator at a target, as a number: paths of one initiator have the same. */
 uint64_t vms_portals_who(const char *initiator, const char *target);
 /* A session of an initiator has come here, or has gone. */

@@ -43,7 +43,7 @@ static struct {
 	uint32_t seconds; /* if draining */
 	unsigned round;	  /* of drains */
 	struct tgt_logouts logouts;
-	bool warned;
+	bool warned, many; /* said once */
 	uint64_t redirected, refused;
 } t;
 
@@ -51,17 +51,15 @@ static struct {
 
 static void add(const char *host, bool v6, int port)
 {
-	size_t n = strlen(t.portals);
 	char one[VMS_PORTAL_TEXT_MAX];
-	const char *at;
 
 	snprintf(one, sizeof(one), v6 ? "[%s]:%d" : "%s:%d", host, port);
-	at = strstr(t.portals, one);
-	if (at && (at[strlen(one)] == ' ' || !at[strlen(one)]) &&
-	    (at == t.portals || at[-1] == ' '))
+	if (vms_portals_list_add(t.portals, sizeof(t.portals), one) || t.many)
 		return;
-	if (n + strlen(one) + 2 <= sizeof(t.portals))
-		snprintf(t.portals + n, sizeof(t.portals) - n, "%s%s", n ? " " : "", one);
+	t.many = true;
+	vms_warn("portal %s and what comes after it is not told to initiators: there is no room "
+		 "for so many",
+		 one);
 }
 
 /* One that listens on all addresses: those of the interfaces that are up; of the loop

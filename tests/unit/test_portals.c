@@ -509,8 +509,23 @@ static void networks(void)
 	end();
 }
 
+static void lists(void)
+{
+	char list[64] = "";
+
+	CU_ASSERT_TRUE(vms_portals_list_add(list, sizeof(list), "110.0.0.1:3260"));
+	CU_ASSERT_TRUE(vms_portals_list_add(list, sizeof(list), "10.0.0.1:3260"));
+	CU_ASSERT_TRUE(vms_portals_list_add(list, sizeof(list), "10.0.0.1:3260"));
+	CU_ASSERT_TRUE(vms_portals_list_add(list, sizeof(list), "0.0.1:3260"));
+	CU_ASSERT_TRUE(vms_portals_list_add(list, sizeof(list), "110.0.0.1:3260"));
+	CU_ASSERT_STRING_EQUAL(list, "110.0.0.1:3260 10.0.0.1:3260 0.0.1:3260");
+	CU_ASSERT_FALSE(vms_portals_list_add(list, sizeof(list), "[2001:db8::1]:65535 12345"));
+	CU_ASSERT_STRING_EQUAL(list, "110.0.0.1:3260 10.0.0.1:3260 0.0.1:3260");
+}
+
 static const struct vms_test tests[] = {
-	VMS_TEST(networks), VMS_TEST(discovery), VMS_TEST(own_load), VMS_TEST(spread),
-	VMS_TEST(storm),    VMS_TEST(landing),	 VMS_TEST(drained),  VMS_TEST(reload),
+	VMS_TEST(lists),    VMS_TEST(networks), VMS_TEST(discovery),
+	VMS_TEST(own_load), VMS_TEST(spread),	VMS_TEST(storm),
+	VMS_TEST(landing),  VMS_TEST(drained),	VMS_TEST(reload),
 };
 VMS_TEST_MAIN("portals", tests)

@@ -14,31 +14,10 @@
 #include "utils/lib/log.h"
 #include "utils/lib/opt.h"
 
-/* Lines with the time of day, unless the journal adds it. */
-static const char *log_name = "vmstored";
-
-static void log_line(void *ctx, enum vms_log_level level, const char *text)
-{
-	char line[1200];
-	struct timespec ts;
-	struct tm tm;
-	int n;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	localtime_r(&ts.tv_sec, &tm);
-	n = (int)strftime(line, sizeof(line), "%F %T", &tm);
-	n += snprintf(line + n, sizeof(line) - (size_t)n, ".%03ld %s: %s: %.1000s\n",
-		      ts.tv_nsec / 1000000, log_name, vms_log_level_name(level), text);
-	if (write(2, line, (size_t)n) < 0)
-		return; /* nowhere to complain */
-}
-
 static void log_open(const char *name, enum vms_log_level level)
 {
-	log_name = name;
 	vms_log_open(name, level);
-	if (!getenv("JOURNAL_STREAM"))
-		vms_log_set_sink(log_line, NULL);
+	vms_log_timed();
 }
 
 struct ready {

@@ -110,6 +110,13 @@ extern int64_t tgt_turn_now_ms;
 int tgt_event_add_first(int fd, int events, void (*handler)(int fd, int events, void *data),
 			void *data);
 
+/* ---- log (usr/log.c) ------------------------------------------------------ */
+
+/* In the foreground: a line of tgt's own, with its newline, instead of stderr. */
+extern void (*tgt_log_hook)(const char *fmt, va_list ap);
+/* In the background: lines go to syslog through log_error() and so on. */
+extern int tgt_log_daemon(void);
+
 /* ---- initiators (target/iscsi_stream.c, usr/iscsi/) --------------------- */
 
 /* Close every initiator connection without reading another byte from it; its

@@ -2,7 +2,10 @@
 #include "utils/lib/log.h"
 #include "tests/unit/cunit.h"
 
+#include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct seen {
 	unsigned n;
@@ -92,11 +95,54 @@ static void ratelimited_macro_reports_what_it_dropped(void)
 	vms_log_set_sink(NULL, NULL);
 }
 
+/* What two lines on stderr look like. */
+static void lines(char *out, size_t room)
+{
+	char path[] = "/tmp/test_log.XXXXXX";
+	int fd = mkstemp(path), old = dup(2);
+	ssize_t n;
+
+	unlink(path);
+	dup2(fd, 2);
+	vms_log_timed();
+	vms_warn("disk %d", 3);
+	vms_log_line("another's text");
+	dup2(old, 2);
+	close(old);
+	n = pread(fd, out, room - 1, 0);
+	out[n > 0 ? n : 0] = 0;
+	close(fd);
+}
+
+static void lines_of_daemons_have_the_time(void)
+{
+	static const char form[] = "dddd-dd-dd dd:dd:dd.ddd ";
+	char out[200], *second;
+	unsigned i;
+
+	vms_log_open("daemon", VMS_LOG_INFO);
+	unsetenv("JOURNAL_STREAM");
+	lines(out, sizeof(out));
+	second = strchr(out, '\n');
+	CU_ASSERT_PTR_NOT_NULL_FATAL(second);
+	*second++ = 0;
+	for (i = 0; form[i]; i++)
+		CU_ASSERT(form[i] == 'd' ? isdigit((unsigned char)out[i]) : out[i] == form[i]);
+	CU_ASSERT_STRING_EQUAL(out + i, "daemon: warning: disk 3");
+	CU_ASSERT_STRING_EQUAL(second + i, "daemon: another's text\n");
+	/* the journal adds it */
+	setenv("JOURNAL_STREAM", "1:2", 1);
+	lines(out, sizeof(out));
+	CU_ASSERT_STRING_EQUAL(out, "daemon: warning: disk 3\ndaemon: another's text\n");
+	vms_log_open(NULL, VMS_LOG_INFO);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(only_enabled_levels_reach_the_sink),
 	VMS_TEST(overlong_text_is_cut_not_overrun),
 	VMS_TEST(level_names_parse_back),
 	VMS_TEST(limit_passes_a_burst_and_counts_the_rest),
 	VMS_TEST(ratelimited_macro_reports_what_it_dropped),
+	VMS_TEST(lines_of_daemons_have_the_time),
 };
 VMS_TEST_MAIN("log", tests)

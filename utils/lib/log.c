@@ -2,7 +2,12 @@
 #include "utils/lib/log.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TEXT_MAX 1024
 
 static void stderr_sink(void *ctx, enum vms_log_level level, const char *text);
 
@@ -12,17 +17,51 @@ static struct {
 	vms_log_sink_fn fn;
 	void *ctx;
 	int level; /* atomic: read by every thread */
-} sink = {NULL, stderr_sink, NULL, VMS_LOG_INFO};
+	bool timed;
+} sink = {NULL, stderr_sink, NULL, VMS_LOG_INFO, false};
 
 static const char *const level_names[] = {"error", "warning", "info", "debug"};
 #define N_LEVELS ((int)(sizeof(level_names) / sizeof(level_names[0])))
 
-static void stderr_sink(void *ctx, enum vms_log_level level, const char *text)
+static void put_line(const char *level, const char *text)
 {
 	const char *name = sink.name;
+	char line[TEXT_MAX + 128];
+	size_t n = 0;
 
-	fprintf(stderr, "%s%s%s: %s\n", name ? name : "", name ? ": " : "",
-		vms_log_level_name(level), text);
+	if (sink.timed) {
+		struct timespec ts;
+		struct tm tm;
+
+		clock_gettime(CLOCK_REALTIME, &ts);
+		localtime_r(&ts.tv_sec, &tm);
+		n = strftime(line, sizeof(line), "%F %T", &tm);
+		n += (size_t)snprintf(line + n, sizeof(line) - n, ".%03ld ", ts.tv_nsec / 1000000);
+	}
+	n += (size_t)snprintf(line + n, sizeof(line) - n, "%.60s%s%s%s%.*s\n", name ? name : "",
+			      name ? ": " : "", level, *level ? ": " : "", TEXT_MAX, text);
+	if (write(STDERR_FILENO, line, n) < 0)
+		return; /* nowhere to complain */
+}
+
+static void stderr_sink(void *ctx, enum vms_log_level level, const char *text)
+{
+	vms_log_to_stderr(level, text);
+}
+
+void vms_log_to_stderr(enum vms_log_level level, const char *text)
+{
+	put_line(vms_log_level_name(level), text);
+}
+
+void vms_log_line(const char *text)
+{
+	put_line("", text);
+}
+
+void vms_log_timed(void)
+{
+	sink.timed = !getenv("JOURNAL_STREAM");
 }
 
 void vms_log_open(const char *name, enum vms_log_level level)
@@ -66,7 +105,7 @@ int vms_log_level_parse(const char *word, enum vms_log_level *out, struct vms_er
 
 void vms_log(enum vms_log_level level, const char *fmt, ...)
 {
-	char text[1024];
+	char text[TEXT_MAX];
 	va_list ap;
 
 	if (level > vms_log_get_level())

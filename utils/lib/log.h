@@ -2,9 +2,9 @@
 /* Levelled log messages.
  *
  * One process has one sink (the only global of this library): by default lines
- * on stderr, "<name>: <level>: <text>". Set it up before starting threads; the
- * level may be changed at any time. Cores log through this too: it is output
- * only and decides nothing.
+ * on stderr, "<name>: <level>: <text>", of daemons with the time before it. Set it up
+ * before starting threads; the level may be changed at any time. Cores log through this
+ * too: it is output only and decides nothing.
  *
  * Owner thread: any. The default sink writes each line with one call. */
 #ifndef VMS_LOG_H
@@ -28,6 +28,14 @@ typedef void (*vms_log_sink_fn)(void *ctx, enum vms_log_level level, const char 
 
 /* name: shown before each line, borrowed for ever (NULL: none). */
 void vms_log_open(const char *name, enum vms_log_level level);
+
+/* The lines on stderr begin with the local time to the millisecond, unless the journal
+ * reads them, which adds it. */
+void vms_log_timed(void);
+/* One such line without a level: of other people's code in this process. */
+void vms_log_line(const char *text);
+/* What the default sink does, for a sink that does something else now and then. */
+void vms_log_to_stderr(enum vms_log_level level, const char *text);
 
 /* fn NULL: back to stderr. ctx is handed to fn and stays the caller's. */
 void vms_log_set_sink(vms_log_sink_fn fn, void *ctx);

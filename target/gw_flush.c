@@ -32,6 +32,13 @@ static uint64_t patience_ms(const struct vms_gw *gw)
 	return 4ull * gw->tm.t_op_ms;
 }
 
+/* A FUA write that is applied can only end GOOD or in an error: as long as initiators
+ * themselves wait for it. */
+static uint64_t applied_patience_ms(const struct vms_gw *gw)
+{
+	return (uint64_t)VMS_OUTCOME_KEEP_T_OP / 2 * gw->tm.t_op_ms;
+}
+
 /* ---- asking the nodes ---- */
 
 static void flush_send(struct vms_gw *gw, struct gw_req *r)
@@ -369,7 +376,8 @@ void gw_flush_timer(struct vms_gw *gw)
 			struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
 
 			/* an applied FUA write must not look as if it had not happened */
-			if (gw->now_ms - r->t_ms > patience_ms(gw))
+			if (gw->now_ms - r->t_ms >
+			    (r->applied ? applied_patience_ms(gw) : patience_ms(gw)))
 				loss_end(gw, r, r->applied ? VMS_E_TIMEOUT : VMS_E_BUSY);
 		}
 		if (gw->now_ms >= v->loss_retry_ms)

@@ -8,6 +8,9 @@
  * or it was cancelled and a primary confirmed that. While its outcome is unknown it
  * is repeated, however long that takes (rules C4, C5, C11, C12).
  *
+ * Of a command with several pieces nothing is sent while one of them has nowhere to go:
+ * once a piece is applied the command can only end GOOD or in an error.
+ *
  * From its first send to its end the op's chunks are masked in the page cache: the
  * primary may have made it visible to others already (rules A4).
  * Keeps invariants 1, 2, 3, 10, 11, 15.
@@ -464,12 +467,38 @@ static inline bool op_must_wait(const struct gw_op *op)
 	return gw_vol_holds(op->req->vol) && !op->req->aborted;
 }
 
+/* The last that was heard of it was a refusal, or it is not there. */
+static bool part_in_doubt(struct vms_gw *gw, uint32_t partition)
+{
+	struct gw_node *n = gw_primary(gw, partition);
+
+	return gw->part[partition].refuses || !n || n->state != GN_READY;
+}
+
+/* Another piece of its command goes first: one whose partition may not take it. If that
+ * becomes too old before it is ordered, so does this one, and the command ends BUSY. */
+static bool op_goes_later(struct vms_gw *gw, const struct gw_op *op)
+{
+	const struct gw_req *r = op->req;
+
+	if (__builtin_expect(!r->ops->req_next, 1) || op->sent_ever || r->aborted)
+		return false;
+	for (const struct gw_op *o = r->ops; o; o = o->req_next)
+		if (part_in_doubt(gw, o->partition))
+			return o != op;
+	return false;
+}
+
 void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front)
 {
 	struct gw_node *n = gw_primary(gw, op->partition);
 
 	if (op_must_wait(op)) {
 		op_hold(gw, op);
+		return;
+	}
+	if (op_goes_later(gw, op)) {
+		op_retry(gw, op, GW_RETRY_MS);
 		return;
 	}
 	if (!n || n->state != GN_READY) {
@@ -602,7 +631,7 @@ static void node_writes_send(struct vms_gw *gw, struct gw_node *n)
 				op_end(gw, op, VMS_E_RESERVED);
 			} else if (op_must_wait(op)) {
 				op_hold(gw, op);
-			} else if (gw_primary(gw, op->partition) != n) {
+			} else if (gw_primary(gw, op->partition) != n || op_goes_later(gw, op)) {
 				gw_op_route(gw, op, false);
 			} else if (!op_send(gw, op, n)) {
 				op_retry(gw, op, 2 * GW_RETRY_MS);
@@ -696,6 +725,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 	op->rpc = NULL;
 	switch (status) {
 	case 0:
+		gw->part[op->partition].refuses = false;
 		ref_found(op, NULL);
 		op_applied(gw, op, m);
 		op_end(gw, op, 0);
@@ -705,6 +735,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 		op_end(gw, op, status);
 		break;
 	case VMS_E_DISCONNECTED:
+		gw->part[op->partition].refuses = true;
 		op->unknown = true;
 		op->lost_ms = gw->now_ms;
 		gw->st.ops_unknown++;
@@ -738,6 +769,8 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 	case VMS_E_STOPPING:
 	case VMS_E_POISONED:
 	case VMS_E_NOMEM:
+		gw->part[op->partition].refuses = true;
+		/* fall through */
 	case VMS_E_SNAP_GEN:
 	case VMS_E_LUN_FENCE:
 		gw->st.ops_refused++;

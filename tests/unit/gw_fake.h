@@ -102,6 +102,7 @@ struct fake {
 	unsigned nheld;
 	int write_status;	 /* != 0: the next writes are refused so */
 	unsigned write_ok_first; /* ... after so many were taken */
+	int second_status;	 /* those of the second partition */
 	bool write_ask;		 /* something newer is ordered wherever they wrote */
 	/* writes with lower numbers are refused; tell_floor: and told the higher one */
 	uint64_t floor_gen, floor_fence;
@@ -117,7 +118,8 @@ struct fake {
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
 	struct vms_msg last_write, prev_write;
 	uint32_t write_node, flush_node, repair_node; /* who got the last one */
-	uint64_t read_gen;			      /* of the last GET_PAGES or READ_LBA */
+	unsigned writes_at[F_NODES + 1];
+	uint64_t read_gen; /* of the last GET_PAGES or READ_LBA */
 	/* leases that nodes tell with their ticks */
 	unsigned npeers;
 	uint32_t peer[F_NODES], peer_ms[F_NODES];
@@ -136,6 +138,12 @@ struct fake {
 };
 
 static struct fake f;
+static uint32_t f_second; /* before f_start(): leads a second partition; 0: there is none */
+
+static inline uint32_t f_leader(uint32_t partition)
+{
+	return partition ? f_second : f.primary;
+}
 
 static inline struct f_kv *f_kv_find(const char *key)
 {
@@ -464,6 +472,10 @@ static inline void f_write(struct f_msg *q)
 		f_reply(q, gen ? VMS_E_SNAP_GEN : VMS_E_LUN_FENCE, NULL, 0, NULL, 0, 0);
 		return;
 	}
+	if (q->m.partition && f.second_status) {
+		f_reply(q, f.second_status, NULL, 0, NULL, 0, 0);
+		return;
+	}
 	if (f.write_status && !f.write_ok_first) {
 		f_reply(q, f.write_status, NULL, 0, NULL, 0, 0);
 		return;
@@ -569,8 +581,9 @@ static inline void f_handle(struct f_msg *q)
 		f.n_inval_ok += m->type == VMS_MSG_INVALIDATE;
 		return;
 	}
-	if (q->node != f.primary && (m->type == VMS_MSG_WRITE || m->type == VMS_MSG_GET_PAGES ||
-				     m->type == VMS_MSG_READ_LBA)) {
+	if ((m->type == VMS_MSG_WRITE || m->type == VMS_MSG_GET_PAGES ||
+	     m->type == VMS_MSG_READ_LBA) &&
+	    q->node != f_leader(m->partition)) {
 		f_reply(q, VMS_E_NOT_PRIMARY, NULL, 0, NULL, 0, 0);
 		return;
 	}
@@ -600,6 +613,7 @@ static inline void f_handle(struct f_msg *q)
 		break;
 	case VMS_MSG_WRITE:
 		f.n_write++;
+		f.writes_at[q->node]++;
 		f.prev_write = f.last_write;
 		f.last_write = *m;
 		f.write_node = q->node;
@@ -894,7 +908,7 @@ static inline void f_gw_start(uint32_t mutant)
 /* A cluster with one gateway that has volume "v" open. */
 static inline void f_start(uint32_t mutant, uint8_t write_ack)
 {
-	struct vms_cat_cluster cl = {.part_bits = 0,
+	struct vms_cat_cluster cl = {.part_bits = f_second ? 1 : 0,
 				     .copies = 2,
 				     .min_copies = 1,
 				     .timing_factor = 1,
@@ -922,6 +936,14 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 		f.incarnation[n] = 1;
 	}
 	f_part(1);
+	if (f_second) {
+		struct vms_part_conf pc = {
+			.epoch = 1, .primary = f_second, .nmembers = 1, .member = {{f_second, 1}}};
+		char key[VMS_CAT_KEY_BYTES_MAX];
+
+		vms_cat_key_part(key, 1);
+		f_put_free(key, vms_cat_part_encode(&pc));
+	}
 	f_gw_start(mutant);
 	vms_assert(vms_gw_vol_open(f.gw, "v", F_CHUNKS * 4096ull, write_ack, NULL, &f.vol, NULL) ==
 		   0);

@@ -5,6 +5,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
+#include "target/gw_int.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
@@ -257,6 +258,66 @@ static void a_write_of_a_dead_primary_ends_good_or_busy(void)
 	f_run(2250);
 	CU_ASSERT(f_ended(&w1) && w1.status == VMS_E_BUSY);
 	f_stop();
+}
+
+/* A write over two extents, the second one in the partition of node 2. */
+static void submit_two(void)
+{
+	uint32_t e = 0;
+
+	while (vms_extent_partition(f.vol->rec.lineage, e, 1) ||
+	       !vms_extent_partition(f.vol->rec.lineage, e + 1, 1))
+		e++;
+	CU_ASSERT_FATAL((e + 2) * VMS_EXTENT_CHUNKS <= F_CHUNKS);
+	w1 = f_cmd(VMS_GW_WRITE, (uint64_t)(e + 1) * VMS_EXTENT_BLOCKS - 4, 8);
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &w1), VMS_GW_PENDING);
+	f_pump();
+}
+
+static void nothing_is_sent_while_a_piece_has_nowhere_to_go(void)
+{
+	f_second = 2;
+	f_start(0, DISK);
+	submit_two();
+	CU_ASSERT(f_ended(&w1) && !w1.status && f.writes_at[1] == 1 && f.writes_at[2] == 1);
+	f.reachable[2] = false;
+	f_lose(2);
+	submit_two();
+	f_run(2500);
+	CU_ASSERT(f_ended(&w1) && w1.status == VMS_E_BUSY);
+	CU_ASSERT_EQUAL(f.writes_at[1], 1);
+	/* back in time */
+	submit_two();
+	f_run(250);
+	CU_ASSERT_EQUAL(f.writes_at[1], 1);
+	f.reachable[2] = true;
+	f_run(1500);
+	CU_ASSERT(f_ended(&w1) && w1.status == 0);
+	CU_ASSERT(f.writes_at[1] == 2 && f.writes_at[2] == 2);
+	/* one that is there and takes nothing */
+	f.second_status = VMS_E_AGAIN;
+	f.reachable[2] = false;
+	f_lose(2);
+	f.reachable[2] = true;
+	f_run(1500);
+	submit_two(); /* nobody knows yet */
+	f_run(2500);
+	CU_ASSERT(f_ended(&w1));
+	f.writes_at[1] = 0;
+	submit_two();
+	f_run(2500);
+	CU_ASSERT(f_ended(&w1) && w1.status == VMS_E_BUSY);
+	CU_ASSERT_EQUAL(f.writes_at[1], 0);
+	submit_two();
+	f_run(250);
+	f.second_status = 0;
+	f_run(500);
+	CU_ASSERT(f_ended(&w1) && w1.status == 0);
+	CU_ASSERT_EQUAL(f.writes_at[1], 1);
+	f_stop();
+	f_second = 0;
 }
 
 static void a_refusal_makes_it_read_the_configuration(void)
@@ -663,6 +724,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_page_does_not_outlast_its_epoch),
 	VMS_TEST(a_write_goes_on_at_the_new_primary),
 	VMS_TEST(a_write_of_a_dead_primary_ends_good_or_busy),
+	VMS_TEST(nothing_is_sent_while_a_piece_has_nowhere_to_go),
 	VMS_TEST(a_refusal_makes_it_read_the_configuration),
 	VMS_TEST(reads_go_on_at_the_new_primary),
 	VMS_TEST(an_abort_does_not_wait_for_ever),

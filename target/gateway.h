@@ -72,6 +72,9 @@ enum vms_gw_mutant {
 	VMS_GWM_PR_LEFT,      /* one that its gateway left behind stays under way */
 	VMS_GWM_LOUD,	      /* a volume is called quiet before its commands have ended */
 	VMS_GWM_QUIET_ENDS,   /* a quiet volume goes on by itself after a second */
+	VMS_GWM_PR_GHOST,     /* RESERVE outlives the gateway of its session */
+	VMS_GWM_PR_BUSY,      /* a change of reservations that may be made ends BUSY */
+	VMS_GWM_OLD_SIZE,     /* a volume keeps the size it was opened with */
 	VMS_GWM_MAX
 };
 

@@ -310,7 +310,7 @@ void vms_gw_pr_doubt(struct vms_gw *gw, struct vms_gw_vol *v)
 {
 	const struct vms_pr_owner *o;
 
-	if (!v->pr)
+	if (!v->pr || gw_mutant(gw, VMS_GWM_PR_GHOST))
 		return;
 	o = &v->pr->table.reserve;
 	if (!o->gateway || gw->now_ms < v->pr->doubt_ms)

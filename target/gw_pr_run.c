@@ -688,7 +688,8 @@ static void run_deadline(struct gw_pr *p)
 		}
 		if (sent)
 			gw->st.pr_unknown++;
-		answer_err(p, j, sent ? VMS_E_TIMEOUT : VMS_E_BUSY);
+		answer_err(p, j,
+			   sent && !gw_mutant(gw, VMS_GWM_PR_BUSY) ? VMS_E_TIMEOUT : VMS_E_BUSY);
 	}
 }
 

@@ -149,7 +149,8 @@ static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
 	uint64_t gen = v->rec.snap_gen;
 
 	v->rec = *rec;
-	v->nblocks = rec->size_bytes / VMS_LB_BYTES;
+	if (!v->open_rev || !gw_mutant(v->gw, VMS_GWM_OLD_SIZE))
+		v->nblocks = rec->size_bytes / VMS_LB_BYTES;
 	if (gw_pr_fence(v) || rec->snap_gen > gen)
 		v->behind = false;
 	/* learned from the nodes, who are ahead of the catalog's answers to us */

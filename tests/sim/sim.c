@@ -169,7 +169,7 @@ static void draw_plan(struct sim *s)
 	p->path_cut = f * (double)PICK(0, 5, 30) / 100;
 	p->reset = f * (double)PICK(0, 0, 5, 20) / 10000;
 	p->multipath = vms_rng_chance(r, 0.6);
-	p->pr = (double)PICK(0, 0, 2, 6) / 1000;
+	p->pr = (double)PICK(0, 0, 6, 20) / 1000;
 	p->pr_type = (uint8_t)PICK(VMS_PR_WE, VMS_PR_WE_RO, VMS_PR_WE_RO, VMS_PR_WE_AR);
 	p->read_percent = (unsigned)PICK(30, 50, 60);
 	p->zero_percent = (unsigned)PICK(0, 3, 8);
@@ -204,12 +204,18 @@ static void draw_plan(struct sim *s)
 		sim_catalog_draw(&p->cat, &s->cat_rng, s->conf.cat_mask);
 	p->turns = p->learn && vms_rng_chance(&s->cat_rng, 0.15);
 	p->turns = p->turns && p->rot == 0;
+	if (vms_rng_chance(&s->mix_rng, 0.35))
+		p->resize = vms_rng_chance(&s->mix_rng, 0.5) ? SIM_RESIZE_TOO : SIM_RESIZE_ONLY;
+	if (p->resize)
+		p->admin = true;
+	p->pr_legacy = vms_rng_chance(&s->mix_rng, 0.3);
 	if (s->conf.beyond) {
 		p->rot = 0;
 		p->turns = false;
 		p->ack = VMS_ACK_DISK;
 		p->failover = true;
 		p->admin = p->empty = false;
+		p->resize = SIM_RESIZE_NONE;
 		p->losses = 1 + (unsigned)vms_rng_below(r, 3);
 	}
 	if (s->conf.nodes) {
@@ -455,7 +461,8 @@ static void settle(struct sim *s)
 	for (;;) {
 		char why[200] = "";
 		bool idle = all_ready(s) && sim_admin_idle(s) &&
-			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why)));
+			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why))) &&
+			    sim_pr_over(s, why, sizeof(why));
 		for (unsigned i = 0; i < s->plan.clients; i++)
 			idle = idle && !sim_client_pending(&s->cl[i]);
 		for (unsigned i = 0; i < s->nprocs; i++)
@@ -569,6 +576,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	s->r = r;
 	vms_rng_init(&s->rng, conf->seed);
 	vms_rng_init(&s->cat_rng, conf->seed ^ 0xca7a106);
+	vms_rng_init(&s->mix_rng, conf->seed ^ 0x313e5);
 	vms_rng_fill(&s->rng, s->uuid, 16);
 	draw_plan(s);
 	s->nprocs = 2 + s->plan.nodes + s->plan.gateways;
@@ -587,9 +595,11 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	}
 	for (unsigned i = 0; i < s->nprocs; i++)
 		s->p[i].joined = s->p[i].kind != SIM_NODE;
+	sim_pr_new(s);
 	make_catalog(s);
 	s->vol[0] = (struct sim_vol){
 		.id = ++s->next_vol, .want = true, .name = "disk", .check = sim_check_add(s)};
+	sim_size_start(s);
 	s->lineage = 1; /* the first branch that is made */
 	for (unsigned i = 0; i < s->nprocs && !s->failed; i++)
 		if (s->p[i].joined)
@@ -676,6 +686,8 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		free(s->cuts.d[i].image);
 	for (unsigned i = 0; i < SIM_VOLS_MAX; i++)
 		free(s->vol[i].image);
+	sim_pr_free(s);
+	sim_size_free(s);
 	VMS_VEC_FREE(&s->checks);
 	VMS_VEC_FREE(&s->cuts);
 	VMS_VEC_FREE(&s->ackers);

@@ -57,6 +57,7 @@ struct sim_plan {
 	double reset;	 /* task management, at each look of an initiator */
 	double pr;	 /* commands on reservations, at each look of an initiator */
 	uint8_t pr_type;
+	bool pr_legacy; /* mostly RESERVE(6) and RELEASE(6) */
 	bool multipath; /* some initiators use all gateways at once */
 	double power;	/* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent,
@@ -65,6 +66,7 @@ struct sim_plan {
 	uint32_t hot_chunks;
 	uint32_t think_us; /* longest pause of an initiator between looks */
 	uint64_t vol_bytes;
+	enum { SIM_RESIZE_NONE, SIM_RESIZE_TOO, SIM_RESIZE_ONLY } resize; /* of the volume */
 	bool admin;	  /* snapshots, clones, rollback, deletion are in the mix */
 	bool same;	  /* content does not depend on the place: duplicates */
 	unsigned fp_bits; /* of the dedup index's keys; 0: all */
@@ -99,7 +101,8 @@ struct sim_result {
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
 	unsigned rotten;
-	uint64_t pr_commands, pr_good, pr_conflicts, shut_out;
+	uint64_t pr_commands, pr_good, pr_conflicts, pr_tables, shut_out;
+	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };
 

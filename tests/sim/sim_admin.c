@@ -10,102 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/sim/sim_int.h"
+#include "tests/sim/sim_admin_int.h"
 #include "utils/lib/assert.h"
 
 #define STOP_US	   900000u
 #define FLOOR_US   5000000u
 #define RELEASE_US 3000000u
 #define OLD_US	   10000000u
-#define POLL_US	   20000u
 #define AUDIT_US   5000000u
-
-enum step {
-	IDLE,
-	SNAP_GET,
-	SNAP_INTENT,
-	SNAP_OPENS,
-	SNAP_STOPPED,
-	SNAP_FLOOR,
-	SNAP_RELEASE,
-	SNAP_RELEASED,
-	SNAP_COMPLETE,
-	SNAP_CHECK,
-	SNAP_READ,
-	DROP_GET,
-	DROP_SNAPS,
-	DROP_ACKS,
-	DROP_TXN,
-	CLONE_SNAP,
-	CLONE_BRANCH,
-	CLONE_CLUSTER,
-	CLONE_TXN,
-	CLONE_CHECK,
-	CLONE_FLOOR,
-	BACK_CLOSE,
-	BACK_GET,
-	BACK_SNAP,
-	BACK_BRANCH,
-	BACK_CLUSTER,
-	BACK_TXN,
-	BACK_FLOOR_OLD,
-	BACK_FLOOR_NEW,
-	BACK_FINISH,
-	BACK_CHECK,
-	DELS_READ,
-	DELS_CLOSE,
-	DELS_GET,
-	DELS_TXN,
-	DELV_CLOSE,
-	DELV_GET,
-	DELV_BRANCH,
-	DELV_TXN,
-	EMPTY_SNAPS,
-	EMPTY_VOLUMES,
-	EMPTY_BRANCHES,
-	EMPTY_TXN,
-	EMPTY_DONE,
-};
-
-struct kv {
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	char *val;
-	uint64_t mod;
-};
-struct sim_admin {
-	struct proc *p;
-	enum step step;
-	bool asked, answered;
-	int status;
-	VMS_VEC(struct kv) kv; /* the answer */
-	uint64_t again_us;     /* not before */
-	uint64_t next_job_us, since_us;
-	unsigned nsnaps, nclones;
-	/* of the job */
-	unsigned vol; /* snapshot or clone it is about */
-	uint64_t vol_id;
-	struct vms_cat_volume v;
-	uint64_t vrev;
-	struct vms_cat_snap s;
-	uint64_t srev;
-	struct vms_cat_branch b, parent;
-	struct vms_cat_cluster cl;
-	uint64_t clrev, brev;
-	uint32_t gw[32]; /* that have the volume open */
-	unsigned ngw;
-	uint64_t begin_us, end_us;
-	uint64_t seen_barrier, seen_us; /* the barrier met when it was somebody else's */
-	VMS_VEC(struct kv) doomed;	/* keys to be deleted or branches to die */
-	/* nodes */
-	uint64_t conn[SIM_NODES_MAX + 1];
-	bool up[SIM_NODES_MAX + 1];
-	uint32_t led[SIM_NODES_MAX + 1]; /* partitions it leads, as it was asked */
-	uint32_t floored;		 /* partitions whose primary has answered */
-	uint64_t req[SIM_NODES_MAX + 1], next_req;
-	/* auditor */
-	unsigned at;
-	bool reading;
-};
 
 /* ---- catalog ---- */
 
@@ -143,26 +55,26 @@ static struct vms_catalog *ask(struct sim_admin *a)
 	a->answered = false;
 	return vms_cat_client_catalog(a->p->cc);
 }
-static void get(struct sim_admin *a, const char *key)
+void adm_get(struct sim_admin *a, const char *key)
 {
 	struct vms_catalog *c = ask(a);
 
 	c->ops->get(c, key, on_reply, a);
 }
-static void range(struct sim_admin *a, const char *prefix)
+void adm_range(struct sim_admin *a, const char *prefix)
 {
 	struct vms_catalog *c = ask(a);
 
 	c->ops->range(c, prefix, NULL, on_reply, a);
 }
-static void txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
-		const struct vms_cat_op *op, unsigned no)
+void adm_txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
+	     const struct vms_cat_op *op, unsigned no)
 {
 	struct vms_catalog *c = ask(a);
 
 	c->ops->txn(c, cmp, nc, op, no, on_reply, a);
 }
-static struct vms_cat_kv kv_of(const struct sim_admin *a, size_t i)
+struct vms_cat_kv adm_kv(const struct sim_admin *a, size_t i)
 {
 	return (struct vms_cat_kv){a->kv.d[i].key, a->kv.d[i].val, (uint32_t)strlen(a->kv.d[i].val),
 				   a->kv.d[i].mod, 1};
@@ -170,7 +82,7 @@ static struct vms_cat_kv kv_of(const struct sim_admin *a, size_t i)
 
 /* ---- steps ---- */
 
-static void go(struct sim_admin *a, enum step step)
+void adm_go(struct sim_admin *a, enum step step)
 {
 	a->step = step;
 	a->asked = false;
@@ -180,15 +92,15 @@ static void go(struct sim_admin *a, enum step step)
 	memset(a->req, 0, sizeof(a->req));
 	sim_wake(a->p, 1);
 }
-static void job_end(struct sim_admin *a)
+void adm_end(struct sim_admin *a)
 {
 	struct sim *s = a->p->s;
 
 	a->next_job_us = s->now_us + vms_rng_below(&s->rng, s->plan.admin_us);
-	go(a, IDLE);
+	adm_go(a, IDLE);
 }
 /* The same step again, later. */
-static void later(struct sim_admin *a, uint64_t us)
+void adm_later(struct sim_admin *a, uint64_t us)
 {
 	a->asked = false;
 	a->again_us = a->p->s->now_us + us;
@@ -270,8 +182,8 @@ bool sim_admin_input(struct proc *p, uint64_t conn, bool up, bool down, const st
 		}
 		if (m && m->type == VMS_MSG_HELLO && m->flags & VMS_F_REPLY)
 			a->up[n] = m->status == 0;
-		if (m && m->type == VMS_MSG_FLOOR && m->flags & VMS_F_REPLY &&
-		    m->req_id == a->req[n]) {
+		if (m && (m->type == VMS_MSG_FLOOR || m->type == VMS_MSG_TRIM) &&
+		    m->flags & VMS_F_REPLY && m->req_id == a->req[n]) {
 			a->req[n] = 0;
 			a->floored |= m->status ? 0 : a->led[n];
 		}
@@ -282,7 +194,7 @@ bool sim_admin_input(struct proc *p, uint64_t conn, bool up, bool down, const st
 
 /* FLOOR with the volume's numbers at the primary of every partition, as part/ tells now;
  * who takes over later learns of them before it serves. True: all have answered. */
-static bool floors(struct sim_admin *a, uint64_t branch)
+bool adm_floors(struct sim_admin *a, uint64_t branch)
 {
 	struct sim *s = a->p->s;
 	struct sim_parts ps;
@@ -300,6 +212,13 @@ static bool floors(struct sim_admin *a, uint64_t branch)
 				    .lun_fence = a->v.lun_fence,
 				    .sequence = ps.mod};
 
+		if (a->step == SIZE_TRIM) {
+			m.type = VMS_MSG_TRIM;
+			m.flags = 0;
+			m.extent = (uint32_t)(a->v.size_bytes / VMS_EXTENT_BYTES);
+			m.aux = (uint32_t)(a->v.size_bytes % VMS_EXTENT_BYTES / VMS_CHUNK_BYTES);
+		}
+
 		for (unsigned i = 0; i < ps.n; i++)
 			led |= (uint32_t)(ps.c[i].primary == n) << i;
 		if (!(led & ~a->floored))
@@ -313,7 +232,7 @@ static bool floors(struct sim_admin *a, uint64_t branch)
 		}
 	}
 	if (!all)
-		later(a, POLL_US);
+		adm_later(a, ADM_POLL_US);
 	return all;
 }
 
@@ -333,7 +252,7 @@ static bool audit(struct sim_admin *a, struct sim_vol *v)
 		sim_path_use(s, c, -1);
 	}
 	if (o->used) {
-		later(a, 2000);
+		adm_later(a, 2000);
 		return false;
 	}
 	if (a->reading && o->status == 0)
@@ -353,13 +272,13 @@ static bool audit(struct sim_admin *a, struct sim_vol *v)
 	if (c->gw >= 0) {
 		uint64_t lba = s->hot[a->at] * VMS_CHUNK_BLOCKS, n = 8 * VMS_CHUNK_BLOCKS;
 
-		if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
-			n = s->plan.vol_bytes / VMS_LB_BYTES - lba;
-		o->status = VMS_E_TIMEOUT;
-		sim_read(s, c, 0, (unsigned)(v - s->vol), lba, (uint32_t)n);
+		n = sim_vol_clip(v, lba, n);
+		o->status = n ? VMS_E_TIMEOUT : 0;
+		if (n)
+			sim_read(s, c, 0, (unsigned)(v - s->vol), lba, (uint32_t)n);
 		a->reading = true;
 	}
-	later(a, c->gw >= 0 ? 2000 : 100000);
+	adm_later(a, c->gw >= 0 ? 2000 : 100000);
 	return false;
 }
 
@@ -376,9 +295,13 @@ static void job_pick(struct sim_admin *a)
 		return;
 	a->at = 0;
 	a->reading = false;
+	if (s->plan.resize && (d < 20 || s->plan.resize == SIM_RESIZE_ONLY)) {
+		adm_go(a, SIZE_GET);
+		return;
+	}
 	if (d < 50) {
 		if (vol_free(s))
-			go(a, SNAP_GET);
+			adm_go(a, SNAP_GET);
 		return;
 	}
 	if (!i || !v->id)
@@ -388,18 +311,18 @@ static void job_pick(struct sim_admin *a)
 	if (!v->snap) {
 		if (d < 70) {
 			v->want = false;
-			go(a, DELV_CLOSE);
+			adm_go(a, DELV_CLOSE);
 		}
 	} else if (!v->read) {
 		return;
 	} else if (d < 75) {
 		if (vol_free(s))
-			go(a, CLONE_SNAP);
+			adm_go(a, CLONE_SNAP);
 	} else if (d < 85) {
 		s->vol[0].want = false;
-		go(a, BACK_CLOSE);
+		adm_go(a, BACK_CLOSE);
 	} else {
-		go(a, DELS_READ);
+		adm_go(a, DELS_READ);
 	}
 }
 
@@ -421,7 +344,7 @@ static void snap_put(struct sim_admin *a, uint8_t barrier, uint8_t state, bool a
 		cmp[nc++] = (struct vms_cat_cmp){a->doomed.d[i].key, a->doomed.d[i].mod};
 		op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
 	}
-	txn(a, cmp, nc, op, no);
+	adm_txn(a, cmp, nc, op, no);
 	free((char *)op[0].val);
 	if (state)
 		free((char *)op[1].val);
@@ -434,7 +357,7 @@ static int acks(struct sim_admin *a, uint8_t state)
 
 	doomed_clear(a);
 	for (size_t i = 0; i < a->kv.n; i++) {
-		struct vms_cat_kv kv = kv_of(a, i);
+		struct vms_cat_kv kv = adm_kv(a, i);
 		struct vms_cat_ack ack;
 
 		if (vms_cat_ack_decode(&kv, &ack, NULL) || ack.barrier_id != a->v.barrier_id)
@@ -454,25 +377,25 @@ static int acks(struct sim_admin *a, uint8_t state)
 	return n;
 }
 
-static void volume_get(struct sim_admin *a, const char *name)
+void adm_volume_get(struct sim_admin *a, const char *name)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
 
 	vms_cat_key_volume(key, name, NULL);
-	get(a, key);
+	adm_get(a, key);
 }
 /* false: not there. */
-static bool volume_got(struct sim_admin *a)
+bool adm_volume_got(struct sim_admin *a)
 {
 	struct vms_cat_kv kv;
 
 	if (!a->kv.n)
 		return false;
-	kv = kv_of(a, 0);
+	kv = adm_kv(a, 0);
 	a->vrev = kv.mod_revision;
 	return vms_cat_volume_decode(&kv, &a->v, NULL) == 0;
 }
-static void ack_prefix(struct sim_admin *a, char *out)
+void adm_ack_prefix(struct sim_admin *a, char *out)
 {
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "ack/%016" PRIx64 "/", a->v.id);
 }
@@ -487,7 +410,7 @@ static void snap_done(struct sim_admin *a)
 	sim_note(s, "admin: %s@%s is complete, number %" PRIu64 ", branch %" PRIu64, a->s.volume,
 		 a->s.name, a->s.snap_gen, a->s.branch);
 	if (!v) {
-		job_end(a);
+		adm_end(a);
 		return;
 	}
 	*v = (struct sim_vol){.id = ++s->next_vol,
@@ -496,6 +419,7 @@ static void snap_done(struct sim_admin *a)
 			      .check = s->vol[0].check,
 			      .branch = a->s.branch,
 			      .gen = a->s.snap_gen,
+			      .blocks = a->s.size_bytes / VMS_LB_BYTES,
 			      .begin_us = a->begin_us,
 			      .end_us = a->end_us};
 	snprintf(v->name, sizeof(v->name), "%s@%s", a->s.volume, a->s.name);
@@ -506,7 +430,7 @@ static void snap_done(struct sim_admin *a)
 	a->vol_id = v->id;
 	a->at = 0;
 	a->reading = false;
-	go(a, SNAP_READ);
+	adm_go(a, SNAP_READ);
 }
 
 /* One step of the making of a snapshot. */
@@ -520,17 +444,17 @@ static void snap_step(struct sim_admin *a)
 	    !a->asked && !a->again_us && vms_rng_chance(&s->rng, s->plan.admin_dies)) {
 		sim_note(s, "admin: the coordinator of %s dies (step %d)", a->s.name, a->step);
 		s->r->deaths++;
-		job_end(a);
+		adm_end(a);
 		return;
 	}
 	switch (a->step) {
 	case SNAP_GET:
 		if (!a->asked) {
-			volume_get(a, s->vol[0].name);
+			adm_volume_get(a, s->vol[0].name);
 			return;
 		}
-		if (a->status || !volume_got(a)) {
-			job_end(a);
+		if (a->status || !adm_volume_got(a)) {
+			adm_end(a);
 			return;
 		}
 		if (a->v.barrier) {
@@ -538,9 +462,13 @@ static void snap_step(struct sim_admin *a)
 				a->seen_us = s->now_us;
 			a->seen_barrier = a->v.barrier_id;
 			if (s->now_us - a->seen_us > OLD_US)
-				go(a, DROP_GET);
+				adm_go(a, DROP_GET);
 			else
-				later(a, 200000);
+				adm_later(a, 200000);
+			return;
+		}
+		if (a->v.state != 1) { /* is being shrunk */
+			adm_go(a, SIZE_GET);
 			return;
 		}
 		s->r->snap_tries++;
@@ -560,7 +488,7 @@ static void snap_step(struct sim_admin *a)
 			if (vms_rng_chance(&s->rng, s->plan.late_news))
 				s->blocked_until[0][i] = s->now_us +
 							 vms_rng_below(&s->rng, STOP_US);
-		go(a, SNAP_INTENT);
+		adm_go(a, SNAP_INTENT);
 		return;
 	case SNAP_INTENT:
 		if (!a->asked) {
@@ -568,56 +496,56 @@ static void snap_step(struct sim_admin *a)
 			return;
 		}
 		if (a->status) { /* refused, or not known: then somebody will find it */
-			job_end(a);
+			adm_end(a);
 			return;
 		}
-		go(a, SNAP_OPENS);
+		adm_go(a, SNAP_OPENS);
 		return;
 	case SNAP_OPENS:
 		if (!a->asked) {
 			snprintf(key, sizeof(key), "open/%016" PRIx64 "/", a->v.id);
-			range(a, key);
+			adm_range(a, key);
 			return;
 		}
 		if (a->status) {
-			go(a, DROP_GET);
+			adm_go(a, DROP_GET);
 			return;
 		}
 		a->ngw = 0;
 		for (size_t i = 0; i < a->kv.n && a->ngw < 32; i++) {
-			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_kv kv = adm_kv(a, i);
 			struct vms_cat_open o;
 
 			if (!vms_cat_open_decode(&kv, &o, NULL))
 				a->gw[a->ngw++] = o.gateway;
 		}
-		go(a, SNAP_STOPPED);
+		adm_go(a, SNAP_STOPPED);
 		return;
 	case SNAP_STOPPED:
 	case SNAP_RELEASED:
 		if (!a->asked) {
-			ack_prefix(a, key);
-			range(a, key);
+			adm_ack_prefix(a, key);
+			adm_range(a, key);
 			return;
 		}
 		n = a->status
 			    ? -1
 			    : acks(a, a->step == SNAP_STOPPED ? VMS_ACK_STOPPED : VMS_ACK_RELEASED);
 		if (n == (int)a->ngw)
-			go(a, a->step == SNAP_STOPPED ? SNAP_FLOOR : SNAP_COMPLETE);
+			adm_go(a, a->step == SNAP_STOPPED ? SNAP_FLOOR : SNAP_COMPLETE);
 		else if (n < 0 ||
 			 s->now_us - (a->step == SNAP_STOPPED ? a->begin_us : a->since_us) >
 				 (a->step == SNAP_STOPPED ? STOP_US : RELEASE_US))
-			go(a, DROP_GET);
+			adm_go(a, DROP_GET);
 		else
-			later(a, POLL_US);
+			adm_later(a, ADM_POLL_US);
 		return;
 	case SNAP_FLOOR:
 		/* the last stop must have come in time: the gateways' second has not passed */
 		if (s->now_us - a->since_us > FLOOR_US)
-			go(a, DROP_GET);
-		else if (floors(a, a->v.branch))
-			go(a, SNAP_RELEASE);
+			adm_go(a, DROP_GET);
+		else if (adm_floors(a, a->v.branch))
+			adm_go(a, SNAP_RELEASE);
 		return;
 	case SNAP_RELEASE:
 	case SNAP_COMPLETE:
@@ -625,7 +553,7 @@ static void snap_step(struct sim_admin *a)
 		if (!a->asked) {
 			if (a->step == SNAP_RELEASE)
 				a->end_us = s->now_us;
-			volume_get(a, a->v.name);
+			adm_volume_get(a, a->v.name);
 			a->step = a->step == SNAP_RELEASE ? SNAP_RELEASE : SNAP_COMPLETE;
 			a->srev = 0;
 			return;
@@ -634,20 +562,20 @@ static void snap_step(struct sim_admin *a)
 			struct vms_cat_volume now = a->v;
 			uint64_t id = a->v.barrier_id;
 
-			if (a->status || !volume_got(a) || a->v.barrier_id != id ||
+			if (a->status || !adm_volume_got(a) || a->v.barrier_id != id ||
 			    a->v.barrier == VMS_BARRIER_NONE) {
 				a->v = now;
-				go(a, DROP_GET);
+				adm_go(a, DROP_GET);
 				return;
 			}
 			a->srev = 1;
 			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
-			get(a, key);
+			adm_get(a, key);
 			return;
 		}
 		if (a->srev == 1) {
 			if (a->status || !a->kv.n) {
-				go(a, DROP_GET);
+				adm_go(a, DROP_GET);
 				return;
 			}
 			a->srev = a->kv.d[0].mod;
@@ -658,22 +586,22 @@ static void snap_step(struct sim_admin *a)
 			return;
 		}
 		if (a->step == SNAP_RELEASE)
-			go(a, a->status ? DROP_GET : SNAP_RELEASED);
+			adm_go(a, a->status ? DROP_GET : SNAP_RELEASED);
 		else
-			go(a, SNAP_CHECK);
+			adm_go(a, SNAP_CHECK);
 		return;
 	case SNAP_CHECK: /* whatever the answer was: what does the catalog say? */
 		if (!a->asked) {
 			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
-			get(a, key);
+			adm_get(a, key);
 			return;
 		}
 		if (a->status) {
-			later(a, 100000);
+			adm_later(a, 100000);
 			return;
 		}
 		if (a->kv.n) {
-			struct vms_cat_kv kv = kv_of(a, 0);
+			struct vms_cat_kv kv = adm_kv(a, 0);
 			struct vms_cat_snap now;
 
 			if (!vms_cat_snap_decode(&kv, &now, NULL) &&
@@ -682,7 +610,7 @@ static void snap_step(struct sim_admin *a)
 				return;
 			}
 		}
-		go(a, DROP_GET);
+		adm_go(a, DROP_GET);
 		return;
 	default: { /* SNAP_READ */
 		struct sim_vol *v = vol_of_job(a);
@@ -691,7 +619,7 @@ static void snap_step(struct sim_admin *a)
 			return;
 		if (v)
 			v->read = true;
-		job_end(a);
+		adm_end(a);
 	}
 	}
 }
@@ -705,15 +633,15 @@ static void drop_step(struct sim_admin *a)
 	switch (a->step) {
 	case DROP_GET:
 		if (!a->asked) {
-			volume_get(a, s->vol[0].name);
+			adm_volume_get(a, s->vol[0].name);
 			return;
 		}
-		if (a->status || !volume_got(a) || !a->v.barrier) {
-			job_end(a);
+		if (a->status || !adm_volume_got(a) || !a->v.barrier) {
+			adm_end(a);
 			return;
 		}
 		doomed_clear(a);
-		go(a, DROP_SNAPS);
+		adm_go(a, DROP_SNAPS);
 		return;
 	case DROP_SNAPS:
 	case DROP_ACKS:
@@ -721,16 +649,16 @@ static void drop_step(struct sim_admin *a)
 			if (a->step == DROP_SNAPS)
 				snprintf(key, sizeof(key), "snap/%s@", a->v.name);
 			else
-				ack_prefix(a, key);
-			range(a, key);
+				adm_ack_prefix(a, key);
+			adm_range(a, key);
 			return;
 		}
 		if (a->status) {
-			job_end(a);
+			adm_end(a);
 			return;
 		}
 		for (size_t i = 0; i < a->kv.n; i++) {
-			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_kv kv = adm_kv(a, i);
 			struct vms_cat_snap sn;
 			struct kv *d;
 
@@ -740,7 +668,7 @@ static void drop_step(struct sim_admin *a)
 			d = VMS_VEC_ADD(&a->doomed);
 			snprintf(d->key, sizeof(d->key), "%s", kv.key);
 		}
-		go(a, a->step == DROP_SNAPS ? DROP_ACKS : DROP_TXN);
+		adm_go(a, a->step == DROP_SNAPS ? DROP_ACKS : DROP_TXN);
 		return;
 	default: {
 		struct vms_cat_cmp cmp = {key, a->vrev};
@@ -748,7 +676,7 @@ static void drop_step(struct sim_admin *a)
 		unsigned no = 1;
 
 		if (a->asked) {
-			job_end(a);
+			adm_end(a);
 			return;
 		}
 		vms_cat_key_volume(key, a->v.name, NULL);
@@ -756,7 +684,7 @@ static void drop_step(struct sim_admin *a)
 		op[0].val = vms_cat_volume_encode(&a->v);
 		for (size_t i = 0; i < a->doomed.n && no < 60; i++)
 			op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
-		txn(a, &cmp, 1, op, no);
+		adm_txn(a, &cmp, 1, op, no);
 		free((char *)op[0].val);
 		sim_note(s, "admin: gives up barrier %" PRIu64, a->v.barrier_id);
 	}
@@ -789,7 +717,7 @@ static bool grow_reads(struct sim_admin *a, enum step snap)
 	struct vms_cat_kv kv;
 
 	if (!v) {
-		job_end(a);
+		adm_end(a);
 		return false;
 	}
 	if (!a->asked) {
@@ -799,19 +727,19 @@ static bool grow_reads(struct sim_admin *a, enum step snap)
 			vms_cat_key_branch(key, a->s.branch);
 		else
 			snprintf(key, sizeof(key), "cluster");
-		get(a, key);
+		adm_get(a, key);
 		return false;
 	}
 	if (a->status) {
-		later(a, 100000);
+		adm_later(a, 100000);
 		return false;
 	}
 	if (!a->kv.n && a->step != snap + 1) {
-		job_end(a);
+		adm_end(a);
 		return false;
 	}
 	if (a->kv.n)
-		kv = kv_of(a, 0);
+		kv = adm_kv(a, 0);
 	if (a->step == snap) {
 		a->srev = kv.mod_revision;
 		vms_assert(vms_cat_snap_decode(&kv, &a->s, NULL) == 0);
@@ -824,7 +752,7 @@ static bool grow_reads(struct sim_admin *a, enum step snap)
 		vms_assert(vms_cat_cluster_decode(&kv, &a->cl, NULL) == 0);
 		return true;
 	}
-	go(a, a->step + 1);
+	adm_go(a, a->step + 1);
 	return false;
 }
 
@@ -835,7 +763,7 @@ static void clone_step(struct sim_admin *a)
 	struct sim_vol *from = vol_of_job(a), *v;
 
 	if (!from) { /* cannot be: nothing else deletes it */
-		job_end(a);
+		adm_end(a);
 		return;
 	}
 	switch (a->step) {
@@ -846,7 +774,7 @@ static void clone_step(struct sim_admin *a)
 		if (!grow_reads(a, CLONE_SNAP))
 			return;
 		if (!branch_grow(a)) {
-			job_end(a);
+			adm_end(a);
 			return;
 		}
 		memset(&a->v, 0, sizeof(a->v));
@@ -860,14 +788,14 @@ static void clone_step(struct sim_admin *a)
 		a->v.state = 1;
 		a->v.dedup = true;
 		snprintf(a->v.parent, sizeof(a->v.parent), "%s", from->name);
-		go(a, CLONE_TXN);
+		adm_go(a, CLONE_TXN);
 		return;
 	case CLONE_TXN: {
 		struct vms_cat_cmp cmp[] = {{vk, 0}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
 		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
 
 		if (a->asked) {
-			go(a, CLONE_CHECK);
+			adm_go(a, CLONE_CHECK);
 			return;
 		}
 		vms_cat_key_volume(vk, a->v.name, NULL);
@@ -876,41 +804,43 @@ static void clone_step(struct sim_admin *a)
 		op[0].val = vms_cat_volume_encode(&a->v);
 		op[1].val = vms_cat_branch_encode(&a->b);
 		op[2].val = vms_cat_cluster_encode(&a->cl);
-		txn(a, cmp, 4, op, 3);
+		adm_txn(a, cmp, 4, op, 3);
 		for (unsigned i = 0; i < 3; i++)
 			free((char *)op[i].val);
 		return;
 	}
 	case CLONE_CHECK:
 		if (!a->asked)
-			volume_get(a, a->v.name);
+			adm_volume_get(a, a->v.name);
 		else if (a->status)
-			later(a, 100000);
-		else if (!volume_got(a))
-			job_end(a);
+			adm_later(a, 100000);
+		else if (!adm_volume_got(a))
+			adm_end(a);
 		else
-			go(a, CLONE_FLOOR);
+			adm_go(a, CLONE_FLOOR);
 		return;
 	default:
-		if (!floors(a, a->v.branch))
+		if (!adm_floors(a, a->v.branch))
 			return;
 		v = vol_free(s);
 		s->r->clones++;
 		sim_note(s, "admin: %s is a clone of %s, branch %" PRIu64, a->v.name, from->name,
 			 a->v.branch);
 		if (v) {
-			*v = (struct sim_vol){
-				.id = ++s->next_vol, .want = true, .check = check_from(s, from)};
+			*v = (struct sim_vol){.id = ++s->next_vol,
+					      .want = true,
+					      .blocks = from->blocks,
+					      .check = check_from(s, from)};
 			snprintf(v->name, sizeof(v->name), "%s", a->v.name);
 		}
-		job_end(a);
+		adm_end(a);
 	}
 }
 
 static void back_over(struct sim_admin *a)
 {
 	a->p->s->vol[0].want = true;
-	job_end(a);
+	adm_end(a);
 }
 
 static void back_step(struct sim_admin *a)
@@ -922,19 +852,19 @@ static void back_step(struct sim_admin *a)
 	switch (a->step) {
 	case BACK_CLOSE:
 		if (sim_vol_open_anywhere(s, 0))
-			later(a, POLL_US);
+			adm_later(a, ADM_POLL_US);
 		else
-			go(a, BACK_GET);
+			adm_go(a, BACK_GET);
 		return;
 	case BACK_GET:
 		if (!a->asked) {
-			volume_get(a, s->vol[0].name);
+			adm_volume_get(a, s->vol[0].name);
 			return;
 		}
-		if (a->status || !volume_got(a) || a->v.barrier)
+		if (a->status || !adm_volume_got(a) || a->v.barrier || a->v.state != 1)
 			back_over(a);
 		else
-			go(a, BACK_SNAP);
+			adm_go(a, BACK_SNAP);
 		return;
 	case BACK_SNAP:
 	case BACK_BRANCH:
@@ -953,7 +883,7 @@ static void back_step(struct sim_admin *a)
 		a->v.lun_fence++;
 		a->v.barrier = VMS_BARRIER_STOP;
 		a->v.barrier_id = a->v.snap_gen;
-		go(a, BACK_TXN);
+		adm_go(a, BACK_TXN);
 		return;
 	case BACK_TXN: {
 		struct vms_cat_cmp cmp[] = {
@@ -964,7 +894,7 @@ static void back_step(struct sim_admin *a)
 			if (a->status)
 				back_over(a);
 			else
-				go(a, BACK_FLOOR_OLD);
+				adm_go(a, BACK_FLOOR_OLD);
 			return;
 		}
 		vms_cat_key_volume(vk, a->v.name, NULL);
@@ -973,18 +903,18 @@ static void back_step(struct sim_admin *a)
 		op[0].val = vms_cat_volume_encode(&a->v);
 		op[1].val = vms_cat_branch_encode(&a->b);
 		op[2].val = vms_cat_cluster_encode(&a->cl);
-		txn(a, cmp, 4, op, 3);
+		adm_txn(a, cmp, 4, op, 3);
 		for (unsigned i = 0; i < 3; i++)
 			free((char *)op[i].val);
 		return;
 	}
 	case BACK_FLOOR_OLD:
-		if (floors(a, a->v.branch))
-			go(a, BACK_FLOOR_NEW);
+		if (adm_floors(a, a->v.branch))
+			adm_go(a, BACK_FLOOR_NEW);
 		return;
 	case BACK_FLOOR_NEW:
-		if (floors(a, a->b.branch))
-			go(a, BACK_FINISH);
+		if (adm_floors(a, a->b.branch))
+			adm_go(a, BACK_FINISH);
 		return;
 	case BACK_FINISH: {
 		struct vms_cat_volume next = a->v;
@@ -992,43 +922,44 @@ static void back_step(struct sim_admin *a)
 		struct vms_cat_op op = {vk, NULL, 0};
 
 		if (!a->asked) {
-			volume_get(a, a->v.name);
+			adm_volume_get(a, a->v.name);
 			a->clrev = 0;
 			return;
 		}
 		if (a->clrev) {
-			go(a, BACK_CHECK);
+			adm_go(a, BACK_CHECK);
 			return;
 		}
-		if (a->status || !volume_got(a)) {
-			later(a, 100000);
+		if (a->status || !adm_volume_got(a)) {
+			adm_later(a, 100000);
 			return;
 		}
 		if (a->v.barrier_id != next.barrier_id || !a->v.barrier) {
-			go(a, BACK_CHECK); /* given up by a gateway that wanted to open */
+			adm_go(a, BACK_CHECK); /* given up by a gateway that wanted to open */
 			return;
 		}
 		vms_cat_key_volume(vk, a->v.name, NULL);
 		next.branch = a->b.branch;
+		next.size_bytes = a->s.size_bytes;
 		next.barrier = VMS_BARRIER_NONE;
 		cmp.mod_revision = a->vrev;
 		op.val = vms_cat_volume_encode(&next);
 		a->clrev = 1;
-		txn(a, &cmp, 1, &op, 1);
+		adm_txn(a, &cmp, 1, &op, 1);
 		free((char *)op.val);
 		return;
 	}
 	default: /* BACK_CHECK */
 		if (!a->asked) {
-			volume_get(a, a->v.name);
+			adm_volume_get(a, a->v.name);
 			return;
 		}
-		if (a->status || !volume_got(a)) {
-			later(a, 100000);
+		if (a->status || !adm_volume_got(a)) {
+			adm_later(a, 100000);
 			return;
 		}
 		if (a->v.barrier && a->v.branch != a->b.branch) {
-			go(a, BACK_FINISH);
+			adm_go(a, BACK_FINISH);
 			return;
 		}
 		if (a->v.branch == a->b.branch) {
@@ -1038,7 +969,7 @@ static void back_step(struct sim_admin *a)
 			/* whoever had it open finds another volume in its place */
 			s->vol[0].id = ++s->next_vol;
 			s->vol[0].check = check_from(s, snap);
-			memset(s->shut_us, 0, sizeof(s->shut_us));
+			sim_size_held(s);
 			for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++)
 				memset(s->cl[i].last, 0, sizeof(s->cl[i].last));
 		}
@@ -1057,35 +988,35 @@ static void delete_step(struct sim_admin *a)
 		if (!audit(a, v))
 			return;
 		v->want = false;
-		go(a, DELS_CLOSE);
+		adm_go(a, DELS_CLOSE);
 		return;
 	case DELS_CLOSE:
 	case DELV_CLOSE:
 		if (sim_vol_open_anywhere(s, a->vol))
-			later(a, POLL_US);
+			adm_later(a, ADM_POLL_US);
 		else
-			go(a, a->step + 1);
+			adm_go(a, a->step + 1);
 		return;
 	case DELS_GET:
 	case DELV_GET:
 		if (!a->asked) {
 			snprintf(key, sizeof(key), "%s/%s", v->snap ? "snap" : "volume", v->name);
-			get(a, key);
+			adm_get(a, key);
 			return;
 		}
 		if (a->status) {
-			later(a, 100000);
+			adm_later(a, 100000);
 		} else if (!a->kv.n) {
 			s->r->deleted++;
 			sim_note(s, "admin: %s is deleted", v->name);
 			vol_drop(s, v);
-			job_end(a);
+			adm_end(a);
 		} else if (a->step == DELS_GET) {
 			a->srev = a->kv.d[0].mod;
-			go(a, DELS_TXN);
+			adm_go(a, DELS_TXN);
 		} else {
-			volume_got(a);
-			go(a, DELV_BRANCH);
+			adm_volume_got(a);
+			adm_go(a, DELV_BRANCH);
 		}
 		return;
 	case DELS_TXN: {
@@ -1093,25 +1024,25 @@ static void delete_step(struct sim_admin *a)
 		struct vms_cat_op op = {key, NULL, 0};
 
 		if (a->asked) {
-			go(a, DELS_GET);
+			adm_go(a, DELS_GET);
 			return;
 		}
 		snprintf(key, sizeof(key), "snap/%s", v->name);
-		txn(a, &cmp, 1, &op, 1);
+		adm_txn(a, &cmp, 1, &op, 1);
 		return;
 	}
 	case DELV_BRANCH:
 		if (!a->asked) {
 			vms_cat_key_branch(key, a->v.branch);
-			get(a, key);
+			adm_get(a, key);
 		} else if (a->status) {
-			later(a, 100000);
+			adm_later(a, 100000);
 		} else {
-			struct vms_cat_kv kv = kv_of(a, 0);
+			struct vms_cat_kv kv = adm_kv(a, 0);
 
 			a->brev = kv.mod_revision;
 			vms_assert(vms_cat_branch_decode(&kv, &a->b, NULL) == 0);
-			go(a, DELV_TXN);
+			adm_go(a, DELV_TXN);
 		}
 		return;
 	default: {
@@ -1119,14 +1050,14 @@ static void delete_step(struct sim_admin *a)
 		struct vms_cat_op op[] = {{key, NULL, 0}, {bk, NULL, 0}};
 
 		if (a->asked) {
-			go(a, DELV_GET);
+			adm_go(a, DELV_GET);
 			return;
 		}
 		vms_cat_key_volume(key, a->v.name, NULL);
 		vms_cat_key_branch(bk, a->v.branch);
 		a->b.state = 2;
 		op[1].val = vms_cat_branch_encode(&a->b);
-		txn(a, cmp, 2, op, 2);
+		adm_txn(a, cmp, 2, op, 2);
 		free((char *)op[1].val);
 	}
 	}
@@ -1145,15 +1076,15 @@ static void empty_step(struct sim_admin *a)
 		if (!a->asked) {
 			if (a->step == EMPTY_SNAPS)
 				doomed_clear(a);
-			range(a, prefix[a->step - EMPTY_SNAPS]);
+			adm_range(a, prefix[a->step - EMPTY_SNAPS]);
 			return;
 		}
 		if (a->status) {
-			later(a, 100000);
+			adm_later(a, 100000);
 			return;
 		}
 		for (size_t i = 0; i < a->kv.n; i++) {
-			struct vms_cat_kv kv = kv_of(a, i);
+			struct vms_cat_kv kv = adm_kv(a, i);
 			struct vms_cat_branch b;
 			struct kv *d = VMS_VEC_ADD(&a->doomed);
 
@@ -1163,16 +1094,16 @@ static void empty_step(struct sim_admin *a)
 			b.state = 2;
 			d->val = vms_cat_branch_encode(&b);
 		}
-		go(a, a->step + 1);
+		adm_go(a, a->step + 1);
 		return;
 	}
 	if (a->asked) {
-		go(a, a->status ? EMPTY_SNAPS : EMPTY_DONE);
+		adm_go(a, a->status ? EMPTY_SNAPS : EMPTY_DONE);
 		return;
 	}
 	for (size_t i = 0; i < a->doomed.n && no < VMS_CAT_TXN_OPS_MAX; i++)
 		op[no++] = (struct vms_cat_op){a->doomed.d[i].key, a->doomed.d[i].val, 0};
-	txn(a, NULL, 0, op, no);
+	adm_txn(a, NULL, 0, op, no);
 }
 
 bool sim_admin_empty(struct sim *s)
@@ -1180,7 +1111,7 @@ bool sim_admin_empty(struct sim *s)
 	struct sim_admin *a = s->admin;
 
 	if (a->step == IDLE)
-		go(a, EMPTY_SNAPS);
+		adm_go(a, EMPTY_SNAPS);
 	return a->step == EMPTY_DONE;
 }
 
@@ -1215,6 +1146,8 @@ void sim_admin_turn(struct sim *s, struct proc *p)
 			back_step(a);
 		else if (a->step <= DELV_TXN)
 			delete_step(a);
+		else if (a->step >= SIZE_GET)
+			adm_resize_step(a);
 		else
 			empty_step(a);
 		if (a->step == EMPTY_DONE)

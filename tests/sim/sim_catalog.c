@@ -66,6 +66,11 @@ static int h_apply(void *ctx, uint64_t rev, const struct vms_cat_op *op, unsigne
 		*c = (struct change){rev, h->s->now_us, there ? kv.create_revision : 0,
 				     strdup(op[i].key), op[i].val ? strdup(op[i].val) : NULL};
 	}
+	for (unsigned i = 0; !rc && i < nop; i++) {
+		if (!strncmp(op[i].key, "pr/", 3))
+			sim_pr_put(h->s, op[i].key, op[i].val, rev);
+		sim_size_put(h->s, op[i].key, op[i].val, rev);
+	}
 	return rc;
 }
 static const struct vms_cat_engine_ops h_ops = {

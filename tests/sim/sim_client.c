@@ -59,12 +59,13 @@ static uint64_t end_of(const struct sim *s, uint64_t until_us)
 	return until_us && until_us < s->now_us ? until_us : s->now_us;
 }
 
-void sim_client_ends(struct sim *s, struct client *c, unsigned g)
+void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t before_us)
 {
 	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
 		struct client_op *o = &c->op[i];
 
-		if (!o->used || o->gw != (int)g || !is_write(o->op) || o->vol || o->until_us)
+		if (!o->used || o->gw != (int)g || !is_write(o->op) || o->vol || o->until_us ||
+		    o->start_us >= before_us)
 			continue;
 		o->until_us = s->now_us;
 		if (o->stuck)
@@ -367,8 +368,9 @@ static void snap_read(struct sim *s, struct client *c, const struct client_op *o
  * is one that is a repetition itself and was refused. */
 static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 {
-	/* a reservation shuts it out: it is given up, whatever became of it before */
-	if (o->status == VMS_E_RESERVED && o->repeat) {
+	/* a reservation shuts it out, or the end of the volume does now: it is given up,
+	 * whatever became of it before */
+	if ((o->status == VMS_E_RESERVED || o->status == VMS_E_RANGE) && o->repeat) {
 		o->repeat = false;
 		o->maybe.n = 0;
 	}
@@ -405,22 +407,17 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 		s->r->acked++;
 	else if (never)
 		s->r->busy++;
-	if (st == VMS_E_DATA_LOSS || st == VMS_E_INVAL || st == VMS_E_RANGE ||
+	if (st == VMS_E_DATA_LOSS || st == VMS_E_INVAL ||
 	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s))) {
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,
 			 (unsigned long long)o->lba, o->nblocks, vms_err_name(st));
 		return;
 	}
-	if (st == 0 && is_write(o->op) && !o->vol && s->shut_us[c->idx][o->gw] &&
-	    o->start_us > s->shut_us[c->idx][o->gw]) {
-		sim_fail(s,
-			 "client %d: a write of lba %llu over gateway %d, begun at %llu us, ended "
-			 "with "
-			 "GOOD, though a reservation shut it out at %llu us",
-			 c->idx, (unsigned long long)o->lba, o->gw, (unsigned long long)o->start_us,
-			 (unsigned long long)s->shut_us[c->idx][o->gw]);
+	sim_size_look(s, c, o, st);
+	if (!o->vol && (st == 0 || st == VMS_E_RESERVED))
+		sim_pr_look(s, c, o, st);
+	if (s->failed)
 		return;
-	}
 	switch (o->op) {
 	case VMS_GW_READ:
 		if (!o->check) {
@@ -476,11 +473,12 @@ void sim_clients_final(struct sim *s)
 				continue;
 			for (unsigned i = 0; i < s->plan.hot_chunks; i++) {
 				uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS;
-				uint32_t n = 8 * VMS_CHUNK_BLOCKS;
-				if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
-					n = (uint32_t)(s->plan.vol_bytes / VMS_LB_BYTES - lba);
-				sim_read(s, c, 0, vol, lba, n);
+				uint32_t n = sim_vol_clip(&s->vol[vol], lba, 8 * VMS_CHUNK_BLOCKS);
+
 				s->final = true;
+				if (!n)
+					continue;
+				sim_read(s, c, 0, vol, lba, n);
 				sim_run_until_idle(s, c);
 				if (!c->path[g].up) /* beyond: nobody answers */
 					sim_path_use(s, c, (int)g);
@@ -498,16 +496,17 @@ static void read_all(struct sim *s, unsigned g, unsigned away)
 
 	for (unsigned vol = 0; vol < SIM_VOLS_MAX; vol++) {
 		for (unsigned i = 0; i < s->plan.hot_chunks && sim_vol_ready(s, p, vol); i++) {
-			uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS, n = 4 * VMS_CHUNK_BLOCKS;
+			uint64_t lba = s->hot[i] * VMS_CHUNK_BLOCKS;
+			uint32_t n = sim_vol_clip(&s->vol[vol], lba, 4 * VMS_CHUNK_BLOCKS);
 			unsigned tries = 0;
 
-			if (lba + n > s->plan.vol_bytes / VMS_LB_BYTES)
-				n = s->plan.vol_bytes / VMS_LB_BYTES - lba;
+			if (!n)
+				continue;
 			do {
 				if (tries)
 					sim_run_for(s, 500000);
 				sim_path_use(s, c, (int)g);
-				sim_read(s, c, 0, vol, lba, (uint32_t)n);
+				sim_read(s, c, 0, vol, lba, n);
 				sim_run_until_idle(s, c);
 				if (s->failed)
 					return;

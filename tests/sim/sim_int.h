@@ -8,6 +8,8 @@
 
 struct sim;
 struct sim_parts;
+struct sim_pr;
+struct sim_sizes;
 struct proc;
 
 enum ev_type {
@@ -77,7 +79,8 @@ struct sim_vol {
 	/* snapshots */
 	uint64_t *image; /* by logical block, SIM_UNSEEN until it was read */
 	uint64_t branch, gen, begin_us, end_us;
-	bool read; /* wholly */
+	uint64_t blocks; /* size; of the first volume: as the catalog has it */
+	bool read;	 /* wholly */
 };
 /* What is left of a snapshot when it is deleted, to be judged at the end. */
 struct sim_cut {
@@ -145,8 +148,13 @@ struct proc {
 	} vol[SIM_VOLS_MAX];
 	bool dropped;
 	uint64_t gconn[SIM_NODES_MAX + 1]; /* by node id */
+	const struct vms_gw_vol *size_of;  /* the first volume: which of its sizes … */
+	size_t size_at;			   /* … initiators were told last */
+	uint64_t open_us;		   /* its opening was asked for then */
 	struct sim_pr_cmd *prq;
 	uint64_t pr_fence; /* of a table whose preempted commands have to end; 0: none */
+	uint64_t pr_ended; /* session that had RESERVE and whose end the core has been told */
+	bool pr_doubt;	   /* something met a reservation */
 	struct sim_cmd *cmdq, **cmdq_tail;
 	struct sim_cmd *live;
 	struct sim_cmd *ended;
@@ -226,7 +234,7 @@ struct sim {
 	struct sim_conf conf;
 	struct sim_plan plan;
 	struct sim_result *r;
-	struct vms_rng rng, cat_rng;
+	struct vms_rng rng, cat_rng, mix_rng; /* the last: what was added to plans since */
 	struct sim_history *history;
 	struct sim_parts *parts; /* as last read */
 	uint64_t now_us, ev_seq;
@@ -247,10 +255,8 @@ struct sim {
 	VMS_VEC(struct acker) ackers;
 	struct sim_admin *admin;
 	uint64_t next_value, next_cmd;
-	/* reservations: since when is that nexus shut out; 0: not, or not for sure */
-	uint64_t shut_us[SIM_CLIENTS_MAX][SIM_GWS_MAX];
-	uint64_t pr_doubt_us; /* until then a command of a dead gateway may be carried out */
-	unsigned npr;	      /* commands under way */
+	struct sim_pr *pr;
+	struct sim_sizes *sizes;
 	bool faults, stopping, failed, final;
 	uint64_t hash;
 	uint64_t *hot;		  /* chunk numbers of the volume that are used */
@@ -326,6 +332,15 @@ bool sim_admin_empty(struct sim *s);	  /* deletes everything; true: done */
 struct sim_check *sim_check_add(struct sim *s);
 bool sim_vol_open_anywhere(const struct sim *s, unsigned vol);
 
+/* sim_resize.c: sizes of the first volume */
+void sim_size_start(struct sim *s);
+void sim_size_free(struct sim *s);
+void sim_size_put(struct sim *s, const char *key, const char *val, uint64_t rev);
+void sim_size_held(struct sim *s);
+void sim_size_gateway(struct sim *s, struct proc *p);
+void sim_size_look(struct sim *s, const struct client *c, const struct client_op *o, int status);
+uint32_t sim_vol_clip(const struct sim_vol *v, uint64_t lba, uint64_t n);
+
 /* sim_client.c */
 struct sim_vol *sim_vol_of(struct sim *s, unsigned vol, uint64_t id); /* NULL: gone */
 void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint64_t lba,
@@ -343,8 +358,8 @@ void sim_clients_final(struct sim *s);
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
 
-/* What the client has begun over that path has no effect from now on. */
-void sim_client_ends(struct sim *s, struct client *c, unsigned g);
+/* What the client has begun over that path before that has no effect from now on. */
+void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t before_us);
 
 /* sim_pr.c: reservations */
 void sim_pr_nexus(struct vms_pr_nexus *n, unsigned client, unsigned g);
@@ -354,6 +369,24 @@ void sim_pr_stop(struct sim *s, struct proc *p);
 void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd);
 bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t);
 bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m);
+/* Has the gateway that session (of that process of it) still? */
+bool sim_pr_session_here(const struct sim *s, const struct proc *p, unsigned c, uint32_t session);
+
+/* sim_pr_judge.c: what reservations are to be, see sim_pr.h */
+struct sim_pr_ask;
+void sim_pr_new(struct sim *s);
+void sim_pr_free(struct sim *s);
+/* "pr/…" in the catalog. */
+void sim_pr_put(struct sim *s, const char *key, const char *is, uint64_t rev);
+/* A gateway has got a command (its number there), ended it, or will never do so. */
+unsigned sim_pr_asked(struct sim *s, const struct sim_pr_ask *a, uint64_t incarnation);
+void sim_pr_answered(struct sim *s, unsigned id, const struct vms_sense *sense);
+void sim_pr_unknown(struct sim *s, unsigned id);
+/* A command on the first volume has ended. */
+void sim_pr_look(struct sim *s, const struct client *c, const struct client_op *o, int status);
+/* Nothing is under way, and RESERVE belongs to a session that is there. */
+bool sim_pr_over(struct sim *s, char *why, size_t room);
+bool sim_pr_reserved(const struct sim *s, unsigned client, uint32_t session);
 
 /* sim_path.c: sessions of initiators */
 bool sim_link_cut(const struct sim *s, unsigned c, unsigned g, bool up);

@@ -1,27 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Persistent reservations in the simulator: initiators register, reserve, preempt through
- * any gateway, and the gateway's part that the adapter has (target/tgt_bs_pr.c): commands
- * are checked against the table that the core holds, those of a nexus that was preempted
- * with abort are ended before the core is told that all is settled.
- *
- * Checked from outside (invariants 12, 13): from the moment a gateway ends a command with GOOD
- * whose table shuts a nexus out, until somebody sends another command on reservations, no
- * write that this nexus begins ends with GOOD, through any gateway; and what a nexus that
- * was preempted with abort had begun before has no effect after that moment.
+ * Reservations in the simulator: initiators register, reserve, preempt through any gateway,
+ * and the gateway's part that the adapter has (target/tgt_bs_pr.c): commands are checked
+ * against the table that the core holds, those of a nexus that was preempted with abort are
+ * ended before the core is told that all is settled, RESERVE ends with its session, and who
+ * meets another one's asks whether its gateway lives. sim_pr_judge.c is told of everything.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <stdio.h>
-
-#include "tests/sim/sim_int.h"
+#include "target/gw_int.h"
+#include "tests/sim/sim_pr.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
-
-enum { REGISTER = 6, RESERVE = 1, RELEASE = 2, CLEAR = 3, PREEMPT = 4, PREEMPT_ABORT = 5 };
-
-#define DOUBT_US 20000000u /* what became of a command whose gateway has died */
 
 struct sim_pr_cmd {
 	struct vms_gw_pr_cmd cmd;
@@ -29,6 +21,7 @@ struct sim_pr_cmd {
 	uint8_t cdb[10], list[24];
 	unsigned client;
 	uint32_t session;
+	unsigned id; /* of the judge's */
 	bool submitted, unwanted;
 	struct sim_pr_cmd *next;
 };
@@ -46,19 +39,54 @@ void sim_pr_nexus(struct vms_pr_nexus *n, unsigned client, unsigned g)
 	n->target_port = (uint16_t)(g + 1);
 }
 
-static void shut_out_none(struct sim *s)
+static uint8_t action_draw(struct sim *s, const struct client *c, int g)
 {
-	memset(s->shut_us, 0, sizeof(s->shut_us));
+	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
+
+	if (s->plan.pr_legacy && d < 70) {
+		bool mine = sim_pr_reserved(s, (unsigned)c->idx, c->path[g].session);
+
+		return d < (mine ? 15u : 50u) ? PR_LEGACY_RESERVE : PR_LEGACY_RELEASE;
+	}
+	d = (unsigned)vms_rng_below(&s->rng, 100);
+	return d < 30	? PR_REGISTER
+	       : d < 40 ? PR_REGISTER_KEY
+	       : d < 60 ? PR_RESERVE
+	       : d < 75 ? PR_PREEMPT_ABORT
+	       : d < 85 ? PR_PREEMPT
+	       : d < 95 ? PR_RELEASE
+			: PR_CLEAR;
+}
+
+static void cdb_make(struct sim *s, struct sim_pr_cmd *m, uint8_t action)
+{
+	uint64_t key = 100 + m->client, sa_key = 0;
+
+	if (action == PR_LEGACY_RESERVE || action == PR_LEGACY_RELEASE) {
+		m->cdb[0] = action;
+		return;
+	}
+	m->cdb[0] = 0x5f;
+	m->cdb[1] = action;
+	m->cdb[2] = action == PR_REGISTER || action == PR_REGISTER_KEY || action == PR_CLEAR
+			    ? 0
+			    : s->plan.pr_type;
+	vms_put_be32(m->cdb + 5, sizeof(m->list));
+	if (action == PR_REGISTER_KEY)
+		key = vms_rng_chance(&s->rng, 0.5) ? 0 : key;
+	if (action == PR_REGISTER || action == PR_REGISTER_KEY)
+		sa_key = vms_rng_chance(&s->rng, 0.1) ? 0 : 100 + m->client;
+	else if (action == PR_PREEMPT || action == PR_PREEMPT_ABORT)
+		sa_key = 100 + vms_rng_below(&s->rng, s->plan.clients);
+	vms_put_be64(m->list, action == PR_REGISTER ? 0 : key);
+	vms_put_be64(m->list + 8, sa_key);
 }
 
 /* A client sends one now and then. */
 void sim_pr_client(struct sim *s, struct client *c)
 {
-	uint64_t key = 100 + (uint64_t)c->idx, other;
-	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
 	struct sim_pr_cmd *m, **at;
 	int g = sim_path_pick(s, c);
-	uint8_t action;
 	struct proc *p;
 
 	if (g < 0 || c->path[g].closed || sim_link_cut(s, (unsigned)c->idx, (unsigned)g, true))
@@ -66,45 +94,26 @@ void sim_pr_client(struct sim *s, struct client *c)
 	p = gateway(s, (unsigned)g);
 	if (!p->up || p->paused || !sim_vol_ready(s, p, 0) || !s->vol[0].want)
 		return;
-	other = 100 + vms_rng_below(&s->rng, s->plan.clients);
-	action = d < 40	  ? REGISTER
-		 : d < 60 ? RESERVE
-		 : d < 75 ? PREEMPT_ABORT
-		 : d < 85 ? PREEMPT
-		 : d < 95 ? RELEASE
-			  : CLEAR;
 	m = calloc(1, sizeof(*m));
 	vms_assert(m);
 	m->client = (unsigned)c->idx;
 	m->session = c->path[g].session;
 	sim_pr_nexus(&m->nexus, m->client, (unsigned)g);
-	m->cdb[0] = 0x5f;
-	m->cdb[1] = action;
-	m->cdb[2] = action == REGISTER || action == CLEAR ? 0 : s->plan.pr_type;
-	vms_put_be32(m->cdb + 5, sizeof(m->list));
-	if (action != REGISTER)
-		vms_put_be64(m->list, key);
-	if (action == REGISTER)
-		vms_put_be64(m->list + 8, vms_rng_chance(&s->rng, 0.1) ? 0 : key);
-	else if (action == PREEMPT || action == PREEMPT_ABORT)
-		vms_put_be64(m->list + 8, other);
+	cdb_make(s, m, action_draw(s, c, g));
 	for (at = &p->prq; *at; at = &(*at)->next)
 		;
 	*at = m;
-	s->npr++;
 	s->r->pr_commands++;
-	shut_out_none(s);
 	sim_wake(p, 1);
 }
 
-static void cmd_over(struct sim *s, struct sim_pr_cmd *m)
+static void cmd_over(struct sim_pr_cmd *m)
 {
 	free(m->cmd.in);
 	free(m);
-	s->npr--;
 }
 
-/* The gateway dies, or the volume is closed. */
+/* The gateway dies. */
 void sim_pr_stop(struct sim *s, struct proc *p)
 {
 	while (p->prq) {
@@ -112,10 +121,12 @@ void sim_pr_stop(struct sim *s, struct proc *p)
 
 		p->prq = m->next;
 		if (m->submitted)
-			s->pr_doubt_us = s->now_us + DOUBT_US;
-		cmd_over(s, m);
+			sim_pr_unknown(s, m->id);
+		cmd_over(m);
 	}
 	p->pr_fence = 0;
+	p->pr_doubt = false;
+	p->pr_ended = 0;
 }
 
 void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd)
@@ -123,37 +134,18 @@ void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd)
 	struct proc *p = ctx;
 	struct sim *s = p->s;
 	struct sim_pr_cmd *m = cmd->cookie, **at = &p->prq;
-	const struct vms_pr *t = vms_gw_vol_pr(cmd->vol);
-	uint8_t action = m->cdb[1];
 
 	while (*at != m)
 		at = &(*at)->next;
 	*at = m->next;
-	sim_mix(s, cmd->sense.status ^ (uint64_t)action << 8);
-	if (cmd->sense.status == VMS_SAM_GOOD) {
-		s->r->pr_good++;
-		sim_note(s, "client %u: reservation command %u through gateway %u, key %llu: GOOD",
-			 m->client, action, p->idx, (unsigned long long)vms_get_be64(m->list + 8));
-	}
-	/* only where no other command may have changed the table meanwhile */
-	if (cmd->sense.status == VMS_SAM_GOOD && !m->unwanted && s->npr == 1 &&
-	    s->now_us >= s->pr_doubt_us && !t->pending && t->held) {
-		for (unsigned c = 0; c < s->plan.clients; c++)
-			for (unsigned g = 0; g < s->plan.gateways; g++) {
-				struct vms_pr_nexus n;
-				struct vms_pr_who who = {&n, {g + 1, 1, 1}};
-
-				sim_pr_nexus(&n, c, g);
-				if (!vms_pr_refuses(t, &who, VMS_ACC_WRITE))
-					continue;
-				s->shut_us[c][g] = s->now_us;
-				for (unsigned i = 0; i < t->nevents && action == PREEMPT_ABORT; i++)
-					if (t->event[i].abort &&
-					    vms_pr_same_nexus(&t->event[i].nexus, &n))
-						sim_client_ends(s, &s->cl[c], g);
-			}
-	}
-	cmd_over(s, m);
+	sim_mix(s, cmd->sense.status ^ (uint64_t)m->cdb[1] << 8);
+	sim_note(s, "client %u: reservation command %02x %u through gateway %u, key %llu: %02x",
+		 m->client, m->cdb[0], m->cdb[1], p->idx,
+		 (unsigned long long)vms_get_be64(m->list + 8), cmd->sense.status);
+	s->r->pr_good += cmd->sense.status == VMS_SAM_GOOD;
+	p->pr_doubt |= cmd->sense.status == VMS_SAM_RESERVATION_CONFLICT;
+	sim_pr_answered(s, m->id, &cmd->sense);
+	cmd_over(m);
 }
 
 bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
@@ -176,6 +168,13 @@ bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 	return false;
 }
 
+static struct vms_pr_who owner(const struct proc *p, const struct vms_pr_nexus *n, unsigned client,
+			       uint32_t session)
+{
+	return (struct vms_pr_who){
+		n, {p->gw->id, vms_gw_incarnation(p->gw), sim_pr_session(client, session)}};
+}
+
 /* Is the command to be refused? */
 bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 {
@@ -183,14 +182,56 @@ bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 			: m->cmd.op == VMS_GW_FLUSH ? VMS_ACC_ANY
 						    : VMS_ACC_WRITE;
 	sim_pr_nexus(&m->nexus, (unsigned)m->client, p->idx);
-	m->who = (struct vms_pr_who){&m->nexus,
-				     {p->idx + 1, vms_gw_incarnation(p->gw), m->session}};
+	m->who = owner(p, &m->nexus, (unsigned)m->client, m->session);
 	m->cmd.who = &m->who;
 	if (m->cmd.access == VMS_ACC_ANY ||
 	    !vms_pr_refuses(vms_gw_vol_pr(p->vol[m->vol].h), &m->who, m->cmd.access))
 		return false;
 	s->r->pr_conflicts++;
+	p->pr_doubt = true;
 	return true;
+}
+
+bool sim_pr_session_here(const struct sim *s, const struct proc *p, unsigned c, uint32_t session)
+{
+	const struct path *pa = &s->cl[c].path[p->idx];
+
+	return pa->life == p->life &&
+	       ((pa->up && !pa->closed && pa->session == session) || pa->gone == session);
+}
+
+/* Who has RESERVE, and is that session there? */
+static void reserve_look(struct sim *s, struct proc *p)
+{
+	const struct vms_pr_owner *o = &vms_gw_vol_pr(p->vol[0].h)->reserve;
+	bool own = o->gateway == p->gw->id && o->incarnation == vms_gw_incarnation(p->gw);
+
+	if (!o->gateway)
+		p->pr_ended = 0;
+	else if (own && o->session != p->pr_ended &&
+		 !sim_pr_session_here(s, p, (unsigned)(o->session >> 32) - 1,
+				      (uint32_t)o->session)) {
+		p->pr_ended = o->session;
+		vms_gw_pr_session_end(p->gw, p->vol[0].h, o->session);
+	} else if (p->pr_doubt || s->stopping) {
+		vms_gw_pr_doubt(p->gw, p->vol[0].h);
+	}
+	p->pr_doubt = false;
+}
+
+static unsigned asked(struct sim *s, const struct proc *p, const struct sim_pr_cmd *m)
+{
+	bool legacy = m->cdb[0] != 0x5f;
+	const struct sim_pr_ask a = {.client = m->client,
+				     .gw = p->idx,
+				     .action = legacy ? m->cdb[0] : m->cdb[1],
+				     .type = m->cdb[2],
+				     .key = vms_get_be64(m->list),
+				     .sa_key = vms_get_be64(m->list + 8),
+				     .gw_id = p->gw->id,
+				     .session = sim_pr_session(m->client, m->session)};
+
+	return sim_pr_asked(s, &a, vms_gw_incarnation(p->gw));
 }
 
 /* In each turn, before commands are read. */
@@ -211,6 +252,8 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 		p->pr_fence = 0;
 		vms_gw_pr_settled(p->gw, p->vol[0].h, fence);
 	}
+	if (p->vol[0].ready)
+		reserve_look(s, p);
 	for (struct sim_pr_cmd *m = p->prq, *next; m; m = next) {
 		const struct path *pa = &s->cl[m->client].path[p->idx];
 		bool there = pa->up && !pa->closed && pa->session == m->session &&
@@ -224,8 +267,8 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 			m->cmd.req.cdb = m->cdb;
 			m->cmd.req.list = m->list;
 			m->cmd.req.list_bytes = sizeof(m->list);
-			m->cmd.req.who = (struct vms_pr_who){
-				&m->nexus, {p->idx + 1, vms_gw_incarnation(p->gw), m->session}};
+			m->cmd.req.who = owner(p, &m->nexus, m->client, m->session);
+			m->id = asked(s, p, m);
 			vms_gw_pr_submit(p->gw, &m->cmd);
 		} else if (!m->submitted) {
 			struct sim_pr_cmd **at = &p->prq;
@@ -233,7 +276,7 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 			while (*at != m)
 				at = &(*at)->next;
 			*at = next;
-			cmd_over(s, m);
+			cmd_over(m);
 		} else if (!there && !m->unwanted) {
 			m->unwanted = true;
 			vms_gw_pr_abort(p->gw, &m->cmd);

@@ -282,6 +282,7 @@ void sim_proc_start(struct sim *s, struct proc *p)
 			any_log, sim_pr_complete, sim_pr_changed};
 		memset(p->vol, 0, sizeof(p->vol));
 		p->dropped = false;
+		p->size_of = NULL;
 		p->cmdq = NULL;
 		p->cmdq_tail = &p->cmdq;
 		p->live = p->ended = NULL;
@@ -539,12 +540,14 @@ static void gw_volumes(struct sim *s, struct proc *p)
 				continue;
 			sim_note(s, "gateway %u: closes volume %u", p->idx, i);
 			vms_gw_vol_close(p->gw, p->vol[i].h);
+			p->size_of = i ? p->size_of : NULL;
 			memset(&p->vol[i], 0, sizeof(p->vol[i]));
 		}
 		if (want && !p->vol[i].asked && s->now_us >= p->vol[i].again_us) {
 			struct vms_errmsg msg;
 			struct vms_gw_vol *h = NULL;
 			p->vol[i].id = v->id;
+			p->open_us = i ? p->open_us : s->now_us;
 			p->vol[i].again_us = s->now_us + 100000;
 			p->vol[i].asked = vms_gw_vol_open(p->gw, v->name, i ? 0 : s->plan.vol_bytes,
 							  s->plan.ack, (void *)(uintptr_t)i, &h,
@@ -556,6 +559,7 @@ static void gw_volumes(struct sim *s, struct proc *p)
 static void gw_turn(struct sim *s, struct proc *p)
 {
 	gw_volumes(s, p);
+	sim_size_gateway(s, p);
 	if (p->dropped)
 		drop_initiators(s, p);
 	vms_gw_turn_begin(p->gw, sim_now_ms(p));
@@ -575,7 +579,8 @@ static void gw_turn(struct sim *s, struct proc *p)
 			p->ended = m;
 			continue;
 		}
-		if (m->vol == 0 && m->client != SIM_AUDITOR && sim_pr_refuses(s, p, m)) {
+		if (m->vol == 0 && m->client != SIM_AUDITOR && !s->final &&
+		    sim_pr_refuses(s, p, m)) {
 			m->cmd.status = VMS_E_RESERVED;
 			m->next = p->ended;
 			p->ended = m;

@@ -40,7 +40,7 @@ static const char usage[] =
 
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
-	uint64_t snaps, snap_tries, clones, rollbacks, deleted;
+	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		rotten;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
@@ -90,6 +90,10 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->clones += r.clones;
 		t->rollbacks += r.rollbacks;
 		t->deleted += r.deleted;
+		t->resizes += r.resizes;
+		t->told += r.capacity_told;
+		t->beyond += r.beyond_end;
+		t->tables += r.pr_tables;
 		if (c.verbose)
 			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u "
 			       "crashes, "
@@ -307,18 +311,25 @@ int main(int argc, char **argv)
 		sum.clones += t.clones;
 		sum.rollbacks += t.rollbacks;
 		sum.deleted += t.deleted;
+		sum.resizes += t.resizes;
+		sum.told += t.told;
+		sum.beyond += t.beyond;
+		sum.tables += t.tables;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	printf("%llu writes repeated, %llu aborts and resets, %llu writes settled by a new login, "
-	       "%llu miscompares, %llu of %llu commands on reservations GOOD, %llu conflicts\n",
+	       "%llu miscompares, %llu of %llu commands on reservations GOOD (%llu changes), %llu "
+	       "conflicts\n",
 	       (unsigned long long)sum.repeated, (unsigned long long)sum.resets,
 	       (unsigned long long)sum.reinstated, (unsigned long long)sum.miscompared,
 	       (unsigned long long)sum.pr_good, (unsigned long long)sum.pr_commands,
-	       (unsigned long long)sum.pr_conflicts);
-	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted\n",
+	       (unsigned long long)sum.tables, (unsigned long long)sum.pr_conflicts);
+	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted; %llu "
+	       "changes of the size, told %llu times, %llu commands beyond the end\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
-	       (unsigned long long)sum.deleted);
+	       (unsigned long long)sum.deleted, (unsigned long long)sum.resizes,
+	       (unsigned long long)sum.told, (unsigned long long)sum.beyond);
 	printf("%llu crashes, %llu failing disks, %llu blocks that rotted, %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "
 	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",

@@ -13,6 +13,7 @@
 #include "backend/vmstored_int.h"
 #include "utils/lib/log.h"
 #include "utils/lib/opt.h"
+#include "utils/lib/stdfd.h"
 
 static void log_open(const char *name, enum vms_log_level level)
 {
@@ -22,6 +23,7 @@ static void log_open(const char *name, enum vms_log_level level)
 
 struct ready {
 	const char *pid_file;
+	bool written;  /* the pid file is ours */
 	int to_parent; /* daemon: write end of a pipe, else -1 */
 };
 
@@ -36,6 +38,7 @@ static int on_ready(void *arg, struct vms_errmsg *msg)
 		if (!f || fprintf(f, "%d\n", (int)getpid()) < 0 || fclose(f))
 			return vms_fail(msg, VMS_E_IO, "cannot write pid file %s: %s", r->pid_file,
 					strerror(errno));
+		r->written = true;
 	}
 	if (r->to_parent >= 0) {
 		int null = open("/dev/null", O_RDWR);
@@ -114,10 +117,12 @@ int main(int argc, char **argv)
 	};
 	struct vms_settings set;
 	struct vms_errmsg e = {""};
-	int first, rc = vms_opt_parse(&prog, argc, argv, &first, &e);
+	int first, rc;
 
+	vms_std_fds();
+	rc = vms_opt_parse(&prog, argc, argv, &first, &e);
 	if (rc == VMS_OPT_DONE)
-		return VMSTORED_OK;
+		return vms_std_end("vmstored", VMSTORED_OK);
 	if (!rc && first < argc)
 		rc = vms_fail(&e, VMS_E_INVAL, "unexpected argument '%s'", argv[first]);
 	if (!rc && (int)catalog + format + sample + !!fsck > 1)
@@ -130,11 +135,12 @@ int main(int argc, char **argv)
 	}
 	if (sample) {
 		print_sample();
-		return VMSTORED_OK;
+		return vms_std_end("vmstored", VMSTORED_OK);
 	}
 	log_open("vmstored", VMS_LOG_INFO);
 	if (fsck)
-		return vms_fsck_main("vmstored", fsck, &(struct vms_fsck_conf){0}, false);
+		return vms_std_end("vmstored", vms_fsck_main("vmstored", fsck,
+							     &(struct vms_fsck_conf){0}, false));
 	if (!conf)
 		conf = VMS_SETTINGS_PATH;
 	rc = vms_settings_load(&set, conf, &e);
@@ -152,7 +158,7 @@ int main(int argc, char **argv)
 			go_background(&ready);
 		rc = catalog ? vmstored_run_catalog(&set, on_ready, &ready)
 			     : vmstored_run_node(&set, on_ready, &ready);
-		if (ready.pid_file)
+		if (ready.written)
 			unlink(ready.pid_file);
 	}
 	vms_settings_close(&set);

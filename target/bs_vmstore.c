@@ -29,6 +29,7 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
+#include "utils/lib/stdfd.h"
 
 #define COPY_BYTES_MAX	 (16u << 10) /* smaller reads are copied, larger ones pinned */
 #define REQS_PENDING_MAX 8192u	     /* commands of the process; beyond: TASK SET FULL */
@@ -1078,6 +1079,7 @@ static struct backingstore_template vmstore_bst = {
 
 __attribute__((constructor)) static void bs_vmstore_constructor(void)
 {
+	vms_std_fds(); /* before tgtd opens anything */
 	register_backingstore_template(&vmstore_bst);
 	tgt_mgmt_hook = bs_mgmt;
 	tgt_nexus_hook = nexus_hook;

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "utils/lib/stdfd.h"
+
 static const struct {
 	const char *name;
 	int (*fn)(int argc, char **argv);
@@ -31,6 +33,7 @@ static void usage(FILE *f)
 
 int main(int argc, char **argv)
 {
+	vms_std_fds();
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (argc < 2) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "utils/lib/assert.h"
+#include "utils/lib/stdfd.h"
 
 static void vwrong(const char *prog, const char *path, const char *fmt, va_list ap)
 {
@@ -232,7 +233,7 @@ int cmd_list_end(struct cmd_call *c, int err, const struct vms_errmsg *e, struct
 	return code;
 }
 
-int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
+static int run(const struct cmd *root, const char *tail, int argc, char **argv)
 {
 	const char *conf = NULL, *catalog = NULL, *via = NULL;
 	bool json = false;
@@ -256,10 +257,14 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 	if (!parse(root->name, root, root->name, "[-c FILE] ", tail, opts, argc, argv, &first,
 		   &code))
 		return code;
+	if (catalog && via)
+		return wrong(root->name, root->name,
+			     "--catalog and --via both say where the catalog is: give one");
 	snprintf(path, sizeof(path), "%s", root->name);
 	if (!find(&leaf, path, sizeof(path), argc - first, argv + first, &used, &code))
 		return code;
-	if (tool_open(&t, root->name, conf, catalog, &e) || (via && tool_via(&t, via, &e))) {
+	if ((tool_open(&t, root->name, conf, catalog, &e) && (conf || !leaf->alone)) ||
+	    (via && tool_via(&t, via, &e))) {
 		code = tool_fail(&t, "%s", e.text);
 	} else {
 		struct cmd_call c = {.t = &t,
@@ -273,4 +278,11 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 	}
 	tool_close(&t);
 	return code;
+}
+
+int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
+{
+	/* also a --help that nobody can read */
+	vms_std_fds();
+	return vms_std_end(root->name, run(root, tail, argc, argv));
 }

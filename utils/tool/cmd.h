@@ -19,6 +19,7 @@ struct cmd {
 	const char *brief; /* one line for the list of the level above */
 	const char *about; /* a paragraph for its own --help; NULL: brief */
 	unsigned min, max; /* leaves: arguments that are no options */
+	bool alone;	   /* needs no cluster, so no configuration that is right */
 	/* A leaf runs and returns an exit code, any other has sub (ends with NULL). */
 	int (*run)(struct cmd_call *c);
 	const struct cmd *const *sub;

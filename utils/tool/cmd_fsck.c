@@ -87,6 +87,7 @@ const struct cmd cmd_fsck = {
 		 "--repair what is derived is rebuilt: entries of containers, file headers,\n"
 		 "footers; nothing else is ever written. Exit codes: 0 no errors, 1 all repaired,\n"
 		 "4 errors are left (5: others repaired), 8 not checked, 16 wrong usage.",
+	.alone = true,
 	.min = 1,
 	.max = 1,
 	.run = run,

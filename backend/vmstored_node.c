@@ -541,10 +541,9 @@ static json_t *identity_json(const struct run *r)
 /* Also where the catalog is, for tools that only know this process. */
 static json_t *identity_answer(const struct run *r)
 {
-	char catalog[VMS_SETTINGS_CATALOG_MAX];
 	json_t *o = identity_json(r);
 
-	json_object_set_new(o, "catalog", json_string(vms_settings_catalog(r->p.set, catalog)));
+	vms_cat_conn_tell(r->p.set, o);
 	return o;
 }
 

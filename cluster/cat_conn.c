@@ -58,6 +58,18 @@ void vms_cat_conn_conf_init(struct vms_cat_conn_conf *c, const struct vms_settin
 	c->user = s->cluster.catalog_user;
 }
 
+void vms_cat_conn_tell(const struct vms_settings *s, json_t *o)
+{
+	char text[VMS_SETTINGS_CATALOG_MAX];
+
+	json_object_set_new(o, "catalog", json_string(vms_settings_catalog(s, text)));
+	if (!s->cluster.catalog.scheme)
+		return;
+	json_object_set_new(o, "catalog_prefix", json_string(s->cluster.catalog_prefix));
+	json_object_set_new(o, "catalog_tls", json_boolean(s->cluster.catalog_ca != NULL));
+	json_object_set_new(o, "catalog_user", json_boolean(s->cluster.catalog_user != NULL));
+}
+
 /* ---- etcd ---- */
 
 static void etcd_event(void *arg, const struct vms_etcd_event *ev)

@@ -39,6 +39,9 @@ struct vms_cat_conn_conf {
  * in use until vms_cat_conn_new(). */
 void vms_cat_conn_conf_init(struct vms_cat_conn_conf *c, const struct vms_settings *s,
 			    char text[VMS_CAT_CONN_ADDRESSES_MAX][VMS_CONF_ADDR_TEXT_MAX]);
+/* The same for whoever asks this process (--via): into o. Files and what is in them are
+ * not told. */
+void vms_cat_conn_tell(const struct vms_settings *s, json_t *o);
 struct vms_cat_conn;
 struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_conn_conf *conf,
 				      uint64_t now_ms);

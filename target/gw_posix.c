@@ -380,11 +380,11 @@ static int trace_start(struct vms_gwp *p, vms_net_conn conn, const char *name,
 
 static int identity(struct vms_gwp *p, json_t **answer)
 {
-	char text[VMS_SETTINGS_CATALOG_MAX];
-
-	*answer = json_pack("{ss ss ss}", "role", "gateway", "name", p->name, "catalog",
-			    vms_settings_catalog(p->settings, text));
-	return *answer ? 0 : VMS_E_NOMEM;
+	*answer = json_pack("{ss ss}", "role", "gateway", "name", p->name);
+	if (!*answer)
+		return VMS_E_NOMEM;
+	vms_cat_conn_tell(p->settings, *answer);
+	return 0;
 }
 
 static int outside_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_t **answer,

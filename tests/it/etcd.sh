@@ -63,6 +63,17 @@ ring status > "$IT_DIR/out" 2>&1 && fail "a key that all can read was taken"
 grep -q 'chmod o=' "$IT_DIR/out" || fail "no word of the key: $(cat "$IT_DIR/out")"
 chmod o= "$tls/client.key"
 
+# ---- who knows only a process: where etcd is, and what a configuration has to add ----
+printf '[cluster]\n' > "$IT_DIR/via.conf"
+sed -n '/^catalog_/p' "$conf" >> "$IT_DIR/via.conf"
+for port in 1 19; do # a node, a gateway
+	"$B/bin/vmstore-ring" --via "127.0.0.1:$((IT_PORT + port))" status > "$IT_DIR/out" 2>&1 && fail "etcd without its authority"
+	grep -q 'wants TLS: a configuration has to say catalog_ca' "$IT_DIR/out" ||
+		fail "--via does not say what is missing: $(cat "$IT_DIR/out")"
+	"$B/bin/vmstore-ring" -c "$IT_DIR/via.conf" --via "127.0.0.1:$((IT_PORT + port))" status > "$IT_DIR/out" 2>&1 ||
+		fail "--via with an etcd: $(cat "$IT_DIR/out")"
+done
+
 # ---- members fail under load ----
 lun_create etcd 128 1 || fail "cannot create the LUN"
 gw_wait

@@ -3,6 +3,7 @@
  *   test_settings --sample        prints conf/vmstore.conf anew (`make conf-sample`)
  *   test_settings --parse FILE…   checks files, for scripts/check-docs */
 #include "utils/lib/settings.h"
+#include "cluster/cat_conn.h"
 #include "tests/unit/cunit.h"
 
 #include <stdlib.h>
@@ -146,8 +147,71 @@ static void the_catalog_is_told_as_it_is_read(void)
 	}
 }
 
+static void a_zone_is_text(void)
+{
+	static const char *const good[] = {"", "rack a", "Z\xc3\xbcrich", "\xf0\x9f\x98\x80"};
+	static const char *const bad[] = {
+		"\xff",	    "a\tb",	    "a\x1b[2J",	    "\xc3",
+		"\xc0\x80", "\xed\xa0\x80", "\xe0\x80\x80", "\xf5\x80\x80\x80"};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		CU_ASSERT_EQUAL(vms_settings_zone_check(good[i], &e), 0);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CU_ASSERT_EQUAL(vms_settings_zone_check(bad[i], &e), VMS_E_CONFIG);
+	memset(text, 'x', 64);
+	text[64] = 0;
+	CU_ASSERT_EQUAL(vms_settings_zone_check(text, &e), VMS_E_CONFIG);
+	CU_ASSERT_EQUAL(load_text("[node]\nzone = \xff\n"), VMS_E_CONFIG);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "[node] zone"));
+	vms_settings_close(&s);
+}
+
+static void a_prefix_is_a_path(void)
+{
+	static const char *const bad[] = {"vmstore/", "/vmstore", "x", ""};
+	char text[128];
+
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CU_ASSERT_EQUAL(vms_settings_prefix_check(bad[i], &e), VMS_E_CONFIG);
+		snprintf(text, sizeof(text), "[cluster]\ncatalog_prefix = %s\n", bad[i]);
+		CU_ASSERT_EQUAL(load_text(text), VMS_E_CONFIG);
+		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "catalog_prefix"));
+		vms_settings_close(&s);
+	}
+	CU_ASSERT_EQUAL(vms_settings_prefix_check("/a/", &e), 0);
+	CU_ASSERT_EQUAL(vms_settings_prefix_check("/", &e), 0);
+}
+
+/* Whoever asks a process learns where its etcd is, and not what is in its files. */
+static void a_process_tells_where_its_catalog_is(void)
+{
+	json_t *o = json_object();
+
+	CU_ASSERT_EQUAL(load_text("[cluster]\ncatalog = etcd:a:1,b:2\ncatalog_prefix = /x/\n"
+				  "catalog_ca = /ca\ncatalog_key = /key\ncatalog_user = /user\n"),
+			0);
+	vms_cat_conn_tell(&s, o);
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(o, "catalog")), "etcd:a:1,b:2");
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(o, "catalog_prefix")), "/x/");
+	CU_ASSERT(json_is_true(json_object_get(o, "catalog_tls")));
+	CU_ASSERT(json_is_true(json_object_get(o, "catalog_user")));
+	CU_ASSERT_EQUAL(json_object_size(o), 4);
+	vms_settings_close(&s);
+	json_object_clear(o);
+	CU_ASSERT_EQUAL(load_text("[cluster]\ncatalog = a:1\n"), 0);
+	vms_cat_conn_tell(&s, o);
+	CU_ASSERT_STRING_EQUAL(json_string_value(json_object_get(o, "catalog")), "a:1");
+	CU_ASSERT_EQUAL(json_object_size(o), 1);
+	vms_settings_close(&s);
+	json_decref(o);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(defaults_make_a_working_machine),
+	VMS_TEST(a_zone_is_text),
+	VMS_TEST(a_prefix_is_a_path),
+	VMS_TEST(a_process_tells_where_its_catalog_is),
 	VMS_TEST(every_section_is_checked_by_every_program),
 	VMS_TEST(names_and_addresses_are_checked),
 	VMS_TEST(unset_names_are_the_hosts),

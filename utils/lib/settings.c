@@ -6,6 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "utils/lib/utf8.h"
+
 #define OFF(f) offsetof(struct vms_settings, f)
 #define KIB    (UINT64_C(1) << 10)
 #define MIB    (UINT64_C(1) << 20)
@@ -358,8 +360,35 @@ static int check_name(const char *section, const char *name, const char *path, s
 	return 0;
 }
 
+int vms_settings_zone_check(const char *zone, struct vms_errmsg *e)
+{
+	unsigned n = 1;
+
+	for (const char *s = zone; *s && n; s += n)
+		n = (unsigned char)*s < 0x20 || *s == 0x7f ? 0 : vms_utf8_char(s);
+	if (!n || strlen(zone) > VMS_SETTINGS_ZONE_MAX)
+		return vms_fail(e, VMS_E_CONFIG,
+				"zone: must be text (UTF-8, no control characters) of at most %u "
+				"bytes",
+				VMS_SETTINGS_ZONE_MAX);
+	return 0;
+}
+
+int vms_settings_prefix_check(const char *prefix, struct vms_errmsg *e)
+{
+	size_t n = strlen(prefix);
+
+	if (prefix[0] != '/' || prefix[n - 1] != '/' || n > 100)
+		return vms_fail(e, VMS_E_CONFIG,
+				"'%.100s' must begin and end with '/' and have at most 100 "
+				"characters",
+				prefix);
+	return 0;
+}
+
 int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errmsg *e)
 {
+	struct vms_errmsg why;
 	int r;
 
 	memset(s, 0, sizeof(*s));
@@ -368,11 +397,11 @@ int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errms
 		r = check_name("node", s->node.name, path, e);
 	if (!r)
 		r = check_name("gateway", s->gateway.name, path, e);
-	if (!r && (s->cluster.catalog_prefix[0] != '/' || strlen(s->cluster.catalog_prefix) > 100 ||
-		   s->cluster.catalog_prefix[strlen(s->cluster.catalog_prefix) - 1] != '/'))
-		r = vms_fail(e, VMS_E_CONFIG,
-			     "%.100s: catalog_prefix '%.100s' must begin and end with '/'",
-			     path ? path : "default", s->cluster.catalog_prefix);
+	if (!r && s->node.zone && vms_settings_zone_check(s->node.zone, &why))
+		r = vms_fail(e, VMS_E_CONFIG, "%.100s: [node] %.180s", path, why.text);
+	if (!r && vms_settings_prefix_check(s->cluster.catalog_prefix, &why))
+		r = vms_fail(e, VMS_E_CONFIG, "%.100s: catalog_prefix %.180s",
+			     path ? path : "default", why.text);
 	if (r)
 		return r;
 	if (!s->node.address.host[0])

@@ -76,6 +76,11 @@ extern const struct vms_conf_key vms_settings_keys[];
  * vms_settings_close() in both cases. */
 int vms_settings_load(struct vms_settings *s, const char *path, struct vms_errmsg *e);
 void vms_settings_close(struct vms_settings *s);
+#define VMS_SETTINGS_ZONE_MAX 63u
+/* Can a zone be called so? 0 or VMS_E_CONFIG. */
+int vms_settings_zone_check(const char *zone, struct vms_errmsg *e);
+/* Can keys of an etcd begin with it? 0 or VMS_E_CONFIG. */
+int vms_settings_prefix_check(const char *prefix, struct vms_errmsg *e);
 
 /* [cluster] catalog as it would stand in a file. */
 #define VMS_SETTINGS_CATALOG_MAX (VMS_CONF_ADDRS_MAX * VMS_CONF_ADDR_TEXT_MAX + 16)

@@ -208,6 +208,8 @@ static int run(struct cmd_call *c)
 		return cmd_usage(c, "--to is missing: where to?");
 	if (strlen(m.to) > VMS_CAT_MOVED_TO_MAX)
 		return cmd_usage(c, "--to is longer than %u characters", VMS_CAT_MOVED_TO_MAX);
+	if (m.prefix && (!*m.prefix || vms_settings_prefix_check(m.prefix, &e)))
+		return cmd_usage(c, "--prefix %s", *m.prefix ? e.text : "is empty");
 	if (t->set.cluster.catalog.scheme)
 		return tool_fail(t, "the configuration's catalog is an etcd already");
 	rc = find_old(t, &m, moved, &e);

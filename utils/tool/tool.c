@@ -68,6 +68,7 @@ bool tool_interrupted(void)
 
 int tool_print_json(json_t *j)
 {
+	vms_assert(j);
 	json_dumpf(j, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
 	putchar('\n');
 	json_decref(j);
@@ -215,29 +216,15 @@ int tool_open(struct tool *t, const char *prog, const char *conf, const char *ca
 	t->net = vms_net_new(&h, 0);
 	if (!conf)
 		conf = getenv("VMSTORE_CONF");
-	if (!conf && !access(VMS_SETTINGS_PATH, R_OK))
+	if (conf && !*conf)
+		conf = NULL;
+	/* one that is there and cannot be read must not be passed over: the defaults may
+	 * lead to another cluster */
+	if (!conf && (!access(VMS_SETTINGS_PATH, F_OK) || errno == EACCES))
 		conf = VMS_SETTINGS_PATH;
 	rc = vms_settings_load(&t->set, conf, msg);
 	if (!rc && catalog)
 		rc = vms_conf_set(vms_settings_keys, "cluster", "catalog", catalog, &t->set, msg);
-	return rc;
-}
-
-int tool_via(struct tool *t, const char *address, struct vms_errmsg *msg)
-{
-	json_t *answer = NULL;
-	const char *catalog;
-	int rc = tool_call(t, address, "identity", NULL, HELLO_MS_MAX, &answer, msg);
-
-	if (rc)
-		return rc;
-	catalog = json_string_value(json_object_get(answer, "catalog"));
-	if (!catalog || !*catalog)
-		rc = vms_fail(msg, VMS_E_UNSUPPORTED, "%s does not tell where the catalog is",
-			      address);
-	else
-		rc = vms_conf_set(vms_settings_keys, "cluster", "catalog", catalog, &t->set, msg);
-	json_decref(answer);
 	return rc;
 }
 

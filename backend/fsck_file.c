@@ -13,6 +13,7 @@
 #include "backend/fsck.h"
 #include "utils/lib/log.h"
 #include "utils/lib/settings.h"
+#include "utils/lib/utf8.h"
 
 struct folder {
 	const char *dir;
@@ -131,12 +132,13 @@ static void print_json(const char *dir, const struct vms_fsck *f, int code)
 	json_t *list = json_array(), *j;
 
 	VMS_VEC_FOREACH (&f->problem, p)
-		json_array_append_new(
-			list, json_pack("{ss ss}", "state", class_word(p), "text", p->text));
-	j = json_pack("{ss sI si so sI sI sI sI sI}", "dir", dir, "node", (json_int_t)f->node_id,
-		      "exit_code", code, "problems", list, "errors", (json_int_t)f->errors, "lost",
-		      (json_int_t)f->lost, "lost_chunks", (json_int_t)f->lost_chunks, "repaired",
-		      (json_int_t)f->repaired, "partitions", (json_int_t)f->partitions);
+		json_array_append_new(list, json_pack("{ss so}", "state", class_word(p), "text",
+						      vms_json_text(p->text)));
+	j = json_pack("{so sI si so sI sI sI sI sI}", "dir", vms_json_text(dir), "node",
+		      (json_int_t)f->node_id, "exit_code", code, "problems", list, "errors",
+		      (json_int_t)f->errors, "lost", (json_int_t)f->lost, "lost_chunks",
+		      (json_int_t)f->lost_chunks, "repaired", (json_int_t)f->repaired, "partitions",
+		      (json_int_t)f->partitions);
 	json_object_set_new(j, "log",
 			    json_pack("{sI sI}", "records", (json_int_t)f->log_records, "bytes",
 				      (json_int_t)f->log_bytes));

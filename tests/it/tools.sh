@@ -35,11 +35,24 @@ refuses 2 "power of two" ring init --partitions 1000
 refuses 2 "HOST:PORT" ring join nowhere
 refuses 1 "refused" ring join "127.0.0.1:$((IT_PORT + 29))"
 refuses 2 "no command" ring explode
+# numbers and names of which nothing can be made
+refuses 2 "64K to 1T" ring throttle 10E
+refuses 2 "64K to 1T" ring set --move-rate 1
+refuses 2 "64K to 1T" ring set --move-rate 0
+refuses 2 "ten years" ring drain node1 --timeout 18446744073709552
+refuses 2 "must be 1 to" ring join "$(node_port 1)" --weight 0
+refuses 2 "ten years" ring set --rebuild-after 99999999999h
+refuses 1 "must be text" ring zone node1 "$(printf '\377')"
+refuses 2 "must be text" ring join "$(node_port 1)" --zone "$(printf 'a\033[2J')"
+refuses 2 "give one" vmstore --catalog 127.0.0.1:1 --via 127.0.0.1:1 volume ls
+refuses 1 "not an address" "$B/bin/vmstore" --via nowhere volume ls
 refuses 1 "no answer from the catalog" vmstore --catalog "127.0.0.1:$((IT_PORT + 29))" volume ls
 
 # ---- a second process of the same node, the folder of another ----
 cp "$IT_DIR/c/conf/node1.conf" "$IT_DIR/second.conf"
-refuses 1 "another process uses this address" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
+echo 4711 > "$IT_DIR/pid"
+refuses 1 "another process uses this address" "$B/bin/vmstored" -c "$IT_DIR/second.conf" --pid-file "$IT_DIR/pid"
+[ "$(cat "$IT_DIR/pid")" = 4711 ] || fail "a node that did not start removed the pid file of the one that runs"
 sed -i "s/^listen = .*/listen = 127.0.0.1:$((IT_PORT + 28))/" "$IT_DIR/second.conf"
 refuses 1 "running process" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
 sed -i 's/^name = .*/name = other/' "$IT_DIR/second.conf"
@@ -129,6 +142,26 @@ refuses 1 "1 volume is in it (r)" vmstore domain rm red
 vmstore volume set r dedup=on > /dev/null || fail "volume set"
 vmstore volume info r --json | grep -q '"dedup": true' || fail "dedup is not on"
 refuses 2 "dedup=on" vmstore volume set r colour=red
+
+# ---- output that nobody takes: told, and nothing of it lands in another file ----
+full() { "$@" > /dev/full; }
+closed() { "$@" >&-; }
+refuses 1 "cannot write to standard output" full vmstore volume ls
+refuses 1 "cannot write to standard output" full ring status --json
+refuses 1 "cannot write to standard output" full vmstore --help
+refuses 1 "cannot write to standard output" closed vmstore export t@s1 "$IT_DIR/closed.raw"
+vmstore export t@s1 "$IT_DIR/open.raw" > /dev/null || fail "export"
+cmp "$IT_DIR/open.raw" "$IT_DIR/closed.raw" || fail "what was to be told went into the image"
+vmstore volume ls | true || fail "a reader that has seen enough"
+sed "s/^listen = .*/listen = 127.0.0.1:$((IT_PORT + 28))/; s|^dir = .*|dir = $IT_DIR/cat2|; s|^run_dir = .*|run_dir = $IT_DIR/run2|" \
+	"$IT_DIR/c/conf/catalog.conf" > "$IT_DIR/cat2.conf"
+"$B/bin/vmstored" --catalog -c "$IT_DIR/cat2.conf" --pid-file "$IT_DIR/cat2.pid" <&- >&- 2>&- &
+IT_PIDS="$IT_PIDS $!"
+wait_for 10 test -s "$IT_DIR/cat2.pid" || fail "a catalog without standard files does not start"
+for i in 0 1 2; do
+	[ "$(readlink "/proc/$(cat "$IT_DIR/cat2.pid")/fd/$i")" = /dev/null ] ||
+		fail "its number $i is $(readlink "/proc/$(cat "$IT_DIR/cat2.pid")/fd/$i")"
+done
 
 # ---- delete: refusals, then with a node down ----
 "$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 1 || fail "cannot take LUN 1 away"

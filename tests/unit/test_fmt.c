@@ -104,13 +104,14 @@ static void statistics_show_current_values(void)
 
 static bool verbose;
 static const char *file;
-static uint64_t count, bytes, ms;
+static uint64_t count, bytes, ms, seconds;
 static const struct vms_opt opts[] = {
 	{'v', "verbose", VMS_OPT_FLAG, &verbose, NULL, "say more"},
 	{'c', "conf", VMS_OPT_STRING, &file, "FILE", "configuration file"},
 	{0, "count", VMS_OPT_U64, &count, "N", "how many"},
 	{'s', "size", VMS_OPT_SIZE, &bytes, "SIZE", "how big"},
 	{0, "wait", VMS_OPT_DURATION, &ms, "TIME", "how long"},
+	{0, "timeout", VMS_OPT_SECONDS, &seconds, "TIME", "how long"},
 	VMS_OPT_END,
 };
 static struct vms_opt_prog prog = {"prog", "[OPTIONS] FILE\n--help", "Does things.", opts, NULL,
@@ -147,6 +148,27 @@ static void command_lines_fill_the_table(void)
 	prog.stop_at_first = true;
 	CU_ASSERT_EQUAL(run(&first, &e, 2, "ls", "-v"), VMS_OPT_GO);
 	CU_ASSERT(!verbose && first == 1);
+}
+
+static void times_are_seconds_or_have_a_unit(void)
+{
+	static const struct {
+		const char *text;
+		uint64_t s;
+	} good[] = {{"0", 0}, {"90", 90}, {"10min", 600}, {"1500ms", 2}, {"2h", 7200}};
+	static const char *const bad[] = {
+		"", "-1", "1.5", "10m", "ten", "9999999999", "18446744073709552", "99999999999h"};
+	struct vms_errmsg e;
+	int first;
+
+	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+		CU_ASSERT_EQUAL(run(&first, &e, 2, "--timeout", good[i].text), VMS_OPT_GO);
+		CU_ASSERT_EQUAL(seconds, good[i].s);
+	}
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		CU_ASSERT_EQUAL(run(&first, &e, 2, "--timeout", bad[i]), VMS_E_INVAL);
+		CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "--timeout: '"));
+	}
 }
 
 static void wrong_options_are_named(void)
@@ -187,6 +209,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(foreign_text_cannot_break_the_table),
 	VMS_TEST(statistics_show_current_values),
 	VMS_TEST(command_lines_fill_the_table),
+	VMS_TEST(times_are_seconds_or_have_a_unit),
 	VMS_TEST(wrong_options_are_named),
 	VMS_TEST(help_lists_every_option),
 };

@@ -3,6 +3,7 @@
 #ifndef VMS_IMAGE_PACE_H
 #define VMS_IMAGE_PACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
 
@@ -14,8 +15,8 @@ struct image_pace {
 	uint64_t start_bytes;
 };
 
-/* bytes: moved so far, in all. */
-static inline void image_pace(struct image_pace *p, uint64_t bytes)
+/* bytes: moved so far, in all. stop: is it to be given up? Asked several times a second. */
+static inline void image_pace(struct image_pace *p, uint64_t bytes, bool (*stop)(void))
 {
 	uint64_t now = vms_clock_ms(), due;
 
@@ -27,9 +28,8 @@ static inline void image_pace(struct image_pace *p, uint64_t bytes)
 	}
 	due = p->start_ms +
 	      (uint64_t)((double)(bytes - p->start_bytes) * 1000.0 / (double)p->bytes_per_s);
-	/* in steps that let a signal be noticed */
-	if (due > now)
-		usleep((useconds_t)(due - now < 500 ? due - now : 500) * 1000);
+	for (; due > now && !stop(); now = vms_clock_ms())
+		usleep((useconds_t)(due - now < 200 ? due - now : 200) * 1000);
 }
 
 #endif

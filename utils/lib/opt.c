@@ -52,6 +52,27 @@ void vms_opt_help(const struct vms_opt_prog *p, FILE *f)
 		fprintf(f, "\n%s\n", p->tail);
 }
 
+#define SECONDS_MAX UINT64_C(315360000) /* so that nothing overflows in ms */
+
+static int set_seconds(const char *arg, uint64_t *s, struct vms_errmsg *why)
+{
+	uint64_t ms;
+	int r;
+
+	if (vms_u64_parse(arg, s, why)) {
+		r = vms_duration_parse(arg, &ms, why);
+		if (r)
+			return vms_fail(why, r,
+					"'%.60s' is no time: expected seconds, or a number with "
+					"ms, s, min or h",
+					arg);
+		*s = ms / 1000 + (ms % 1000 != 0);
+	}
+	if (*s > SECONDS_MAX)
+		return vms_fail(why, VMS_E_INVAL, "'%.60s' is more than ten years", arg);
+	return 0;
+}
+
 static int set(const struct vms_opt *o, const char *arg, struct vms_errmsg *e)
 {
 	struct vms_errmsg why;
@@ -72,6 +93,9 @@ static int set(const struct vms_opt *o, const char *arg, struct vms_errmsg *e)
 		break;
 	case VMS_OPT_DURATION:
 		r = vms_duration_parse(arg, o->value, &why);
+		break;
+	case VMS_OPT_SECONDS:
+		r = set_seconds(arg, o->value, &why);
 		break;
 	}
 	if (r)

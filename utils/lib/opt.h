@@ -19,6 +19,7 @@ enum vms_opt_type {
 	VMS_OPT_U64,	  /* uint64_t * */
 	VMS_OPT_SIZE,	  /* uint64_t *, bytes */
 	VMS_OPT_DURATION, /* uint64_t *, ms */
+	VMS_OPT_SECONDS,  /* uint64_t *, s: a plain number, or a duration; ten years at most */
 };
 
 struct vms_opt {

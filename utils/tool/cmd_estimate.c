@@ -10,6 +10,7 @@
 #include "utils/lib/fmt.h"
 #include "utils/lib/progress.h"
 #include "utils/lib/size.h"
+#include "utils/lib/utf8.h"
 #include "utils/tool/cmds.h"
 
 #define MEMORY_BYTES (512ull << 20)
@@ -70,7 +71,7 @@ static void print_json(const struct image_est *est, char **names, unsigned n)
 
 		image_est_counts(est, i, &c);
 		f = counts_json(&c);
-		json_object_set_new(f, "name", json_string(names[i]));
+		json_object_set_new(f, "name", vms_json_text(names[i]));
 		json_array_append_new(files, f);
 	}
 	image_est_total(est, &c);
@@ -192,6 +193,7 @@ const struct cmd cmd_estimate = {
 		 "    shared     content that is also in another of the files\n"
 		 "    added      what the files before this one lacked\n"
 		 "    ratio      data by distinct content",
+	.alone = true,
 	.min = 1,
 	.max = CMD_ARGS_MAX,
 	.run = run,

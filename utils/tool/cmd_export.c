@@ -11,6 +11,7 @@
 #include "utils/image/sink.h"
 #include "utils/lib/progress.h"
 #include "utils/lib/size.h"
+#include "utils/lib/utf8.h"
 #include "utils/tool/cmds.h"
 #include "utils/tool/snap.h"
 #include "utils/tool/volume.h"
@@ -80,10 +81,11 @@ static bool on_progress(void *arg, uint64_t done)
 {
 	struct job *j = arg;
 	uint64_t now = vms_clock_ms();
-	bool stop = tool_interrupted();
+	bool stop;
 
 	vms_progress_update(&j->bar, done, now);
-	image_pace(&j->pace, j->data_bytes);
+	image_pace(&j->pace, j->data_bytes, tool_interrupted);
+	stop = tool_interrupted();
 	if (stop || now - j->checked_ms >= CHECKPOINT_MS) {
 		j->checked_ms = now;
 		j->rc = image_sink_checkpoint(j->sink, done, j->e);
@@ -163,9 +165,9 @@ static int report(struct job *j, uint64_t ms)
 	/* standard output has the image */
 	if (j->c->t->json && !pipe)
 		return tool_print_json(
-			json_pack("{ss ss ss sI sI sI sI sI}", "volume", j->name, "file",
-				  j->conf.path, "format", j->conf.format, "size_bytes",
-				  (json_int_t)j->conf.bytes, "resumed_from_bytes",
+			json_pack("{ss so ss sI sI sI sI sI}", "volume", j->name, "file",
+				  vms_json_text(j->conf.path), "format", j->conf.format,
+				  "size_bytes", (json_int_t)j->conf.bytes, "resumed_from_bytes",
 				  (json_int_t)j->from, "data_bytes", (json_int_t)j->data_bytes,
 				  "written_bytes", (json_int_t)j->written, "ms", (json_int_t)ms));
 	if (!pipe)

@@ -11,6 +11,7 @@
 #include "utils/image/sink.h"
 #include "utils/lib/progress.h"
 #include "utils/lib/size.h"
+#include "utils/lib/utf8.h"
 #include "utils/tool/cmds.h"
 #include "utils/tool/snap.h"
 #include "utils/tool/volume.h"
@@ -89,7 +90,7 @@ static int write_stream(struct job *j, struct vms_errmsg *e)
 		rc = p.zero ? diff_writer_zero(w, p.offset, p.len, e)
 			    : diff_writer_data(w, p.offset, buf, p.len, e);
 		vms_progress_update(&j->bar, image_compare_at(c), vms_clock_ms());
-		image_pace(&j->pace, j->stream_bytes);
+		image_pace(&j->pace, j->stream_bytes, tool_interrupted);
 		if (!rc && tool_interrupted())
 			rc = vms_fail(e, VMS_E_CANCELLED, "interrupted");
 	}
@@ -140,11 +141,11 @@ static int report(struct job *j, uint64_t ms)
 	if (!strcmp(j->conf.path, "-"))
 		return TOOL_OK;
 	if (j->c->t->json)
-		return tool_print_json(
-			json_pack("{ss? ss ss sI sI sI sI}", "from", j->from, "to", j->to, "file",
-				  j->conf.path, "data_bytes", (json_int_t)j->n.data_bytes,
-				  "zero_bytes", (json_int_t)j->n.zero_bytes, "stream_bytes",
-				  (json_int_t)j->stream_bytes, "ms", (json_int_t)ms));
+		return tool_print_json(json_pack(
+			"{ss? ss so sI sI sI sI}", "from", j->from, "to", j->to, "file",
+			vms_json_text(j->conf.path), "data_bytes", (json_int_t)j->n.data_bytes,
+			"zero_bytes", (json_int_t)j->n.zero_bytes, "stream_bytes",
+			(json_int_t)j->stream_bytes, "ms", (json_int_t)ms));
 	printf("%s: %s, from %s: %s changed, %s became zeros, %s in %.1f s\n", j->conf.path, j->to,
 	       j->from ? j->from : "nothing", vms_size_human(j->n.data_bytes, data),
 	       vms_size_human(j->n.zero_bytes, zero), vms_size_human(j->stream_bytes, size),

@@ -11,6 +11,7 @@
 #include "utils/image/pace.h"
 #include "utils/lib/progress.h"
 #include "utils/lib/size.h"
+#include "utils/lib/utf8.h"
 #include "utils/tool/branch.h"
 #include "utils/tool/cmds.h"
 #include "utils/tool/importing.h"
@@ -190,7 +191,7 @@ static bool on_progress(void *arg, uint64_t done)
 	struct job *j = arg;
 
 	vms_progress_update(&j->bar, done, vms_clock_ms());
-	image_pace(&j->pace, j->copy.n.read - j->copy.n.zero);
+	image_pace(&j->pace, j->copy.n.read - j->copy.n.zero, tool_interrupted);
 	return tool_interrupted();
 }
 
@@ -325,6 +326,7 @@ static int run(struct cmd_call *c)
 	struct image_src_conf conf = {0};
 	struct vms_errmsg e = {""};
 	uint64_t t0 = vms_clock_ms();
+	json_t *source;
 	int code, rc;
 	char *real;
 
@@ -349,7 +351,9 @@ static int run(struct cmd_call *c)
 	tool_catch_signals();
 	strcpy(j.note.kind, "image");
 	real = strcmp(conf.path, "-") ? image_real_path(conf.path, NULL) : NULL;
-	snprintf(j.note.source, sizeof(j.note.source), "%s", real ? real : conf.path);
+	source = vms_json_text(real ? real : conf.path); /* as the catalog keeps it */
+	snprintf(j.note.source, sizeof(j.note.source), "%s", json_string_value(source));
+	json_decref(source);
 	free(real);
 	snprintf(j.note.format, sizeof(j.note.format), "%s", image_src_format(j.src));
 	snprintf(j.note.identity, sizeof(j.note.identity), "%s", image_src_identity(j.src));

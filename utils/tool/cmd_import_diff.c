@@ -131,7 +131,7 @@ static bool on_progress(void *arg, uint64_t done)
 	struct job *j = arg;
 
 	vms_progress_update(&j->bar, j->read_bytes, vms_clock_ms());
-	image_pace(&j->pace, j->read_bytes);
+	image_pace(&j->pace, j->read_bytes, tool_interrupted);
 	return tool_interrupted();
 }
 

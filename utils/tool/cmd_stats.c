@@ -58,9 +58,10 @@ static int run_stats(struct cmd_call *c)
 		if (c->n && strcmp(name, c->arg[0]))
 			continue;
 		if (tool_call(t, *address, NULL, NULL, 3000, &s, &e)) {
-			/* one that was killed leaves its socket */
 			if (c->n)
 				code = tool_fail(t, "%s", e.text);
+			else /* one that was killed leaves its socket */
+				fprintf(stderr, "%s: %s: not shown\n", t->prog, e.text);
 			found += c->n;
 			continue;
 		}

@@ -8,6 +8,7 @@
 #include "target/reg_doc.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/fmt.h"
+#include "utils/lib/size.h"
 #include "utils/tool/cmds.h"
 #include "utils/tool/target_store.h"
 
@@ -440,14 +441,12 @@ static int run_rm_lun(struct cmd_call *c)
 {
 	struct change ch = {.t = c->t};
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
-	char *end;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
 	ch.word = c->arg[1];
-	ch.lun = strtoull(c->arg[1], &end, 10);
-	if (*end || end == c->arg[1])
+	if (vms_u64_parse(c->arg[1], &ch.lun, NULL))
 		ch.volume = c->arg[1];
 	return changed(c, do_rm_lun, &ch);
 }

@@ -12,6 +12,20 @@ static unsigned tracing, answered;
 static uint64_t trace_t0_us;
 static struct vms_errmsg trace_error;
 
+/* rest: " R OFFSET BYTES". With --json an object a line, as it goes on until interrupted. */
+static void print_line(const struct tool *t, uint64_t us, const char *rest)
+{
+	uint64_t offset, bytes;
+	char op;
+
+	if (!t->json)
+		printf("%" PRIu64 "%s\n", us, rest);
+	else if (sscanf(rest, " %c %" SCNu64 " %" SCNu64, &op, &offset, &bytes) == 3)
+		printf("{\"us\": %" PRIu64 ", \"op\": \"%c\", \"offset\": %" PRIu64
+		       ", \"bytes\": %" PRIu64 "}\n",
+		       us, op, offset, bytes);
+}
+
 static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 {
 	const char *p, *end;
@@ -49,8 +63,8 @@ static void on_trace_frame(void *arg, vms_net_conn c, const struct vms_msg *m)
 			memcpy(line, p, n);
 			line[n] = 0;
 			if (sscanf(line, "%" SCNu64 "%n", &us, &used) == 1 && used)
-				printf("%" PRIu64 "%s\n", us > trace_t0_us ? us - trace_t0_us : 0,
-				       line + used);
+				print_line(arg, us > trace_t0_us ? us - trace_t0_us : 0,
+					   line + used);
 		}
 		p += n + 1;
 	}

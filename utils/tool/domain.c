@@ -75,9 +75,11 @@ int domain_salt(struct tool *t, const char *name, uint8_t salt[32], uint64_t *mo
 	key_of(key, name);
 	rc = tool_get(t, key, &kv, msg);
 	if (!rc && !kv.n)
-		rc = vms_fail(msg, VMS_E_NOENT,
-			      "there is no dedup domain '%s': vmstore domain create %s", name,
-			      name);
+		rc = vms_fail(
+			msg, VMS_E_NOENT,
+			"there is no dedup domain '%s'; vmstore domain ls lists them, vmstore "
+			"domain create makes one",
+			name);
 	if (!rc) {
 		*mod_revision = kv.d[0].mod_revision;
 		j = json_loads(kv.d[0].val, 0, NULL);

@@ -77,8 +77,8 @@ struct ring_opts {
 #define RING_OPT_WAIT(o)                                                                           \
 	{0, "no-wait", VMS_OPT_FLAG, &(o).no_wait, NULL, "do not wait until all is moved"},        \
 	{                                                                                          \
-		0, "timeout", VMS_OPT_U64, &(o).timeout_s, "S",                                    \
-			"wait at most S seconds (default: as long as it takes)"                    \
+		0, "timeout", VMS_OPT_SECONDS, &(o).timeout_s, "TIME",                             \
+			"wait at most so long: 10min, or seconds (default: as long as it takes)"   \
 	}
 #define RING_OPT_FORCE(o)                                                                          \
 	{0,                                                                                        \

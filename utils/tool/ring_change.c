@@ -128,9 +128,8 @@ static int edit_zone(void *arg, struct view *v, struct vms_errmsg *e)
 
 		if (!x)
 			return VMS_E_NOENT;
-		if (strlen(zone) >= sizeof(x->n.zone))
-			return vms_fail(e, VMS_E_INVAL, "a zone's name has at most %zu characters",
-					sizeof(x->n.zone) - 1);
+		if (vms_settings_zone_check(zone, e))
+			return VMS_E_INVAL;
 		ch->changed += strcmp(x->n.zone, zone) != 0;
 		snprintf(x->n.zone, sizeof(x->n.zone), "%s", zone);
 	}

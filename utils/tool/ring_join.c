@@ -21,6 +21,7 @@
 #include "utils/tool/ring_cmds.h"
 
 #define IDENTITY_MS   5000u
+#define WEIGHT_UNSET  UINT64_MAX
 #define FORMAT_MS_MAX 600000u /* a large log is written once */
 #define SHED_MS_MAX   20000u
 #define RUN_MS_MAX    20000u /* until it has started behind its format */
@@ -338,8 +339,12 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 		if (vms_conf_addr_parse(address[i], 0, &a, &e))
 			return cmd_usage(c, "%s", e.text);
 	}
-	if (j->weight > VMS_RING_WEIGHT_MAX)
-		return cmd_usage(c, "--weight %" PRIu64 ": at most %u", j->weight,
+	if (j->zone && vms_settings_zone_check(j->zone, &e))
+		return cmd_usage(c, "--zone: %s", e.text);
+	if (j->weight == WEIGHT_UNSET)
+		j->weight = 0;
+	else if (!j->weight || j->weight > VMS_RING_WEIGHT_MAX)
+		return cmd_usage(c, "--weight %" PRIu64 ": must be 1 to %u", j->weight,
 				 VMS_RING_WEIGHT_MAX);
 	rc = ring_load(t, &j->r, &e);
 	if (!rc && j->old && !ring_node(&j->r.v, j->old, &e))
@@ -403,14 +408,17 @@ out:
 		{0,	      "weight",                                                              \
 		 VMS_OPT_U64, &(j).weight,                                                           \
 		 "N",	      "share of the data, 100 is normal (default: the node's own setting)"}, \
-		{0,	      "wait-start",                                                          \
-		 VMS_OPT_U64, &(j).wait_start_s,                                                     \
-		 "S",	      "wait so long for a node that is not started yet"},                    \
+		{0,                                                                                  \
+		 "wait-start",                                                                       \
+		 VMS_OPT_SECONDS,                                                                    \
+		 &(j).wait_start_s,                                                                  \
+		 "TIME",                                                                             \
+		 "wait so long for a node that is not started yet"},                                 \
 		RING_OPT_DRY((j).o), RING_OPT_WAIT((j).o)
 
 static int run_join(struct cmd_call *c)
 {
-	struct join j = {.old = NULL};
+	struct join j = {.weight = WEIGHT_UNSET};
 	const struct vms_opt opts[] = {JOIN_OPTS(j), CMD_OPT_JSON(c), VMS_OPT_END};
 	int rc;
 
@@ -421,7 +429,7 @@ static int run_join(struct cmd_call *c)
 
 static int run_replace(struct cmd_call *c)
 {
-	struct join j = {.old = NULL};
+	struct join j = {.weight = WEIGHT_UNSET};
 	const struct vms_opt opts[] = {JOIN_OPTS(j), RING_OPT_FORCE(j.o), CMD_OPT_JSON(c),
 				       VMS_OPT_END};
 	int rc;

@@ -31,8 +31,8 @@ static int run_empty_logs(struct cmd_call *c)
 	struct tool *t = c->t;
 	uint64_t timeout_s = 600, begin, now, asked;
 	const struct vms_opt opts[] = {
-		{0, "timeout", VMS_OPT_U64, &timeout_s, "S",
-		 "give up after S seconds (default 600)"},
+		{0, "timeout", VMS_OPT_SECONDS, &timeout_s, "TIME",
+		 "give up after so long: 10min, or seconds (default 10min)"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};

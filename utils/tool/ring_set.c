@@ -8,7 +8,10 @@
 #include "utils/tool/ring.h"
 #include "utils/tool/ring_cmds.h"
 
-#define UNSET UINT64_MAX
+#define REBUILD_S_MAX 315360000u
+#define UNSET	      UINT64_MAX
+#define MOVE_RATE_MIN 65536u		  /* below, a rebuild would never end */
+#define MOVE_RATE_MAX (UINT64_C(1) << 40) /* above, it is no limit */
 
 struct settings {
 	struct ring r; /* as it was, asked */
@@ -52,6 +55,11 @@ static int edit_set(void *arg, struct view *v, struct vms_errmsg *e)
 	if (!memcmp(&was, c, sizeof(was)))
 		return VMS_E_CANCELLED;
 	return c->copies > was.copies && c->has_data ? ring_may(&s->r, v, &s->o, e) : 0;
+}
+
+static bool rate_ok(uint64_t rate)
+{
+	return rate >= MOVE_RATE_MIN && rate <= MOVE_RATE_MAX;
 }
 
 static const char *rate_text(uint64_t rate, char out[VMS_SIZE_TEXT_MAX + 8])
@@ -169,8 +177,9 @@ static int run_set(struct cmd_call *c)
 		if (vms_duration_parse(after, &ms, &e))
 			return cmd_usage(c, "--rebuild-after: %s", e.text);
 		s.rebuild_s = ms / 1000;
-		if (!s.rebuild_s || s.rebuild_s > UINT32_MAX)
-			return cmd_usage(c, "--rebuild-after %s: at least one second, or 'never'",
+		if (!s.rebuild_s || s.rebuild_s > REBUILD_S_MAX)
+			return cmd_usage(c,
+					 "--rebuild-after %s: one second to ten years, or 'never'",
 					 after);
 	} else if (after) {
 		s.rebuild_s = 0;
@@ -179,6 +188,9 @@ static int run_set(struct cmd_call *c)
 		s.rate = 0;
 	else if (rate && vms_size_parse(rate, &s.rate, &e))
 		return cmd_usage(c, "--move-rate: %s", e.text);
+	else if (rate && !rate_ok(s.rate))
+		return cmd_usage(c, "--move-rate %s: 64K to 1T a second, or 'none' for no limit",
+				 rate);
 	if (scrub && !strcmp(scrub, "off"))
 		s.scrub_days = 0;
 	else if (scrub && (vms_u64_parse(scrub, &s.scrub_days, &e) || s.scrub_days > 36500))
@@ -204,8 +216,8 @@ static int run_throttle(struct cmd_call *c)
 	if (c->n && strcmp(c->arg[0], "none")) {
 		if (vms_size_parse(c->arg[0], &s.rate, &e))
 			return cmd_usage(c, "%s", e.text);
-		if (s.rate < 65536)
-			return cmd_usage(c, "%s: at least 64K a second, or 'none' for no limit",
+		if (!rate_ok(s.rate))
+			return cmd_usage(c, "%s: 64K to 1T a second, or 'none' for no limit",
 					 c->arg[0]);
 	} else if (c->n) {
 		s.rate = 0;

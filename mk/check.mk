@@ -54,7 +54,10 @@ unit: $(FUZZ)
 MAN = $(patsubst doc/man/%.scd,$(B)/man/%,$(wildcard doc/man/*.scd))
 $(B)/man/%: doc/man/%.scd
 	@mkdir -p $(@D)
-	scdoc < $< > $@
+	@command -v scdoc > /dev/null || \
+		{ echo 'scdoc, which makes the manual pages, is missing: scripts/install-deps install' >&2; exit 1; }
+	scdoc < $< > $@.new
+	@mv $@.new $@
 man: $(MAN)
 
 # lint fails on code that `make format` would change.

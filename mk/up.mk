@@ -25,13 +25,16 @@ BIN_FILES = vmstore-bench
 SBIN_FILES = vmstore vmstored vmstore-ring tgtd tgtadm tgt-admin
 CONF_FILES = $(notdir $(wildcard conf/*.conf))
 
-install: all man
+# Another system than Debian may have what is needed under other names.
+install:
+	@command -v scdoc > /dev/null || scripts/install-deps build install
+	@$(MAKE) --no-print-directory all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR) \
 		$(DESTDIR)$(SYSCONFDIR)/vmstore $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
 	install -m 755 $(addprefix $(B)/bin/,$(BIN_FILES)) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(addprefix $(B)/bin/,$(SBIN_FILES)) $(DESTDIR)$(PREFIX)/sbin
 	install -m 644 $(addprefix conf/,$(CONF_FILES)) $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
-	for f in catalog vmstored gateway; do \
+	for f in vmstore catalog vmstored gateway; do \
 		[ -e $(DESTDIR)$(SYSCONFDIR)/vmstore/$$f.conf ] || \
 		install -m 644 conf/$$f.conf $(DESTDIR)$(SYSCONFDIR)/vmstore/$$f.conf || exit 1; \
 	done

@@ -3,6 +3,7 @@
 #include "utils/tool/target_store.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,11 +180,51 @@ static int read_line(FILE *f, const char *path, char secret[VMS_SECRET_BYTES_MAX
 	return rc;
 }
 
+/* ---- a terminal that does not show what is typed ---- */
+
+static struct termios terminal; /* as it was */
+
+/* Ctrl-C and the like: the shell must not be left without an echo. */
+static void on_signal(int sig)
+{
+	tcsetattr(STDIN_FILENO, TCSANOW, &terminal);
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void signals(void (*fn)(int))
+{
+	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+	for (unsigned i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
+		signal(sigs[i], fn);
+}
+
+/* False: it cannot be done, or standard input is no terminal. */
+static bool echo_off(void)
+{
+	struct termios quiet;
+
+	if (tcgetattr(STDIN_FILENO, &terminal))
+		return false;
+	quiet = terminal;
+	quiet.c_lflag &= ~(tcflag_t)ECHO;
+	signals(on_signal);
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+	return true;
+}
+
+static void echo_on(void)
+{
+	tcsetattr(STDIN_FILENO, TCSAFLUSH, &terminal);
+	signals(SIG_DFL);
+	fprintf(stderr, "\n");
+}
+
 int account_secret_read(const char *path, const char *user, char secret[VMS_SECRET_BYTES_MAX + 1],
 			struct vms_errmsg *msg)
 {
 	bool in = !strcmp(path, "-"), ask = in && isatty(STDIN_FILENO);
-	struct termios was, quiet;
 	FILE *f = in ? stdin : fopen(path, "re");
 	struct stat st;
 	int rc;
@@ -197,17 +238,11 @@ int account_secret_read(const char *path, const char *user, char secret[VMS_SECR
 	}
 	if (ask) {
 		fprintf(stderr, "secret of %s: ", user);
-		ask = !tcgetattr(STDIN_FILENO, &was);
-		quiet = was;
-		quiet.c_lflag &= ~(tcflag_t)ECHO;
-		if (ask)
-			tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+		ask = echo_off();
 	}
 	rc = read_line(f, in ? "standard input" : path, secret, msg);
-	if (ask) {
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &was);
-		fprintf(stderr, "\n");
-	}
+	if (ask)
+		echo_on();
 	if (!in)
 		fclose(f);
 	return rc;

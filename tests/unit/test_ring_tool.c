@@ -125,6 +125,24 @@ static void members(uint32_t p, uint32_t a, uint32_t b)
 
 /* ---- tests ---- */
 
+/* A node may be called as another one is numbered. */
+static void a_name_that_is_a_number_is_not_guessed(void)
+{
+	struct view view = {.nodes = VMS_VEC_INIT};
+	struct vms_errmsg e = {""};
+
+	*VMS_VEC_ADD(&view.nodes) = (struct view_node){.n = {.id = 1, .name = "2"}};
+	*VMS_VEC_ADD(&view.nodes) = (struct view_node){.n = {.id = 2, .name = "b"}};
+	*VMS_VEC_ADD(&view.nodes) = (struct view_node){.n = {.id = 3, .name = "3"}};
+	CU_ASSERT_PTR_NULL(ring_node(&view, "2", &e));
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "which one? Say 1"));
+	CU_ASSERT_EQUAL(ring_node(&view, "1", &e)->n.id, 1);
+	CU_ASSERT_EQUAL(ring_node(&view, "b", &e)->n.id, 2);
+	CU_ASSERT_EQUAL(ring_node(&view, "3", &e)->n.id, 3);
+	CU_ASSERT_PTR_NULL(ring_node(&view, "4", &e));
+	VMS_VEC_FREE(&view.nodes);
+}
+
 static void leaving_is_refused_when_too_few_nodes_remain(void)
 {
 	nodes(3, 2, true);
@@ -410,6 +428,7 @@ static void advise_names_risks_of_the_settings(void)
 int main(void)
 {
 	static const struct vms_test tests[] = {
+		VMS_TEST(a_name_that_is_a_number_is_not_guessed),
 		VMS_TEST(leaving_is_refused_when_too_few_nodes_remain),
 		VMS_TEST(the_only_copy_is_not_let_go),
 		VMS_TEST(a_lost_answer_changes_it_once),

@@ -349,13 +349,13 @@ static int check_name(const char *section, const char *name, const char *path, s
 
 	if (!name)
 		return 0;
-	ok = strlen(name) <= 63 && *name != '.';
+	ok = strlen(name) <= 63 && *name != '.' && *name != '-';
 	for (const char *c = name; *c; c++)
 		ok = ok && (isalnum((unsigned char)*c) || strchr("-_.", *c));
 	if (!ok)
 		return vms_fail(e, VMS_E_CONFIG,
 				"%.100s: name in [%s]: '%.64s' must be 1 to 63 letters, digits, "
-				"'-', '_' or '.', not beginning with '.'",
+				"'-', '_' or '.', not beginning with '.' or '-'",
 				path, section, name);
 	return 0;
 }

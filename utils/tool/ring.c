@@ -90,13 +90,23 @@ void ring_ask(struct tool *t, struct ring *r)
 
 struct view_node *ring_node(struct view *v, const char *spec, struct vms_errmsg *e)
 {
+	struct view_node *named = NULL, *numbered = NULL;
 	uint64_t id;
 
 	VMS_VEC_FOREACH (&v->nodes, n)
 		if (!strcmp(n->n.name, spec))
-			return n;
-	if (!vms_u64_parse(spec, &id, NULL) && id && id <= UINT32_MAX && view_node(v, (uint32_t)id))
-		return view_node(v, (uint32_t)id);
+			named = n;
+	if (!vms_u64_parse(spec, &id, NULL) && id && id <= UINT32_MAX)
+		numbered = view_node(v, (uint32_t)id);
+	if (named && numbered && named != numbered) {
+		vms_fail(e, VMS_E_INVAL,
+			 "node %s is called '%s', and node %s is number %s: which one? Say %u, or "
+			 "the name of the other",
+			 named->n.name, spec, numbered->n.name, spec, named->n.id);
+		return NULL;
+	}
+	if (named || numbered)
+		return named ? named : numbered;
 	vms_fail(e, VMS_E_NOENT, "the ring has no node '%s'; vmstore-ring status lists them", spec);
 	return NULL;
 }

@@ -10,6 +10,7 @@
 #
 #   start NAME…          start, wait until it serves        start_later NAME…   do not wait
 #   kill9 NAME…          kill -9                            stop_clean NAME…    SIGTERM, wait
+#   kill_any NAME         kill -9, should it run still
 #   pause NAME…          SIGSTOP                            resume NAME…        SIGCONT
 #   running NAME         does it run?                       names [KIND]        all there are
 #   sever A B            what A sends to B is lost (silently: frames go to nobody)
@@ -173,7 +174,7 @@ wipe() {
 
 gone() {
 	GONE="${GONE:-} $1"
-	! running "$1" || kill -9 "$(pid_of "$1")"
+	kill_any "$1"
 }
 
 # ---- processes ----
@@ -190,16 +191,22 @@ pid_of() {
 }
 running() { [ -n "$(pid_of "$1")" ]; }
 
-# Runs COMMAND in the namespace of NAME; its pid and no other is in run/NAME.pid.
+# Runs COMMAND in the namespace of NAME; its pid and no other is in run/NAME.pid, when this
+# returns.
 spawn() { # NAME COMMAND…
-	local n=$1 env=() wrap=()
+	local n=$1 env=() wrap=() child
 	shift
 	[ ! -f "$LAB/run/$n.env" ] || mapfile -t env < "$LAB/run/$n.env"
 	[ ! -f "$LAB/run/$n.wrap" ] || mapfile -t wrap < "$LAB/run/$n.wrap"
 	# shellcheck disable=SC2016
 	nsenter --net="/run/netns/$n" env "${env[@]}" "${wrap[@]}" \
 		sh -c 'echo $$ > "$0"; exec "$@"' "$LAB/run/$n.pid" "$@" >> "$OUT/$n.log" 2>&1 < /dev/null &
-	disown $!
+	child=$!
+	disown $child
+	until [ -s "$LAB/run/$n.pid" ]; do
+		kill -0 $child 2> /dev/null || break
+		sleep 0.01
+	done
 }
 
 wait_for() { # SECONDS COMMAND…
@@ -221,7 +228,7 @@ start_later() {
 	local n
 	for n in "$@"; do
 		running "$n" && fail "start: $n runs"
-		rm -f "$LAB/run/$n.pid" "$LAB/run/$n.up"
+		rm -f "$LAB/run/$n.pid" "$LAB/run/$n.up"*
 		write_conf "$n"
 		case $n in
 		catalog) spawn "$n" "$BIN/vmstored" --catalog -c "$(conf_of "$n")" --pid-file "$LAB/run/$n.up" ;;
@@ -256,10 +263,10 @@ etcd_ctl() {
 		--endpoints "$(for i in 1 2 3; do printf 'http://%s:2379,' "$(ip_of "etcd$i")"; done | sed 's/,$//')" "$@"
 }
 etcd_up() { ETCDCTL_API=3 timeout 5 etcdctl --endpoints "http://$(ip_of "$1"):2379" endpoint health; }
-leader_of_etcd() {
+etcd_says_leader() {
 	local n
 	for n in etcd1 etcd2 etcd3; do
-		ETCDCTL_API=3 timeout 3 etcdctl --endpoints "http://$(ip_of "$n"):2379" endpoint status -w json 2> /dev/null |
+		ETCDCTL_API=3 timeout 5 etcdctl --endpoints "http://$(ip_of "$n"):2379" endpoint status -w json 2> /dev/null |
 			grep -oE '"(member_id|leader)":[0-9]+' | sort -u | cut -d: -f2 | sort | uniq -d | grep -q . && {
 			echo "$n"
 			return 0
@@ -267,14 +274,17 @@ leader_of_etcd() {
 	done
 	return 1
 }
+# They may be about to choose one.
+leader_of_etcd() { wait_for 30 etcd_says_leader && etcd_says_leader; }
 
 # LUN 1 belongs to the cluster: the first gateway that runs makes it, the others find it.
-# A gateway lets nobody in before it has its LUNs.
+# A gateway lets nobody in before it has its LUNs. Ends with the process it began with.
 serve_luns() { # gwN
-	local n=$1 i
-	wait_for 20 adm "$n" --op show --mode sys || return 1
+	local n=$1 i pid
+	pid=$(pid_of "$n")
+	wait_for 60 adm "$n" --op show --mode sys || return 1
 	for ((i = 0; i < 600; i++)); do
-		running "$n" || return 1
+		[ -n "$pid" ] && [ "$(pid_of "$n")" = "$pid" ] || return 1
 		adm "$n" --op show --mode target 2> /dev/null | grep -qE '^ +LUN: 1$' && break
 		{
 			adm "$n" --op new --mode target --tid 1 -T "$IQN"
@@ -284,12 +294,13 @@ serve_luns() { # gwN
 		} > /dev/null 2>&1
 		sleep 0.2
 	done
-	touch "$LAB/run/$n.up"
+	touch "$LAB/run/$n.up.$pid"
 }
 
 is_up() {
 	case $1 in
 	etcd*) etcd_up "$1" ;;
+	gw*) running "$1" && [ -e "$LAB/run/$1.up.$(pid_of "$1")" ] ;;
 	*) [ -e "$LAB/run/$1.up" ] && running "$1" ;;
 	esac
 }
@@ -317,6 +328,13 @@ kill9() {
 	say "kill -9 $*"
 	signal KILL "$@"
 	for n in "$@"; do while running "$n"; do sleep 0.01; done; done
+}
+# It may be ending by itself, or have done so.
+kill_any() { # NAME
+	local pid
+	pid=$(pid_of "$1")
+	[ -z "$pid" ] || kill -9 "$pid" 2> /dev/null
+	while running "$1"; do sleep 0.01; done
 }
 pause() {
 	say "SIGSTOP $*"

@@ -35,7 +35,7 @@ load_start() {
 		--first $HISTORY_FIRST --units 48 --bound-ms 10000 $HISTORY_ARGS "${urls[@]}" > "$OUT/history.log" 2>&1 &
 	HISTORY=$!
 	# the first moments belong to the start
-	progress 20
+	progress 60
 	sleep 1
 	kill -USR1 $LOAD
 }
@@ -61,12 +61,26 @@ progress() {
 	done
 }
 
+# Until the load has said twice how far it is: the second time it counts all that reached it
+# before this began.
+told() { grep -c '^progress' "$OUT/verify.log"; }
+tell() {
+	local n end=$((SECONDS + 30))
+	n=$(($(told) + 2))
+	until [ "$(told)" -ge $n ]; do
+		load_runs
+		[ $SECONDS -lt $end ] || fail "the load says nothing for 30 s"
+		sleep 0.1
+	done
+}
+
 no_progress() {
 	local a
-	sleep 1.2
+	sleep 1
+	tell
 	a=$(acked)
 	sleep "$1"
-	load_runs
+	tell
 	[ "$(acked)" = "$a" ] || fail "operations were acknowledged that nobody can know to be right ($a, then $(acked))"
 }
 

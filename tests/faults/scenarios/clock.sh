@@ -37,7 +37,9 @@ clock_day_jumps() {
 	promise 1
 	for jump in +400d -3000d +3h -70s +0; do
 		for n in $(names); do
-			echo "$jump" > "$LAB/run/$n.time"
+			# it is read at any moment
+			echo "$jump" > "$LAB/run/$n.time.new"
+			mv "$LAB/run/$n.time.new" "$LAB/run/$n.time"
 			sleep 0.2
 		done
 		work 2

@@ -13,7 +13,7 @@ heal_disk() { : > "$LAB/run/$1.faults"; }
 
 # The node must end by itself: it cannot know any more what is on its disk.
 ends_itself() { # NODE
-	wait_for 15 not running "$1" || fail "$1 goes on after a failed write"
+	wait_for 30 not running "$1" || fail "$1 goes on after a failed write"
 	say "$1 ended: $(tail -n 1 "$OUT/$1.log" | cut -c1-160)"
 	heal_disk "$1"
 	work 1
@@ -70,8 +70,7 @@ disk_crash_points() {
 		RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1 &
 		wait_for 20 not running $n || {
 			say "$n did not come to $f"
-			fault $n ''
-			continue
+			kill_any $n
 		}
 		heal_disk $n
 		start $n

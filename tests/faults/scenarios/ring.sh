@@ -69,7 +69,7 @@ ring_leave_killed() {
 	changed 60
 	local i
 	for i in 1 2; do
-		! running node2 || kill9 node2
+		kill_any node2 # which may have left
 		bounce 1 node1
 		running node2 || start_later node2
 		nap 1

@@ -250,7 +250,7 @@ start_etcd() { # NAME
 	command -v etcd > /dev/null || skip "etcd is not installed (Debian package etcd-server)"
 	for i in 1 2 3; do all="$all,etcd$i=http://$(ip_of "etcd$i"):2380"; done
 	spawn "$n" env ETCD_UNSUPPORTED_ARCH=amd64 etcd --name "$n" --data-dir "$LAB/data/$n" \
-		--heartbeat-interval 100 --election-timeout 1000 \
+		--heartbeat-interval 100 --election-timeout 1000 --pre-vote \
 		--listen-peer-urls "http://$(ip_of "$n"):2380" \
 		--initial-advertise-peer-urls "http://$(ip_of "$n"):2380" \
 		--listen-client-urls "http://$(ip_of "$n"):2379" \

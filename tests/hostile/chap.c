@@ -22,7 +22,7 @@ static int refused(struct ini *s)
 			 ? fail("was let in, or asked to go on (flags %02x)", s->hdr[1])
 			 : 0;
 
-	if (!rc && expect_closed(s, 3000))
+	if (!rc && expect_closed(s, ANSWER_MS))
 		rc = -1;
 	ini_close(s);
 	return rc;

@@ -72,7 +72,7 @@ int login_put(struct ini *s, const struct login_req *r, const struct text *t)
 
 int login_once(struct ini *s, const struct login_req *r, const struct text *t)
 {
-	if (ini_connect(s, 0) || login_put(s, r, t) || recv_pdu(s, 5000))
+	if (ini_connect(s, 0) || login_put(s, r, t) || recv_pdu(s, ANSWER_MS))
 		return -1;
 	if (opcode(s) != OP_LOGIN_RSP)
 		return fail("opcode %x instead of a login response", opcode(s));
@@ -130,14 +130,14 @@ int quiet(struct ini *s, int ms)
 
 int expect_reject(struct ini *s, int reason)
 {
-	if (expect_op(s, OP_REJECT, 3000))
+	if (expect_op(s, OP_REJECT, ANSWER_MS))
 		return -1;
 	return s->hdr[2] == reason ? 0 : fail("reject reason %x instead of %x", s->hdr[2], reason);
 }
 
 int expect_r2t(struct ini *s, uint32_t itt, uint32_t *ttt, uint32_t *len)
 {
-	if (expect_op(s, OP_R2T, 3000))
+	if (expect_op(s, OP_R2T, ANSWER_MS))
 		return -1;
 	if (get32(s->hdr + 16) != itt)
 		return fail("R2T for %u instead of %u", get32(s->hdr + 16), itt);
@@ -149,7 +149,7 @@ int expect_r2t(struct ini *s, uint32_t itt, uint32_t *ttt, uint32_t *len)
 
 int expect_sense(struct ini *s, uint32_t itt, int key, int asc_ascq)
 {
-	int st = status_of(s, itt, NULL, 3000), got;
+	int st = status_of(s, itt, NULL, ANSWER_MS), got;
 
 	if (st < 0)
 		return -1;
@@ -164,7 +164,7 @@ int expect_sense(struct ini *s, uint32_t itt, int key, int asc_ascq)
 
 int expect_good(struct ini *s, uint32_t itt)
 {
-	int st = status_of(s, itt, NULL, 3000);
+	int st = status_of(s, itt, NULL, ANSWER_MS);
 
 	return st > 0 ? fail("status %x instead of GOOD", st) : st;
 }

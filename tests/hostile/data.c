@@ -315,7 +315,7 @@ static int t_unasked_before_budget(void)
 	if (data_out(&s, itt, RESERVED, 0, 0, junk, BLOCK, true))
 		return -1;
 	for (;;) {
-		if (next_pdu(&s, 3000))
+		if (next_pdu(&s, ANSWER_MS))
 			return fail("after %d R2Ts: %s", r2ts, why);
 		if (opcode(&s) != OP_R2T)
 			break;
@@ -346,7 +346,7 @@ static int t_vanish_over_budget(void)
 		put32(cdb + 10, bytes / BLOCK);
 		for (int i = 0; i < n; i++)
 			command(&s, cdb, 0xa0, bytes, NULL, 0);
-		if (next_pdu(&s, 3000))
+		if (next_pdu(&s, ANSWER_MS))
 			return -1;
 		if (k & 2)
 			ini_close(&s);
@@ -368,7 +368,7 @@ static int t_unasked_not_agreed(void)
 	put32(h + 20, 8 * BLOCK);
 	put32(h + 24, s.cmd_sn);
 	h[32] = 0x2a, h[37] = LBA, h[40] = 8;
-	if (send_pdu(&s, h, NULL, 0) || expect_closed(&s, 3000))
+	if (send_pdu(&s, h, NULL, 0) || expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return begin(&s, true) || unchanged(&s) ? -1 : (ini_close(&s), 0);
@@ -422,9 +422,9 @@ static int t_vanish_in_turn(void)
 			return -1;
 	big_write(&s, 13, false);
 	for (int i = 0; i < 3; i++)
-		if (expect_op(&s, OP_R2T, 3000))
+		if (expect_op(&s, OP_R2T, ANSWER_MS))
 			return -1;
-	if (tmf(&s, 1, small) || expect_op(&s, OP_TMF_RSP, 3000))
+	if (tmf(&s, 1, small) || expect_op(&s, OP_TMF_RSP, ANSWER_MS))
 		return -1;
 	ini_reset(&s);
 	return 0;
@@ -490,7 +490,7 @@ static int immediate(bool agreed, int flags, uint32_t edtl, uint32_t len)
 	put32(h + 24, s.cmd_sn);
 	h[32] = flags & 0x40 ? 0x28 : 0x2a, h[37] = LBA, h[40] = 2;
 	send_pdu(&s, h, junk, len);
-	if (expect_closed(&s, 3000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return begin(&s, true) || unchanged(&s) ? -1 : (ini_close(&s), 0);
@@ -536,7 +536,7 @@ static int t_data_for_read(void)
 	put32(d + 16, itt);
 	put32(d + 20, 7);
 	d[6] = BLOCK >> 8;
-	if (send_all(&s, both, sizeof(both)) || status_of(&s, itt, buf, 3000) || unchanged(&s))
+	if (send_all(&s, both, sizeof(both)) || status_of(&s, itt, buf, ANSWER_MS) || unchanged(&s))
 		return -1;
 	ini_close(&s);
 	return 0;

@@ -36,7 +36,7 @@ static int once(const struct login_req *r, int want)
 
 	while (!st && (r->flags & (F_T | NSG3)) == FFP - CSG1 && !(s.hdr[1] & F_T)) {
 		/* the target has keys of its own to settle */
-		if (login_put(&s, r, NULL) || recv_pdu(&s, 3000))
+		if (login_put(&s, r, NULL) || recv_pdu(&s, ANSWER_MS))
 			st = -1;
 		else
 			st = s.hdr[36] << 8 | s.hdr[37];
@@ -46,7 +46,7 @@ static int once(const struct login_req *r, int want)
 	else if (st != want)
 		rc = st < 0 ? -1 : fail("status %04x instead of %04x", st, want);
 	else if (want >= 0x200)
-		rc = expect_closed(&s, 3000);
+		rc = expect_closed(&s, ANSWER_MS);
 	ini_close(&s);
 	return rc;
 }
@@ -99,11 +99,11 @@ static int t_stage_back(void)
 	if (login_once(&s, &r, &t) != IN)
 		return fail("security stage: %.200s", why);
 	r.flags = F_T | CSG0 | NSG1;
-	if (login_put(&s, &r, &t) || recv_pdu(&s, 3000))
+	if (login_put(&s, &r, &t) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	if (opcode(&s) != OP_LOGIN_RSP || s.hdr[36] != 2)
 		return fail("opcode %x status %02x", opcode(&s), s.hdr[36]);
-	if (expect_closed(&s, 3000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -212,7 +212,7 @@ static int t_join(void)
 	if (login_once(&a, &r, &t) != IN)
 		return fail("first login: %.200s", why);
 	while (!(a.hdr[1] & 0x80))
-		if (login_put(&a, &r, NULL) || recv_pdu(&a, 3000))
+		if (login_put(&a, &r, NULL) || recv_pdu(&a, ANSWER_MS))
 			return -1;
 	tsih = (uint16_t)(a.hdr[14] << 8 | a.hdr[15]);
 	a.exp_stat_sn = get32(a.hdr + 24) + 1;
@@ -241,7 +241,7 @@ static int t_not_immediate(void)
 	for (int i = 0; i < 50; i++) {
 		if (login_put(&s, &r, &t))
 			break;
-		if (recv_pdu(&s, 3000))
+		if (recv_pdu(&s, ANSWER_MS))
 			break;
 		if (opcode(&s) != OP_REJECT)
 			return fail("opcode %x instead of Reject", opcode(&s));
@@ -405,7 +405,7 @@ static int t_length_of_16m(void)
 		return -1;
 	hdr_init(&s, h, OP_LOGIN | IMMEDIATE, FFP);
 	h[5] = h[6] = h[7] = 0xff;
-	if (send_all(&s, h, BHS) || expect_closed(&s, 3000))
+	if (send_all(&s, h, BHS) || expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -431,7 +431,7 @@ static int t_additional_header(void)
 		if (send_all(&s, h, BHS) || send_all(&s, ahs, (size_t)words * 4) ||
 		    send_all(&s, t.buf, t.len) || send_all(&s, ahs, -t.len & 3))
 			return -1;
-		if (recv_pdu(&s, 3000) && !strstr(why, "closed"))
+		if (recv_pdu(&s, ANSWER_MS) && !strstr(why, "closed"))
 			return -1;
 		ini_close(&s);
 	}
@@ -470,7 +470,7 @@ static int t_continued(void)
 		text_raw(&piece, t.buf + t.len / 3 * (uint32_t)i,
 			 i < 2 ? t.len / 3 : t.len - t.len / 3 * 2);
 		r.flags = i < 2 ? F_C | CSG1 : CSG1;
-		if (login_put(&s, &r, &piece) || recv_pdu(&s, 3000))
+		if (login_put(&s, &r, &piece) || recv_pdu(&s, ANSWER_MS))
 			return -1;
 		if (opcode(&s) != OP_LOGIN_RSP || s.hdr[36] || (i < 2 && s.len))
 			return fail("piece %d: opcode %x status %02x, %u bytes", i, opcode(&s),
@@ -484,7 +484,7 @@ static int t_continued(void)
 	if (ini_connect(&s, 0))
 		return -1;
 	for (i = 0; i < 1000; i++) {
-		if (login_put(&s, &r, &t) || recv_pdu(&s, 3000))
+		if (login_put(&s, &r, &t) || recv_pdu(&s, ANSWER_MS))
 			break;
 		if (opcode(&s) != OP_LOGIN_RSP)
 			return fail("opcode %x", opcode(&s));
@@ -510,7 +510,7 @@ static int first_pdu(int op, int flags, const char *text, uint32_t len)
 		return -1;
 	hdr_init(&s, h, op, flags);
 	send_pdu(&s, h, text, len); /* it may close before the text */
-	while (!(rc = recv_pdu(&s, 3000)))
+	while (!(rc = recv_pdu(&s, ANSWER_MS)))
 		if (opcode(&s) != OP_REJECT)
 			return fail("opcode %x is answered with %x", op, opcode(&s));
 	ini_close(&s);
@@ -548,7 +548,7 @@ static int t_list_without_login(void)
 			return fail("stage %d: %.200s", i, why);
 		hdr_init(&s, h, OP_TEXT | IMMEDIATE, 0x80);
 		send_pdu(&s, h, all, sizeof(all));
-		while (!recv_pdu(&s, 3000))
+		while (!recv_pdu(&s, ANSWER_MS))
 			if (opcode(&s) != OP_REJECT)
 				return fail("answered with %x in stage %d", opcode(&s), i);
 		if (!strstr(why, "closed"))
@@ -567,7 +567,7 @@ static int t_login_in_session(void)
 		return -1;
 	keys_begin();
 	login_put(&s, &r, &t); /* it may close before the text */
-	while (!recv_pdu(&s, 3000))
+	while (!recv_pdu(&s, ANSWER_MS))
 		if (opcode(&s) == OP_LOGIN_RSP)
 			return fail("a login in full feature phase is answered");
 	ini_close(&s);

@@ -54,7 +54,7 @@ static int run_one(const char *theme, const struct hostile *h, uint32_t base_p99
 	rc = h->fn();
 	to = witness_ops();
 	if (!rc)
-		rc = witness_goes_on(5, 8000);
+		rc = witness_goes_on(5, ANSWER_MS);
 	if (!rc && still_serving())
 		rc = fail("a new session does not get in: %.200s", why);
 	witness_resets(false);

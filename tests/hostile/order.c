@@ -110,7 +110,7 @@ static int t_gap(void)
 			rw10(&s, 0x2a, 80, 1, data, i & 1 ? BLOCK : 0);
 		for (int i = 0; i < 60; i++)
 			rw10(&s, 0x28, 80, 8, NULL, 0);
-		if (tmf(&s, k == 1 ? 2 : 1, s.itt - 5) || expect_op(&s, OP_TMF_RSP, 3000))
+		if (tmf(&s, k == 1 ? 2 : 1, s.itt - 5) || expect_op(&s, OP_TMF_RSP, ANSWER_MS))
 			return -1;
 		if (k == 2)
 			ini_reset(&s);
@@ -128,13 +128,13 @@ static int t_wrap(void)
 	if (ini_connect(&s, 0x404))
 		return -1;
 	s.cmd_sn = 0xfffffff0;
-	if (login_send(&s, NULL, 0, OPER_TO_FFP) || recv_pdu(&s, 3000))
+	if (login_send(&s, NULL, 0, OPER_TO_FFP) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	while (!(s.hdr[1] & 0x80) && !s.hdr[36])
-		if (login_send(&s, NULL, 0, OPER_TO_FFP) || recv_pdu(&s, 3000))
+		if (login_send(&s, NULL, 0, OPER_TO_FFP) || recv_pdu(&s, ANSWER_MS))
 			return -1;
 	for (int i = 0; i < 40; i++)
-		if (status_of(&s, command(&s, tur, 0x80, 0, NULL, 0), NULL, 3000) < 0)
+		if (status_of(&s, command(&s, tur, 0x80, 0, NULL, 0), NULL, ANSWER_MS) < 0)
 			return fail("command %d: %.200s", i, why);
 	/* a window of them at once over the end is the same; then old ones again */
 	for (uint32_t i = 1; i < 60; i++)
@@ -200,7 +200,7 @@ static int t_reserved_tag(void)
 		return -1;
 	s.itt = RESERVED;
 	itt = rw10(&s, 0x28, 0, 1, NULL, 0);
-	st = status_of(&s, itt, buf, 1000);
+	st = status_of(&s, itt, buf, ANSWER_MS);
 	s.itt = 5;
 	if (st < 0 && strstr(why, "closed"))
 		return ini_close(&s), 0;
@@ -231,7 +231,7 @@ static int t_pings(void)
 	/* neither an answer nor a question */
 	hdr_init(&s, h, OP_NOP_OUT, 0x80);
 	put32(h + 16, RESERVED), put32(h + 20, RESERVED), put32(h + 24, s.cmd_sn);
-	if (send_pdu(&s, h, NULL, 0) || expect_closed(&s, 3000))
+	if (send_pdu(&s, h, NULL, 0) || expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -249,7 +249,7 @@ static int t_ping_too_long(void)
 		return -1;
 	hdr_init(&s, h, OP_NOP_OUT | IMMEDIATE, 0x80);
 	put32(h + 16, s.itt++), put32(h + 24, s.cmd_sn);
-	if (send_pdu(&s, h, data, sizeof(data)) || expect_op(&s, OP_NOP_IN, 3000))
+	if (send_pdu(&s, h, data, sizeof(data)) || expect_op(&s, OP_NOP_IN, ANSWER_MS))
 		return -1;
 	if (s.len > 512)
 		return fail("%u bytes although 512 were declared", s.len);
@@ -282,7 +282,7 @@ static int t_ordered_then_broken(void)
 			return -1;
 		if (k & 1)
 			ini_reset(&s);
-		else if (expect_closed(&s, 3000))
+		else if (expect_closed(&s, ANSWER_MS))
 			return -1;
 		ini_close(&s);
 	}

@@ -17,7 +17,7 @@ static uint8_t junk[400000];
 /* The command is answered, or the target has closed the session; nothing else. */
 static int closed_or_on(struct ini *s)
 {
-	if (next_pdu(s, 3000))
+	if (next_pdu(s, ANSWER_MS))
 		return strstr(why, "closed") ? 0 : -1;
 	return goes_on(s);
 }
@@ -45,7 +45,7 @@ static int t_opcodes(void)
 			s.itt++;
 			if (goes_on(&s))
 				return fail("opcode %02x: %.200s", op, why);
-		} else if (expect_closed(&s, 3000)) {
+		} else if (expect_closed(&s, ANSWER_MS)) {
 			return fail("opcode %02x: %.200s", op, why);
 		}
 		ini_close(&s);
@@ -70,7 +70,7 @@ static int t_too_long(void)
 			put32(h + 24, s.cmd_sn);
 			h[5] = (uint8_t)(lens[l] >> 16), h[6] = (uint8_t)(lens[l] >> 8);
 			h[7] = (uint8_t)lens[l];
-			if (send_all(&s, h, BHS) || expect_closed(&s, 3000))
+			if (send_all(&s, h, BHS) || expect_closed(&s, ANSWER_MS))
 				return fail("opcode %x, %u bytes: %.200s", ops[i], lens[l], why);
 			ini_close(&s);
 		}
@@ -99,7 +99,7 @@ static int t_misplaced(void)
 		h[4] = (uint8_t)c[i].ahs;
 		put32(h + 24, s.cmd_sn);
 		send_pdu(&s, h, junk, c[i].len);
-		if (expect_closed(&s, 3000))
+		if (expect_closed(&s, ANSWER_MS))
 			return fail("case %zu: %.200s", i, why);
 		ini_close(&s);
 	}
@@ -171,7 +171,7 @@ static int t_luns(void)
 		put32(h + 16, itt), put32(h + 20, 0), put32(h + 24, s.cmd_sn++);
 		if (send_pdu(&s, h, NULL, 0))
 			return -1;
-		st = status_of(&s, itt, NULL, 3000);
+		st = status_of(&s, itt, NULL, ANSWER_MS);
 		if (st < 0)
 			return fail("LUN %02x%02x: %.200s", lun[0], lun[1], why);
 		if (ours && st && (s.data[2 + 2] & 15) != 6)
@@ -214,7 +214,7 @@ static int wrong_digest(uint32_t header_xor, uint32_t data_xor)
 	send_all(&s, h, BHS), send_all(&s, &crc, 4);
 	crc = ~crc32_iscsi(data, BLOCK, ~0U) ^ data_xor;
 	send_all(&s, data, BLOCK), send_all(&s, &crc, 4);
-	if (expect_closed(&s, 3000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	if (login_ready(&s, 0x305, true) || read_block(&s, 70, buf))
@@ -243,7 +243,7 @@ static int t_digest_left_out(void)
 	s.digests = false;
 	for (int i = 0; i < 3; i++)
 		command(&s, tur, 0x80, 0, NULL, 0);
-	if (expect_closed(&s, 5000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -269,7 +269,7 @@ static int t_header_changed(void)
 		/* enough for whatever it takes the lengths to be */
 		for (int k = 0; k < 2; k++)
 			send_all(&s, junk, sizeof(junk) / 2);
-		if (expect_closed(&s, 3000))
+		if (expect_closed(&s, ANSWER_MS))
 			return fail("byte %d: %.200s", i, why);
 		ini_close(&s);
 	}
@@ -288,7 +288,7 @@ static int t_digest_not_agreed(void)
 	for (int i = 0; i < 20; i++)
 		command(&s, tur, 0x80, 0, NULL, 0);
 	s.digests = false;
-	if (expect_closed(&s, 4000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;

@@ -20,7 +20,7 @@ static int exec(struct ini *s, const uint8_t *cdb, const void *out, uint32_t len
 	uint32_t itt = command(s, cdb, len ? 0xa0 : room ? 0xc0 : 0x80, len ? len : room, out, len);
 
 	for (;;) {
-		if (next_pdu(s, 4000))
+		if (next_pdu(s, ANSWER_MS))
 			return fail("opcode %02x: %.200s", cdb[0], why);
 		if (get32(s->hdr + 16) != itt)
 			return fail("opcode %02x: an answer to another tag", cdb[0]);

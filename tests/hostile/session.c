@@ -12,6 +12,11 @@
 
 #include "tests/hostile/hostile.h"
 
+static bool ends_command(const struct ini *s)
+{
+	return opcode(s) == OP_SCSI_RSP || (opcode(s) == OP_DATA_IN && s->hdr[1] & 1);
+}
+
 /* The same initiator port again and again, the old one never closed. */
 static int t_storm(void)
 {
@@ -25,8 +30,11 @@ static int t_storm(void)
 		for (int k = 0; k < 4; k++)
 			rw10(&s[i], k & 1 ? 0x2a : 0x28, 130, 1, data, k & 1 ? BLOCK : 0);
 	}
-	while (!next_pdu(&s[NR_LOGINS - 1], 300))
-		; /* what its own commands have come to */
+	for (int left = 4; left;) { /* what its own commands have come to */
+		if (next_pdu(&s[NR_LOGINS - 1], ANSWER_MS))
+			return fail("with %d answers to come: %.200s", left, why);
+		left -= ends_command(&s[NR_LOGINS - 1]);
+	}
 	if (goes_on(&s[NR_LOGINS - 1]))
 		return fail("the last one: %.200s", why);
 	for (int i = 0; i < NR_LOGINS; i++)
@@ -49,11 +57,11 @@ static int t_race(void)
 		if (ini_connect(&s[i], 0) || login_put(&s[i], &r, &t))
 			return fail("login %d: %.200s", i, why);
 	for (int i = 0; i < NR_LOGINS; i++) {
-		int rc = recv_pdu(&s[i], 3000);
+		int rc = recv_pdu(&s[i], ANSWER_MS);
 
 		while (!rc && opcode(&s[i]) == OP_LOGIN_RSP && !s[i].hdr[36] &&
 		       !(s[i].hdr[1] & 0x80))
-			rc = login_put(&s[i], &r, NULL) || recv_pdu(&s[i], 3000);
+			rc = login_put(&s[i], &r, NULL) || recv_pdu(&s[i], ANSWER_MS);
 		if (!rc)
 			s[i].exp_stat_sn = get32(s[i].hdr + 24) + 1;
 	}
@@ -61,7 +69,7 @@ static int t_race(void)
 		static const uint8_t tur[16];
 		uint32_t itt = command(&s[i], tur, 0x80, 0, NULL, 0);
 
-		in += status_of(&s[i], itt, NULL, 1000) >= 0;
+		in += status_of(&s[i], itt, NULL, ANSWER_MS) >= 0;
 		ini_close(&s[i]);
 	}
 	return in == 1 ? 0 : fail("%d sessions of one port are alive", in);
@@ -110,7 +118,7 @@ static int t_pings_while_stalled(void)
 		return -1;
 	itt = rw10(&s, 0x2a, 140, 1, data, BLOCK);
 	for (end = now_ms() + 2200; now_ms() < end; usleep(100000)) {
-		if (put_nop(&s, 0x5000) || next_pdu(&s, 1400))
+		if (put_nop(&s, 0x5000) || next_pdu(&s, ANSWER_MS))
 			goto out;
 		if (opcode(&s) != OP_NOP_IN || get32(s.hdr + 16) != 0x5000) {
 			fail("opcode %x instead of the ping's answer", opcode(&s));
@@ -147,7 +155,7 @@ static int waits(int what)
 		return -1;
 	itt = rw10(&s, 0x2a, 150, 1, data, BLOCK);
 	/* the write is read before the rest, whatever the connection */
-	if (put_nop(&s, 0x5001) || expect_op(&s, OP_NOP_IN, 3000))
+	if (put_nop(&s, 0x5001) || expect_op(&s, OP_NOP_IN, ANSWER_MS))
 		goto out;
 	if (what == 2) {
 		hdr_init(&s, h, OP_LOGOUT | IMMEDIATE, 0x80);
@@ -160,7 +168,7 @@ static int waits(int what)
 		text_key(&t, "TargetName", target);
 		memset(r.isid, 0, 6), r.isid[0] = 0x80, r.isid[4] = 0x08, r.isid[5] = 0x03;
 		on = &n;
-		if (ini_connect(&n, 0) || login_put(&n, &r, &t) || recv_pdu(&n, 3000))
+		if (ini_connect(&n, 0) || login_put(&n, &r, &t) || recv_pdu(&n, ANSWER_MS))
 			goto out;
 		/* the target has keys of its own to settle before */
 		if (n.hdr[36] || n.hdr[1] & 0x80) {
@@ -184,7 +192,7 @@ out:
 	if (!rc) {
 		int want = what == 2 ? OP_LOGOUT_RSP : what == 3 ? OP_LOGIN_RSP : OP_TMF_RSP;
 
-		while (!(rc = next_pdu(on, 4000)) && opcode(on) != want)
+		while (!(rc = next_pdu(on, ANSWER_MS)) && opcode(on) != want)
 			;
 		if (!rc)
 			rc = what == 3 ? (on->hdr[36] ? -1 : 0) : 0;

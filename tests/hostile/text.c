@@ -22,7 +22,7 @@ static int discovery(struct ini *s)
 	if (login_once(s, &r, &t))
 		return fail("discovery: status %02x%02x %.150s", s->hdr[36], s->hdr[37], why);
 	while (!(s->hdr[1] & 0x80))
-		if (login_put(s, &r, NULL) || recv_pdu(s, 3000))
+		if (login_put(s, &r, NULL) || recv_pdu(s, ANSWER_MS))
 			return -1;
 	return 0;
 }
@@ -39,7 +39,7 @@ static const char all[] = "SendTargets=All";
 
 static int listed(struct ini *s)
 {
-	if (ask(s, 0x80, RESERVED, all, sizeof(all)) || recv_pdu(s, 3000))
+	if (ask(s, 0x80, RESERVED, all, sizeof(all)) || recv_pdu(s, ANSWER_MS))
 		return -1;
 	if (opcode(s) != OP_TEXT_RSP || !answer_key(s, "TargetName") ||
 	    !answer_key(s, "TargetAddress"))
@@ -56,7 +56,7 @@ static int t_many_lists_in_one(void)
 		return -1;
 	for (int i = 0; i < 500; i++)
 		text_raw(&l, all, sizeof(all));
-	if (ask(&s, 0x80, RESERVED, l.buf, l.len) || recv_pdu(&s, 3000))
+	if (ask(&s, 0x80, RESERVED, l.buf, l.len) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	if (opcode(&s) != OP_REJECT || s.hdr[2] != 4)
 		return fail("opcode %x", opcode(&s));
@@ -79,7 +79,7 @@ static int t_names(void)
 	if (discovery(&s))
 		return -1;
 	for (size_t i = 0; i < NR(of); i++) {
-		if (ask(&s, 0x80, RESERVED, of[i], strlen(of[i]) + 1) || recv_pdu(&s, 3000))
+		if (ask(&s, 0x80, RESERVED, of[i], strlen(of[i]) + 1) || recv_pdu(&s, ANSWER_MS))
 			return -1;
 		if (opcode(&s) != OP_TEXT_RSP || answer_key(&s, "TargetAddress"))
 			return fail("%s: opcode %x", of[i], opcode(&s));
@@ -104,13 +104,13 @@ static int t_malformed(void)
 	if (discovery(&s))
 		return -1;
 	for (size_t i = 0; i < NR(c); i++) {
-		if (ask(&s, 0x80, RESERVED, c[i].p, c[i].n) || recv_pdu(&s, 3000))
+		if (ask(&s, 0x80, RESERVED, c[i].p, c[i].n) || recv_pdu(&s, ANSWER_MS))
 			return -1;
 		if (opcode(&s) != OP_REJECT)
 			return fail("case %zu: opcode %x", i, opcode(&s));
 	}
 	/* continued text */
-	if (ask(&s, 0x40, RESERVED, all, sizeof(all)) || recv_pdu(&s, 3000))
+	if (ask(&s, 0x40, RESERVED, all, sizeof(all)) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	if (opcode(&s) != OP_REJECT)
 		return fail("C bit: opcode %x", opcode(&s));
@@ -128,7 +128,7 @@ static int t_wrong_tag(void)
 	if (discovery(&s) || listed(&s))
 		return -1;
 	for (int i = 0; i < 100; i++) {
-		if (ask(&s, 0x80, rnd() & 0x7fffffff, NULL, 0) || recv_pdu(&s, 3000))
+		if (ask(&s, 0x80, rnd() & 0x7fffffff, NULL, 0) || recv_pdu(&s, ANSWER_MS))
 			return -1;
 		if (opcode(&s) != OP_REJECT)
 			return fail("opcode %x", opcode(&s));
@@ -161,7 +161,7 @@ static int t_not_discovery(void)
 		hdr_init(&s, h, ops[i], 0x81);
 		put32(h + 24, s.cmd_sn);
 		send_pdu(&s, h, h, i & 1 ? 48 : 0); /* it may close before the data */
-		while (!recv_pdu(&s, 3000))
+		while (!recv_pdu(&s, ANSWER_MS))
 			if (opcode(&s) != OP_REJECT && opcode(&s) != OP_LOGIN_RSP)
 				return fail("opcode %x is answered with %x", ops[i], opcode(&s));
 		if (!strstr(why, "closed"))
@@ -198,12 +198,12 @@ static int t_logout(void)
 		return -1;
 	hdr_init(&s, h, OP_LOGOUT | IMMEDIATE, 0x80);
 	h[20] = 0x12, h[21] = 0x34; /* some connection */
-	if (send_pdu(&s, h, NULL, 0) || recv_pdu(&s, 3000))
+	if (send_pdu(&s, h, NULL, 0) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	if (opcode(&s) != OP_LOGOUT_RSP)
 		return fail("opcode %x", opcode(&s));
 	ask(&s, 0x80, RESERVED, all, sizeof(all)); /* too late */
-	if (expect_closed(&s, 3000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;

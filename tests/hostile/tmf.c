@@ -15,7 +15,7 @@ static int manage(struct ini *s, int fn, const uint8_t *lun, uint32_t rtt)
 	if (lun)
 		memcpy(h + 8, lun, 8);
 	put32(h + 16, s->itt++), put32(h + 20, rtt), put32(h + 24, s->cmd_sn);
-	if (send_pdu(s, h, NULL, 0) || expect_op(s, OP_TMF_RSP, 3000))
+	if (send_pdu(s, h, NULL, 0) || expect_op(s, OP_TMF_RSP, ANSWER_MS))
 		return -1;
 	return s->hdr[2];
 }
@@ -134,7 +134,7 @@ static int t_storm(void)
 				return -1;
 		}
 		for (answers = 0; k < 4 && answers < 60;) {
-			if (next_pdu(&s, 4000))
+			if (next_pdu(&s, ANSWER_MS))
 				return fail("%d of 60 answers: %.200s", answers, why);
 			answers += opcode(&s) == OP_TMF_RSP;
 		}
@@ -154,7 +154,7 @@ static int leave(struct ini *s, int reason, uint16_t cid)
 	put32(h + 16, s->itt++);
 	h[20] = (uint8_t)(cid >> 8), h[21] = (uint8_t)cid, h[22] = h[23] = 0;
 	put32(h + 24, s->cmd_sn);
-	if (send_pdu(s, h, NULL, 0) || expect_op(s, OP_LOGOUT_RSP, 3000))
+	if (send_pdu(s, h, NULL, 0) || expect_op(s, OP_LOGOUT_RSP, ANSWER_MS))
 		return -1;
 	return s->hdr[2];
 }
@@ -181,7 +181,7 @@ static int t_logouts(void)
 	r = leave(&s, 0, 0x1234);
 	if (r)
 		return r < 0 ? -1 : fail("of the session: %d", r);
-	if (expect_closed(&s, 3000))
+	if (expect_closed(&s, ANSWER_MS))
 		return -1;
 	ini_close(&s);
 	return 0;
@@ -207,7 +207,7 @@ static int t_logout_busy(void)
 			while (opcode(&s) != OP_LOGOUT_RSP) {
 				if (opcode(&s) != OP_SCSI_RSP && opcode(&s) != OP_R2T)
 					return fail("opcode %x", opcode(&s));
-				if (next_pdu(&s, 3000))
+				if (next_pdu(&s, ANSWER_MS))
 					return -1;
 			}
 		}
@@ -216,7 +216,7 @@ static int t_logout_busy(void)
 		if (write_block(&w, 112, 0x77))
 			return -1;
 		data_out(&s, open, 1, 0, 0, data, BLOCK, true);
-		if (expect_closed(&s, 3000) || read_block(&w, 112, buf) || buf[0] != 0x77)
+		if (expect_closed(&s, ANSWER_MS) || read_block(&w, 112, buf) || buf[0] != 0x77)
 			return fail("a write after its session's logout: %.200s", why);
 		ini_close(&s);
 		ini_close(&w);

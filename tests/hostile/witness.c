@@ -18,8 +18,7 @@
 #define WITNESS_LBA  4096
 #define WITNESS_SPAN 64
 #define PAUSE_US     1500
-#define ANSWER_MS    5000 /* a hang, however busy the machine */
-#define RESEND_MS    400  /* its command may have been aborted without an answer */
+#define RESEND_MS    400 /* its command may have been aborted without an answer */
 
 static struct shared {
 	volatile unsigned ops;

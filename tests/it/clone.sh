@@ -26,7 +26,7 @@ load() { # SECONDS LUN: both gateways
 }
 lun_delete() { # VOLUME LUN
 	"$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" "$2" || fail "cannot take LUN $2 away"
-	wait_for 10 sh -c "'$B/bin/vmstore' -c '$conf' volume info $1 --json | grep -q '\"open\": \[\]'" ||
+	wait_for 30 sh -c "'$B/bin/vmstore' -c '$conf' volume info $1 --json | grep -q '\"open\": \[\]'" ||
 		fail "$1 is closed, but open in the catalog"
 }
 

@@ -10,7 +10,7 @@ show() { adm "$1" --op show --mode target; }
 # What the cluster decides: without sessions, sizes and the gateway's own.
 config() { show "$1" | grep -E '^Target|LUN: |store path|vendor|State:|^ {8}[^ ]' | grep -v I_T; }
 same() { [ "$(config 1)" = "$(config 2)" ]; }
-agree() { wait_for 10 same || fail "$1: the gateways differ: $(config 1) // $(config 2)"; }
+agree() { wait_for 30 same || fail "$1: the gateways differ: $(config 1) // $(config 2)"; }
 refuses() { # TEXT COMMAND...
 	rf_text=$1
 	shift
@@ -61,15 +61,15 @@ adm 1 --op delete --mode logicalunit --tid 7 --lun 5 || fail "deleting LUN 5"
 adm 1 --op new --mode logicalunit --tid 7 --lun 6 --bstype vmstore --backing-store c --bsopts size=16M || fail "LUN 6"
 adm 1 --op new --mode target --tid 9 -T ${t}9 || fail "target 9"
 cluster_start || fail "gw2 does not start again"
-wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/6" || fail "gateway 2 does not serve what came while it was down"
+wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/6" || fail "gateway 2 does not serve what came while it was down"
 agree "after a restart"
 ! show 2 | grep -qE '^ +LUN: 5$' || fail "gateway 2 has kept LUN 5"
 # both dead: nobody has to tell them anything again
 proc_kill gw1
 proc_kill gw2
 cluster_start || fail "the gateways do not start again"
-wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 1)/$t/6" || fail "gateway 1 does not come back by itself"
-wait_for 20 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/3" || fail "gateway 2 does not come back by itself"
+wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 1)/$t/6" || fail "gateway 1 does not come back by itself"
+wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/3" || fail "gateway 2 does not come back by itself"
 agree "after both were restarted"
 say "gateways that were down have it all when they return"
 
@@ -80,7 +80,7 @@ refuses "catalog" adm 1 --op new --mode target --tid 11 -T ${t}11
 refuses "catalog" adm 1 --op delete --mode logicalunit --tid 7 --lun 6
 cluster_start || fail "the catalog does not start again"
 unchanged() { [ "$(config 1)" = "$before" ] && same; }
-wait_for 20 unchanged || fail "a change that was not confirmed has left something: $(config 1) // $(config 2), before: $before"
+wait_for 30 unchanged || fail "a change that was not confirmed has left something: $(config 1) // $(config 2), before: $before"
 say "a change that the catalog does not confirm is undone"
 
 # ---- many at once through both; all agree ----

@@ -113,8 +113,10 @@ vmstore import-diff < bad.diff u > log 2>&1 && fail "a damaged stream was taken"
 is u a.raw
 head -c 3000000 full.diff | vmstore import-diff v > log 2>&1 && fail "a cut full stream was taken"
 refuses "no volume 'v'" vmstore volume info v
-"$B/bin/vmstore" -c "$conf" import-diff u --limit 1M < ab.diff > log 2>&1 &
-sleep 2
+"$B/bin/vmstore" -c "$conf" import-diff u --limit 512K < ab.diff > log 2>&1 &
+importing() { [ "$(state u)" = importing ]; }
+wait_for 60 importing || fail "the import does not begin: $(cat log)"
+sleep 0.5
 kill -9 $!
 wait $! 2> /dev/null
 [ "$(state u)" = importing ] || fail "u is $(state u) after kill -9: $(cat log)"

@@ -8,12 +8,10 @@
 # stop                 it must end by itself, with 0, and no sanitizer may have spoken
 # adm, fail            tgtadm; the end
 # $dir                 the test's folder: tgtd.log, and conf for --bsopts
-# start_max, stop_max  how long it may take, in tenths of a second
 
 # shellcheck source=tests/it/ports.sh
 . "$IT_ROOT/tests/it/ports.sh"
 PORT=$IT_PORT CONTROL=$IT_CONTROL
-start_max=100 stop_max=100
 pid=""
 
 fail() {
@@ -49,7 +47,7 @@ start() {
 	n=0
 	until adm --op show --mode target > /dev/null 2>&1; do
 		n=$((n + 1))
-		[ $n -lt $start_max ] || fail "tgtd-fake does not answer"
+		[ $n -lt 300 ] || fail "tgtd-fake does not answer"
 		sleep 0.1
 	done
 }
@@ -62,7 +60,7 @@ stop() {
 	n=0
 	while kill -0 "$pid" 2> /dev/null; do
 		n=$((n + 1))
-		[ $n -lt $stop_max ] || fail "tgtd-fake does not stop on SIGTERM"
+		[ $n -lt 300 ] || fail "tgtd-fake does not stop on SIGTERM within 30 s"
 		sleep 0.1
 	done
 	wait "$pid"

@@ -72,7 +72,7 @@ check "restarted while full"
 for g in 1 2; do
 	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --lld iscsi --op delete --mode logicalunit --tid 1 --lun 2 > /dev/null 2>&1
 done
-wait_for 20 vms volume rm fill || fail "the volume cannot be deleted: $(vms volume rm fill 2>&1)"
+wait_for 30 vms volume rm fill || fail "the volume cannot be deleted: $(vms volume rm fill 2>&1)"
 not_full() { ! ring status | grep -q 'up, full'; }
 wait_for 60 not_full || fail "deleting made no room: $(ring status)"
 say "room again: $(df -BM --output=avail "$IT_DIR/c/data/node1" | tail -n 1 | tr -d ' ') on node1"

@@ -11,7 +11,7 @@ need qemu-img qemu-utils
 need busybox busybox-static
 need debugfs e2fsprogs
 GUEST_MIB=${GUEST_MIB:-64}
-GUEST_SECONDS=${GUEST_SECONDS:-150}
+GUEST_SECONDS=${GUEST_SECONDS:-400}
 kernel=$IT_CACHE/kernel
 "$IT_ROOT/scripts/guest-kernel" "$kernel" || skip "no guest kernel (see above)"
 

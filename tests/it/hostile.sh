@@ -15,7 +15,6 @@ fi
 . "$IT_ROOT/tests/it/fake.sh"
 ADDR=127.0.4.2
 IQN=iqn.2011-06.org.vmstore:hostile
-start_max=200 stop_max=150
 show_log() {
 	grep -v -E 'bad PDU|out of order|not agreed on' "$dir/tgtd.log" | tail -n 40 | cut -c1-300
 }

@@ -119,8 +119,10 @@ same out.raw changed.raw
 
 # ---- killed imports and exports go on ----
 head -c 96M /dev/urandom > large.raw
-behind import.log import large.raw large --limit 12M
-sleep 4.5
+behind import.log import large.raw large --limit 8M
+# the catalog's file has it that there is something to go on from
+kept() { grep -aqrE '"source":"[^"]*large.raw"[^}]*"done":[1-9]' "$IT_DIR/c/data/catalog"; }
+wait_for 60 kept || fail "the import keeps nothing to go on from: $(cat import.log)"
 kill -9 $!
 wait $! 2> /dev/null
 vmstore volume ls | grep -q 'large .*importing' || fail "the volume is not marked: $(cat import.log)"
@@ -133,8 +135,8 @@ from=$(json resumed_from_bytes import.json)
 [ "$from" -gt 0 ] && [ "$(json read_bytes import.json)" = $((100663296 - from)) ] ||
 	fail "began anew: $(cat import.json)"
 vmstore snap create large@a > /dev/null || fail "snap create"
-behind export.log export large@a out.raw --overwrite --limit 12M
-sleep 6.5
+behind export.log export large@a out.raw --overwrite --limit 8M
+wait_for 60 test -s out.raw.part.state || fail "no checkpoint: $(cat export.log)"
 kill -9 $!
 wait $! 2> /dev/null
 [ -s out.raw.part.state ] || fail "no checkpoint: $(cat export.log)"
@@ -142,8 +144,9 @@ vmstore export large@a out.raw --overwrite --resume --json > export.json || fail
 [ "$(json resumed_from_bytes export.json)" -gt 0 ] || fail "began anew: $(cat export.json)"
 same out.raw large.raw
 # interrupted and thrown away
-behind import.log import large.raw gone --limit 12M
-sleep 1.5
+behind import.log import large.raw gone --limit 8M
+begun() { vmstore volume ls | grep -q 'gone .*importing'; }
+wait_for 60 begun || fail "the import does not begin: $(cat import.log)"
 kill -INT $!
 wait $! && fail "an interrupted import ends with 0"
 grep -q "the same command goes on" import.log || fail "no hint: $(cat import.log)"

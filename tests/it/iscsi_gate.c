@@ -61,7 +61,7 @@ static int try_login(struct ini *s, const char *name, uint16_t isid)
 		h[13] = (uint8_t)isid;
 		put32(h + 20, 0);
 		put32(h + 24, s->cmd_sn);
-		if (send_pdu(s, h, text, (uint32_t)n) || recv_pdu(s, 8000))
+		if (send_pdu(s, h, text, (uint32_t)n) || recv_pdu(s, ANSWER_MS))
 			return -1;
 		if ((s->hdr[0] & 0x3f) != LOGIN_RSP)
 			return fail("opcode %x instead of a login answer", s->hdr[0]);
@@ -84,7 +84,7 @@ static int do_logout(struct ini *s)
 	hdr_init(s, h, 0x46, 0x80);
 	put32(h + 16, s->itt++);
 	put32(h + 24, s->cmd_sn);
-	if (send_pdu(s, h, NULL, 0) || next_pdu(s, 5000))
+	if (send_pdu(s, h, NULL, 0) || next_pdu(s, ANSWER_MS))
 		return -1;
 	return (s->hdr[0] & 0x3f) == 0x26 && !s->hdr[2] ? 0 : fail("no answer to the logout");
 }
@@ -188,13 +188,13 @@ static int until_asked(uint16_t isid, bool obey)
 	    s.hdr[40] || s.hdr[41])
 		return fail("asynchronous message: event %u", s.hdr[36]);
 	seconds = (unsigned)(s.hdr[42] << 8 | s.hdr[43]);
-	if (obey) {
-		printf("%u\n", seconds);
+	printf("%u%s", seconds, obey ? "\n" : "");
+	fflush(stdout);
+	if (obey)
 		return do_logout(&s);
-	}
 	while (!next_pdu(&s, 20000))
 		told |= (s.hdr[0] & 0x3f) == ASYNC && s.hdr[36] == 2;
-	printf("%u %s %lld\n", seconds, told ? "told" : "untold", (long long)(now_ms() - t0));
+	printf(" %s %lld\n", told ? "told" : "untold", (long long)(now_ms() - t0));
 	return 0;
 }
 
@@ -214,7 +214,7 @@ static int discover(void)
 	h[8] = 0x80;
 	put32(h + 20, 0);
 	put32(h + 24, s.cmd_sn);
-	if (send_pdu(&s, h, text, (uint32_t)n) || recv_pdu(&s, 5000))
+	if (send_pdu(&s, h, text, (uint32_t)n) || recv_pdu(&s, ANSWER_MS))
 		return -1;
 	if ((s.hdr[0] & 0x3f) != LOGIN_RSP || s.hdr[36])
 		return fail("discovery login: %02x%02x", s.hdr[36], s.hdr[37]);
@@ -223,7 +223,7 @@ static int discover(void)
 	put32(h + 16, 7);
 	put32(h + 20, RESERVED);
 	put32(h + 24, s.cmd_sn);
-	if (send_pdu(&s, h, text, (uint32_t)n) || next_pdu(&s, 5000))
+	if (send_pdu(&s, h, text, (uint32_t)n) || next_pdu(&s, ANSWER_MS))
 		return -1;
 	if ((s.hdr[0] & 0x3f) != 0x24)
 		return fail("opcode %x instead of a text answer", s.hdr[0]);

@@ -244,7 +244,7 @@ int login_send(struct ini *s, const char *extra, size_t extra_len, int flags)
 int login_extra(struct ini *s, uint16_t isid, const char *extra, size_t extra_len)
 {
 	if (ini_connect(s, isid) || login_send(s, extra, extra_len, OPER_TO_FFP) ||
-	    recv_pdu(s, 5000))
+	    recv_pdu(s, ANSWER_MS))
 		return -1;
 	/* the target may have keys of its own to settle */
 	while ((s->hdr[0] & 0x3f) == 0x23 && !s->hdr[36] && !(s->hdr[1] & 0x80)) {
@@ -254,7 +254,7 @@ int login_extra(struct ini *s, uint16_t isid, const char *extra, size_t extra_le
 		memcpy(h + 8, s->hdr + 8, 8);
 		put32(h + 20, 0);
 		put32(h + 24, s->cmd_sn);
-		if (send_pdu(s, h, NULL, 0) || recv_pdu(s, 5000))
+		if (send_pdu(s, h, NULL, 0) || recv_pdu(s, ANSWER_MS))
 			return -1;
 	}
 	if ((s->hdr[0] & 0x3f) != 0x23 || s->hdr[36])
@@ -353,7 +353,7 @@ int settle(struct ini *s)
 	int i, st;
 
 	for (i = 0; i < 8; i++) {
-		st = status_of(s, command(s, tur, 0x80, 0, NULL, 0), NULL, 3000);
+		st = status_of(s, command(s, tur, 0x80, 0, NULL, 0), NULL, ANSWER_MS);
 		if (st <= 0)
 			return st;
 	}
@@ -367,7 +367,7 @@ int login_ready(struct ini *s, uint16_t isid, bool unsolicited)
 
 int read_block(struct ini *s, uint32_t lba, uint8_t *buf)
 {
-	int st = status_of(s, rw10(s, 0x28, lba, 1, NULL, 0), buf, 3000);
+	int st = status_of(s, rw10(s, 0x28, lba, 1, NULL, 0), buf, ANSWER_MS);
 
 	return st > 0 ? fail("read ends with status %x", st) : st;
 }
@@ -380,7 +380,7 @@ int write_block(struct ini *s, uint32_t lba, int byte)
 
 	memset(buf, byte, sizeof(buf));
 	itt = rw10(s, 0x2a, lba, 1, buf, sizeof(buf));
-	st = status_of(s, itt, NULL, 3000);
+	st = status_of(s, itt, NULL, ANSWER_MS);
 	return st > 0 ? fail("write ends with status %x", st) : st;
 }
 

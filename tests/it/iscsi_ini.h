@@ -15,6 +15,8 @@
 #define BHS	 48
 #define RESERVED 0xffffffffU
 #define BLOCK	 512
+/* For what must come: a hang, however busy the machine. */
+#define ANSWER_MS 15000
 
 extern const char *host, *port, *target;
 extern unsigned int lun_nr;

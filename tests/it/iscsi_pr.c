@@ -20,7 +20,7 @@
  *   run COMMAND           by the shell; must succeed
  *
  * A command must end GOOD, or as said behind " = ": conflict, busy, ua:ASC, sense:KEY/ASC;
- * "soon:" before it: within 15 s, repeated until then (GOOD: "soon:good"), with a new
+ * "soon:" before it: within 30 s, repeated until then (GOOD: "soon:good"), with a new
  * session if the old one is lost. BUSY is repeated, as initiators do: it says that nothing
  * has happened. Numbers are hexadecimal. Exit status 1 and the line at the first one that does not.
  */
@@ -38,7 +38,7 @@
 
 #define SESSIONS_MAX 16
 #define WORDS_MAX    24
-#define SOON_MS	     15000
+#define SOON_MS	     30000
 
 struct session {
 	char id[16], host[32], url[256];

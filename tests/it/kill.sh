@@ -30,7 +30,7 @@ node_away() {
 	else
 		proc_kill "$1"
 	fi
-	wait_for 15 left_out || fail "$1 is away and is not left out: $(status_json | grep -A9 partition_states)"
+	wait_for 30 left_out || fail "$1 is away and is not left out: $(status_json | grep -A9 partition_states)"
 	all_well && fail "a node is away and vmstore status says ok"
 	na_n=$((4 + $(random_below "$KILL_DEAD")))
 	while [ $na_n -gt 0 ] && alive "$verify"; do

@@ -62,6 +62,11 @@ alive() {
 	[ -n "$1" ] && kill -0 "$1" 2> /dev/null
 }
 
+# Of this shell's children; the number of one that has ended may be another's by now.
+is_child() { # PID
+	[ "$(sed -n 's/^PPid:[^0-9]*//p' "/proc/$1/status" 2> /dev/null)" = $$ ]
+}
+
 wait_for() { # SECONDS COMMAND...
 	wf_n=$(($1 * 10))
 	shift
@@ -81,7 +86,7 @@ it_cleanup() {
 	it_rc=$?
 	trap '' EXIT INT TERM HUP
 	for it_p in $IT_PIDS; do
-		kill "$it_p" 2> /dev/null
+		! is_child "$it_p" || kill "$it_p" 2> /dev/null
 	done
 	if [ $it_rc -ne 0 ] && [ $it_rc -ne 77 ] && [ -d "$IT_DIR/c" ]; then
 		echo "--- end of the processes' logs:"
@@ -92,7 +97,8 @@ it_cleanup() {
 	fi
 	cluster_stop > /dev/null 2>&1
 	for it_p in $IT_PIDS; do
-		kill -9 "$it_p" 2> /dev/null
+		! is_child "$it_p" || kill -9 "$it_p" 2> /dev/null
+		wait "$it_p" 2> /dev/null # nothing is written into the folder that goes now
 	done
 	if [ "${IT_KEEP:-0}" = 1 ]; then
 		echo "kept: $IT_DIR"
@@ -159,7 +165,7 @@ if [ "$IT_BACKEND" = tgt ]; then
 				--iscsi "portal=127.0.2.1:$IT_PORT" >> tgtd.log 2>&1
 		) &
 		echo $! > "$IT_DIR/c/gw1.pid"
-		wait_for 5 it_adm --op show --mode target || fail "tgtd does not answer: $(tail -n 3 "$IT_DIR/c/tgtd.log")"
+		wait_for 30 it_adm --op show --mode target || fail "tgtd does not answer: $(tail -n 3 "$IT_DIR/c/tgtd.log")"
 		it_export
 	}
 
@@ -225,9 +231,9 @@ gw_ready() {
 	"$BENCH" run --idle 0 --warmup 0 --ops 1 --depth 1 "$(gw_url "$1" "${2:-1}")" > /dev/null 2>&1
 }
 
-gw_wait() { # both gateways serve LUN $1 within 30 s
-	wait_for 30 gw_ready 1 "${1:-1}" || fail "gateway 1 does not serve LUN ${1:-1}"
-	wait_for 30 gw_ready 2 "${1:-1}" || fail "gateway 2 does not serve LUN ${1:-1}"
+gw_wait() { # both gateways serve LUN $1 within 60 s
+	wait_for 60 gw_ready 1 "${1:-1}" || fail "gateway 1 does not serve LUN ${1:-1}"
+	wait_for 60 gw_ready 2 "${1:-1}" || fail "gateway 2 does not serve LUN ${1:-1}"
 }
 
 [ -x "$BENCH" ] || skip "$BENCH is not built"

@@ -124,7 +124,7 @@ fi
 	kill -CONT "$(proc_pid gw2)"
 }
 back() { cluster_start > /dev/null 2>&1 && gw_ready 2; }
-wait_for 20 back || fail "gateway 2 does not come back"
+wait_for 30 back || fail "gateway 2 does not come back"
 look --bytes "$(mib 100)"
 # one is dead, and comes back
 proc_kill gw2

@@ -32,7 +32,7 @@ said_by() {
 phase() {
 	phases=$((phases + 1))
 	kill -USR1 $rules || fail "mpath_rules has ended: $(tail -n 5 "$log")"
-	said_by 10 "phase $phases:" 1
+	said_by 30 "phase $phases:" 1
 	line=$(grep "phase $phases:" "$log")
 	say "$1: ${line#*: }"
 	ms=$(echo "$line" | sed 's/.*longest command \([0-9]*\) ms.*/\1/')

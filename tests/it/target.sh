@@ -54,7 +54,7 @@ refuses "volume b is LUN 7 of $t" tg add-lun $u b
 [ "$(tg ls --json | grep -c '"tid"')" = 2 ] || fail "ls: $(tg ls)"
 cluster_start || fail "gateways do not start"
 for g in 1 2; do
-	wait_for 20 serves $g "" $t/1 && wait_for 20 serves $g "" $t/7 || fail "gateway $g does not serve $t"
+	wait_for 30 serves $g "" $t/1 && wait_for 30 serves $g "" $t/7 || fail "gateway $g does not serve $t"
 done
 say "made while no gateway ran, served by both"
 
@@ -71,15 +71,15 @@ tg bind $t --user host1 > /dev/null || fail "bind user"
 refuses "is bound to $t" tg account rm host1
 closed() { ! serves "$1" "" $t/1; }
 for g in 1 2; do
-	wait_for 10 serves $g host1%123456789012@ $t/1 || fail "gateway $g: login with the secret"
-	wait_for 10 closed $g || fail "gateway $g lets in without a secret"
+	wait_for 30 serves $g host1%123456789012@ $t/1 || fail "gateway $g: login with the secret"
+	wait_for 30 closed $g || fail "gateway $g lets in without a secret"
 done
 printf 'abcdefghijkl\n' | tg account set host1 > /dev/null || fail "another secret"
-wait_for 10 serves 2 host1%abcdefghijkl@ $t/1 || fail "gateway 2 does not take the new secret"
+wait_for 30 serves 2 host1%abcdefghijkl@ $t/1 || fail "gateway 2 does not take the new secret"
 # one goes, the one that came after it still logs in, and the target can be shown
 tg bind $t --user host2 > /dev/null && tg unbind $t --user host1 > /dev/null || fail "another user"
 for g in 1 2; do
-	wait_for 10 serves $g host2%999999999999@ $t/1 || fail "gateway $g: login of the user that is left"
+	wait_for 30 serves $g host2%999999999999@ $t/1 || fail "gateway $g: login of the user that is left"
 	"$IT_CLUSTER" tgtadm "$IT_DIR/c" $g --op show --mode target | grep -q 'host2$' || fail "gateway $g: show"
 	closed $g || fail "gateway $g lets in without a secret"
 done
@@ -89,7 +89,7 @@ tg bind $t --user host1 > /dev/null && tg unbind $t --user host2 > /dev/null &&
 	tg account rm host2 > /dev/null || fail "the first user again"
 kill -CONT "$(proc_pid gw2)"
 for g in 1 2; do
-	wait_for 10 serves $g host1%abcdefghijkl@ $t/1 || fail "gateway $g: the first user again"
+	wait_for 30 serves $g host1%abcdefghijkl@ $t/1 || fail "gateway $g: the first user again"
 	closed $g || fail "gateway $g lets in without a secret"
 done
 tg account create host2 --secret-file "$IT_DIR/s" > /dev/null || fail "an account again"
@@ -117,8 +117,8 @@ done
 tg apply "$f" > /dev/null || fail "apply"
 [ "$(tg apply "$f")" = "nothing to change" ] || fail "applied twice: $(tg apply --dry-run "$f")"
 for g in 1 2; do
-	wait_for 20 serves $g host2%999999999999@ $u/1 || fail "gateway $g: b has not moved to $u"
-	wait_for 10 serves $g "" $t/3 || fail "gateway $g: no LUN 3"
+	wait_for 30 serves $g host2%999999999999@ $u/1 || fail "gateway $g: b has not moved to $u"
+	wait_for 30 serves $g "" $t/3 || fail "gateway $g: no LUN 3"
 done
 # one thing that cannot be: nothing is done
 before=$(tg dump)
@@ -132,7 +132,7 @@ refuses "there is no volume 'nonesuch'" tg apply "$f.bad"
 echo '{"version": 1, "targets": []}' | tg apply --prune - > /dev/null || fail "prune"
 [ "$(tg dump | grep -cE '"name"|"user"')" = 0 ] || fail "left after pruning: $(tg dump)"
 gone() { ! serves "$1" host2%999999999999@ $u/1; }
-wait_for 10 gone 1 && wait_for 10 gone 2 || fail "a gateway serves a target that is gone"
+wait_for 30 gone 1 && wait_for 30 gone 2 || fail "a gateway serves a target that is gone"
 say "documents"
 
 # ---- what one way makes the other sees ----
@@ -140,6 +140,6 @@ say "documents"
 [ "$(tg show $t --json | tr -d ' ,' | grep tid)" = '"tid":4' ] || fail "show: $(tg show $t)"
 tg add-lun $t a > /dev/null || fail "add-lun after tgtadm"
 has_lun() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" 2 --op show --mode target | grep -q 'LUN: 1$'; }
-wait_for 10 has_lun || fail "gateway 2 has no LUN 1"
+wait_for 30 has_lun || fail "gateway 2 has no LUN 1"
 tg rm --force $t > /dev/null || fail "rm"
 say "ok: vmstore target"

@@ -49,11 +49,20 @@ for p in bin/tgtd bin/tgtadm bin/tgt-admin tests/iscsi_raw tests/iscsi_chap; do
 done
 
 adm() { "$B/bin/tgtadm" -C "$ctl" --lld iscsi "$@"; }
+# in_use TID: until somebody has logged in there
+in_use() {
+	local n=300
+	until adm --op show --mode target | awk -v t="$1:" '/^Target/ { on = $2 == t } on && /Connection:/ { found = 1 } END { exit !found }'; do
+		n=$((n - 1))
+		[ $n -gt 0 ] || fail "nobody logs in at target $1"
+		sleep 0.1
+	done
+}
 
 start() {
 	"$B/bin/tgtd" -f -C "$ctl" --iscsi "tpgt=7,portal=$addr:$port" > "$dir/log" 2>&1 &
 	pid=$!
-	local n=50
+	local n=300
 	until adm --op show --mode system > /dev/null 2>&1; do
 		n=$((n - 1))
 		[ $n -gt 0 ] && kill -0 "$pid" 2> /dev/null || fail "tgtd does not answer"
@@ -65,13 +74,13 @@ start() {
 		adm --op bind --mode target --tid 1 -I ALL || fail "setting up the target"
 }
 
-# stop: SIGTERM; exit status 0 within 8 s
+# stop: SIGTERM; exit status 0 within 30 s
 stop() {
-	local rc n=80
+	local rc n=300
 	kill -TERM "$pid"
 	while kill -0 "$pid" 2> /dev/null; do
 		n=$((n - 1))
-		[ $n -gt 0 ] || fail "tgtd still runs 8 s after SIGTERM ($1)"
+		[ $n -gt 0 ] || fail "tgtd still runs 30 s after SIGTERM ($1)"
 		sleep 0.1
 	done
 	wait "$pid"
@@ -180,7 +189,7 @@ adm --op new --mode target --tid 2 -T $iqn-2 &&
 	adm --op bind --mode target --tid 2 -I ALL || fail "target 2"
 "$B/tests/iscsi_raw" "$addr" "$port" $iqn-2 1 silence > /dev/null 2>&1 &
 raw=$!
-sleep 0.5
+in_use 2
 adm --op delete --mode target --tid 2 2> /dev/null && fail "a target in use was deleted"
 adm --op delete --mode target --tid 2 --force || adm --op delete --mode target --tid 2 --force ||
 	fail "delete --force"
@@ -203,9 +212,9 @@ fi
 
 # --- the end ---
 # a session that is busy: commands in flight on the file LUN
-"$B/tests/iscsi_raw" "$addr" "$port" $iqn 2 slow-reader > /dev/null 2>&1 &
+while "$B/tests/iscsi_raw" "$addr" "$port" $iqn 2 slow-reader; do :; done > /dev/null 2>&1 &
 raw=$!
-sleep 0.4
+in_use 1
 stop "with a busy session"
 wait $raw
 start

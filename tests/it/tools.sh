@@ -77,11 +77,17 @@ refuses 1 "open on gateway gw1, gw2" vmstore volume rm t
 vmstore volume info t --json | grep -q '"state": "ready"' || fail "a refused rm changed the state"
 
 # ---- statistics and trace ----
-vmstore trace t --for 4s > "$IT_DIR/trace" &
+vmstore trace t --for 1s > /dev/null || fail "trace --for: exit code $?"
+"$B/bin/vmstore" -c "$conf" trace t > "$IT_DIR/trace" &
 trace=$!
-sleep 1
+IT_PIDS="$IT_PIDS $trace"
+traced() { gw_ready 1 && gw_ready 2 && [ -s "$IT_DIR/trace" ]; }
+wait_for 30 traced || fail "the trace shows nothing"
 "$BENCH" verify --fresh --span 16M --seconds 2 --quiet --state "$IT_DIR/state" "$(gw_url 1)" "$(gw_url 2)" ||
 	fail "verify"
+written() { grep -q ' W ' "$IT_DIR/trace" && grep -q ' F ' "$IT_DIR/trace"; }
+wait_for 30 written || fail "the trace shows no writes"
+kill -TERM $trace
 wait $trace || fail "trace: exit code $?"
 for op in R W F; do
 	grep -qE "^[0-9]+ $op [0-9]+ [0-9]+\$" "$IT_DIR/trace" || fail "the trace has no line with $op"
@@ -165,7 +171,7 @@ done
 
 # ---- delete: refusals, then with a node down ----
 "$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 1 || fail "cannot take LUN 1 away"
-wait_for 10 sh -c "'$B/bin/vmstore' -c '$conf' volume info t --json | grep -q '\"open\": \[\]'" ||
+wait_for 30 sh -c "'$B/bin/vmstore' -c '$conf' volume info t --json | grep -q '\"open\": \[\]'" ||
 	fail "closed on both gateways, but still open in the catalog"
 refuses 1 "--snapshots" vmstore volume rm t
 refuses 1 "1 clone (t-clone)" vmstore volume rm t --snapshots
@@ -175,7 +181,7 @@ ring_says_down() {
 	rs_out=$(ring status) || rs_rc=$?
 	case $rs_rc$rs_out in 3*down*) ;; *) return 1 ;; esac
 }
-wait_for 10 ring_says_down || fail "ring status with a node down: exit code $rs_rc, $rs_out"
+wait_for 30 ring_says_down || fail "ring status with a node down: exit code $rs_rc, $rs_out"
 vmstore snap create t@s3 > /dev/null || fail "a snapshot while a node is down"
 head -c 1048576 /dev/urandom > "$IT_DIR/image.raw"
 vmstore import "$IT_DIR/image.raw" imported > /dev/null || fail "import of a new volume with a node down"
@@ -197,11 +203,12 @@ grep -q '"done": true' "$IT_DIR/reclaim" || fail "reclaim is not done: $(cat "$I
 grep -q '"garbage_bytes": 0,' "$IT_DIR/reclaim" || fail "garbage is left: $(cat "$IT_DIR/reclaim")"
 
 # ---- gateways ----
-vmstore gateway ls | grep -q 'gw2 .*3 of 3' || fail "gateway ls"
+reached() { vmstore gateway ls | grep -q 'gw2 .*3 of 3'; }
+wait_for 30 reached || fail "gateway ls: $(vmstore gateway ls)"
 refuses 1 "lives" vmstore gateway forget gw2
 refuses 1 "no gateway" vmstore gateway forget gw9
 proc_kill gw2
-wait_for 10 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
+wait_for 30 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
 [ "$(vmstore gateway ls | grep -c gw)" = 1 ] || fail "it is still listed"
 
 # ---- clean stop, check of the folders ----

@@ -44,7 +44,7 @@ say "a LUN that others have reserved is refused"
 "$x" start "$from" "$to" "$mib" > "$IT_DIR/start.log" 2>&1 &
 pid=$!
 IT_PIDS="$IT_PIDS $pid"
-wait_for 20 grep -q ready "$IT_DIR/start.log" || fail "start: $(cat "$IT_DIR/start.log")"
+wait_for 30 grep -q ready "$IT_DIR/start.log" || fail "start: $(cat "$IT_DIR/start.log")"
 "$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 2 || fail "a LUN that is copied to cannot be taken away"
 wait "$pid" || fail "a LUN goes while it is copied to: $(cat "$IT_DIR/start.log")"
 gw_ready 1 1 || fail "the other LUN"

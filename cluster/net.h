@@ -9,8 +9,9 @@
  * when it is ready (an epoll fd inside an epoll).
  *
  * Frames are queued per connection and written at vms_net_flush() with one
- * writev per connection; received frames of one read are handed out one by one.
- * The out-queue is bounded: beyond it send answers VMS_E_FULL and the
+ * writev per connection; a frame with a large payload is written at once, along with
+ * what is queued before it, so that its payload need not be copied; received frames of one read are
+ * handed out one by one. The out-queue is bounded: beyond it send answers VMS_E_FULL and the
  * connection is closed. Owner: one thread.
  */
 #ifndef VMS_NET_H
@@ -57,7 +58,7 @@ void vms_net_free(struct vms_net *n);
 int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg);
 /* Never fails at once: connected or closed follows (within 5 s). */
 vms_net_conn vms_net_connect(struct vms_net *n, const char *address);
-/* Copies. Frames for closed connections are dropped (VMS_E_DISCONNECTED). */
+/* Keeps nothing of m. Frames for closed connections are dropped (VMS_E_DISCONNECTED). */
 int vms_net_send(struct vms_net *n, vms_net_conn c, const struct vms_msg *m);
 /* Sends what is queued as far as the socket takes it, then closes. No frame of c is
  * handed out after this. */

@@ -3,8 +3,9 @@
  * Sockets: level-triggered epoll, one read per ready connection and poll, one
  * writev per connection and flush.
  *
- * Out: frames are copied into a chain of blocks and written from there. In: a
- * buffer per connection, as large as the largest frame under way; frames are
+ * Out: frames are copied into a chain of blocks and written from there; a large payload
+ * goes to the socket at once from where it lies, and only what the socket does not take is
+ * copied. In: a buffer per connection, as large as the largest frame under way; frames are
  * handed out where they lie, only an incomplete one at the end may be moved, and
  * only when it would not fit behind where it lies.
  */
@@ -37,6 +38,8 @@
 #define BLOCK_BYTES	    (64u << 10)
 #define BLOCKS_SPARE_MAX    128u
 #define IOV_MAX_NET	    128u
+#define DIRECT_BYTES	    (32u << 10) /* payloads that are worth a system call of their own */
+#define DIRECT_BYTES	    (32u << 10) /* payloads that are worth a system call of their own */
 #define IN_BYTES_FIRST	    (256u << 10)
 #define IN_BYTES_KEEP	    (1u << 20)
 #define IN_BYTES_MOVE	    4096u /* moving less than this is cheaper than a short read */
@@ -520,11 +523,59 @@ static void out_append(struct vms_net *n, struct conn *c, const void *data, size
 	}
 }
 
+/* Takes what was written off the queue; returns how many bytes did not come from it. */
+static size_t out_written(struct vms_net *n, struct conn *c, size_t done)
+{
+	n->counters.bytes_out += done;
+	while (done && c->head) {
+		struct block *b = c->head;
+		size_t k = b->len - b->off < done ? b->len - b->off : done;
+
+		b->off += k;
+		done -= k;
+		c->queued_bytes -= k;
+		if (b->off == b->len) {
+			c->head = b->next;
+			if (!c->head)
+				c->tail = NULL;
+			block_free(n, b);
+		}
+	}
+	return done;
+}
+
+/* One write of the queue and of the payload behind it. Returns how much of the payload the
+ * socket took; the connection may have ended. */
+static size_t out_direct(struct vms_net *n, struct conn *c, const struct vms_msg *m)
+{
+	struct vms_iov iov[IOV_MAX_NET];
+	size_t want = c->queued_bytes + m->payload_bytes;
+	unsigned niov = 0;
+	int64_t done;
+
+	for (struct block *b = c->head; b; b = b->next) {
+		if (niov + m->npayload >= IOV_MAX_NET)
+			return 0;
+		iov[niov++] = (struct vms_iov){b->data + b->off, b->len - b->off};
+	}
+	memcpy(iov + niov, m->payload, m->npayload * sizeof(*iov));
+	done = c->tr->writev(c->t, iov, niov + m->npayload);
+	n->counters.writes++;
+	if (done < 0 && done != VMS_E_AGAIN) {
+		conn_end(n, c, VMS_E_DISCONNECTED, "the connection was lost while sending");
+		return 0;
+	}
+	/* the rest has to wait for it anyway */
+	if (done < 0 || (size_t)done < want)
+		conn_watch(n, c, EPOLLIN | EPOLLOUT);
+	return done < 0 ? 0 : out_written(n, c, (size_t)done);
+}
+
 int vms_net_send(struct vms_net *n, vms_net_conn id, const struct vms_msg *m)
 {
 	struct conn *c = conn_find(n, id);
 	uint8_t hdr[VMS_FRAME_HEADER_BYTES];
-	size_t bytes = sizeof(hdr) + m->body_bytes + m->payload_bytes;
+	size_t bytes = sizeof(hdr) + m->body_bytes + m->payload_bytes, gone = 0;
 
 	if (!c || c->state == CLOSING)
 		return VMS_E_DISCONNECTED;
@@ -535,10 +586,20 @@ int vms_net_send(struct vms_net *n, vms_net_conn id, const struct vms_msg *m)
 	vms_msg_encode_header(m, hdr);
 	out_append(n, c, hdr, sizeof(hdr));
 	out_append(n, c, m->body, m->body_bytes);
-	for (unsigned i = 0; i < m->npayload; i++)
-		out_append(n, c, m->payload[i].base, m->payload[i].len);
+	if (m->payload_bytes >= DIRECT_BYTES && m->npayload < IOV_MAX_NET && c->state == UP &&
+	    !(c->events & EPOLLOUT))
+		gone = out_direct(n, c, m);
+	if (c->state == CLOSING)
+		return VMS_E_DISCONNECTED;
+	for (unsigned i = 0; i < m->npayload; i++) {
+		size_t skip = gone < m->payload[i].len ? gone : m->payload[i].len;
+
+		gone -= skip;
+		out_append(n, c, (const uint8_t *)m->payload[i].base + skip,
+			   m->payload[i].len - skip);
+	}
 	n->counters.frames_out++;
-	if (!c->dirty) {
+	if (!c->dirty && c->head) {
 		c->dirty = true;
 		c->flush_next = n->flush_list;
 		n->flush_list = c;
@@ -567,21 +628,7 @@ static void out_write(struct vms_net *n, struct conn *c)
 			conn_end(n, c, VMS_E_DISCONNECTED, "the connection was lost while sending");
 			return;
 		}
-		n->counters.bytes_out += (uint64_t)done;
-		c->queued_bytes -= (size_t)done;
-		for (size_t left = (size_t)done; left;) {
-			struct block *b = c->head;
-			size_t k = b->len - b->off < left ? b->len - b->off : left;
-
-			b->off += k;
-			left -= k;
-			if (b->off == b->len) {
-				c->head = b->next;
-				if (!c->head)
-					c->tail = NULL;
-				block_free(n, b);
-			}
-		}
+		out_written(n, c, (size_t)done);
 		if ((size_t)done < want)
 			break;
 	}

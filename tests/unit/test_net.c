@@ -203,6 +203,32 @@ static void small_frames_share_system_calls(void)
 	free(data);
 }
 
+/* With the send, behind what is queued; what the socket did not take is kept. */
+static void large_payloads_go_at_once(void)
+{
+	uint8_t *data = noise(4u << 20), *own = malloc(4u << 20);
+	uint64_t sent = 0;
+
+	begin(0);
+	join("127.0.3.1:13404");
+	for (unsigned i = 0; i < 8; i++) {
+		size_t len = i % 4 == 3 ? 4u << 20 : i % 2 ? 100 : 300000;
+		uint64_t before = vms_net_counters(a.net)->bytes_out;
+
+		memcpy(own, data, len);
+		send_one(&a, i, own, len);
+		memset(own, 0, len); /* nothing of it is needed any more */
+		if (i == 0)	     /* a new socket takes some of it */
+			CU_ASSERT(vms_net_counters(a.net)->bytes_out > before);
+		sent += len;
+	}
+	UNTIL(b.frames == 8);
+	CU_ASSERT(b.bytes == sent && b.crc_bad == 0);
+	end();
+	free(data);
+	free(own);
+}
+
 static void refused_and_bad_addresses_close(void)
 {
 	begin(0);
@@ -395,6 +421,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(unix_sockets_carry_frames),
 	VMS_TEST(tcp_carries_frames),
 	VMS_TEST(small_frames_share_system_calls),
+	VMS_TEST(large_payloads_go_at_once),
 	VMS_TEST(refused_and_bad_addresses_close),
 	VMS_TEST(taken_addresses_are_named),
 	VMS_TEST(close_is_told_once_on_both_sides),

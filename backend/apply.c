@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The apply lane: committed records take effect on pages and containers, in seq
- * order, on every replica alike. A drain or remap copies its chunks from the own
- * overlay, log and containers into the places the record names (one write per
+ * order, on every replica alike. A drain or remap writes its chunks from the own
+ * overlay, log and containers to the places the record names (one write per
  * segment), checks the checksums in the record, and changes the pages when that
  * write has ended. Replay repeats the same bytes at the same addresses.
+ *
+ * A chunk that lies whole in the log is written from there; until that write has ended the
+ * log is lent (log_lend()).
  * Keeps invariants 1, 27 (rules A1, A7, B1, B5).
  */
 #include "backend/ctr_list.h"
@@ -18,7 +21,8 @@ struct apply_job {
 	struct part *p;
 	enum job_state state;
 	bool dead, io;
-	bool there; /* the bytes are: a copy that is being made got them with its base */
+	struct log_lend lend; /* of the chunks that lie there */
+	bool there;	      /* the bytes are: a copy that is being made got them with its base */
 	uint8_t type;
 	uint64_t seq;
 	unsigned nm;
@@ -26,8 +30,10 @@ struct apply_job {
 	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by; 0: none */
 	uint8_t patched[VMS_SEG_ENTRIES_MAX];
 	bool changed[VMS_SEG_ENTRIES_MAX]; /* moves that changed a page */
-	uint8_t *buf;			   /* segment header, then the chunks */
-	uint8_t *patch;			   /* chunks' overlay sectors */
+	uint8_t *buf; /* segment header, then the chunks that are put together */
+	const uint8_t *at[VMS_SEG_ENTRIES_MAX]; /* chunks of the segment: in buf, or in the log */
+	struct vms_iov iov[1 + VMS_SEG_ENTRIES_MAX];
+	uint8_t *patch; /* chunks' overlay sectors */
 	unsigned nchunks;
 	unsigned place[VMS_SEG_ENTRIES_MAX]; /* move -> chunk in buf */
 	uint64_t ctr;
@@ -40,6 +46,7 @@ struct apply_job {
 
 static void job_free(struct apply_job *j)
 {
+	log_return(j->n, &j->lend);
 	free(j->buf);
 	free(j->patch);
 	free(j);
@@ -120,12 +127,22 @@ static void job_written(struct vms_node *n, struct dio *d, int status)
 
 static void job_write(struct vms_node *n, struct apply_job *j)
 {
-	struct vms_iov iov = {j->buf, j->write_bytes};
+	unsigned k = 1;
 
+	/* header and footer blocks alone, or a header and the segment's chunks behind it */
+	j->iov[0] = (struct vms_iov){j->buf, j->seg_off ? VMS_CHUNK_BYTES : j->write_bytes};
+	for (unsigned i = 0; j->seg_off && i < j->nchunks; i++) {
+		const struct vms_iov *last = &j->iov[k - 1];
+
+		if ((const uint8_t *)last->base + last->len == j->at[i])
+			j->iov[k - 1].len += VMS_CHUNK_BYTES;
+		else
+			j->iov[k++] = (struct vms_iov){j->at[i], VMS_CHUNK_BYTES};
+	}
 	j->state = JOB_WRITE;
 	j->io = true;
 	j->d.fn = job_written;
-	n->disk.ops->ctr_write(n->disk.ctx, j->ctr, j->write_off, &iov, 1, dio_token(n, &j->d));
+	n->disk.ops->ctr_write(n->disk.ctx, j->ctr, j->write_off, j->iov, k, dio_token(n, &j->d));
 }
 
 static struct apply_job *job_new(struct vms_node *n, struct part *p, const struct vms_rec *r,
@@ -398,14 +415,24 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 	node_send(n, pe->conn, &q);
 }
 
+/* Its place in buf. */
+static uint8_t *job_chunk(struct apply_job *j, unsigned place)
+{
+	return j->buf + (size_t)(1 + place) * VMS_CHUNK_BYTES;
+}
+
 static bool chunk_ok(struct apply_job *j, unsigned i)
 {
-	uint8_t *b = j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES;
+	uint8_t *b = job_chunk(j, j->place[i]);
 
+	if (j->m[i].valid != VMS_MASK_FULL && j->at[j->place[i]] != b) {
+		memcpy(b, j->at[j->place[i]], VMS_CHUNK_BYTES);
+		j->at[j->place[i]] = b;
+	}
 	for (unsigned s = 0; s < 8; s++)
 		if (!(j->m[i].valid >> s & 1))
 			memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
-	return vms_crc32c(0, b, VMS_CHUNK_BYTES) == j->m[i].crc;
+	return vms_crc32c(0, j->at[j->place[i]], VMS_CHUNK_BYTES) == j->m[i].crc;
 }
 
 static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
@@ -447,7 +474,8 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 			continue;
 		if (left < VMS_CHUNK_BYTES)
 			return;
-		memcpy(j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES, pay, VMS_CHUNK_BYTES);
+		memcpy(job_chunk(j, j->place[i]), pay, VMS_CHUNK_BYTES);
+		j->at[j->place[i]] = job_chunk(j, j->place[i]);
 		pay += VMS_CHUNK_BYTES;
 		left -= VMS_CHUNK_BYTES;
 	}
@@ -556,12 +584,18 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 			fetch_free(f);
 			return;
 		}
-		f->e[i].buf = j->buf + (size_t)(1 + j->place[i]) * VMS_CHUNK_BYTES;
+		f->e[i].buf = job_chunk(j, j->place[i]);
+		j->at[j->place[i]] = f->e[i].buf;
 		filled |= 1ull << j->place[i];
 		j->nchunks++;
 		if (r->type == VMS_REC_REMAP) {
 			f->e[i].addr = m->from_seq;
 			f->e[i].skip = false;
+			continue;
+		}
+		if (chunk_in_log(n, &v)) {
+			j->at[j->place[i]] = chunk_in_log(n, &v);
+			log_lend(n, &j->lend, v.src[0]->data_pos);
 			continue;
 		}
 		if ((v.have | v.zero) == VMS_MASK_FULL) {
@@ -584,8 +618,10 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 	}
 	/* a place that no move names is written all the same */
 	for (unsigned i = 0; i < j->nchunks; i++)
-		if (!(filled >> i & 1))
-			memset(j->buf + (size_t)(1 + i) * VMS_CHUNK_BYTES, 0, VMS_CHUNK_BYTES);
+		if (!(filled >> i & 1)) {
+			memset(job_chunk(j, i), 0, VMS_CHUNK_BYTES);
+			j->at[i] = job_chunk(j, i);
+		}
 	j->write_off = j->seg_off;
 	j->write_bytes = (size_t)(1 + j->nchunks) * VMS_CHUNK_BYTES;
 	j->state = JOB_BASE;

@@ -199,6 +199,39 @@ static bool part_free_below(struct part *p, uint64_t pos)
 	return true;
 }
 
+void log_lend(struct vms_node *n, struct log_lend *l, uint64_t pos)
+{
+	if (l->on) {
+		l->pos = pos < l->pos ? pos : l->pos;
+		return;
+	}
+	*l = (struct log_lend){.next = n->lends, .pos = pos, .on = true};
+	if (n->lends)
+		n->lends->prev = l;
+	n->lends = l;
+}
+
+void log_return(struct vms_node *n, struct log_lend *l)
+{
+	if (!l->on)
+		return;
+	if (l->prev)
+		l->prev->next = l->next;
+	else
+		n->lends = l->next;
+	if (l->next)
+		l->next->prev = l->prev;
+	l->on = false;
+}
+
+static bool lent_below(const struct vms_node *n, uint64_t pos)
+{
+	for (const struct log_lend *l = n->lends; l; l = l->next)
+		if (l->pos < pos)
+			return true;
+	return false;
+}
+
 static uint64_t free_gen(struct vms_node *n)
 {
 	uint64_t oldest = vms_wal_gen_oldest(n->wal), open = vms_wal_gen_open(n->wal);
@@ -210,7 +243,7 @@ static uint64_t free_gen(struct vms_node *n)
 		uint64_t pos = vms_wal_gen_start_pos(n->wal, g + 1);
 		bool ok = true;
 
-		if (vms_wal_durable_pos(n->wal) < pos)
+		if (vms_wal_durable_pos(n->wal) < pos || lent_below(n, pos))
 			break;
 		for (uint32_t i = 0; i < n->nparts && ok; i++)
 			ok = !n->part[i] || part_free_below(n->part[i], pos);

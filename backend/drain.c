@@ -36,6 +36,7 @@ void drain_job_free(struct vms_node *n, struct drain_job *d)
 {
 	for (unsigned i = 0; i < d->n; i++)
 		free(d->e[i].patch);
+	log_return(n, &d->lend);
 	n->drain_bytes -= (uint64_t)d->room * VMS_CHUNK_BYTES;
 	VMS_VEC_FREE(&d->items);
 	free(d->data);
@@ -340,8 +341,9 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 
 static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d);
 
-static void batch_clear(struct drain_job *d)
+static void batch_clear(struct vms_node *n, struct drain_job *d)
 {
+	log_return(n, &d->lend);
 	for (unsigned i = 0; i < d->n; i++)
 		free(d->e[i].patch);
 	d->n = d->next = 0;
@@ -490,6 +492,12 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 		if ((be->m.flags & VMS_MOVE_RANGE) || be->m.to == VMS_ADDR_HOLE)
 			continue;
 		be->m.valid = VMS_MASK_FULL;
+		if (be->chunk != b) { /* checked when it came, and again before it is written */
+			if (is_zero(be->chunk))
+				be->m.to = VMS_ADDR_HOLE;
+			be->m.crc = be->m.to == VMS_ADDR_HOLE ? 0 : be->crc;
+			continue;
+		}
 		if (be->patch) {
 			if (e->status) {
 				/* an unreadable base never blocks the log */
@@ -543,12 +551,14 @@ static void batch_read(struct vms_node *n, struct fetch *f)
 		p->base_wait = away;
 		if (away)
 			p->hold_ms = n->now_ms + n->tm.tick_ms;
-		batch_clear(d);
+		batch_clear(n, d);
 		d->at = d->items.n; /* the next scan finds them again */
 	} else {
 		p->base_wait = false;
 		batch_content(d, f);
 		d->busy = drain_dedup(n, p, d, batch_dedup_done);
+		if (!d->busy)
+			log_return(n, &d->lend);
 		if (!a->sync && !d->busy)
 			drain_go(n, p);
 	}
@@ -569,7 +579,7 @@ static void batch_start(struct vms_node *n, struct part *p)
 	f->arg = a;
 	f->done = batch_read;
 	f->patient = true;
-	batch_clear(d);
+	batch_clear(n, d);
 	while (d->n < d->room && d->at < d->items.n) {
 		struct item *it = &d->items.d[d->at++];
 		struct batch_ent *be = &d->e[d->n];
@@ -635,7 +645,14 @@ static void batch_start(struct vms_node *n, struct part *p)
 		be->own = v.have;
 		be->own_zero = v.zero;
 		vms_ovl_view_stack(&n->ovl, &seen.ovl, it->chunk, p->committed, VMS_ADDR_ASK, &v);
-		to = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
+		be->chunk = chunk_in_log(n, &v);
+		if (be->chunk) {
+			be->crc = v.src[0]->crc;
+			log_lend(n, &d->lend, v.src[0]->data_pos);
+			d->n++;
+			continue;
+		}
+		be->chunk = to = d->data + (size_t)d->n * VMS_CHUNK_BYTES;
 		if ((v.have | v.zero) != VMS_MASK_FULL) {
 			memset(page.entry, 0, sizeof(page.entry));
 			fe->skip = false;

@@ -24,6 +24,7 @@ struct dd {
 	uint32_t *idx; /* entry of the batch */
 	const uint8_t **chunk;
 	uint8_t (*fp)[32];
+	uint32_t *crc;
 	uint32_t *asked; /* entries that are looked up, in order */
 	unsigned nasked;
 };
@@ -37,6 +38,7 @@ static void dd_end(struct vms_node *n, struct dd *x)
 	free(x->idx);
 	free(x->chunk);
 	free(x->fp);
+	free(x->crc);
 	free(x->asked);
 	free(x);
 	done(n, p, d);
@@ -73,8 +75,7 @@ static void find_same(struct dd *x)
 			at = (at + 1) & mask;
 		if (!slot[at])
 			slot[at] = x->idx[i] + 1;
-		else if (!memcmp(d->data + (size_t)(slot[at] - 1) * VMS_CHUNK_BYTES,
-				 d->data + (size_t)x->idx[i] * VMS_CHUNK_BYTES, VMS_CHUNK_BYTES))
+		else if (!memcmp(d->e[slot[at] - 1].chunk, e->chunk, VMS_CHUNK_BYTES))
 			e->same = slot[at];
 	}
 	free(slot);
@@ -104,6 +105,7 @@ static void hashed(struct vms_node *n, struct dd *x)
 	}
 	by_entry(x);
 	find_same(x);
+	log_return(n, &d->lend);
 	for (unsigned i = 0; i < x->n; i++) {
 		struct batch_ent *e = &d->e[x->idx[i]];
 
@@ -128,7 +130,10 @@ static void digest_event(struct vms_node *n, struct dio *dio, int status)
 	for (unsigned i = 0; !status && i < g->job.n; i++) {
 		struct vms_move *m = &x->d->e[x->idx[g->first + i]].m;
 
-		m->has_fp = true;
+		/* not what was written: whoever writes it to its place will find out too */
+		m->has_fp = g->job.crc[i] == m->crc;
+		if (!m->has_fp)
+			continue;
 		memcpy(m->fp, g->job.out[i], 32);
 	}
 	if (!status)
@@ -177,7 +182,8 @@ bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
 	x->asked = malloc(total * sizeof(*x->asked));
 	x->chunk = malloc(total * sizeof(*x->chunk));
 	x->fp = malloc(total * sizeof(*x->fp));
-	vms_assert(x->idx && x->asked && x->chunk && x->fp);
+	x->crc = malloc(total * sizeof(*x->crc));
+	vms_assert(x->idx && x->asked && x->chunk && x->fp && x->crc);
 	x->pending = 1;
 	while (at < total) {
 		struct digest_part *g = calloc(1, sizeof(*g));
@@ -195,13 +201,14 @@ bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
 			salt = b;
 			d->e[i].hashing = true;
 			x->idx[at] = i;
-			x->chunk[at++] = d->data + (size_t)i * VMS_CHUNK_BYTES;
+			x->chunk[at++] = d->e[i].chunk;
 		}
 		g->job.salt = salt->salted ? salt->salt : NULL;
 		g->job.salt_bytes = salt->salted ? sizeof(salt->salt) : 0;
 		g->job.n = at - g->first;
 		g->job.chunk = x->chunk + g->first;
 		g->job.out = x->fp + g->first;
+		g->job.crc = x->crc + g->first;
 		x->pending++;
 		n->disk.ops->digest(n->disk.ctx, &g->job, dio_token(n, &g->d));
 	}

@@ -24,7 +24,9 @@ struct batch_ent {
 	uint8_t own;	  /* from pieces of its own layer */
 	uint8_t own_zero; /* zeros of its own layer */
 	bool take;	  /* still as it was read, and nothing older is left */
-	uint8_t *patch;	  /* those sectors, when there is a base below; else they are in data */
+	uint8_t *patch;	  /* those sectors, when there is a base below; else they are in chunk */
+	const uint8_t *chunk; /* its content, until it is hashed: in data, or in the log */
+	uint32_t crc;	      /* in the log: its */
 	/* deduplication */
 	bool hashing;
 	bool again, asked_again; /* the answer was too old when the record was made */
@@ -43,6 +45,7 @@ struct drain_job {
 	unsigned n, next, room;
 	struct batch_ent *e;
 	uint8_t *data;
+	struct log_lend lend; /* of the chunks that lie in the log */
 };
 
 /* The newest record whose place in the log is below pos. */

@@ -535,6 +535,14 @@ struct op {
 };
 
 /* ---- chunk reads from containers ---- */
+/* Bytes of the log that are read beyond a step (helper threads, writes in flight): no
+ * generation that holds something from pos on is freed. Zeroed: nothing is lent. */
+struct log_lend {
+	struct log_lend *prev, *next;
+	uint64_t pos;
+	bool on;
+};
+
 struct fetch_ent {
 	vms_addr addr; /* in; HOLE: zeros */
 	uint8_t *buf;  /* in: 4096 bytes */
@@ -766,8 +774,9 @@ struct vms_node {
 	VMS_VEC(uint64_t) unlink_next; /* dead, in the checkpoint being written */
 	unsigned unlinks;
 	bool stop_said, stop_closed;
-	unsigned applies;     /* apply jobs running */
-	unsigned apply_waits; /* partitions whose apply lane waits for other nodes */
+	unsigned applies;	/* apply jobs running */
+	struct log_lend *lends; /* what is lent now */
+	unsigned apply_waits;	/* partitions whose apply lane waits for other nodes */
 
 	/* copies */
 	struct move_rate move;
@@ -1070,6 +1079,9 @@ int part_see(struct vms_node *n, struct part *p, uint64_t branch, uint32_t exten
 /* The page under it; no page: holes. */
 int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned sub,
 	      struct vms_page *out);
+/* Most chunks: one write of all of it (src[0]), whose bytes lie in the log; else NULL. Who
+ * keeps the pointer beyond this step lends it. */
+const uint8_t *chunk_in_log(const struct vms_node *n, const struct vms_ovl_view *v);
 /* Content of a chunk as of `committed`: patch[] gets the sectors of the overlay
  * (mask in *patched), *base the address below (HOLE when nothing of it shows). */
 int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
@@ -1114,6 +1126,9 @@ void ckpt_peer_up(struct vms_node *n, struct peer *pe);
 /* The next checkpoint begins soon; what is changed before it does is durable when
  * ckpt_ended has reached the number returned. */
 uint64_t ckpt_request(struct vms_node *n);
+/* Again: the lower of both positions counts. */
+void log_lend(struct vms_node *n, struct log_lend *l, uint64_t pos);
+void log_return(struct vms_node *n, struct log_lend *l); /* nothing lent: nothing happens */
 int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean);
 void stop_step(struct vms_node *n);
 

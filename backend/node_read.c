@@ -92,16 +92,24 @@ int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned
 	return rc;
 }
 
+const uint8_t *chunk_in_log(const struct vms_node *n, const struct vms_ovl_view *v)
+{
+	if (v->have != VMS_MASK_FULL || v->zero)
+		return NULL;
+	for (unsigned s = 1; s < 8; s++)
+		if (v->src[s] != v->src[0])
+			return NULL;
+	return vms_wal_ptr(n->wal, v->src[0]->data_pos);
+}
+
 int chunk_resolve(struct vms_node *n, struct part *p, const struct vms_ovl_view *v,
 		  const struct vms_page *page, uint16_t chunk, uint8_t *patch, uint8_t *patched,
 		  vms_addr *base)
 {
-	bool whole = v->have == VMS_MASK_FULL && !v->zero;
+	const uint8_t *whole = chunk_in_log(n, v);
 
-	for (unsigned s = 1; s < 8 && whole; s++)
-		whole = v->src[s] == v->src[0];
-	if (whole) /* most chunks: one write of all of it */
-		memcpy(patch, vms_wal_ptr(n->wal, v->src[0]->data_pos), VMS_CHUNK_BYTES);
+	if (whole)
+		memcpy(patch, whole, VMS_CHUNK_BYTES);
 	for (unsigned s = 0; s < 8 && !whole; s++) {
 		uint8_t *to = patch + s * VMS_LB_BYTES;
 

@@ -14,10 +14,10 @@
 #define REC_VERSION 1
 #define REC_FLAGS   (VMS_RF_MEMORY | VMS_RF_INTERNAL)
 
-void vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsigned n,
-		    uint8_t *out)
+uint32_t vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsigned n,
+			uint8_t *out, uint32_t crc)
 {
-	uint32_t total = vms_rec_bytes(r->meta_bytes, r->payload_bytes), at, crc;
+	uint32_t total = vms_rec_bytes(r->meta_bytes, r->payload_bytes), at;
 
 	vms_assert(total <= VMS_REC_BYTES_MAX);
 	vms_put_le32(out, REC_MAGIC);
@@ -41,20 +41,20 @@ void vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsi
 	vms_put_le32(out + 92, r->outcome_aux);
 	vms_put_le32(out + 96, r->aux);
 	memset(out + 100, 0, 16);
-	crc = vms_crc32c(vms_crc32c(0, out, 116), r->meta, r->meta_bytes);
-	vms_put_le32(out + 116, crc);
+	vms_put_le32(out + 116, vms_crc32c(vms_crc32c(0, out, 116), r->meta, r->meta_bytes));
 	at = VMS_REC_HEADER_BYTES;
 	if (r->meta_bytes)
 		memcpy(out + at, r->meta, r->meta_bytes);
 	at += r->meta_bytes;
+	crc = vms_crc32c(crc, out, at);
 	for (unsigned i = 0; i < n; i++) {
 		vms_assert(payload[i].len <= total - at);
-		if (payload[i].len)
-			memcpy(out + at, payload[i].base, payload[i].len);
+		crc = vms_crc32c_copy(crc, out + at, payload[i].base, payload[i].len);
 		at += (uint32_t)payload[i].len;
 	}
 	vms_assert(at == VMS_REC_HEADER_BYTES + r->meta_bytes + r->payload_bytes);
 	memset(out + at, 0, total - at);
+	return vms_crc32c(crc, out + at, total - at);
 }
 
 /* Sectors of the payload against the pieces' checksums. */

@@ -82,9 +82,10 @@ static inline uint32_t vms_rec_bytes(uint32_t meta_bytes, uint32_t payload_bytes
 
 /* Encode header + meta + payload (gathered from iov, payload_bytes in all) into
  * out, which has vms_rec_bytes() room; pads with zeros to 8. The header CRC
- * covers header and meta; the payload is covered by the pieces' CRCs in meta. */
-void vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsigned n,
-		    uint8_t *out);
+ * covers header and meta; the payload is covered by the pieces' CRCs in meta.
+ * Returns crc gone on with over all of out. */
+uint32_t vms_rec_encode(const struct vms_rec *r, const struct vms_iov *payload, unsigned n,
+			uint8_t *out, uint32_t crc);
 /* Decode the record at p (at most len bytes). Returns its total bytes (with
  * padding) or VMS_E_CORRUPT. check_payload: verify the pieces' CRCs of WRITE. */
 int64_t vms_rec_decode(const uint8_t *p, size_t len, struct vms_rec *r, bool check_payload);

@@ -22,6 +22,7 @@
 
 #include <stdlib.h>
 
+#include "utils/lib/arena.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
@@ -374,7 +375,7 @@ int vms_wal_open(struct vms_wal **out, const struct vms_disk *disk, const struct
 	w->frame_bytes_max = w->ring_bytes / 2 < FRAME_BYTES_MAX
 				     ? (uint32_t)(w->ring_bytes / 2) & ~(BLOCK - 1)
 				     : FRAME_BYTES_MAX;
-	w->ring = aligned_alloc(BLOCK, w->ring_bytes);
+	w->ring = vms_arena_alloc(w->ring_bytes);
 	if (!w->ring) {
 		err = vms_fail(msg, VMS_E_NOMEM,
 			       "log: no memory for its mirror of %llu MiB; use a smaller log",
@@ -467,13 +468,11 @@ static int append_room(struct vms_wal *w, uint32_t bytes, bool internal, uint8_t
 	return 0;
 }
 
-static void append_done(struct vms_wal *w, const uint8_t *p, uint32_t bytes,
-			struct vms_rec_ref *ref)
+static void append_done(struct vms_wal *w, uint32_t crc, uint32_t bytes, struct vms_rec_ref *ref)
 {
 	uint64_t pos = w->cur.pos + FRAME_HEADER_BYTES + w->cur.record_bytes;
 
-	/* now, while the bytes are hot */
-	w->cur.crc = vms_crc32c(w->cur.crc, p, bytes);
+	w->cur.crc = crc;
 	w->cur.record_bytes += bytes;
 	w->cur.nrecords++;
 	w->appended_pos = pos + bytes;
@@ -494,8 +493,7 @@ int vms_wal_append(struct vms_wal *w, const struct vms_rec *r, const struct vms_
 	err = append_room(w, bytes, internal, &p);
 	if (err)
 		return err;
-	vms_rec_encode(r, payload, n, p);
-	append_done(w, p, bytes, ref);
+	append_done(w, vms_rec_encode(r, payload, n, p, w->cur.crc), bytes, ref);
 	return 0;
 }
 
@@ -510,8 +508,7 @@ int vms_wal_append_raw(struct vms_wal *w, const uint8_t *rec, uint32_t bytes, bo
 	err = append_room(w, bytes, internal, &p);
 	if (err)
 		return err;
-	memcpy(p, rec, bytes);
-	append_done(w, p, bytes, ref);
+	append_done(w, vms_crc32c_copy(w->cur.crc, p, rec, bytes), bytes, ref);
 	return 0;
 }
 

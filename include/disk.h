@@ -48,6 +48,7 @@ struct vms_digest {
 	uint32_t n;
 	const uint8_t *const *chunk; /* n chunks of 4096 bytes */
 	uint8_t (*out)[32];	     /* SHA-256(salt || chunk) of each */
+	uint32_t *crc;		     /* CRC32C of each */
 };
 
 struct vms_disk_ops {

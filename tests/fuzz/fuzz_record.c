@@ -59,7 +59,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 		vms_assert((uint64_t)n <= size - 1 && n % 8 == 0);
 		/* what was accepted encodes to the same bytes */
-		vms_rec_encode(&r, &iov, 1, again);
+		(void)vms_rec_encode(&r, &iov, 1, again, 0);
 		vms_assert(!memcmp(again, p, (size_t)n));
 		free(again);
 		k = vms_rec_pieces_decode(&r, pieces, VMS_WRITE_PIECES_MAX);
@@ -159,6 +159,6 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 	default:
 		return 0;
 	}
-	vms_rec_encode(&r, &iov, 1, out + 1);
+	(void)vms_rec_encode(&r, &iov, 1, out + 1, 0);
 	return 1 + vms_rec_bytes(r.meta_bytes, r.payload_bytes);
 }

@@ -8,6 +8,7 @@
 
 #include "backend/meta.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
 
 #define BLK VMS_CHUNK_BYTES
@@ -54,7 +55,10 @@ struct op {
 	bool sync, done; /* done: ended, kept as unsynced log write */
 	uint64_t ctr, off, len, upto;
 	uint8_t *copy; /* log and container writes */
-	void *buf;     /* reads */
+	struct vms_iov *src;
+	unsigned nsrc;
+	const struct vms_digest *digest;
+	void *buf; /* reads */
 	struct blk **blks;
 	size_t nblks;
 	uint64_t *sizes_ctr;
@@ -194,6 +198,7 @@ static void op_free(struct sim_disk *d, struct op *o)
 	else
 		d->ops_tail = o->prev;
 	free(o->copy);
+	free(o->src);
 	free(o->blks);
 	free(o->sizes);
 	free(o->sizes_ctr);
@@ -230,17 +235,31 @@ static int log_write_now(void *ctx, uint64_t off, const void *buf, size_t len)
 	memcpy(d->log_durable + off, buf, len);
 	return 0;
 }
+/* What is to be written, as it is now. */
+static void take(struct op *o, const struct vms_iov *iov, unsigned niov)
+{
+	size_t at = 0;
+	for (unsigned i = 0; i < niov; i++)
+		o->len += iov[i].len;
+	o->copy = malloc(o->len);
+	o->src = malloc(niov * sizeof(*iov));
+	vms_assert(o->copy && o->src);
+	memcpy(o->src, iov, niov * sizeof(*iov));
+	o->nsrc = niov;
+	for (unsigned i = 0; i < niov; i++) {
+		memcpy(o->copy + at, iov[i].base, iov[i].len);
+		at += iov[i].len;
+	}
+}
 static void log_write(void *ctx, uint64_t off, const void *buf, size_t len, bool sync,
 		      uint64_t token)
 {
 	struct sim_disk *d = ctx;
 	struct op *o = op_new(d, LOG_WRITE, token);
 	vms_assert(off % BLK == 0 && len % BLK == 0 && len && off + len <= d->conf.log_bytes);
+	take(o, &(struct vms_iov){buf, len}, 1);
 	o->off = off;
-	o->len = len;
 	o->sync = sync;
-	o->copy = malloc(len);
-	memcpy(o->copy, buf, len);
 	op_start(d, o, sync);
 }
 static void log_sync(void *ctx, uint64_t token)
@@ -298,22 +317,26 @@ static void blk_drop(struct sim_disk *d, struct blk *b)
 	free(b);
 	d->bytes -= BLK;
 }
+/* A disk reads it at any time until the write ends: it must not have changed. */
+static void check_lent(const struct op *o)
+{
+	size_t at = 0;
+	for (unsigned i = 0; i < o->nsrc; i++) {
+		vms_assert(!memcmp(o->copy + at, o->src[i].base, o->src[i].len));
+		at += o->src[i].len;
+	}
+	for (uint32_t i = 0; o->digest && i < o->digest->n; i++)
+		vms_assert(vms_crc32c(0, o->digest->chunk[i], BLK) == o->digest->crc[i]);
+}
 static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_iov *iov,
 		      unsigned niov, uint64_t token)
 {
 	struct sim_disk *d = ctx;
 	struct op *o = op_new(d, CTR_WRITE, token);
-	size_t at = 0;
-	for (unsigned i = 0; i < niov; i++)
-		o->len += iov[i].len;
+	take(o, iov, niov);
 	vms_assert(off % BLK == 0 && o->len % BLK == 0 && o->len);
 	o->ctr = ctr;
 	o->off = off;
-	o->copy = malloc(o->len);
-	for (unsigned i = 0; i < niov; i++) {
-		memcpy(o->copy + at, iov[i].base, iov[i].len);
-		at += iov[i].len;
-	}
 	op_start(d, o, false);
 }
 static int ctr_read_copy(struct sim_disk *d, uint64_t ctr, uint64_t off, uint8_t *buf, size_t len)
@@ -498,10 +521,14 @@ static void digest(void *ctx, const struct vms_digest *job, uint64_t token)
 {
 	struct sim_disk *d = ctx;
 	struct vms_fp *fp = vms_fp_open(job->salt, job->salt_bytes);
-	for (uint32_t i = 0; i < job->n; i++)
+	for (uint32_t i = 0; i < job->n; i++) {
 		vms_fp_chunk(fp, job->chunk[i], BLK, job->out[i]);
+		job->crc[i] = vms_crc32c(0, job->chunk[i], BLK);
+	}
 	vms_fp_close(fp);
-	op_start(d, op_new(d, DIGEST, token), false);
+	struct op *o = op_new(d, DIGEST, token);
+	o->digest = job;
+	op_start(d, o, false);
 }
 static void do_commit(struct sim_disk *d, struct op *o)
 {
@@ -572,6 +599,7 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 	}
 	switch (o->kind) {
 	case LOG_WRITE:
+		check_lent(o);
 		memcpy(d->log + o->off, o->copy, o->len);
 		o->done = true;
 		if (o->sync) {
@@ -585,6 +613,7 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		log_settle(d, o->upto);
 		break;
 	case CTR_WRITE:
+		check_lent(o);
 		do_ctr_write(d, o);
 		break;
 	case CTR_READ:
@@ -617,6 +646,7 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		do_commit(d, o);
 		break;
 	case DIGEST:
+		check_lent(o);
 		break;
 	}
 	op_free(d, o);

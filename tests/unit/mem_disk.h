@@ -14,6 +14,7 @@
 #include "include/disk.h"
 #include "include/err.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
 #include "utils/lib/vec.h"
 
@@ -298,8 +299,10 @@ static inline void mem_digest(void *ctx, const struct vms_digest *job, uint64_t 
 {
 	struct vms_fp *fp = vms_fp_open(job->salt, job->salt_bytes);
 
-	for (uint32_t i = 0; i < job->n; i++)
+	for (uint32_t i = 0; i < job->n; i++) {
 		vms_fp_chunk(fp, job->chunk[i], VMS_CHUNK_BYTES, job->out[i]);
+		job->crc[i] = vms_crc32c(0, job->chunk[i], VMS_CHUNK_BYTES);
+	}
 	vms_fp_close(fp);
 	mem_sync(ctx, token);
 }

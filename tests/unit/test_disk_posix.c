@@ -14,6 +14,7 @@
 #include "backend/meta.h"
 #include "backend/wal.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
 #include "utils/lib/rng.h"
 #include "utils/lib/settings.h"
@@ -494,6 +495,7 @@ static void digests(void)
 {
 	static const uint8_t zero_sha[4] = {0xad, 0x7f, 0xac, 0xb2}; /* of 4096 zeros */
 	static uint8_t out[8][64][32], plain[32], salted[32];
+	static uint32_t crc[8][64];
 	static const uint8_t salt[32] = "salt of a domain";
 	const uint8_t *chunk[64];
 	struct vms_digest j[8];
@@ -511,14 +513,17 @@ static void digests(void)
 	vms_fp_chunk(fp, buf + 4096, 4096, salted);
 	vms_fp_close(fp);
 	for (unsigned i = 0; i < 8; i++) {
-		j[i] = (struct vms_digest){i & 1 ? salt : NULL, i & 1 ? 32 : 0, 64, chunk, out[i]};
+		j[i] = (struct vms_digest){
+			i & 1 ? salt : NULL, i & 1 ? 32 : 0, i ? 64 : 63, chunk, out[i], crc[i]};
 		disk.ops->digest(disk.ctx, &j[i], 40 + i);
 	}
 	CU_ASSERT_EQUAL(wait_events(8), 0);
 	CU_ASSERT_EQUAL(memcmp(out[0][0], zero_sha, 4), 0);
 	for (unsigned i = 0; i < 8; i++)
-		for (unsigned k = 1; k < 64; k++)
+		for (unsigned k = 1; k < j[i].n; k++) {
 			CU_ASSERT_EQUAL(memcmp(out[i][k], i & 1 ? salted : plain, 32), 0);
+			CU_ASSERT_EQUAL(crc[i][k], vms_crc32c(0, buf + 4096, 4096));
+		}
 	CU_ASSERT_NOT_EQUAL(memcmp(plain, salted, 32), 0);
 	teardown();
 	/* a job that fails says so */

@@ -33,7 +33,7 @@ static uint32_t make_write(struct vms_rec *r)
 			      .meta_bytes = vms_rec_pieces_bytes(2),
 			      .payload_bytes = 5120,
 			      .meta = meta};
-	vms_rec_encode(r, iov, 2, buf);
+	(void)vms_rec_encode(r, iov, 2, buf, 0);
 	return vms_rec_bytes(r->meta_bytes, r->payload_bytes);
 }
 

@@ -16,7 +16,7 @@ cluster_start --timing-factor "$MPATH_SCALE" --partitions 128 || fail "cluster d
 lun_create mpath 128 1 || fail "cannot create the LUN"
 gw_wait
 # shellcheck disable=SC2086
-background "$B/tests/mpath_rules" --limit "$((limit * 5))" --poll 1000 --depth 16 ${MPATH_ARGS:-} \
+background "$B/tests/mpath_rules" --limit "$limit" --poll 1000 --depth 16 ${MPATH_ARGS:-} \
 	--iscsid "$IT_ROOT/conf/iscsid-vmstore.conf" --multipath "$IT_ROOT/conf/multipath-vmstore.conf" \
 	"$(gw_url 1)" "$(gw_url 2)" > "$log" 2>&1
 rules=$!
@@ -28,26 +28,15 @@ at_least() { [ "$(said "$1")" -ge "$2" ]; }
 said_by() {
 	wait_for "$1" at_least "$2" "$3" || fail "not '$2' within $1 s: $(tail -n 5 "$log")"
 }
-# The phase that ends now: no wrong data, answers at its end; its longest command in $ms.
+# The phase that ends now: no wrong data, answers at its end, no command that took too long
+# (mpath_rules knows what that is on a machine that had no time for us).
 phase() {
 	phases=$((phases + 1))
 	kill -USR1 $rules || fail "mpath_rules has ended: $(tail -n 5 "$log")"
 	said_by 30 "phase $phases:" 1
 	line=$(grep "phase $phases:" "$log")
 	say "$1: ${line#*: }"
-	ms=$(echo "$line" | sed 's/.*longest command \([0-9]*\) ms.*/\1/')
-	! grep -E 'WRONG|ERROR' "$log" || fail "$1"
-}
-# once NAME FUNCTION GATEWAY: within the limit; a machine that had no time for us may have
-# another try.
-once() {
-	for o_try in 1 2; do
-		"$2" "$3"
-		phase "$1"
-		[ "$ms" -le "$limit" ] && return 0
-		say "$1: $ms ms, at most $limit are promised (load $(cut -d' ' -f1 /proc/loadavg))"
-	done
-	fail "$1: twice too slow: $(tail -n 20 "$log")"
+	! grep -E 'WRONG|ERROR|TOO LONG' "$log" || fail "$1: $(tail -n 20 "$log")"
 }
 phases=0
 killed() {
@@ -78,9 +67,12 @@ restarted() {
 }
 sleep 1
 phase "both paths"
-once "gateway 1 killed and started again" killed 1
-once "gateway 2 stood still" stood_still 2
-once "gateway 1 restarted" restarted 1
+killed 1
+phase "gateway 1 killed and started again"
+stood_still 2
+phase "gateway 2 stood still"
+restarted 1
+phase "gateway 1 restarted"
 
 kill -TERM $rules
 wait $rules

@@ -536,6 +536,8 @@ struct gw_ask {
 	X(ops_moved, "unanswered ops taken from a former primary to its successor")                \
 	X(reads_moved, "unanswered page and chunk requests, likewise")                             \
 	X(partitions_moved, "times a partition got another primary")                               \
+	X(partial, "writes of which a part was applied and the rest could not be")                 \
+	X(outcomes_lost, "ops whose outcome no node could tell any more")                          \
 	X(aborts_given_up, "aborted ops whose partition did not come back in time")                \
 	X(readahead_chunks, "chunks asked for ahead of sequential reads")                          \
 	X(ticks, "ticks of nodes answered")                                                        \
@@ -614,6 +616,7 @@ struct vms_gw {
 	bool ticks_changed;
 	struct vms_gw_space space;
 	bool space_warned;
+	uint64_t partial_ms; /* a write applied in part was logged last */
 
 	struct vms_chunk_cache *cc;
 	struct vms_page_cache *pc;

@@ -15,6 +15,8 @@
  * primary may have made it visible to others already (rules A4).
  * Keeps invariants 1, 2, 3, 10, 11, 15.
  */
+#include <inttypes.h>
+
 #include "target/gw_int.h"
 
 static void slots_refill(struct vms_gw *gw);
@@ -302,14 +304,30 @@ static void req_status(struct gw_req *r, int status)
 		r->status = status;
 }
 
+/* One line a second: there may be many at once. */
+static void partial_log(struct vms_gw *gw, const struct gw_req *r)
+{
+	gw->st.partial++;
+	if (gw->partial_ms && gw->now_ms - gw->partial_ms < 1000)
+		return;
+	gw->partial_ms = gw->now_ms;
+	gw_log(gw, VMS_LOG_INFO,
+	       "volume %s: a write of %u blocks at LBA %" PRIu64
+	       " was applied in part (%s after %" PRIu64 " ms): its initiator is told to repeat it",
+	       r->vol->name, r->cmd->nblocks, r->cmd->lba, vms_err_text(r->status),
+	       gw->now_ms - r->t_ms);
+}
+
 static void write_end(struct vms_gw *gw, struct gw_req *r)
 {
 	/* ABORTED COMMAND, which initiators repeat; a MEDIUM ERROR would reach the guest */
 	if (r->status && r->applied &&
 	    (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED ||
 	     r->status == VMS_E_RESERVED) &&
-	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY))
+	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY)) {
+		partial_log(gw, r);
 		r->status = VMS_E_TIMEOUT;
+	}
 	if (!r->status && (r->cmd->flags & VMS_GW_FUA) && r->vol->rec.write_ack == VMS_ACK_MEMORY) {
 		gw_loss_check(gw, r);
 		return;
@@ -705,6 +723,7 @@ static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
 	if (op->unknown && gw->now_ms - op->sent_ms >= known_ms) {
 		pages_forget(gw, op);
 		status = VMS_E_TIMEOUT;
+		gw->st.outcomes_lost++;
 	}
 	op_end(gw, op, status);
 }

@@ -75,6 +75,8 @@ enum vms_gw_mutant {
 	VMS_GWM_PR_GHOST,     /* RESERVE outlives the gateway of its session */
 	VMS_GWM_PR_BUSY,      /* a change of reservations that may be made ends BUSY */
 	VMS_GWM_OLD_SIZE,     /* a volume keeps the size it was opened with */
+	VMS_GWM_PIECE_ALONE,  /* a piece goes while another of its command has nowhere to go */
+	VMS_GWM_VETO_LOST,    /* a veto is dropped when the volume's record has changed */
 	VMS_GWM_MAX
 };
 

@@ -61,7 +61,7 @@ static void volume_seen(void *arg, const struct vms_cat_reply *r)
 		gw_wake_at(c->gw, c->retry_ms);
 		return;
 	}
-	if (r->nkv && r->kv[0].mod_revision != c->vrev &&
+	if (!gw_mutant(c->gw, VMS_GWM_VETO_LOST) && r->nkv && r->kv[0].mod_revision != c->vrev &&
 	    !vms_cat_volume_decode(&r->kv[0], &rec, NULL) && rec.id == c->id &&
 	    rec.barrier != VMS_BARRIER_NONE && rec.barrier_id == c->barrier_id) {
 		c->vrev = r->kv[0].mod_revision;

@@ -499,7 +499,8 @@ static bool op_goes_later(struct vms_gw *gw, const struct gw_op *op)
 {
 	const struct gw_req *r = op->req;
 
-	if (__builtin_expect(!r->ops->req_next, 1) || op->sent_ever || r->aborted)
+	if (__builtin_expect(!r->ops->req_next, 1) || op->sent_ever || r->aborted ||
+	    gw_mutant(gw, VMS_GWM_PIECE_ALONE))
 		return false;
 	for (const struct gw_op *o = r->ops; o; o = o->req_next)
 		if (part_in_doubt(gw, o->partition))

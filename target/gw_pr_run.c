@@ -431,6 +431,8 @@ static void shut_done(void *arg)
 {
 	struct gw_pr_run *r = arg;
 
+	/* its successor has its own time to answer */
+	r->wait_ms = run_gw(r)->now_ms;
 	run_next(r, PR_OPENERS);
 }
 
@@ -528,8 +530,15 @@ static void look_for_owner(struct gw_pr_run *r)
 static void look_for_silent(struct gw_pr_run *r)
 {
 	struct vms_gw *gw = run_gw(r);
+	const struct vms_pr *t = &r->p->table;
 	unsigned i = 0;
 
+	/* Somebody has said that it is over, all had taken it then. Who has opened the
+	 * volume since acknowledges nothing and is not to be waited for. */
+	if (!t->pending || t->fence != r->fence) {
+		run_next(r, PR_OVER);
+		return;
+	}
 	while (i < r->nopeners && (has_taken(r, i) || gw_mutant(gw, VMS_GWM_PR_EARLY)))
 		i++;
 	if (i == r->nopeners) {

@@ -180,6 +180,41 @@ static void a_damaged_table_does_not_flood_the_log(void)
 	r_stop();
 }
 
+/* Somebody else says that the change is over while its own gateway still waits, and a
+ * gateway comes back meanwhile: that one finds no change under way and has nothing to
+ * acknowledge, and must not be shut out for it, each time it comes back. */
+static void who_finds_it_over_is_not_waited_for(void)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX], *text;
+	struct vms_gw_vol_info info;
+	struct vms_pr t;
+	struct r_cmd *c;
+
+	r_start(6, 0);
+	r_cut(1, true);
+	c = r_submit(0, 0, OUT, REG, 0, 0, 0xa, 0xa);
+	r_run(200);
+	t = record();
+	CU_ASSERT(c->busy && t.pending);
+	r_gw_kill(1);
+	t.pending = false;
+	text = vms_pr_encode(&t);
+	vms_pr_free(&t);
+	vms_gw_vol_info(R.g[0].vol, &info);
+	vms_pr_key(key, info.uuid);
+	R.rev++;
+	r_put(key, text);
+	free(text);
+	r_cut(1, false);
+	r_gw_start(1);
+	r_run(1000);
+	CU_ASSERT(!c->busy && c->pc.sense.status == GOOD);
+	r_run(20000);
+	CU_ASSERT(R.g[1].open && !R.g[1].fatal);
+	CU_ASSERT(r_do(1, 0, OUT, REG, 0, 0, 0xb) == GOOD);
+	r_stop();
+}
+
 static void without_the_catalog_it_ends_busy(void)
 {
 	struct r_cmd *c;
@@ -639,6 +674,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(one_without_the_catalog_is_shut_out),
 	VMS_TEST(a_restart_of_the_primary_shuts_nobody_out),
 	VMS_TEST(a_damaged_table_does_not_flood_the_log),
+	VMS_TEST(who_finds_it_over_is_not_waited_for),
 	VMS_TEST(without_the_catalog_it_ends_busy),
 	VMS_TEST(unknown_outcomes_are_settled),
 	VMS_TEST(a_gateway_that_dies_leaves_nothing_half_done),

@@ -807,12 +807,75 @@ static void a_gateway_is_forgotten_when_it_is_dead(void)
 	CU_ASSERT(kept && seen->floor_incarnation == 2);
 	CU_ASSERT(count("open/") == 1 && count("gateway/") == 2);
 	put("node/00000002", NULL);
+	gateways_free(&g);
+	CU_ASSERT_EQUAL(gateways_load(&t, &g, &e), 0);
+	CU_ASSERT_FATAL(g.n == 2);
 	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), 0);
 	CU_ASSERT(!kept && count("gateway/") == 1);
 	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[1], true, &kept, &e), 0);
 	CU_ASSERT(count("gateway/") == 0 && count("open/") == 0);
 	gateways_free(&g);
 	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	end();
+}
+
+/* Its process, as the catalog sees it when it starts. */
+static void gateway_starts(struct tool *by, unsigned id, uint64_t incarnation)
+{
+	struct vms_cat_gateway g = {.id = id, .incarnation = incarnation, .name = "g1"};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, vms_cat_gateway_encode(&g), 0};
+
+	vms_cat_key_gateway(key, id);
+	(void)tool_txn(by, NULL, 0, &op, 1, NULL);
+	free((char *)op.val);
+}
+
+/* It starts while the nodes are being told to shut it out. */
+static pid_t starts_at_the_floor(unsigned id, uint64_t incarnation)
+{
+	pid_t child = fork();
+	struct tool own;
+
+	if (child)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (tool_open(&own, "gateway", "/dev/null", rig_catalog, NULL))
+		_exit(1);
+	while (!seen->floor_gateways)
+		tool_wait(&own, 1);
+	gateway_starts(&own, id, incarnation);
+	seen->hold_floor = false;
+	_exit(0);
+}
+
+static void a_gateway_that_starts_again_is_not_forgotten(void)
+{
+	struct gateways g, now;
+	bool kept;
+	pid_t child;
+
+	begin(4);
+	/* after it was looked at, without a session yet */
+	gateway_starts(&t, 1, 1);
+	CU_ASSERT_EQUAL(gateways_load(&t, &g, &e), 0);
+	gateway_starts(&t, 1, 2);
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), VMS_E_CONFLICT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "has been started meanwhile"));
+	CU_ASSERT(count("gateway/") == 1);
+	gateways_free(&g);
+	/* after it was shut out, before its record goes */
+	CU_ASSERT_EQUAL(gateways_load(&t, &g, &e), 0);
+	CU_ASSERT_EQUAL(g.d[0].g.incarnation, 2);
+	seen->floor_gateways = 0;
+	seen->hold_floor = true;
+	child = starts_at_the_floor(1, 4);
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), VMS_E_CONFLICT);
+	waitpid(child, NULL, 0);
+	CU_ASSERT_EQUAL(gateways_load(&t, &now, &e), 0);
+	CU_ASSERT(now.n == 1 && now.d[0].g.incarnation == 4);
+	gateways_free(&now);
+	gateways_free(&g);
 	end();
 }
 
@@ -985,6 +1048,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(shrinking_below_a_snapshot_moves),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
+	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),
 	VMS_TEST(what_is_killed_can_be_repeated),
 };
 

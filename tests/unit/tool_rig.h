@@ -44,6 +44,7 @@ struct seen {
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
 	unsigned floor_gateways;   /* floors of gateways */
+	bool hold_floor;	   /* these are answered AGAIN */
 	uint64_t floor_incarnation;
 	struct {
 		enum rig_gw_mode mode;
@@ -161,6 +162,8 @@ static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 		seen->trims_before_floor += !seen->floors;
 	} else if (m->type == VMS_MSG_FLOOR && !m->branch) {
 		seen->floor_gateways++;
+		if (seen->hold_floor)
+			re.status = VMS_E_AGAIN;
 		seen->floor_incarnation = m->incarnation;
 	} else if (m->type == VMS_MSG_FLOOR) {
 		seen->floors++;

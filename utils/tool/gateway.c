@@ -92,8 +92,8 @@ int gateway_sessions(struct tool *t, struct nodes *ns, uint32_t gateway, uint32_
 }
 
 /* Raises the incarnation in the catalog above the one that is to be shut out; *next:
- * what it is then. */
-static int claim(struct tool *t, uint32_t gateway, uint64_t incarnation, uint64_t *next,
+ * what it is then; *ours: it was raised here, nobody was faster. */
+static int claim(struct tool *t, uint32_t gateway, uint64_t incarnation, uint64_t *next, bool *ours,
 		 struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
@@ -101,6 +101,7 @@ static int claim(struct tool *t, uint32_t gateway, uint64_t incarnation, uint64_
 
 	vms_cat_key_gateway(key, gateway);
 	*next = incarnation + 1;
+	*ours = false;
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
 		struct vms_cat_cmp cmp = {key, 0};
 		struct vms_cat_op op = {key, NULL, 0};
@@ -127,8 +128,10 @@ static int claim(struct tool *t, uint32_t gateway, uint64_t incarnation, uint64_
 		op.val = vms_cat_gateway_encode(&g);
 		rc = tool_txn(t, &cmp, 1, &op, 1, msg);
 		free((char *)op.val);
-		if (!tool_txn_again(rc))
+		if (!tool_txn_again(rc)) {
+			*ours = !rc;
 			return rc;
+		}
 	}
 	return rc;
 }
@@ -161,15 +164,17 @@ static int forget(struct tool *t, const char *prefix, uint32_t gateway, uint64_t
 	return rc;
 }
 
-int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
-		  bool skip_down, struct vms_errmsg *msg)
+/* *ours, *next: as of claim(). */
+static int fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
+		 bool skip_down, uint64_t *next, bool *ours, struct vms_errmsg *msg)
 {
 	const struct nodes_want want = {
 		.timeout_ms = NODE_MS_MAX, .skip_down = skip_down, .all_up = true};
 	static const char *const prefixes[] = {"open/", "snapopen/", "ack/"};
 	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .aux = gateway};
-	int rc = claim(t, gateway, incarnation, &m.incarnation, msg);
+	int rc = claim(t, gateway, incarnation, next, ours, msg);
 
+	m.incarnation = *next;
 	/* Nothing of it counts as closed before no node takes its ops. */
 	if (!rc)
 		rc = nodes_send(t, ns, &m, &want, msg);
@@ -178,13 +183,70 @@ int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t i
 	return rc;
 }
 
-int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, bool *kept,
-		   struct vms_errmsg *msg)
+int gateway_fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
+		  bool skip_down, struct vms_errmsg *msg)
+{
+	uint64_t next;
+	bool ours;
+
+	return fence(t, ns, gateway, incarnation, skip_down, &next, &ours, msg);
+}
+
+/* The record as it is now; VMS_E_NOENT: there is none. */
+static int reload(struct tool *t, struct gateway_info *g, struct vms_errmsg *msg)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct tool_kvs kv;
+	int rc;
+
+	vms_cat_key_gateway(key, g->g.id);
+	rc = tool_get(t, key, &kv, msg);
+	if (!rc && !kv.n)
+		rc = VMS_E_NOENT;
+	if (!rc) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
+
+		g->mod_revision = c.mod_revision;
+		rc = vms_cat_gateway_decode(&c, &g->g, msg);
+	}
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+/* The record goes as the fence left it: a gateway that has been started since has a
+ * higher incarnation, lives, and keeps it (VMS_E_CONFLICT). */
+static int record_delete(struct tool *t, const struct gateway_info *fenced, uint64_t next,
+			 struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX], drain[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_op op[2] = {{key, NULL, 0}, {drain, NULL, 0}};
+	struct vms_cat_cmp cmp = {key, 0};
+	struct gateway_info now = *fenced;
+	unsigned tries = 0;
+	int rc;
+
+	vms_cat_key_gateway(key, now.g.id);
+	vms_cat_key_gwdrain(drain, now.g.id);
+	do {
+		rc = reload(t, &now, msg);
+		if (rc == VMS_E_NOENT)
+			return 0; /* by us, though the answer was lost, or by somebody else */
+		if (!rc && now.g.incarnation != next)
+			return VMS_E_CONFLICT;
+		cmp.mod_revision = now.mod_revision;
+		if (!rc)
+			rc = tool_txn(t, &cmp, 1, op, 2, msg);
+	} while (tool_txn_again(rc) && tool_retry(t, &tries));
+	return rc;
+}
+
+int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, bool *kept,
+		   struct vms_errmsg *msg)
+{
 	struct nodes ns;
 	unsigned live = 0;
+	uint64_t next = 0;
+	bool ours = false;
 	int rc = nodes_open(t, &ns, msg);
 
 	*kept = false;
@@ -196,14 +258,20 @@ int gateway_forget(struct tool *t, const struct gateway_info *g, bool force, boo
 			      "--force shuts it out all the same",
 			      g->g.name, live, ns.n);
 	if (!rc)
-		rc = gateway_fence(t, &ns, g->g.id, g->g.incarnation, force, msg);
+		rc = fence(t, &ns, g->g.id, g->g.incarnation, force, &next, &ours, msg);
 	for (unsigned i = 0; i < ns.n; i++)
 		*kept |= ns.p[i].status != 0;
 	/* A node that is down reads from the record, when it starts, whom to shut out. */
-	vms_cat_key_gateway(key, g->g.id);
-	vms_cat_key_gwdrain(drain, g->g.id);
-	if (!rc && !*kept)
-		rc = tool_txn(t, NULL, 0, op, 2, msg);
+	if (!rc && !*kept) {
+		rc = ours ? record_delete(t, g, next, msg) : VMS_E_CONFLICT;
+		if (rc == VMS_E_CONFLICT)
+			vms_fail(
+				msg, rc,
+				"gateway '%s' has been started meanwhile, or somebody else forgets "
+				"it too: it stays on the list; look (vmstore gateway ls), and "
+				"repeat",
+				g->g.name);
+	}
 	nodes_close(t, &ns);
 	return rc;
 }

@@ -484,40 +484,23 @@ static int on_step(void *arg, const struct vms_reg_step *s)
 		add(d->out, d->target, "set", s->what == VMS_RS_PARAM ? "param" : "lun_param",
 		    s->lun, text);
 		break;
+	case VMS_RS_PARAM_OFF:
+	case VMS_RS_LUN_PARAM_OFF:
+		add(d->out, d->target, "remove",
+		    s->what == VMS_RS_PARAM_OFF ? "param" : "lun_param", s->lun, s->a);
+		break;
 	}
 	return 0;
-}
-
-static void params_gone(struct diff *d, uint64_t lun, const json_t *from, const json_t *to)
-{
-	const char *k;
-	json_t *v;
-
-	json_object_foreach ((json_t *)from, k, v)
-		if (!json_object_get(to, k))
-			add(d->out, d->target, "remove", lun ? "lun_param" : "param", lun, k);
 }
 
 json_t *vms_reg_diff(const json_t *from, const json_t *to)
 {
 	struct diff d = {from, to, json_array(), from || to ? vms_reg_name(to ? to : from) : ""};
-	size_t i;
-	json_t *x;
 
 	vms_assert(d.out);
 	(void)vms_reg_steps(from, to, on_step, &d);
 	if (to && vms_reg_redirect(to) != (from && vms_reg_redirect(from)))
 		add(d.out, d.target, "set", "redirect", 0, vms_reg_redirect(to) ? "on" : "off");
-	if (!from || !to)
-		return d.out;
-	params_gone(&d, 0, json_object_get(from, "params"), json_object_get(to, "params"));
-	json_array_foreach (json_object_get(from, "luns"), i, x) {
-		uint64_t lun = (uint64_t)json_integer_value(json_object_get(x, "lun"));
-		const char *v = vms_reg_volume(to, lun);
-
-		if (v && !strcmp(v, json_string_value(json_object_get(x, "volume"))))
-			params_gone(&d, lun, json_object_get(x, "params"), lun_params_of(to, lun));
-	}
 	return d.out;
 }
 

@@ -365,8 +365,8 @@ void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, 
 	char key[VMS_CAT_KEY_BYTES_MAX], idkey[32], id[VMS_REG_NAME_MAX + 3];
 	struct vms_reg_entry *e = find(&s->t[TARGETS], name);
 	struct vms_cat_cmp cmp[2];
-	struct vms_cat_op op[2];
-	unsigned n = 1;
+	struct vms_cat_op op[3];
+	unsigned n = 1, ncmp;
 
 	/* a deleted one has a revision here, but none in the catalog */
 	if (e && !e->value)
@@ -383,7 +383,10 @@ void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, 
 		c->with_tid = !rev;
 		n = 2;
 	}
-	s->cat->ops->txn(s->cat, cmp, rev ? 1 : n, op, n, changed, c);
+	ncmp = rev ? 1 : n;
+	if (rec && vms_reg_refers_more(e ? e->value : NULL, rec))
+		op[n++] = (struct vms_cat_op){VMS_REG_REFS_KEY, "1", 0};
+	s->cat->ops->txn(s->cat, cmp, ncmp, op, n, changed, c);
 }
 
 void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value, uint64_t rev,
@@ -397,5 +400,6 @@ void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *v
 		rev = 0;
 	snprintf(key, sizeof(key), "account/%s", user);
 	s->cat->ops->txn(s->cat, &(struct vms_cat_cmp){key, rev}, 1,
-			 &(struct vms_cat_op){key, c->value, 0}, 1, changed, c);
+			 (struct vms_cat_op[]){{key, c->value, 0}, {VMS_REG_REFS_KEY, "1", 0}},
+			 value ? 1 : 2, changed, c);
 }

@@ -262,6 +262,23 @@ uint64_t vms_reg_free_lun(const json_t *rec)
 	return want;
 }
 
+bool vms_reg_refers_more(const json_t *was, const json_t *rec)
+{
+	const char *out = json_string_value(json_object_get(rec, "user_out"));
+	const char *had = json_string_value(json_object_get(was, "user_out"));
+	json_t *x;
+	size_t i;
+
+	json_array_foreach (json_object_get(rec, "luns"), i, x)
+		if (!was || vms_reg_lun_of(was, json_string_value(json_object_get(x, "volume"))) ==
+				    UINT64_MAX)
+			return true;
+	json_array_foreach (json_object_get(rec, "users"), i, x)
+		if (!was || !vms_reg_has(was, VMS_REG_USERS, json_string_value(x)))
+			return true;
+	return out && (!had || strcmp(had, out));
+}
+
 /* ---- changing it ---- */
 
 static int no_memory(int rc, struct vms_errmsg *msg)
@@ -335,6 +352,13 @@ static int param_set(json_t *of, const char *name, const char *value, struct vms
 {
 	json_t *o = json_object_get(of, "params");
 
+	if (!value) {
+		if (json_object_del(o, name))
+			return vms_fail(msg, VMS_E_NOENT, "parameter %s is not set", name);
+		if (!json_object_size(o))
+			json_object_del(of, "params");
+		return 0;
+	}
 	if (text_check("parameter", name, msg) || text_check(name, value, msg))
 		return VMS_E_INVAL;
 	if (strchr(name, '='))
@@ -442,6 +466,18 @@ static void params(struct walk *w, const json_t *a, const json_t *b, enum vms_re
 				     .what = what, .lun = lun, .a = k, .b = json_string_value(v)});
 }
 
+/* Those of a that b lacks. */
+static void params_off(struct walk *w, const json_t *a, const json_t *b, enum vms_reg_what what,
+		       uint64_t lun)
+{
+	json_t *to = json_object_get(b, "params"), *v;
+	const char *k;
+
+	json_object_foreach (json_object_get(a, "params"), k, v)
+		if (!json_object_get(to, k))
+			step(w, (struct vms_reg_step){.what = what, .lun = lun, .a = k});
+}
+
 static bool same_lun(const json_t *rec, const json_t *x)
 {
 	const char *v = rec ? vms_reg_volume(
@@ -481,6 +517,7 @@ static void come(struct walk *w)
 
 	if (!w->from)
 		step(w, (struct vms_reg_step){.what = VMS_RS_TARGET_NEW, .a = vms_reg_name(w->to)});
+	params_off(w, w->from, w->to, VMS_RS_PARAM_OFF, 0);
 	params(w, w->from, w->to, VMS_RS_PARAM, 0);
 	json_array_foreach (json_object_get(w->to, "luns"), i, x) {
 		uint64_t lun = (uint64_t)json_integer_value(json_object_get(x, "lun"));
@@ -491,6 +528,8 @@ static void come(struct walk *w)
 					.what = VMS_RS_LUN_NEW,
 					.lun = lun,
 					.a = json_string_value(json_object_get(x, "volume"))});
+		if (same)
+			params_off(w, lun_get(w->from, lun), x, VMS_RS_LUN_PARAM_OFF, lun);
 		params(w, same ? lun_get(w->from, lun) : NULL, x, VMS_RS_LUN_PARAM, lun);
 	}
 	if (off != json_is_true(json_object_get(w->from, "offline")))

@@ -55,6 +55,14 @@ uint64_t vms_reg_lun_of(const struct json_t *rec, const char *volume);
 bool vms_reg_has(const struct json_t *rec, enum vms_reg_list list, const char *what);
 unsigned vms_reg_luns(const struct json_t *rec);
 
+/* What targets refer to, volumes and accounts, is not in their own records. Whoever adds
+ * such a reference, or takes away what may be referred to, rewrites this key in the same
+ * transaction; tools read it before they look, and compare it: of two at the same moment
+ * one begins again. */
+#define VMS_REG_REFS_KEY "targetrefs"
+/* Does rec refer to a volume or an account that `was` (NULL: new) does not? */
+bool vms_reg_refers_more(const struct json_t *was, const struct json_t *rec);
+
 /* iSCSI name: iqn., eui. or naa., at most 223 bytes of what names are made of. */
 int vms_reg_name_check(const char *name, struct vms_errmsg *msg);
 
@@ -75,6 +83,7 @@ int vms_reg_unbind(struct json_t *rec, enum vms_reg_list list, const char *what,
 int vms_reg_set_user_out(struct json_t *rec, const char *user, struct vms_errmsg *msg);
 void vms_reg_set_offline(struct json_t *rec, bool offline);
 void vms_reg_set_redirect(struct json_t *rec, bool redirect);
+/* value NULL: it is not set any more (VMS_E_NOENT: it was not). */
 int vms_reg_set_param(struct json_t *rec, const char *name, const char *value,
 		      struct vms_errmsg *msg);
 int vms_reg_add_lun(struct json_t *rec, uint64_t lun, const char *volume, struct vms_errmsg *msg);
@@ -98,6 +107,8 @@ enum vms_reg_what {
 	VMS_RS_LUN_PARAM,    /* a: name, b: value */
 	VMS_RS_USER_OUT,     /* a: account */
 	VMS_RS_BIND,	     /* list, a: what */
+	VMS_RS_PARAM_OFF,    /* a: name; it gets its default */
+	VMS_RS_LUN_PARAM_OFF,
 };
 struct vms_reg_step {
 	enum vms_reg_what what;
@@ -108,9 +119,8 @@ struct vms_reg_step {
 };
 /* The steps from `from` (NULL: no target) to `to` (NULL: no target), in an order in
  * which nobody is admitted to what is not complete: what goes, then what comes, binding
- * last; accounts before names and addresses. A parameter that is no longer in the record
- * keeps its value until the gateway starts anew. Stops when fn returns nonzero, and
- * returns that. */
+ * last; accounts before names and addresses. Stops when fn returns nonzero, and returns
+ * that. */
 int vms_reg_steps(const struct json_t *from, const struct json_t *to,
 		  int (*fn)(void *arg, const struct vms_reg_step *s), void *arg);
 

@@ -39,6 +39,7 @@
 #define RETRY_MS  5000
 #define SETTLE_MS 10000 /* initiators wait for LUNs at start, at most */
 #define ANSWER_MS 25000 /* a tgtadm waits, at most */
+#define JOB_TRIES 10	/* to write what others write too */
 #define LATER	  1	/* a walk stops: something is on its way */
 #define FAILED	  2
 
@@ -215,6 +216,31 @@ static int param_step(const struct vms_reg_step *s)
 	return tgt_drivers[r.lld]->update(MODE_TARGET, OP_UPDATE, (int)s->tid, 0, 0, 0, buf);
 }
 
+/* Back to what it is by default. */
+static int param_off_step(struct made *m, const struct vms_reg_step *s)
+{
+	const char *volume = vms_reg_volume(m->now, s->lun);
+	struct vms_reg_step to = *s;
+
+	if (s->what == VMS_RS_PARAM_OFF) {
+		to.what = VMS_RS_PARAM;
+		to.b = "";
+		return param_step(&to);
+	}
+	to.what = VMS_RS_LUN_PARAM;
+	if (!strcmp(s->a, "online")) {
+		to.b = "1";
+	} else if (!strcmp(s->a, "readonly")) {
+		to.b = strchr(volume, '@') ? "1" : "0";
+	} else {
+		/* (only tgtadm sets such; a LUN in use does not go and come for it) */
+		vms_warn("target %s: LUN %" PRIu64 " keeps its %s until this gateway starts anew",
+			 m->e->name, s->lun, s->a);
+		return 0;
+	}
+	return param_step(&to);
+}
+
 static int bind_step(const struct vms_reg_step *s, bool on)
 {
 	char what[256];
@@ -266,6 +292,12 @@ static void note(struct made *m, const struct vms_reg_step *s)
 	case VMS_RS_LUN_PARAM:
 		(void)vms_reg_set_lun_param(m->now, s->lun, s->a, s->b, &e);
 		break;
+	case VMS_RS_PARAM_OFF:
+		(void)vms_reg_set_param(m->now, s->a, NULL, &e);
+		break;
+	case VMS_RS_LUN_PARAM_OFF:
+		(void)vms_reg_set_lun_param(m->now, s->lun, s->a, NULL, &e);
+		break;
 	default:
 		break;
 	}
@@ -304,6 +336,12 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 		rc = param_step(s);
 		snprintf(buf, sizeof(buf), "LUN %" PRIu64 " does not take %s=%s", s->lun, s->a,
 			 s->b);
+		break;
+	case VMS_RS_PARAM_OFF:
+	case VMS_RS_LUN_PARAM_OFF:
+		rc = param_off_step(m, s);
+		snprintf(buf, sizeof(buf), "target %d does not take %s back to its default", tid,
+			 s->a);
 		break;
 	case VMS_RS_PARAM:
 		rc = param_step(s);
@@ -490,14 +528,23 @@ static void job_end(int err, const char *why)
 	struct job *j = r.jobs;
 
 	r.jobs = j->next;
-	if (j->e)
-		made_of(j->e)->dirty = true;
+	made_of(j->e)->dirty = true;
 	if (err && why && why[0])
 		tgt_adm_say("%s", why);
 	mtask_complete(j->mtask, err);
-	json_decref(j->rec);
-	free(j->options);
-	free(j);
+	registry_job_free(j);
+}
+
+/* Its wish, applied to the record as it is now. False: it cannot be any more. */
+static bool job_rebuild(struct job *j)
+{
+	struct vms_errmsg msg = {""};
+	int err = registry_build(j, &msg);
+
+	made_of(j->e)->dirty = true;
+	if (err)
+		job_end(err, msg.text);
+	return !err;
 }
 
 static void job_written(void *arg, int status, const char *why)
@@ -511,10 +558,16 @@ static void job_written(void *arg, int status, const char *why)
 		job_end(0, NULL);
 		return;
 	}
+	if (status == VMS_E_CONFLICT && r.jobs->tries++ < JOB_TRIES) {
+		/* somebody was faster, the mirror has theirs: ours comes on top of it */
+		r.jobs->written = false;
+		(void)job_rebuild(r.jobs);
+		return;
+	}
 	if (status == VMS_E_CONFLICT)
 		snprintf(text, sizeof(text),
-			 "%s was changed through another gateway at the same moment: "
-			 "look at it, and repeat",
+			 "%s is changed through other gateways all the time: look at it, and "
+			 "repeat",
 			 r.jobs->name);
 	else if (status == VMS_E_EXIST)
 		snprintf(text, sizeof(text),
@@ -536,10 +589,13 @@ static void job_work(void)
 	if (!j || j->written)
 		return;
 	if (!j->started) {
-		if (j->e && made_of(j->e)->pending)
+		if (made_of(j->e)->pending)
 			return;
 		j->started = true;
 	}
+	/* who was before us in the queue, or another gateway, has changed it */
+	if (j->base != j->e->rev && !job_rebuild(j))
+		return;
 	m = made_of(j->e);
 	if (m->err) {
 		job_end(m->err, m->why);
@@ -548,7 +604,7 @@ static void job_work(void)
 	}
 	if (walk(m)) {
 		j->written = true;
-		vms_reg_put_target(r.s, j->name, j->tid, j->rec, j->e->rev, job_written, NULL);
+		vms_reg_put_target(r.s, j->name, j->tid, j->rec, j->base, job_written, NULL);
 	} else if (m->err) {
 		job_end(m->err, m->why);
 		m->err = 0;

@@ -18,6 +18,7 @@
 #include "driver.h"
 #include "tgtadm.h"
 
+#include "target/reg_doc.h"
 #include "target/secret.h"
 #include "target/tgt_glue.h"
 #include "target/tgt_registry_int.h"
@@ -53,12 +54,53 @@ static int say(const struct vms_errmsg *e, int err)
 	return err;
 }
 
+/* Takes the request: what it asks for can be, as far as is known now. */
+static struct job *job_new(struct mgmt_task *mtask, const struct tgtadm_req *req,
+			   const char *params, struct vms_reg_entry *e)
+{
+	struct job *j = calloc(1, sizeof(*j));
+
+	if (!j || !(j->params = strdup(params))) {
+		free(j);
+		return NULL;
+	}
+	j->mtask = mtask;
+	j->req = *req;
+	j->e = e;
+	j->tid = (uint32_t)req->tid;
+	snprintf(j->name, sizeof(j->name), "%s", e->name);
+	return j;
+}
+
+void registry_job_free(struct job *j)
+{
+	json_decref(j->rec);
+	free(j->options);
+	free(j->params);
+	free(j);
+}
+
+static int job_begin(struct job *j)
+{
+	struct vms_errmsg msg = {""};
+	int rc;
+
+	if (!j)
+		return TGTADM_NOMEM;
+	rc = registry_build(j, &msg);
+	if (rc) {
+		registry_job_free(j);
+		return say(&msg, rc);
+	}
+	registry_job(j);
+	return TGT_MGMT_PENDING;
+}
+
 static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	char name[VMS_REG_NAME_MAX + 2];
 	struct vms_reg_entry *e;
 	struct vms_errmsg msg;
-	struct job *j;
 
 	if (!param(params, "targetname", name, sizeof(name))) {
 		tgt_adm_say("a target needs a name of at most %u characters: --targetname IQN",
@@ -71,30 +113,29 @@ static int target_new(struct mgmt_task *mtask, const struct tgtadm_req *req, con
 		tgt_adm_say("target numbers (--tid) go from 1 to %u", VMS_REG_TID_MAX);
 		return TGTADM_INVALID_REQUEST;
 	}
-	e = vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
-	if (e) {
-		tgt_adm_say("target number %d is %s, in the whole cluster", req->tid, e->name);
-		return TGTADM_TARGET_EXIST;
-	}
 	e = vms_reg_target(registry_sync(), name);
-	if (e && e->value) {
-		tgt_adm_say("%s is target number %u, in the whole cluster", name,
-			    vms_reg_tid(e->value));
-		return TGTADM_TARGET_EXIST;
-	}
 	if (!e)
 		e = vms_reg_target_make(registry_sync(), name);
-	j = calloc(1, sizeof(*j));
-	if (!j || !(j->rec = vms_reg_new(name, (uint32_t)req->tid))) {
-		free(j);
-		return TGTADM_NOMEM;
+	return job_begin(job_new(mtask, req, params, e));
+}
+
+static int build_new(struct job *j, struct vms_errmsg *msg)
+{
+	const struct vms_reg_entry *other = vms_reg_target_by_tid(registry_sync(), j->tid);
+
+	if (other && other != j->e) {
+		vms_fail(msg, VMS_E_EXIST, "target number %u is %s, in the whole cluster", j->tid,
+			 other->name);
+		return TGTADM_TARGET_EXIST;
 	}
-	j->mtask = mtask;
-	j->e = e;
-	j->tid = (uint32_t)req->tid;
-	snprintf(j->name, sizeof(j->name), "%s", name);
-	registry_job(j);
-	return TGT_MGMT_PENDING;
+	if (j->e->value) {
+		vms_fail(msg, VMS_E_EXIST, "%s is target number %u, in the whole cluster", j->name,
+			 vms_reg_tid(j->e->value));
+		return TGTADM_TARGET_EXIST;
+	}
+	j->rec = vms_reg_new(j->name, j->tid);
+	vms_assert(j->rec);
+	return 0;
 }
 
 static int target_update(json_t *rec, const char *params, struct vms_errmsg *msg)
@@ -120,7 +161,8 @@ static int target_update(json_t *rec, const char *params, struct vms_errmsg *msg
 		vms_reg_set_redirect(rec, !strcmp(v, "on"));
 		return 0;
 	}
-	return vms_reg_set_param(rec, name, v, msg);
+	/* without a value: as it was */
+	return vms_reg_set_param(rec, name, v[0] ? v : NULL, msg);
 }
 
 /* --op bind and unbind of addresses and names. */
@@ -145,10 +187,28 @@ static int acl_change(json_t *rec, const struct tgtadm_req *req, const char *par
 	return rc ? vms_fail(msg, rc, "--initiator-address or --initiator-name is needed") : 0;
 }
 
-static int lun_change(struct job *j, const struct tgtadm_req *req, const char *params,
-		      struct vms_errmsg *msg)
+/* VMS_E_EXIST: it is a LUN of another target; a volume is one LUN at each gateway. */
+static int volume_elsewhere(const struct job *j, const char *volume, struct vms_errmsg *msg)
+{
+	const struct vms_reg_entry *t;
+
+	for (unsigned i = 0; (t = vms_reg_target_at(registry_sync(), i)); i++) {
+		const json_t *v = t->value;
+
+		if (v && vms_reg_elsewhere(&v, 1, j->name, volume))
+			return vms_fail(msg, VMS_E_EXIST,
+					"volume %s is LUN %" PRIu64 " of %s; it can be one LUN "
+					"only",
+					volume, vms_reg_lun_of(v, volume), t->name);
+	}
+	return 0;
+}
+
+static int lun_change(struct job *j, struct vms_errmsg *msg)
 {
 	char volume[256], name[256], value[256], buf[1024], *p = buf, *opt;
+	const struct tgtadm_req *req = &j->req;
+	const char *params = j->params;
 
 	j->option_lun = req->lun;
 	switch (req->op) {
@@ -157,6 +217,8 @@ static int lun_change(struct job *j, const struct tgtadm_req *req, const char *p
 			return vms_fail(msg, VMS_E_INVAL, "--backing-store VOLUME is needed");
 		if (param(params, "bsopts", buf, sizeof(buf)))
 			j->options = strdup(buf);
+		if (volume_elsewhere(j, volume, msg))
+			return VMS_E_EXIST;
 		return vms_reg_add_lun(j->rec, req->lun, volume, msg);
 	case OP_DELETE:
 		return vms_reg_remove_lun(j->rec, req->lun, msg);
@@ -175,7 +237,8 @@ static int lun_change(struct job *j, const struct tgtadm_req *req, const char *p
 			*eq = 0;
 			snprintf(name, sizeof(name), "%s", opt);
 			snprintf(value, sizeof(value), "%s", eq + 1);
-			rc = vms_reg_set_lun_param(j->rec, req->lun, name, value, msg);
+			rc = vms_reg_set_lun_param(j->rec, req->lun, name, value[0] ? value : NULL,
+						   msg);
 			if (rc)
 				return rc;
 		}
@@ -218,57 +281,61 @@ static int err_of(int rc, int mode)
 static int change(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	struct vms_reg_entry *e = vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
-	struct vms_errmsg msg = {""};
-	char user[256];
 	struct scsi_lu *lu;
-	struct job *j;
-	int rc = 0;
 
 	if (!e) {
 		tgt_adm_say("there is no target number %d in the cluster", req->tid);
 		return TGTADM_NO_TARGET;
 	}
-	j = calloc(1, sizeof(*j));
-	if (!j)
-		return TGTADM_NOMEM;
-	j->rec = json_deep_copy(e->value);
-	vms_assert(j->rec);
-	if (req->mode == MODE_DEVICE) {
-		rc = lun_change(j, req, params, &msg);
-	} else if (req->mode == MODE_ACCOUNT) {
-		rc = param(params, "user", user, sizeof(user))
-			     ? account_change(j->rec, req, user, &msg)
-			     : vms_fail(&msg, VMS_E_INVAL, "--user is needed");
-	} else if (req->op == OP_UPDATE) {
-		rc = target_update(j->rec, params, &msg);
-	} else if (req->op == OP_BIND || req->op == OP_UNBIND) {
-		rc = acl_change(j->rec, req, params, &msg);
-	} else if (req->op == OP_DELETE) {
+	if (req->mode == MODE_TARGET && req->op == OP_DELETE) {
 		lu = tgt_lu_find(req->tid, 0);
 		if (lu && !req->force && !list_empty(&lu->tgt->it_nexus_list)) {
-			free(j->options);
-			json_decref(j->rec);
-			free(j);
 			tgt_adm_say("initiators are logged in to %s on this gateway: "
 				    "--force closes their sessions, on all gateways",
 				    e->name);
 			return TGTADM_TARGET_ACTIVE;
 		}
-		json_decref(j->rec);
-		j->rec = NULL;
 	}
-	if (rc) {
-		free(j->options);
-		json_decref(j->rec);
-		free(j);
-		return say(&msg, err_of(rc, (int)req->mode));
+	return job_begin(job_new(mtask, req, params, e));
+}
+
+static int build_change(struct job *j, struct vms_errmsg *msg)
+{
+	const struct tgtadm_req *req = &j->req;
+	char user[256];
+	int rc = 0;
+
+	if (!j->e->value || vms_reg_tid(j->e->value) != j->tid) {
+		vms_fail(msg, VMS_E_NOENT, "target number %u (%s) was deleted at this moment",
+			 j->tid, j->name);
+		return TGTADM_NO_TARGET;
 	}
-	j->mtask = mtask;
-	j->e = e;
-	j->tid = (uint32_t)req->tid;
-	snprintf(j->name, sizeof(j->name), "%s", e->name);
-	registry_job(j);
-	return TGT_MGMT_PENDING;
+	if (req->mode == MODE_TARGET && req->op == OP_DELETE)
+		return 0;
+	j->rec = json_deep_copy(j->e->value);
+	vms_assert(j->rec);
+	if (req->mode == MODE_DEVICE)
+		rc = lun_change(j, msg);
+	else if (req->mode == MODE_ACCOUNT)
+		rc = param(j->params, "user", user, sizeof(user))
+			     ? account_change(j->rec, req, user, msg)
+			     : vms_fail(msg, VMS_E_INVAL, "--user is needed");
+	else if (req->op == OP_UPDATE)
+		rc = target_update(j->rec, j->params, msg);
+	else if (req->op == OP_BIND || req->op == OP_UNBIND)
+		rc = acl_change(j->rec, req, j->params, msg);
+	return rc ? err_of(rc, (int)req->mode) : 0;
+}
+
+int registry_build(struct job *j, struct vms_errmsg *msg)
+{
+	json_decref(j->rec);
+	free(j->options);
+	j->rec = NULL;
+	j->options = NULL;
+	j->base = j->e->rev;
+	return j->req.mode == MODE_TARGET && j->req.op == OP_NEW ? build_new(j, msg)
+								 : build_change(j, msg);
 }
 
 /* ---- accounts by tgtadm ---- */

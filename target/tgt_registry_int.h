@@ -9,26 +9,37 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tgtadm.h"
+
 #include "target/reg_sync.h"
 #include "target/tgt_registry.h"
 
 /* A request of tgtadm. */
 struct job {
 	struct mgmt_task *mtask;
-	struct vms_reg_entry *e; /* target; NULL: account */
-	char name[256];		 /* of target or user */
+	struct tgtadm_req req;
+	char *params;		 /* of req */
+	struct vms_reg_entry *e; /* target */
+	char name[256];		 /* of it */
 	uint32_t tid;
+	/* as registry_build() made them: */
 	json_t *rec;   /* wanted; NULL: deleted */
+	uint64_t base; /* revision of the record that it was made from */
 	char *options; /* bsopts of the LUN it makes */
 	uint64_t option_lun;
 	int64_t since_ms;
-	bool force, started, written;
+	unsigned tries;
+	bool started, written;
 	struct job *next;
 };
 
 /* It is done here, then written to the catalog, then answered; in turn. Takes j, which is
- * calloc'ed, with its rec and options. */
+ * calloc'ed, with all it has. */
 void registry_job(struct job *j);
+void registry_job_free(struct job *j);
+/* What it asks for, applied to the record as it is now: others may have changed that since
+ * tgtadm asked. 0, or tgtadm's code with msg: it cannot be. */
+int registry_build(struct job *j, struct vms_errmsg *msg);
 struct vms_reg_sync *registry_sync(void);
 /* The key that seals secrets; NULL: there is none. */
 const uint8_t *registry_key(void);

@@ -102,6 +102,26 @@ for i in $(seq 40 49); do
 done
 [ $n = 10 ] || fail "of 20 requests for 10 numbers $n succeeded"
 agree "10 contested numbers"
+# one target, asked for several things at once: nobody's is lost, nobody has to repeat
+adm 1 --op new --mode target --tid 60 -T "$t-60" || fail "target 60"
+ps=""
+for i in 1 2 3 4 5; do
+	for g in 1 2; do
+		adm $g --op new --mode logicalunit --tid 60 --lun $((i * 10 + g)) --bstype vmstore \
+			--backing-store many-$i-$g --bsopts size=16M > "$IT_DIR/many-$i-$g" 2>&1 &
+		ps="$ps $!"
+		adm $g --op bind --mode target --tid 60 -I 192.0.2.$((i * 10 + g)) > "$IT_DIR/bind-$i-$g" 2>&1 &
+		ps="$ps $!"
+	done
+done
+n=0
+for p in $ps; do wait "$p" && n=$((n + 1)); done
+[ $n = 20 ] || fail "of 20 changes of one target at once $n succeeded: $(cat "$IT_DIR"/many-* "$IT_DIR"/bind-*)"
+agree "20 changes of one target"
+[ "$(show 1 | sed -n "/$t-60\$/,\$p" | grep -cE '^ +LUN: [1-9]')" = 10 ] &&
+	[ "$(show 1 | sed -n "/$t-60\$/,\$p" | grep -c '192\.0\.2\.')" = 10 ] ||
+	fail "not all of 20 changes hold: $(show 1 | sed -n "/$t-60\$/,\$p")"
+refuses "is LUN 11 of" adm 1 --op new --mode logicalunit --tid 7 --lun 9 --bstype vmstore --backing-store many-1-1
 adm 2 --op delete --mode target --tid 7 --force || fail "deleting target 7"
 agree "a target deleted"
 say "ok: targets, LUNs, bindings and accounts are the cluster's"

@@ -120,6 +120,25 @@ for g in 1 2; do
 	wait_for 30 serves $g host2%999999999999@ $u/1 || fail "gateway $g: b has not moved to $u"
 	wait_for 30 serves $g "" $t/3 || fail "gateway $g: no LUN 3"
 done
+# what is no longer set is as it was, without a restart
+nr=$(tg show $u --json | tr -d ' ,' | sed -n 's/^"tid"://p')
+says() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$1" --op show --mode target --tid "$nr" | grep -qxF "$2"; }
+ro() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$1" --op show --mode target | sed -n "/ $u\$/,/^Target/p" | grep -c "Readonly: $2"; }
+no_ro() { [ "$(ro "$1" Yes)" = 0 ]; }
+is_ro() { [ "$(ro "$1" Yes)" = 1 ]; }
+tg set $u FirstBurstLength=4096 > /dev/null && tg set $u --lun 1 readonly=1 > /dev/null || fail "set"
+for g in 1 2; do
+	wait_for 10 says $g MaxBurstLength=65536 && wait_for 10 says $g FirstBurstLength=4096 &&
+		wait_for 10 is_ro $g || fail "gateway $g does not have the parameters"
+done
+tg set $u FirstBurstLength= > /dev/null || fail "set back"
+refuses "FirstBurstLength is not set" tg set $u FirstBurstLength=
+sed '/"params"/s/"params": {[^}]*}, *//' "$f" > "$f.less"
+tg apply "$f.less" | grep -qxF -- "- $u: MaxBurstLength" || fail "apply without parameters"
+for g in 1 2; do
+	wait_for 10 says $g MaxBurstLength=1048576 && wait_for 10 says $g FirstBurstLength=262144 &&
+		wait_for 10 no_ro $g || fail "gateway $g keeps a parameter that is gone"
+done
 # one thing that cannot be: nothing is done
 before=$(tg dump)
 sed 's/"volume": "b"/"volume": "a"/' "$f" > "$f.bad"

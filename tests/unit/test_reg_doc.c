@@ -225,13 +225,13 @@ static void stored(void)
 
 	begin(4);
 	seen->drop_txn_answer = 1;
-	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, &e), 0);
-	CU_ASSERT_EQUAL(target_store(&t, B, 1, b, 0, &e), VMS_E_EXIST);
+	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, B, 1, b, 0, NULL, &e), VMS_E_EXIST);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "number 1 is taken"));
 	/* made already as it is to be: by the first try, whose answer was lost */
-	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), 0);
 	vms_reg_set_redirect(a, true);
-	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, &e), VMS_E_CONFLICT);
+	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), VMS_E_CONFLICT);
 	/* a change whose answer is lost counts once */
 	seen->drop_txn_answer = 1;
 	CU_ASSERT_EQUAL(target_change(&t, A, add_address, (void *)"ALL", &r, &e), 0);
@@ -254,7 +254,7 @@ static int raced(void *arg, struct targets *all, json_t *rec, struct vms_errmsg 
 		json_t *other = json_deep_copy(have->rec);
 
 		CU_ASSERT_EQUAL(vms_reg_add_lun(other, 1, "theirs", &e), 0);
-		CU_ASSERT_EQUAL(target_store(&t, A, 1, other, have->mod_revision, &e), 0);
+		CU_ASSERT_EQUAL(target_store(&t, A, 1, other, have->mod_revision, NULL, &e), 0);
 		json_decref(other);
 	}
 	return vms_reg_add_lun(rec, vms_reg_free_lun(rec), "ours", msg);
@@ -266,7 +266,7 @@ static void at_the_same_moment(void)
 	unsigned times = 0;
 
 	begin(4);
-	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), 0);
 	CU_ASSERT_EQUAL(target_change(&t, A, raced, &times, NULL, &e), 0);
 	CU_ASSERT_EQUAL(times, 2);
 	r = now(A);
@@ -274,6 +274,93 @@ static void at_the_same_moment(void)
 	CU_ASSERT_EQUAL(vms_reg_lun_of(r, "ours"), 2);
 	json_decref(r);
 	json_decref(a);
+	end();
+}
+
+static int no_luns(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
+{
+	return vms_reg_remove_lun(rec, 1, msg);
+}
+
+/* The other admin's whole command between our look and our write. */
+struct other {
+	unsigned times;
+	const char *volume, *user, *target;
+};
+
+static int their_lun(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
+{
+	struct other *o = arg;
+
+	return o->volume ? vms_reg_add_lun(rec, 1, o->volume, msg)
+			 : vms_reg_bind(rec, VMS_REG_USERS, o->user, msg);
+}
+
+static int our_lun(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
+{
+	struct other *o = arg;
+	int rc = target_volume_check(&t, "x", msg);
+
+	if (!rc)
+		rc = targets_elsewhere(all, vms_reg_name(rec), "x", msg);
+	if (!rc && !o->times++)
+		CU_ASSERT_EQUAL(o->target ? target_change(&t, o->target, their_lun, o, NULL, &e)
+					  : volume_delete(&t, "x", false, &e),
+				0);
+	return rc ? rc : vms_reg_add_lun(rec, 1, "x", msg);
+}
+
+static int our_user(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
+{
+	struct other *o = arg;
+	struct accounts acc;
+	bool there;
+	int rc = accounts_load(&t, &acc, msg);
+
+	there = !rc && accounts_find(&acc, "u");
+	VMS_VEC_FREE(&acc);
+	if (!there)
+		return VMS_E_NOENT;
+	if (!o->times++)
+		CU_ASSERT_EQUAL(account_delete(&t, "u", &e), 0);
+	return vms_reg_bind(rec, VMS_REG_USERS, "u", msg);
+}
+
+/* One volume is one LUN, and what is referred to is there, whoever was faster. */
+static void others_at_the_same_moment(void)
+{
+	json_t *a = vms_reg_new(A, 1), *b = vms_reg_new(B, 2), *r;
+	struct other o = {.target = B, .volume = "x"};
+
+	begin(4);
+	create("x", 1u << 20);
+	CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, B, 2, b, 0, NULL, &e), 0);
+	/* the same volume for another target */
+	CU_ASSERT_EQUAL(target_change(&t, A, our_lun, &o, NULL, &e), VMS_E_EXIST);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "x is LUN 1 of " B));
+	/* the same for what does not concern us: both */
+	o = (struct other){.target = B, .user = "somebody"};
+	CU_ASSERT_EQUAL(target_change(&t, B, no_luns, NULL, NULL, &e), 0);
+	CU_ASSERT_EQUAL(target_change(&t, A, our_lun, &o, NULL, &e), 0);
+	CU_ASSERT_EQUAL(o.times, 2);
+	r = now(B);
+	CU_ASSERT(vms_reg_has(r, VMS_REG_USERS, "somebody"));
+	json_decref(r);
+	/* the volume is deleted */
+	CU_ASSERT_EQUAL(target_change(&t, A, no_luns, NULL, NULL, &e), 0);
+	o = (struct other){.times = 0};
+	CU_ASSERT_EQUAL(target_change(&t, A, our_lun, &o, NULL, &e), VMS_E_NOENT);
+	r = now(A);
+	CU_ASSERT_EQUAL(vms_reg_luns(r), 0);
+	json_decref(r);
+	/* the account is */
+	put("account/u", strdup("{\"user\":\"u\",\"sealed\":\"00\"}"));
+	o = (struct other){.times = 0};
+	CU_ASSERT_EQUAL(target_change(&t, A, our_user, &o, NULL, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(o.times, 1);
+	json_decref(a);
+	json_decref(b);
 	end();
 }
 
@@ -293,7 +380,8 @@ static void volumes(void)
 	CU_ASSERT_EQUAL(target_volume_check(&t, "x@s", &e), VMS_E_NOENT);
 	CU_ASSERT_EQUAL(target_volume_check(&t, "a b", &e), VMS_E_INVAL);
 	/* a LUN is not deleted under its target, also while no gateway runs */
-	CU_ASSERT_EQUAL(vms_reg_add_lun(a, 3, "x", &e) || target_store(&t, A, 1, a, 0, &e), 0);
+	CU_ASSERT_EQUAL(vms_reg_add_lun(a, 3, "x", &e) || target_store(&t, A, 1, a, 0, NULL, &e),
+			0);
 	CU_ASSERT_EQUAL(volume_delete(&t, "x", false, &e), VMS_E_OPEN);
 	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "x is LUN 3 of " A));
 	CU_ASSERT_EQUAL(look("x").state, VOLUME_READY);
@@ -305,10 +393,14 @@ static void volumes(void)
 
 int main(void)
 {
-	static const struct vms_test tests[] = {
-		VMS_TEST(form),	       VMS_TEST(parameters), VMS_TEST(what_becomes),
-		VMS_TEST(differences), VMS_TEST(stored),     VMS_TEST(at_the_same_moment),
-		VMS_TEST(volumes)};
+	static const struct vms_test tests[] = {VMS_TEST(form),
+						VMS_TEST(parameters),
+						VMS_TEST(what_becomes),
+						VMS_TEST(differences),
+						VMS_TEST(stored),
+						VMS_TEST(at_the_same_moment),
+						VMS_TEST(others_at_the_same_moment),
+						VMS_TEST(volumes)};
 
 	rig_init();
 	return vms_test_main_("documents of targets", tests, sizeof(tests) / sizeof(tests[0]));

@@ -201,6 +201,12 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 	case VMS_RS_LUN_PARAM:
 		rc = vms_reg_set_lun_param(m->rec, s->lun, s->a, s->b, &e);
 		break;
+	case VMS_RS_PARAM_OFF:
+		rc = vms_reg_set_param(m->rec, s->a, NULL, &e);
+		break;
+	case VMS_RS_LUN_PARAM_OFF:
+		rc = vms_reg_set_lun_param(m->rec, s->lun, s->a, NULL, &e);
+		break;
 	}
 	CU_ASSERT_EQUAL(rc, 0);
 	return 0;
@@ -244,6 +250,7 @@ static void addresses(void)
 static json_t *random_record(struct vms_rng *g)
 {
 	static const char *const vols[] = {"a", "b", "c", "d", "e", "f"};
+	static const char *const what[] = {"p", "q", "r"};
 	static const char *const who[] = {"ALL", "192.0.2.1", "iqn.a", "iqn.b", "host"};
 	json_t *r;
 
@@ -251,9 +258,16 @@ static json_t *random_record(struct vms_rng *g)
 		return NULL;
 	r = vms_reg_new(vms_rng_below(g, 4) ? IQN : IQN "2", 1 + (uint32_t)vms_rng_below(g, 2));
 	for (unsigned i = 0; i < 6; i++) {
-		/* (parameters never go away, so they are left to order()) */
+		uint64_t lun = 1 + vms_rng_below(g, 8);
+
 		if (vms_rng_below(g, 2))
-			(void)vms_reg_add_lun(r, 1 + vms_rng_below(g, 8), vols[i], &e);
+			(void)vms_reg_add_lun(r, lun, vols[i], &e);
+		if (vms_rng_below(g, 2))
+			(void)vms_reg_set_lun_param(r, lun, what[vms_rng_below(g, 3)],
+						    what[vms_rng_below(g, 3)], &e);
+		if (vms_rng_below(g, 3) == 0)
+			(void)vms_reg_set_param(r, what[vms_rng_below(g, 3)],
+						what[vms_rng_below(g, 3)], &e);
 		if (vms_rng_below(g, 2))
 			(void)vms_reg_bind(r, vms_rng_below(g, 3), who[vms_rng_below(g, 5)], &e);
 	}
@@ -294,6 +308,10 @@ static void steps(void)
 			CU_ASSERT_STRING_EQUAL(x, y);
 			free(x);
 			free(y);
+			CU_ASSERT(json_equal(json_object_get(m.rec, "params"),
+					     json_object_get(to, "params")) ||
+				  (!json_object_get(m.rec, "params") &&
+				   !json_object_get(to, "params")));
 		}
 		json_decref(m.rec);
 		json_decref(from);

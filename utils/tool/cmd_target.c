@@ -164,7 +164,7 @@ static int create(struct tool *t, const char *name, uint64_t want, bool redirect
 		vms_assert(*out);
 		vms_reg_set_redirect(*out, redirect);
 		vms_reg_set_offline(*out, offline);
-		rc = target_store(t, name, tid, *out, 0, e);
+		rc = target_store(t, name, tid, *out, 0, NULL, e);
 		if (!rc)
 			return 0;
 		json_decref(*out);
@@ -235,7 +235,7 @@ static int remove_target(struct tool *t, const char *name, bool force, struct vm
 				      vms_reg_luns(have->rec) > 1 ? "s" : "");
 		if (!rc)
 			rc = target_store(t, name, vms_reg_tid(have->rec), NULL, have->mod_revision,
-					  e);
+					  NULL, e);
 		targets_free(&all);
 	} while (tool_txn_again(rc) && tool_retry(t, &tries));
 	return rc;
@@ -276,7 +276,6 @@ struct change {
 	/* bindings */
 	bool unbind;
 	const char *what[4]; /* address, name, user, outgoing user */
-	bool known;	     /* accounts that come have been looked up */
 };
 
 /* Runs fn on the target named first, prints what has changed. */
@@ -325,8 +324,8 @@ static int set_one(json_t *rec, uint64_t lun, const char *name, const char *valu
 	int rc;
 
 	if (lun != UINT64_MAX) {
-		rc = vms_reg_lun_param_check(name, value, e);
-		return rc ? rc : vms_reg_set_lun_param(rec, lun, name, value, e);
+		rc = value[0] ? vms_reg_lun_param_check(name, value, e) : 0;
+		return rc ? rc : vms_reg_set_lun_param(rec, lun, name, value[0] ? value : NULL, e);
 	}
 	if (!strcmp(name, "redirect")) {
 		if (strcmp(value, "on") && strcmp(value, "off"))
@@ -341,8 +340,9 @@ static int set_one(json_t *rec, uint64_t lun, const char *name, const char *valu
 		vms_reg_set_offline(rec, value[0] == 'o');
 		return 0;
 	}
-	rc = vms_reg_param_check(name, value, e);
-	return rc ? rc : vms_reg_set_param(rec, name, value, e);
+	/* without a value: its default */
+	rc = value[0] ? vms_reg_param_check(name, value, e) : 0;
+	return rc ? rc : vms_reg_set_param(rec, name, value[0] ? value : NULL, e);
 }
 
 static int do_set(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *e)
@@ -387,8 +387,10 @@ static int do_add_lun(void *arg, struct targets *all, json_t *rec, struct vms_er
 {
 	struct change *ch = arg;
 	uint64_t lun = ch->lun != UINT64_MAX ? ch->lun : vms_reg_free_lun(rec);
-	int rc = targets_elsewhere(all, vms_reg_name(rec), ch->volume, e);
+	int rc = target_volume_check(ch->t, ch->volume, e);
 
+	if (!rc)
+		rc = targets_elsewhere(all, vms_reg_name(rec), ch->volume, e);
 	return rc ? rc : vms_reg_add_lun(rec, lun, ch->volume, e);
 }
 
@@ -401,7 +403,6 @@ static int run_add_lun(struct cmd_call *c)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct vms_errmsg e = {""};
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
@@ -410,8 +411,6 @@ static int run_add_lun(struct cmd_call *c)
 		return cmd_usage(c, "--lun %" PRIu64 ": LUNs go from 1 to %u (0 is the controller)",
 				 ch.lun, VMS_REG_LUN_MAX);
 	ch.volume = c->arg[1];
-	if (target_volume_check(c->t, ch.volume, &e))
-		return tool_fail(c->t, "%s", e.text);
 	return changed(c, do_add_lun, &ch);
 }
 
@@ -451,12 +450,30 @@ static int run_rm_lun(struct cmd_call *c)
 	return changed(c, do_rm_lun, &ch);
 }
 
+/* The accounts that it is to demand exist. */
+static int accounts_check(struct change *ch, struct vms_errmsg *e)
+{
+	struct accounts acc;
+	int rc;
+
+	if (ch->unbind || (!ch->what[2] && !ch->what[3]))
+		return 0;
+	rc = accounts_load(ch->t, &acc, e);
+	for (unsigned i = 2; !rc && i < 4; i++)
+		if (ch->what[i] && !accounts_find(&acc, ch->what[i]))
+			rc = vms_fail(e, VMS_E_NOENT,
+				      "there is no account %s: vmstore target account create %s",
+				      ch->what[i], ch->what[i]);
+	VMS_VEC_FREE(&acc);
+	return rc;
+}
+
 static int do_bind(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *e)
 {
 	struct change *ch = arg;
-	int rc = 0;
+	int rc = accounts_check(ch, e);
 
-	if (!ch->unbind && ch->what[VMS_REG_ADDRESSES])
+	if (!rc && !ch->unbind && ch->what[VMS_REG_ADDRESSES])
 		rc = vms_reg_address_check(ch->what[VMS_REG_ADDRESSES], e);
 	for (unsigned l = 0; !rc && l < 3; l++)
 		if (ch->what[l])
@@ -488,8 +505,6 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
-	struct vms_errmsg e = {""};
-	struct accounts acc;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
@@ -497,18 +512,6 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 	if (!ch.what[0] && !ch.what[1] && !ch.what[2] && !ch.what[3])
 		return cmd_usage(c,
 				 "one of --address, --initiator, --user and --user-out is needed");
-	if (!unbind && (ch.what[2] || ch.what[3])) {
-		code = accounts_load(c->t, &acc, &e);
-		for (unsigned i = 2; !code && i < 4; i++)
-			if (ch.what[i] && !accounts_find(&acc, ch.what[i]))
-				code = vms_fail(
-					&e, VMS_E_NOENT,
-					"there is no account %s: vmstore target account create %s",
-					ch.what[i], ch.what[i]);
-		VMS_VEC_FREE(&acc);
-		if (code)
-			return tool_fail(c->t, "%s", e.text);
-	}
 	return changed(c, do_bind, &ch);
 }
 
@@ -551,7 +554,8 @@ static const struct cmd *const subs[] = {
 			 "state=ready|offline   offline: logins are refused, commands get BUSY\n"
 			 "Any other PARAMETER is one of iSCSI's and counts for logins from now on. "
 			 "With --lun\n"
-			 "it is one of that LUN: online, readonly, 0 or 1.",
+			 "it is one of that LUN: online, readonly, 0 or 1. PARAMETER= without a "
+			 "value: its default.",
 		.min = 2,
 		.max = CMD_ARGS_MAX,
 		.run = run_set},

@@ -90,7 +90,7 @@ static int put(struct cmd_call *c, bool exists)
 		code = account_seal(c->t, user, secret, sealed, &e);
 	explicit_bzero(secret, sizeof(secret));
 	if (!code)
-		code = account_store(c->t, user, sealed, revision, &e);
+		code = account_store(c->t, user, sealed, revision, NULL, &e);
 	if (code)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)
@@ -113,26 +113,12 @@ static int run_set(struct cmd_call *c)
 static int run_rm(struct cmd_call *c)
 {
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
-	struct targets all = VMS_VEC_INIT;
-	struct account_entry *have;
 	struct vms_errmsg e = {""};
-	struct accounts acc;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	code = accounts_load(c->t, &acc, &e);
-	have = code ? NULL : accounts_find(&acc, c->arg[0]);
-	if (!code && !have)
-		code = vms_fail(&e, VMS_E_NOENT, "there is no account %s", c->arg[0]);
-	if (!code)
-		code = targets_load(c->t, &all, &e);
-	if (!code)
-		code = account_unused(&all, c->arg[0], &e);
-	if (!code)
-		code = account_store(c->t, c->arg[0], NULL, have->mod_revision, &e);
-	VMS_VEC_FREE(&acc);
-	targets_free(&all);
+	code = account_delete(c->t, c->arg[0], &e);
 	if (code)
 		return tool_fail(c->t, "%s", e.text);
 	if (c->t->json)

@@ -76,6 +76,7 @@ struct plan {
 	VMS_VEC(json_t *) names;		/* of next, for those that go */
 	VMS_VEC(struct account_entry) accounts; /* to write; sealed "": to delete */
 	json_t *changes;
+	uint64_t refs; /* what it has looked at still counts (target_store.h) */
 };
 
 static int read_doc(struct plan *p, struct vms_errmsg *e)
@@ -294,8 +295,10 @@ static bool gives(const json_t *was, const json_t *rec)
 
 static int plan_make(struct plan *p, struct vms_errmsg *e)
 {
-	int rc = targets_load(p->t, &p->all, e);
+	int rc = target_refs(p->t, &p->refs, e);
 
+	if (!rc)
+		rc = targets_load(p->t, &p->all, e);
 	if (!rc)
 		rc = accounts_load(p->t, &p->acc, e);
 	if (!rc)
@@ -325,11 +328,12 @@ static int write_targets(struct plan *p, bool giving, struct vms_errmsg *e)
 		if ((was && rec && json_equal(was, rec)) || gives(was, rec) != giving)
 			continue;
 		rc = target_store(p->t, name, vms_reg_tid(rec ? rec : was), rec,
-				  p->next.d[i].mod_revision, e);
+				  p->next.d[i].mod_revision,
+				  vms_reg_refers_more(was, rec) ? &p->refs : NULL, e);
 		if (rc == VMS_E_CONFLICT)
 			vms_fail(e, rc,
-				 "%s was changed by somebody else at the same moment: apply it "
-				 "again",
+				 "%s, or what it refers to, was changed by somebody else at the "
+				 "same moment: apply it again",
 				 name);
 	}
 	return rc;
@@ -342,7 +346,7 @@ static int write_accounts(struct plan *p, bool removing, struct vms_errmsg *e)
 	VMS_VEC_FOREACH (&p->accounts, a)
 		if (!rc && !a->sealed[0] == removing)
 			rc = account_store(p->t, a->user, a->sealed[0] ? a->sealed : NULL,
-					   a->mod_revision, e);
+					   a->mod_revision, removing ? &p->refs : NULL, e);
 	return rc;
 }
 

@@ -104,11 +104,11 @@ int account_seal(struct tool *t, const char *user, const char *secret,
 }
 
 int account_store(struct tool *t, const char *user, const char *sealed, uint64_t mod_revision,
-		  struct vms_errmsg *msg)
+		  uint64_t *refs, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX], *text = NULL;
-	struct vms_cat_cmp cmp = {key, mod_revision};
-	struct vms_cat_op op = {key, NULL, 0};
+	struct vms_cat_cmp cmp[2] = {{key, mod_revision}};
+	struct vms_cat_op op[2] = {{key, NULL, 0}};
 	struct tool_kvs kv;
 	int rc;
 
@@ -120,8 +120,12 @@ int account_store(struct tool *t, const char *user, const char *sealed, uint64_t
 		json_decref(v);
 		vms_assert(text);
 	}
-	op.val = text;
-	rc = tool_txn(t, &cmp, 1, &op, 1, msg);
+	op[0].val = text;
+	if (refs)
+		target_refs_part(*refs, &cmp[1], &op[1]);
+	rc = tool_txn(t, cmp, refs ? 2 : 1, op, refs ? 2 : 1, msg);
+	if (!rc && refs)
+		*refs = t->revision;
 	if (tool_txn_again(rc)) {
 		struct vms_errmsg ignored;
 
@@ -158,6 +162,41 @@ int account_unused(const struct targets *v, const char *user, struct vms_errmsg 
 	return n ? vms_fail(msg, VMS_E_BUSY, "account %s is bound to %s%s: unbind it first", user,
 			    names, n > 3 ? ", ..." : "")
 		 : 0;
+}
+
+int account_delete(struct tool *t, const char *user, struct vms_errmsg *msg)
+{
+	struct accounts acc = VMS_VEC_INIT;
+	bool tried = false;
+	unsigned tries = 0;
+	int rc;
+
+	do {
+		struct targets all = VMS_VEC_INIT;
+		struct account_entry *have;
+		uint64_t refs;
+
+		VMS_VEC_FREE(&acc);
+		rc = target_refs(t, &refs, msg);
+		if (!rc)
+			rc = accounts_load(t, &acc, msg);
+		have = rc ? NULL : accounts_find(&acc, user);
+		if (!rc && !have) {
+			rc = tried ? 0 : vms_fail(msg, VMS_E_NOENT, "there is no account %s", user);
+			break;
+		}
+		if (!rc)
+			rc = targets_load(t, &all, msg);
+		if (!rc)
+			rc = account_unused(&all, user, msg);
+		targets_free(&all);
+		if (!rc) {
+			tried = true;
+			rc = account_store(t, user, NULL, have->mod_revision, &refs, msg);
+		}
+	} while (tool_txn_again(rc) && tool_retry(t, &tries));
+	VMS_VEC_FREE(&acc);
+	return rc;
 }
 
 static int read_line(FILE *f, const char *path, char secret[VMS_SECRET_BYTES_MAX + 1],

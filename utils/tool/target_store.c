@@ -11,6 +11,7 @@
 #include "utils/tool/volume.h"
 
 #define PREFIX "target/"
+#define REFS   VMS_REG_REFS_KEY
 
 static int by_name(const void *a, const void *b)
 {
@@ -96,24 +97,46 @@ static bool is_now(struct tool *t, const char *key, const char *val)
 	return same;
 }
 
+int target_refs(struct tool *t, uint64_t *revision, struct vms_errmsg *msg)
+{
+	struct tool_kvs kv;
+	int rc = tool_get(t, REFS, &kv, msg);
+
+	*revision = !rc && kv.n ? kv.d[0].mod_revision : 0;
+	tool_kvs_free(&kv);
+	return rc;
+}
+
+void target_refs_part(uint64_t revision, struct vms_cat_cmp *cmp, struct vms_cat_op *op)
+{
+	*cmp = (struct vms_cat_cmp){REFS, revision};
+	*op = (struct vms_cat_op){REFS, "1", 0};
+}
+
 int target_store(struct tool *t, const char *name, uint32_t tid, const json_t *rec,
-		 uint64_t mod_revision, struct vms_errmsg *msg)
+		 uint64_t mod_revision, uint64_t *refs, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX], idkey[32], id[VMS_REG_NAME_MAX + 3];
 	char *text = rec ? vms_reg_encode(rec) : NULL;
-	struct vms_cat_cmp cmp[2] = {{key, mod_revision}, {idkey, 0}};
-	struct vms_cat_op op[2] = {{key, text, 0}, {idkey, rec ? id : NULL, 0}};
+	struct vms_cat_cmp cmp[3] = {{key, mod_revision}, {idkey, 0}};
+	struct vms_cat_op op[3] = {{key, text, 0}, {idkey, rec ? id : NULL, 0}};
+	unsigned ncmp = mod_revision ? 1 : 2, nop = !mod_revision || !rec ? 2 : 1;
 	int rc;
 
 	vms_assert(text || !rec);
 	snprintf(key, sizeof(key), PREFIX "%s", name);
 	snprintf(idkey, sizeof(idkey), "targetid/%08x", tid);
 	snprintf(id, sizeof(id), "\"%s\"", name);
+	if (refs)
+		target_refs_part(*refs, &cmp[ncmp++], &op[nop++]);
 	/* the number's key comes and goes with the target */
-	rc = tool_txn(t, cmp, mod_revision ? 1 : 2, op, !mod_revision || !rec ? 2 : 1, msg);
+	rc = tool_txn(t, cmp, ncmp, op, nop, msg);
+	if (!rc && refs)
+		*refs = t->revision;
 	if (tool_txn_again(rc) && is_now(t, key, text))
 		rc = 0;
-	if (rc == VMS_E_CONFLICT && !mod_revision && is_now(t, key, NULL))
+	if (rc == VMS_E_CONFLICT && !mod_revision && is_now(t, key, NULL) &&
+	    !is_now(t, idkey, NULL))
 		rc = vms_fail(msg, VMS_E_EXIST, "target number %u is taken", tid);
 	free(text);
 	return rc;
@@ -126,10 +149,13 @@ int target_change(struct tool *t, const char *name, target_change_fn fn, void *a
 	int rc;
 
 	do {
-		struct targets all;
+		struct targets all = VMS_VEC_INIT;
 		struct target_entry *e;
+		uint64_t refs;
 
-		rc = targets_load(t, &all, msg);
+		rc = target_refs(t, &refs, msg);
+		if (!rc)
+			rc = targets_load(t, &all, msg);
 		e = rc ? NULL : targets_find(&all, name);
 		if (!rc && !e)
 			rc = vms_fail(msg, VMS_E_NOENT, "there is no target %s", name);
@@ -140,6 +166,7 @@ int target_change(struct tool *t, const char *name, target_change_fn fn, void *a
 			rc = fn(arg, &all, next, msg);
 			if (!rc && !json_equal(next, e->rec))
 				rc = target_store(t, name, vms_reg_tid(next), next, e->mod_revision,
+						  vms_reg_refers_more(e->rec, next) ? &refs : NULL,
 						  msg);
 			if (!rc && out)
 				*out = json_incref(next);

@@ -37,11 +37,17 @@ uint32_t targets_free_tid(const struct targets *v);
 int targets_elsewhere(const struct targets *v, const char *name, const char *volume,
 		      struct vms_errmsg *msg);
 
+/* Revision of VMS_REG_REFS_KEY (target/registry.h): to be read before looking. */
+int target_refs(struct tool *t, uint64_t *revision, struct vms_errmsg *msg);
+/* That part of a transaction. */
+void target_refs_part(uint64_t revision, struct vms_cat_cmp *cmp, struct vms_cat_op *op);
+
 /* Writes a record over the one at this revision (0: a new target, its number is taken
- * with it); rec NULL deletes. 0, VMS_E_CONFLICT: read again; VMS_E_EXIST: the number is
- * another target's. */
+ * with it); rec NULL deletes. refs: of target_refs(), if it refers to more than before;
+ * then *refs is what it is afterwards. 0, VMS_E_CONFLICT: read again; VMS_E_EXIST: the
+ * number is another target's. */
 int target_store(struct tool *t, const char *name, uint32_t tid, const json_t *rec,
-		 uint64_t mod_revision, struct vms_errmsg *msg);
+		 uint64_t mod_revision, uint64_t *refs, struct vms_errmsg *msg);
 /* Reads, changes by fn, writes, until nobody was faster. all: the targets as they were
  * read. fn: 0 or VMS_E_* with msg. out: the record as written, may be NULL. */
 typedef int (*target_change_fn)(void *arg, struct targets *all, json_t *rec,
@@ -63,9 +69,11 @@ int account_user_check(const char *user, struct vms_errmsg *msg);
 int account_secret_check(const char *secret, struct vms_errmsg *msg);
 int account_seal(struct tool *t, const char *user, const char *secret,
 		 char sealed[VMS_SECRET_TEXT_MAX], struct vms_errmsg *msg);
-/* sealed NULL deletes. 0 or VMS_E_CONFLICT, ... */
+/* sealed NULL deletes, with refs as target_store(). 0 or VMS_E_CONFLICT, ... */
 int account_store(struct tool *t, const char *user, const char *sealed, uint64_t mod_revision,
-		  struct vms_errmsg *msg);
+		  uint64_t *refs, struct vms_errmsg *msg);
+/* Deletes one that no target uses (VMS_E_BUSY: msg names those that do). */
+int account_delete(struct tool *t, const char *user, struct vms_errmsg *msg);
 /* VMS_E_BUSY: targets use it, msg names them. */
 int account_unused(const struct targets *v, const char *user, struct vms_errmsg *msg);
 /* First line of a file ("-": standard input; a terminal is asked without echo). */

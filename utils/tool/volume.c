@@ -280,20 +280,29 @@ int volume_make(struct tool *t, const struct volume_new *want, struct vms_cat_vo
 
 /* ---- refusals ---- */
 
-int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
-		 struct vms_errmsg *msg)
+/* refs: of target_refs(), or NULL. */
+static int store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
+		 const uint64_t *refs, struct vms_errmsg *msg)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp = {key, mod_revision};
-	struct vms_cat_op op = {key, NULL, 0};
+	struct vms_cat_cmp cmp[2] = {{key, mod_revision}};
+	struct vms_cat_op op[2] = {{key, NULL, 0}};
 	int rc = vms_cat_key_volume(key, next->name, msg);
 
 	if (rc)
 		return rc;
-	op.val = vms_cat_volume_encode(next);
-	rc = tool_txn(t, &cmp, 1, &op, 1, msg);
-	free((char *)op.val);
+	op[0].val = vms_cat_volume_encode(next);
+	if (refs)
+		target_refs_part(*refs, &cmp[1], &op[1]);
+	rc = tool_txn(t, cmp, refs ? 2 : 1, op, refs ? 2 : 1, msg);
+	free((char *)op[0].val);
 	return rc;
+}
+
+int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
+		 struct vms_errmsg *msg)
+{
+	return store(t, next, mod_revision, NULL, msg);
 }
 
 int volume_refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
@@ -455,7 +464,11 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 	int rc;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		uint64_t refs = 0;
+
 		rc = barrier_settle(t, name, NULL, msg);
+		if (!rc)
+			rc = target_refs(t, &refs, msg);
 		if (!rc)
 			rc = volume_load_settled(t, name, v, msg);
 		if (!rc && v->v.state != VOLUME_DELETING) {
@@ -476,7 +489,7 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 		was = next.state;
 		next.state = VOLUME_DELETING;
 		next.lun_fence++;
-		rc = volume_store(t, &next, v->mod_revision, msg);
+		rc = store(t, &next, v->mod_revision, &refs, msg);
 		volume_free(v);
 		if (rc && !tool_txn_again(rc))
 			return rc;

@@ -92,9 +92,11 @@ struct stream_conn {
 	int64_t born_ms, alive_ms, ping_ms;
 	unsigned leave_round; /* of tgt_logout_sessions(); 0: never asked to leave */
 	bool leaving;	      /* told that it is dropped */
+	bool last_words;      /* ends in order: closed when login_out has left */
+	bool given_up;	      /* is silent, or takes nothing */
 	int64_t leave_ms;     /* may stay until then */
 	int64_t hold_ms;      /* not read before: logins from there have failed; 0: is read */
-	int64_t taken_ms;     /* the backlog's last progress */
+	int64_t taken_ms;     /* the backlog's last progress, or the last words' */
 	int64_t data_ms;      /* data of writes came, or none was waited for */
 	uint64_t data_seen;
 	struct vms_peer *from;
@@ -163,7 +165,15 @@ static void stream_ready(struct stream_conn *sc)
 static void stream_doom(struct stream_conn *sc)
 {
 	sc->iscsi_conn.state = STATE_CLOSE;
+	sc->last_words = false;
 	stream_ready(sc);
+}
+
+/* The same for one that is silent: its end is not queued behind what it does not take. */
+static void stream_give_up(struct stream_conn *sc)
+{
+	sc->given_up = true;
+	stream_doom(sc);
 }
 
 static bool half_open(const struct iscsi_connection *conn)
@@ -442,6 +452,8 @@ static int send_login_bytes(struct stream_conn *sc)
 	if (n < 0)
 		return -1;
 	sc->login_out_len -= n;
+	if (n)
+		sc->taken_ms = tgt_turn_now_ms;
 	if (sc->login_out_len) {
 		memmove(sc->login_out, sc->login_out + n, sc->login_out_len);
 		return 1;
@@ -505,7 +517,13 @@ static int flush_conn(struct stream_conn *sc)
 	if (sc->login_out_len) {
 		ret = send_login_bytes(sc);
 		if (ret < 0)
-			conn->state = STATE_CLOSE;
+			stream_doom(sc);
+		if (ret && sc->last_words) {
+			/* nothing is read any more: an answer that is asked for has to go */
+			if (tgt_event_modify(sc->fd, EPOLLOUT))
+				stream_doom(sc);
+			return 0;
+		}
 		if (ret && conn->state != STATE_CLOSE)
 			goto stalled;
 	}
@@ -568,7 +586,8 @@ static int stream_flush(void)
 		list_del_init(&sc->ready);
 		conn_get(conn);
 		again = flush_conn(sc);
-		if (conn->state == STATE_CLOSE && !conn->closed)
+		if (conn->state == STATE_CLOSE && !conn->closed &&
+		    !(sc->last_words && sc->login_out_len))
 			conn_close(conn);
 		else if (again && list_empty(&sc->ready))
 			list_add_tail(&sc->ready, &later);
@@ -659,9 +678,15 @@ static void login_answer(struct stream_conn *sc)
 	struct iscsi_connection *conn = &sc->iscsi_conn;
 
 	login_verdict(sc);
-	while (sc->want_tx && conn->state != STATE_SCSI && conn->state != STATE_CLOSE)
+	while (sc->want_tx && conn->state != STATE_SCSI && conn->state != STATE_CLOSE) {
+		bool last = conn->state == STATE_EXIT;
+
 		if (iscsi_tx_handler(conn) < 0)
 			conn->state = STATE_CLOSE;
+		else if (last && conn->state == STATE_CLOSE)
+			sc->last_words = true;
+	}
+	sc->taken_ms = tgt_turn_now_ms;
 }
 
 /* A parked login goes on (the session it replaces is gone). */
@@ -787,7 +812,7 @@ static void conn_event(int fd, int events, void *data)
 	conn_get(conn);
 	/* bytes that come after the silence that condemns a path are stale */
 	if (conn->state != STATE_CLOSE && silent_too_long(sc))
-		conn->state = STATE_CLOSE;
+		stream_give_up(sc);
 	if (conn->state != STATE_CLOSE && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 		receive(sc);
 	if (conn->state == STATE_CLOSE || (events & EPOLLOUT))
@@ -924,14 +949,17 @@ static void stream_tick(int fd, int events, void *data)
 		struct iscsi_connection *conn = &sc->iscsi_conn;
 		int interval, silence;
 
-		if (conn->state == STATE_CLOSE)
+		if (conn->state == STATE_CLOSE) {
+			if (sc->last_words && tgt_turn_now_ms - sc->taken_ms > login_ms)
+				stream_give_up(sc);
 			continue;
+		}
 		if (conn->state == STATE_SCSI) {
 			if (stuck(sc) || data_overdue(sc)) {
 				eprintf("%s: %s, closing\n", conn->initiator,
 					stuck(sc) ? "does not take its answers"
 						  : "does not send its data");
-				stream_doom(sc);
+				stream_give_up(sc);
 				continue;
 			}
 			ping_times(sc, &interval, &silence);
@@ -940,7 +968,7 @@ static void stream_tick(int fd, int events, void *data)
 			if (silent_too_long(sc)) {
 				eprintf("%s: no sign of life for %d ms, closing\n", conn->initiator,
 					silence);
-				stream_doom(sc);
+				stream_give_up(sc);
 			} else if (!sc->ping_out && tgt_turn_now_ms - sc->ping_ms >= interval &&
 				   tgt_turn_now_ms - sc->alive_ms >= interval) {
 				/* Only silent ones: traffic is a sign of life itself, and
@@ -1136,7 +1164,7 @@ static size_t stream_close(struct iscsi_connection *conn)
 	conn->state = STATE_CLOSE;
 	if (sc->fd >= 0) {
 		/* what it does not take would stay in the kernel, and its end unseen */
-		if (b)
+		if (b || sc->given_up)
 			setsockopt(sc->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 		tgt_event_del(sc->fd);
 		close(sc->fd);

@@ -3,6 +3,7 @@
  * Data of writes that is not what was agreed on: offsets, lengths, tags, numbers,
  * unasked (RFC 7143, 4.2.5.2, 11.4.7.2, 11.7). Nothing of it may reach the LUN.
  */
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -415,18 +416,98 @@ static int t_vanish_in_turn(void)
 		return -1;
 	big_write(&s, 16, false);
 	small = big_write(&s, 2, false);
+	big_write(&s, 13, false);
 	late = big_write(&s, 16, true);
 	big_write(&s, 16, false);
 	for (uint32_t at = 0; at < 2; at++)
 		if (data_out(&s, late, RESERVED, at, at << 17, junk, 1 << 17, at == 1))
 			return -1;
-	big_write(&s, 13, false);
 	for (int i = 0; i < 3; i++)
 		if (expect_op(&s, OP_R2T, ANSWER_MS))
 			return -1;
 	if (tmf(&s, 1, small) || expect_op(&s, OP_TMF_RSP, ANSWER_MS))
 		return -1;
 	ini_reset(&s);
+	return 0;
+}
+
+/* INQUIRY with room for so much: that much memory counts. */
+static void inquiry_in(struct ini *s, uint8_t *h, uint32_t edtl)
+{
+	hdr_init(s, h, OP_SCSI, 0xc1);
+	put32(h + 16, s->itt++), put32(h + 20, edtl), put32(h + 24, s->cmd_sn++);
+	h[32] = 0x12, h[36] = 96;
+}
+
+/* Of a session's 32 MiB two reads have 28, one waits for 16, then one comes for which
+ * there is room: it is not served before the one that waits. */
+static int t_reads_keep_their_order(void)
+{
+	static const uint32_t edtl[] = {16 << 20, 12 << 20, 16 << 20, 4096};
+	uint8_t h[4][BHS];
+	uint32_t first;
+	struct ini s;
+
+	if (begin(&s, true))
+		return -1;
+	first = s.itt;
+	for (unsigned i = 0; i < 4; i++)
+		inquiry_in(&s, h[i], edtl[i]);
+	if (send_all(&s, h, sizeof(h)))
+		return -1;
+	for (unsigned i = 0; i < 4; i++) {
+		if (expect_op(&s, OP_DATA_IN, 3000))
+			return -1;
+		if (get32(s.hdr + 16) != first + i)
+			return fail("answer %u is that of read %u", i, get32(s.hdr + 16) - first);
+	}
+	ini_close(&s);
+	return 0;
+}
+
+/* All memory for writes is taken by eight sessions; one waits for some, then one of the
+ * eight does, for what of its own ends next: that goes to who has waited longer. */
+static int t_sessions_keep_their_order(void)
+{
+	struct ini hog[8], waits;
+	uint32_t early[8];
+
+	for (unsigned i = 0; i < 9; i++) {
+		struct ini *s = i < 8 ? &hog[i] : &waits;
+
+		if (login_ready(s, (uint16_t)(0x180 + i), false))
+			return -1;
+		for (unsigned k = 0; i < 8 && k < 2; k++) {
+			uint32_t itt = big_write(s, 16, false);
+
+			early[i] = k ? early[i] : itt;
+			if (expect_op(s, OP_R2T, 3000))
+				return fail("session %u, write %u: %.200s", i, k, why);
+		}
+	}
+	big_write(&waits, 16, false);
+	if (quiet(&waits, 100))
+		return fail("it did not have to wait: %.200s", why);
+	big_write(&hog[0], 16, false);
+	if (quiet(&hog[0], 100) || tmf(&hog[0], 1, early[0]))
+		return fail("the second one: %.200s", why);
+	for (bool asked = false; !asked;) {
+		struct pollfd p[2] = {{.fd = waits.fd, .events = POLLIN},
+				      {.fd = hog[0].fd, .events = POLLIN}};
+
+		if (poll(p, 2, 3000) < 1)
+			return fail("nobody gets what became free");
+		if (p[0].revents) {
+			if (recv_pdu(&waits, 3000))
+				return -1;
+			asked = opcode(&waits) == OP_R2T;
+		} else if (recv_pdu(&hog[0], 3000) || opcode(&hog[0]) == OP_R2T) {
+			return fail("overtaken by the session whose write has ended");
+		}
+	}
+	for (unsigned i = 0; i < 8; i++)
+		ini_reset(&hog[i]);
+	ini_reset(&waits);
 	return 0;
 }
 
@@ -599,6 +680,8 @@ const struct hostile data_scripts[] = {
 	{"unasked-before-r2t", t_unasked_before_r2t, 0},
 	{"unasked-before-budget", t_unasked_before_budget, 0},
 	{"vanish-over-budget", t_vanish_over_budget, HOSTILE_HEAVY},
+	{"reads-keep-their-order", t_reads_keep_their_order, 0},
+	{"sessions-keep-their-order", t_sessions_keep_their_order, HOSTILE_HEAVY},
 	{"vanish-in-turn", t_vanish_in_turn, 0},
 	{"unasked-not-agreed", t_unasked_not_agreed, 0},
 	{"beyond-first-burst", t_beyond_first_burst, 0},

@@ -209,6 +209,41 @@ static int t_logout(void)
 	return 0;
 }
 
+/* More lists than the socket takes, then the end: all answers come, the logout's last. */
+static int t_lists_then_logout(void)
+{
+	enum { LISTS = 15000 };
+	uint8_t h[BHS];
+	struct ini s;
+	int n = 0;
+
+	ini_mss = 536;
+	n = discovery(&s);
+	ini_mss = 0;
+	if (n)
+		return -1;
+	for (int i = 0; i < LISTS; i++)
+		if (ask(&s, 0x80, RESERVED, all, sizeof(all)))
+			return fail("list %d: %.200s", i, why);
+	hdr_init(&s, h, OP_LOGOUT | IMMEDIATE, 0x80);
+	if (send_pdu(&s, h, NULL, 0))
+		return -1;
+	sleep(3); /* the target answers them all; a slower one just is not tested */
+	while (n <= LISTS) {
+		if (recv_pdu(&s, 3000))
+			return fail("after %d of %d lists: %.200s", n, LISTS, why);
+		if (opcode(&s) != OP_TEXT_RSP)
+			break;
+		n++;
+	}
+	if (opcode(&s) != OP_LOGOUT_RSP || n != LISTS)
+		return fail("opcode %x after %d of %d lists", opcode(&s), n, LISTS);
+	if (expect_closed(&s, 3000))
+		return -1;
+	ini_close(&s);
+	return 0;
+}
+
 const struct hostile text_scripts[] = {
 	{"many-lists-in-one", t_many_lists_in_one, 0},
 	{"names", t_names, 0},
@@ -217,5 +252,6 @@ const struct hostile text_scripts[] = {
 	{"not-discovery", t_not_discovery, 0},
 	{"never-reads", t_never_reads, HOSTILE_HEAVY},
 	{"logout", t_logout, 0},
+	{"lists-then-logout", t_lists_then_logout, HOSTILE_HEAVY},
 	{NULL, NULL, 0},
 };

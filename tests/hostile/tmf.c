@@ -224,6 +224,41 @@ static int t_logout_busy(void)
 	return 0;
 }
 
+/* In one packet with the logout, which has nothing to wait for: too late. */
+static int t_after_logout(void)
+{
+	uint8_t h[2][BHS], buf[BLOCK], *p;
+	struct ini s, w;
+
+	if (login_ready(&s, 0x709, true) || login_ready(&w, 0x70a, true) ||
+	    write_block(&w, 112, 0x33))
+		return -1;
+	p = malloc(3 * BHS + BLOCK);
+	if (!p)
+		return fail("out of memory");
+	hdr_init(&s, h[0], OP_LOGOUT | IMMEDIATE, 0x80);
+	memset(h[0] + 8, 0, 8);
+	put32(h[0] + 16, s.itt++), put32(h[0] + 20, 0), put32(h[0] + 24, s.cmd_sn);
+	hdr_init(&s, h[1], OP_SCSI, 0xa1);
+	put32(h[1] + 16, s.itt++), put32(h[1] + 20, BLOCK), put32(h[1] + 24, s.cmd_sn++);
+	h[1][6] = BLOCK >> 8;
+	h[1][32] = 0x2a, h[1][37] = 112, h[1][40] = 1;
+	memcpy(p, h, sizeof(h));
+	memset(p + 2 * BHS, 0x44, BLOCK);
+	/* and a ping: the logout's answer is the last */
+	hdr_init(&s, p + 2 * BHS + BLOCK, OP_NOP_OUT | IMMEDIATE, 0x80);
+	put32(p + 2 * BHS + BLOCK + 16, s.itt++), put32(p + 2 * BHS + BLOCK + 24, s.cmd_sn);
+	if (send_all(&s, p, 3 * BHS + BLOCK) || expect_op(&s, OP_LOGOUT_RSP, 3000) ||
+	    expect_closed(&s, 3000))
+		return -1;
+	free(p);
+	ini_close(&s);
+	if (read_block(&w, 112, buf))
+		return -1;
+	ini_close(&w);
+	return buf[0] == 0x33 ? 0 : fail("a write behind its session's logout took effect");
+}
+
 const struct hostile tmf_scripts[] = {
 	{"functions", t_functions, 0},
 	{"tags", t_tags, 0},
@@ -232,5 +267,6 @@ const struct hostile tmf_scripts[] = {
 	{"storm", t_storm, HOSTILE_HEAVY | HOSTILE_RESETS},
 	{"logouts", t_logouts, 0},
 	{"logout-when-busy", t_logout_busy, 0},
+	{"after-logout", t_after_logout, 0},
 	{NULL, NULL, 0},
 };

@@ -207,8 +207,23 @@ reached() { vmstore gateway ls | grep -q 'gw2 .*3 of 3'; }
 wait_for 30 reached || fail "gateway ls: $(vmstore gateway ls)"
 refuses 1 "lives" vmstore gateway forget gw2
 refuses 1 "no gateway" vmstore gateway forget gw9
+# a script sees a gateway that is down, by the exit code and by name
+is_ok() { vmstore status > "$IT_DIR/status"; }
+wait_for 30 is_ok || fail "status: $(cat "$IT_DIR/status")"
+grep -q 'gateways *2 of 2 up' "$IT_DIR/status" || fail "status: $(cat "$IT_DIR/status")"
 proc_kill gw2
+is_degraded() {
+	vmstore status > "$IT_DIR/status"
+	[ $? = 3 ]
+}
+wait_for 30 is_degraded || fail "a gateway is down: $(cat "$IT_DIR/status")"
+grep -q 'health *degraded' "$IT_DIR/status" && grep -q 'gw2 is down' "$IT_DIR/status" ||
+	fail "status: $(cat "$IT_DIR/status")"
+vmstore status --json > "$IT_DIR/status" && fail "status --json: exit code 0"
+tr -d ' \n' < "$IT_DIR/status" | grep -q '"name":"gw2"[^}]*"state":"down","up":false' ||
+	fail "status --json: $(cat "$IT_DIR/status")"
 wait_for 30 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
+wait_for 30 is_ok || fail "status: $(cat "$IT_DIR/status")"
 [ "$(vmstore gateway ls | grep -c gw)" = 1 ] || fail "it is still listed"
 
 # ---- clean stop, check of the folders ----

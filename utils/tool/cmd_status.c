@@ -3,6 +3,7 @@
  * what is being done about it. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "utils/lib/fmt.h"
@@ -142,40 +143,83 @@ static void print_doing(struct ring *r, const struct view_health *h)
 		printf("advice    vmstore-ring advise names each risk and what mends it\n");
 }
 
-/* Who takes initiators; one that is drained is easily forgotten. */
-static void print_gateways(struct tool *t)
-{
-	struct gate_state *st = NULL;
+/* Who takes initiators. */
+struct gates {
 	struct gateways gws;
-	struct vms_errmsg e;
-	unsigned all = 0, up = 0, sessions = 0;
+	struct gate_state *st; /* of each */
+	unsigned all, up, down, sessions;
+	struct vms_errmsg why; /* it is not known */
+};
 
-	if (gateways_load(t, &gws, &e) || gate_states(t, &gws, &st, &e)) {
-		printf("gateways  ? %s\n", e.text);
-		gateways_free(&gws);
+/* down: not those that an admin has drained, who may want to stop them. */
+static void gates_load(struct tool *t, struct gates *g)
+{
+	memset(g, 0, sizeof(*g));
+	if (gateways_load(t, &g->gws, &g->why) || gate_states(t, &g->gws, &g->st, &g->why)) {
+		gateways_free(&g->gws);
 		return;
 	}
-	for (size_t i = 0; i < gws.n; i++) {
-		if (!gws.d[i].g.portal[0])
+	for (size_t i = 0; i < g->gws.n; i++) {
+		if (!g->gws.d[i].g.portal[0])
 			continue; /* a tool */
-		all++;
-		up += st[i].up;
-		sessions += st[i].sessions;
+		g->all++;
+		g->up += g->st[i].up;
+		g->down += !g->st[i].up && !g->st[i].draining;
+		g->sessions += g->st[i].sessions;
 	}
-	printf("gateways  %u of %u up, %u session%s of initiators\n", up, all, sessions,
-	       sessions == 1 ? "" : "s");
-	for (size_t i = 0; i < gws.n; i++) {
-		const char *name = gws.d[i].g.name;
+}
 
-		if (st[i].draining)
+static void gates_free(struct gates *g)
+{
+	free(g->st);
+	gateways_free(&g->gws);
+}
+
+static void print_gateways(const struct gates *g)
+{
+	if (g->why.text[0]) {
+		printf("gateways  ? %s\n", g->why.text);
+		return;
+	}
+	printf("gateways  %u of %u up, %u session%s of initiators\n", g->up, g->all, g->sessions,
+	       g->sessions == 1 ? "" : "s");
+	for (size_t i = 0; i < g->gws.n; i++) {
+		const struct vms_cat_gateway *gw = &g->gws.d[i].g;
+		const struct gate_state *st = &g->st[i];
+
+		/* one that is drained is easily forgotten */
+		if (st->draining)
 			printf("          %s is %s (asked for on %s): it takes no initiators until "
 			       "vmstore gateway undrain %s\n",
-			       name, gate_state_text(&gws.d[i].g, &st[i]), st[i].drain.by, name);
-		else if (gws.d[i].g.portal[0] && !st[i].up)
-			printf("          %s is down\n", name);
+			       gw->name, gate_state_text(gw, st), st->drain.by, gw->name);
+		else if (gw->portal[0] && !st->up)
+			printf("          %s is down: its initiators have one path less (vmstore "
+			       "gateway forget %s, if it is gone for good)\n",
+			       gw->name, gw->name);
 	}
-	free(st);
-	gateways_free(&gws);
+}
+
+/* What view_json() says of gateways, and what of that is so now. */
+static void gates_json(const struct gates *g, const char *health, json_t *out)
+{
+	json_t *x;
+	size_t k;
+
+	json_object_set_new(out, "health", json_string(health));
+	json_array_foreach (json_object_get(out, "gateways"), k, x)
+		for (size_t i = 0; !g->why.text[0] && i < g->gws.n; i++) {
+			const struct gate_state *st = &g->st[i];
+
+			if (json_integer_value(json_object_get(x, "id")) !=
+			    (json_int_t)g->gws.d[i].g.id)
+				continue;
+			json_object_set_new(x, "state",
+					    json_string(gate_state_text(&g->gws.d[i].g, st)));
+			json_object_set_new(x, "up", json_boolean(st->up));
+			json_object_set_new(x, "draining", json_boolean(st->draining));
+			json_object_set_new(x, "initiators",
+					    st->up ? json_integer(st->sessions) : json_null());
+		}
 }
 
 static int run_status(struct cmd_call *c)
@@ -185,7 +229,9 @@ static int run_status(struct cmd_call *c)
 	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	struct vms_errmsg e = {""};
 	struct view_health h;
+	const char *health;
 	uint64_t sum = 0;
+	struct gates g;
 	struct ring r;
 	int code;
 
@@ -198,23 +244,34 @@ static int run_status(struct cmd_call *c)
 	ring_ask(t, &r);
 	ring_count(&r);
 	view_health(&r.v, &h);
+	gates_load(t, &g);
 	code = view_exit_code(&r.v, &h);
+	health = view_health_word(&r.v, &h);
+	if (code == TOOL_OK && (g.down || g.why.text[0])) {
+		code = TOOL_DEGRADED;
+		health = "degraded";
+	}
 	if (t->json) {
-		tool_print_json(view_json(&r.v));
+		json_t *out = view_json(&r.v);
+
+		gates_json(&g, health, out);
+		tool_print_json(out);
+		gates_free(&g);
 		ring_free(&r);
 		return code;
 	}
 	VMS_VEC_FOREACH (&r.v.volumes, vol)
 		sum += vol->size_bytes;
-	printf("health    %s\n", view_health_word(&r.v, &h));
+	printf("health    %s\n", health);
 	print_nodes(&r.v, &h);
 	print_copies(&r.v, &h);
 	print_doing(&r, &h);
-	print_gateways(t);
+	print_gateways(&g);
 	printf("volumes   %zu, %s in all\n", r.v.volumes.n, vms_size_human(sum, used));
 	if (h.total_bytes)
 		printf("space     %s of %s used\n", vms_size_human(h.used_bytes, used),
 		       vms_size_human(h.total_bytes, total));
+	gates_free(&g);
 	ring_free(&r);
 	return code;
 }
@@ -225,6 +282,7 @@ const struct cmd cmd_status = {.name = "status",
 			       .about = "The cluster on one screen: how it is, what is lost or at "
 					"risk, what is being done about\n"
 					"it. Exit codes: 0 ok, 3 degraded (a node is down or full, "
-					"a partition short of copies),\n"
-					"4 some data cannot be reached.",
+					"a partition short of copies,\n"
+					"a gateway down that nobody has drained), 4 some data "
+					"cannot be reached.",
 			       .run = run_status};

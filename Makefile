@@ -29,6 +29,13 @@ CFLAGS_ALL += -fsanitize=thread
 LDFLAGS_ALL += -fsanitize=thread
 endif
 
+ifeq ($(SAN),fuzz) # make fuzz
+CC := clang
+CFLAGS_ALL += -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer \
+	-DVMS_LIBFUZZER -Wno-error -Wno-unused-function
+LDFLAGS_ALL += -fsanitize=fuzzer,address,undefined
+endif
+
 LIBS = -llmdb -ljansson -linih -lcurl -lcrypto -lisal -luring -lpthread -lm
 
 # Sources. Every *.c of a folder belongs to that folder's archive, except the

@@ -44,7 +44,7 @@ $(B)/tests/test_initiator_conf: LIBS += $(B)/obj/tests/it/mpath_conf.o
 
 # Fuzz targets: programs that replay tests/fuzz/corpus/NAME.
 FUZZ = $(patsubst tests/fuzz/%.c,$(B)/tests/%,$(wildcard tests/fuzz/fuzz_*.c))
-FUZZ_LIBS := $(foreach d,utils/image target backend cluster utils/lib,$(call lib,$(d)))
+FUZZ_LIBS := $(foreach d,utils/image tests/sim target backend cluster utils/lib,$(call lib,$(d)))
 $(B)/tests/fuzz_%: $(B)/obj/tests/fuzz/fuzz_%.o $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS)

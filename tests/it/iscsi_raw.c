@@ -460,6 +460,20 @@ static int t_silence(void)
 }
 
 /* Many sessions at once; more half logins than the target keeps. */
+/* A sign of life of each (an answer to no ping): it takes its time until all are there. */
+static void alive(struct ini *s, int n)
+{
+	uint8_t h[BHS];
+
+	for (int k = 0; k < n; k++) {
+		hdr_init(&s[k], h, 0x40, 0x80); /* NOP-Out, immediate */
+		put32(h + 16, RESERVED);
+		put32(h + 20, 1);
+		put32(h + 24, s[k].cmd_sn);
+		send_pdu(&s[k], h, NULL, 0);
+	}
+}
+
 static int t_many(void)
 {
 	enum { NR = 300, HALF = 1200 };
@@ -467,17 +481,23 @@ static int t_many(void)
 	uint8_t buf[BLOCK];
 	int i;
 
-	for (i = 0; i < NR; i++)
+	for (i = 0; i < NR; i++) {
 		if (login_ready(&s[i], 1000 + i, true))
 			return fail("session %d: %s", i, why);
+		if (i % 16 == 0)
+			alive(s, i);
+	}
 	for (i = 0; i < NR; i++)
 		rw10(&s[i], 0x28, i, 1, NULL, 0);
 	for (i = 0; i < NR; i++)
 		if (status_of(&s[i], s[i].itt - 1, buf, ANSWER_MS))
 			return fail("session %d: %s", i, why);
-	for (i = 0; i < HALF; i++)
+	for (i = 0; i < HALF; i++) {
 		if (ini_connect(&half[i], 3000))
 			return fail("connection %d: %s", i, why);
+		if (i % 100 == 0)
+			alive(s, NR);
+	}
 	if (read_block(&s[0], 0, buf))
 		return -1;
 	if (still_serving())

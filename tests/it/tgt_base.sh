@@ -197,6 +197,28 @@ kill $raw 2> /dev/null
 wait $raw 2> /dev/null
 adm --op delete --mode logicalunit --tid 1 --lun 1 || fail "delete LUN 1"
 iscsi-ls -s "iscsi://$addr:$port" | grep -q 'Lun:2 ' || fail "LUN 2 is gone too"
+
+# --- parameters can be taken back; iSNS is off; others' processes are not obeyed ---
+adm --op show --mode target --tid 1 > "$dir/before" || fail "show --tid"
+adm --op update --mode target --tid 1 --name MaxBurstLength --value 65536 &&
+	adm --op update --mode target --tid 1 --name HeaderDigest --value CRC32C || fail "update"
+adm --op show --mode target --tid 1 | cmp -s - "$dir/before" && fail "update changes nothing"
+for p in MaxBurstLength HeaderDigest; do
+	adm --op update --mode target --tid 1 --name $p --value '' || fail "$p is not taken back"
+done
+adm --op show --mode target --tid 1 | diff "$dir/before" - || fail "parameters are not as they were"
+adm --op show --mode sys | grep -q 'iSNS=Off' || fail "iSNS is on: $(adm --op show --mode sys)"
+if [ "$(id -u)" = 0 ] && command -v setpriv > /dev/null; then
+	mkdir -m 711 "$dir/bin" && cp "$B/bin/tgtadm" "$dir/bin/" && chmod 711 "$dir" || fail "copy of tgtadm"
+	sock=$(find "$dir" -name 'ipc*' -type s)
+	chmod 777 "$sock" || fail "no socket in $dir"
+	"$dir/bin/tgtadm" -C "$ctl" --op show --mode sys > /dev/null || fail "the copy of tgtadm does not work"
+	! setpriv --reuid=65534 --regid=65534 --clear-groups "$dir/bin/tgtadm" -C "$ctl" --op delete --mode target --tid 1 \
+		--force > "$dir/out" 2>&1 || fail "another user is obeyed"
+	adm --op show --mode target --tid 1 > /dev/null || fail "another user was obeyed: $(cat "$dir/out")"
+fi
+ok "parameters, iSNS, whom the management socket obeys"
+
 if perl -MConfig::General -e 1 2> /dev/null; then
 	adm --op new --mode logicalunit --tid 1 --lun 5 --bstype null --backing-store some/name \
 		--bsopts 'size=1G;x=y' || fail "LUN 5"

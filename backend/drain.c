@@ -336,7 +336,12 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 	/* the same sectors as when it was read? A later write may have let older pieces
 	 * go that still show as of from_seq; then zeros of a range below may show instead */
 	vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
-	return v.have == b->own && v.zero == b->own_zero;
+	if (v.have != b->own || v.zero != b->own_zero)
+		return false;
+	/* A backup may hear of the commit of a later write before it has this record (which
+	 * waits for room on the way) and has let go of the pieces then. So the later one is
+	 * waited for: some of them go with it, or it is in the way no more. */
+	return !vms_ovl_fades(e, c, m->from_seq) || n->mut == MUT_DRAIN_FADING;
 }
 
 static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d);

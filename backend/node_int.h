@@ -144,6 +144,7 @@ enum node_mutant {
 	MUT_FULL_MEMBER = 111,	/* new data is taken though a member has no room for it */
 	MUT_DRAIN_ONCE = 114,	/* a member is heard once for the same records */
 	MUT_DRAIN_SHORT = 115,	/* a record copied forward hides those behind it */
+	MUT_DRAIN_FADING = 117, /* names what a backup may have dropped by then */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */

@@ -534,6 +534,29 @@ void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr hande
 	vms_htab_add(&o->stub, &c->by_stub, handed);
 }
 
+bool vms_ovl_fades(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint64_t seq)
+{
+	uint8_t have = 0, shown = 0; /* by all, by those up to seq */
+	uint64_t pos, below;
+	bool newer;
+
+	below = range_over(e, c->chunk, seq, &newer, &pos);
+	if (newer)
+		return true;
+	/* as vms_ovl_commit() does it once all above is committed: the most that goes */
+	for (const struct vms_ovl_piece *p = c->newest; p && shown != VMS_MASK_FULL; p = p->older) {
+		if (p->seq <= seq) {
+			if (p->seq < below)
+				break;
+			if (have == VMS_MASK_FULL && (p->mask & (uint8_t)~shown))
+				return true;
+			shown |= p->mask;
+		}
+		have |= p->mask;
+	}
+	return false;
+}
+
 bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c)
 {
 	uint64_t pos;

@@ -144,6 +144,10 @@ void vms_ovl_stub_set(struct vms_ovl *o, struct vms_ovl_chunk *c, vms_addr hande
 		      uint64_t seq);
 void vms_ovl_stub_drop(struct vms_ovl *o, struct vms_ovl_chunk *c);
 
+/* Is there something above seq whose commit lets go of what shows as of seq? Where that
+ * commit is known it may be gone already. */
+bool vms_ovl_fades(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c, uint64_t seq);
+
 /* Ordered records do not take all of it: a piece above pin_seq that no range of its
  * extent hides. */
 bool vms_ovl_undrained(const struct vms_ovl_ext *e, const struct vms_ovl_chunk *c);

@@ -22,15 +22,14 @@ load_start() { # verified load through both gateways
 	verify=$!
 	sleep 1
 }
-load_end() {
+load_end() { # MS: the longest time without an answer
 	alive $verify && kill -TERM $verify
 	wait $verify
 	le_rc=$?
 	grep -E 'WRONG|error|verify:|any longest' "$IT_DIR/verify.out" | cut -c1-300 | tail -n 5
 	[ $le_rc = 0 ] || fail "vmstore-bench verify: exit code $le_rc"
 	le_ms=$(sed -n 's/^stall: any longest \([0-9]*\) ms.*/\1/p' "$IT_DIR/verify.out")
-	# 12 s are promised; this machine may be busy
-	[ "$le_ms" -le 17000 ] || fail "nothing was done for '$le_ms' ms"
+	[ "$le_ms" -le "$1" ] || fail "nothing was done for '$le_ms' ms"
 }
 check() {
 	"$BENCH" verify --check-only --quiet --state "$state" "$(gw_url 1)" || fail "check: $1"
@@ -117,7 +116,8 @@ vmstore volume create lost --size 1M > /dev/null 2>&1 && fail "a change without 
 alive $verify || fail "the load ended without a majority of etcd"
 cl start "$IT_DIR/c" > /dev/null || fail "etcd does not start again"
 changes 15 "both started again"
-load_end
+# 12 s are promised; this machine may be busy
+load_end 17000
 check "after members failed"
 
 # ---- the catalog is lost, with all of etcd ----
@@ -156,7 +156,8 @@ load_start
 cl move-catalog "$IT_DIR/c" > "$IT_DIR/move.out" 2>&1 || fail "move-catalog: $(cat "$IT_DIR/move.out")"
 sed -n 1p "$IT_DIR/move.out"
 changes 10 "moved"
-load_end
+# three nodes restart, and none can give away what it leads
+load_end 40000
 check "after the move"
 # the old catalog, and who still asks it
 "$B/bin/vmstored" --catalog -c "$IT_DIR/c/conf/catalog.conf" > "$IT_DIR/old.log" 2>&1 &

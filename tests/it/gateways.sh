@@ -7,6 +7,7 @@
 # At last a gateway with many LUNs is killed and has to be back before a host notices.
 # GATE_SECONDS=S  how long each gateway is away in the upgrade (1)
 # GATE_LUNS=N     LUNs of the last part, half of them in one target (30; 300: doc/performance.md)
+IT_ONCE_MORE=${IT_ONCE_MORE:-yes}
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs several gateways"

@@ -115,6 +115,7 @@ struct vms_bench_load {
 	double idle_s; /* idle baseline before the load */
 	uint64_t offset_bytes;
 	uint64_t span_bytes; /* 0: the whole LUN */
+	bool split;	     /* each URL has its own part of the span, all of one size */
 	uint64_t seed;
 	bool prefill;
 	const char *settle; /* command run behind the load, inside the measurement; or NULL */
@@ -148,7 +149,7 @@ int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigne
 /* Option parsing shared by run and compare. */
 extern const char vms_bench_load_help[];
 void vms_bench_load_defaults(struct vms_bench_load *l);
-#define VMS_BENCH_LOAD_OPTIONS 18
+#define VMS_BENCH_LOAD_OPTIONS 19
 extern const struct option vms_bench_load_options[VMS_BENCH_LOAD_OPTIONS];
 /* Handle one getopt_long value; returns 1 handled, 0 not ours, -1 bad value. */
 int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg);

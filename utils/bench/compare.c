@@ -4,7 +4,8 @@
  *
  * Absolute figures of small machines drift within the hour, so each round
  * runs the load once on every LUN (the order turns round by round), and what
- * is reported are medians, their spread, and ratios to the first peer.
+ * is reported are medians, their spread, and ratios to the first peer. A LUN may
+ * have several paths (URLs): then sessions are spread over them.
  */
 #include "utils/bench/bench.h"
 
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define LUNS_MAX   8
+#define PATHS_MAX  8
 #define ROUNDS_MAX 101
 
 static const char help[] =
@@ -26,6 +28,8 @@ static const char help[] =
 	"  --ours URL        same as --lun ours=URL\n"
 	"  --peer URL        same as --lun peer=URL; ratios are against it\n"
 	"  --lun NAME=URL    a further LUN\n"
+	"  --path NAME=URL   a further path to that LUN: sessions are spread over all; repeat\n"
+	"  --split-of NAME   each path of that LUN has its own part of the span (--split)\n"
 	"  --pid NAME=PID    server process of that LUN, for CPU accounting; repeat\n"
 	"  --rw-of NAME=WHAT read, write or mix:PERCENT for that LUN alone\n"
 	"  --want EXPR       a figure that should hold, FIELD:A/B>=X or FIELD:A<=X with\n"
@@ -36,7 +40,9 @@ static const char help[] =
 
 struct lun {
 	char *name;
-	char *url;
+	char *url[PATHS_MAX];
+	unsigned n_urls;
+	bool split;
 	struct vms_bench_pids pids;
 	int write_percent; /* -1: as the load says */
 	unsigned n;
@@ -125,7 +131,7 @@ static int add(struct lun *t, unsigned *n, const char *name, size_t len, const c
 	memset(&t[*n], 0, sizeof(t[*n]));
 	t[*n].write_percent = -1;
 	t[*n].name = strndup(name, len);
-	t[*n].url = strdup(url);
+	t[*n].url[t[*n].n_urls++] = strdup(url);
 	(*n)++;
 	return 0;
 }
@@ -213,7 +219,7 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 						       want[i].value, "met", (int)want[i].met));
 
 	for (unsigned i = 0; i < n; i++) {
-		json_t *o = json_object(), *runs = json_array();
+		json_t *o = json_object(), *runs = json_array(), *paths = json_array();
 
 		for (int f = 0; f < F_COUNT; f++) {
 			struct stat3 s = stat_of(&t[i], f);
@@ -225,7 +231,11 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 		for (unsigned k = 0; k < t[i].n; k++)
 			json_array_append_new(runs, vms_bench_result_json(l, &t[i].res[k]));
 		json_object_set_new(o, "runs", runs);
-		json_object_set_new(o, "url", json_string(t[i].url));
+		json_object_set_new(o, "url", json_string(t[i].url[0]));
+		for (unsigned k = 0; k < t[i].n_urls; k++)
+			json_array_append_new(paths, json_string(t[i].url[k]));
+		json_object_set_new(o, "paths", paths);
+		json_object_set_new(o, "split", json_boolean(t[i].split));
 		json_object_set_new(luns, t[i].name, o);
 		if (peer && &t[i] != peer) {
 			json_t *q = json_object();
@@ -243,11 +253,11 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 
 int vms_bench_cmd_compare(int argc, char **argv)
 {
-	struct option opts[VMS_BENCH_LOAD_OPTIONS + 10] = {
+	struct option opts[VMS_BENCH_LOAD_OPTIONS + 12] = {
 		{"json", 1, NULL, 'j'},	  {"help", 0, NULL, 'h'},  {"ours", 1, NULL, 'o'},
 		{"peer", 1, NULL, 'p'},	  {"lun", 1, NULL, 'l'},   {"pid", 1, NULL, 'i'},
 		{"rounds", 1, NULL, 'r'}, {"title", 1, NULL, 't'}, {"want", 1, NULL, 'w'},
-		{"rw-of", 1, NULL, 'W'},
+		{"rw-of", 1, NULL, 'W'},  {"path", 1, NULL, 'P'},  {"split-of", 1, NULL, 'S'},
 	};
 	struct want want[WANTS_MAX];
 	unsigned n_want = 0;
@@ -259,7 +269,7 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	struct lun *peer;
 
 	vms_bench_load_defaults(&l);
-	memcpy(opts + 10, vms_bench_load_options, sizeof(vms_bench_load_options));
+	memcpy(opts + 12, vms_bench_load_options, sizeof(vms_bench_load_options));
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		const char *eq = optarg ? strchr(optarg, '=') : NULL;
 
@@ -316,6 +326,30 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			x->write_percent = (int)d;
 			break;
 		}
+		case 'P': {
+			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
+
+			if (!x || x->n_urls == PATHS_MAX) {
+				vms_bench_err("compare: --path wants NAME=URL after that LUN, at "
+					      "most %d of them, not '%s'",
+					      PATHS_MAX, optarg);
+				goto out;
+			}
+			x->url[x->n_urls++] = strdup(eq + 1);
+			break;
+		}
+		case 'S': {
+			struct lun *x = find(t, n, optarg, strlen(optarg));
+
+			if (!x) {
+				vms_bench_err("compare: --split-of wants NAME after that LUN, not "
+					      "'%s'",
+					      optarg);
+				goto out;
+			}
+			x->split = true;
+			break;
+		}
 		case 'i': {
 			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
 
@@ -360,9 +394,10 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			one.pids = x->pids;
 			if (x->write_percent >= 0)
 				one.write_percent = (unsigned)x->write_percent;
+			one.split |= x->split;
 			one.prefill = l.prefill && r == 0;
 			one.seed = l.seed + r;
-			if (vms_bench_load_run(&one, &x->url, 1, &x->res[x->n]))
+			if (vms_bench_load_run(&one, x->url, x->n_urls, &x->res[x->n]))
 				goto out;
 			x->n++;
 		}
@@ -382,7 +417,8 @@ int vms_bench_cmd_compare(int argc, char **argv)
 out:
 	for (unsigned i = 0; i < n; i++) {
 		free(t[i].name);
-		free(t[i].url);
+		for (unsigned k = 0; k < t[i].n_urls; k++)
+			free(t[i].url[k]);
 		free(t[i].res);
 	}
 	return rc;

@@ -39,12 +39,15 @@ struct run {
 	unsigned n_sess;
 	uint64_t *seq_next; /* per session, in blocks of block_bytes */
 	uint64_t blocks;    /* span in blocks of block_bytes */
+	uint64_t part;	    /* of it what one URL has: all, unless the load is split */
+	unsigned n_urls;
 	uint64_t rnd;
 	struct vms_bench_gen gen;
 	uint64_t issued;
 	uint64_t t_from, t_to; /* measured window */
 	uint64_t outstanding;
 	bool measuring, stopping, failed;
+	bool cancelled; /* commands have ended with their connection */
 	struct vms_bench_cpu cpu_from, cpu_to;
 	bool prefilling;
 	uint64_t prefill_next;
@@ -87,6 +90,7 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		} else {
 			bool cc = status == SCSI_STATUS_CHECK_CONDITION && task;
 
+			run->cancelled |= status == SCSI_STATUS_CANCELLED;
 			if (!run->r->errors++ && status != SCSI_STATUS_CANCELLED)
 				vms_bench_err(
 					"%s: %s at byte %llu: status %#x, sense key %s, ascq %s",
@@ -125,9 +129,11 @@ static void submit(struct slot *s)
 		s->write = true;
 	} else {
 		if (l->random)
-			n = vms_bench_rand(&run->rnd) % run->blocks;
+			n = vms_bench_rand(&run->rnd) % run->part;
 		else
-			n = run->seq_next[s->index]++ % run->blocks;
+			n = run->seq_next[s->index]++ % run->part;
+		if (l->split)
+			n += s->index % run->n_urls * run->part;
 		s->write = l->write_percent && (l->write_percent >= 100 ||
 						vms_bench_rand(&run->rnd) % 100 < l->write_percent);
 	}
@@ -175,7 +181,8 @@ static void turn(struct run *run, struct pollfd *pfd, int timeout_ms)
 	for (unsigned i = 0; i < run->n_sess; i++) {
 		if (!pfd[i].revents || run->sess[i].broken)
 			continue;
-		if (iscsi_service(run->sess[i].ctx, pfd[i].revents) < 0) {
+		if (iscsi_service(run->sess[i].ctx, pfd[i].revents) < 0 || run->cancelled) {
+			run->cancelled = false;
 			vms_bench_err("%s: connection lost: %s", run->sess[i].url,
 				      iscsi_get_error(run->sess[i].ctx));
 			run->sess[i].broken = true;
@@ -291,15 +298,20 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 		vms_bench_err("--span is smaller than one block of %u bytes", l->block_bytes);
 		return -1;
 	}
+	run->part = l->split ? run->blocks / n_urls : run->blocks;
+	if (!run->part) {
+		vms_bench_err("--split: the span is smaller than one block for each URL");
+		return -1;
+	}
 	for (unsigned i = 0; i < l->sessions; i++)
-		run->seq_next[i] = run->blocks * i / l->sessions;
+		run->seq_next[i] = run->part * i / l->sessions;
 	return 0;
 }
 
 int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigned n_urls,
 		       struct vms_bench_result *r)
 {
-	struct run run = {.l = l, .r = r, .rnd = l->seed, .gen = l->data};
+	struct run run = {.l = l, .r = r, .rnd = l->seed, .gen = l->data, .n_urls = n_urls};
 	struct pollfd *pfd = calloc(l->sessions, sizeof(*pfd));
 	int rc = -1;
 
@@ -395,6 +407,7 @@ const char vms_bench_load_help[] =
 	"  --idle S          idle baseline before the load, for CPU accounting (0.5)\n"
 	"  --offset SIZE     first byte used (0)\n"
 	"  --span SIZE       bytes used from there (the whole LUN)\n"
+	"  --split           each URL has its own part of the span, all of one size\n"
 	"  --seed N          of offsets (1)\n"
 	"  --data KIND       unique, zero, or dup:PERCENT (unique)\n"
 	"  --prefill         write the span once before the load\n"
@@ -415,6 +428,7 @@ enum {
 	O_IDLE,
 	O_OFFSET,
 	O_SPAN,
+	O_SPLIT,
 	O_SEED,
 	O_DATA,
 	O_PREFILL,
@@ -435,6 +449,7 @@ const struct option vms_bench_load_options[VMS_BENCH_LOAD_OPTIONS] = {
 	{"idle", 1, NULL, O_IDLE},
 	{"offset", 1, NULL, O_OFFSET},
 	{"span", 1, NULL, O_SPAN},
+	{"split", 0, NULL, O_SPLIT},
 	{"seed", 1, NULL, O_SEED},
 	{"data", 1, NULL, O_DATA},
 	{"prefill", 0, NULL, O_PREFILL},
@@ -519,6 +534,9 @@ int vms_bench_load_option(struct vms_bench_load *l, int c, const char *arg)
 											    : 1;
 	case O_SPAN:
 		return vms_bench_parse_size(arg, &l->span_bytes) ? -1 : 1;
+	case O_SPLIT:
+		l->split = true;
+		return 1;
 	case O_SEED:
 		return vms_bench_parse_size(arg, &l->seed) ? -1 : 1;
 	case O_DATA:

@@ -18,12 +18,13 @@ static const char help[] =
 
 json_t *vms_bench_result_json(const struct vms_bench_load *l, const struct vms_bench_result *r)
 {
-	json_t *load = json_pack("{s:i,s:i,s:i,s:s,s:i,s:b,s:I,s:I,s:I,s:s}", "sessions",
+	json_t *load = json_pack("{s:i,s:i,s:i,s:s,s:i,s:b,s:I,s:I,s:b,s:I,s:s}", "sessions",
 				 (int)l->sessions, "depth", (int)l->depth, "block_bytes",
 				 (int)l->block_bytes, "pattern", l->random ? "rand" : "seq",
 				 "write_percent", (int)l->write_percent, "fua", (int)l->fua,
 				 "offset_bytes", (json_int_t)l->offset_bytes, "span_bytes",
-				 (json_int_t)l->span_bytes, "seed", (json_int_t)l->seed, "data",
+				 (json_int_t)l->span_bytes, "split", (int)l->split, "seed",
+				 (json_int_t)l->seed, "data",
 				 l->data.kind == VMS_BENCH_ZERO	 ? "zero"
 				 : l->data.kind == VMS_BENCH_DUP ? "dup"
 								 : "unique");

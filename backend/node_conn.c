@@ -393,6 +393,12 @@ void node_dispatch(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			return;
 		}
 		break;
+	case VMS_MSG_OWN:
+		if (gw) {
+			own_serve(n, c, m);
+			return;
+		}
+		break;
 	case VMS_MSG_READ_ADDR:
 		read_addr(n, c, m);
 		return;

@@ -1067,6 +1067,14 @@ void write_copy_look(struct vms_node *n, struct part *p, struct op *o);
 
 /* ---- node_read.c ---- */
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+/* May pages be read here under that epoch? Else the status to answer. */
+int read_check(const struct vms_node *n, struct part *p, uint64_t epoch);
+/* own.c: sub-extents of which something in the log is the branch's own. */
+uint8_t own_in_log(const struct vms_node *n, const struct part *p, uint64_t branch,
+		   uint32_t extent);
+void own_serve(struct vms_node *n, struct conn *c, const struct vms_msg *m);
+/* Whoever holds the oldest pages is told, until there are few enough. */
+void session_holders_trim(struct vms_node *n);
 void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 /* What a reader of one extent sees: pages, and the overlay over them. */
@@ -1077,7 +1085,7 @@ struct seen {
 };
 int part_see(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
 	     uint64_t snap_gen, struct seen *out);
-/* The page under it; no page: holes. */
+/* The page under it; no page: holes, and branch 0 in its key. */
 int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned sub,
 	      struct vms_page *out);
 /* Most chunks: one write of all of it (src[0]), whose bytes lie in the log; else NULL. Who

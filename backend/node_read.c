@@ -79,8 +79,6 @@ int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned
 
 	if (rc == VMS_E_NOENT) {
 		memset(out, 0, sizeof(*out));
-		out->key = (struct vms_page_key){p->number, s->st.l[0].branch, subext,
-						 s->st.l[0].snap_gen};
 		return 0;
 	}
 	if (rc)
@@ -283,13 +281,13 @@ static uint64_t read_point(const struct vms_node *n, const struct part *p)
 	return n->mut == MUT_READ_UNCOMMITTED ? p->seq_last : p->committed;
 }
 
-static int read_check(const struct vms_node *n, struct part *p, const struct vms_msg *m)
+int read_check(const struct vms_node *n, struct part *p, uint64_t epoch)
 {
 	if (!p || !p->known || !p->primary)
 		return VMS_E_NOT_PRIMARY;
-	if (!part_readable(n, p) || m->epoch > p->conf.epoch)
+	if (!part_readable(n, p) || epoch > p->conf.epoch)
 		return VMS_E_AGAIN;
-	if (m->epoch < p->conf.epoch)
+	if (epoch < p->conf.epoch)
 		return VMS_E_EPOCH;
 	return 0;
 }
@@ -311,7 +309,7 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	struct seen seen;
 	struct fetch *f;
 	struct rop *o;
-	int rc = read_check(n, p, m);
+	int rc = read_check(n, p, m->epoch);
 
 	if (!rc)
 		rc = part_see(n, p, m->branch, m->extent, m->snap_gen, &seen);
@@ -449,13 +447,15 @@ void read_addr(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
-	uint8_t body[4 + VMS_EXTENT_SUBEXTS * (12 + 8 * VMS_SUBEXT_CHUNKS)];
+	uint8_t body[4 + VMS_EXTENT_SUBEXTS * (12 + 8 * VMS_SUBEXT_CHUNKS) + 4 +
+		     24 * VMS_ANCESTORS_MAX];
+	uint8_t own = 0xff, shared = 0;
 	uint64_t point;
 	struct seen seen;
 	struct vms_msg re;
 	uint32_t count = 0;
 	unsigned at = 4;
-	int rc = read_check(n, p, m);
+	int rc = read_check(n, p, m->epoch);
 
 	if (!rc && p->cand && n->mut != MUT_ADD_PAGES)
 		rc = VMS_E_AGAIN; /* for a moment: session_recall() must be the last word */
@@ -468,6 +468,8 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		return;
 	}
 	point = read_point(n, p);
+	if (m->snap_gen == VMS_GEN_LIVE && seen.st.n > 1)
+		own = own_in_log(n, p, m->branch, m->extent);
 	for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++) {
 		struct vms_page page;
 		bool any = false;
@@ -496,7 +498,11 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			any |= page.entry[k] != VMS_ADDR_HOLE;
 		}
 		body[at] = (uint8_t)s;
-		body[at + 1] = any ? 0 : 1;
+		body[at + 1] = any ? 0 : VMS_PAGE_EMPTY;
+		if (!rc && !(own >> s & 1) && page.key.branch != m->branch) {
+			body[at + 1] |= VMS_PAGE_SHARED;
+			shared |= (uint8_t)(1u << s);
+		}
 		vms_put_le16(body + at + 2, 0);
 		vms_put_le64(body + at + 4, p->committed);
 		at += 12;
@@ -505,16 +511,20 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		count++;
 	}
 	vms_put_le32(body, count);
+	if (shared) { /* whose they are */
+		vms_put_le32(body + at, seen.st.n - 1);
+		at += 4;
+		for (unsigned i = 1; i < seen.st.n; i++, at += 24) {
+			vms_put_le64(body + at, seen.st.l[i].branch);
+			vms_put_le64(body + at + 8, seen.st.l[i].snap_gen);
+			vms_put_le64(body + at + 16, seen.st.l[i].limit_chunks);
+		}
+	}
 	/* what is sealed does not change any more: nobody need be told */
 	if (m->snap_gen >= node_branch(n, m->branch, false)->gen_min)
 		vms_holder_add(&n->holders, p->number, m->branch, m->extent, c->sess->gateway,
 			       (uint8_t)m->aux);
-	while (n->holders.n > n->holders.max) {
-		struct vms_holder *h = n->holders.oldest;
-		struct part *hp = node_part(n, h->partition);
-
-		session_invalidate(n, hp, h->branch, h->extent, 0xff, 0, 0, NULL);
-	}
+	session_holders_trim(n);
 	n->st.pages += count;
 	vms_msg_reply_init(&re, m, 0);
 	re.epoch = p->conf.epoch;

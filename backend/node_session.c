@@ -290,6 +290,16 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 	return n->mut == MUT_NO_INVAL_WAIT ? 0 : count;
 }
 
+void session_holders_trim(struct vms_node *n)
+{
+	while (n->holders.n > n->holders.max) {
+		struct vms_holder *h = n->holders.oldest;
+
+		session_invalidate(n, node_part(n, h->partition), h->branch, h->extent, 0xff, 0, 0,
+				   NULL);
+	}
+}
+
 /* Every page of the partition that some gateway holds comes back. */
 void session_recall(struct vms_node *n, struct part *p)
 {

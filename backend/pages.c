@@ -344,6 +344,38 @@ int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t su
 	return VMS_E_NOENT;
 }
 
+uint8_t vms_pages_own(struct vms_pages *ps, uint32_t partition, uint64_t branch, uint32_t extent)
+{
+	uint32_t first = extent * VMS_EXTENT_SUBEXTS;
+	struct vms_page_key k = {partition, branch, first, UINT64_MAX};
+	uint8_t own = 0;
+
+	for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++, k.subext++)
+		if (delta_le(&ps->active, &k) || delta_le(&ps->frozen, &k))
+			own |= (uint8_t)(1u << s);
+	k.subext = first + VMS_EXTENT_SUBEXTS - 1;
+	for (;;) {
+		uint8_t key[VMS_PAGE_KEY_BYTES], found[VMS_META_KEY_BYTES_MAX], val[4];
+		uint32_t found_bytes = sizeof(found);
+		struct vms_page_key fk;
+		int n;
+
+		ps->lookups++;
+		vms_page_key_encode(key, &k);
+		n = ps->disk->ops->meta_last_le(ps->disk->ctx, key, sizeof(key), found,
+						&found_bytes, val, sizeof(val));
+		if (n < 0)
+			return n == VMS_E_NOENT ? own : 0xff;
+		if (vms_page_key_decode(found, found_bytes, &fk) || fk.partition != partition ||
+		    fk.branch != branch || fk.subext < first)
+			return own;
+		own |= (uint8_t)(1u << (fk.subext - first));
+		if (fk.subext == first)
+			return own;
+		k.subext = fk.subext - 1;
+	}
+}
+
 /* ---- changes ---- */
 
 /* Move a page into the active delta for changing. exact tells whether the page

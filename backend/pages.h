@@ -68,6 +68,10 @@ int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struc
 int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t subext,
 			   const struct vms_stack *st, struct vms_page *out);
 
+/* Which of an extent's sub-extents have pages of this very branch, of whatever version;
+ * damaged ones count. One seek when there are none. */
+uint8_t vms_pages_own(struct vms_pages *ps, uint32_t partition, uint64_t branch, uint32_t extent);
+
 /* Change one entry on behalf of the record `drain_seq` of the partition. The
  * page (exactly this snap_gen) is made as a copy of the one the stack shows when
  * it does not exist; below: the layers, the first one the key's own (NULL: only

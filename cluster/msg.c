@@ -377,6 +377,7 @@ const char *vms_msg_type_name(uint8_t type)
 		[VMS_MSG_MATCH_REMAP] = "MATCH_REMAP",
 		[VMS_MSG_LEARN] = "LEARN",
 		[VMS_MSG_OUT_QUERY] = "OUT_QUERY",
+		[VMS_MSG_OWN] = "OWN",
 	};
 
 	return type <= VMS_MSG_TYPE_MAX && name[type] ? name[type] : "unknown";

@@ -70,6 +70,7 @@ enum vms_msg_type {
 	VMS_MSG_MATCH_REMAP = 53, /* the same, confirmed, for the pages of others */
 	VMS_MSG_LEARN = 54,	  /* a copy of a partition is made on another node */
 	VMS_MSG_OUT_QUERY = 55,	  /* may a copy that is not in the set go? */
+	VMS_MSG_OWN = 56,	  /* which pages of a clone are its own? */
 	VMS_MSG_TYPE_MAX = 63,
 };
 
@@ -83,6 +84,16 @@ enum vms_msg_flags {
 	VMS_F_CLOSE = 1 << 5,	    /* OPEN: this is a CLOSE */
 	VMS_F_FINAL = 1 << 6,	    /* GET_PAGES reply: pages are final */
 };
+
+/* Flags of a page in GET_PAGES' answer. */
+enum vms_page_flags {
+	VMS_PAGE_EMPTY = 1 << 0,  /* it has no entries */
+	VMS_PAGE_SHARED = 1 << 1, /* nothing in it is the branch's own: it is its ancestors' */
+};
+/* OWN: extents in one request; bytes each in request and answer. */
+#define VMS_OWN_MAX	    512u
+#define VMS_OWN_ASK_BYTES   16u
+#define VMS_OWN_REPLY_BYTES 4u
 
 enum vms_role { VMS_ROLE_NODE = 1, VMS_ROLE_GATEWAY = 2, VMS_ROLE_TOOL = 3, VMS_ROLE_CATALOG = 4 };
 

@@ -479,6 +479,8 @@ int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_c
 	gw_list_init(&gw->flushes);
 	gw_list_init(&gw->vols);
 	gw_list_init(&gw->asks);
+	gw_list_init(&gw->claims);
+	gw_list_init(&gw->bases);
 	gw->cc = vms_cc_new(gw->conf.chunk_cache_bytes);
 	gw->pc = vms_pc_new(gw->conf.page_cache_bytes);
 	gw->zeros = aligned_alloc(VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);
@@ -510,6 +512,7 @@ void vms_gw_free(struct vms_gw *gw)
 	if (!gw)
 		return;
 	gw_cat_fini(gw);
+	gw_base_fini(gw);
 	/* commands that run belong to the caller; what hangs on them is ours */
 	gw_each(l, &gw->reqs)
 	{

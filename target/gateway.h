@@ -54,6 +54,8 @@ enum vms_gw_mutant {
 	VMS_GWM_ABORT_EARLY,  /* an abort answers before the op is settled */
 	VMS_GWM_NO_HOLD,      /* a barrier's stop is acknowledged and nothing is held */
 	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
+	/* clones */
+	VMS_GWM_CLAIM_KEPT = 20, /* one shares a page that another gateway has written */
 	/* sets that change */
 	VMS_GWM_PEER_LEASE = 30,  /* cached pages outlast the leases of their set's members */
 	VMS_GWM_OLD_PEERS,	  /* the lease of a peer that no tick names any more goes on */

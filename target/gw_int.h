@@ -181,6 +181,7 @@ struct gw_node {
 	uint64_t batch_ms;	/* last batch sent */
 	uint32_t used_permille; /* of its space */
 	bool refusing;		/* new data, for lack of it */
+	bool no_claims;		/* of an earlier release: it does not know OWN */
 	uint64_t rpc_sent, reconnects;
 };
 
@@ -210,6 +211,7 @@ enum gw_rpc_type {
 	GR_HELLO = 1,
 	GR_OPEN,   /* obj: vms_gw_vol or NULL */
 	GR_PAGES,  /* obj: gw_pagereq */
+	GR_OWN,	   /* obj: gw_claim */
 	GR_ADDR,   /* obj: gw_batch */
 	GR_LBA,	   /* obj: gw_piece */
 	GR_WRITE,  /* obj: gw_op */
@@ -281,7 +283,8 @@ struct gw_piece {
 	uint32_t nwait;	     /* fetches to come */
 	uint8_t tries;
 	bool redo, by_lba, prefetch;
-	bool slow; /* redo after a pause */
+	bool claimed; /* it has waited for claims once */
+	bool slow;    /* redo after a pause */
 	int status;
 	uint64_t info_lba;
 	uint64_t t_ms, due_ms;
@@ -390,6 +393,8 @@ struct gw_stream {
 };
 
 struct gw_abandon;
+struct gw_base;
+struct gw_claim;
 struct gw_pr;
 
 struct vms_gw_vol {
@@ -406,7 +411,8 @@ struct vms_gw_vol {
 	/* The lun_fence that ops carry: the record's, once the table of reservations that
 	 * came with it is known (gw_pr.c). */
 	uint64_t fence;
-	struct gw_pr *pr; /* while it is open */
+	struct gw_pr *pr;     /* while it is open */
+	struct gw_base *base; /* a clone's, once a node has told (gw_base.c); or NULL */
 	enum gw_vol_state state;
 	unsigned opens;
 	uint64_t nblocks;
@@ -523,6 +529,8 @@ struct gw_ask {
 	X(pages_installed, "index pages cached")                                                   \
 	X(pages_stale, "index pages that came later than their invalidation")                      \
 	X(page_hits, "index pages found in the cache")                                             \
+	X(pages_shared, "of them, pages that clones share")                                        \
+	X(claims_asked, "questions which pages of a clone are its own")                            \
 	X(invalidations, "invalidations of nodes")                                                 \
 	X(page_updates, "entries re-keyed by nodes")                                               \
 	X(chunks_asked, "chunks asked for by address")                                             \
@@ -648,6 +656,9 @@ struct vms_gw {
 	struct vms_gw_pr_cmd *pr_done, **pr_done_tail; /* to be delivered */
 	uint64_t pr_serial;
 	struct gw_link asks;
+	struct gw_link claims; /* gw_base.c: on their way */
+	struct gw_link bases;
+	uint64_t base_serial;
 	struct gw_link vols;
 	struct gw_closing *closing;
 	struct gw_registering *registering; /* gw_register.c: transactions on their way */
@@ -806,9 +817,48 @@ void gw_fetches_send(struct vms_gw *gw);
 void gw_read_timer(struct vms_gw *gw);
 /* The volume's read-ahead ends: no piece refers to it any more. */
 void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v);
-/* The page if it may be used now, else NULL. */
+/* The volume's own page if it may be used now, else NULL. */
 struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
 				 uint8_t sub, const struct gw_part *part, const struct gw_node *n);
+
+void gw_piece_run(struct vms_gw *gw, struct gw_piece *p);
+/* Pieces of the volume in that list that nobody waits for end. */
+void gw_orphans_drop(struct vms_gw *gw, struct gw_link *h, struct vms_gw_vol *v);
+
+/* gw_base.c */
+/* A page of which the volume has nothing of its own, if it may be used now, else NULL. To
+ * be called for a volume that has a base; the page is not to be changed. */
+struct vms_pc_page *gw_base_page(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
+				 uint8_t sub, const struct gw_part *part, const struct gw_node *n);
+/* What a read may go by: a page of either kind. */
+static inline struct vms_pc_page *gw_page_read(struct vms_gw *gw, const struct vms_gw_vol *v,
+					       uint32_t extent, uint8_t sub,
+					       const struct gw_part *part, const struct gw_node *n)
+{
+	struct vms_pc_page *pg = v->base ? gw_base_page(gw, v, extent, sub, part, n) : NULL;
+
+	return pg ? pg : gw_page_good(gw, v, extent, sub, part, n);
+}
+/* The volume's base, from an answer that has a shared page. */
+void gw_base_learn(struct vms_gw_vol *v, const struct vms_msg *m);
+void gw_base_leave(struct vms_gw_vol *v); /* whether it has one or not */
+/* A shared page has come. False: it is the volume's own by now. */
+bool gw_base_install(struct vms_gw *gw, const struct vms_gw_vol *v, const struct gw_pagereq *q,
+		     uint8_t sub, uint64_t version, const uint8_t *entries);
+void gw_base_drop(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent, uint8_t sub);
+/* The branch has something of its own there from now on. */
+void gw_base_lost(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint8_t subexts);
+/* The same, by a write that is about to be sent. */
+void gw_base_own(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t partition, uint32_t extent,
+		 uint32_t first, uint32_t last);
+/* Pages are missing. True: the piece waits until it is known which the volume shares. */
+bool gw_base_ask(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n, uint8_t need);
+void gw_own_reply(struct vms_gw *gw, struct gw_claim *q, const struct vms_msg *m, int status);
+/* A partition that somebody waits for and that the node does not lead any more, else
+ * VMS_PART_NONE. */
+uint32_t gw_claim_waits(struct vms_gw *gw, const struct gw_claim *q, const struct gw_node *n);
+void gw_base_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v);
+void gw_base_fini(struct vms_gw *gw);
 
 /* gw_write.c */
 int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
@@ -824,6 +874,9 @@ void gw_ops_release(struct vms_gw *gw, struct vms_gw_vol *v);
 void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front);
 /* Mask the chunks of own writes in flight in a page that is being installed. */
 void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p);
+/* Is an own write in flight on those chunks of the extent? */
+bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
+		    uint32_t n);
 
 /* gw_flush.c */
 int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);

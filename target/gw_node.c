@@ -194,6 +194,9 @@ static void rpc_answer(struct vms_gw *gw, struct gw_rpc *r, const struct vms_msg
 	case GR_PAGES:
 		gw_pages_reply(gw, obj, m, status);
 		break;
+	case GR_OWN:
+		gw_own_reply(gw, obj, m, status);
+		break;
 	case GR_ADDR:
 		gw_addr_reply(gw, obj, node, m, status);
 		break;
@@ -238,6 +241,7 @@ void gw_node_connected(struct vms_gw *gw, struct gw_node *n)
 	n->hello_ms = gw->now_ms;
 	n->ack_ms = gw->now_ms;
 	n->good_until_ms = n->lease_until_ms = 0;
+	n->no_claims = false;
 	n->heard_ms = gw->now_ms;
 	gw_rpc_send(gw, n, GR_HELLO, NULL, &m);
 }
@@ -519,10 +523,13 @@ static void node_moved(struct vms_gw *gw, struct gw_node *n)
 		case GR_LBA:
 			p = ((struct gw_piece *)r->obj)->partition;
 			break;
+		case GR_OWN:
+			p = gw_claim_waits(gw, r->obj, n);
+			break;
 		default:
 			continue;
 		}
-		if (gw_primary(gw, p) == n)
+		if (p == VMS_PART_NONE || gw_primary(gw, p) == n)
 			continue;
 		gw_list_del(l);
 		gw_list_add(&moved, l);
@@ -564,7 +571,8 @@ static void rpc_timeouts(struct vms_gw *gw, struct gw_node *n)
 		if (age < addr_ms)
 			break; /* the rest is younger */
 		if ((r->type == GR_ADDR) ||
-		    ((r->type == GR_PAGES || r->type == GR_LBA) && age >= read_ms)) {
+		    ((r->type == GR_PAGES || r->type == GR_OWN || r->type == GR_LBA) &&
+		     age >= read_ms)) {
 			rpc_answer(gw, r, NULL, VMS_E_TIMEOUT);
 			/* the handler may have sent or lost others */
 			if (n->state != GN_READY)

@@ -11,8 +11,6 @@
  */
 #include "target/gw_int.h"
 
-static void piece_run(struct vms_gw *gw, struct gw_piece *p);
-
 /* ---- pieces ---- */
 
 static struct gw_piece *piece_new(struct vms_gw *gw, struct vms_gw_vol *v, struct gw_req *r,
@@ -303,6 +301,8 @@ static void pages_drop(struct vms_gw *gw, struct gw_piece *p)
 						     p->extent, (uint8_t)s);
 		if (pg)
 			vms_pc_drop(gw->pc, pg);
+		if (p->vol->base)
+			gw_base_drop(gw, p->vol, p->extent, (uint8_t)s);
 	}
 }
 
@@ -327,7 +327,7 @@ static void piece_waited(struct vms_gw *gw, struct gw_piece *p)
 		p->slow = false;
 		piece_park(gw, p, GW_RETRY_MS);
 	} else {
-		piece_run(gw, p);
+		gw_piece_run(gw, p);
 	}
 }
 
@@ -608,6 +608,8 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 			return;
 		}
 	}
+	if (p->vol->base && gw_base_ask(gw, p, n, need))
+		return;
 	q = gw_pool_zget(&gw->p_pagereq);
 	q->branch = rec->branch;
 	q->gen = p->vol->read_gen;
@@ -632,9 +634,18 @@ static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *
 /* Install the pages of an answer. Returns the sub-extents that came too late. */
 static uint8_t pages_install(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_msg *m)
 {
+	struct vms_gw_vol *v = NULL;
 	struct vms_rd rd;
 	uint8_t late = 0;
 	uint32_t n;
+
+	gw_each(l, &q->waiters)
+	{
+		v = gw_entry(l, struct gw_piece, link)->vol;
+		if (v && v->rec.branch == q->branch && q->gen == VMS_GEN_LIVE)
+			break;
+		v = NULL;
+	}
 
 	vms_rd_init(&rd, m->body, m->body_bytes);
 	n = vms_rd_u32(&rd);
@@ -646,7 +657,7 @@ static uint8_t pages_install(struct vms_gw *gw, struct gw_pagereq *q, const stru
 
 		vms_rd_skip(&rd, 2);
 		version = vms_rd_u64(&rd);
-		if (!(flags & 1))
+		if (!(flags & VMS_PAGE_EMPTY))
 			e = vms_rd_take(&rd, 8 * VMS_SUBEXT_CHUNKS);
 		if (!vms_rd_ok(&rd) || sub >= VMS_EXTENT_SUBEXTS)
 			break;
@@ -655,6 +666,14 @@ static uint8_t pages_install(struct vms_gw *gw, struct gw_pagereq *q, const stru
 			late |= (uint8_t)(1u << sub);
 			continue;
 		}
+		if (v && !v->base && (flags & VMS_PAGE_SHARED))
+			gw_base_learn(v, m);
+		if (v && v->base && (flags & VMS_PAGE_SHARED) &&
+		    gw_base_install(gw, v, q, sub, version, e)) {
+			gw->st.pages_installed++;
+			continue;
+		}
+		gw_base_lost(gw, q->branch, q->extent, (uint8_t)(1u << sub));
 		pg = vms_pc_find(gw->pc, q->branch, q->gen, q->extent, sub);
 		if (pg && pg->node == q->node && pg->session == q->session &&
 		    pg->epoch == q->epoch && pg->version > version)
@@ -697,7 +716,7 @@ void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_ms
 				p->by_lba =
 					true; /* the chunk is being written: the primary knows */
 			p->tries++;
-			piece_run(gw, p);
+			gw_piece_run(gw, p);
 		} else if (vms_err_retryable(status)) {
 			piece_park(gw, p, GW_RETRY_MS);
 		} else {
@@ -715,6 +734,8 @@ void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m
 
 	gw->st.invalidations++;
 	if (!gw_mutant(gw, VMS_GWM_INVALIDATE)) {
+		if (!gw_mutant(gw, VMS_GWM_CLAIM_KEPT))
+			gw_base_lost(gw, m->branch, m->extent, (uint8_t)m->aux);
 		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++) {
 			struct vms_pc_page *pg;
 
@@ -873,7 +894,7 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 
 /* ---- resolving ---- */
 
-static void piece_run(struct vms_gw *gw, struct gw_piece *p)
+void gw_piece_run(struct vms_gw *gw, struct gw_piece *p)
 {
 	struct gw_part *part = &gw->part[p->partition];
 	struct gw_node *n = gw_primary(gw, p->partition);
@@ -905,7 +926,7 @@ static void piece_run(struct vms_gw *gw, struct gw_piece *p)
 		return;
 	}
 	for (unsigned s = first; s <= last; s++) {
-		pg[s] = gw_page_good(gw, p->vol, p->extent, (uint8_t)s, part, n);
+		pg[s] = gw_page_read(gw, p->vol, p->extent, (uint8_t)s, part, n);
 		if (!pg[s])
 			need |= (uint8_t)(1u << s);
 	}
@@ -998,7 +1019,7 @@ static bool read_cached(struct vms_gw *gw, struct vms_gw_cmd *cmd, uint64_t chun
 			len = (uint32_t)left;
 		if (c / VMS_SUBEXT_CHUNKS != sub) {
 			sub = c / VMS_SUBEXT_CHUNKS;
-			pg = gw_page_good(gw, v, extent, (uint8_t)sub, part, node);
+			pg = gw_page_read(gw, v, extent, (uint8_t)sub, part, node);
 			if (!pg)
 				goto miss;
 			gw->st.page_hits++;
@@ -1114,7 +1135,7 @@ int gw_read_run(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 
 		if (stop > end)
 			stop = end;
-		piece_run(gw, piece_new(gw, v, r, chunk, (uint32_t)(stop - chunk)));
+		gw_piece_run(gw, piece_new(gw, v, r, chunk, (uint32_t)(stop - chunk)));
 		chunk = stop;
 	}
 	if (--r->npend == 0)
@@ -1171,11 +1192,11 @@ void gw_read_timer(struct vms_gw *gw)
 		if (gw->now_ms - p->t_ms > gw_patience_ms(gw))
 			piece_end(gw, p, VMS_E_BUSY);
 		else
-			piece_run(gw, p);
+			gw_piece_run(gw, p);
 	}
 }
 
-static void orphans_drop(struct vms_gw *gw, struct gw_link *h, struct vms_gw_vol *v)
+void gw_orphans_drop(struct vms_gw *gw, struct gw_link *h, struct vms_gw_vol *v)
 {
 	gw_each(l, h)
 	{
@@ -1188,10 +1209,11 @@ static void orphans_drop(struct vms_gw *gw, struct gw_link *h, struct vms_gw_vol
 
 void gw_read_vol_gone(struct vms_gw *gw, struct vms_gw_vol *v)
 {
-	orphans_drop(gw, &gw->parked, v);
+	gw_orphans_drop(gw, &gw->parked, v);
+	gw_base_vol_gone(gw, v);
 	for (uint32_t b = 0; b < GW_HASH; b++) {
 		for (struct gw_pagereq *q = gw->page_hash[b]; q; q = q->hash_next)
-			orphans_drop(gw, &q->waiters, v);
+			gw_orphans_drop(gw, &q->waiters, v);
 		/* aborted reads may still wait for chunks */
 		for (struct gw_fetch *f = gw->fetch_hash[b]; f; f = f->hash_next)
 			for (struct gw_waiter *w = f->waiters; w; w = w->next)
@@ -1233,7 +1255,7 @@ void gw_prefetch(struct vms_gw *gw, struct vms_gw_vol *v, uint64_t chunk, uint64
 			stop = end;
 		p = piece_new(gw, v, NULL, chunk, (uint32_t)(stop - chunk));
 		p->prefetch = true;
-		piece_run(gw, p);
+		gw_piece_run(gw, p);
 		chunk = stop;
 	}
 }

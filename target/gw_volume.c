@@ -55,6 +55,7 @@ static void vol_free(struct vms_gw_vol *v)
 	gw_register_vol_gone(v);
 	gw_barrier_free(v);
 	gw_pr_free(v);
+	gw_base_leave(v);
 	if (v->watch_vol)
 		gw->cat->ops->unwatch(gw->cat, v->watch_vol);
 	if (v->watch_open)
@@ -148,6 +149,8 @@ static void vol_take(struct vms_gw_vol *v, const struct vms_cat_volume *rec)
 {
 	uint64_t gen = v->rec.snap_gen;
 
+	if (rec->branch != v->rec.branch)
+		gw_base_leave(v);
 	v->rec = *rec;
 	if (!v->open_rev || !gw_mutant(v->gw, VMS_GWM_OLD_SIZE))
 		v->nblocks = rec->size_bytes / VMS_LB_BYTES;
@@ -166,6 +169,7 @@ static void vol_leave_branch(struct vms_gw_vol *v)
 	gw_log(v->gw, VMS_LOG_INFO, "volume %s leaves branch %" PRIu64, v->name, v->rec.branch);
 	gw_read_vol_gone(v->gw, v);
 	vms_pc_drop_all(v->gw->pc, v->rec.branch, v->read_gen);
+	gw_base_leave(v);
 }
 
 /* What it shows is fixed; it can only become another one. */
@@ -758,6 +762,7 @@ static void vol_withdraw(struct vms_gw_vol *v)
 				send_open(gw, v, gw->node[i], true, false);
 	/* the nodes forget who holds pages of it */
 	vms_pc_drop_all(gw->pc, v->rec.branch, v->read_gen);
+	gw_base_leave(v);
 	if (!v->open_rev)
 		return;
 	gw_vol_open_key(v, key);

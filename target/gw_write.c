@@ -46,6 +46,17 @@ static inline uint32_t op_chunk_end(const struct gw_op *op)
 	return (op->blk0 + op->nblk + VMS_CHUNK_BLOCKS - 1) / VMS_CHUNK_BLOCKS;
 }
 
+bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
+		    uint32_t n)
+{
+	struct gw_wext *w = wext_find(gw, branch, extent);
+
+	for (struct gw_op *o = w ? w->ops : NULL; o; o = o->wx_next)
+		if (op_chunk0(o) < chunk0 + n && op_chunk_end(o) > chunk0)
+			return true;
+	return false;
+}
+
 static void page_mask(struct vms_pc_page *p, uint32_t from, uint32_t to)
 {
 	uint32_t base = (uint32_t)p->sub * VMS_SUBEXT_CHUNKS;
@@ -81,6 +92,9 @@ static void own_mark(struct vms_gw *gw, struct gw_op *op)
 		w->hash_next = *b;
 		*b = w;
 	}
+	if (op->req->vol->base)
+		gw_base_own(gw, op->req->vol, op->partition, op->extent,
+			    op_chunk0(op) / VMS_SUBEXT_CHUNKS, last);
 	op->wx_next = w->ops;
 	w->ops = op;
 	op->marked = true;

@@ -21,6 +21,7 @@
 #define F_CHUNKS  4096u /* of the volume: 16 MiB */
 #define F_POS_MAX 8192u
 #define F_BRANCH  1
+#define F_CLONES  2 /* branches behind it, when told to be clones */
 
 /* ---- catalog ---- */
 
@@ -95,6 +96,15 @@ struct fake {
 	vms_addr gone; /* a copy of it is refused */
 	unsigned n_copy;
 	vms_addr fp[256]; /* chunk that a fingerprint of this byte, repeated, names */
+
+	/* Branches F_BRANCH + 1… are clones of what `map` shows: their own chunks, and which
+	 * sub-extents have such. */
+	bool clones;
+	vms_addr clone[F_CLONES][F_CHUNKS];
+	uint8_t clone_own[F_CLONES][F_CHUNKS / VMS_EXTENT_CHUNKS];
+	vms_addr *to; /* where f_store() writes; NULL: map */
+	bool no_own, hold_own;
+	unsigned n_own, own_asked; /* OWN requests, extents in them */
 
 	/* behaviour */
 	bool hold_writes, hold_pages, hold_cancel; /* frames stay in held[] */
@@ -376,9 +386,10 @@ static inline const uint8_t *f_chunk(vms_addr a)
 static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
 {
 	uint8_t *d = malloc(VMS_CHUNK_BYTES);
+	vms_addr *map = f.to ? f.to : f.map;
 
 	vms_assert(f.pos < F_POS_MAX && chunk < F_CHUNKS);
-	memcpy(d, f_chunk(f.map[chunk]), VMS_CHUNK_BYTES);
+	memcpy(d, f_chunk(map[chunk]), VMS_CHUNK_BYTES);
 	for (unsigned s = 0; s < 8; s++) {
 		if (!(mask >> s & 1))
 			continue;
@@ -390,11 +401,16 @@ static inline vms_addr f_store(uint32_t chunk, uint8_t mask, const uint8_t *src)
 		}
 	}
 	f.data[f.pos] = d;
-	f.map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE
-		       : f.drained	    ? vms_addr_make(5, (uint32_t)f.pos * VMS_CHUNK_BYTES)
-					    : vms_logpos_addr(0, f.pos, 0);
+	map[chunk] = !src && mask == 0xff ? VMS_ADDR_HOLE
+		     : f.drained	  ? vms_addr_make(5, (uint32_t)f.pos * VMS_CHUNK_BYTES)
+					  : vms_logpos_addr(0, f.pos, 0);
 	f.pos++;
-	return f.map[chunk];
+	return map[chunk];
+}
+
+static inline bool f_is_clone(const struct f_msg *q)
+{
+	return f.clones && q->m.branch > F_BRANCH && q->m.branch <= F_BRANCH + F_CLONES;
 }
 
 /* Kind 5: all chunks are there, or nothing happens. */
@@ -494,6 +510,13 @@ static inline void f_write(struct f_msg *q)
 	vms_assert(n > 0);
 	if (kind == VMS_WRITE_CAW)
 		p += q->iov.len / 2;
+	if (f_is_clone(q)) {
+		f.to = f.clone[q->m.branch - F_BRANCH - 1];
+		for (int i = 0; i < n; i++)
+			for (unsigned k = 0; k < pc[i].count; k++)
+				f.clone_own[q->m.branch - F_BRANCH - 1][q->m.extent] |=
+					(uint8_t)(1u << (pc[i].chunk + k) / VMS_SUBEXT_CHUNKS);
+	}
 	for (int i = 0; i < n; i++) {
 		vms_addr a = 0;
 
@@ -510,24 +533,33 @@ static inline void f_write(struct f_msg *q)
 					    : kind == VMS_WRITE_ZERO ? 0
 								     : a);
 	}
+	f.to = NULL;
 	f_reply(q, 0, addrs, 8 * (uint32_t)n, NULL, 0, ++f.seq);
 }
 
 static inline const vms_addr *f_map(const struct f_msg *q)
 {
+	if (f_is_clone(q))
+		return f.clone[q->m.branch - F_BRANCH - 1];
 	return f.snap_gen && q->m.snap_gen == f.snap_gen ? f.snap : f.map;
 }
 
 static inline void f_pages(struct f_msg *q, uint64_t version)
 {
-	static uint8_t body[4 + 8 * (12 + 1024)];
+	static uint8_t body[4 + 8 * (12 + 1024) + 28];
 	uint32_t at = 4, n = 0;
+	bool shared = false;
 
 	for (unsigned s = 0; s < 8; s++) {
 		if (!(q->m.aux >> s & 1))
 			continue;
 		body[at] = (uint8_t)s;
 		body[at + 1] = 0;
+		if (f_is_clone(q) &&
+		    !(f.clone_own[q->m.branch - F_BRANCH - 1][q->m.extent] >> s & 1)) {
+			body[at + 1] = VMS_PAGE_SHARED;
+			shared = true;
+		}
 		vms_put_le16(body + at + 2, 0);
 		vms_put_le64(body + at + 4, version);
 		for (unsigned k = 0; k < 128; k++)
@@ -537,7 +569,31 @@ static inline void f_pages(struct f_msg *q, uint64_t version)
 		n++;
 	}
 	vms_put_le32(body, n);
+	if (shared) { /* of F_BRANCH as of 1 */
+		vms_put_le32(body + at, 1);
+		vms_put_le64(body + at + 4, F_BRANCH);
+		vms_put_le64(body + at + 12, 1);
+		vms_put_le64(body + at + 20, UINT64_MAX);
+		at += 28;
+	}
 	f_reply(q, 0, body, at, NULL, 0, 0);
+}
+
+static inline void f_own(struct f_msg *q)
+{
+	uint32_t n = q->m.body_bytes / VMS_OWN_ASK_BYTES;
+	static uint8_t body[VMS_OWN_MAX * VMS_OWN_REPLY_BYTES];
+
+	vms_assert(f_is_clone(q) && n && n <= VMS_OWN_MAX);
+	for (uint32_t i = 0; i < n; i++) {
+		const uint8_t *a = q->m.body + i * VMS_OWN_ASK_BYTES;
+		bool other = vms_get_le64(a + 8) != f.epoch;
+
+		vms_put_le16(body + 4 * i, (uint16_t)(int16_t)(other ? VMS_E_EPOCH : 0));
+		body[4 * i + 2] = f.clone_own[q->m.branch - F_BRANCH - 1][vms_get_le32(a + 4)];
+		body[4 * i + 3] = 0;
+	}
+	f_reply(q, 0, body, 4 * n, NULL, 0, 0);
 }
 
 static inline void f_read(struct f_msg *q, bool lba)
@@ -601,6 +657,14 @@ static inline void f_handle(struct f_msg *q)
 		f.read_gen = m->snap_gen;
 		f.n_pages++;
 		f_pages(q, f.seq);
+		break;
+	case VMS_MSG_OWN:
+		f.n_own++;
+		f.own_asked = q->m.body_bytes / VMS_OWN_ASK_BYTES;
+		if (f.no_own)
+			f_reply(q, VMS_E_UNSUPPORTED, NULL, 0, NULL, 0, 0);
+		else
+			f_own(q);
 		break;
 	case VMS_MSG_READ_ADDR:
 		f.n_addr++;
@@ -710,6 +774,7 @@ static inline bool f_is_held(const struct f_msg *q)
 	return (f.hold_writes && q->m.type == VMS_MSG_WRITE) ||
 	       (f.hold_flush && q->m.type == VMS_MSG_FLUSH) ||
 	       (f.hold_pages && q->m.type == VMS_MSG_GET_PAGES) ||
+	       (f.hold_own && q->m.type == VMS_MSG_OWN) ||
 	       (f.hold_cancel && q->m.type == VMS_MSG_CANCEL);
 }
 

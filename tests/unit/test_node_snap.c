@@ -905,6 +905,114 @@ static void only_readers_of_the_present_are_told(void)
 	rig_close(&R);
 }
 
+/* Which sub-extents of two extents have something of the branch's own, asked with one
+ * epoch that is wrong if bad. */
+static int own(unsigned g, uint64_t branch, bool bad, uint8_t *mask)
+{
+	uint8_t body[2 * VMS_OWN_ASK_BYTES];
+	struct rig_reply re;
+	struct vms_msg m = {
+		.type = VMS_MSG_OWN,
+		.partition = part_of(0), /* of the first; the rig's way to its primary */
+		.branch = branch,
+		.body = body,
+		.body_bytes = sizeof(body)};
+	int st;
+
+	for (unsigned i = 0; i < 2; i++) {
+		vms_put_le32(body + 16 * i, part_of(0));
+		vms_put_le32(body + 16 * i + 4, i);
+		vms_put_le64(body + 16 * i + 8, R.gw[g].epoch[part_of(0)] + (bad && i));
+	}
+	st = ask(g, &m, &re, 400);
+	if (st)
+		return st;
+	CU_ASSERT_EQUAL(re.m.body_bytes, 2 * VMS_OWN_REPLY_BYTES);
+	*mask = re.body[2];
+	CU_ASSERT_EQUAL((int16_t)vms_get_le16(re.body), 0);
+	CU_ASSERT_EQUAL((int16_t)vms_get_le16(re.body + 4), bad ? VMS_E_AGAIN : 0);
+	rig_reply_free(&re);
+	return 0;
+}
+
+/* Does GET_PAGES say that the page is its ancestors', and whose they are? */
+static bool page_shared(unsigned g, uint64_t branch, uint32_t extent, unsigned sub)
+{
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
+			    .partition = part_of(extent),
+			    .branch = branch,
+			    .snap_gen = VMS_GEN_LIVE,
+			    .extent = extent,
+			    .aux = 1u << sub};
+	bool shared;
+	size_t at;
+
+	CU_ASSERT_EQUAL_FATAL(ask(g, &m, &re, 400), 0);
+	shared = re.body[5] & VMS_PAGE_SHARED;
+	at = 16 + (re.body[5] & VMS_PAGE_EMPTY ? 0 : 8 * VMS_SUBEXT_CHUNKS);
+	CU_ASSERT_EQUAL(re.m.body_bytes, at + (shared ? 28 : 0));
+	if (shared) {
+		CU_ASSERT_EQUAL(vms_get_le32(re.body + at), 1);
+		CU_ASSERT_EQUAL(vms_get_le64(re.body + at + 4), LIN);
+		CU_ASSERT_EQUAL(vms_get_le64(re.body + at + 12), 1);
+		CU_ASSERT_EQUAL(vms_get_le64(re.body + at + 20), UINT32_MAX);
+	}
+	rig_reply_free(&re);
+	return shared;
+}
+
+/* What a clone has of its own: whatever is ordered, in the log or in containers, but not
+ * what shows through. Who has asked is told of the first write. */
+static void a_clone_tells_what_is_its_own(void)
+{
+	struct vms_cat_ancestor anc = {LIN, 1, UINT32_MAX};
+	struct wr zero = {.branch = LIN + 1,
+			  .gen = 1,
+			  .chunk = 6 * VMS_SUBEXT_CHUNKS - 1,
+			  .count = 2,
+			  .kind = VMS_WRITE_ZERO};
+	uint8_t mask;
+
+	up(1, 91, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 5, 1), 0);
+	CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, 6 * VMS_SUBEXT_CHUNKS - 1, 7), 0);
+	CU_ASSERT_FALSE(page_shared(1, LIN, 0, 0)); /* its epoch is known now */
+	CU_ASSERT_EQUAL(own(1, LIN, false, &mask), 0);
+	CU_ASSERT_EQUAL(mask, 0xff); /* of no clone there is nothing to share */
+	next_gen(LIN, 2);
+	clone_put(LIN + 1, &anc, 1);
+	CU_ASSERT_EQUAL(own(1, LIN + 1, false, &mask), 0);
+	CU_ASSERT_EQUAL(mask, 0);
+	CU_ASSERT_EQUAL(own(1, LIN + 1, true, &mask), 0);
+	CU_ASSERT(page_shared(1, LIN + 1, 0, 0));
+	CU_ASSERT(page_shared(1, LIN + 1, 0, 7));
+	drain_all();
+	CU_ASSERT_EQUAL(own(1, LIN + 1, false, &mask), 0);
+	CU_ASSERT_EQUAL(mask, 0);
+	CU_ASSERT_EQUAL(R.gw[1].invals, 0);
+	CU_ASSERT_EQUAL(put_seed(LIN + 1, 1, 0, 2 * VMS_SUBEXT_CHUNKS + 5, 2), 0);
+	CU_ASSERT_EQUAL(R.gw[1].invals, 1);
+	for (unsigned drained = 0; drained < 2; drained++) {
+		CU_ASSERT_EQUAL(own(1, LIN + 1, false, &mask), 0);
+		CU_ASSERT_EQUAL(mask, 1u << 2);
+		CU_ASSERT_FALSE(page_shared(1, LIN + 1, 0, 2));
+		CU_ASSERT(page_shared(1, LIN + 1, 0, 3));
+		drain_all();
+	}
+	CU_ASSERT_EQUAL(put(0, &zero), 0);
+	for (unsigned drained = 0; drained < 2; drained++) {
+		CU_ASSERT_EQUAL(own(1, LIN + 1, false, &mask), 0);
+		/* no page is made to say that holes are holes */
+		CU_ASSERT_EQUAL(mask, 1u << 2 | 1u << 5 | (drained ? 0 : 1u << 6));
+		drain_all();
+	}
+	CU_ASSERT_EQUAL(put_seed(LIN + 1, 1, 1, 9, 3), 0); /* another extent */
+	CU_ASSERT_EQUAL(own(1, LIN + 1, false, &mask), 0);
+	CU_ASSERT_EQUAL(mask, 1u << 2 | 1u << 5);
+	rig_close(&R);
+}
+
 /* Hundreds of snapshots with a write each: reads do not go through hundreds of layers,
  * though the log is far from full. */
 static void many_snapshots_do_not_pile_up_layers(void)
@@ -1672,6 +1780,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(floor_waits_for_what_was_ordered),
 	VMS_TEST(many_snapshots_do_not_pile_up_layers),
 	VMS_TEST(only_readers_of_the_present_are_told),
+	VMS_TEST(a_clone_tells_what_is_its_own),
 	VMS_TEST(a_pinned_chunk_with_a_newer_write_holds_newer_layers),
 	VMS_TEST(a_range_below_does_not_stand_for_what_was_read),
 	VMS_TEST(older_layers_are_pulled_in),

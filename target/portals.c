@@ -429,7 +429,7 @@ static void announced(void *arg, const struct vms_cat_reply *r)
 /* Whom this gateway has sent to others, before the initiators know. */
 static void announce(struct vms_portals *p)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX], text[MOVED_MAX * WHO_DIGITS + 1] = "", *val;
+	char key[VMS_CAT_KEY_BYTES_MAX], text[MOVED_MAX * WHO_DIGITS + 1], *val;
 	size_t old = 0;
 
 	if (p->announced < p->ticket && p->now_ms - p->announce_since_ms >= HELD_MS) {
@@ -444,6 +444,7 @@ static void announce(struct vms_portals *p)
 		old++;
 	memmove(p->moved.d, p->moved.d + old, (p->moved.n - old) * sizeof(*p->moved.d));
 	p->moved.n -= old;
+	text[0] = 0;
 	for (size_t i = 0; i < p->moved.n; i++)
 		snprintf(text + i * WHO_DIGITS, WHO_DIGITS + 1, "%012" PRIx64, p->moved.d[i].port);
 	vms_cat_key_gwsent(key, p->id);

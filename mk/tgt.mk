@@ -149,7 +149,8 @@ tgt: $(B)/tests/ghost $(B)/tests/ghost_connect.so
 $(B)/obj/tests/vmstored_node_mutant.o: backend/vmstored_node.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -DVMS_TEST_MUTANTS -MMD -c -o $@ $<
-$(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstored_node_mutant.o $(LIB_ALL)
+# (libraries that are named later: the program that needs them all has them made)
+$(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstored_node_mutant.o $(LIB_ALL) | $(B)/bin/vmstored
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS)
 # A gateway with one of them: VMS_GW_MUTANT=N.

@@ -715,6 +715,10 @@ static int open_all(struct run *r, struct vms_errmsg *msg)
 	memcpy(r->admin.cluster_uuid, r->id.uuid, 16);
 	memcpy(cc.cluster_uuid, r->id.uuid, 16);
 	snprintf(cc.name, sizeof(cc.name), "%s", r->p.name);
+	/* the catalog ends the older connection of a name: who is not that node yet (a copied
+	 * configuration) must not end the node's own */
+	if (!r->joined)
+		snprintf(cc.name, sizeof(cc.name), "%.30s@%.32s", r->p.name, r->address);
 	snprintf(cc.listen, sizeof(cc.listen), "%.63s", r->address);
 	vms_cat_conn_conf_init(&cc, s, addr);
 	if (!cc.naddresses)

@@ -185,7 +185,7 @@ struct vms_cat_conn *vms_cat_conn_new(struct vms_net *net, const struct vms_cat_
 	c->client = vms_cat_client_new(&sink, conf->timeout_ms ? conf->timeout_ms : 5000);
 	vms_assert(c->client);
 	c->retry_ms = RETRY_MS_MIN;
-	snprintf(c->why, sizeof(c->why), "not connected yet");
+	snprintf(c->why, sizeof(c->why), "catalog at %s: does not answer", c->address[0]);
 	try_connect(c);
 	return c;
 }

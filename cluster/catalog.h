@@ -132,6 +132,7 @@ struct vms_cat_gateway {
 	/* Where it serves the cluster's targets, "HOST:PORT" joined by blanks; "": nowhere (it
 	 * is a tool, has targets of its own, or is of an earlier release). */
 	char portals[VMS_CAT_PORTALS_BYTES_MAX];
+	char host[64]; /* the machine's name; "": of an earlier release */
 };
 /* "gwload/<id>": a gateway that runs; the key goes with its catalog session */
 struct vms_cat_gwload {

@@ -988,7 +988,7 @@ struct vms_cat_etcd *vms_cat_etcd_new(const struct vms_cat_etcd_conf *conf,
 		h = h * 31 + (unsigned char)*c;
 	e->cur = h % e->nep;
 	vms_buf_init(&e->st.buf, 64u << 20);
-	snprintf(e->why, sizeof(e->why), "not connected yet");
+	snprintf(e->why, sizeof(e->why), "etcd at %.200s: does not answer", e->address[e->cur]);
 	pump(e);
 	return e;
 }

@@ -25,7 +25,8 @@ struct vms_gw_vol;
 struct vms_gw_conf {
 	char name[64]; /* unique in the cluster; catalog key of the gateway */
 	char portal[128];
-	bool tool; /* no initiator comes in; may open volumes that are being imported */
+	char host[64]; /* the machine's name */
+	bool tool;     /* no initiator comes in; may open volumes that are being imported */
 	struct vms_timing timing;	/* factor is taken from the catalog at start */
 	uint64_t chunk_cache_bytes;	/* 0: 256 MiB */
 	uint64_t page_cache_bytes;	/* 0: 64 MiB */

@@ -241,6 +241,19 @@ static void cluster_got(void *arg, const struct vms_cat_reply *r)
 	start_run(gw);
 }
 
+/* A higher incarnation shuts out the process that has the name. That is right for one that
+ * was started again, and wrong for a second gateway whose configuration is a copy of the
+ * first one's: with both restarted by their supervisors they would shut out each other for
+ * ever. Another place: only once the other's catalog session has ended. */
+static bool maybe_twin(const struct vms_gw *gw)
+{
+	const struct vms_cat_gateway *was = &gw->found_gw;
+
+	return gw->found && gw->conf.portal[0] && was->portal[0] &&
+	       (strcmp(was->portal, gw->conf.portal) ||
+		(was->host[0] && gw->conf.host[0] && strcmp(was->host, gw->conf.host)));
+}
+
 static void gateways_got(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw *gw = arg;
@@ -265,6 +278,28 @@ static void gateways_got(void *arg, const struct vms_cat_reply *r)
 	}
 	if (r->more && r->nkv) {
 		gw->cat->ops->range(gw->cat, "gateway/", r->kv[r->nkv - 1].key, gateways_got, gw);
+		return;
+	}
+	gw->phase = maybe_twin(gw) ? GP_TWIN : GP_CLAIM;
+	gw->cat_busy = false;
+	start_run(gw);
+}
+
+static void twin_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_gw *gw = arg;
+
+	if (r->status || r->nkv) {
+		if (r->nkv && !gw->told_twin)
+			gw_log(gw, VMS_LOG_WARN,
+			       "gateway '%s' runs already, at %s on %s: this one waits until it "
+			       "has "
+			       "ended; if they are two, give this one another name (name in "
+			       "[gateway])",
+			       gw->conf.name, gw->found_gw.portal,
+			       gw->found_gw.host[0] ? gw->found_gw.host : "another machine");
+		gw->told_twin |= r->nkv > 0;
+		start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	gw->phase = GP_CLAIM;
@@ -298,6 +333,7 @@ static void claim(struct vms_gw *gw)
 	unsigned n = 1;
 
 	snprintf(gw->found_gw.portal, sizeof(gw->found_gw.portal), "%s", gw->conf.portal);
+	snprintf(gw->found_gw.host, sizeof(gw->found_gw.host), "%s", gw->conf.host);
 	if (gw->found) {
 		gw->found_gw.incarnation++;
 	} else {
@@ -419,6 +455,13 @@ static void start_run(struct vms_gw *gw)
 	case GP_FIND:
 		gw->cat->ops->range(gw->cat, "gateway/", NULL, gateways_got, gw);
 		break;
+	case GP_TWIN: {
+		char key[VMS_CAT_KEY_BYTES_MAX];
+
+		vms_cat_key_gwload(key, gw->found_gw.id);
+		gw->cat->ops->get(gw->cat, key, twin_got, gw);
+		break;
+	}
 	case GP_CLAIM:
 		claim(gw);
 		break;

@@ -575,6 +575,7 @@ struct gw_stats {
 enum gw_phase {
 	GP_CLUSTER = 1,
 	GP_FIND,
+	GP_TWIN, /* does another process of this name live? */
 	GP_CLAIM,
 	GP_NODES,
 	GP_PARTS,
@@ -604,6 +605,7 @@ struct vms_gw {
 	uint64_t nodes_rev, parts_rev; /* where their watches begin */
 	bool found;
 	struct vms_cat_gateway found_gw;
+	bool told_twin;
 	uint64_t found_rev;
 	uint64_t watch_node, watch_part, watch_gw;
 	bool reload_nodes, reload_parts, reload_self;

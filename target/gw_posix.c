@@ -633,6 +633,7 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 
 	snprintf(gc.name, sizeof(gc.name), "%s", p->name);
 	snprintf(gc.portal, sizeof(gc.portal), "%s", portal ? portal : "");
+	vms_settings_name(NULL, gc.host);
 	gc.tool = !portal;
 	gc.chunk_cache_bytes = s->gateway.chunk_cache_bytes;
 	gc.page_cache_bytes = s->gateway.page_cache_bytes;

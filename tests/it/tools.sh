@@ -55,6 +55,16 @@ refuses 1 "another process uses this address" "$B/bin/vmstored" -c "$IT_DIR/seco
 [ "$(cat "$IT_DIR/pid")" = 4711 ] || fail "a node that did not start removed the pid file of the one that runs"
 sed -i "s/^listen = .*/listen = 127.0.0.1:$((IT_PORT + 28))/" "$IT_DIR/second.conf"
 refuses 1 "running process" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
+# a copy of the configuration on another machine: the node that has the name is left alone
+sed "s|^dir = .*|dir = $IT_DIR/second|; s|^run_dir = .*|run_dir = $IT_DIR/run1|" "$IT_DIR/second.conf" > "$IT_DIR/copy.conf"
+"$B/bin/vmstored" -c "$IT_DIR/copy.conf" > "$IT_DIR/copy.log" 2>&1 &
+copy=$!
+IT_PIDS="$IT_PIDS $copy"
+wait_for 10 grep -q 'waits to be joined' "$IT_DIR/copy.log" || fail "a node with an empty folder: $(cat "$IT_DIR/copy.log")"
+sleep 2
+! grep 'closed by the peer' "$IT_DIR/c/log/node1.log" || fail "a copy of node1's configuration ends node1's connections"
+kill $copy
+wait $copy
 sed -i 's/^name = .*/name = other/' "$IT_DIR/second.conf"
 refuses 1 "belongs to node 'node1'" "$B/bin/vmstored" -c "$IT_DIR/second.conf"
 refuses 8 "in use" "$B/bin/vmstored" --fsck "$IT_DIR/c/data/node1"
@@ -225,6 +235,21 @@ tr -d ' \n' < "$IT_DIR/status" | grep -q '"name":"gw2"[^}]*"state":"down","up":f
 wait_for 30 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
 wait_for 30 is_ok || fail "status: $(cat "$IT_DIR/status")"
 [ "$(vmstore gateway ls | grep -c gw)" = 1 ] || fail "it is still listed"
+
+# a second one, its configuration a copy: it does not shut out the first, which lives
+sed "/^listen/d; s|^run_dir = .*|run_dir = $IT_DIR/run3|" "$IT_DIR/c/conf/gw1.conf" > "$IT_DIR/twin.conf"
+mkdir "$IT_DIR/run3"
+VMSTORE_CONF=$IT_DIR/twin.conf TGT_IPC_SOCKET=$IT_DIR/run3/tgt "$B/bin/tgtd" -f -C $((IT_CONTROL + 9)) \
+	--iscsi "portal=127.0.2.9:$((IT_PORT + 27))" > "$IT_DIR/twin.log" 2>&1 &
+twin=$!
+IT_PIDS="$IT_PIDS $twin"
+wait_for 20 grep -q "gateway 'gw1' runs already" "$IT_DIR/twin.log" || fail "a copy says nothing: $(cat "$IT_DIR/twin.log")"
+sleep 1
+alive "$(proc_pid gw1)" && vmstore gateway ls | grep -q ' gw1 .* up ' || fail "a copy shut gw1 out: $(vmstore gateway ls)"
+proc_kill gw1
+wait_for 30 grep -q 'gateway gw1 (.*) is ready' "$IT_DIR/twin.log" || fail "it does not take over: $(cat "$IT_DIR/twin.log")"
+kill $twin
+wait $twin
 
 # ---- clean stop, check of the folders ----
 cluster_stop

@@ -736,7 +736,9 @@ void repl_ack(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		held = vms_rd_u64(&r);
 		durable = vms_rd_u64(&r);
 		mb = p && p->known && p->primary ? part_member(p, pe) : NULL;
-		if (!mb || !mb->streaming || epoch != p->conf.epoch)
+		/* A learner has only what this process sent it on this connection, in whatever
+		 * epoch; it says so once. */
+		if (!mb || !mb->streaming || (epoch != p->conf.epoch && !mb->learner))
 			continue;
 		if (held > mb->sent)
 			held = mb->sent;

@@ -973,6 +973,49 @@ static void test_round(void)
 	v_down();
 }
 
+/* The epoch changes while acknowledgements of the former one are on their way: they say what
+ * the learner's log holds all the same, and nothing else would say it again. */
+static void test_acks_of_former_epoch(void)
+{
+	struct vms_msg m = {.type = VMS_MSG_REPLICATE, .flags = VMS_F_REPLY};
+	uint8_t body[32] = {0};
+	struct conn c = {0};
+	struct member *mb;
+	struct part *p;
+
+	some_data(86);
+	learn_on(2, 0);
+	rig_run(&R, 3000);
+	CU_ASSERT_EQUAL_FATAL(state_on(2, 0), LEARN_READY);
+	p = part_on(0, 0);
+	CU_ASSERT_TRUE_FATAL(p && p->nl == 1 && p->m[p->nm].learner);
+	mb = &p->m[p->nm];
+	v_write(&V[0], 0, 1, next_id++);
+	rig_run(&R, 500);
+	CU_ASSERT_EQUAL_FATAL(mb->held, p->seq_last);
+	SET(0, 0, 1);
+	rig_run(&R, 500);
+	CU_ASSERT_TRUE_FATAL(p->nl == 1 && mb->learner && mb->streaming);
+	/* as if its last answer had been on its way when the epoch rose */
+	mb->held = mb->durable = p->seq_last - 1;
+	vms_put_le32(body, p->number);
+	vms_put_le64(body + 8, p->conf.epoch - 1);
+	vms_put_le64(body + 16, p->seq_last);
+	vms_put_le64(body + 24, p->seq_last);
+	c.peer = node_peer(node(0), 3, false);
+	m.body = body;
+	m.body_bytes = sizeof(body);
+	repl_ack(node(0), &c, &m);
+	CU_ASSERT_EQUAL(mb->held, p->seq_last);
+	/* a member's history may have been another one */
+	p->m[1].held = p->m[1].durable = p->seq_last - 1;
+	c.peer = node_peer(node(0), 2, false);
+	repl_ack(node(0), &c, &m);
+	CU_ASSERT_EQUAL(p->m[1].held, p->seq_last - 1);
+	rig_run(&R, 3000);
+	v_down();
+}
+
 /* Nothing is applied that a power loss could take from the own log. */
 static void test_durable_first(void)
 {
@@ -1216,15 +1259,20 @@ static void test_mutants(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_empty),	    VMS_TEST(test_short),	   VMS_TEST(test_long),
-	VMS_TEST(test_crash_steps), VMS_TEST(test_disk_fails),	   VMS_TEST(test_read_fails_once),
-	VMS_TEST(test_ready_swept), VMS_TEST(test_attempts),	   VMS_TEST(test_strays),
-	VMS_TEST(test_damage_own),  VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both),
-	VMS_TEST(test_damage_all),  VMS_TEST(test_dead_places),	   VMS_TEST(test_outcomes),
-	VMS_TEST(test_void),	    VMS_TEST(test_differs),	   VMS_TEST(test_digest_lost),
-	VMS_TEST(test_round),	    VMS_TEST(test_durable_first),  VMS_TEST(test_collection),
-	VMS_TEST(test_out),	    VMS_TEST(test_out_again),	   VMS_TEST(test_out_crash),
-	VMS_TEST(test_places),	    VMS_TEST(test_mutants),
+	VMS_TEST(test_empty),	       VMS_TEST(test_short),
+	VMS_TEST(test_long),	       VMS_TEST(test_crash_steps),
+	VMS_TEST(test_disk_fails),     VMS_TEST(test_read_fails_once),
+	VMS_TEST(test_ready_swept),    VMS_TEST(test_attempts),
+	VMS_TEST(test_strays),	       VMS_TEST(test_damage_own),
+	VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both),
+	VMS_TEST(test_damage_all),     VMS_TEST(test_dead_places),
+	VMS_TEST(test_outcomes),       VMS_TEST(test_void),
+	VMS_TEST(test_differs),	       VMS_TEST(test_digest_lost),
+	VMS_TEST(test_round),	       VMS_TEST(test_durable_first),
+	VMS_TEST(test_collection),     VMS_TEST(test_out),
+	VMS_TEST(test_out_again),      VMS_TEST(test_out_crash),
+	VMS_TEST(test_places),	       VMS_TEST(test_acks_of_former_epoch),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

@@ -252,9 +252,20 @@ static void network(struct sim *s)
 	}
 }
 
+/* No disk rots and none has failed: then whoever finds damage is mistaken. */
+static void no_damage(struct sim *s)
+{
+	if (s->plan.rot > 0 || s->r->disk_errors || s->failed)
+		return;
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].up && s->p[i].node && sim_node_damage(s->p[i].node))
+			sim_fail(s, "node %u finds damage on a disk that has none", i);
+}
+
 void sim_faults(struct sim *s)
 {
 	stability(s);
+	no_damage(s);
 	sim_ring(s);
 	if (!s->faults || s->failed)
 		return;

@@ -4,6 +4,11 @@
 
 #include "backend/node_int.h"
 
+uint64_t sim_node_damage(const struct vms_node *n)
+{
+	return n->st.corrupt;
+}
+
 bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch)
 {
 	const struct part *p = node_part(n, partition);

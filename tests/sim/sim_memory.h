@@ -13,4 +13,7 @@ struct vms_node;
  * of it and formed a view with it. */
 bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch);
 
+/* How often it has found damage on its disk. */
+uint64_t sim_node_damage(const struct vms_node *n);
+
 #endif

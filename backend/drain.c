@@ -225,9 +225,13 @@ static void job_done(struct vms_node *n, struct part *p)
 	struct drain_job *d = p->drain;
 
 	job_off(n, p);
-	drain_scan_due(n, p);
+	/* what a write on its way keeps here is not looked for every millisecond, should that
+	 * one take long; the timer does all the same */
+	if (d->ordered || !d->faded) {
+		drain_scan_due(n, p);
+		node_wake_at(n, n->now_ms + 1);
+	}
 	drain_job_free(n, d);
-	node_wake_at(n, n->now_ms + 1);
 }
 
 static uint64_t seal_chunks(const struct vms_node *n, const struct part *p)
@@ -336,12 +340,18 @@ static bool still(struct vms_node *n, struct part *p, const struct batch_ent *b)
 	/* the same sectors as when it was read? A later write may have let older pieces
 	 * go that still show as of from_seq; then zeros of a range below may show instead */
 	vms_ovl_view(&n->ovl, e, m->chunk, m->from_seq, &v);
-	if (v.have != b->own || v.zero != b->own_zero)
-		return false;
-	/* A backup may hear of the commit of a later write before it has this record (which
-	 * waits for room on the way) and has let go of the pieces then. So the later one is
-	 * waited for: some of them go with it, or it is in the way no more. */
-	return !vms_ovl_fades(e, c, m->from_seq) || n->mut == MUT_DRAIN_FADING;
+	return v.have == b->own && v.zero == b->own_zero;
+}
+
+/* A backup may hear of the commit of a later write before it has this record (which waits
+ * for room on the way) and has let go of the pieces then. So the later one is waited for:
+ * some of them go with it, or it is in the way no more. */
+static bool fades(struct vms_node *n, struct part *p, const struct batch_ent *b)
+{
+	struct vms_ovl_ext *e = batch_ext(n, p, b);
+
+	return !(b->m.flags & VMS_MOVE_RANGE) && n->mut != MUT_DRAIN_FADING &&
+	       vms_ovl_fades(e, vms_ovl_chunk_get(&n->ovl, e, b->m.chunk, false), b->m.from_seq);
 }
 
 static void batch_dedup_done(struct vms_node *n, struct part *p, struct drain_job *d);
@@ -410,6 +420,10 @@ static void batch_order(struct vms_node *n, struct part *p)
 		struct vms_ovl_ext *e;
 
 		b->take = still(n, p, b);
+		if (b->take && fades(n, p, b)) {
+			b->take = false;
+			d->faded = true;
+		}
 		e = b->take ? batch_ext(n, p, b) : NULL;
 		/* items are sorted: all of one page have the same answer */
 		if (e && !(i > d->next && d->e[i - 1].take && batch_ext(n, p, &d->e[i - 1]) == e) &&
@@ -470,6 +484,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 			d->e[idx[x]].put = VMS_ADDR_HOLE;
 		return; /* no log space: later */
 	}
+	d->ordered = true;
 	if (data) {
 		p->open_seg++;
 		p->open_chunks += data;

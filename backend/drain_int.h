@@ -41,6 +41,8 @@ struct drain_job {
 	bool busy, dead; /* a base read, hashing or a look-up is under way */
 	bool reading;	 /* the first of these */
 	bool nested;	 /* its end must not go on by itself */
+	bool ordered;	 /* a record, at least */
+	bool faded;	 /* something was left because of a newer write on its way */
 	/* the batch in work: what is before `next` is settled */
 	unsigned n, next, room;
 	struct batch_ent *e;

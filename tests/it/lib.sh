@@ -45,7 +45,7 @@ fail() {
 
 # A gateway that the machine made stand still closes its sessions, as it must. Tests whose
 # hosts do not begin them anew set IT_ONCE_MORE: they are run a second time, should a gateway
-# have said so. (Not for tests that stop gateways themselves.)
+# have said so. (Not for tests that stop gateways themselves, from there on.)
 once_more() { # WHAT
 	om_stood=$(grep -hs 'this gateway stood still' "$IT_DIR"/c/log/gw*.log | tail -n 1)
 	[ -n "$om_stood" ] && [ "$IT_ONCE_MORE" != said ] || return 0

@@ -16,7 +16,7 @@ install
 for f in sbin/vmstored sbin/vmstore sbin/vmstore-ring sbin/tgtd sbin/tgtadm sbin/tgt-admin bin/vmstore-bench; do
 	[ -x "$dest/usr/$f" ] || fail "$f is not installed"
 done
-for f in vmstored.8 vmstore.8 vmstore-ring.8 vmstore.conf.5 vmstore-bench.1; do
+for f in vmstored.8 tgtd.8 vmstore.8 vmstore-ring.8 vmstore.conf.5 vmstore-bench.1; do
 	[ -s "$dest/usr/share/man/man${f##*.}/$f" ] || fail "no manual page $f"
 done
 # what each program reads when it is told nothing, or by its unit

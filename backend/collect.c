@@ -416,6 +416,10 @@ static void move_order(struct vms_node *n, struct part *p)
 
 	for (unsigned i = 0; i < g->ne; i++)
 		data += g->e[i].to == VMS_ADDR_HOLE && g->e[i].same < 0 && g->got[i].status == 0;
+	if (data && part_cramped(n, p)) {
+		gc_end(n, p);
+		return;
+	}
 	if (data && drain_place(n, p, data, &ctr, &seg))
 		return;
 	data = 0;
@@ -565,7 +569,7 @@ static void gc_step(struct vms_node *n, struct part *p)
 				*/
 			c->live = c->mark.count > c->mark_gone ? c->mark.count - c->mark_gone : 0;
 	sweep_order(n, p);
-	if (!worth(n, p) || !victims(n, p)) {
+	if (part_cramped(n, p) || !worth(n, p) || !victims(n, p)) {
 		gc_end(n, p);
 		return;
 	}

@@ -143,6 +143,12 @@ static void batch_order(struct vms_node *n, struct part *p, struct empty_job *j)
 		j->phase = E_SAFE; /* nothing could be read: on to the next segment */
 		return;
 	}
+	if (part_cramped(n, p)) {
+		j->at = j->live.n;
+		j->n = 0;
+		j->phase = E_READ;
+		return;
+	}
 	if (p->moves_ordered >= 2 || drain_place(n, p, data, &ctr, &seg))
 		return;
 	for (unsigned i = 0; i < j->n; i++) {

@@ -398,6 +398,14 @@ static void clean_done(struct vms_node *n, struct dio *d, int status)
 	free(d);
 	if (status == VMS_E_STOPPING)
 		return;
+	if ((status == VMS_E_NOSPC || status == VMS_E_FULL) && n->mut != MUT_FULL_START) {
+		/* nothing happened: the same again, until there is room */
+		node_log(n, VMS_LOG_WARN,
+			 "no room for the index: this node waits with its start until "
+			 "something on its disk has been deleted");
+		retry_later(n);
+		return;
+	}
 	if (status) {
 		node_fatal(n, status, "cannot write the index at start: %s", vms_err_text(status));
 		return;

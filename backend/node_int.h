@@ -145,6 +145,8 @@ enum node_mutant {
 	MUT_DRAIN_ONCE = 114,	/* a member is heard once for the same records */
 	MUT_DRAIN_SHORT = 115,	/* a record copied forward hides those behind it */
 	MUT_DRAIN_FADING = 117, /* names what a backup may have dropped by then */
+	MUT_FULL_MOVE = 119,	/* chunks are moved though a member has no room for them */
+	MUT_FULL_START = 120,	/* a node does not start while its disk is full */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */
@@ -433,6 +435,7 @@ struct peer {
 	} granted[PEER_GRANTS];
 	uint64_t up_ms;		/* its present process is connected */
 	bool leaving;		/* ... and is being stopped */
+	bool cramped;		/* ... and has no room for moved chunks either */
 	uint64_t heard_ms;	/* last answered TICK */
 	uint64_t down_ms;	/* the connection was lost */
 	VMS_VEC(uint32_t) out;	/* partitions with something to send */
@@ -751,7 +754,7 @@ struct vms_node {
 	/* admission */
 	uint64_t pace_ms, pace_bytes;
 	uint64_t log_due_ms; /* what gathers for the log is written then; 0: nothing */
-	bool nospc, nearfull;
+	bool nospc, nearfull, cramped;
 	uint64_t space_ms, space_free, space_total;
 	uint64_t space_need, space_pos; /* when that was asked: room to keep, end of the log */
 	uint32_t meta_permille;
@@ -1004,6 +1007,11 @@ void learn_stop(struct vms_node *n, struct part *p, uint32_t node, bool promoted
 
 /* ---- node_repl.c ---- */
 struct prec *part_rec(struct part *p, uint64_t seq); /* NULL: not there */
+/* Is there a member that has no place for new data in its containers? */
+bool part_no_room(const struct vms_node *n, const struct part *p);
+/* … or none for a segment of chunks that are moved, on top of what its log holds: it would
+ * wait for room with it, and with all that comes after it. */
+bool part_cramped(const struct vms_node *n, const struct part *p);
 /* Order a record at the primary: appended, ingested, on its way. */
 int part_order(struct vms_node *n, struct part *p, struct vms_rec *r, const struct vms_iov *iov,
 	       unsigned niov);
@@ -1026,15 +1034,18 @@ uint32_t log_permille(const struct vms_node *n);
  * refuses new data for lack of space. */
 #define NODE_FULL    0x10000u
 #define NODE_LEAVING 0x20000u /* it is being stopped: give it no lead */
+#define NODE_CRAMPED 0x40000u /* not even chunks can be moved to empty containers */
 static inline uint32_t node_fill(const struct vms_node *n)
 {
-	return log_permille(n) | (n->nospc ? NODE_FULL : 0) | (n->retiring ? NODE_LEAVING : 0);
+	return log_permille(n) | (n->nospc ? NODE_FULL : 0) | (n->retiring ? NODE_LEAVING : 0) |
+	       (n->cramped ? NODE_CRAMPED : 0);
 }
 static inline void peer_fill(struct peer *pe, uint32_t aux)
 {
 	pe->log_permille = aux & 0xffff;
 	pe->full = aux & NODE_FULL;
 	pe->leaving = aux & NODE_LEAVING;
+	pe->cramped = aux & NODE_CRAMPED;
 }
 void repl_ack_want(struct vms_node *n, struct part *p);
 void part_order_ceiling(struct vms_node *n, struct part *p);

@@ -92,14 +92,22 @@ static void answer_again(struct vms_node *n, const struct wreq *w, struct part *
 	node_send(n, w->conn, &re);
 }
 
-/* What is taken must find its place in the containers of each member. */
-static bool no_room(const struct vms_node *n, const struct part *p)
+bool part_no_room(const struct vms_node *n, const struct part *p)
 {
 	bool full = n->nospc;
 
 	for (unsigned i = 0; i < p->nm && n->mut != MUT_FULL_MEMBER; i++)
 		full |= i != p->self && p->m[i].peer && p->m[i].peer->full;
 	return full;
+}
+
+bool part_cramped(const struct vms_node *n, const struct part *p)
+{
+	bool cramped = n->cramped;
+
+	for (unsigned i = 0; i < p->nm; i++)
+		cramped |= i != p->self && p->m[i].peer && p->m[i].peer->cramped;
+	return cramped && n->mut != MUT_FULL_MOVE;
 }
 
 /* The checks, in their order. 0: may be ordered; 1: answered; 2: must wait. */
@@ -158,7 +166,7 @@ static int check(struct vms_node *n, struct part *p, const struct wreq *w, bool 
 		rc = waited ? VMS_E_BUSY : VMS_E_TOO_OLD;
 	else if (session_tomb(n, &op))
 		rc = VMS_E_CANCELLED;
-	else if (w->kind != VMS_WRITE_ZERO && no_room(n, p))
+	else if (w->kind != VMS_WRITE_ZERO && part_no_room(n, p))
 		rc = VMS_E_NOSPC;
 	else if (n->stopping)
 		rc = VMS_E_STOPPING;
@@ -1151,6 +1159,9 @@ void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	}
 }
 
+/* Two segments of moved chunks: as many as are on their way in a partition. */
+#define MOVE_BYTES (2u * (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES)
+
 /* How much room a node keeps: what its log holds must still fit into containers, with
  * some to collect in. The disk is asked now and then; what has gone into the log since
  * is on its way there. */
@@ -1170,6 +1181,7 @@ static void space_look(struct vms_node *n)
 			collect = n->space_total / 16;
 		n->space_need = vms_wal_used_bytes(n->wal) + collect + n->space_total / 32;
 		n->space_pos = vms_wal_appended_pos(n->wal);
+		n->cramped = n->space_free < vms_wal_used_bytes(n->wal) + MOVE_BYTES;
 		nearfull = n->space_total - n->space_free > n->space_total / 20 * 17 ||
 			   n->meta_permille > 700;
 		if (nearfull && !n->nearfull && !n->nospc)

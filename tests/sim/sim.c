@@ -208,10 +208,13 @@ static void draw_plan(struct sim *s)
 		p->resize = vms_rng_chance(&s->mix_rng, 0.5) ? SIM_RESIZE_TOO : SIM_RESIZE_ONLY;
 	if (p->resize)
 		p->admin = true;
+	if (!calm && p->rot == 0 && vms_rng_chance(&s->mix_rng, 0.2))
+		p->fill = 0.2 / p->nodes;
 	p->pr_legacy = vms_rng_chance(&s->mix_rng, 0.3);
 	if (s->conf.beyond) {
 		p->rot = 0;
 		p->turns = false;
+		p->fill = 0;
 		p->ack = VMS_ACK_DISK;
 		p->failover = true;
 		p->admin = p->empty = false;
@@ -227,7 +230,8 @@ static void draw_plan(struct sim *s)
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =
 			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
-				p->isolate = p->disk_error = p->outage = p->ring = p->losses = 0;
+				p->fill = p->isolate = p->disk_error = p->outage = p->ring =
+					p->losses = 0;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -441,6 +445,8 @@ static void stop_faults(struct sim *s)
 		struct proc *p = &s->p[i];
 		if (p->disk)
 			sim_disk_fail(p->disk, 0, false);
+		if (i == 0)
+			sim_faults_room(s);
 		if (!p->up && p->joined && !p->gone)
 			sim_proc_start(s, p);
 		if (p->paused) {
@@ -648,6 +654,8 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		settle(s);
 	if (!s->failed)
 		sim_clients_final(s);
+	if (!s->failed && s->plan.fill > 0)
+		sim_clients_full(s);
 	if (!s->failed && s->plan.turns)
 		sim_clients_turns(s);
 	if (!s->failed)

@@ -52,6 +52,7 @@ struct sim_plan {
 	double slow_link;	      /* links that are slow for a while */
 	double isolate;		      /* a process that only some of the others reach */
 	double disk_error;	      /* node disks: the process stops */
+	double fill;		      /* disks that something else fills, for a while */
 	double rot;	 /* blocks of containers of one node that change by themselves */
 	double path_cut; /* links between initiators and gateways */
 	double reset;	 /* task management, at each look of an initiator */
@@ -100,7 +101,8 @@ struct sim_result {
 		left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
-	unsigned rotten;
+	unsigned rotten, filled;
+	uint64_t no_space; /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;

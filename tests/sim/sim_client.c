@@ -374,7 +374,16 @@ static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 		o->repeat = false;
 		o->maybe.n = 0;
 	}
-	if (oc == SIM_MAYBE && !s->conf.beyond) {
+	if (o->status == VMS_E_NOSPC) {
+		/* all is settled; where it went to several places some of it may have been applied
+		 */
+		sim_check_write_end(o->check, o->check_id,
+				    o->lba / VMS_CHUNK_BLOCKS ==
+						    (o->lba + o->nblocks - 1) / VMS_CHUNK_BLOCKS
+					    ? SIM_NEVER
+					    : SIM_MAYBE,
+				    end_of(s, o->until_us));
+	} else if (oc == SIM_MAYBE && !s->conf.beyond) {
 		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 		o->repeat = true;
 	} else if (oc != SIM_MAYBE) {
@@ -412,6 +421,14 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,
 			 (unsigned long long)o->lba, o->nblocks, vms_err_name(st));
 		return;
+	}
+	if (st == VMS_E_NOSPC) {
+		s->r->no_space++;
+		if (o->op == VMS_GW_READ || o->op == VMS_GW_FLUSH || o->op == VMS_GW_ZERO ||
+		    !sim_faults_full(s))
+			sim_fail(s, "client %d: op %d at lba %llu ended with VMS_E_NOSPC%s", c->idx,
+				 o->op, (unsigned long long)o->lba,
+				 sim_faults_full(s) ? "" : ", and no disk is full");
 	}
 	sim_size_look(s, c, o, st);
 	if (!o->vol && (st == 0 || st == VMS_E_RESERVED))
@@ -512,9 +529,48 @@ static void read_all(struct sim *s, unsigned g, unsigned away)
 					return;
 			} while (c->op[0].status && ++tries < 40);
 			if (c->op[0].status)
-				sim_fail(s, "lba %llu cannot be read while node %u is away",
-					 (unsigned long long)lba, away);
+				sim_fail(s, "lba %llu cannot be read while %s %u is away",
+					 (unsigned long long)lba,
+					 s->p[1].full_until_us ? "disks are full, or node" : "node",
+					 away);
 		}
+	}
+}
+
+void sim_clients_full(struct sim *s)
+{
+	char why[200];
+
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].disk && s->p[i].up) {
+			sim_disk_leave(s->p[i].disk, vms_rng_below(&s->rng, 2) ? 0 : 300000);
+			s->p[i].full_until_us = UINT64_MAX;
+		}
+	sim_note(s, "all disks are full");
+	s->full_us = s->now_us;
+	sim_run_for(s, 2000000);
+	/* those in memory mode have to have been told that all is durable */
+	for (unsigned i = 1; i <= s->plan.nodes && !s->failed; i++) {
+		struct proc *p = &s->p[i];
+		uint64_t end = s->now_us + TURN_US_MAX;
+
+		if (!p->up || p->gone || s->plan.ack != VMS_ACK_DISK)
+			continue;
+		sim_proc_crash(s, p, true);
+		sim_run_for(s, 200000);
+		sim_proc_start(s, p);
+		sim_run_for(s, 3000000);
+		read_all(s, i % s->plan.gateways, i);
+		if (s->now_us > end)
+			sim_fail(s, "full disks: two minutes to read everything");
+	}
+	read_all(s, 0, 0);
+	sim_faults_room(s);
+	for (uint64_t end = s->now_us + TURN_US_MAX;
+	     !s->failed && s->plan.learn && !sim_ring_whole(s, why, sizeof(why));) {
+		sim_run_for(s, 500000);
+		if (s->now_us > end)
+			sim_fail(s, "two minutes after all disks were full: %s", why);
 	}
 }
 

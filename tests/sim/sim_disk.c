@@ -11,7 +11,8 @@
 #include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
 
-#define BLK VMS_CHUNK_BYTES
+#define BLK		 VMS_CHUNK_BYTES
+#define SIM_COMMIT_BYTES 65536u
 
 struct blk_key {
 	uint64_t ctr;
@@ -86,6 +87,8 @@ struct sim_disk {
 	int fail_status;
 	bool fail_all;
 	uint64_t commit_us; /* that commits take longer */
+	uint64_t others;    /* bytes that something else has on it */
+	unsigned refused;   /* calls that ended ENOSPC */
 };
 
 /* ---- treap ---- */
@@ -542,13 +545,34 @@ static void do_commit(struct sim_disk *d, struct op *o)
 			tdel(&d->root, m.key, m.key_bytes);
 	}
 }
+static uint64_t room(const struct sim_disk *d)
+{
+	uint64_t used = d->bytes + d->others;
+
+	return used < d->conf.space_bytes ? d->conf.space_bytes - used : 0;
+}
 static int space(void *ctx, uint64_t *free_bytes, uint64_t *total_bytes, uint32_t *permille)
 {
 	struct sim_disk *d = ctx;
 	*total_bytes = d->conf.space_bytes;
-	*free_bytes = d->bytes < d->conf.space_bytes ? d->conf.space_bytes - d->bytes : 0;
+	*free_bytes = room(d);
 	*permille = 100;
 	return 0;
+}
+/* A write that does not fit: what does may have been written, up to some block. */
+static bool ctr_fits(struct sim_disk *d, struct op *o)
+{
+	uint64_t need = 0, left = room(d);
+
+	for (uint64_t i = 0; i < o->len; i += BLK)
+		need += blk_get(d, o->ctr, (o->off + i) / BLK, false) ? 0 : BLK;
+	if (need <= left)
+		return true;
+	o->len = 0;
+	for (uint64_t n = vms_rng_below(&d->rng, left / BLK + 1); n; n--)
+		o->len += BLK;
+	d->refused++;
+	return false;
 }
 static void do_ctr_write(struct sim_disk *d, struct op *o)
 {
@@ -614,6 +638,8 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		break;
 	case CTR_WRITE:
 		check_lent(o);
+		if (!ctr_fits(d, o))
+			ev->status = VMS_E_NOSPC;
 		do_ctr_write(d, o);
 		break;
 	case CTR_READ:
@@ -643,6 +669,12 @@ bool sim_disk_finish(struct sim_disk *d, uint64_t id, struct vms_disk_event *ev)
 		drop_blocks(d, o->ctr, o->off / BLK, (o->off + o->len) / BLK);
 		break;
 	case COMMIT:
+		/* the index lies on the same disk, and mostly uses its own free pages again */
+		if (d->others && room(d) < SIM_COMMIT_BYTES && vms_rng_below(&d->rng, 4) == 0) {
+			ev->status = VMS_E_NOSPC;
+			d->refused++;
+			break;
+		}
 		do_commit(d, o);
 		break;
 	case DIGEST:
@@ -690,6 +722,7 @@ void sim_disk_crash(struct sim_disk *d, bool lose_unsynced)
 			}
 			break;
 		case CTR_WRITE:
+			ctr_fits(d, o);
 			if (vms_rng_below(&d->rng, 2))
 				do_ctr_write(d, o);
 			break;
@@ -815,6 +848,17 @@ void sim_disk_free(struct sim_disk *d)
 void sim_disk_space(struct sim_disk *d, uint64_t bytes)
 {
 	d->conf.space_bytes = bytes;
+}
+
+void sim_disk_leave(struct sim_disk *d, uint64_t bytes)
+{
+	d->others = 0;
+	if (bytes != UINT64_MAX && room(d) > bytes)
+		d->others = room(d) - bytes;
+}
+unsigned sim_disk_refused(const struct sim_disk *d)
+{
+	return d->refused;
 }
 
 void sim_disk_slow_commits(struct sim_disk *d, uint64_t us)

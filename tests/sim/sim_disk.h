@@ -61,6 +61,11 @@ uint64_t sim_disk_container_bytes(const struct sim_disk *d); /* allocated, holes
 
 /* The capacity for containers is that from now on. */
 void sim_disk_space(struct sim_disk *d, uint64_t bytes);
+/* Something else takes all of the disk but so many bytes; UINT64_MAX: and gives them back.
+ * A container write that does not fit ends ENOSPC, with some of it written; a commit may
+ * where hardly anything is left. How many have. */
+void sim_disk_leave(struct sim_disk *d, uint64_t bytes);
+unsigned sim_disk_refused(const struct sim_disk *d);
 /* Commits that start from now on take so much longer. */
 void sim_disk_slow_commits(struct sim_disk *d, uint64_t us);
 

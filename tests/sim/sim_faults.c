@@ -97,6 +97,52 @@ static bool memories_whole(const struct sim *s)
 	return true;
 }
 
+/* ---- full disks ---- */
+
+#define FULL_KNOWN_US 5000000u /* until all have heard that there is room again */
+
+static void leave(struct sim *s, struct proc *p, uint64_t bytes)
+{
+	sim_disk_leave(p->disk, bytes);
+	p->full_until_us = bytes == UINT64_MAX ? 0 : s->now_us + a_while(s, 8000000) + 1;
+	s->full_us = s->now_us;
+	sim_note(s, "node %u: %s", p->idx,
+		 bytes == UINT64_MAX ? "there is room on its disk again" : "its disk is full");
+}
+
+bool sim_faults_full(const struct sim *s)
+{
+	return s->full_us && s->now_us - s->full_us < FULL_KNOWN_US;
+}
+
+void sim_faults_room(struct sim *s)
+{
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		if (s->p[i].disk && s->p[i].full_until_us)
+			leave(s, &s->p[i], UINT64_MAX);
+}
+
+static void fill(struct sim *s)
+{
+	for (unsigned i = 1; i <= s->plan.nodes; i++) {
+		struct proc *p = &s->p[i];
+
+		if (!p->disk || p->gone)
+			continue;
+		if (p->full_until_us)
+			s->full_us = s->now_us;
+		/* while a node is to be missed nowhere, copies need room */
+		if (p->full_until_us && (p->full_until_us < s->now_us || s->episode == EP_CALM))
+			leave(s, p, UINT64_MAX);
+		else if (!p->full_until_us && p->up && s->episode == EP_NONE &&
+			 happens(s, s->plan.fill)) {
+			leave(s, p,
+			      vms_rng_chance(&s->rng, 0.3) ? 0 : vms_rng_below(&s->rng, 2u << 20));
+			s->r->filled++;
+		}
+	}
+}
+
 /* May a node die now? */
 static bool node_may_die(struct sim *s)
 {
@@ -271,6 +317,8 @@ void sim_faults(struct sim *s)
 		return;
 	crashes(s);
 	network(s);
+	if (s->plan.fill > 0)
+		fill(s);
 	if (s->p[SIM_ROT_NODE].up && happens(s, s->plan.rot))
 		rot(s, &s->p[SIM_ROT_NODE]);
 }

@@ -115,6 +115,7 @@ struct proc {
 	bool gone;     /* never comes back */
 	uint8_t state; /* nodes: what node/ is to say */
 	uint32_t weight;
+	uint64_t full_until_us; /* something else has filled its disk; 0: no */
 	uint64_t unreadable_us; /* the disk fails to read until then, and what it caused lasts */
 	bool fatal;		/* it said that it cannot go on: dies at the end of its turn */
 	uint32_t life;
@@ -261,6 +262,7 @@ struct sim {
 	uint64_t hash;
 	uint64_t *hot;		  /* chunk numbers of the volume that are used */
 	uint64_t nodes_stable_us; /* all nodes up since */
+	uint64_t full_us;	  /* a disk was full then, last */
 	bool medium_ok; /* something could not be read when there was no other copy in reach */
 	unsigned copies, losses; /* wanted now, still to come */
 	enum { EP_NONE, EP_CALM, EP_HEAL } episode;
@@ -302,6 +304,11 @@ void sim_ring(struct sim *s); /* every FAULT_PERIOD_US */
 void sim_faults(struct sim *s);
 /* A read of p's disk has failed. */
 void sim_faults_unread(struct sim *s, struct proc *p);
+/* May new data be refused for lack of space? */
+bool sim_faults_full(const struct sim *s);
+void sim_faults_room(struct sim *s); /* all disks have room again */
+/* All disks are full: everything reads, nodes start again; then there is room. */
+void sim_clients_full(struct sim *s);
 /* May a read end with MEDIUM ERROR? */
 bool sim_faults_unreadable(const struct sim *s);
 

@@ -40,7 +40,8 @@ static const char usage[] =
 
 struct totals {
 	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
-	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables;
+	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
+		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		rotten;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
@@ -94,6 +95,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->told += r.capacity_told;
 		t->beyond += r.beyond_end;
 		t->tables += r.pr_tables;
+		t->filled += r.filled;
+		t->nospc += r.no_space;
 		if (c.verbose)
 			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u "
 			       "crashes, "
@@ -315,6 +318,8 @@ int main(int argc, char **argv)
 		sum.told += t.told;
 		sum.beyond += t.beyond;
 		sum.tables += t.tables;
+		sum.filled += t.filled;
+		sum.nospc += t.nospc;
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	printf("%llu writes repeated, %llu aborts and resets, %llu writes settled by a new login, "
@@ -330,10 +335,12 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted, (unsigned long long)sum.resizes,
 	       (unsigned long long)sum.told, (unsigned long long)sum.beyond);
-	printf("%llu crashes, %llu failing disks, %llu blocks that rotted, %llu nodes lost, %llu "
+	printf("%llu crashes, %llu failing disks, %llu full ones (%llu commands refused), %llu "
+	       "blocks that rotted, %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "
 	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
+	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.lost,
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
 	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,

@@ -788,7 +788,8 @@ static void test_full_member(void)
 	rig_run(&R, 3000);
 	p = rig_primary(&R, 0);
 	m = !p;
-	sim_disk_space(R.node[m].sd, sim_disk_container_bytes(R.node[m].sd) + (128 << 10));
+	sim_disk_space(R.node[m].sd, 12 << 20);
+	sim_disk_leave(R.node[m].sd, 900 << 10);
 	rig_run(&R, 3000);
 	CU_ASSERT_TRUE(R.node[m].n->nospc);
 	CU_ASSERT_FALSE(R.node[p].n->nospc);
@@ -812,6 +813,46 @@ static void test_full_member(void)
 	CU_ASSERT_TRUE(V_WAIT(90000, !R.node[m].n->nospc));
 	rig_run(&R, 1500);
 	CU_ASSERT_EQUAL(v_write(v, 0, 0, next_id++), 0);
+	v_check_all("room again");
+	v_down();
+}
+
+/* Something else has filled the disk of a member: containers are not emptied there, since
+ * what the member cannot write would hold up everything that comes after it. */
+static void test_full_cramped(void)
+{
+	struct v_vol *v, *w;
+	unsigned m;
+
+	v_up(2, 2, 0, 44);
+	v = v_create(0);
+	w = v_create(1);
+	v_learn();
+	for (unsigned i = 0; i < 200; i++) {
+		v_write(v, i % 2, i / 2, next_id++);
+		v_write(w, i % 2, i / 2, next_id++);
+	}
+	v_drain();
+	rig_run(&R, 3000);
+	m = !rig_primary(&R, 0);
+	sim_disk_leave(R.node[m].sd, 128 << 10);
+	for (unsigned i = 0; i < 2; i++) { /* what they wrote is sealed */
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(R.node[m].n->cramped);
+	v_zero(v, 0, 0, 10);
+	v_rm(w);
+	rig_run(&R, 10000);
+	CU_ASSERT_EQUAL(sim_disk_refused(R.node[m].sd), 0);
+	v_check_all("cramped");
+	sim_disk_leave(R.node[m].sd, UINT64_MAX);
+	CU_ASSERT_TRUE(V_WAIT(5000, !R.node[m].n->nospc));
+	rig_run(&R, 1500);
+	CU_ASSERT_EQUAL(v_write(v, 0, 0, next_id++), 0);
+	CU_ASSERT_TRUE(V_WAIT(90000, v_keys("branch/") == 1));
 	v_check_all("room again");
 	v_down();
 }
@@ -924,6 +965,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE, test_punch));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
+	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
@@ -934,8 +976,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_stamps_lost), VMS_TEST(test_removed),	  VMS_TEST(test_unsafe),
 	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	  VMS_TEST(test_epoch),
 	VMS_TEST(test_coordinator), VMS_TEST(test_empty),	  VMS_TEST(test_full),
-	VMS_TEST(test_full_member), VMS_TEST(test_full_fast),	  VMS_TEST(test_random),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_full_member), VMS_TEST(test_full_fast),	  VMS_TEST(test_full_cramped),
+	VMS_TEST(test_random),	    VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -33,7 +33,7 @@ dir = $IT_DIR/far
 listen = $there:7601
 log_size = 16M
 END
-far "$B/bin/vmstored" -c "$IT_DIR/far.conf" > "$IT_DIR/far.log" 2>&1 &
+ip netns exec $ns "$B/bin/vmstored" -c "$IT_DIR/far.conf" > "$IT_DIR/far.log" 2>&1 &
 IT_PIDS="$IT_PIDS $!"
 far "$B/bin/vmstore-ring" --via "$gateway" join --wait-start 1min --timeout 2min "$there:7601" ||
 	fail "join by way of a gateway: $(cat "$IT_DIR/far.log")"

@@ -735,6 +735,13 @@ static bool trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 		rc = vms_pages_trim(n->pages, p->number, r->branch, first, r->seq, trim_dropped, p);
 	if (rc)
 		return false;
+	/* a page that was given out until now shows what was there */
+	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
+		next = h->newer;
+		if (p->primary && !(r->aux & VMS_TRIM_OVERLAY) && h->branch == r->branch &&
+		    h->partition == p->number)
+			session_invalidate(n, p, h->branch, h->extent, 0xff, p->seq_last, 0, NULL);
+	}
 	if (p->trims_ordered)
 		p->trims_ordered--;
 	p->drain_applied = r->seq;

@@ -147,6 +147,7 @@ enum node_mutant {
 	MUT_DRAIN_FADING = 117, /* names what a backup may have dropped by then */
 	MUT_FULL_MOVE = 119,	/* chunks are moved though a member has no room for them */
 	MUT_FULL_START = 120,	/* a node does not start while its disk is full */
+	MUT_TRIM_EARLY = 121,	/* a TRIM is answered before it is applied */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */

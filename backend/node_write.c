@@ -1058,6 +1058,10 @@ void flush_check(struct vms_node *n)
 				if (p->all_durable < VMS_VEC_LAST(&f->want).seq ||
 				    p->committed < VMS_VEC_LAST(&f->want).seq)
 					break;
+				/* what is cut off must not show when the volume grows again */
+				if (f->req.type == VMS_MSG_TRIM && n->mut != MUT_TRIM_EARLY &&
+				    p->applied < VMS_VEC_LAST(&f->want).seq)
+					break;
 				f->want.n--;
 			}
 			if (!f->want.n && vms_wal_durable_pos(n->wal) >= f->log_pos &&

@@ -990,6 +990,50 @@ static void test_trim(void)
 	rig_close(&R);
 }
 
+/* Full disks hold up what is to be drained, and a TRIM behind it: it is answered when the
+ * tail is gone, not before. Else it would show again in a volume that grows at once. */
+static void test_trim_waits(void)
+{
+	struct rig_reply re[3];
+	unsigned early = 0;
+	vms_addr e[128];
+
+	R.gen_bytes = 256 << 10;
+	R.gw[1].tool = true;
+	up(3, 2, 2, 62, VMS_ACK_DISK);
+	for (unsigned i = 0; i < 64; i++)
+		put(i % 4, i / 4, i, 0, 0);
+	for (unsigned i = 0; i < 3; i++)
+		sim_disk_leave(R.node[i].sd, 0);
+	rig_run(&R, 3000);
+	for (unsigned i = 0; i < 3; i++) {
+		struct vms_msg m = {.type = VMS_MSG_TRIM,
+				    .partition = VMS_PART_NONE,
+				    .branch = BR,
+				    .extent = 1};
+
+		rig_send(&R, 1, i, &m, &re[i]);
+	}
+	rig_run(&R, 1500);
+	for (unsigned i = 0; i < 3; i++)
+		early += re[i].done;
+	CU_ASSERT_TRUE(early < 3);
+	for (unsigned i = 0; i < 3; i++)
+		sim_disk_leave(R.node[i].sd, UINT64_MAX);
+	for (unsigned i = 0; i < 3; i++) {
+		CU_ASSERT_TRUE(rig_wait(&R, &re[i], 10000));
+		CU_ASSERT_EQUAL(re[i].status, 0);
+		rig_reply_free(&re[i]);
+	}
+	for (uint32_t x = 1; x < 4; x++) {
+		CU_ASSERT_EQUAL(get_page(0, x, 0, e), 0);
+		for (unsigned k = 0; k < 128; k++)
+			CU_ASSERT_EQUAL(e[k], 0);
+	}
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
 /* A container whose number is in the index, but not its entry, because it was
  * opened after the checkpoint: the next start must not take it for a swept one. */
 static bool opened_after_checkpoint(void)
@@ -1210,6 +1254,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_memory_loss),
 	VMS_TEST(test_space),
 	VMS_TEST(test_nospc),
+	VMS_TEST(test_trim_waits),
 	VMS_TEST(test_trim),
 	VMS_TEST(test_opened_not_swept),
 	VMS_TEST(test_sessions_after_a_start),

@@ -425,10 +425,10 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	if (st == VMS_E_NOSPC) {
 		s->r->no_space++;
 		if (o->op == VMS_GW_READ || o->op == VMS_GW_FLUSH || o->op == VMS_GW_ZERO ||
-		    !sim_faults_full(s))
+		    !sim_faults_full(s, o->start_us))
 			sim_fail(s, "client %d: op %d at lba %llu ended with VMS_E_NOSPC%s", c->idx,
 				 o->op, (unsigned long long)o->lba,
-				 sim_faults_full(s) ? "" : ", and no disk is full");
+				 sim_faults_full(s, o->start_us) ? "" : ", and no disk is full");
 	}
 	sim_size_look(s, c, o, st);
 	if (!o->vol && (st == 0 || st == VMS_E_RESERVED))

@@ -99,7 +99,9 @@ static bool memories_whole(const struct sim *s)
 
 /* ---- full disks ---- */
 
-#define FULL_KNOWN_US 5000000u /* until all have heard that there is room again */
+/* Until all have heard that there is room again: who stands still, or is cut off, for long
+ * says and believes what was true before. */
+#define FULL_KNOWN_US 20000000u
 
 static void leave(struct sim *s, struct proc *p, uint64_t bytes)
 {
@@ -110,9 +112,9 @@ static void leave(struct sim *s, struct proc *p, uint64_t bytes)
 		 bytes == UINT64_MAX ? "there is room on its disk again" : "its disk is full");
 }
 
-bool sim_faults_full(const struct sim *s)
+bool sim_faults_full(const struct sim *s, uint64_t since_us)
 {
-	return s->full_us && s->now_us - s->full_us < FULL_KNOWN_US;
+	return s->full_us && s->full_us + FULL_KNOWN_US > since_us;
 }
 
 void sim_faults_room(struct sim *s)

@@ -304,8 +304,8 @@ void sim_ring(struct sim *s); /* every FAULT_PERIOD_US */
 void sim_faults(struct sim *s);
 /* A read of p's disk has failed. */
 void sim_faults_unread(struct sim *s, struct proc *p);
-/* May new data be refused for lack of space? */
-bool sim_faults_full(const struct sim *s);
+/* May new data be refused for lack of space, by a command that began then? */
+bool sim_faults_full(const struct sim *s, uint64_t since_us);
 void sim_faults_room(struct sim *s); /* all disks have room again */
 /* All disks are full: everything reads, nodes start again; then there is room. */
 void sim_clients_full(struct sim *s);

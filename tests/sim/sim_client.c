@@ -65,7 +65,7 @@ void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t befor
 		struct client_op *o = &c->op[i];
 
 		if (!o->used || o->gw != (int)g || !is_write(o->op) || o->vol || o->until_us ||
-		    o->start_us >= before_us)
+		    !o->read_us || o->read_us >= before_us)
 			continue;
 		o->until_us = s->now_us;
 		if (o->stuck)

@@ -188,7 +188,8 @@ struct client_op {
 	unsigned vol;
 	uint64_t vol_id;
 	uint64_t start_us;
-	int status; /* of the last answer */
+	uint64_t read_us; /* the gateway has read it; 0: not */
+	int status;	  /* of the last answer */
 	int gw;
 	uint32_t session;
 	uint64_t number; /* of the command */
@@ -365,7 +366,7 @@ void sim_clients_final(struct sim *s);
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
 
-/* What the client has begun over that path before that has no effect from now on. */
+/* What that gateway had read of the client's before that has no effect from now on. */
 void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t before_us);
 
 /* sim_pr.c: reservations */

@@ -403,7 +403,7 @@ static void good(struct sim *s, struct asked *k)
 	for (unsigned c = 0; c < s->plan.clients; c++)
 		for (unsigned g = 0; g < s->plan.gateways; g++)
 			if (v->gone[c][g])
-				sim_client_ends(s, &s->cl[c], g, v->held_us);
+				sim_client_ends(s, &s->cl[c], g, v->decided_us);
 }
 
 void sim_pr_answered(struct sim *s, unsigned id, const struct vms_sense *sense)
@@ -442,17 +442,13 @@ void sim_pr_look(struct sim *s, const struct client *c, const struct client_op *
 				 .gw = (unsigned)o->gw,
 				 .gw_id = s->pr->gw_id[o->gw],
 				 .session = sim_pr_session((unsigned)c->idx, o->session)};
-	bool admitted = false, refused = false;
+	bool admitted = false;
 	size_t first = held_at(s, o->start_us);
 
 	if (o->op == VMS_GW_FLUSH || s->final)
 		return;
-	for (size_t i = first; i < s->pr->v.n; i++) {
-		bool ok = sim_pr_admits(&s->pr->v.d[i].t, &who, o->op != VMS_GW_READ);
-
-		admitted |= ok;
-		refused |= !ok;
-	}
+	for (size_t i = first; i < s->pr->v.n; i++)
+		admitted |= sim_pr_admits(&s->pr->v.d[i].t, &who, o->op != VMS_GW_READ);
 	if (!status && !admitted)
 		sim_fail(s,
 			 "client %d: op %d at lba %" PRIu64 " over gateway %d, begun at %" PRIu64
@@ -460,11 +456,6 @@ void sim_pr_look(struct sim *s, const struct client *c, const struct client_op *
 			 " of reservations shuts it out since %" PRIu64 " us",
 			 c->idx, o->op, o->lba, o->gw, o->start_us, s->pr->v.d[first].fence,
 			 s->pr->v.d[first].held_us);
-	else if (status == VMS_E_RESERVED && !refused)
-		sim_fail(s,
-			 "client %d: op %d at lba %" PRIu64 " over gateway %d, begun at %" PRIu64
-			 " us: RESERVATION CONFLICT, and no reservation is in its way",
-			 c->idx, o->op, o->lba, o->gw, o->start_us);
 }
 
 bool sim_pr_over(struct sim *s, char *why, size_t room)

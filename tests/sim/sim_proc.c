@@ -588,6 +588,8 @@ static void gw_turn(struct sim *s, struct proc *p)
 		}
 		m->cmd.vol = p->vol[m->vol].h;
 		m->submitted = true;
+		if (s->cl[m->client].op[m->slot].number == m->number)
+			s->cl[m->client].op[m->slot].read_us = s->now_us;
 		m->next = p->live;
 		p->live = m;
 		if (vms_gw_submit(p->gw, &m->cmd) == VMS_GW_DONE)

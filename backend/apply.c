@@ -736,12 +736,8 @@ static bool trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 	if (rc)
 		return false;
 	/* a page that was given out until now shows what was there */
-	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
-		next = h->newer;
-		if (p->primary && !(r->aux & VMS_TRIM_OVERLAY) && h->branch == r->branch &&
-		    h->partition == p->number)
-			session_invalidate(n, p, h->branch, h->extent, 0xff, p->seq_last, 0, NULL);
-	}
+	if (p->primary && !(r->aux & VMS_TRIM_OVERLAY))
+		session_void_branch(n, p, r->branch);
 	if (p->trims_ordered)
 		p->trims_ordered--;
 	p->drain_applied = r->seq;

@@ -560,6 +560,12 @@ static void stop_marked(struct vms_node *n, struct dio *d, int status)
 	(void)d;
 	if (status == VMS_E_STOPPING)
 		return;
+	if (status == VMS_E_NOSPC || status == VMS_E_FULL) {
+		/* it starts as after a crash, then: nothing is lost */
+		node_log(n, VMS_LOG_WARN,
+			 "no room for the clean mark: the next start takes longer");
+		status = 0;
+	}
 	if (status) {
 		node_fatal(n, status, "cannot write the clean mark: %s", vms_err_text(status));
 		return;

@@ -947,6 +947,7 @@ void session_tick(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void session_timer(struct vms_node *n);
 int session_age_check(struct vms_node *n, const struct vms_msg *m);
 uint64_t session_op_deadline(struct vms_node *n, const struct vms_msg *m);
+void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch);
 unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
 			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op);
 void session_inval_done(struct vms_node *n, struct inval *iv);

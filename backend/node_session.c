@@ -300,6 +300,25 @@ void session_holders_trim(struct vms_node *n)
 	}
 }
 
+/* What gateways hold of the branch there is void. They count as holders still: a write that
+ * comes now must not be acknowledged before each of them has dropped its page. */
+void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch)
+{
+	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number); h; h = h->next) {
+		for (uint32_t i = 0; h->branch == branch && i < h->n; i++) {
+			struct session *s = session_get(n, h->gw[i].gateway);
+
+			if (s && s->live) {
+				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
+							      h->gw[i].subexts, p->seq_last, NULL);
+
+				iv->recall = p;
+				p->recalls++;
+			}
+		}
+	}
+}
+
 /* Every page of the partition that some gateway holds comes back. */
 void session_recall(struct vms_node *n, struct part *p)
 {

@@ -1060,7 +1060,7 @@ void flush_check(struct vms_node *n)
 					break;
 				/* what is cut off must not show when the volume grows again */
 				if (f->req.type == VMS_MSG_TRIM && n->mut != MUT_TRIM_EARLY &&
-				    p->applied < VMS_VEC_LAST(&f->want).seq)
+				    (p->applied < VMS_VEC_LAST(&f->want).seq || p->recalls))
 					break;
 				f->want.n--;
 			}
@@ -1153,13 +1153,6 @@ void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
 		f->want.d[f->want.n].part = i;
 		f->want.d[f->want.n++].seq = r.seq;
-	}
-	for (struct vms_holder *h = n->holders.oldest, *next; h; h = next) {
-		struct part *p = node_part(n, h->partition);
-
-		next = h->newer;
-		if (h->branch == m->branch && p)
-			session_invalidate(n, p, h->branch, h->extent, 0xff, p->seq_last, 0, NULL);
 	}
 }
 

@@ -512,13 +512,7 @@ static void job_given_up(struct vms_node *n, struct part *p, struct learn *l, st
 		job_end(n, p, l, j);
 		return;
 	}
-	if (j->foot) {
-		/* it can be made again from the headers (fsck does); readers do without */
-		c->foot = true;
-		job_end(n, p, l, j);
-		return;
-	}
-	if (!j->n && !c->used[j->seg]) {
+	if (!j->foot && !j->n && !c->used[j->seg]) {
 		c->st[j->seg] = SEG_GOOD; /* nothing was ever there */
 		job_end(n, p, l, j);
 		return;
@@ -527,6 +521,12 @@ static void job_given_up(struct vms_node *n, struct part *p, struct learn *l, st
 	if (++j->rounds < ROUNDS_MAX) {
 		j->source = 0;
 		job_go(n, p, l, j);
+		return;
+	}
+	if (j->foot) {
+		/* it can be made again from the headers (fsck does); readers do without */
+		c->foot = true;
+		job_end(n, p, l, j);
 		return;
 	}
 	if (!c->lost) {

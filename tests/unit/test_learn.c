@@ -560,6 +560,50 @@ static void test_read_fails_once(void)
 	v_down();
 }
 
+/* Nor does it cost the copy a footer (simulator seed 1255): one read fails, at each step of
+ * the fetching in turn. */
+static void test_footer_once(void)
+{
+	bool more = true;
+
+	for (unsigned k = 0; more && !v_bad; k += 2) {
+		unsigned step = 0;
+		const char *bad;
+
+		up(0, 80);
+		v_create(0);
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], 0, c, next_id++);
+		v_drain();
+		turnovers(&V[0], 7);
+		rig_node_crash(&R, 1, true); /* the primary is the only source */
+		SET(0, 0);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		learn_on(2, 0);
+		for (unsigned turn = 0; !at_phase(2, LP_FETCH) && turn < 60000; turn++)
+			rig_step(&R);
+		while (step < k && !at_phase(2, LP_FETCH + 1)) {
+			rig_step(&R);
+			step++;
+		}
+		more = !at_phase(2, LP_FETCH + 1);
+		CU_ASSERT_TRUE(more || k > 20);
+		sim_disk_fail(R.node[0].sd, SIM_DISK_READS, false);
+		CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+		sim_disk_fail(R.node[0].sd, 0, false);
+		SET(0, 0, 2);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		rig_node_crash(&R, 2, true);
+		bad = rig_fsck(&R, 2);
+		if (bad)
+			v_fail("a read fails after step %u: fsck: %s", k, bad);
+		rig_node_start(&R, 2);
+		rig_node_start(&R, 1);
+		v_check_all("read once more");
+		v_down();
+	}
+}
+
 static void test_crash_steps(void)
 {
 	for (unsigned ph = LP_BEGIN; ph <= LP_READY; ph++)
@@ -1262,6 +1306,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_empty),	       VMS_TEST(test_short),
 	VMS_TEST(test_long),	       VMS_TEST(test_crash_steps),
 	VMS_TEST(test_disk_fails),     VMS_TEST(test_read_fails_once),
+	VMS_TEST(test_footer_once),
 	VMS_TEST(test_ready_swept),    VMS_TEST(test_attempts),
 	VMS_TEST(test_strays),	       VMS_TEST(test_damage_own),
 	VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both),

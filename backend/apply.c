@@ -23,6 +23,7 @@ struct apply_job {
 	bool dead, io;
 	struct log_lend lend; /* of the chunks that lie there */
 	bool there;	      /* the bytes are: a copy that is being made got them with its base */
+	bool out;	      /* it began while the copy was in no set */
 	uint8_t type;
 	uint64_t seq;
 	unsigned nm;
@@ -503,6 +504,7 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 			continue;
 		again |= f->e[i].status == VMS_E_STOPPING;
 		away |= f->e[i].status == VMS_E_AGAIN;
+		away |= j->out && (f->e[i].status == VMS_E_GONE || f->e[i].status == VMS_E_UNKNOWN);
 		if (f->e[i].status && f->e[i].status != VMS_E_BAD_SECTORS)
 			memset(f->e[i].buf, 0, VMS_CHUNK_BYTES);
 		if (j->patched[i])
@@ -511,7 +513,8 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 	}
 	fetch_free(f);
 	if (!again && away) {
-		/* nodes that have a base are away: the record from the start, later */
+		/* nodes that have a base are away, or the copy is out (in the set again it
+		 * reads its own containers): the record from the start, later */
 		p->apply = NULL;
 		n->applies--;
 		job_free(j);
@@ -540,6 +543,9 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		return;
 	}
 	j->nm = (unsigned)k;
+	/* Nobody keeps chunks for a copy that is in no set, and those of its own containers
+	 * are asked of the members, too: what has gone there is no damage here. */
+	j->out = !p->known && !p->learn;
 	f = fetch_new(n, j->nm);
 	f->arg = j;
 	f->done = bases_done;

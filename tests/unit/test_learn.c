@@ -620,6 +620,48 @@ static void test_crash_steps(void)
 		}
 }
 
+/* A copy leaves the set with a record that merges with a chunk of an own container, which
+ * the set then collects: that is no damage, and the record waits (simulator seed 22). */
+static void test_out_base(void)
+{
+	uint8_t b[V_CHUNK];
+	struct vms_page page;
+	struct part *p, *q;
+	struct seen seen;
+	uint64_t ctr;
+
+	up(0, 81);
+	v_create(0);
+	for (unsigned c = 0; c < V_CHS; c++)
+		v_write(&V[0], 0, c, next_id++);
+	v_drain();
+	same("at first", 0, 1, 0);
+	p = part_on(0, 0);
+	q = part_on(1, 0);
+	CU_ASSERT_EQUAL_FATAL(part_see(node(0), p, V[0].branch, 0, V[0].gen, &seen), 0);
+	CU_ASSERT_EQUAL_FATAL(part_page(node(0), p, &seen, 0, &page), 0);
+	ctr = vms_addr_container(page.entry[3]);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(part_ctr(p, ctr));
+	/* the lane of the other member stands */
+	q->apply_wait = true;
+	q->hold_ms = UINT64_MAX;
+	node(1)->apply_waits++;
+	v_fill(b, next_id++);
+	CU_ASSERT_EQUAL(v_write_raw(&V[0], 0, 3, 1, 0x0f, b, V_CHUNK / 2), 0);
+	v_drain();
+	CU_ASSERT_TRUE(q->moves_ordered && q->applied < q->committed);
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(V_WAIT(10000, !q->known));
+	turnovers(&V[0], 2);
+	CU_ASSERT_TRUE(V_WAIT(60000, !part_ctr(p, ctr)));
+	q->hold_ms = 0;
+	rig_run(&R, 3000);
+	CU_ASSERT_EQUAL(node(1)->st.corrupt, 0);
+	CU_ASSERT_TRUE(q->moves_ordered && q->applied < q->committed);
+	finish(1);
+}
+
 /* An attempt left records in the learner's log; later ones must not see them. */
 static void test_attempts(void)
 {
@@ -1306,7 +1348,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_empty),	       VMS_TEST(test_short),
 	VMS_TEST(test_long),	       VMS_TEST(test_crash_steps),
 	VMS_TEST(test_disk_fails),     VMS_TEST(test_read_fails_once),
-	VMS_TEST(test_footer_once),
+	VMS_TEST(test_footer_once),    VMS_TEST(test_out_base),
 	VMS_TEST(test_ready_swept),    VMS_TEST(test_attempts),
 	VMS_TEST(test_strays),	       VMS_TEST(test_damage_own),
 	VMS_TEST(test_damage_primary), VMS_TEST(test_damage_both),

@@ -53,6 +53,15 @@ static bool surely_not(int st)
 	       st == VMS_E_INVAL || st == VMS_E_NOSPC || st == VMS_E_RESERVED;
 }
 
+/* What became of a write that ended for lack of space: all is settled; where it went to several
+ * places some of it may have been applied. */
+static enum sim_outcome no_room(const struct client_op *o)
+{
+	return o->lba / VMS_CHUNK_BLOCKS == (o->lba + o->nblocks - 1) / VMS_CHUNK_BLOCKS
+		       ? SIM_NEVER
+		       : SIM_MAYBE;
+}
+
 /* Effects of what was preempted end with that. */
 static uint64_t end_of(const struct sim *s, uint64_t until_us)
 {
@@ -126,6 +135,7 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 			o->maybe.n--;
 		if (o->abort_known)
 			oc = st == 0					? SIM_APPLIED
+			     : st == VMS_E_NOSPC			? no_room(o)
 			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER
 									: SIM_MAYBE;
 		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
@@ -375,14 +385,7 @@ static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 		o->maybe.n = 0;
 	}
 	if (o->status == VMS_E_NOSPC) {
-		/* all is settled; where it went to several places some of it may have been applied
-		 */
-		sim_check_write_end(o->check, o->check_id,
-				    o->lba / VMS_CHUNK_BLOCKS ==
-						    (o->lba + o->nblocks - 1) / VMS_CHUNK_BLOCKS
-					    ? SIM_NEVER
-					    : SIM_MAYBE,
-				    end_of(s, o->until_us));
+		sim_check_write_end(o->check, o->check_id, no_room(o), end_of(s, o->until_us));
 	} else if (oc == SIM_MAYBE && !s->conf.beyond) {
 		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 		o->repeat = true;

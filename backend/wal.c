@@ -455,6 +455,10 @@ static int append_room(struct vms_wal *w, uint32_t bytes, bool internal, uint8_t
 		start += left;
 	if (start + round_block(FRAME_HEADER_BYTES + (uint64_t)bytes) > limit)
 		return VMS_E_FULL;
+	/* a frame with such a number would not be taken for ours by the next opening */
+	if (w->next_seq >= COUNTER_MAX || start >= COUNTER_MAX ||
+	    VMS_VEC_LAST(&w->gens).gen >= COUNTER_MAX - 1)
+		return VMS_E_FULL;
 	frame_close(w);
 	if (start + bytes - VMS_VEC_LAST(&w->gens).start_pos > w->gen_bytes_max)
 		vms_wal_gen_seal(w);

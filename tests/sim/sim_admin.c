@@ -477,6 +477,7 @@ static void snap_step(struct sim_admin *a)
 		a->s.branch = a->v.branch;
 		a->s.snap_gen = a->v.snap_gen++;
 		a->v.barrier_id = a->v.snap_gen;
+		a->v.barrier_quiet = false; /* as the one before it may have been */
 		a->s.size_bytes = a->v.size_bytes;
 		vms_rng_fill(&s->rng, a->s.uuid, 16);
 		snprintf(a->s.volume, sizeof(a->s.volume), "%s", a->v.name);
@@ -883,6 +884,7 @@ static void back_step(struct sim_admin *a)
 		a->v.lun_fence++;
 		a->v.barrier = VMS_BARRIER_STOP;
 		a->v.barrier_id = a->v.snap_gen;
+		a->v.barrier_quiet = false;
 		adm_go(a, BACK_TXN);
 		return;
 	case BACK_TXN: {

@@ -733,6 +733,7 @@ static void trim_dropped(void *arg, vms_addr a)
 static bool trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 {
 	uint64_t first = vms_rec_trim_first(r);
+	size_t k = 0;
 	int rc = 0;
 
 	p->node = n;
@@ -744,8 +745,10 @@ static bool trim(struct vms_node *n, struct part *p, const struct vms_rec *r)
 	/* a page that was given out until now shows what was there */
 	if (p->primary && !(r->aux & VMS_TRIM_OVERLAY))
 		session_void_branch(n, p, r->branch);
-	if (p->trims_ordered)
-		p->trims_ordered--;
+	for (size_t i = 0; i < p->trims.n; i++)
+		if (p->trims.d[i].seq > r->seq)
+			p->trims.d[k++] = p->trims.d[i];
+	p->trims.n = k;
 	p->drain_applied = r->seq;
 	return true;
 }

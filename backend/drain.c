@@ -413,7 +413,7 @@ static void batch_order(struct vms_node *n, struct part *p)
 	uint64_t ctr = 0;
 	uint32_t seg = 0;
 
-	if (p->trims_ordered)
+	if (p->trims.n)
 		return; /* what was read may be gone when the TRIM is applied: looked at then */
 	for (i = d->next; i < d->n && k < VMS_SEG_ENTRIES_MAX; i++) {
 		struct batch_ent *b = &d->e[i];
@@ -720,7 +720,7 @@ static void drain_go(struct vms_node *n, struct part *p)
 			job_done(n, p);
 			return;
 		}
-		if (p->moves_ordered >= DRAIN_AHEAD_MAX || p->trims_ordered)
+		if (p->moves_ordered >= DRAIN_AHEAD_MAX || p->trims.n)
 			return;
 		if (d->next < d->n) {
 			batch_order(n, p);

@@ -75,7 +75,8 @@ void part_forget(struct vms_node *n, struct part *p)
 	p->open_seg = p->open_chunks = 0;
 	p->drain_req = p->clean_pos = p->hold_ms = 0;
 	p->scan_due = p->base_wait = p->copied = p->branch_wait = false;
-	p->moves_ordered = p->trims_ordered = 0;
+	p->moves_ordered = 0;
+	VMS_VEC_CLEAR(&p->trims);
 	p->drain_applied = p->drain_ckpt = p->safe_seq = p->frozen_drain = 0;
 	VMS_VEC_FREE(&p->stubs);
 	p->stubs_head = 0;

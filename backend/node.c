@@ -180,6 +180,7 @@ int vms_node_open(struct vms_node **out, const struct vms_node_conf *conf,
 	vms_holders_init(&n->holders, 1u << 18);
 	vms_htab_init(&n->conns, 64);
 	vms_htab_init(&n->invals, 1024);
+	vms_htab_init(&n->loose, 64);
 	vms_htab_init(&n->rpcs, 64);
 	vms_htab_init(&n->gwfloors, 64);
 	vms_htab_init(&n->branches, 64);
@@ -235,6 +236,7 @@ static void part_close(struct vms_node *n, struct part *p)
 	VMS_VEC_FOREACH (&p->ctrs, c)
 		ctr_free(c);
 	VMS_VEC_FREE(&p->recs);
+	VMS_VEC_FREE(&p->trims);
 	VMS_VEC_FREE(&p->ctrs);
 	VMS_VEC_FREE(&p->stubs);
 	dedup_part_close(p);
@@ -338,6 +340,7 @@ void vms_node_close(struct vms_node *n)
 	vms_ovl_close(&n->ovl);
 	vms_htab_free(&n->conns);
 	vms_htab_free(&n->invals);
+	vms_htab_free(&n->loose);
 	vms_htab_free(&n->gwfloors);
 	if (n->pages)
 		vms_pages_free(n->pages);

@@ -148,6 +148,8 @@ enum node_mutant {
 	MUT_FULL_MOVE = 119,	/* chunks are moved though a member has no room for them */
 	MUT_FULL_START = 120,	/* a node does not start while its disk is full */
 	MUT_TRIM_EARLY = 121,	/* a TRIM is answered before it is applied */
+	MUT_TRIM_SHOWS = 122,	/* what another primary cut off shows until it is applied here */
+	MUT_LOOSE_PAGES = 123,	/* a write does not wait for pages that were asked back before */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */
@@ -283,6 +285,12 @@ struct hook_due { /* to be told when its record is safe */
 	uint64_t key, ctr, old;
 };
 
+/* A TRIM in the log: what it cuts off of the branch. */
+struct trim {
+	uint64_t seq, branch, first;
+	bool pages; /* not only the overlay's */
+};
+
 struct part {
 	uint32_t number;
 	bool known;
@@ -303,9 +311,10 @@ struct part {
 	uint32_t cand;	  /* the learner being made a member: needed like one; 0: none */
 	uint32_t handing; /* the member that shall lead: nothing is ordered; 0: none */
 	uint64_t handing_ms, hand_at_ms;
-	unsigned recalls;  /* gateways that have not given its pages back */
-	uint64_t serve_ms; /* not before: leases given to the former primary */
-	uint64_t need_rev; /* floors as of that revision are needed to serve */
+	unsigned recalls;   /* gateways that have not given its pages back */
+	unsigned trim_left; /* the same of pages that a TRIM made void */
+	uint64_t serve_ms;  /* not before: leases given to the former primary */
+	uint64_t need_rev;  /* floors as of that revision are needed to serve */
 
 	/* sequence */
 	uint64_t view_epoch, view_first, intact_view;
@@ -356,11 +365,11 @@ struct part {
 	uint64_t hold_ms;	/* drain and apply lane: not before */
 	bool page_wait;		/* the record being applied needs an index page that is damaged */
 	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
-	unsigned trims_ordered;
-	uint64_t drain_applied; /* seq of the last DRAIN/REMAP/TRIM applied */
-	uint64_t drain_ckpt;	/* the same in the durable index */
-	uint64_t safe_seq;	/* the same on all members */
-	uint64_t frozen_drain;	/* in the checkpoint being written */
+	VMS_VEC(struct trim) trims; /* ordered, not applied */
+	uint64_t drain_applied;	    /* seq of the last DRAIN/REMAP/TRIM applied */
+	uint64_t drain_ckpt;	    /* the same in the durable index */
+	uint64_t safe_seq;	    /* the same on all members */
+	uint64_t frozen_drain;	    /* in the checkpoint being written */
 	VMS_VEC(struct stub_ref) stubs;
 	size_t stubs_head;
 	uint64_t clean_pos;	  /* no needed piece below this log position */
@@ -454,7 +463,14 @@ struct inval {
 	struct inval *prev, *next; /* of the session */
 	struct session *sess;
 	struct op *op;	     /* NULL: only to make room */
-	struct part *recall; /* counted in its recalls */
+	struct part *recall; /* counted in its recalls, or trim_left */
+	bool trim;
+	/* the gateway is no holder of it any more, but has it until it answers */
+	bool loose;
+	struct vms_hlink by_page; /* loose: in n->loose */
+	uint64_t branch;
+	uint32_t extent, part;
+	uint8_t subexts;
 	uint64_t sent_ms;
 };
 
@@ -719,6 +735,7 @@ struct vms_node {
 	unsigned npeers;
 	struct session *sessions;
 	unsigned nsessions;
+	struct vms_htab loose; /* struct inval by page */
 	struct vms_htab invals;
 	struct vms_htab rpcs;
 	struct dedup *dedup;
@@ -1096,6 +1113,10 @@ struct seen {
 	struct vms_stack st;
 	struct vms_ovl_stack ovl;
 };
+/* What reads see of a chunk as of `point`: vms_ovl_view_stack(), and what a TRIM that is not
+ * applied yet cuts off as zeros. Not for the apply lane, which goes record by record. */
+void part_view(struct vms_node *n, struct part *p, const struct seen *s, uint16_t chunk,
+	       uint64_t point, vms_addr entry, struct vms_ovl_view *v);
 int part_see(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
 	     uint64_t snap_gen, struct seen *out);
 /* The page under it; no page: holes, and branch 0 in its key. */

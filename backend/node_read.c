@@ -134,6 +134,45 @@ void chunk_merge(uint8_t *base, const uint8_t *patch, uint8_t patched)
 			memcpy(base + s * VMS_LB_BYTES, patch + s * VMS_LB_BYTES, VMS_LB_BYTES);
 }
 
+/* Seq of the newest committed TRIM that cuts the chunk off and is not applied here; 0: none.
+ * A former primary has answered it when it had applied it, or this one before it started
+ * again: what was there must not show once more. */
+static uint64_t cut_off(const struct vms_node *n, const struct part *p, const struct seen *s,
+			uint16_t chunk, uint64_t point)
+{
+	uint64_t at = (uint64_t)s->extent * VMS_EXTENT_CHUNKS + chunk, seq = 0;
+
+	for (size_t i = 0; i < p->trims.n; i++) {
+		const struct trim *t = &p->trims.d[i];
+
+		if (!t->pages || t->seq <= seq || t->seq > point || at < t->first ||
+		    n->mut == MUT_TRIM_SHOWS)
+			continue;
+		for (unsigned k = 0; k < s->st.n; k++)
+			if (s->st.l[k].branch == t->branch)
+				seq = t->seq;
+	}
+	return seq;
+}
+
+void part_view(struct vms_node *n, struct part *p, const struct seen *s, uint16_t chunk,
+	       uint64_t point, vms_addr entry, struct vms_ovl_view *v)
+{
+	uint64_t cut = cut_off(n, p, s, chunk, point);
+
+	vms_ovl_view_stack(&n->ovl, &s->ovl, chunk, point, entry, v);
+	if (!cut)
+		return;
+	for (unsigned k = 0; k < 8; k++)
+		if ((v->have >> k & 1) && v->src[k]->seq < cut) {
+			v->have &= (uint8_t) ~(1u << k);
+			v->src[k] = NULL;
+		}
+	v->zero = (uint8_t)~v->have;
+	/* a log address stands for what lies below, too, and that is there still */
+	v->addr = v->have ? VMS_ADDR_ASK : VMS_ADDR_HOLE;
+}
+
 /* ---- READ_ADDR, READ_LBA ---- */
 
 struct rop {
@@ -344,8 +383,8 @@ void read_lba(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			sub = ch / VMS_SUBEXT_CHUNKS;
 			rc = part_page(n, p, &seen, sub, &page);
 		}
-		vms_ovl_view_stack(&n->ovl, &seen.ovl, ch, read_point(n, p),
-				   rc ? VMS_ADDR_ASK : page.entry[ch % VMS_SUBEXT_CHUNKS], &v);
+		part_view(n, p, &seen, ch, read_point(n, p),
+			  rc ? VMS_ADDR_ASK : page.entry[ch % VMS_SUBEXT_CHUNKS], &v);
 		o->addr[i] = v.uncommitted ? VMS_ADDR_ASK : v.addr;
 		if (rc && (v.have | v.zero) != VMS_MASK_FULL) {
 			f->e[i].skip = true;
@@ -383,6 +422,9 @@ static void read_log_addr(struct vms_node *n, struct fetch *f, unsigned i, vms_a
 		if (v.uncommitted)
 			return; /* GONE: by LBA, where it waits */
 	}
+	if (p->trims.n && (part_see(n, p, c->ext->branch, c->ext->extent, VMS_GEN_LIVE, &seen) ||
+			   cut_off(n, p, &seen, c->chunk, p->committed)))
+		return; /* the same */
 	vms_ovl_view(&n->ovl, c->ext, c->chunk, p->committed, &v);
 	if (!pc && !v.newest_seq) {
 		f->e[i].skip = false;
@@ -485,10 +527,9 @@ void read_pages(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		for (unsigned k = 0; k < VMS_SUBEXT_CHUNKS; k++) {
 			struct vms_ovl_view v;
 
-			if (seen.ovl.n) {
-				vms_ovl_view_stack(&n->ovl, &seen.ovl,
-						   (uint16_t)(s * VMS_SUBEXT_CHUNKS + k), point,
-						   page.entry[k], &v);
+			if (seen.ovl.n || p->trims.n) {
+				part_view(n, p, &seen, (uint16_t)(s * VMS_SUBEXT_CHUNKS + k), point,
+					  page.entry[k], &v);
 				page.entry[k] = v.uncommitted && n->mut != MUT_ASK_SKIPPED
 							? VMS_ADDR_ASK
 							: v.addr;

@@ -227,7 +227,9 @@ static void effects(struct vms_node *n, struct part *p, const struct vms_rec *r,
 		break;
 	case VMS_REC_TRIM:
 		if (!copied && r->seq > p->replay_applied)
-			p->trims_ordered++;
+			VMS_VEC_PUSH(&p->trims,
+				     ((struct trim){r->seq, r->branch, vms_rec_trim_first(r),
+						    !(r->aux & VMS_TRIM_OVERLAY)}));
 		break;
 	case VMS_REC_MARK:
 		if (r->meta_bytes >= 8 && vms_get_le64(r->meta) > p->gc_cycle)
@@ -327,6 +329,8 @@ static void outcome_void(struct vms_node *n, struct part *p, const struct prec *
 /* Records from `from` on are void: a view without them was formed. */
 void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 {
+	size_t k;
+
 	for (uint64_t s = p->seq_last; s >= from && s > 0; s--) {
 		struct prec *pr = part_rec(p, s);
 		struct vms_rec r;
@@ -337,12 +341,10 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 		if (s <= p->committed)
 			continue;
 		if ((pr->type == VMS_REC_DRAIN || pr->type == VMS_REC_REMAP ||
-		     pr->type == VMS_REC_TRIM || pr->type == VMS_REC_SWEEP ||
-		     pr->type == VMS_REC_SHARE || pr->type == VMS_REC_PUNCH) &&
+		     pr->type == VMS_REC_SWEEP || pr->type == VMS_REC_SHARE ||
+		     pr->type == VMS_REC_PUNCH) &&
 		    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) > 0) {
-			if (r.type == VMS_REC_TRIM)
-				p->trims_ordered--;
-			else if (r.type == VMS_REC_PUNCH)
+			if (r.type == VMS_REC_PUNCH)
 				punch_named(p, &r, false);
 			else if (r.type == VMS_REC_SWEEP || r.type == VMS_REC_SHARE)
 				ctrs_named(p, &r, false);
@@ -350,6 +352,11 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 				moves_hold(n, p, &r, false);
 		}
 	}
+	k = 0;
+	for (size_t i = 0; i < p->trims.n; i++)
+		if (p->trims.d[i].seq < from)
+			p->trims.d[k++] = p->trims.d[i];
+	p->trims.n = k;
 	vms_assert(from > p->applied);
 	if (p->committed >= from)
 		p->committed = from - 1;

@@ -209,6 +209,10 @@ static struct inval *inval_send(struct vms_node *n, struct session *s, struct pa
 	iv->sess = s;
 	iv->op = op;
 	iv->sent_ms = n->now_ms;
+	iv->branch = branch;
+	iv->extent = extent;
+	iv->part = p->number;
+	iv->subexts = subexts;
 	iv->next = s->invals;
 	if (s->invals)
 		s->invals->prev = iv;
@@ -230,7 +234,10 @@ void session_inval_done(struct vms_node *n, struct inval *iv)
 {
 	struct op *o = iv->op;
 	struct part *p = iv->recall;
+	bool trim = iv->trim;
 
+	if (iv->loose)
+		vms_htab_del(&n->loose, &iv->by_page);
 	vms_htab_del(&n->invals, &iv->link);
 	if (iv->prev)
 		iv->prev->next = iv->next;
@@ -240,8 +247,10 @@ void session_inval_done(struct vms_node *n, struct inval *iv)
 		iv->next->prev = iv->prev;
 	free(iv);
 	if (p) {
-		vms_assert(p->recalls > 0);
-		if (--p->recalls == 0)
+		unsigned *left = trim ? &p->trim_left : &p->recalls;
+
+		vms_assert(*left > 0);
+		if (--*left == 0)
 			node_wake_at(n, n->now_ms);
 	}
 	if (o) {
@@ -260,13 +269,49 @@ void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_ms
 		session_inval_done(n, iv);
 }
 
+static uint64_t page_key(uint64_t branch, uint32_t extent)
+{
+	return vms_mix64(branch) + extent;
+}
+
+/* The table of holders forgets it with this. Until the gateway has answered, a write has
+ * to be told to it, too. */
+static void inval_loose(struct vms_node *n, struct inval *iv)
+{
+	iv->loose = true;
+	vms_htab_add(&n->loose, &iv->by_page, page_key(iv->branch, iv->extent));
+}
+
+/* Those who were asked to give the page back and have not answered: what they answer to
+ * this comes after that. */
+static unsigned loose_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
+				 uint32_t extent, uint8_t subexts, uint64_t seq, uint32_t except,
+				 struct op *op)
+{
+	struct vms_hlink *l = n->loose.n ? vms_htab_find(&n->loose, page_key(branch, extent))
+					 : NULL;
+	unsigned count = 0;
+
+	for (; l && n->mut != MUT_LOOSE_PAGES; l = vms_htab_next(l)) {
+		struct inval *iv = vms_hlink_entry(l, struct inval, by_page);
+
+		if (iv->branch != branch || iv->extent != extent || !(iv->subexts & subexts) ||
+		    iv->sess->gateway == except)
+			continue;
+		inval_send(n, iv->sess, p, branch, extent, iv->subexts & subexts, seq, op);
+		count++;
+	}
+	return count;
+}
+
 /* Tell every other gateway that holds one of these pages. A session whose
  * connection is down is waited for until its lease has run out. */
 unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
 			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op)
 {
 	struct vms_holder *e = vms_holder_find(&n->holders, branch, extent);
-	unsigned count = 0;
+	struct op *by = n->mut == MUT_NO_INVAL_WAIT ? NULL : op;
+	unsigned count = op ? loose_invalidate(n, p, branch, extent, subexts, seq, except, by) : 0;
 
 	for (uint32_t i = 0; e && i < e->n;) {
 		struct vms_holder_gw g = e->gw[i];
@@ -278,8 +323,11 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 		}
 		s = session_get(n, g.gateway);
 		if (s && s->live) {
-			inval_send(n, s, p, branch, extent, g.subexts & subexts, seq,
-				   n->mut == MUT_NO_INVAL_WAIT ? NULL : op);
+			struct inval *iv = inval_send(n, s, p, branch, extent, g.subexts & subexts,
+						      seq, by);
+
+			if (!op)
+				inval_loose(n, iv);
 			count++;
 		}
 		if (vms_holder_clear(&n->holders, e, g.gateway, subexts))
@@ -295,15 +343,29 @@ void session_holders_trim(struct vms_node *n)
 	while (n->holders.n > n->holders.max) {
 		struct vms_holder *h = n->holders.oldest;
 
+		/* a write that comes now waits for the answers all the same (loose) */
 		session_invalidate(n, node_part(n, h->partition), h->branch, h->extent, 0xff, 0, 0,
 				   NULL);
 	}
+}
+
+static void void_wait(struct part *p, struct inval *iv)
+{
+	iv->recall = p;
+	iv->trim = true;
+	p->trim_left++;
 }
 
 /* What gateways hold of the branch there is void. They count as holders still: a write that
  * comes now must not be acknowledged before each of them has dropped its page. */
 void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch)
 {
+	/* and those that have been asked back already */
+	for (struct session *s = n->loose.n ? n->sessions : NULL; s; s = s->next)
+		for (struct inval *iv = s->invals; iv; iv = iv->next)
+			if (iv->loose && iv->part == p->number && iv->branch == branch)
+				void_wait(p, inval_send(n, s, p, branch, iv->extent, iv->subexts,
+							p->seq_last, NULL));
 	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number); h; h = h->next) {
 		for (uint32_t i = 0; h->branch == branch && i < h->n; i++) {
 			struct session *s = session_get(n, h->gw[i].gateway);
@@ -312,8 +374,7 @@ void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch)
 				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
 							      h->gw[i].subexts, p->seq_last, NULL);
 
-				iv->recall = p;
-				p->recalls++;
+				void_wait(p, iv);
 			}
 		}
 	}
@@ -334,6 +395,7 @@ void session_recall(struct vms_node *n, struct part *p)
 
 				iv->recall = p;
 				p->recalls++;
+				inval_loose(n, iv);
 			}
 			if (vms_holder_clear(&n->holders, h, g.gateway, 0xff))
 				break;
@@ -346,7 +408,7 @@ void session_recall_void(struct vms_node *n, struct part *p)
 {
 	for (struct session *s = p->recalls ? n->sessions : NULL; s; s = s->next)
 		for (struct inval *iv = s->invals; iv; iv = iv->next)
-			if (iv->recall == p)
+			if (iv->recall == p && !iv->trim)
 				iv->recall = NULL;
 	p->recalls = 0;
 }

@@ -642,8 +642,7 @@ static void lock_read(struct vms_node *n, struct part *p, struct op *o)
 			sub = ch / VMS_SUBEXT_CHUNKS;
 			rc = part_page(n, p, &seen, sub, &page);
 		}
-		vms_ovl_view_stack(&n->ovl, &seen.ovl, (uint16_t)ch, p->committed, VMS_ADDR_ASK,
-				   &v);
+		part_view(n, p, &seen, (uint16_t)ch, p->committed, VMS_ADDR_ASK, &v);
 		if (rc) {
 			memset(page.entry, 0, sizeof(page.entry));
 			f->e[i].skip = true;
@@ -1060,7 +1059,7 @@ void flush_check(struct vms_node *n)
 					break;
 				/* what is cut off must not show when the volume grows again */
 				if (f->req.type == VMS_MSG_TRIM && n->mut != MUT_TRIM_EARLY &&
-				    (p->applied < VMS_VEC_LAST(&f->want).seq || p->recalls))
+				    (p->applied < VMS_VEC_LAST(&f->want).seq || p->trim_left))
 					break;
 				f->want.n--;
 			}

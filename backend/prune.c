@@ -729,7 +729,7 @@ static bool overlay_drop(struct vms_node *n, struct prune *pr, struct part *p)
 
 		if (!b || !gone(b) || !b->dirty || (!e->nranges && !e->chunks))
 			continue;
-		if (p->trims_ordered || part_order(n, p, &r, NULL, 0) == 0)
+		if (p->trims.n || part_order(n, p, &r, NULL, 0) == 0)
 			pr->wait_seq = p->seq_last;
 		return true;
 	}

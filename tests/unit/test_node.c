@@ -486,6 +486,41 @@ static void test_invalidate(void)
 	rig_close(&R);
 }
 
+/* The same of a page that was asked back before, to make room in the table of holders. */
+static void test_no_room_for_holders(void)
+{
+	uint8_t a[CHUNK];
+	vms_addr e[128];
+	struct rig_reply re;
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = 1,
+		      .chunk = 2,
+		      .data = a,
+		      .bytes = CHUNK,
+		      .sequence = 1};
+	uint64_t t0;
+
+	up(1, 1, 0, 4, VMS_ACK_DISK);
+	fill(a, 9);
+	R.node[0].n->holders.max = 1;
+	CU_ASSERT_EQUAL(get_page(1, 1, 0, e), 0);
+	R.gw[1].mute_inval = true;
+	R.gw[1].mute_tick = true;
+	t0 = R.now_us;
+	CU_ASSERT_EQUAL(get_page(0, 2, 0, e), 0);
+	rig_run(&R, 10);
+	CU_ASSERT_EQUAL(R.gw[1].invals, 1);
+	write_send(0, &w, &re);
+	rig_run(&R, 500);
+	CU_ASSERT_FALSE(re.done);
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	CU_ASSERT_TRUE(R.now_us - t0 > 1500000);
+	rig_reply_free(&re);
+	CU_ASSERT_EQUAL(R.node[0].n->loose.n, 0);
+	rig_close(&R);
+}
+
 static void test_caw(void)
 {
 	uint8_t d[1024], x[CHUNK];
@@ -1034,6 +1069,88 @@ static void test_trim_waits(void)
 	rig_close(&R);
 }
 
+/* The TRIM has been answered, and then what lies before it cannot be applied once more:
+ * a primary that starts again (or another one) shows what the log says, not the tail. */
+static void test_trim_behind(void)
+{
+	uint8_t a[CHUNK], x[CHUNK];
+	struct w w = {.kind = VMS_WRITE_DATA,
+		      .extent = 2,
+		      .chunk = 3,
+		      .mask = 0x02,
+		      .data = a,
+		      .bytes = 512};
+	struct vms_msg m = {.type = VMS_MSG_TRIM,
+			    .partition = VMS_PART_NONE,
+			    .branch = BR,
+			    .extent = 1,
+			    .aux = 2};
+	struct rig_reply re;
+	vms_addr e[128], addr, old;
+	struct vms_node *n;
+	struct part *p;
+
+	R.gen_bytes = 256 << 10;
+	R.gw[1].tool = true;
+	up(1, 1, 0, 63, VMS_ACK_DISK);
+	sim_disk_slow_commits(R.node[0].sd, 300000000);
+	for (unsigned i = 0; i < 64; i++)
+		put(i % 4, i / 4, i, 0, 0);
+	for (int i = 0; i < 400 && !R.node[0].n->st.drained_chunks; i++)
+		put(0, 100 + i % 20, i, 0, 0);
+	CU_ASSERT_EQUAL(lba_read(0, 2, 15, x, &old), 0);
+	CU_ASSERT_TRUE(vms_addr_is_log(old, R.part_bits));
+	rig_send(&R, 1, 0, &m, &re);
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	rig_reply_free(&re);
+	rig_node_crash(&R, 0, true);
+	sim_disk_slow_commits(R.node[0].sd, 0);
+	rig_node_start(&R, 0);
+	n = R.node[0].n;
+	p = node_part(n, 0);
+	CU_ASSERT_TRUE_FATAL(p != NULL);
+	p->apply_wait = true; /* as when its disk is full */
+	p->hold_ms = UINT64_MAX;
+	n->apply_waits++;
+	CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(p->applied < p->committed && p->trims.n == 1);
+	for (int round = 0; round < 2; round++) {
+		expect(0, 3, 12);
+		expect(1, 1, 5);
+		CU_ASSERT_EQUAL(get_page(0, 1, 0, e), 0);
+		CU_ASSERT_TRUE(e[0] && e[1]);
+		for (unsigned k = 2; k < 128; k++)
+			CU_ASSERT_EQUAL(e[k], 0);
+		CU_ASSERT_EQUAL(lba_read(0, 1, 2, x, &addr), 0);
+		CU_ASSERT_EQUAL(addr, VMS_ADDR_HOLE);
+		CU_ASSERT_EQUAL(lba_read(0, 3, 4, x, &addr), 0);
+		CU_ASSERT_EQUAL(addr, VMS_ADDR_HOLE);
+		CU_ASSERT_EQUAL(addr_read(0, 0, old, x), VMS_E_GONE);
+		if (round)
+			break;
+		/* it grows, and part of a chunk is written that had other content */
+		fill(a, 99);
+		CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+		CU_ASSERT_EQUAL(lba_read(0, 2, 3, x, &addr), 0);
+		CU_ASSERT_EQUAL(memcmp(x + 512, a, 512), 0);
+		for (unsigned k = 0; k < CHUNK; k++)
+			CU_ASSERT_TRUE(x[k] == 0 || k / 512 == 1);
+		CU_ASSERT_EQUAL(get_page(0, 2, 0, e), 0);
+		CU_ASSERT_EQUAL(e[3], VMS_ADDR_ASK);
+		CU_ASSERT_EQUAL(p->trims.n, 1);
+		p->hold_ms = 0;
+		rig_run(&R, 3000);
+		CU_ASSERT_EQUAL(p->trims.n, 0);
+		CU_ASSERT_EQUAL(lba_read(0, 2, 3, x, &addr), 0);
+		CU_ASSERT_EQUAL(memcmp(x + 512, a, 512), 0);
+		for (unsigned k = 0; k < CHUNK; k++)
+			CU_ASSERT_TRUE(x[k] == 0 || k / 512 == 1);
+	}
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
 /* A container whose number is in the index, but not its entry, because it was
  * opened after the checkpoint: the next start must not take it for a swept one. */
 static bool opened_after_checkpoint(void)
@@ -1247,6 +1364,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_invalidate),
 	VMS_TEST(test_older_gateway),
 	VMS_TEST(test_free_late),
+	VMS_TEST(test_no_room_for_holders),
 	VMS_TEST(test_caw),
 	VMS_TEST(test_drain),
 	VMS_TEST(test_crash),
@@ -1255,6 +1373,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_space),
 	VMS_TEST(test_nospc),
 	VMS_TEST(test_trim_waits),
+	VMS_TEST(test_trim_behind),
 	VMS_TEST(test_trim),
 	VMS_TEST(test_opened_not_swept),
 	VMS_TEST(test_sessions_after_a_start),

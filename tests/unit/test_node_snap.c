@@ -1118,10 +1118,10 @@ static void a_range_below_does_not_stand_for_what_was_read(void)
 		d = p->drain;
 	}
 	CU_ASSERT_TRUE_FATAL(d && d->n == 2 && d->next == 0);
-	p->trims_ordered++; /* nothing is ordered meanwhile */
+	p->trims.n++; /* nothing is ordered meanwhile */
 	w = (struct wr){.branch = LIN, .gen = 1, .chunk = 5, .kind = VMS_WRITE_ZERO, .mask = 0xfc};
 	CU_ASSERT_EQUAL(put(0, &w), 0);
-	p->trims_ordered--;
+	p->trims.n--;
 	drain_all();
 	drain_all();
 	CU_ASSERT_EQUAL(primary_part(0)->ovl.npieces, 0);
@@ -1142,7 +1142,7 @@ static void older_layers_are_pulled_in(void)
 
 		up(0, 92 + how, VMS_ACK_DISK);
 		n = node(0);
-		primary_part(0)->trims_ordered++; /* no drains now */
+		primary_part(0)->trims.n++; /* no drains now */
 		for (uint16_t i = 0; i < 10; i++)
 			CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, i, 10 + i), 0);
 		vms_wal_gen_seal(n->wal);
@@ -1155,7 +1155,7 @@ static void older_layers_are_pulled_in(void)
 		vms_wal_gen_seal(n->wal);
 		rig_run(&R, 400);
 		drain_abort(n, primary_part(0)); /* it was listed before the copying */
-		primary_part(0)->trims_ordered--;
+		primary_part(0)->trims.n--;
 		m = &primary_part(0)->m[1 - primary_part(0)->self];
 		m->streaming = false; /* as if it were missing for a while */
 		copy_forward(n);

@@ -17,6 +17,8 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
+#include "utils/lib/vec.h"
+
 static const char help[] =
 	"Usage: vmstore-bench boot [OPTIONS] --trace FILE URL...\n"
 	"\n"
@@ -38,6 +40,8 @@ static const char help[] =
 	"                 and what they have grown by is told\n"
 	"  --json FILE    figures as JSON (- for stdout)\n";
 
+#define AGAIN_NS 1000000u
+
 struct boot;
 
 struct clone {
@@ -45,12 +49,16 @@ struct clone {
 	struct vms_bench_sess sess;
 	size_t next;
 	unsigned in_flight;
+	/* ended BUSY or TASK SET FULL: sent again, as an initiator does */
+	VMS_VEC(const struct vms_boot_req *) again;
+	uint64_t again_ns;
 	uint64_t start_ns, end_ns;
 	bool done;
 };
 
 struct io {
 	struct clone *c;
+	const struct vms_boot_req *req;
 	uint64_t sent_ns;
 	char kind;
 	uint32_t len_bytes;
@@ -67,7 +75,7 @@ struct boot {
 	struct vms_bench_gen gen;
 	struct vms_boot_cost cost;
 	struct vms_hist lat;
-	uint64_t reads, writes, others, bytes_read, bytes_written, errors;
+	uint64_t reads, writes, others, bytes_read, bytes_written, again, errors;
 	bool failed;
 };
 
@@ -96,6 +104,10 @@ static void io_cb(struct iscsi_context *ctx, int status, void *command_data, voi
 		} else {
 			b->others++;
 		}
+	} else if (status == SCSI_STATUS_BUSY || status == SCSI_STATUS_TASK_SET_FULL) {
+		b->again++;
+		VMS_VEC_PUSH(&io->c->again, io->req);
+		io->c->again_ns = vms_bench_now() + AGAIN_NS;
 	} else {
 		if (!b->errors++)
 			vms_bench_err("%s: a %c request failed: status %#x", io->c->sess.url,
@@ -125,6 +137,7 @@ static int issue(struct clone *c, const struct vms_boot_req *r)
 	if (!io)
 		return -1;
 	io->c = c;
+	io->req = r;
 	io->kind = r->kind;
 	io->len_bytes = r->len_bytes;
 	if (r->kind == 'R' || r->kind == 'W') {
@@ -176,6 +189,15 @@ static uint64_t advance(struct clone *c, uint64_t now)
 
 	if (now < c->start_ns)
 		return c->start_ns - now;
+	if (c->again.n) {
+		if (now < c->again_ns)
+			return c->again_ns - now;
+		while (c->again.n && c->in_flight < b->depth)
+			if (issue(c, c->again.d[--c->again.n])) {
+				b->failed = true;
+				return 0;
+			}
+	}
 	while (c->next < b->trace.n && c->in_flight < b->depth) {
 		const struct vms_boot_req *r = &b->trace.req[c->next];
 
@@ -197,7 +219,7 @@ static uint64_t advance(struct clone *c, uint64_t now)
 		if (r->kind == 'F')
 			return UINT64_MAX;
 	}
-	if (c->next == b->trace.n && !c->in_flight && !c->done) {
+	if (c->next == b->trace.n && !c->in_flight && !c->again.n && !c->done) {
 		c->done = true;
 		c->end_ns = now;
 	}
@@ -288,18 +310,21 @@ static int report(const struct boot *b, const struct vms_hist *boots, double tot
 		       b->reads, (double)b->bytes_read / 1e6, b->writes,
 		       (double)b->bytes_written / 1e6, b->others,
 		       (double)b->trace.unique_read_bytes / 1e6);
+		if (b->again)
+			printf("  %" PRIu64 " answers BUSY or TASK SET FULL, sent again\n",
+			       b->again);
 		vms_boot_cost_print(&b->cost, b->n_clone);
 	}
 	if (!json_file)
 		return 0;
-	j = json_pack("{s:i,s:s,s:f,s:f,s:b,s:f,s:f,s:o,s:o,s:I,s:I,s:I,s:I,s:I}", "clones",
+	j = json_pack("{s:i,s:s,s:f,s:f,s:b,s:f,s:f,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I}", "clones",
 		      (int)b->n_clone, "how", how, "stagger_ms", stagger_ms, "speed",
 		      b->fast ? 0.0 : b->speed, "fast", b->fast, "seconds", total_s,
 		      "boots_per_minute", per_min, "boot", vms_bench_hist_json(boots), "command",
 		      vms_bench_hist_json(&b->lat), "reads", (json_int_t)b->reads, "bytes_read",
 		      (json_int_t)b->bytes_read, "writes", (json_int_t)b->writes, "bytes_written",
 		      (json_int_t)b->bytes_written, "unique_read_bytes",
-		      (json_int_t)b->trace.unique_read_bytes);
+		      (json_int_t)b->trace.unique_read_bytes, "sent_again", (json_int_t)b->again);
 	json_object_set_new(j, "cost", vms_boot_cost_json(&b->cost, b->n_clone));
 	rc = vms_bench_json_write(j, json_file);
 	json_decref(j);
@@ -441,8 +466,10 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		     ? VMS_BENCH_FAILED
 		     : VMS_BENCH_OK;
 out:
-	for (unsigned i = 0; i < opened; i++)
+	for (unsigned i = 0; i < opened; i++) {
 		vms_bench_sess_close(&b->clone[i].sess);
+		VMS_VEC_FREE(&b->clone[i].again);
+	}
 	if (b) {
 		vms_boot_cost_free(&b->cost);
 		free(b->clone);

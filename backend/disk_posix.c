@@ -348,11 +348,10 @@ static void *hasher(void *arg)
 			if (salt_bytes)
 				memcpy(salt, j->salt, salt_bytes);
 		}
-		for (uint32_t i = 0, k; i < j->n; i += k) {
-			k = j->n - i < 2 ? 1 : 2; /* while they are hot */
-			vms_fp_chunks(fp, j->chunk + i, VMS_CHUNK_BYTES, k, j->out + i);
-			for (uint32_t x = i; x < i + k; x++)
-				j->crc[x] = vms_crc32c(0, j->chunk[x], VMS_CHUNK_BYTES);
+		for (uint32_t i = 0; i < j->n; i++) {
+			vms_fp_chunk(fp, j->chunk[i], VMS_CHUNK_BYTES, j->out[i]);
+			/* while it is hot */
+			j->crc[i] = vms_crc32c(0, j->chunk[i], VMS_CHUNK_BYTES);
 		}
 		post_done(a.d, r);
 	}

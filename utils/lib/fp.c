@@ -3,18 +3,14 @@
 
 #include <openssl/evp.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "utils/lib/assert.h"
-#include "utils/lib/sha_pair.h"
 
 struct vms_fp {
 	EVP_MD *md;	    /* fetched once: looking it up costs as much as hashing */
 	EVP_MD_CTX *salted; /* has taken the salt; copied for each chunk */
 	EVP_MD_CTX *ctx;
-	uint8_t salt[VMS_FP_SALT_BYTES_MAX];
 	size_t salt_bytes;
-	bool pairs; /* two at a time */
 };
 
 struct vms_fp *vms_fp_open(const void *salt, size_t salt_bytes)
@@ -27,9 +23,6 @@ struct vms_fp *vms_fp_open(const void *salt, size_t salt_bytes)
 	f->ctx = EVP_MD_CTX_new();
 	vms_assert(f->md && f->salted && f->ctx);
 	f->salt_bytes = salt_bytes;
-	if (salt_bytes)
-		memcpy(f->salt, salt, salt_bytes);
-	f->pairs = vms_sha_pair_usable();
 	vms_assert(EVP_DigestInit_ex2(f->salted, f->md, NULL) == 1);
 	if (salt_bytes)
 		vms_assert(EVP_DigestUpdate(f->salted, salt, salt_bytes) == 1);
@@ -56,16 +49,4 @@ void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes, uint8_t 
 		vms_assert(EVP_DigestInit_ex2(f->ctx, f->md, NULL) == 1);
 	vms_assert(EVP_DigestUpdate(f->ctx, data, len_bytes) == 1);
 	vms_assert(EVP_DigestFinal_ex(f->ctx, out, &n) == 1 && n == VMS_FP_BYTES);
-}
-
-void vms_fp_chunks(struct vms_fp *f, const uint8_t *const data[], size_t len_bytes, unsigned n,
-		   uint8_t (*out)[VMS_FP_BYTES])
-{
-	unsigned i = 0;
-
-	for (; f->pairs && i + 2 <= n; i += 2)
-		vms_sha_pair(f->salt, f->salt_bytes, data + i, len_bytes,
-			     (uint8_t *const[2]){out[i], out[i + 1]});
-	for (; i < n; i++)
-		vms_fp_chunk(f, data[i], len_bytes, out[i]);
 }

@@ -18,8 +18,5 @@ struct vms_fp;
 struct vms_fp *vms_fp_open(const void *salt, size_t salt_bytes);
 void vms_fp_close(struct vms_fp *f);
 void vms_fp_chunk(struct vms_fp *f, const void *data, size_t len_bytes, uint8_t out[VMS_FP_BYTES]);
-/* n chunks of one length: faster than one by one. */
-void vms_fp_chunks(struct vms_fp *f, const uint8_t *const data[], size_t len_bytes, unsigned n,
-		   uint8_t (*out)[VMS_FP_BYTES]);
 
 #endif

@@ -433,6 +433,30 @@ static void snap_done(struct sim_admin *a)
 	adm_go(a, SNAP_READ);
 }
 
+void adm_opens(struct sim_admin *a, enum step next)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	if (!a->asked) {
+		snprintf(key, sizeof(key), "open/%016" PRIx64 "/", a->v.id);
+		adm_range(a, key);
+		return;
+	}
+	if (a->status) {
+		adm_go(a, DROP_GET);
+		return;
+	}
+	a->ngw = 0;
+	for (size_t i = 0; i < a->kv.n && a->ngw < 32; i++) {
+		struct vms_cat_kv kv = adm_kv(a, i);
+		struct vms_cat_open o;
+
+		if (!vms_cat_open_decode(&kv, &o, NULL))
+			a->gw[a->ngw++] = o.gateway;
+	}
+	adm_go(a, next);
+}
+
 /* One step of the making of a snapshot. */
 static void snap_step(struct sim_admin *a)
 {
@@ -503,24 +527,7 @@ static void snap_step(struct sim_admin *a)
 		adm_go(a, SNAP_OPENS);
 		return;
 	case SNAP_OPENS:
-		if (!a->asked) {
-			snprintf(key, sizeof(key), "open/%016" PRIx64 "/", a->v.id);
-			adm_range(a, key);
-			return;
-		}
-		if (a->status) {
-			adm_go(a, DROP_GET);
-			return;
-		}
-		a->ngw = 0;
-		for (size_t i = 0; i < a->kv.n && a->ngw < 32; i++) {
-			struct vms_cat_kv kv = adm_kv(a, i);
-			struct vms_cat_open o;
-
-			if (!vms_cat_open_decode(&kv, &o, NULL))
-				a->gw[a->ngw++] = o.gateway;
-		}
-		adm_go(a, SNAP_STOPPED);
+		adm_opens(a, SNAP_STOPPED);
 		return;
 	case SNAP_STOPPED:
 	case SNAP_RELEASED:

@@ -118,6 +118,9 @@ void adm_txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
 struct vms_cat_kv adm_kv(const struct sim_admin *a, size_t i);
 void adm_volume_get(struct sim_admin *a, const char *name);
 bool adm_volume_got(struct sim_admin *a); /* false: not there */
+/* Who has the volume open, into gw, then the step `next`; without an answer the barrier is given
+ * up. */
+void adm_opens(struct sim_admin *a, enum step next);
 void adm_ack_prefix(struct sim_admin *a, char *out);
 
 void adm_go(struct sim_admin *a, enum step step);

@@ -401,7 +401,6 @@ static void size_wait(struct sim_admin *a)
 void adm_resize_step(struct sim_admin *a)
 {
 	struct sim *s = a->p->s;
-	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct sim_parts ps;
 
 	if (a->step > SIZE_BRANCH && s->faults && !a->asked && !a->again_us &&
@@ -431,24 +430,7 @@ void adm_resize_step(struct sim_admin *a)
 		size_stop(a);
 		return;
 	case SIZE_OPENS:
-		if (!a->asked) {
-			snprintf(key, sizeof(key), "open/%016" PRIx64 "/", a->v.id);
-			adm_range(a, key);
-			return;
-		}
-		if (a->status) {
-			adm_go(a, DROP_GET);
-			return;
-		}
-		a->ngw = 0;
-		for (size_t i = 0; i < a->kv.n && a->ngw < 32; i++) {
-			struct vms_cat_kv kv = adm_kv(a, i);
-			struct vms_cat_open o;
-
-			if (!vms_cat_open_decode(&kv, &o, NULL))
-				a->gw[a->ngw++] = o.gateway;
-		}
-		adm_go(a, SIZE_STOPPED);
+		adm_opens(a, SIZE_STOPPED);
 		return;
 	case SIZE_STOPPED:
 	case SIZE_RELEASED:

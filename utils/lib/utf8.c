@@ -9,19 +9,15 @@
 
 unsigned vms_utf8_char(const char *text)
 {
-	const unsigned char *s = (const unsigned char *)text;
-	unsigned n = *s < 0x80 ? 1 : *s >= 0xf0 ? 4 : *s >= 0xe0 ? 3 : 2;
+	for (unsigned n = 1; n <= 4 && text[n - 1]; n++) {
+		json_t *j = json_stringn(text, n); /* takes UTF-8 alone */
 
-	if (*s > 0xf4 || (n == 2 && *s < 0xc2))
-		return 0;
-	for (unsigned i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	/* longer than needed, surrogates, beyond the last one */
-	if ((*s == 0xe0 && s[1] < 0xa0) || (*s == 0xed && s[1] > 0x9f) ||
-	    (*s == 0xf0 && s[1] < 0x90) || (*s == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
+		if (j) {
+			json_decref(j);
+			return n;
+		}
+	}
+	return 0;
 }
 
 json_t *vms_json_text(const char *s)

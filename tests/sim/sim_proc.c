@@ -165,6 +165,8 @@ static void g_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, c
 		return;
 	}
 	sim_note(p->s, "gateway %u: volume %u (%s) is open", p->idx, i, p->s->vol[i].name);
+	if (i == 0) /* what the core was told while it was open before may be lost with that */
+		p->pr_ended = 0;
 	p->vol[i].h = vol;
 	p->vol[i].ready = true;
 }

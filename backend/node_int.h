@@ -152,8 +152,9 @@ enum node_mutant {
 	MUT_LOOSE_PAGES = 123,	/* a write does not wait for pages that were asked back before */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
-	MUT_PLAN_ALL = 110,  /* no defect: every node takes itself for the coordinator */
-	MUT_PLAN_NONE = 112, /* no defect: a node plans nothing and says nothing */
+	MUT_PLAN_STALE = 124, /* nodes and wants as of before the cluster's record count */
+	MUT_PLAN_ALL = 110,   /* no defect: every node takes itself for the coordinator */
+	MUT_PLAN_NONE = 112,  /* no defect: a node plans nothing and says nothing */
 };
 
 #define NODE_WAIT_BYTES_MAX   (64u << 20) /* held by ops that wait to be ordered, see wait_cost() */

@@ -362,12 +362,20 @@ static void plan_parts(struct vms_node *n, struct planner *pl)
 
 /* ---- reading ---- */
 
+/* A member of the catalog that is behind may answer with what was before the cluster's record
+ * that a plan is written under: a node that has left since would be wanted again, or a want
+ * that has been written would not be seen and never be mended. */
+static bool as_of_cluster(const struct planner *pl, const struct vms_cat_reply *r)
+{
+	return r->revision >= pl->cluster_rev;
+}
+
 static void parts_done(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_node *n = arg;
 	struct planner *pl = n->planner;
 
-	if (r->status) {
+	if (r->status || (!as_of_cluster(pl, r) && n->mut != MUT_PLAN_STALE)) {
 		pass_again(n, pl);
 		return;
 	}
@@ -428,7 +436,7 @@ static void nodes_done(void *arg, const struct vms_cat_reply *r)
 	struct vms_node *n = arg;
 	struct planner *pl = n->planner;
 
-	if (r->status) {
+	if (r->status || (!as_of_cluster(pl, r) && n->mut != MUT_PLAN_STALE)) {
 		pass_again(n, pl);
 		return;
 	}

@@ -151,7 +151,8 @@ static void c_range(struct vms_catalog *c, const char *prefix, const char *after
 	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
 	d = r->kv.d;
 	nd = r->kv.n;
-	if (rc->owner->cat_mode == RIG_CAT_STALE) {
+	if (rc->owner->cat_mode == RIG_CAT_STALE ||
+	    (rc->owner->cat_stale && !strcmp(prefix, rc->owner->cat_stale))) {
 		d = r->old.d;
 		nd = r->old.n;
 		a->re.revision = r->old_revision;

@@ -58,6 +58,7 @@ enum rig_cat_mode {
 struct rig_node {
 	struct rig *r;
 	enum rig_cat_mode cat_mode;
+	const char *cat_stale; /* lists of keys that begin so are as of rig_cat_freeze() */
 	uint64_t cat_late_ms;
 	uint64_t paused_us; /* nothing reaches it before */
 	unsigned idx;

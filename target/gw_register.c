@@ -136,6 +136,16 @@ static void closing_alone(struct gw_closing *c)
 		(struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n, closing_done, c);
 }
 
+/* A volume that was opened and closed twice meanwhile has two to withdraw: etcd refuses a
+ * transaction that names a key twice, as a whole. */
+static bool names(const struct gw_withdrawing *w, const char *key)
+{
+	for (unsigned i = 0; i < w->n; i++)
+		if (!strcmp(w->c[i]->key, key))
+			return true;
+	return false;
+}
+
 void gw_closing_run(struct vms_gw *gw)
 {
 	struct vms_cat_cmp cmp[BATCH_MAX];
@@ -149,7 +159,7 @@ void gw_closing_run(struct vms_gw *gw)
 			closing_alone(c);
 			continue;
 		}
-		if (gw->withdrawing || (w && w->n == BATCH_MAX))
+		if (gw->withdrawing || (w && (w->n == BATCH_MAX || names(w, c->key))))
 			continue;
 		if (!w) {
 			w = calloc(1, sizeof(*w));

@@ -228,6 +228,10 @@ static void f_txn(struct vms_catalog *cat, const struct vms_cat_cmp *cmp, unsign
 		if ((k && k->val ? k->rev : 0) != cmp[i].mod_revision)
 			c.status = VMS_E_CONFLICT;
 	}
+	for (unsigned i = 0; i < nop; i++) /* as etcd does */
+		for (unsigned j = 0; j < i; j++)
+			if (!strcmp(op[i].key, op[j].key))
+				c.status = VMS_E_INVAL;
 	for (unsigned i = 0; i < nop && !c.status && !f.cat_down; i++) {
 		f_put(op[i].key, op[i].val);
 		if (i + 1 < nop)

@@ -627,6 +627,23 @@ static void a_veto_is_owed_while_the_barrier_is_on(void)
 	f_stop();
 }
 
+/* Opened and closed twice while the catalog was away: what is left of the first time goes with
+ * the second, not in one transaction with it, which etcd would refuse for ever (simulator seed
+ * 285). */
+static void one_key_is_withdrawn_twice(void)
+{
+	f_start(0, DISK);
+	f.cat_down = true;
+	gw_closing_new(f.gw, 1, OPEN_1, 1);
+	vms_gw_vol_close(f.gw, f.vol);
+	f_run(100);
+	f_cat_up();
+	f_run(3000);
+	CU_ASSERT_PTR_NULL(f.gw->closing);
+	CU_ASSERT_PTR_NULL(f_kv_find(OPEN_1)->val);
+	f_stop();
+}
+
 static void what_is_no_more_what_was_opened_fails_every_command(void)
 {
 	struct vms_gw_vol_info info;
@@ -853,6 +870,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_barrier_nobody_ends_is_abandoned),
 	VMS_TEST(a_veto_goes_with_the_registration),
 	VMS_TEST(a_veto_is_owed_while_the_barrier_is_on),
+	VMS_TEST(one_key_is_withdrawn_twice),
 	VMS_TEST(what_is_no_more_what_was_opened_fails_every_command),
 	VMS_TEST(quiet_is_only_said_when_nothing_goes_on),
 	VMS_TEST(a_quiet_volume_ends_everything),

@@ -7,7 +7,6 @@
 # At last a gateway with many LUNs is killed and has to be back before a host notices.
 # GATE_SECONDS=S  how long each gateway is away in the upgrade (1)
 # GATE_LUNS=N     LUNs of the last part, half of them in one target (30; 300: doc/performance.md)
-IT_ONCE_MORE=${IT_ONCE_MORE:-yes}
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs several gateways"
@@ -109,8 +108,8 @@ wait $ignore || fail "one that does not: $(cat "$IT_DIR/ignore")"
 # shellcheck disable=SC2046
 set -- $(tail -n 1 "$IT_DIR/ignore")
 [ "$1 $2" = "2 told" ] || fail "one that does not obey: $*"
-# it had the time that it was given
-[ $ms -ge 1900 ] || fail "the drain took $ms ms"
+# it had the time that it was given, and not much more
+[ $((ms >= 1900 && ms <= 10000)) = 1 ] || fail "the drain took $ms ms"
 is gw1 "drained 0" || fail "gateway 1: $(state gw1)"
 vmstore status > "$log" || fail "status: $(cat "$log")"
 grep -q '3 of 3 up' "$log" || fail "status: $(cat "$log")"
@@ -173,7 +172,7 @@ grep -E 'WRONG|ERROR|error|checked|verify:' "$IT_DIR/verify.out" | cut -c1-600 |
 [ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
 [ -n "$stall" ] || fail "verify told of no progress"
 # the handover, and what a busy machine adds
-[ "$stall" -le 50 ] || fail "no answer at all for $((stall * 100)) ms"
+[ "$stall" -le 20 ] || fail "no answer at all for $((stall * 100)) ms"
 say "two gateways upgraded one after the other, nothing lost, never longer than $((stall * 100 + 100)) ms without an answer"
 
 # ---- many LUNs ----
@@ -201,8 +200,7 @@ for how in kill stop; do
 	t0=$(date +%s%N)
 	"$IT_CLUSTER" start "$IT_DIR/c" > /dev/null &
 	until at_login; do
-		# 3 s is what is promised (doc/performance.md has it measured); this machine may be busy
-		[ $((($(date +%s%N) - t0) / 1000000)) -le 20000 ] || fail "no login after $how: $(cat "$log")"
+		[ $((($(date +%s%N) - t0) / 1000000)) -le 15000 ] || fail "no login after $how: $(cat "$log")"
 		sleep 0.05
 	done
 	ms=$((($(date +%s%N) - t0) / 1000000))
@@ -210,6 +208,8 @@ for how in kill stop; do
 	wait $!
 	# nobody is let in before all are there
 	[ "$n" = $((GATE_LUNS + 1)) ] || fail "$n LUNs after the first login"
+	# 3 s is what is promised (doc/performance.md has it measured); this machine may be busy
+	[ $ms -le 8000 ] || fail "$((GATE_LUNS + 1)) LUNs, $how: $ms ms until the first login"
 	say "$((GATE_LUNS + 1)) LUNs, $how: first login $ms ms after the start began"
 done
 say "ok"

@@ -38,24 +38,8 @@ say() {
 }
 
 fail() {
-	[ -z "${IT_ONCE_MORE:-}" ] || once_more "$*"
 	say "FAILED: $*"
 	exit 1
-}
-
-# A gateway that the machine made stand still closes its sessions, as it must. Tests whose
-# hosts do not begin them anew set IT_ONCE_MORE: they are run a second time, should a gateway
-# have said so. (Not for tests that stop gateways themselves, from there on.)
-once_more() { # WHAT
-	om_stood=$(grep -hs 'this gateway stood still' "$IT_DIR"/c/log/gw*.log | tail -n 1)
-	[ -n "$om_stood" ] && [ "$IT_ONCE_MORE" != said ] || return 0
-	say "$1: $om_stood; once more"
-	for it_p in $IT_PIDS; do
-		! is_child "$it_p" || kill -9 "$it_p" 2> /dev/null
-	done
-	cluster_stop > /dev/null 2>&1
-	rm -rf "$IT_DIR"
-	IT_ONCE_MORE=said exec "$0"
 }
 
 skip() {

@@ -4,7 +4,6 @@
 # without snapshots), is write-protected, rolled back. When the command returns it is so
 # on both, and each session has been told, once (tests/it/luwatch.c).
 # LUCHANGE_KILLS=N  instead: N resizes, each killed at a random moment, under load
-IT_ONCE_MORE=${IT_ONCE_MORE:-yes}
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs a cluster"
@@ -120,7 +119,6 @@ fi
 	say "rolled back"
 
 	# ---- one gateway stands still: it is shut out, and finds it changed when it wakes up ----
-	IT_ONCE_MORE=""
 	kill -STOP "$(proc_pid gw2)"
 	$vms volume resize v 100M > /dev/null || fail "resize with a gateway that stands still"
 	kill -CONT "$(proc_pid gw2)"

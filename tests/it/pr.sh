@@ -4,7 +4,6 @@
 # through the other, for every class of command, with the right unit attention once; it
 # survives the death of a gateway, of a node, and of everything; a dead gateway holds
 # nothing up. tests/it/iscsi_pr.c plays the hosts.
-IT_ONCE_MORE=${IT_ONCE_MORE:-yes}
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs two gateways"

@@ -13,6 +13,8 @@
 #include "backend/ctr_list.h"
 #include "backend/node_int.h"
 
+#define PEER_ASKS 4u /* for the bytes of a record, one lease apart */
+
 enum job_state { JOB_BASE, JOB_PEER, JOB_WRITE, JOB_RETRY, JOB_PAGES };
 
 struct apply_job {
@@ -42,6 +44,7 @@ struct apply_job {
 	size_t write_bytes;
 	uint64_t write_off;
 	uint64_t peer_req;
+	bool asked; /* another replica, since it began */
 	uint64_t retry_ms;
 };
 
@@ -57,16 +60,35 @@ static void job_end(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	p->applied = j->seq;
 	p->apply = NULL;
+	p->bytes_wait = false;
 	p->state_dirty = true;
 	n->applies--;
 	job_free(j);
+}
+
+static void apply_hold(struct vms_node *n, struct part *p, uint64_t ms)
+{
+	p->hold_ms = n->now_ms + ms;
+	p->apply_wait = true;
+	n->apply_waits++;
+	node_wake_at(n, p->hold_ms);
+}
+
+/* The record from the start, later: what it needs may be there then. */
+static void job_again(struct vms_node *n, struct part *p, struct apply_job *j, uint64_t ms)
+{
+	p->apply = NULL;
+	n->applies--;
+	job_free(j);
+	apply_hold(n, p, ms);
 }
 
 void apply_abort(struct vms_node *n, struct part *p)
 {
 	struct apply_job *j = p->apply;
 
-	p->page_wait = false;
+	p->page_wait = p->bytes_wait = false;
+	p->peer_seq = 0;
 	if (p->apply_wait) {
 		p->apply_wait = false;
 		n->apply_waits--;
@@ -384,6 +406,31 @@ static void moves_write(struct vms_node *n, struct part *p, struct apply_job *j)
 	job_write(n, j);
 }
 
+/* Nobody gives the bytes. The lane stands, and looks at the record from the start now and
+ * then, as damage is mended in other places; its log is copied forward meanwhile. A member
+ * tells the primary, which drops it when it has the bytes (set.c): its copy is made again.
+ * The primary itself cannot go on: what it wrote over a damaged chunk is in its log only. */
+static void peer_vain(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	struct vms_msg m = {.type = VMS_MSG_LEARN, .partition = p->number, .aux = LOP_UNFIT};
+
+	p->bytes_wait = true;
+	if (p->known && p->peer_asks == PEER_ASKS)
+		node_log(n, VMS_LOG_ERROR,
+			 "partition %u: no replica has the bytes of record %llu: %s", p->number,
+			 (unsigned long long)j->seq,
+			 p->primary ? "nothing of what was written since is taken out of the log "
+				      "until one has"
+				    : "this copy has to be made again");
+	if (p->known && !p->primary && p->repl_conn && p->peer_noes >= PEER_ASKS) {
+		p->differs = true;
+		m.epoch = p->conf.epoch;
+		m.sequence = j->seq;
+		node_send(n, p->repl_conn, &m);
+	}
+	job_again(n, p, j, n->tm.lease_ms);
+}
+
 /* Bytes differ from the record's checksum: the own base was unreadable or rotten.
  * The primary has the merged chunk under the address gateways know. */
 static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
@@ -393,12 +440,25 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 	struct peer *pe = NULL;
 	unsigned k = 0;
 
+	/* Nobody keeps anything for a copy that is in no set; one that is being made is given
+	 * up by learn.c, and begins with all of it. */
+	if (n->mut != MUT_PEER_FOREVER && !p->learn &&
+	    (!p->known || (j->asked && p->peer_asks >= PEER_ASKS))) {
+		peer_vain(n, p, j);
+		return;
+	}
+	j->asked = true;
 	j->state = JOB_PEER;
 	j->retry_ms = n->now_ms + n->tm.lease_ms;
-	for (unsigned i = 0; i < p->nm && !pe; i++)
+	node_wake_at(n, j->retry_ms);
+	for (unsigned x = 0; x < p->nm && !pe; x++) {
+		unsigned i = (x + p->peer_asks) % p->nm; /* not always the same one */
+
 		if (i != p->self && p->m[i].peer && p->m[i].peer->conn &&
 		    (p->primary || p->m[i].node == p->conf.primary))
 			pe = p->m[i].peer;
+	}
+	p->peer_asks++;
 	if (!pe && p->learn)
 		pe = node_peer(n, p->conf.primary, false);
 	if (!pe || !pe->conn)
@@ -440,11 +500,15 @@ static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	for (unsigned i = 0; i < j->nm; i++)
 		if (vms_move_placed(&j->m[i]) && !j->there && !chunk_ok(j, i)) {
-			n->st.corrupt++;
-			node_log(n, VMS_LOG_WARN,
-				 "partition %u: own copy of a chunk does not match record %llu: "
-				 "asking another replica",
-				 p->number, (unsigned long long)j->seq);
+			if (p->peer_seq != j->seq) {
+				p->peer_seq = j->seq;
+				p->peer_asks = p->peer_noes = 0;
+				n->st.corrupt++;
+				node_log(n, VMS_LOG_WARN,
+					 "partition %u: own copy of a chunk does not match record "
+					 "%llu: asking another replica",
+					 p->number, (unsigned long long)j->seq);
+			}
 			peer_ask(n, p, j);
 			return;
 		}
@@ -457,10 +521,15 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 	struct apply_job *j = p ? p->apply : NULL;
 	const uint8_t *pay = m->npayload ? m->payload[0].base : NULL;
 	size_t left = m->npayload ? m->payload[0].len : 0;
+	bool later = false;
 	unsigned k = 0;
 
-	if (!j || j->state != JOB_PEER || j->peer_req != m->req_id || m->status)
+	if (!j || j->state != JOB_PEER || j->peer_req != m->req_id)
 		return;
+	if (m->status) {
+		p->peer_noes += !vms_err_retryable(m->status);
+		return;
+	}
 	for (unsigned i = 0; i < j->nm; i++) {
 		const uint8_t *b;
 		int16_t st;
@@ -471,6 +540,7 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 			return;
 		b = m->body + 16 * k++;
 		st = (int16_t)vms_get_le16(b + 12);
+		later |= st == VMS_E_AGAIN;
 		if (st && st != VMS_E_BAD_SECTORS)
 			continue;
 		if (left < VMS_CHUNK_BYTES)
@@ -481,8 +551,10 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 		left -= VMS_CHUNK_BYTES;
 	}
 	for (unsigned i = 0; i < j->nm; i++)
-		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i))
+		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i)) {
+			p->peer_noes += !later;
 			return; /* the timer asks again */
+		}
 	moves_write(n, p, j);
 	apply_run(n, p);
 }
@@ -514,13 +586,8 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 	fetch_free(f);
 	if (!again && away) {
 		/* nodes that have a base are away, or the copy is out (in the set again it
-		 * reads its own containers): the record from the start, later */
-		p->apply = NULL;
-		n->applies--;
-		job_free(j);
-		p->hold_ms = n->now_ms + n->tm.tick_ms / 4;
-		p->apply_wait = true;
-		n->apply_waits++;
+		 * reads its own containers) */
+		job_again(n, p, j, n->tm.tick_ms / 4);
 		return;
 	}
 	if (!again)
@@ -843,14 +910,6 @@ static bool branches_known(struct vms_node *n, struct part *p, const struct vms_
 		return false;
 	}
 	return true;
-}
-
-static void apply_hold(struct vms_node *n, struct part *p, uint64_t ms)
-{
-	p->hold_ms = n->now_ms + ms;
-	p->apply_wait = true;
-	n->apply_waits++;
-	node_wake_at(n, p->hold_ms);
 }
 
 void apply_run(struct vms_node *n, struct part *p)

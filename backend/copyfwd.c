@@ -148,8 +148,8 @@ void copy_forward(struct vms_node *n)
 		bool drains = p && p->known && p->primary ? part_serving(p) && part_members_ready(p)
 							  : p && p->repl_conn;
 
-		/* nodes that have a chunk to merge with are away */
-		drains &= !(p && p->base_wait);
+		/* nodes that have a chunk to merge with are away, or nobody has it */
+		drains &= !(p && (p->base_wait || p->bytes_wait));
 		/* what drains by itself only needs time */
 		if (!p || (drains && !p->copied) || p->apply)
 			continue;

@@ -33,6 +33,7 @@ enum learn_op {
 	LOP_READY = 12,
 	LOP_PROGRESS = 13,
 	LOP_FAILED = 14,
+	LOP_UNFIT = 15, /* member -> primary: a record cannot be applied to my copy */
 };
 
 /* A feed, at the primary. */

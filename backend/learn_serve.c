@@ -875,12 +875,32 @@ static void ready(struct vms_node *n, struct part *p, struct feed *f, const stru
 		 p->number, f->node, (unsigned long long)f->moved_bytes);
 }
 
+/* What a record of ours merges with is damaged in a member's copy, and nobody gives it the
+ * bytes. It has been applied here: that copy can be made again from this one. */
+static void unfit(struct vms_node *n, struct conn *c, struct part *p, const struct vms_msg *m)
+{
+	struct member *mb = p && p->known && p->primary ? part_member(p, c->peer) : NULL;
+
+	if (!mb || mb->learner || mb->differs || m->epoch != p->conf.epoch ||
+	    p->applied < m->sequence)
+		return;
+	mb->differs = true;
+	node_log(n, VMS_LOG_ERROR,
+		 "partition %u: record %llu cannot be applied to the copy on node %u: it will be "
+		 "made again",
+		 p->number, (unsigned long long)m->sequence, c->peer->id);
+}
+
 void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
 	struct feed *f = p ? feed_get(p, c->peer->id) : NULL;
 	char why[200];
 
+	if (m->aux == LOP_UNFIT) {
+		unfit(n, c, p, m);
+		return;
+	}
 	if (m->aux == LOP_SEG && p && p->known && p->copy_state == COPY_WHOLE &&
 	    !(f && f->id == m->sequence)) {
 		segs(n, c, p, m, false);

@@ -152,9 +152,10 @@ enum node_mutant {
 	MUT_LOOSE_PAGES = 123,	/* a write does not wait for pages that were asked back before */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
-	MUT_PLAN_STALE = 124, /* nodes and wants as of before the cluster's record count */
-	MUT_PLAN_ALL = 110,   /* no defect: every node takes itself for the coordinator */
-	MUT_PLAN_NONE = 112,  /* no defect: a node plans nothing and says nothing */
+	MUT_PLAN_STALE = 124,	/* nodes and wants as of before the cluster's record count */
+	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
+	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
+	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };
 
 #define NODE_WAIT_BYTES_MAX   (64u << 20) /* held by ops that wait to be ordered, see wait_cost() */
@@ -361,11 +362,16 @@ struct part {
 	uint64_t drain_req;    /* a member asks to drain what is at or below this seq */
 	struct vms_node *node;
 	bool scan_due;
-	bool base_wait;		/* nodes that have a base needed to drain are away */
-	bool apply_wait;	/* the same for the next record to be applied */
-	uint64_t hold_ms;	/* drain and apply lane: not before */
-	bool page_wait;		/* the record being applied needs an index page that is damaged */
-	unsigned moves_ordered; /* DRAIN/REMAP records ordered, not applied */
+	bool base_wait;	  /* nodes that have a base needed to drain are away */
+	bool apply_wait;  /* the same for the next record to be applied */
+	uint64_t hold_ms; /* drain and apply lane: not before */
+	bool page_wait;	  /* the record being applied needs an index page that is damaged */
+	/* the record whose bytes other replicas are asked for, as the own ones are damaged; how
+	 * often, and how often one has answered that it has none */
+	uint64_t peer_seq;
+	unsigned peer_asks, peer_noes;
+	bool bytes_wait;	    /* ... in vain: the lane stands */
+	unsigned moves_ordered;	    /* DRAIN/REMAP records ordered, not applied */
 	VMS_VEC(struct trim) trims; /* ordered, not applied */
 	uint64_t drain_applied;	    /* seq of the last DRAIN/REMAP/TRIM applied */
 	uint64_t drain_ckpt;	    /* the same in the durable index */

@@ -1319,22 +1319,202 @@ static void test_places(void)
 	v_down();
 }
 
+/* ---- a record whose bytes nobody has ---- */
+
+/* A bit of that chunk turns. */
+static bool rot(unsigned node, vms_addr a)
+{
+	return sim_disk_rot(R.node[node].sd, vms_addr_container(a),
+			    vms_addr_offset_bytes(a) / V_CHUNK, 100);
+}
+
+static bool page_rot(unsigned node, uint32_t ext)
+{
+	struct vms_page_key key = {0, V[0].branch, ext * VMS_EXTENT_SUBEXTS, V[0].gen};
+	uint8_t k[VMS_PAGE_KEY_BYTES];
+
+	vms_page_key_encode(k, &key);
+	return sim_disk_meta_rot(R.node[node].sd, k, sizeof(k), 200);
+}
+
+static uint32_t ext_in(uint32_t part)
+{
+	uint32_t e = 0;
+
+	while (v_part(&V[0], e) != part)
+		e++;
+	return e;
+}
+
+/* Where chunk 3 of the extent lies. */
+static vms_addr third(unsigned node, uint32_t ext)
+{
+	struct vms_page_key key = {0, V[0].branch, ext * VMS_EXTENT_SUBEXTS, VMS_GEN_LIVE};
+	struct vms_page page;
+
+	CU_ASSERT_EQUAL_FATAL(vms_pages_lookup(R.node[node].n->pages, &key, &page), 0);
+	return page.entry[3];
+}
+
+/* Partition 0 on nodes 0 and 1. Chunk 3 lies in a container, a half of it is written over;
+ * the lane of that node stands before the record that merges them. */
+static struct part *lane_stands(uint64_t seed, unsigned nd, uint32_t *ext)
+{
+	uint8_t b[V_CHUNK];
+	struct part *q;
+
+	up(2, seed);
+	v_create(0);
+	*ext = ext_in(0);
+	for (unsigned c = 0; c < V_CHS; c++)
+		v_write(&V[0], *ext, c, next_id++);
+	v_drain();
+	same("at first", 0, 1, 0);
+	rig_run(&R, 7000); /* the index is on disk, too */
+	q = part_on(nd, 0);
+	if (nd) { /* the primary's holds the drain up, too */
+		q->apply_wait = true;
+		q->hold_ms = UINT64_MAX;
+		node(nd)->apply_waits++;
+	}
+	v_fill(b, next_id++);
+	CU_ASSERT_EQUAL(v_write_raw(&V[0], *ext, 3, 1, 0x0f, b, V_CHUNK / 2), 0);
+	for (unsigned i = 0; i < 3; i++)
+		vms_wal_gen_seal(node(i)->wal);
+	for (unsigned i = 0; i < 100000 && !q->moves_ordered && rig_step(&R); i++)
+		;
+	CU_ASSERT_TRUE(q->moves_ordered && !q->apply);
+	if (!nd) {
+		q->apply_wait = true;
+		q->hold_ms = UINT64_MAX;
+		node(nd)->apply_waits++;
+	}
+	CU_ASSERT_TRUE(V_WAIT(10000, q->committed == part_on(0, 0)->seq_last &&
+					     (!nd || part_on(0, 0)->applied == q->committed)));
+	CU_ASSERT_TRUE(q->applied < q->committed);
+	return q;
+}
+
+/* The log of that node goes round, with writes to a partition that it leads. */
+static void log_goes_round(unsigned n)
+{
+	uint64_t open = vms_wal_gen_open(node(n)->wal);
+	uint32_t ext = 0;
+
+	while (rig_primary(&R, v_part(&V[0], ext)) != n || !v_part(&V[0], ext))
+		ext++;
+	for (unsigned t = 0; t < 12; t++) {
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], ext, c, next_id++);
+		rig_run(&R, 1000);
+	}
+	CU_ASSERT_TRUE(vms_wal_gen_oldest(node(n)->wal) > open);
+}
+
+/* A copy that is out of its set: what its own record needs is damaged in it. The others'
+ * log goes on, and the copy is made again when it is wanted. */
+static void test_bytes_out(void)
+{
+	uint32_t ext;
+	struct part *q = lane_stands(82, 1, &ext);
+
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(V_WAIT(10000, !q->known));
+	CU_ASSERT_TRUE(page_rot(1, ext));
+	q->hold_ms = 0;
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(q->applied < q->committed);
+	log_goes_round(1);
+	CU_ASSERT_TRUE(learn_wait(1, 0, 60000));
+	v_write(&V[0], ext, 3, next_id++);
+	SET(0, 1, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_drain();
+	same("made again", 1, 0, 0);
+	v_check_all("led by the copy made again");
+	v_down();
+}
+
+/* A member of the set; neither what the record merges with is whole in any copy, nor what
+ * has come of it: the primary lets it go, and it gets a copy of what there is. */
+static void test_bytes_member(void)
+{
+	uint32_t ext;
+	struct part *q = lane_stands(83, 1, &ext), *p = part_on(0, 0);
+	vms_addr to = third(0, ext), from = third(1, ext);
+
+	CU_ASSERT_NOT_EQUAL(from, to);
+	CU_ASSERT_TRUE(rot(0, from) && rot(1, from) && rot(0, to));
+	for (unsigned i = 0; i < 3; i++)
+		node(i)->conf.fixed_sets = false;
+	q->hold_ms = 0;
+	CU_ASSERT_TRUE(V_WAIT(60000, node(0)->st.drops == 1));
+	CU_ASSERT_EQUAL(p->nm, 1);
+	CU_ASSERT_TRUE(V_WAIT(120000, p->nm == 2 && p->state == PS_ACTIVE));
+	CU_ASSERT_TRUE(q->known && !q->differs);
+	v_write(&V[0], ext, 3, next_id++);
+	v_drain();
+	CU_ASSERT_TRUE(V_WAIT(20000, q->applied == p->seq_last && p->applied == p->seq_last));
+	same_pages("made again", 0, 1, 0);
+	v_check_all("written again");
+	v_down();
+}
+
+/* The primary, alone in its set. Its partition stands and says so; the others go on, and
+ * so does it when the bytes are there again. */
+static void test_bytes_primary(void)
+{
+	uint32_t ext;
+	struct part *p;
+	vms_addr from;
+
+	p = lane_stands(84, 0, &ext);
+	from = third(0, ext);
+	SET(0, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(rot(0, from) && rot(1, from)); /* the copy that is out would do, too */
+	p->hold_ms = 0;
+	CU_ASSERT_TRUE(V_WAIT(60000, p->bytes_wait));
+	log_goes_round(0);
+	CU_ASSERT_TRUE(p->bytes_wait && p->applied < p->committed);
+	CU_ASSERT_TRUE(rot(0, from)); /* the bit turns back */
+	CU_ASSERT_TRUE(V_WAIT(20000, !p->bytes_wait && p->applied == p->committed));
+	v_write(&V[0], ext, 3, next_id++);
+	v_drain();
+	v_check_all("the bytes are back");
+	v_down();
+}
+
 static void test_mutants(void)
 {
 	static const struct {
 		unsigned mutant;
 		void (*test)(void);
 	} m[] = {
-		{MUT_LN_MARK, test_crash_steps},    {MUT_LN_VOID, test_attempts},
-		{MUT_LN_OUTCOMES, test_outcomes},   {MUT_LN_DEAD, test_dead_places},
-		{MUT_LN_SHARED, test_dead_places},  {MUT_LN_HOLD, test_empty},
-		{MUT_LN_PAGES, test_crash_steps},   {MUT_LN_EXTRA, test_crash_steps},
-		{MUT_LN_VERIFY, test_damage_own},   {MUT_LN_TRUST, test_damage_primary},
-		{MUT_LN_AGAIN, test_empty},	    {MUT_LN_SWEEP, test_collection},
-		{MUT_LN_COMMON, test_void},	    {MUT_LN_GAP, test_long},
-		{MUT_LN_DIGEST, test_differs},	    {MUT_LN_CEILING, test_outcomes},
-		{MUT_LN_VALID, test_durable_first}, {MUT_OUT_EARLY, test_out},
-		{MUT_OUT_HALF, test_out_again},	    {MUT_OUT_LOG, test_out},
+		{MUT_LN_MARK, test_crash_steps},
+		{MUT_LN_VOID, test_attempts},
+		{MUT_LN_OUTCOMES, test_outcomes},
+		{MUT_LN_DEAD, test_dead_places},
+		{MUT_LN_SHARED, test_dead_places},
+		{MUT_LN_HOLD, test_empty},
+		{MUT_LN_PAGES, test_crash_steps},
+		{MUT_LN_EXTRA, test_crash_steps},
+		{MUT_LN_VERIFY, test_damage_own},
+		{MUT_LN_TRUST, test_damage_primary},
+		{MUT_LN_AGAIN, test_empty},
+		{MUT_LN_SWEEP, test_collection},
+		{MUT_LN_COMMON, test_void},
+		{MUT_LN_GAP, test_long},
+		{MUT_LN_DIGEST, test_differs},
+		{MUT_LN_CEILING, test_outcomes},
+		{MUT_LN_VALID, test_durable_first},
+		{MUT_OUT_EARLY, test_out},
+		{MUT_OUT_HALF, test_out_again},
+		{MUT_OUT_LOG, test_out},
+		{MUT_PEER_FOREVER, test_bytes_out},
+		{MUT_PEER_FOREVER, test_bytes_member},
+		{MUT_PEER_FOREVER, test_bytes_primary},
 	};
 
 	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
@@ -1359,7 +1539,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_collection),     VMS_TEST(test_out),
 	VMS_TEST(test_out_again),      VMS_TEST(test_out_crash),
 	VMS_TEST(test_places),	       VMS_TEST(test_acks_of_former_epoch),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_bytes_out),      VMS_TEST(test_bytes_member),
+	VMS_TEST(test_bytes_primary),  VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

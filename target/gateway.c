@@ -220,6 +220,7 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	char op = 'R';
 
 	cmd->status = 0;
+	cmd->partial = false;
 	cmd->priv = NULL;
 	cmd->riov = NULL;
 	cmd->nriov = 0;

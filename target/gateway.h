@@ -50,7 +50,7 @@ enum vms_gw_mutant {
 	VMS_GWM_OWN_WRITES,   /* own unanswered writes do not hide cached entries */
 	VMS_GWM_STALE_PAGE,   /* installs pages older than an invalidation seen */
 	VMS_GWM_KEEP_PAGES,   /* pages survive a reconnect */
-	VMS_GWM_PARTIAL_BUSY, /* answers BUSY after a piece was applied */
+	VMS_GWM_PARTIAL_BUSY, /* says that nothing was applied after a piece was */
 	VMS_GWM_SKIP_LOSS,    /* a flush does not look for losses */
 	VMS_GWM_ABORT_EARLY,  /* an abort answers before the op is settled */
 	VMS_GWM_NO_HOLD,      /* a barrier's stop is acknowledged and nothing is held */
@@ -80,6 +80,7 @@ enum vms_gw_mutant {
 	VMS_GWM_OLD_SIZE,     /* a volume keeps the size it was opened with */
 	VMS_GWM_PIECE_ALONE,  /* a piece goes while another of its command has nowhere to go */
 	VMS_GWM_VETO_LOST,    /* a veto is dropped when the volume's record has changed */
+	VMS_GWM_PARTIAL_ERR,  /* a write of which a part is applied ends in an error */
 	VMS_GWM_MAX
 };
 
@@ -141,6 +142,7 @@ struct vms_gw_cmd {
 	const uint32_t *crcs;
 	/* out */
 	int status;	   /* 0 or VMS_E_*; target/sense.c maps it */
+	bool partial;	   /* BUSY: a part of it may be applied; the rest never will be */
 	uint64_t info_lba; /* first bad or miscomparing block; valid with CORRUPT, BAD_SECTORS */
 	uint32_t miscompare_bytes; /* offset of the first difference (CAW, VERIFY) */
 	struct vms_iov *riov;	   /* READ without dest; from an internal pool */

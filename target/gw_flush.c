@@ -375,10 +375,12 @@ void gw_flush_timer(struct vms_gw *gw)
 		{
 			struct gw_req *r = gw_entry(l, struct gw_req, loss_link);
 
-			/* an applied FUA write must not look as if it had not happened */
-			if (gw->now_ms - r->t_ms >
+			if (gw->now_ms - r->t_ms <=
 			    (r->applied ? applied_patience_ms(gw) : patience_ms(gw)))
-				loss_end(gw, r, r->applied ? VMS_E_TIMEOUT : VMS_E_BUSY);
+				continue;
+			/* an applied FUA write: the repetition asks again */
+			r->cmd->partial = r->applied;
+			loss_end(gw, r, VMS_E_BUSY);
 		}
 		if (gw->now_ms >= v->loss_retry_ms)
 			loss_run(v);

@@ -334,13 +334,19 @@ static void partial_log(struct vms_gw *gw, const struct gw_req *r)
 
 static void write_end(struct vms_gw *gw, struct gw_req *r)
 {
-	/* ABORTED COMMAND, which initiators repeat; a MEDIUM ERROR would reach the guest */
-	if (r->status && r->applied &&
-	    (vms_err_retryable(r->status) || r->status == VMS_E_CANCELLED ||
-	     r->status == VMS_E_RESERVED) &&
-	    !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY)) {
-		partial_log(gw, r);
-		r->status = VMS_E_TIMEOUT;
+	if (r->status && r->applied && !gw_mutant(gw, VMS_GWM_PARTIAL_BUSY)) {
+		if (r->status == VMS_E_CANCELLED ||
+		    (gw_mutant(gw, VMS_GWM_PARTIAL_ERR) && vms_err_retryable(r->status))) {
+			/* TASK ABORTED would say that nothing has happened */
+			partial_log(gw, r);
+			r->status = VMS_E_TIMEOUT;
+		} else if (r->status == VMS_E_RESERVED ||
+			   (vms_err_retryable(r->status) && r->status != VMS_E_TIMEOUT)) {
+			/* the initiator repeats it, and is told then what shuts it out */
+			partial_log(gw, r);
+			r->status = VMS_E_BUSY;
+			r->cmd->partial = true;
+		}
 	}
 	if (!r->status && (r->cmd->flags & VMS_GW_FUA) && r->vol->rec.write_ack == VMS_ACK_MEMORY) {
 		gw_loss_check(gw, r);
@@ -729,15 +735,18 @@ static void slots_refill(struct vms_gw *gw)
 /* ---- answers ---- */
 
 /* A primary says that the op has not been and will not be ordered. Nodes remember
- * outcomes for a time: near its end, counted from the first send, this proves nothing
- * about an op of which a send was lost, and the command ends as "unknown". */
+ * outcomes for a time: near its end, counted from the first send, this proves only that it
+ * will not be, if a send of it was lost. Then it counts as applied, perhaps, and may be
+ * repeated; but not a COMPARE AND WRITE, which would meet its own value. */
 static void op_never(struct vms_gw *gw, struct gw_op *op, int status)
 {
 	uint64_t known_ms = (uint64_t)VMS_OUTCOME_KEEP_T_OP / 2 * gw->tm.t_op_ms;
 
 	if (op->unknown && gw->now_ms - op->sent_ms >= known_ms) {
 		pages_forget(gw, op);
-		status = VMS_E_TIMEOUT;
+		if (op->kind == VMS_WRITE_CAW || status != VMS_E_BUSY)
+			status = VMS_E_TIMEOUT;
+		op->req->applied = true;
 		gw->st.outcomes_lost++;
 	}
 	op_end(gw, op, status);

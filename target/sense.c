@@ -100,7 +100,7 @@ void vms_sense_from_err(struct vms_sense *s, int err, const struct vms_sense_cmd
 	switch (err) {
 	case VMS_OK:
 		return;
-	/* Nothing has happened, the initiator may repeat at will. */
+	/* Nothing is on its way any more, the initiator may repeat at will. */
 	case VMS_E_FULL:
 		s->status = VMS_SAM_TASK_SET_FULL;
 		break;
@@ -172,6 +172,10 @@ void vms_sense_from_err(struct vms_sense *s, int err, const struct vms_sense_cmd
 		vms_sense_fail(s, VMS_SK_HARDWARE_ERROR, VMS_ASC_INTERNAL_TARGET_FAILURE);
 		break;
 	}
-	if (cmd->partly_applied && s->status != VMS_SAM_CHECK_CONDITION)
+	/* The others say that nothing has happened. BUSY is repeated, and the repetition is told
+	 * what is in its way. */
+	if (cmd->partly_applied && s->status == VMS_SAM_TASK_ABORTED)
 		vms_sense_fail(s, VMS_SK_ABORTED_COMMAND, VMS_ASC_COMMAND_TIMEOUT);
+	else if (cmd->partly_applied && s->status != VMS_SAM_CHECK_CONDITION)
+		s->status = VMS_SAM_BUSY;
 }

@@ -545,6 +545,8 @@ static void empty(struct sim *s)
 			return;
 		if (s->now_us > end && s->plan.failover) {
 			s->r->left_bytes++; /* doc/testing.md "Open" */
+			sim_note(s, "%llu bytes are left in containers",
+				 (unsigned long long)container_bytes(s));
 			return;
 		}
 		if (s->now_us > end)

@@ -96,6 +96,7 @@ struct sim_result {
 	char why[512];
 	uint64_t trace_hash;
 	uint64_t acked, issued, unknown, busy;
+	uint64_t partial; /* of busy: writes of which a part was applied */
 	uint64_t virtual_ms;
 	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed,
 		left_bytes;

@@ -13,6 +13,8 @@
 #define COMMAND_US  60000000u
 #define PATIENCE_US 8000000u
 #define TURN_US_MAX 120000000u
+/* of what a node remembers for sure of an op whose answer was lost */
+#define CAW_KNOWN_US (VMS_OUTCOME_KEEP_T_OP / 2 * 2000000u)
 
 unsigned sim_client_pending(const struct client *c)
 {
@@ -112,6 +114,7 @@ void sim_client_aborted(struct sim *s, const struct sim_cmd *m)
 		return;
 	o->abort_known = true;
 	o->abort_status = m->cmd.status;
+	o->abort_partial = m->cmd.partial;
 }
 
 void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
@@ -136,6 +139,7 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 		if (o->abort_known)
 			oc = st == 0					? SIM_APPLIED
 			     : st == VMS_E_NOSPC			? no_room(o)
+			     : o->abort_partial				? SIM_MAYBE
 			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER
 									: SIM_MAYBE;
 		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
@@ -386,6 +390,8 @@ static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 	}
 	if (o->status == VMS_E_NOSPC) {
 		sim_check_write_end(o->check, o->check_id, no_room(o), end_of(s, o->until_us));
+	} else if (o->status == VMS_E_BUSY && oc == SIM_MAYBE) { /* all is settled */
+		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
 	} else if (oc == SIM_MAYBE && !s->conf.beyond) {
 		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
 		o->repeat = true;
@@ -413,12 +419,28 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 		return;
 	o->used = false;
 	sim_mix(s, (uint64_t)st ^ o->lba << 8);
-	bool never = surely_not(st);
+	bool never = surely_not(st) && !m->cmd.partial;
 	o->status = st;
 	if (st == 0)
 		s->r->acked++;
-	else if (never)
+	else if (surely_not(st))
 		s->r->busy++;
+	s->r->partial += m->cmd.partial;
+	/* What a failover catches ends GOOD or BUSY. The exceptions: one that was aborted, and
+	 * a COMPARE AND WRITE whose partition nobody led for longer than outcomes are kept. */
+	if (st == VMS_E_TIMEOUT && !m->cancelled &&
+	    (o->op != VMS_GW_CAW || s->now_us - o->start_us < CAW_KNOWN_US)) {
+		sim_fail(
+			s,
+			"client %d: op %d at lba %llu +%u ended in an error, neither GOOD nor BUSY",
+			c->idx, o->op, (unsigned long long)o->lba, o->nblocks);
+		return;
+	}
+	if (m->cmd.partial && (st != VMS_E_BUSY || !is_write(o->op) || o->op == VMS_GW_CAW)) {
+		sim_fail(s, "client %d: op %d at lba %llu ended with %s, applied in part", c->idx,
+			 o->op, (unsigned long long)o->lba, vms_err_name(st));
+		return;
+	}
 	if (st == VMS_E_DATA_LOSS || st == VMS_E_INVAL ||
 	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s))) {
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,

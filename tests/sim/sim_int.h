@@ -101,6 +101,7 @@ struct sim_cmd { /* a command inside a gateway */
 	unsigned vol;
 	uint64_t vol_id;
 	bool submitted, aborting;
+	bool cancelled; /* aborted, and its initiator is told all the same */
 	bool preempted, preempt_told;
 	struct vms_pr_nexus nexus;
 	struct vms_pr_who who;
@@ -198,6 +199,7 @@ struct client_op {
 	uint64_t window_us;
 	bool abort_known; /* the gateway has ended it, nobody was told how: abort_status */
 	int abort_status;
+	bool abort_partial;
 	uint64_t until_us; /* it was preempted then: no effect after that */
 	/* a write that has to be made again, until that is acknowledged; not before again_us */
 	bool repeat;

@@ -598,6 +598,7 @@ static void gw_turn(struct sim *s, struct proc *p)
 			g_complete(p, &m->cmd);
 		else if (s->faults && vms_rng_chance(&s->rng, s->plan.abort) && p->live == m) {
 			/* ABORT TASK: the command still ends with its true outcome. */
+			m->cancelled = true;
 			vms_gw_abort(p->gw, &m->cmd);
 		}
 	}

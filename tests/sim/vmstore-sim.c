@@ -39,7 +39,7 @@ static const char usage[] =
 	"Exit status: 0 all seeds passed, 1 a seed failed, 2 usage.\n";
 
 struct totals {
-	uint64_t seeds, failed, acked, unknown, busy, virtual_ms;
+	uint64_t seeds, failed, acked, unknown, busy, partial, virtual_ms;
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
@@ -69,6 +69,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->acked += r.acked;
 		t->unknown += r.unknown;
 		t->busy += r.busy;
+		t->partial += r.partial;
 		t->virtual_ms += r.virtual_ms;
 		t->crashes += r.crashes;
 		t->disk_errors += r.disk_errors;
@@ -292,6 +293,7 @@ int main(int argc, char **argv)
 		sum.acked += t.acked;
 		sum.unknown += t.unknown;
 		sum.busy += t.busy;
+		sum.partial += t.partial;
 		sum.virtual_ms += t.virtual_ms;
 		sum.crashes += t.crashes;
 		sum.disk_errors += t.disk_errors;
@@ -345,11 +347,13 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
 	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,
 	       (unsigned long long)sum.left_bytes);
-	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy, "
-	       "%.0f s virtual in %.1f s; %.0f operations per CPU second\n",
+	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
+	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
+	       "second\n",
 	       (unsigned long long)sum.seeds, (unsigned long long)sum.failed,
 	       (unsigned long long)sum.acked, (unsigned long long)sum.unknown,
-	       (unsigned long long)sum.busy, (double)sum.virtual_ms / 1000,
+	       (unsigned long long)sum.busy, (unsigned long long)sum.partial,
+	       (double)sum.virtual_ms / 1000,
 	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9,
 	       (double)sum.acked / (cpu_s() + 1e-9));
 	return sum.failed || died ? 1 : 0;

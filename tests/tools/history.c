@@ -20,9 +20,10 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
-#define BLOCK 512u
-#define UNITS 8u /* most units of one operation */
-#define MS    UINT64_C(1000000)
+#define BLOCK	     512u
+#define UNITS	     8u			 /* most units of one operation */
+#define EXTENT_BYTES (UINT64_C(4) << 20) /* of it each piece of a write lies in one */
+#define MS	     UINT64_C(1000000)
 
 static const char help[] =
 	"usage: history record --out FILE [OPTIONS] URL...\n"
@@ -260,6 +261,13 @@ static void done_cb(struct iscsi_context *ctx, int status, void *data, void *arg
 		s->heard = t;
 		r->ok++;
 		fprintf(r->out, " miscompare");
+	} else if (status == SCSI_STATUS_BUSY && (o->kind == 'w' || o->kind == 'z') &&
+		   (uint64_t)o->unit * r->unit_bytes / EXTENT_BYTES !=
+			   ((uint64_t)(o->unit + o->n) * r->unit_bytes - 1) / EXTENT_BYTES) {
+		/* in several pieces: some may be applied, none will be any more */
+		s->heard = t;
+		r->failed++;
+		fprintf(r->out, " unknown %" PRIu64, t);
 	} else if (status == SCSI_STATUS_BUSY || status == SCSI_STATUS_TASK_SET_FULL ||
 		   (status == SCSI_STATUS_CHECK_CONDITION && key == SCSI_SENSE_UNIT_ATTENTION)) {
 		s->heard = t;

@@ -28,6 +28,7 @@
 
 #define BLOCK	      VMS_MODEL_BLOCK_BYTES
 #define OP_BLOCKS_MAX 1024u /* 512 KiB */
+#define PIECE_BLOCKS  8192u /* a write beyond a multiple of 4 MiB is in several pieces */
 #define NS_PER_MS     1000000ull
 
 static const char help[] =
@@ -360,6 +361,24 @@ static void settle_unknown(struct op *o)
 	o->state = OP_WAIT;
 }
 
+static bool in_pieces(const struct op *o)
+{
+	return is_write(o) && o->lba / PIECE_BLOCKS != (o->lba + o->n - 1) / PIECE_BLOCKS;
+}
+
+/* Some of its pieces may be applied, none will be any more: repeated like any BUSY. */
+static void settle_partly(struct op *o)
+{
+	struct ver *v = o->v;
+	uint64_t now = now_of(v);
+
+	vms_model_write_lost(v->m, o->seq, o->lba, o->n, now);
+	if (v->j)
+		vms_journal_add(v->j, 'L', o->seq, o->lba, o->n, now, 0);
+	o->not_before = vms_bench_now() + 50 * NS_PER_MS;
+	o->state = OP_WAIT;
+}
+
 static void not_applied(struct op *o)
 {
 	struct ver *v = o->v;
@@ -487,7 +506,10 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 	case SCSI_STATUS_TASK_SET_FULL:
 		s->heard = wall;
 		v->busy++;
-		settle_refused(o);
+		if (in_pieces(o) && status == SCSI_STATUS_BUSY)
+			settle_partly(o);
+		else
+			settle_refused(o);
 		break;
 	case SCSI_STATUS_CHECK_CONDITION:
 		s->heard = wall;

@@ -22,6 +22,7 @@ struct table {
 	unsigned n, room;
 	uint64_t watch, rev, retry_ms;
 	bool loading, loaded;
+	bool wanted;   /* a whole load as of s->refs_next or later */
 	uint32_t load; /* number of the last whole load */
 	char after[VMS_CAT_KEY_BYTES_MAX];
 };
@@ -32,6 +33,9 @@ struct vms_reg_sync {
 	bool changed;
 	struct table t[KINDS];
 	struct change *changes;
+	/* Everything that raised VMS_REG_REFS_KEY up to revision refs is in the tables. */
+	uint64_t refs, refs_next, refs_retry_ms;
+	bool refs_known, refs_reading;
 };
 
 /* A transaction on its way. */
@@ -40,12 +44,17 @@ struct change {
 	struct table *t;
 	char name[256];
 	char *value; /* NULL: deletes */
-	bool with_tid, asking;
+	uint32_t tid;
+	bool with_tid;
+	bool with_refs; /* compares VMS_REG_REFS_KEY */
+	bool waiting;	/* conflicts; told when the tables are as they are now */
 	vms_reg_done_fn done;
 	void *arg;
-	int status;
 	struct change *next, **prev;
 };
+
+static void refs_loaded(struct vms_reg_sync *s);
+static void refs_failed(struct vms_reg_sync *s, int status);
 
 static struct vms_reg_entry *find(struct table *t, const char *name)
 {
@@ -152,6 +161,8 @@ static void sweep(struct table *t)
 	}
 }
 
+static void load(struct table *t);
+
 static void loaded(void *arg, const struct vms_cat_reply *r)
 {
 	struct table *t = arg;
@@ -159,6 +170,8 @@ static void loaded(void *arg, const struct vms_cat_reply *r)
 	if (r->status) {
 		t->loading = false;
 		t->retry_ms = t->s->now_ms + RETRY_MS;
+		if (t->wanted)
+			refs_failed(t->s, r->status);
 		return;
 	}
 	if (!t->after[0])
@@ -180,7 +193,14 @@ static void loaded(void *arg, const struct vms_cat_reply *r)
 	t->loading = false;
 	t->loaded = true;
 	t->s->changed = true;
-	t->watch = t->s->cat->ops->watch(t->s->cat, prefix[t->kind], t->rev, event, t);
+	if (!t->watch)
+		t->watch = t->s->cat->ops->watch(t->s->cat, prefix[t->kind], t->rev, event, t);
+	if (t->wanted && t->rev >= t->s->refs_next) {
+		t->wanted = false;
+		refs_loaded(t->s);
+	} else if (t->wanted) {
+		load(t); /* this one had begun before */
+	}
 }
 
 static void load(struct table *t)
@@ -189,6 +209,35 @@ static void load(struct table *t)
 	t->after[0] = 0;
 	t->load++;
 	t->s->cat->ops->range(t->s->cat, prefix[t->kind], NULL, loaded, t);
+}
+
+/* ---- what refers to what ---- */
+
+static void refs_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct vms_reg_sync *s = arg;
+
+	if (r->status) {
+		refs_failed(s, r->status);
+		return;
+	}
+	s->refs_next = r->nkv ? r->kv[0].mod_revision : 0;
+	for (unsigned k = 0; k < KINDS; k++) {
+		s->t[k].wanted = true;
+		if (!s->t[k].loading)
+			load(&s->t[k]);
+	}
+}
+
+/* First the revision, then everything: whatever made that revision is seen, and what comes
+ * later makes another one. */
+static void refs_read(struct vms_reg_sync *s)
+{
+	s->refs_known = false;
+	if (s->refs_reading)
+		return;
+	s->refs_reading = true;
+	s->cat->ops->get(s->cat, VMS_REG_REFS_KEY, refs_got, s);
 }
 
 struct vms_reg_sync *vms_reg_sync_open(struct vms_catalog *cat, uint64_t now_ms)
@@ -219,6 +268,7 @@ void vms_reg_sync_close(struct vms_reg_sync *s)
 		free(c->value);
 		free(c);
 	}
+	s->cat->ops->forget(s->cat, s);
 	for (unsigned k = 0; k < KINDS; k++) {
 		struct table *t = &s->t[k];
 
@@ -238,6 +288,8 @@ void vms_reg_sync_close(struct vms_reg_sync *s)
 void vms_reg_sync_timer(struct vms_reg_sync *s, uint64_t now_ms)
 {
 	s->now_ms = now_ms;
+	if (!s->refs_known && !s->refs_reading && now_ms >= s->refs_retry_ms)
+		refs_read(s);
 	for (unsigned k = 0; k < KINDS; k++)
 		if (!s->t[k].watch && !s->t[k].loading && now_ms >= s->t[k].retry_ms)
 			load(&s->t[k]);
@@ -308,6 +360,56 @@ static void change_end(struct change *c, int status, const char *why)
 	done(arg, status, why);
 }
 
+static bool tid_taken(const struct change *c)
+{
+	const struct vms_reg_entry *e = find(c->t, c->name);
+
+	return c->with_tid && !(e && e->value) && vms_reg_target_by_tid(c->s, c->tid);
+}
+
+static void conflict_end(struct change *c, bool tid)
+{
+	if (tid)
+		change_end(c, VMS_E_EXIST, "another target has that number (tid)");
+	else
+		change_end(c, VMS_E_CONFLICT, "somebody else changed it at the same moment");
+}
+
+/* Those that wait, one at a time: whoever is told may ask for something new. */
+static void waiting_end(struct vms_reg_sync *s, int status)
+{
+	struct change *c;
+
+	do {
+		for (c = s->changes; c && !c->waiting; c = c->next)
+			;
+		if (c && status)
+			change_end(c, status, vms_err_text(status));
+		else if (c)
+			conflict_end(c, tid_taken(c));
+	} while (c);
+}
+
+static void refs_loaded(struct vms_reg_sync *s)
+{
+	for (unsigned k = 0; k < KINDS; k++)
+		if (s->t[k].wanted)
+			return;
+	s->refs_reading = false;
+	s->refs_known = true;
+	s->refs = s->refs_next;
+	waiting_end(s, 0);
+}
+
+static void refs_failed(struct vms_reg_sync *s, int status)
+{
+	for (unsigned k = 0; k < KINDS; k++)
+		s->t[k].wanted = false;
+	s->refs_reading = false;
+	s->refs_retry_ms = s->now_ms + RETRY_MS;
+	waiting_end(s, status);
+}
+
 /* Why it conflicted: the record as it is now. */
 static void conflict_read(void *arg, const struct vms_cat_reply *r)
 {
@@ -315,10 +417,7 @@ static void conflict_read(void *arg, const struct vms_cat_reply *r)
 
 	if (!r->status && r->nkv)
 		apply(c->t, r->kv[0].key, r->kv[0].val, r->kv[0].mod_revision);
-	if (!r->status && !r->nkv && c->with_tid)
-		change_end(c, VMS_E_EXIST, "another target has that number (tid)");
-	else
-		change_end(c, VMS_E_CONFLICT, "somebody else changed it at the same moment");
+	conflict_end(c, !r->status && !r->nkv && c->with_tid);
 }
 
 static void changed(void *arg, const struct vms_cat_reply *r)
@@ -329,7 +428,13 @@ static void changed(void *arg, const struct vms_cat_reply *r)
 	snprintf(key, sizeof(key), "%s%s", prefix[c->t->kind], c->name);
 	if (!r->status) {
 		apply(c->t, key, c->value, r->revision);
+		/* nobody has written it since it was read, so it is known as of now */
+		if (c->with_refs && c->s->refs < r->revision)
+			c->s->refs = r->revision;
 		change_end(c, 0, "");
+	} else if (r->status == VMS_E_CONFLICT && c->with_refs) {
+		c->waiting = true;
+		refs_read(c->s);
 	} else if (r->status == VMS_E_CONFLICT) {
 		c->s->cat->ops->get(c->s->cat, key, conflict_read, c);
 	} else {
@@ -357,6 +462,23 @@ static struct change *change_new(struct vms_reg_sync *s, enum kind k, const char
 	return c;
 }
 
+/* Puts VMS_REG_REFS_KEY into the transaction. False: what it was decided on is not known to
+ * be all there is; c ends when it is. */
+static bool with_refs(struct change *c, struct vms_cat_cmp *cmp, struct vms_cat_op *op)
+{
+	struct vms_reg_sync *s = c->s;
+
+	if (!s->refs_known) {
+		c->waiting = true;
+		refs_read(s);
+		return false;
+	}
+	c->with_refs = true;
+	*cmp = (struct vms_cat_cmp){VMS_REG_REFS_KEY, s->refs};
+	*op = (struct vms_cat_op){VMS_REG_REFS_KEY, "1", 0};
+	return true;
+}
+
 void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, const json_t *rec,
 			uint64_t rev, vms_reg_done_fn done, void *arg)
 {
@@ -364,13 +486,14 @@ void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, 
 				      arg);
 	char key[VMS_CAT_KEY_BYTES_MAX], idkey[32], id[VMS_REG_NAME_MAX + 3];
 	struct vms_reg_entry *e = find(&s->t[TARGETS], name);
-	struct vms_cat_cmp cmp[2];
+	struct vms_cat_cmp cmp[3];
 	struct vms_cat_op op[3];
-	unsigned n = 1, ncmp;
+	unsigned nop = 1, ncmp = 1;
 
 	/* a deleted one has a revision here, but none in the catalog */
 	if (e && !e->value)
 		rev = 0;
+	c->tid = tid;
 	snprintf(key, sizeof(key), "target/%s", name);
 	cmp[0] = (struct vms_cat_cmp){key, rev};
 	op[0] = (struct vms_cat_op){key, c->value, 0};
@@ -378,15 +501,14 @@ void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid, 
 		snprintf(idkey, sizeof(idkey), "targetid/%08x", tid);
 		snprintf(id, sizeof(id), "\"%s\"", name);
 		if (!rev)
-			cmp[n] = (struct vms_cat_cmp){idkey, 0};
-		op[1] = (struct vms_cat_op){idkey, rec ? id : NULL, 0};
+			cmp[ncmp++] = (struct vms_cat_cmp){idkey, 0};
+		op[nop++] = (struct vms_cat_op){idkey, rec ? id : NULL, 0};
 		c->with_tid = !rev;
-		n = 2;
 	}
-	ncmp = rev ? 1 : n;
-	if (rec && vms_reg_refers_more(e ? e->value : NULL, rec))
-		op[n++] = (struct vms_cat_op){VMS_REG_REFS_KEY, "1", 0};
-	s->cat->ops->txn(s->cat, cmp, ncmp, op, n, changed, c);
+	if (rec && vms_reg_refers_more(e ? e->value : NULL, rec) &&
+	    !with_refs(c, &cmp[ncmp++], &op[nop++]))
+		return;
+	s->cat->ops->txn(s->cat, cmp, ncmp, op, nop, changed, c);
 }
 
 void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *value, uint64_t rev,
@@ -395,11 +517,17 @@ void vms_reg_put_account(struct vms_reg_sync *s, const char *user, const char *v
 	struct change *c = change_new(s, ACCOUNTS, user, value ? strdup(value) : NULL, done, arg);
 	char key[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_reg_entry *e = find(&s->t[ACCOUNTS], user);
+	struct vms_cat_cmp cmp[2];
+	struct vms_cat_op op[2];
+	unsigned n = 1;
 
 	if (e && !e->value)
 		rev = 0;
 	snprintf(key, sizeof(key), "account/%s", user);
-	s->cat->ops->txn(s->cat, &(struct vms_cat_cmp){key, rev}, 1,
-			 (struct vms_cat_op[]){{key, c->value, 0}, {VMS_REG_REFS_KEY, "1", 0}},
-			 value ? 1 : 2, changed, c);
+	cmp[0] = (struct vms_cat_cmp){key, rev};
+	op[0] = (struct vms_cat_op){key, c->value, 0};
+	/* a target may begin to demand it at this moment */
+	if (!value && !with_refs(c, &cmp[n], &op[n]))
+		return;
+	s->cat->ops->txn(s->cat, cmp, value ? n : n + 1, op, value ? n : n + 1, changed, c);
 }

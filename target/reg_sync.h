@@ -7,6 +7,12 @@
  * Keys: "target/<name>" (registry.h), "targetid/<tid as %08x>" → name in quotes (so that
  * no number is given twice), "account/<user>" (secret.h).
  *
+ * A change that refers to more than before (VMS_REG_REFS_KEY in registry.h), or takes an
+ * account away, is compared with that key as of when everything was in the mirror. So what
+ * the owner decided by looking at the mirror (no other target has the volume, none demands
+ * the account) still holds when it is written; if it does not, VMS_E_CONFLICT comes when the
+ * mirror is as it is now, and the owner decides again.
+ *
  * A change whose outcome is unknown is resolved by the watch or the next reload; the
  * caller is told VMS_E_TIMEOUT or VMS_E_DISCONNECTED and follows the mirror.
  */
@@ -50,8 +56,8 @@ struct vms_reg_entry *vms_reg_account(struct vms_reg_sync *s, const char *user);
 
 /* Writes a target's record over the one the mirror had at revision rev (0: new; the
  * tid's key is taken with it); rec NULL: deletes it. done comes later, once, from the
- * loop: 0 (the mirror has it), VMS_E_CONFLICT (somebody else was faster; the mirror
- * follows), VMS_E_EXIST (the tid is another target's), or the catalog's error. */
+ * loop: 0 (the mirror has it), VMS_E_CONFLICT (somebody else was faster; the mirror has
+ * theirs: decide again), VMS_E_EXIST (the tid is another target's), or the catalog's error. */
 void vms_reg_put_target(struct vms_reg_sync *s, const char *name, uint32_t tid,
 			const struct json_t *rec, uint64_t rev, vms_reg_done_fn done, void *arg);
 /* value: JSON text; NULL: deletes it. */

@@ -57,8 +57,9 @@ unsigned vms_reg_luns(const struct json_t *rec);
 
 /* What targets refer to, volumes and accounts, is not in their own records. Whoever adds
  * such a reference, or takes away what may be referred to, rewrites this key in the same
- * transaction; tools read it before they look, and compare it: of two at the same moment
- * one begins again. */
+ * transaction, compared with its revision from before they looked at all targets and
+ * accounts (gateways: reg_sync.h, tools: target_refs()): of two at the same moment one
+ * looks again. */
 #define VMS_REG_REFS_KEY "targetrefs"
 /* Does rec refer to a volume or an account that `was` (NULL: new) does not? */
 bool vms_reg_refers_more(const struct json_t *was, const struct json_t *rec);

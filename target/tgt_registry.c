@@ -39,7 +39,6 @@
 #define RETRY_MS  5000
 #define SETTLE_MS 10000 /* initiators wait for LUNs at start, at most */
 #define ANSWER_MS 25000 /* a tgtadm waits, at most */
-#define JOB_TRIES 10	/* to write what others write too */
 #define LATER	  1	/* a walk stops: something is on its way */
 #define FAILED	  2
 
@@ -558,16 +557,17 @@ static void job_written(void *arg, int status, const char *why)
 		job_end(0, NULL);
 		return;
 	}
-	if (status == VMS_E_CONFLICT && r.jobs->tries++ < JOB_TRIES) {
-		/* somebody was faster, the mirror has theirs: ours comes on top of it */
+	if (status == VMS_E_CONFLICT && r.now_ms - r.jobs->since_ms <= ANSWER_MS) {
+		/* somebody was faster, the mirror has theirs: ours comes on top of it, or cannot
+		 * be any more */
 		r.jobs->written = false;
 		(void)job_rebuild(r.jobs);
 		return;
 	}
 	if (status == VMS_E_CONFLICT)
 		snprintf(text, sizeof(text),
-			 "%s is changed through other gateways all the time: look at it, and "
-			 "repeat",
+			 "%s, or which volumes and accounts are in use, is changed by others all "
+			 "the time: look at it, and repeat",
 			 r.jobs->name);
 	else if (status == VMS_E_EXIST)
 		snprintf(text, sizeof(text),

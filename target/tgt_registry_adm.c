@@ -340,15 +340,29 @@ int registry_build(struct job *j, struct vms_errmsg *msg)
 
 /* ---- accounts by tgtadm ---- */
 
+#define DELETE_TRIES 20 /* while others change what refers to accounts */
+
 struct account_job {
 	struct mgmt_task *mtask;
 	char user[256];
+	unsigned tries; /* to delete it; 0: it is made */
 };
+
+static int account_delete_try(struct account_job *a);
 
 static void account_written(void *arg, int status, const char *why)
 {
 	struct account_job *a = arg;
+	int err = status ? TGTADM_UNKNOWN_ERR : 0;
 
+	if (status == VMS_E_CONFLICT && a->tries && a->tries < DELETE_TRIES) {
+		err = account_delete_try(a);
+		if (err == TGT_MGMT_PENDING)
+			return;
+		if (err == TGT_MGMT_LOCAL)
+			err = 0; /* somebody else has deleted it */
+		status = 0;
+	}
 	if (!status)
 		registry_accounts();
 	else if (status == VMS_E_CONFLICT)
@@ -357,20 +371,19 @@ static void account_written(void *arg, int status, const char *why)
 			    a->user);
 	else
 		tgt_adm_say("the catalog did not confirm it (%s): it may or may not hold", why);
-	mtask_complete(a->mtask, status ? TGTADM_UNKNOWN_ERR : 0);
+	mtask_complete(a->mtask, err);
 	free(a);
 }
 
-static int account_put(struct mgmt_task *mtask, const char *user, const char *value, uint64_t rev)
+static struct account_job *account_job_new(struct mgmt_task *mtask, const char *user)
 {
 	struct account_job *a = calloc(1, sizeof(*a));
 
-	if (!a)
-		return TGTADM_NOMEM;
-	a->mtask = mtask;
-	snprintf(a->user, sizeof(a->user), "%s", user);
-	vms_reg_put_account(registry_sync(), user, value, rev, account_written, a);
-	return TGT_MGMT_PENDING;
+	if (a) {
+		a->mtask = mtask;
+		snprintf(a->user, sizeof(a->user), "%s", user);
+	}
+	return a;
 }
 
 static int account_new(struct mgmt_task *mtask, const char *params)
@@ -378,6 +391,7 @@ static int account_new(struct mgmt_task *mtask, const char *params)
 	char user[256], sealed[VMS_SECRET_TEXT_MAX], *text;
 	const char *at = strstr(params, ",password="), *secret = at ? at + 10 : "";
 	uint8_t nonce[VMS_SECRET_NONCE_BYTES];
+	struct account_job *a;
 	struct vms_reg_entry *e;
 	struct vms_errmsg msg;
 	json_t *v;
@@ -411,32 +425,51 @@ static int account_new(struct mgmt_task *mtask, const char *params)
 		tgt_adm_say("account %s: a name is UTF-8 text", user);
 		return TGTADM_INVALID_REQUEST;
 	}
-	rc = account_put(mtask, user, text, 0);
+	a = account_job_new(mtask, user);
+	if (a)
+		vms_reg_put_account(registry_sync(), user, text, 0, account_written, a);
 	free(text);
-	return rc;
+	return a ? TGT_MGMT_PENDING : TGTADM_NOMEM;
 }
 
-static int account_delete(struct mgmt_task *mtask, const char *params)
+/* As the mirror is now. TGT_MGMT_LOCAL: there is none; TGT_MGMT_PENDING: asked for; or
+ * tgtadm's code. */
+static int account_delete_try(struct account_job *a)
 {
-	char user[256];
-	struct vms_reg_entry *e, *t;
+	struct vms_reg_entry *e = vms_reg_account(registry_sync(), a->user), *t;
 
-	if (!param(params, "user", user, sizeof(user)))
-		return TGT_MGMT_LOCAL;
-	e = vms_reg_account(registry_sync(), user);
 	if (!e || !e->value)
 		return TGT_MGMT_LOCAL;
 	for (unsigned i = 0; (t = vms_reg_target_at(registry_sync(), i)); i++) {
 		const char *out = json_string_value(json_object_get(t->value, "user_out"));
 
-		if (t->value &&
-		    (vms_reg_has(t->value, VMS_REG_USERS, user) || (out && !strcmp(out, user)))) {
-			tgt_adm_say("account %s is bound to target %u (%s): unbind it first", user,
-				    vms_reg_tid(t->value), t->name);
+		if (t->value && (vms_reg_has(t->value, VMS_REG_USERS, a->user) ||
+				 (out && !strcmp(out, a->user)))) {
+			tgt_adm_say("account %s is bound to target %u (%s): unbind it first",
+				    a->user, vms_reg_tid(t->value), t->name);
 			return TGTADM_INVALID_REQUEST;
 		}
 	}
-	return account_put(mtask, user, NULL, e->rev);
+	a->tries++;
+	vms_reg_put_account(registry_sync(), a->user, NULL, e->rev, account_written, a);
+	return TGT_MGMT_PENDING;
+}
+
+static int account_delete(struct mgmt_task *mtask, const char *params)
+{
+	struct account_job *a;
+	char user[256];
+	int rc;
+
+	if (!param(params, "user", user, sizeof(user)))
+		return TGT_MGMT_LOCAL;
+	a = account_job_new(mtask, user);
+	if (!a)
+		return TGTADM_NOMEM;
+	rc = account_delete_try(a);
+	if (rc != TGT_MGMT_PENDING)
+		free(a);
+	return rc;
 }
 
 int vms_registry_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)

@@ -28,7 +28,6 @@ struct job {
 	char *options; /* bsopts of the LUN it makes */
 	uint64_t option_lun;
 	int64_t since_ms;
-	unsigned tries;
 	bool started, written;
 	struct job *next;
 };

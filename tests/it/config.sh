@@ -121,6 +121,29 @@ agree "20 changes of one target"
 [ "$(show 1 | sed -n "/$t-60\$/,\$p" | grep -cE '^ +LUN: [1-9]')" = 10 ] &&
 	[ "$(show 1 | sed -n "/$t-60\$/,\$p" | grep -c '192\.0\.2\.')" = 10 ] ||
 	fail "not all of 20 changes hold: $(show 1 | sed -n "/$t-60\$/,\$p")"
+# one volume, asked for as a LUN of two targets at the same moment, by tgtadm on both gateways
+# and by a tool: one gets it
+adm 1 --op new --mode target --tid 61 -T "$t-61" || fail "target 61"
+adm 1 --op new --mode target --tid 62 -T "$t-62" || fail "target 62"
+adm 1 --op new --mode target --tid 63 -T "$t-63" || fail "target 63"
+agree "three targets"
+vms() { "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" "$@"; }
+for i in 1 2 3 4 5 6 7 8; do vms volume create once-$i --size 16M > /dev/null || fail "volume once-$i"; done
+n=0
+for i in 1 2 3 4 5 6 7 8; do
+	adm 1 --op new --mode logicalunit --tid 61 --lun $i --bstype vmstore --backing-store once-$i > "$IT_DIR/once-$i-1" 2>&1 &
+	p1=$!
+	adm 2 --op new --mode logicalunit --tid 62 --lun $i --bstype vmstore --backing-store once-$i > "$IT_DIR/once-$i-2" 2>&1 &
+	p2=$!
+	vms target add-lun "$t-63" once-$i > "$IT_DIR/once-$i-3" 2>&1 &
+	p3=$!
+	for p in $p1 $p2 $p3; do wait $p && n=$((n + 1)); done
+done
+[ $n = 8 ] || fail "of 24 requests for 8 volumes $n succeeded: $(cat "$IT_DIR"/once-*)"
+[ "$(cat "$IT_DIR"/once-*-[123] | grep -c 'it can be one LUN only\|already; export it once\|being set up by another')" = 16 ] ||
+	fail "refused for other reasons: $(cat "$IT_DIR"/once-*)"
+[ "$(vms target dump | grep -c '"volume": "once-')" = 8 ] || fail "not 8 LUNs: $(vms target dump)"
+agree "8 contested volumes"
 refuses "is LUN 11 of" adm 1 --op new --mode logicalunit --tid 7 --lun 9 --bstype vmstore --backing-store many-1-1
 adm 2 --op delete --mode target --tid 7 --force || fail "deleting target 7"
 agree "a target deleted"

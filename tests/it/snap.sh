@@ -85,7 +85,7 @@ fi
 refuses "there is no snapshot" new_lun 1 9 v@none
 refuses "is a snapshot" new_lun 1 9 v@none size=1G
 refuses "already" new_lun 1 9 "$snap"
-refuses "is exported by gateway gw1, gw2" vmstore snap rm "$snap"
+refuses "it is LUN $lun of $IT_IQN" vmstore snap rm "$snap"
 "$IT_CLUSTER" rmlun "$IT_DIR/c" "$IT_IQN" 11 || fail "deleting LUN 11"
 vmstore snap rm v@s1 || fail "snap rm after its LUNs are gone"
 

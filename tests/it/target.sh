@@ -41,6 +41,10 @@ refuses "LUNs go from 1 to 16383" tg add-lun $t a --lun 0
 vms volume create 7 --size 16M > /dev/null && tg add-lun $t 7 --lun 9 > /dev/null || fail "volume 7"
 refuses "which one" tg rm-lun $t 7
 tg rm-lun $t 9 > /dev/null && vms volume rm 7 > /dev/null || fail "rm-lun 9"
+# a snapshot that is a LUN, though nobody has it open
+vms snap create a@s > /dev/null && tg add-lun $t a@s --lun 8 > /dev/null || fail "a snapshot as a LUN"
+refuses "it is LUN 8 of $t" vms snap rm a@s
+tg rm-lun $t 8 > /dev/null && vms snap rm a@s > /dev/null || fail "snap rm after rm-lun"
 refuses "has upper case" tg create iqn.2026-01.org.example:One
 tg show $t --json | grep -q '"offline": false' && tg show $t --json | grep -q '"redirect": false' ||
 	fail "show --json: $(tg show $t --json)"

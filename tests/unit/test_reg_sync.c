@@ -403,11 +403,7 @@ static void look_fails(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(changes),
-	VMS_TEST(follows),
-	VMS_TEST(unknown_outcome),
-	VMS_TEST(volume_twice),
-	VMS_TEST(account_twice),
-	VMS_TEST(look_fails),
+	VMS_TEST(changes),	VMS_TEST(follows),	 VMS_TEST(unknown_outcome),
+	VMS_TEST(volume_twice), VMS_TEST(account_twice), VMS_TEST(look_fails),
 };
 VMS_TEST_MAIN("reg_sync", tests)

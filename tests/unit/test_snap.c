@@ -11,6 +11,7 @@
 #include "utils/tool/gateway.h"
 #include "utils/tool/move.h"
 #include "utils/tool/snap.h"
+#include "utils/tool/target_store.h"
 
 static struct barrier_report rep;
 
@@ -490,6 +491,47 @@ static void an_exported_snapshot_is_kept(void)
 	put(key, NULL);
 	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), 0);
 	CU_ASSERT_EQUAL(count("snap/"), 0);
+	end();
+}
+
+/* Its LUN is in a target of the cluster, no gateway runs: nobody has it open. */
+static void a_snapshot_that_is_a_lun_is_kept(void)
+{
+	static const char name[] = "iqn.2026-01.org.example:boot";
+	json_t *r = vms_reg_new(name, 3);
+	uint64_t refs, after;
+
+	begin(4);
+	create("a", 1u << 30);
+	create("a2", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s1", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a2@s1", 1000), 0);
+	CU_ASSERT_EQUAL(vms_reg_add_lun(r, 5, "a@s1", &e), 0);
+	CU_ASSERT_EQUAL(target_refs(&t, &refs, &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, name, 3, r, 0, &refs, &e), 0);
+	CU_ASSERT_EQUAL(rm("a", "s"), 0);
+	CU_ASSERT(!fate[0].gone && fate[0].status == VMS_E_OPEN);
+	CU_ASSERT(strstr(fate[0].why.text, "LUN 5 of") && strstr(fate[0].why.text, name) &&
+		  strstr(fate[0].why.text, "vmstore target rm-lun"));
+	CU_ASSERT(fate[1].gone);
+	is_clean("a", 1); /* its state is as before */
+	/* another volume's of that name is another one */
+	CU_ASSERT_EQUAL(rm("a2", "s1"), 0);
+	CU_ASSERT(fate[0].gone);
+	/* who wants to make one a LUN, and has found it complete before, has to look again */
+	CU_ASSERT_EQUAL(target_refs(&t, &after, &e), 0);
+	CU_ASSERT(after > refs);
+	CU_ASSERT_EQUAL(vms_reg_remove_lun(r, 5, &e), 0);
+	CU_ASSERT_EQUAL(vms_reg_add_lun(r, 5, "a2@s1", &e), 0);
+	CU_ASSERT_EQUAL(target_store(&t, name, 3, r, refs, &refs, &e), VMS_E_CONFLICT);
+	/* without the LUN it goes */
+	CU_ASSERT_EQUAL(vms_reg_remove_lun(r, 5, &e), 0);
+	CU_ASSERT_EQUAL(vms_reg_add_lun(r, 5, "a@other", &e), 0);
+	put("target/iqn.2026-01.org.example:boot", vms_reg_encode(r));
+	CU_ASSERT_EQUAL(rm("a", "s1"), 0);
+	CU_ASSERT(fate[0].gone);
+	json_decref(r);
 	end();
 }
 
@@ -1036,6 +1078,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(killed_at_any_point_it_can_be_repeated),
 	VMS_TEST(deleting_touches_the_catalog_only),
 	VMS_TEST(an_exported_snapshot_is_kept),
+	VMS_TEST(a_snapshot_that_is_a_lun_is_kept),
 	VMS_TEST(a_killed_export_is_in_nobodys_way),
 	VMS_TEST(a_rollback_while_it_is_open),
 	VMS_TEST(a_read_only_volume_is_not_rolled_back),

@@ -356,8 +356,10 @@ static const struct cmd *const subs[] = {
 			 "a volume.\n"
 			 "It returns at once; storage nodes give the space back in the background "
 			 "(vmstore\n"
-			 "reclaim). One that a gateway exports or that has clones is kept, and why "
-			 "is told.",
+			 "reclaim). One that is a LUN of a target, that a gateway exports or that "
+			 "has "
+			 "clones is\n"
+			 "kept, and why is told.",
 		.min = 1,
 		.max = CMD_ARGS_MAX,
 		.run = run_rm},

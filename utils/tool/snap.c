@@ -9,6 +9,7 @@
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
 #include "utils/tool/leftover.h"
+#include "utils/tool/target_store.h"
 #include "utils/tool/volume.h"
 
 #define PER_TXN 60u
@@ -166,7 +167,7 @@ static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap
 {
 	char key[PER_TXN][VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[PER_TXN];
-	struct vms_cat_op op[PER_TXN];
+	struct vms_cat_op op[PER_TXN + 1];
 	size_t which[PER_TXN], at = 0;
 	unsigned tries = 0;
 
@@ -188,8 +189,11 @@ static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap
 						    state ? vms_cat_snap_encode(&next) : NULL, 0};
 			which[k++] = at;
 		}
+		/* Who makes one a LUN of a target has looked before this, then that is not
+		 * taken, or looks after it (target/registry.h). */
+		op[k] = (struct vms_cat_op){VMS_REG_REFS_KEY, "1", 0};
 		if (k)
-			rc = tool_txn(t, cmp, k, op, k, msg);
+			rc = tool_txn(t, cmp, k, op, k + (state == VMS_SNAP_DELETING), msg);
 		for (unsigned i = 0; i < k; i++)
 			free((char *)op[i].val);
 		if (tool_txn_again(rc) && ++tries <= TOOL_TRIES) {
@@ -254,20 +258,44 @@ static int exporters(struct tool *t, const struct snap_info *s, const struct gat
 	return rc;
 }
 
+/* A target of the cluster has it as a LUN, though no gateway may run now. */
+static void find_lun(const struct targets *all, const struct snap_info *s, struct snap_fate *fate)
+{
+	char name[240];
+
+	snprintf(name, sizeof(name), "%s@%s", s->s.volume, s->s.name);
+	VMS_VEC_FOREACH (all, e) {
+		uint64_t lun = vms_reg_lun_of(e->rec, name);
+
+		if (lun != UINT64_MAX) {
+			fate->status = vms_fail(&fate->why, VMS_E_OPEN,
+						"it is LUN %" PRIu64 " of %.100s; take that away "
+						"first (vmstore target rm-lun NAME %" PRIu64 ")",
+						lun, vms_reg_name(e->rec), lun);
+			return;
+		}
+	}
+}
+
 /* The reasons not to delete, looked for when no new ones can come any more. */
 static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
 		      struct vms_errmsg *msg)
 {
 	struct branches all = VMS_VEC_INIT;
 	struct gateways gws = VMS_VEC_INIT;
+	struct targets tgts = VMS_VEC_INIT;
 	int rc = branches_load(t, &all, msg);
 
 	if (!rc)
 		rc = gateways_load(t, &gws, msg);
+	if (!rc)
+		rc = targets_load(t, &tgts, msg);
 	for (size_t i = 0; !rc && i < n; i++) {
 		struct snap_clones c;
 		bool grown = false;
 
+		if (!fate[i].status && !fate[i].gone)
+			find_lun(&tgts, &s[i], &fate[i]);
 		if (fate[i].status || fate[i].gone)
 			continue;
 		rc = exporters(t, &s[i], &gws, &c, msg);
@@ -295,6 +323,7 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 	}
 	branches_free(&all);
 	gateways_free(&gws);
+	targets_free(&tgts);
 	return rc;
 }
 

@@ -793,10 +793,15 @@ static int bs_vmstore_open(struct scsi_lu *dev, char *path, int *fd, uint64_t *s
 	bl->next = g.lus;
 	g.lus = bl;
 
+	/* parameters of the LUN */
+	bl->lu.ident.vendor = a->vendor_id;
+	bl->lu.ident.product = a->product_id;
+	bl->lu.ident.revision = a->product_rev;
 	/* for `tgtadm --op show`; the pages themselves come from vpd.c */
 	vms_vpd_uuid_text(info.uuid, uuid);
-	snprintf(a->vendor_id, sizeof(a->vendor_id), "VMSTORE");
-	snprintf(a->product_id, sizeof(a->product_id), "VMStore disk");
+	snprintf(a->vendor_id, sizeof(a->vendor_id), VMS_VPD_VENDOR);
+	snprintf(a->product_id, sizeof(a->product_id), VMS_VPD_PRODUCT);
+	snprintf(a->product_rev, sizeof(a->product_rev), VMS_VPD_REVISION);
 	a->readonly = bl->read_only && strchr(path, '@');
 	snprintf(a->scsi_id, sizeof(a->scsi_id), "%s", uuid);
 	snprintf(a->scsi_sn, sizeof(a->scsi_sn), "%s", uuid);

@@ -14,11 +14,11 @@ static const char *const list_what[] = {"address", "name", "user"};
 
 /* ---- parameters ---- */
 
-enum form { YES_NO, NUMBER, DIGEST, BIT };
+enum form { YES_NO, NUMBER, DIGEST, BIT, TEXT };
 struct known {
 	const char *name;
 	enum form form;
-	uint64_t min, max;
+	uint64_t min, max; /* TEXT: characters */
 };
 /* What tgt takes per target. Not its Redirect...: that is `redirect` here, and one of
  * them names a program that the gateway would run. */
@@ -38,8 +38,33 @@ static const struct known target_params[] = {
 	{"nop_interval", NUMBER, 0, 3600},
 	{"nop_count", NUMBER, 0, 3600},
 };
-/* The rest of a VMStore LUN comes from its volume. */
-static const struct known lun_params[] = {{"online", BIT, 0, 0}, {"readonly", BIT, 0, 0}};
+static const struct known lun_params[] = {{"online", BIT, 0, 0},
+					  {"readonly", BIT, 0, 0},
+					  {"vendor_id", TEXT, 1, 8},
+					  {"product_id", TEXT, 1, 16},
+					  {"product_rev", TEXT, 1, 4}};
+/* The rest of a VMStore LUN comes from its volume, or is the same for all. */
+#define IDENTITY "it is what initiators know the volume by, and comes from the volume's UUID"
+#define ALL_LUNS "it is the same for all LUNs of VMStore"
+#define VOLUME	 "delete the LUN and make it anew"
+static const struct {
+	const char *name, *why;
+} lun_fixed[] = {
+	{"scsi_id", IDENTITY},
+	{"scsi_sn", IDENTITY},
+	{"sense_format", "initiators choose it themselves (MODE SELECT, D_SENSE)"},
+	{"mode_page", "its cache is the volume's write_ack, the rest is the same for all"},
+	{"removable", ALL_LUNS},
+	{"lbppbe", ALL_LUNS},
+	{"la_lba", ALL_LUNS},
+	{"optimal_xfer_gran", ALL_LUNS},
+	{"optimal_xfer_len", ALL_LUNS},
+	{"thin_provisioning", ALL_LUNS},
+	{"rotation_rate", ALL_LUNS},
+	{"path", VOLUME},
+	{"bsopts", VOLUME},
+	{"bsoflags", "a volume is not opened as a file is"},
+};
 
 static bool number(const char *s, uint64_t *out)
 {
@@ -47,6 +72,19 @@ static bool number(const char *s, uint64_t *out)
 
 	*out = strtoull(s, NULL, 10);
 	return n && n < 12 && !s[n];
+}
+
+/* As INQUIRY data may have it: printable ASCII, blanks inside. */
+static bool printable(const char *s, uint64_t min, uint64_t max)
+{
+	size_t n = strlen(s);
+
+	if (n < min || n > max || s[0] == ' ' || s[n - 1] == ' ')
+		return false;
+	for (; *s; s++)
+		if (*s < 0x20 || *s > 0x7e || *s == ',' || *s == '"')
+			return false;
+	return true;
 }
 
 static int param_check(const struct known *k, unsigned n, const char *of, const char *name,
@@ -73,6 +111,11 @@ static int param_check(const struct known *k, unsigned n, const char *of, const 
 					value);
 		if (k[i].form == BIT && strcmp(value, "0") && strcmp(value, "1"))
 			return vms_fail(msg, VMS_E_INVAL, "%s: '%s' must be 0 or 1", name, value);
+		if (k[i].form == TEXT && !printable(value, k[i].min, k[i].max))
+			return vms_fail(msg, VMS_E_INVAL,
+					"%s: '%.64s' must be %" PRIu64 " to %" PRIu64
+					" printable ASCII characters, without commas and quotes",
+					name, value, k[i].min, k[i].max);
 		return 0;
 	}
 	return vms_fail(msg, VMS_E_INVAL, "%s has no parameter '%.64s'; there are %s", of, name,
@@ -87,7 +130,13 @@ int vms_reg_param_check(const char *name, const char *value, struct vms_errmsg *
 
 int vms_reg_lun_param_check(const char *name, const char *value, struct vms_errmsg *msg)
 {
-	return param_check(lun_params, 2, "a LUN of VMStore", name, value, msg);
+	for (unsigned i = 0; i < sizeof(lun_fixed) / sizeof(lun_fixed[0]); i++)
+		if (!strcmp(lun_fixed[i].name, name))
+			return vms_fail(msg, VMS_E_INVAL,
+					"%s of a LUN of VMStore cannot be set: %s", name,
+					lun_fixed[i].why);
+	return param_check(lun_params, sizeof(lun_params) / sizeof(lun_params[0]),
+			   "a LUN of VMStore", name, value, msg);
 }
 
 /* ---- form of the document ---- */

@@ -22,7 +22,8 @@
 #define VMS_REG_DOC_VERSION 1
 
 /* A parameter a target (tgtadm --op update) or a VMStore LUN takes, and a value of the
- * right kind: 0, or VMS_E_INVAL with what would be right. */
+ * right kind: 0, or VMS_E_INVAL with what would be right. What tgt takes for LUNs of its own
+ * and a VMStore LUN has from its volume is refused with that reason. */
 int vms_reg_param_check(const char *name, const char *value, struct vms_errmsg *msg);
 int vms_reg_lun_param_check(const char *name, const char *value, struct vms_errmsg *msg);
 

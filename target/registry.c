@@ -49,17 +49,23 @@ int vms_reg_new_name_check(const char *name, struct vms_errmsg *msg)
 }
 
 /* What tgtadm can carry: its parameters are cut at commas. */
-static int text_check(const char *what, const char *s, struct vms_errmsg *msg)
+static int value_check(const char *what, const char *s, struct vms_errmsg *msg)
 {
 	if (!s[0] || strlen(s) > 255)
 		return vms_fail(msg, VMS_E_INVAL, "%s: 1 to 255 characters", what);
 	for (const char *p = s; *p; p++)
-		if ((unsigned char)*p < 0x21 || *p == ',' || *p == '"' || *p == 0x7f)
+		if ((unsigned char)*p < 0x20 || *p == ',' || *p == '"' || *p == 0x7f)
 			return vms_fail(msg, VMS_E_INVAL,
-					"%s '%s' has a blank, a comma, a quote or a "
-					"control character",
-					what, s);
+					"%s '%s' has a comma, a quote or a control character", what,
+					s);
 	return 0;
+}
+
+static int text_check(const char *what, const char *s, struct vms_errmsg *msg)
+{
+	if (strchr(s, ' '))
+		return vms_fail(msg, VMS_E_INVAL, "%s '%s' has a blank", what, s);
+	return value_check(what, s, msg);
 }
 
 static int bad(struct vms_errmsg *msg, const char *where, const char *field)
@@ -359,7 +365,7 @@ static int param_set(json_t *of, const char *name, const char *value, struct vms
 			json_object_del(of, "params");
 		return 0;
 	}
-	if (text_check("parameter", name, msg) || text_check(name, value, msg))
+	if (text_check("parameter", name, msg) || value_check(name, value, msg))
 		return VMS_E_INVAL;
 	if (strchr(name, '='))
 		return vms_fail(msg, VMS_E_INVAL, "parameter '%s' has a '=' in its name", name);

@@ -15,7 +15,8 @@
  *   users      [text], accounts initiators log in with (CHAP)
  *   user_out   text, optional: account the target answers with (mutual CHAP)
  *   params     {name: value}, optional: tgtadm --op update
- *   luns       [{lun, volume, params {name: value}}], by lun, 1..16383
+ *   luns       [{lun, volume, params {name: value}}], by lun, 1..16383. Parameters that
+ *              are written are those of vms_reg_lun_param_check() (reg_doc.h)
  *
  * Every node of the graph is owned by its record. Any thread.
  */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "target/reg_doc.h"
 #include "target/tgt_bs.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
@@ -288,9 +289,24 @@ static void reg_lun_delete(int tid, uint64_t lun, vms_lun_done_fn done, void *ar
 	d->arg = arg;
 }
 
+static bool of_inquiry(const char *name)
+{
+	return !strcmp(name, "vendor_id") || !strcmp(name, "product_id") ||
+	       !strcmp(name, "product_rev");
+}
+
+static void reg_lun_param(int tid, uint64_t lun, const char *name)
+{
+	struct scsi_lu *dev = tgt_lu_find(tid, lun);
+
+	if (dev && of_inquiry(name))
+		ua_sense_add_other_it_nexus(0, dev, VMS_ASC_INQUIRY_DATA_CHANGED);
+}
+
 const struct vms_reg_bs bs_reg = {
 	.lun_new = reg_lun_new,
 	.lun_delete = reg_lun_delete,
+	.lun_param = reg_lun_param,
 	.settled = bs_targets_settled,
 };
 
@@ -309,6 +325,36 @@ static int registry_hook(struct mgmt_task *mtask, const struct tgtadm_req *req, 
 	return vms_registry_mgmt(mtask, req, params);
 }
 
+/* Parameters of one of our LUNs on a tgtd that has its own configuration: tgt sets them, but
+ * those that would have no effect. */
+static int mgmt_update(const struct tgtadm_req *req, const char *params)
+{
+	struct scsi_lu *dev = tgt_lu_find(req->tid, req->lun);
+	struct vms_errmsg msg = {""};
+	char buf[4096], *p = buf, *opt;
+	bool tell = false;
+
+	if (!dev || !bs_is_ours(dev))
+		return TGT_MGMT_LOCAL;
+	snprintf(buf, sizeof(buf), "%s", strncmp(params, "targetOps ", 10) ? params : params + 10);
+	while ((opt = strsep(&p, ","))) {
+		char *eq = strchr(opt, '=');
+
+		if (!opt[0])
+			continue;
+		if (eq)
+			*eq = 0;
+		if (vms_reg_lun_param_check(opt, eq ? eq + 1 : "", &msg)) {
+			tgt_adm_say("%s", msg.text);
+			return TGTADM_INVALID_REQUEST;
+		}
+		tell |= of_inquiry(opt);
+	}
+	if (tell)
+		ua_sense_add_other_it_nexus(0, dev, VMS_ASC_INQUIRY_DATA_CHANGED);
+	return TGT_MGMT_LOCAL;
+}
+
 int bs_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	if (vms_registry_active())
@@ -319,6 +365,8 @@ int bs_mgmt(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *p
 		return mgmt_new(mtask, req, params);
 	if (g.lus && req->op == OP_DELETE)
 		return mgmt_delete(mtask, req);
+	if (g.lus && req->op == OP_UPDATE)
+		return mgmt_update(req, params);
 	return TGT_MGMT_LOCAL;
 }
 

@@ -30,6 +30,7 @@
 #include "target/secret.h"
 #include "target/tgt_glue.h"
 #include "target/tgt_registry_int.h"
+#include "target/vpd.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
@@ -218,6 +219,10 @@ static int param_step(const struct vms_reg_step *s)
 /* Back to what it is by default. */
 static int param_off_step(struct made *m, const struct vms_reg_step *s)
 {
+	static const char *const usual[][2] = {{"online", "1"},
+					       {"vendor_id", VMS_VPD_VENDOR},
+					       {"product_id", VMS_VPD_PRODUCT},
+					       {"product_rev", VMS_VPD_REVISION}};
 	const char *volume = vms_reg_volume(m->now, s->lun);
 	struct vms_reg_step to = *s;
 
@@ -227,17 +232,14 @@ static int param_off_step(struct made *m, const struct vms_reg_step *s)
 		return param_step(&to);
 	}
 	to.what = VMS_RS_LUN_PARAM;
-	if (!strcmp(s->a, "online")) {
-		to.b = "1";
-	} else if (!strcmp(s->a, "readonly")) {
-		to.b = strchr(volume, '@') ? "1" : "0";
-	} else {
-		/* (only tgtadm sets such; a LUN in use does not go and come for it) */
-		vms_warn("target %s: LUN %" PRIu64 " keeps its %s until this gateway starts anew",
-			 m->e->name, s->lun, s->a);
-		return 0;
-	}
-	return param_step(&to);
+	to.b = NULL;
+	for (unsigned i = 0; i < sizeof(usual) / sizeof(usual[0]); i++)
+		if (!strcmp(s->a, usual[i][0]))
+			to.b = usual[i][1];
+	if (!strcmp(s->a, "readonly"))
+		to.b = volume && strchr(volume, '@') ? "1" : "0";
+	/* (a record of an earlier release may have others, which have no effect) */
+	return to.b ? param_step(&to) : 0;
 }
 
 static int bind_step(const struct vms_reg_step *s, bool on)
@@ -335,12 +337,16 @@ static int do_step(void *arg, const struct vms_reg_step *s)
 		rc = param_step(s);
 		snprintf(buf, sizeof(buf), "LUN %" PRIu64 " does not take %s=%s", s->lun, s->a,
 			 s->b);
+		if (!rc)
+			r.bs->lun_param(tid, s->lun, s->a);
 		break;
 	case VMS_RS_PARAM_OFF:
 	case VMS_RS_LUN_PARAM_OFF:
 		rc = param_off_step(m, s);
 		snprintf(buf, sizeof(buf), "target %d does not take %s back to its default", tid,
 			 s->a);
+		if (!rc && s->what == VMS_RS_LUN_PARAM_OFF)
+			r.bs->lun_param(tid, s->lun, s->a);
 		break;
 	case VMS_RS_PARAM:
 		rc = param_step(s);

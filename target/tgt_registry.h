@@ -29,6 +29,8 @@ struct vms_reg_bs {
 	void (*lun_new)(int tid, uint64_t lun, const char *volume, const char *options,
 			vms_lun_done_fn done, void *arg);
 	void (*lun_delete)(int tid, uint64_t lun, vms_lun_done_fn done, void *arg);
+	/* That parameter of it has another value now. */
+	void (*lun_param)(int tid, uint64_t lun, const char *name);
 	/* All that was in the catalog has been made here, or has failed: initiators may
 	 * come. */
 	void (*settled)(void);

@@ -237,8 +237,11 @@ static int lun_change(struct job *j, struct vms_errmsg *msg)
 			*eq = 0;
 			snprintf(name, sizeof(name), "%s", opt);
 			snprintf(value, sizeof(value), "%s", eq + 1);
-			rc = vms_reg_set_lun_param(j->rec, req->lun, name, value[0] ? value : NULL,
-						   msg);
+			/* without a value: as it was */
+			rc = value[0] ? vms_reg_lun_param_check(name, value, msg) : 0;
+			if (!rc)
+				rc = vms_reg_set_lun_param(j->rec, req->lun, name,
+							   value[0] ? value : NULL, msg);
 			if (rc)
 				return rc;
 		}

@@ -10,10 +10,6 @@
 #include "target/xcopy.h"
 #include "utils/lib/bytes.h"
 
-static const char vendor[] = "VMSTORE ";	  /* 8 */
-static const char product[] = "VMStore disk    "; /* 16 */
-static const char revision[] = "0001";		  /* 4 */
-
 void vms_vpd_uuid_text(const uint8_t *u, char *out)
 {
 	snprintf(out, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
@@ -74,7 +70,7 @@ static void page_83(const struct vms_lu_ident *id, struct vms_wr *w)
 	desig_end(w, d);
 
 	d = desig_begin(w, 2, 0, 1); /* T10 vendor id */
-	vms_wr_bytes(w, vendor, 8);
+	vms_wr_bytes(w, VMS_VPD_VENDOR " ", 8);
 	vms_wr_bytes(w, uuid, 36);
 	desig_end(w, d);
 
@@ -174,6 +170,14 @@ static void page_b2(const struct vms_lu_ident *id, struct vms_wr *w)
 	vms_wr_u8(w, id->thin_soft_percent ? THRESHOLD_RANGE_TENTH : 0);
 }
 
+/* Left-aligned, filled up with blanks. */
+static void put_text(uint8_t *out, size_t room, const char *text, const char *ours)
+{
+	text = text ? text : ours;
+	memset(out, ' ', room);
+	memcpy(out, text, strnlen(text, room));
+}
+
 static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *out)
 {
 	/* SAM-5, SPC-4, SBC-3, iSCSI: each without a version claim, since no clause
@@ -188,9 +192,9 @@ static int inquiry_standard(const struct vms_lu_ident *id, bool no_lu, uint8_t *
 	out[4] = 96 - 5;
 	out[5] = 0x18; /* TPGS: implicit; 3PC */
 	out[7] = 0x02; /* CMDQUE */
-	memcpy(out + 8, vendor, 8);
-	memcpy(out + 16, product, 16);
-	memcpy(out + 32, revision, 4);
+	put_text(out + 8, 8, id->vendor, VMS_VPD_VENDOR);
+	put_text(out + 16, 16, id->product, VMS_VPD_PRODUCT);
+	put_text(out + 32, 4, id->revision, VMS_VPD_REVISION);
 	for (unsigned i = 0; i < sizeof(version) / sizeof(version[0]); i++)
 		vms_put_be16(out + 58 + 2 * i, version[i]);
 	return 96;

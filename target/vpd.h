@@ -19,8 +19,16 @@
  * another company's OUI. */
 #define VMS_NAA_COMPANY_ID 0x02564du
 
+/* Vendor, product and its revision, unless the LUN has others. */
+#define VMS_VPD_VENDOR	 "VMSTORE"
+#define VMS_VPD_PRODUCT	 "VMStore disk"
+#define VMS_VPD_REVISION "0001"
+
 struct vms_lu_ident {
 	uint8_t uuid[16];
+	/* As INQUIRY tells them, at most 8, 16 and 4 characters; borrowed. NULL: ours. They
+	 * are for people: what initiators know the LUN by is in the pages. */
+	const char *vendor, *product, *revision;
 	uint64_t nblocks; /* capacity in logical blocks */
 	bool write_cache; /* write_ack=memory */
 	bool write_protect;

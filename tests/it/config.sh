@@ -38,6 +38,10 @@ refuses "does not exist" adm 2 --op new --mode logicalunit --tid 7 --lun 4 --bst
 refuses "no target number 9" adm 1 --op bind --mode target --tid 9 -I ALL
 refuses "does not take" adm 1 --op update --mode target --tid 7 --name MaxBurstLength --value x
 refuses "can't find the logical unit" adm 1 --op update --mode logicalunit --tid 7 --lun 9 --params vendor_id=X
+refuses "scsi_sn of a LUN of VMStore cannot be set" adm 2 --op update --mode logicalunit --tid 7 --lun 3 --params scsi_sn=X
+refuses "removable of a LUN of VMStore cannot be set" adm 1 --op update --mode logicalunit --tid 7 --lun 3 --params vendor_id=X,removable=1
+refuses "1 to 8 printable" adm 1 --op update --mode logicalunit --tid 7 --lun 3 --params vendor_id=TOOLONGONE
+refuses "must be 0 or 1" adm 1 --op update --mode logicalunit --tid 7 --lun 3 --params readonly=yes
 agree "after refusals"
 [ "$(show 1 | grep -cE '^ +LUN: [0-9]+$')" = 3 ] || fail "a refused LUN is there: $(show 1)"
 
@@ -50,6 +54,15 @@ for g in 1 2; do
 	! iscsi-inq "iscsi://$(portal $g)/$t/3" > /dev/null 2>&1 || fail "gateway $g lets in without a secret"
 	! iscsi-inq "iscsi://host1%123456789013@$(portal $g)/$t/3" > /dev/null 2>&1 || fail "gateway $g takes a wrong secret"
 	iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3" > /dev/null || fail "login through gateway $g"
+done
+# what INQUIRY tells of a LUN, on all gateways
+inquires() { # GATEWAY VENDOR PRODUCT REVISION
+	[ "$(iscsi-inq "iscsi://host1%123456789012@$(portal "$1")/$t/3" | sed -n 's/^\(Vendor\|Product\|Revision\):[[:blank:]]*//p' |
+		sed 's/ *$//' | tr '\n' '|')" = "$2|$3|$4|" ]
+}
+adm 2 --op update --mode logicalunit --tid 7 --lun 3 --params "vendor_id=ACME,product_id=Boot disk,product_rev=7" || fail "vendor_id"
+for g in 1 2; do
+	wait_for 30 inquires $g ACME "Boot disk" 7 || fail "gateway $g: $(iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3")"
 done
 ! grep -ra 123456789012 "$IT_DIR/c/data" > /dev/null || fail "the secret lies readable on a disk"
 refuses "is bound to target 7" adm 1 --op delete --mode account --user host1
@@ -71,6 +84,13 @@ cluster_start || fail "the gateways do not start again"
 wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 1)/$t/6" || fail "gateway 1 does not come back by itself"
 wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/3" || fail "gateway 2 does not come back by itself"
 agree "after both were restarted"
+for g in 1 2; do
+	wait_for 30 inquires $g ACME "Boot disk" 7 || fail "gateway $g has forgotten it: $(iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3")"
+done
+adm 1 --op update --mode logicalunit --tid 7 --lun 3 --params vendor_id=,product_id= || fail "vendor_id as it was"
+for g in 1 2; do
+	wait_for 30 inquires $g VMSTORE "VMStore disk" 7 || fail "gateway $g: not as it was: $(iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3")"
+done
 say "gateways that were down have it all when they return"
 
 # ---- without the catalog: refused, nothing half done ----

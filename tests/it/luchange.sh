@@ -46,6 +46,20 @@ chmod +x "$IT_DIR/lun_readonly"
 cluster_start --partitions 64 || fail "cluster does not start"
 lun_create v 64 1 || fail "cannot create the LUN"
 gw_wait
+# Gives it a product name and waits until both gateways tell it.
+cat > "$IT_DIR/lun_product" << END
+#!/bin/sh
+$vms target set $IT_IQN --lun 1 product_id=\$1 || exit 1
+n=0
+for url in $(gw_url 1) $(gw_url 2); do
+	until iscsi-inq \$url | grep -q "^Product:\${1:-VMStore disk} *\$"; do
+		n=\$((n + 1))
+		[ \$n -lt 100 ] || exit 1
+		sleep 0.1
+	done
+done
+END
+chmod +x "$IT_DIR/lun_product"
 
 # ---- under verified load: no command is lost, torn or wrong ----
 background "$BENCH" verify --span 16M --state "$IT_DIR/state" --fresh --seconds 100000 \
@@ -101,6 +115,9 @@ fi
 	watch --wp 1 -- $vms volume resize v 48M
 	watch --expect 2a01 --wp 0 -- "$IT_DIR/lun_readonly" 0 No
 	say "write-protected and not"
+	watch --expect 3f03 --wp 0 -- "$IT_DIR/lun_product" Other
+	watch --expect 3f03 --wp 0 -- "$IT_DIR/lun_product" ""
+	say "another product name and back"
 
 	# ---- rolled back while it is open ----
 	one=iscsi://$("$IT_CLUSTER" portal "$IT_DIR/c" 1)/$IT_IQN/1

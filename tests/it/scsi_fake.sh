@@ -105,6 +105,15 @@ fi
 
 echo "--- a write-protected LUN"
 adm --op update --mode logicalunit --tid 1 --lun 1 --params readonly=1 || fail "readonly=1"
+refused_param() { # TEXT PARAMS
+	out=$(adm --op update --mode logicalunit --tid 1 --lun 1 --params "$2" 2>&1) && fail "$2 was taken"
+	case $out in *"$1"*) ;; *) fail "$2: '$1' is not in: $out" ;; esac
+}
+refused_param "comes from the volume's UUID" scsi_sn=X
+refused_param "make it anew" path=other
+refused_param "has no parameter 'nonesuch'" nonesuch=1
+adm --op update --mode logicalunit --tid 1 --lun 1 --params vendor_id=ACME || fail "vendor_id"
+iscsi-inq "iscsi://$ADDR:$PORT/$IQN/1" | grep -q 'ACME' || fail "INQUIRY tells another vendor"
 SCSI_TEST=SCSI.ReadOnly suite 1
 ! grep -q SKIPPED "$dir/out" || fail "the test was skipped"
 stop

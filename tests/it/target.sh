@@ -135,6 +135,14 @@ for g in 1 2; do
 	wait_for 10 says $g MaxBurstLength=65536 && wait_for 10 says $g FirstBurstLength=4096 &&
 		wait_for 10 is_ro $g || fail "gateway $g does not have the parameters"
 done
+refuses "scsi_id of a LUN of VMStore cannot be set" tg set $u --lun 1 scsi_id=x
+tg set $u --lun 1 "product_id=Two words" > /dev/null || fail "product_id"
+[ "$(tg dump > "$f.p" && tg apply "$f.p")" = "nothing to change" ] || fail "a dump with a product_id changes something"
+named() { iscsi-inq "iscsi://host2%999999999999@$(portal "$1")/$u/1" | grep -q '^Product:Two words *$'; }
+for g in 1 2; do
+	wait_for 10 named $g || fail "gateway $g: $(iscsi-inq "iscsi://host2%999999999999@$(portal $g)/$u/1")"
+done
+tg set $u --lun 1 product_id= > /dev/null || fail "product_id set back"
 tg set $u FirstBurstLength= > /dev/null || fail "set back"
 refuses "FirstBurstLength is not set" tg set $u FirstBurstLength=
 sed '/"params"/s/"params": {[^}]*}, *//' "$f" > "$f.less"

@@ -78,7 +78,23 @@ static void parameters(void)
 	CU_ASSERT_EQUAL(vms_reg_param_check("RedirectCallback", "/bin/x", &e), VMS_E_INVAL);
 	CU_ASSERT_EQUAL(vms_reg_lun_param_check("readonly", "1", &e), 0);
 	CU_ASSERT_EQUAL(vms_reg_lun_param_check("readonly", "yes", &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("vendor_id", "ACME", &e), 0);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("vendor_id", "ACME Corp", &e), VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "1 to 8 "));
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("product_id", "A disk of 16 ch.", &e), 0);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("product_id", "", &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("product_id", " x", &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("product_id", "x\xc3\xa4", &e), VMS_E_INVAL);
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("product_rev", "00012", &e), VMS_E_INVAL);
+	/* what would have no effect, or not the same on all gateways, with its reason */
 	CU_ASSERT_EQUAL(vms_reg_lun_param_check("scsi_sn", "x", &e), VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "UUID"));
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("removable", "1", &e), VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "the same for all LUNs"));
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("path", "other", &e), VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "make it anew"));
+	CU_ASSERT_EQUAL(vms_reg_lun_param_check("nonesuch", "1", &e), VMS_E_INVAL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "has no parameter 'nonesuch'"));
 }
 
 static json_t *becomes(const char *text, const json_t *have)

@@ -43,6 +43,25 @@ static void standard_inquiry(void)
 	CU_ASSERT_EQUAL(vms_get_be16(out + 64), 0x0960);
 }
 
+/* A LUN may have a vendor, product and revision of its own; what it is known by stays. */
+static void told_another_vendor(void)
+{
+	uint8_t page[VMS_INQUIRY_BYTES_MAX];
+	int n = inquiry(0x83);
+
+	memcpy(page, out, sizeof(page));
+	id.vendor = "ACME";
+	id.product = "Boot disk 16 chr";
+	CU_ASSERT_EQUAL(inquiry(-1), 96);
+	CU_ASSERT_FALSE(memcmp(out + 8, "ACME    Boot disk 16 chr0001", 28));
+	id.product = "x";
+	id.revision = "9";
+	CU_ASSERT_EQUAL(inquiry(-1), 96);
+	CU_ASSERT_FALSE(memcmp(out + 8, "ACME    x               9   ", 28));
+	CU_ASSERT(inquiry(0x83) == n && !memcmp(page, out, (size_t)n));
+	id.vendor = id.product = id.revision = NULL;
+}
+
 static void a_page_without_evpd_is_refused(void)
 {
 	memset(cdb, 0, sizeof(cdb));
@@ -319,6 +338,7 @@ static void mode_select_rejects_broken_lists(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(standard_inquiry),
+	VMS_TEST(told_another_vendor),
 	VMS_TEST(a_page_without_evpd_is_refused),
 	VMS_TEST(missing_lun_says_so),
 	VMS_TEST(listed_pages_exist_and_have_right_lengths),

@@ -365,7 +365,7 @@ static int run_set(struct cmd_call *c)
 	struct change ch = {.t = c->t, .lun = UINT64_MAX};
 	const struct vms_opt opts[] = {
 		{0, "lun", VMS_OPT_U64, &ch.lun, "N",
-		 "parameters of this LUN (online, readonly: 0 or 1)"},
+		 "parameters of this LUN (online, readonly, vendor_id, product_id, product_rev)"},
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
@@ -554,8 +554,9 @@ static const struct cmd *const subs[] = {
 			 "state=ready|offline   offline: logins are refused, commands get BUSY\n"
 			 "Any other PARAMETER is one of iSCSI's and counts for logins from now on. "
 			 "With --lun\n"
-			 "it is one of that LUN: online, readonly, 0 or 1. PARAMETER= without a "
-			 "value: its default.",
+			 "it is one of that LUN: online, readonly, 0 or 1; vendor_id, product_id, "
+			 "product_rev.\n"
+			 "PARAMETER= without a value: its default.",
 		.min = 2,
 		.max = CMD_ARGS_MAX,
 		.run = run_set},

@@ -315,6 +315,8 @@ int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *
 		dec_text(&d, "portals", out->portals, sizeof(out->portals));
 	if (has(&d, "host"))
 		dec_text(&d, "host", out->host, sizeof(out->host));
+	if (has(&d, "boot"))
+		dec_text(&d, "boot", out->boot, sizeof(out->boot));
 	return dec_close(&d);
 }
 
@@ -611,10 +613,11 @@ char *vms_cat_part_encode(const struct vms_part_conf *in)
 
 char *vms_cat_gateway_encode(const struct vms_cat_gateway *in)
 {
-	return enc_close(json_pack("{so ss so ss ss* ss*}", "id", enc_u64(in->id), "name", in->name,
-				   "incarnation", enc_u64(in->incarnation), "portal", in->portal,
-				   "portals", in->portals[0] ? in->portals : NULL, "host",
-				   in->host[0] ? in->host : NULL));
+	return enc_close(json_pack("{so ss so ss ss* ss* ss*}", "id", enc_u64(in->id), "name",
+				   in->name, "incarnation", enc_u64(in->incarnation), "portal",
+				   in->portal, "portals", in->portals[0] ? in->portals : NULL,
+				   "host", in->host[0] ? in->host : NULL, "boot",
+				   in->boot[0] ? in->boot : NULL));
 }
 
 char *vms_cat_gwload_encode(const struct vms_cat_gwload *in, const char *who)

@@ -133,6 +133,7 @@ struct vms_cat_gateway {
 	 * is a tool, has targets of its own, or is of an earlier release). */
 	char portals[VMS_CAT_PORTALS_BYTES_MAX];
 	char host[64]; /* the machine's name; "": of an earlier release */
+	char boot[40]; /* start of the machine that the process runs in; "": not known */
 };
 /* "gwload/<id>": a gateway that runs; the key goes with its catalog session */
 struct vms_cat_gwload {

@@ -26,6 +26,7 @@ struct vms_gw_conf {
 	char name[64]; /* unique in the cluster; catalog key of the gateway */
 	char portal[128];
 	char host[64]; /* the machine's name */
+	char boot[40]; /* and which of its starts this is; "": not known */
 	bool tool;     /* no initiator comes in; may open volumes that are being imported */
 	struct vms_timing timing;	/* factor is taken from the catalog at start */
 	uint64_t chunk_cache_bytes;	/* 0: 256 MiB */

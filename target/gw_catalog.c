@@ -241,17 +241,24 @@ static void cluster_got(void *arg, const struct vms_cat_reply *r)
 	start_run(gw);
 }
 
+static bool differ(const char *was, const char *is)
+{
+	return was[0] && is[0] && strcmp(was, is);
+}
+
 /* A higher incarnation shuts out the process that has the name. That is right for one that
  * was started again, and wrong for a second gateway whose configuration is a copy of the
  * first one's: with both restarted by their supervisors they would shut out each other for
- * ever. Another place: only once the other's catalog session has ended. */
+ * ever. Another place: only once the other's catalog session has ended. Machines that are
+ * copies of each other may have one name (and machine-id), and all addresses are one portal;
+ * no two have the same start. */
 static bool maybe_twin(const struct vms_gw *gw)
 {
 	const struct vms_cat_gateway *was = &gw->found_gw;
 
 	return gw->found && gw->conf.portal[0] && was->portal[0] &&
-	       (strcmp(was->portal, gw->conf.portal) ||
-		(was->host[0] && gw->conf.host[0] && strcmp(was->host, gw->conf.host)));
+	       (strcmp(was->portal, gw->conf.portal) || differ(was->host, gw->conf.host) ||
+		differ(was->boot, gw->conf.boot));
 }
 
 static void gateways_got(void *arg, const struct vms_cat_reply *r)
@@ -296,7 +303,8 @@ static void twin_got(void *arg, const struct vms_cat_reply *r)
 			       "has "
 			       "ended; if they are two, give this one another name (name in "
 			       "[gateway])",
-			       gw->conf.name, gw->found_gw.portal,
+			       gw->conf.name,
+			       gw->found_gw.portals[0] ? gw->found_gw.portals : gw->found_gw.portal,
 			       gw->found_gw.host[0] ? gw->found_gw.host : "another machine");
 		gw->told_twin |= r->nkv > 0;
 		start_retry(gw, GP_CLUSTER);
@@ -334,6 +342,7 @@ static void claim(struct vms_gw *gw)
 
 	snprintf(gw->found_gw.portal, sizeof(gw->found_gw.portal), "%s", gw->conf.portal);
 	snprintf(gw->found_gw.host, sizeof(gw->found_gw.host), "%s", gw->conf.host);
+	snprintf(gw->found_gw.boot, sizeof(gw->found_gw.boot), "%s", gw->conf.boot);
 	if (gw->found) {
 		gw->found_gw.incarnation++;
 	} else {

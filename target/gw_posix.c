@@ -634,6 +634,7 @@ int vms_gwp_open(struct vms_gwp **out, const struct vms_settings *s, const char 
 	snprintf(gc.name, sizeof(gc.name), "%s", p->name);
 	snprintf(gc.portal, sizeof(gc.portal), "%s", portal ? portal : "");
 	vms_settings_name(NULL, gc.host);
+	vms_settings_boot(gc.boot);
 	gc.tool = !portal;
 	gc.chunk_cache_bytes = s->gateway.chunk_cache_bytes;
 	gc.page_cache_bytes = s->gateway.page_cache_bytes;

@@ -15,6 +15,7 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
 
 #define F_NODES	  3
 #define F_FIRST	  2u	/* nodes at the start */
@@ -83,6 +84,7 @@ struct fake {
 	uint64_t epoch; /* of the partition, as the nodes know it */
 	uint64_t incarnation[F_NODES + 1], tick[F_NODES + 1];
 	unsigned drops, opened, open_status, fatals, changes;
+	char warned[400]; /* last thing it had to say */
 	struct vms_gw_cmd *ended[64];
 	unsigned nended;
 
@@ -148,6 +150,10 @@ struct fake {
 };
 
 static struct fake f;
+/* Where the gateway runs; before f_gw_start(). */
+static struct {
+	const char *portal, *host, *boot;
+} f_place = {"", "", ""};
 static uint32_t f_second; /* before f_start(): leads a second partition; 0: there is none */
 
 static inline uint32_t f_leader(uint32_t partition)
@@ -767,6 +773,8 @@ static void f_fatal(void *ctx, int err, const char *text)
 }
 static void f_log(void *ctx, int level, const char *text)
 {
+	if (level <= VMS_LOG_WARN)
+		snprintf(f.warned, sizeof(f.warned), "%s", text);
 }
 
 static inline bool f_is_held(const struct f_msg *q)
@@ -965,6 +973,9 @@ static inline void f_gw_start(uint32_t mutant)
 				   .mutant = mutant};
 
 	snprintf(conf.name, sizeof(conf.name), "gw");
+	snprintf(conf.portal, sizeof(conf.portal), "%s", f_place.portal);
+	snprintf(conf.host, sizeof(conf.host), "%s", f_place.host);
+	snprintf(conf.boot, sizeof(conf.boot), "%s", f_place.boot);
 	f.up = (struct vms_gw_update){&f,	   f_send,    f_connect, f_disconnect,
 				      f_complete,  f_dropped, f_opened,	 f_changed,
 				      f_deadline,  f_fatal,   f_log,	 f_pr_complete,

@@ -150,7 +150,9 @@ static void gateway_volume_and_open_round_trip(void)
 				     .name = "gw2",
 				     .incarnation = 5,
 				     .portal = "127.0.0.3:3260",
-				     .portals = "127.0.0.3:3260 [::1]:3260"},
+				     .portals = "127.0.0.3:3260 [::1]:3260",
+				     .host = "h",
+				     .boot = "0b1f"},
 			       ggw;
 	struct vms_cat_volume v = {.name = "pool/demo",
 				   .branch = 3,
@@ -172,11 +174,12 @@ static void gateway_volume_and_open_round_trip(void)
 	CU_ASSERT_EQUAL(vms_cat_gateway_decode(&kv, &ggw, NULL), 0);
 	CU_ASSERT(ggw.id == 2 && ggw.incarnation == 5 && !strcmp(ggw.portal, gw.portal));
 	CU_ASSERT_STRING_EQUAL(ggw.portals, gw.portals);
+	CU_ASSERT(!strcmp(ggw.host, "h") && !strcmp(ggw.boot, "0b1f"));
 	free(t);
 	/* one of an earlier release */
 	kv = kv_of(key, "{\"id\":2,\"name\":\"gw2\",\"incarnation\":5,\"portal\":\"a:1\"}");
 	CU_ASSERT_EQUAL(vms_cat_gateway_decode(&kv, &ggw, NULL), 0);
-	CU_ASSERT_STRING_EQUAL(ggw.portals, "");
+	CU_ASSERT(!ggw.portals[0] && !ggw.host[0] && !ggw.boot[0]);
 
 	memset(v.uuid, 0xab, 16);
 	CU_ASSERT_EQUAL(vms_cat_key_volume(key, v.name, NULL), 0);

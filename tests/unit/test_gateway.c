@@ -46,6 +46,64 @@ static void a_node_out_of_reach_is_skipped_after_a_second(void)
 	f_stop();
 }
 
+/* A gateway of that name, there, is in the catalog, and one starts here. Was its number taken
+ * from it? */
+static bool takes_over(const char *portal, const char *host, const char *boot, bool lives)
+{
+	struct vms_cat_gateway g = {.id = 1, .name = "gw", .incarnation = 9};
+
+	snprintf(g.portal, sizeof(g.portal), "0.0.0.0:3260");
+	snprintf(g.portals, sizeof(g.portals), "10.0.0.1:3260");
+	snprintf(g.host, sizeof(g.host), "localhost");
+	snprintf(g.boot, sizeof(g.boot), "%s", boot[0] == '-' ? "" : "boot-1");
+	f_start(0, DISK);
+	vms_gw_free(f.gw);
+	f.ncall = f.nq = 0;
+	memset(f.connected, 0, sizeof(f.connected));
+	f_put_free("gateway/00000001", vms_cat_gateway_encode(&g));
+	f_put("gwload/00000001", lives ? "{}" : NULL);
+	f_place.portal = portal;
+	f_place.host = host;
+	f_place.boot = boot;
+	f_gw_start(0);
+	f_run(2000);
+	f_place.portal = f_place.host = f_place.boot = "";
+	if (!vms_gw_ready(f.gw)) {
+		CU_ASSERT(strstr(f_kv_find("gateway/00000001")->val, "\"incarnation\":9") != NULL);
+		/* it says where the other one is, and what to do */
+		CU_ASSERT_PTR_NOT_NULL(strstr(f.warned, "'gw' runs already"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(f.warned, "10.0.0.1:3260 on localhost"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(f.warned, "name in [gateway]"));
+		/* until that one has ended */
+		f_put("gwload/00000001", NULL);
+		f_run(2000);
+		CU_ASSERT(vms_gw_ready(f.gw));
+		CU_ASSERT(strstr(f_kv_find("gateway/00000001")->val, "\"incarnation\":10") != NULL);
+		f_stop();
+		return false;
+	}
+	CU_ASSERT(strstr(f_kv_find("gateway/00000001")->val, "\"incarnation\":10") != NULL);
+	f_stop();
+	return true;
+}
+
+static void only_its_own_successor_takes_its_number_at_once(void)
+{
+	static const char all[] = "0.0.0.0:3260";
+
+	/* started again: its session in the catalog may not have ended yet */
+	CU_ASSERT(takes_over(all, "localhost", "boot-1", true));
+	/* another machine: by its address, its name, or neither, as with copies of machines */
+	CU_ASSERT(!takes_over("10.0.0.2:3260", "localhost", "boot-1", true));
+	CU_ASSERT(!takes_over(all, "other", "boot-1", true));
+	CU_ASSERT(!takes_over(all, "localhost", "boot-2", true));
+	/* this machine, started again: nobody is there any more */
+	CU_ASSERT(takes_over(all, "localhost", "boot-2", false));
+	/* what is not known on both sides counts for nothing */
+	CU_ASSERT(takes_over(all, "localhost", "", true));
+	CU_ASSERT(takes_over(all, "localhost", "-", true));
+}
+
 static void a_newer_process_of_the_same_name_ends_this_one(void)
 {
 	struct vms_cat_gateway g = {.id = 1, .name = "gw", .incarnation = 9};
@@ -1354,6 +1412,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_volume_that_changes_fails_alone),
 	VMS_TEST(it_registers_and_waits_for_the_nodes),
 	VMS_TEST(a_node_out_of_reach_is_skipped_after_a_second),
+	VMS_TEST(only_its_own_successor_takes_its_number_at_once),
 	VMS_TEST(a_newer_process_of_the_same_name_ends_this_one),
 	VMS_TEST(what_was_written_is_read),
 	VMS_TEST(dest_and_pinned_reads_agree),

@@ -94,6 +94,16 @@ static void unset_names_are_the_hosts(void)
 		CU_ASSERT(!strncmp(host, name, strlen(name)));
 }
 
+static void a_start_of_the_machine_has_a_name(void)
+{
+	char a[40], b[40];
+
+	vms_settings_boot(a);
+	vms_settings_boot(b);
+	CU_ASSERT_STRING_EQUAL(a, b);
+	CU_ASSERT(strlen(a) == 36 && a[8] == '-'); /* a UUID */
+}
+
 static void sample_file_is_what_the_table_prints(void)
 {
 	char *want = NULL, *have;
@@ -215,6 +225,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(every_section_is_checked_by_every_program),
 	VMS_TEST(names_and_addresses_are_checked),
 	VMS_TEST(unset_names_are_the_hosts),
+	VMS_TEST(a_start_of_the_machine_has_a_name),
 	VMS_TEST(the_catalog_is_told_as_it_is_read),
 	VMS_TEST(sample_file_is_what_the_table_prints),
 	VMS_TEST(sample_parses_with_all_keys_set),

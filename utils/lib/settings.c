@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -430,6 +431,19 @@ void vms_settings_name(const char *name, char out[64])
 	}
 	memset(out, 0, 64);
 	memcpy(out, name, strnlen(name, 63));
+}
+
+void vms_settings_boot(char out[40])
+{
+	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	memset(out, 0, 40);
+	if (!f)
+		return;
+	if (!fgets(out, 40, f))
+		out[0] = 0;
+	out[strcspn(out, "\n")] = 0;
+	fclose(f);
 }
 
 const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETTINGS_CATALOG_MAX])

@@ -90,4 +90,8 @@ const char *vms_settings_catalog(const struct vms_settings *s, char out[VMS_SETT
  * first dot, or "localhost". out: 64 bytes. */
 void vms_settings_name(const char *name, char out[64]);
 
+/* What this start of this machine is called, like no other one anywhere (Linux' boot_id); ""
+ * when that cannot be read. out: 40 bytes. */
+void vms_settings_boot(char out[40]);
+
 #endif

@@ -30,9 +30,11 @@ install:
 	@command -v scdoc > /dev/null || scripts/install-deps build install
 	@$(MAKE) --no-print-directory all man
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(UNITDIR) \
-		$(DESTDIR)$(SYSCONFDIR)/vmstore $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
+		$(DESTDIR)$(SYSCONFDIR)/vmstore $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf \
+		$(DESTDIR)$(PREFIX)/lib/vmstore
 	install -m 755 $(addprefix $(B)/bin/,$(BIN_FILES)) $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(addprefix $(B)/bin/,$(SBIN_FILES)) $(DESTDIR)$(PREFIX)/sbin
+	install -m 755 conf/systemd/vmstore-gateway-targets $(DESTDIR)$(PREFIX)/lib/vmstore
 	install -m 644 $(addprefix conf/,$(CONF_FILES)) $(DESTDIR)$(PREFIX)/share/doc/vmstore/conf
 	for f in vmstore catalog vmstored gateway; do \
 		[ -e $(DESTDIR)$(SYSCONFDIR)/vmstore/$$f.conf ] || \

@@ -167,4 +167,26 @@ agree "8 contested volumes"
 refuses "is LUN 11 of" adm 1 --op new --mode logicalunit --tid 7 --lun 9 --bstype vmstore --backing-store many-1-1
 adm 2 --op delete --mode target --tid 7 --force || fail "deleting target 7"
 agree "a target deleted"
+
+# ---- a target that was deleted does not come back from a file when a gateway starts ----
+if perl -MConfig::General -e 1 2> /dev/null; then
+	printf '<target %s-old>\n\t<backing-store once-1>\n\t\tbs-type vmstore\n\t\tlun 1\n\t</backing-store>\n</target>\n' $t > "$IT_DIR/targets.conf"
+	printf 'incomingdiscoveryuser scout 123456789012\n' >> "$IT_DIR/targets.conf"
+	has_old() { show "$1" | grep -q ": $t-old\$"; }
+	has_scout() { adm 1 --op show --mode account | grep -q scout; }
+	for i in 61 62 63; do adm 2 --op delete --mode target --tid $i --force || fail "deleting target $i"; done
+	export TGT_IPC_SOCKET="$IT_DIR/c/run/tgt" PATH="$B/bin:$PATH"
+	tgt-admin -C "$IT_CONTROL" -c "$IT_DIR/targets.conf" -e > "$IT_DIR/out" 2>&1 || fail "tgt-admin: $(cat "$IT_DIR/out")"
+	wait_for 30 has_old 2 || fail "tgt-admin makes no target: $(cat "$IT_DIR/out")"
+	vms target rm "$t-old" --force > /dev/null || fail "deleting $t-old"
+	proc_kill gw1
+	cluster_start || fail "gw1 does not start again"
+	VMSTORE_CONF=$IT_DIR/c/conf/gw1.conf VMSTORE_TARGETS=$IT_DIR/targets.conf \
+		"$IT_ROOT/conf/systemd/vmstore-gateway-targets" -C "$IT_CONTROL" > "$IT_DIR/out" 2>&1 || fail "at the start: $(cat "$IT_DIR/out")"
+	grep -q "left out: $t-old" "$IT_DIR/out" || fail "it does not say what it has left out: $(cat "$IT_DIR/out")"
+	has_scout || fail "the account for discovery is not there: $(cat "$IT_DIR/out")"
+	agree "after a start with targets.conf"
+	! has_old 1 && ! vms target show "$t-old" > /dev/null 2>&1 || fail "a deleted target is back"
+	say "what was deleted stays deleted"
+fi
 say "ok: targets, LUNs, bindings and accounts are the cluster's"

@@ -36,17 +36,51 @@ done || exit 1
 if command -v systemd-analyze > /dev/null; then
 	for f in vmstored vmstore-catalog vmstore-gateway; do
 		cp "$units/$f.service" "$IT_DIR/$f.service"
-		sed -i "s|=/usr/sbin/|=$dest/usr/sbin/|" "$IT_DIR/$f.service"
+		sed -i "s|=/usr/sbin/|=$dest/usr/sbin/|; s|=-/usr/lib/|=-$dest/usr/lib/|" "$IT_DIR/$f.service"
 	done
 	systemd-analyze --man=no verify "$IT_DIR"/*.service > "$IT_DIR/verify" 2>&1
 	! grep -E "^$IT_DIR|Unknown|Failed to" "$IT_DIR/verify" || fail "systemd does not take a unit"
 fi
-# Behind the start of a gateway: nothing to tell tgtd is no failure.
-post=$(sed -n "s/^ExecStartPost=-\/bin\/sh -c '\(.*\)'$/\1/p" "$units/vmstore-gateway.service")
-[ -n "$post" ] || fail "the gateway's unit has no ExecStartPost=- of the expected form"
-if [ ! -e /etc/tgt/targets.conf ]; then
-	sh -c "$post" || fail "without /etc/tgt/targets.conf the gateway's unit fails"
-fi
+# Behind the start of a gateway: what targets.conf has for its tgtd, and never the targets
+# themselves, which are the cluster's (tests/it/config.sh does it with a real one).
+post=$dest$(sed -n "s/^ExecStartPost=-//p" "$units/vmstore-gateway.service")
+[ -x "$post" ] || fail "the gateway's unit has no ExecStartPost=- that is installed"
+mkdir "$IT_DIR/stub"
+printf '#!/bin/sh\nexit 0\n' > "$IT_DIR/stub/tgtadm"
+# shellcheck disable=SC2016
+printf '#!/bin/sh\necho "asked $*" >> "$STUB"\n[ "$1" = -C ] && shift 2\ncat "$2" >> "$STUB"\n' > "$IT_DIR/stub/tgt-admin"
+chmod +x "$IT_DIR/stub/tgtadm" "$IT_DIR/stub/tgt-admin"
+after() { # FILE ARG...: what it says goes to said, what tgt-admin gets to got
+	af_file=$1
+	shift
+	: > "$IT_DIR/got"
+	STUB=$IT_DIR/got PATH="$IT_DIR/stub:$PATH" VMSTORE_CONF=$IT_DIR/gw.conf VMSTORE_TARGETS=$af_file \
+		"$post" "$@" > "$IT_DIR/said" 2>&1 || fail "$af_file: $(cat "$IT_DIR/said")"
+}
+cp "$dest/etc/vmstore/gateway.conf" "$IT_DIR/gw.conf"
+cat > "$IT_DIR/targets.conf" << END
+# of an earlier time
+include /etc/tgt/conf.d/*.conf
+default-driver iscsi
+  <Target iqn.2026-01.org.example:gone>
+	backing-store vm1
+  </target>
+incomingdiscoveryuser scout 123456789012
+END
+after "$IT_DIR/nonesuch"
+[ ! -s "$IT_DIR/got" ] || fail "without a file tgt-admin runs"
+after "$IT_DIR/targets.conf" -C 2
+grep -q '^asked -C 2 ' "$IT_DIR/got" && grep -q '^incomingdiscoveryuser scout' "$IT_DIR/got" &&
+	grep -q '^default-driver' "$IT_DIR/got" || fail "tgt-admin is not told what is the tgtd's own: $(cat "$IT_DIR/got")"
+! grep -Eiq 'target iqn|backing-store|^include' "$IT_DIR/got" || fail "tgt-admin is told targets: $(cat "$IT_DIR/got")"
+grep -q 'left out:.*iqn.2026-01.org.example:gone' "$IT_DIR/said" || fail "nothing is said: $(cat "$IT_DIR/said")"
+sed '/discovery/d; /default/d' "$IT_DIR/targets.conf" > "$IT_DIR/only.conf"
+after "$IT_DIR/only.conf"
+[ ! -s "$IT_DIR/got" ] || fail "targets alone: $(cat "$IT_DIR/got")"
+sed -i 's/^#* *shared_config.*/shared_config = off/' "$IT_DIR/gw.conf"
+grep -qx 'shared_config = off' "$IT_DIR/gw.conf" || fail "no shared_config in gateway.conf"
+after "$IT_DIR/targets.conf"
+sed 1d "$IT_DIR/got" | cmp -s - "$IT_DIR/targets.conf" || fail "a tgtd with targets of its own does not get them all: $(cat "$IT_DIR/got")"
 
 # ---- again ----
 echo '# mine' >> "$dest/etc/vmstore/vmstored.conf"

@@ -487,6 +487,9 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 			vms_gw_pr_doubt(vms_gwp_core(g.gwp), bl->vol);
 			g.submitted = true;
 		}
+		if (q.sense.status == SAM_STAT_RESERVATION_CONFLICT &&
+		    vms_gw_refusal(vms_gwp_core(g.gwp)) != VMS_E_RESERVED)
+			q.sense.status = SAM_STAT_BUSY;
 		return bs_put_status(cmd, &q.sense);
 	}
 	if (answer == VMS_LU_RESERVATION)

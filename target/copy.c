@@ -194,7 +194,7 @@ static void submit(struct vms_copy *c, struct piece *p)
 	}
 	/* a reservation may have come since the command was let in */
 	if (vms_pr_refuses(vms_gw_vol_pr(gc->vol), &c->who, gc->access)) {
-		gc->status = VMS_E_RESERVED;
+		gc->status = vms_gw_refusal(c->gw);
 		p->ended = true;
 		return;
 	}

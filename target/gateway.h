@@ -58,6 +58,8 @@ enum vms_gw_mutant {
 	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
 	/* clones */
 	VMS_GWM_CLAIM_KEPT = 20, /* one shares a page that another gateway has written */
+	/* reservations */
+	VMS_GWM_PR_STALE = 22, /* a gateway that may be shut out refuses by the table it had */
 	/* sets that change */
 	VMS_GWM_PEER_LEASE = 30,  /* cached pages outlast the leases of their set's members */
 	VMS_GWM_OLD_PEERS,	  /* the lease of a peer that no tick names any more goes on */
@@ -271,6 +273,9 @@ bool vms_gw_addr_fixed(const struct vms_gw *gw, vms_addr a);
 /* What commands of the volume's LUN are checked against; good until the volume is closed,
  * its contents until the core is entered. */
 const struct vms_pr *vms_gw_vol_pr(const struct vms_gw_vol *vol);
+/* How a command ends that this table is in the way of: VMS_E_RESERVED while changes are sure
+ * to wait for this gateway, else VMS_E_BUSY, since the table may be past. */
+int vms_gw_refusal(struct vms_gw *gw);
 /* The command's place in the order of changes is found by the cluster. Ends with
  * up->pr_complete: GOOD only when every gateway that has the volume open goes by the new
  * table (or has been fenced off); BUSY: nothing has happened and nothing will. */

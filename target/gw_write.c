@@ -667,7 +667,7 @@ static void node_writes_send(struct vms_gw *gw, struct gw_node *n)
 				op_end(gw, op, VMS_E_BUSY);
 			} else if (!op->sent_ever && gw_pr_refuses(op->req)) {
 				gw->st.pr_refused++;
-				op_end(gw, op, VMS_E_RESERVED);
+				op_end(gw, op, vms_gw_refusal(gw));
 			} else if (op_must_wait(op)) {
 				op_hold(gw, op);
 			} else if (gw_primary(gw, op->partition) != n || op_goes_later(gw, op)) {
@@ -823,7 +823,7 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 			op_end(gw, op, VMS_E_BUSY);
 		else if (status == VMS_E_LUN_FENCE && gw_pr_refuses(op->req)) {
 			gw->st.pr_refused++;
-			op_never(gw, op, VMS_E_RESERVED);
+			op_never(gw, op, vms_gw_refusal(gw));
 		} else if ((status == VMS_E_SNAP_GEN || status == VMS_E_LUN_FENCE) &&
 			   !op->req->aborted)
 			gw_barrier_refused(gw, op, m->snap_gen);

@@ -43,9 +43,9 @@ static bool beyond(const struct vms_lu *lu, uint64_t lba, uint32_t n)
 }
 
 /* Segment i, wholly checked. */
-static int segment(const struct vms_xcopy *x, unsigned i, const struct vms_xcopy_lu *lus,
-		   unsigned n, unsigned self, const struct vms_pr_who *who,
-		   struct vms_copy_range *out, struct vms_sense *s)
+static int segment(struct vms_gw *gw, const struct vms_xcopy *x, unsigned i,
+		   const struct vms_xcopy_lu *lus, unsigned n, unsigned self,
+		   const struct vms_pr_who *who, struct vms_copy_range *out, struct vms_sense *s)
 {
 	const struct vms_xcopy_seg *g = &x->seg[i];
 	const struct vms_xcopy_lu *from, *to;
@@ -58,8 +58,12 @@ static int segment(const struct vms_xcopy *x, unsigned i, const struct vms_xcopy
 	if (beyond(from->lu, g->from_lba, g->nblocks) || beyond(to->lu, g->to_lba, g->nblocks))
 		return copy_aborted(s, VMS_ASC_NONE, i);
 	if (vms_pr_refuses(from->lu->pr, who, VMS_ACC_READ) ||
-	    vms_pr_refuses(to->lu->pr, who, VMS_ACC_WRITE))
-		return copy_aborted(s, VMS_ASC_THIRD_PARTY_FAILURE, i);
+	    vms_pr_refuses(to->lu->pr, who, VMS_ACC_WRITE)) {
+		if (vms_gw_refusal(gw) == VMS_E_RESERVED)
+			return copy_aborted(s, VMS_ASC_THIRD_PARTY_FAILURE, i);
+		*s = (struct vms_sense){.status = VMS_SAM_BUSY};
+		return -1;
+	}
 	if (to->lu->mode.swp)
 		return copy_aborted(s, VMS_ASC_SOFTWARE_WRITE_PROTECTED, i);
 	if (to->lu->ident.write_protect)
@@ -84,7 +88,7 @@ struct vms_xcopy_run *vms_xcopy_run_new(struct vms_gw *gw, const struct vms_xcop
 	}
 	r->n = x->nsegs;
 	for (unsigned i = 0; i < r->n; i++) {
-		if (segment(x, i, lus, n, self, who, &r->range[i], s)) {
+		if (segment(gw, x, i, lus, n, self, who, &r->range[i], s)) {
 			vms_xcopy_run_free(r);
 			return NULL;
 		}

@@ -104,7 +104,7 @@ struct sim_result {
 	uint64_t repeated, resets, reinstated, miscompared;
 	unsigned rotten, filled;
 	uint64_t no_space; /* commands refused for lack of space */
-	uint64_t pr_commands, pr_good, pr_conflicts, pr_tables, shut_out;
+	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;
 };

@@ -456,8 +456,6 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 				 sim_faults_full(s, o->start_us) ? "" : ", and no disk is full");
 	}
 	sim_size_look(s, c, o, st);
-	if (!o->vol && (st == 0 || st == VMS_E_RESERVED))
-		sim_pr_look(s, c, o, st);
 	if (s->failed)
 		return;
 	switch (o->op) {

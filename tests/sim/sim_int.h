@@ -100,6 +100,7 @@ struct sim_cmd { /* a command inside a gateway */
 	uint64_t number;
 	unsigned vol;
 	uint64_t vol_id;
+	uint64_t read_us; /* its gateway has read it; 0: not */
 	bool submitted, aborting;
 	bool cancelled; /* aborted, and its initiator is told all the same */
 	bool preempted, preempt_told;
@@ -378,7 +379,8 @@ void sim_pr_turn(struct sim *s, struct proc *p);
 void sim_pr_stop(struct sim *s, struct proc *p);
 void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd);
 bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t);
-bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m);
+/* 0, or how the command ends that a reservation is in the way of. */
+int sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m);
 /* Has the gateway that session (of that process of it) still? */
 bool sim_pr_session_here(const struct sim *s, const struct proc *p, unsigned c, uint32_t session);
 
@@ -392,8 +394,8 @@ void sim_pr_put(struct sim *s, const char *key, const char *is, uint64_t rev);
 unsigned sim_pr_asked(struct sim *s, const struct sim_pr_ask *a, uint64_t incarnation);
 void sim_pr_answered(struct sim *s, unsigned id, const struct vms_sense *sense);
 void sim_pr_unknown(struct sim *s, unsigned id);
-/* A command on the first volume has ended. */
-void sim_pr_look(struct sim *s, const struct client *c, const struct client_op *o, int status);
+/* A command on the first volume has ended at its gateway, whoever learns of it. */
+void sim_pr_look(struct sim *s, const struct proc *p, const struct sim_cmd *m);
 /* Nothing is under way, and RESERVE belongs to a session that is there. */
 bool sim_pr_over(struct sim *s, char *why, size_t room);
 bool sim_pr_reserved(const struct sim *s, unsigned client, uint32_t session);

@@ -175,9 +175,10 @@ static struct vms_pr_who owner(const struct proc *p, const struct vms_pr_nexus *
 		n, {p->gw->id, vms_gw_incarnation(p->gw), sim_pr_session(client, session)}};
 }
 
-/* Is the command to be refused? */
-bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
+int sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 {
+	int status;
+
 	m->cmd.access = m->cmd.op == VMS_GW_READ    ? VMS_ACC_READ
 			: m->cmd.op == VMS_GW_FLUSH ? VMS_ACC_ANY
 						    : VMS_ACC_WRITE;
@@ -186,10 +187,12 @@ bool sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 	m->cmd.who = &m->who;
 	if (m->cmd.access == VMS_ACC_ANY ||
 	    !vms_pr_refuses(vms_gw_vol_pr(p->vol[m->vol].h), &m->who, m->cmd.access))
-		return false;
-	s->r->pr_conflicts++;
+		return 0;
+	status = vms_gw_refusal(p->gw);
+	s->r->pr_conflicts += status == VMS_E_RESERVED;
+	s->r->pr_doubtful += status != VMS_E_RESERVED;
 	p->pr_doubt = true;
-	return true;
+	return status;
 }
 
 bool sim_pr_session_here(const struct sim *s, const struct proc *p, unsigned c, uint32_t session)

@@ -3,8 +3,9 @@
  * Every table of reservations that the catalog was given, and the commands there were.
  *
  *	12	a table is over, or its command GOOD, only when every gateway goes by it
- *		that had the volume open; a command on the LUN that began when a table held
- *		ends as that one, or a later one, says
+ *		that had the volume open; a command on the LUN that its gateway read when a
+ *		table held ends as that one, or a later one, says: GOOD only where one lets
+ *		it in, RESERVATION CONFLICT only where one is in its way
  *	13	each table follows from the one before by one command that was under way
  *		and has not changed anything yet; what was answered BUSY, CONFLICT, aborted
  *		changes nothing, before or after; the next one begins when this one is
@@ -14,7 +15,9 @@
  *		process is dead, and does not outlive it
  *
  * A table holds from when it is over (or its command GOOD); what is between the last one
- * that held when a command began and the last one decided when it ended may decide it.
+ * that held when its gateway read a command and the last one decided when it ended there may
+ * decide it. That goes for a gateway that stood still as well: what it cannot know to be
+ * current it must not refuse by.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -436,26 +439,41 @@ void sim_pr_answered(struct sim *s, unsigned id, const struct vms_sense *sense)
 
 /* ---- commands that a reservation may shut out ---- */
 
-void sim_pr_look(struct sim *s, const struct client *c, const struct client_op *o, int status)
+void sim_pr_look(struct sim *s, const struct proc *p, const struct sim_cmd *m)
 {
-	struct sim_pr_ask who = {.client = (unsigned)c->idx,
-				 .gw = (unsigned)o->gw,
-				 .gw_id = s->pr->gw_id[o->gw],
-				 .session = sim_pr_session((unsigned)c->idx, o->session)};
-	bool admitted = false;
-	size_t first = held_at(s, o->start_us);
+	const struct vms_gw_cmd *cmd = &m->cmd;
+	struct sim_pr_ask who = {.client = (unsigned)m->client,
+				 .gw = p->idx,
+				 .gw_id = p->gw->id,
+				 .session = sim_pr_session((unsigned)m->client, m->session)};
+	bool admitted = false, refused = false;
+	size_t first = held_at(s, m->read_us);
 
-	if (o->op == VMS_GW_FLUSH || s->final)
+	if (!m->read_us || m->vol || cmd->op == VMS_GW_FLUSH || m->client == SIM_AUDITOR ||
+	    s->final)
 		return;
-	for (size_t i = first; i < s->pr->v.n; i++)
-		admitted |= sim_pr_admits(&s->pr->v.d[i].t, &who, o->op != VMS_GW_READ);
-	if (!status && !admitted)
+	for (size_t i = first; i < s->pr->v.n; i++) {
+		bool ok = sim_pr_admits(&s->pr->v.d[i].t, &who, cmd->op != VMS_GW_READ);
+
+		admitted |= ok;
+		refused |= !ok;
+	}
+	if (!cmd->status && !admitted)
 		sim_fail(s,
-			 "client %d: op %d at lba %" PRIu64 " over gateway %d, begun at %" PRIu64
+			 "client %d: op %d at lba %" PRIu64
+			 " over gateway %u, which read it at %" PRIu64
 			 " us, ended with GOOD; table %" PRIu64
 			 " of reservations shuts it out since %" PRIu64 " us",
-			 c->idx, o->op, o->lba, o->gw, o->start_us, s->pr->v.d[first].fence,
+			 m->client, cmd->op, cmd->lba, p->idx, m->read_us, s->pr->v.d[first].fence,
 			 s->pr->v.d[first].held_us);
+	else if (cmd->status == VMS_E_RESERVED && !refused)
+		sim_fail(s,
+			 "client %d: op %d at lba %" PRIu64
+			 " over gateway %u, which read it at %" PRIu64
+			 " us: RESERVATION CONFLICT, and since table %" PRIu64
+			 " no reservation is in its way (the gateway goes by table %" PRIu64 ")",
+			 m->client, cmd->op, cmd->lba, p->idx, m->read_us, s->pr->v.d[first].fence,
+			 vms_gw_vol_pr(p->vol[0].h)->fence);
 }
 
 bool sim_pr_over(struct sim *s, char *why, size_t room)

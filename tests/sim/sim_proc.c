@@ -495,6 +495,7 @@ static void answers(struct sim *s, struct proc *p)
 		read_result(m);
 		if (m->submitted)
 			vms_gw_unpin(p->gw, &m->cmd);
+		sim_pr_look(s, p, m);
 		if (!m->aborting)
 			sim_at(s, sim_link_delay(s, (unsigned)m->client, p->idx, false), EV_ANSWER,
 			       (uint64_t)m->client, m->session, 0, m);
@@ -581,9 +582,9 @@ static void gw_turn(struct sim *s, struct proc *p)
 			p->ended = m;
 			continue;
 		}
+		m->read_us = s->now_us;
 		if (m->vol == 0 && m->client != SIM_AUDITOR && !s->final &&
-		    sim_pr_refuses(s, p, m)) {
-			m->cmd.status = VMS_E_RESERVED;
+		    (m->cmd.status = sim_pr_refuses(s, p, m))) {
 			m->next = p->ended;
 			p->ended = m;
 			continue;

@@ -43,7 +43,7 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		rotten;
+		pr_doubtful, rotten;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -87,6 +87,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->rotten += r.rotten;
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
+		t->pr_doubtful += r.pr_doubtful;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -311,6 +312,7 @@ int main(int argc, char **argv)
 		sum.rotten += t.rotten;
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
+		sum.pr_doubtful += t.pr_doubtful;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -326,11 +328,12 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	printf("%llu writes repeated, %llu aborts and resets, %llu writes settled by a new login, "
 	       "%llu miscompares, %llu of %llu commands on reservations GOOD (%llu changes), %llu "
-	       "conflicts\n",
+	       "conflicts, %llu more in doubt\n",
 	       (unsigned long long)sum.repeated, (unsigned long long)sum.resets,
 	       (unsigned long long)sum.reinstated, (unsigned long long)sum.miscompared,
 	       (unsigned long long)sum.pr_good, (unsigned long long)sum.pr_commands,
-	       (unsigned long long)sum.tables, (unsigned long long)sum.pr_conflicts);
+	       (unsigned long long)sum.tables, (unsigned long long)sum.pr_conflicts,
+	       (unsigned long long)sum.pr_doubtful);
 	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted; %llu "
 	       "changes of the size, told %llu times, %llu commands beyond the end\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,

@@ -499,6 +499,12 @@ void vms_gw_abort(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 
 /* ---- reservations: the pure table, one change a turn ---- */
 
+int vms_gw_refusal(struct vms_gw *gw)
+{
+	(void)gw;
+	return VMS_E_RESERVED;
+}
+
 uint64_t vms_gw_incarnation(const struct vms_gw *gw)
 {
 	return 1;

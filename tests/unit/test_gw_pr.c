@@ -351,6 +351,25 @@ static void a_write_that_was_let_through_is_checked_again(void)
 	r_stop();
 }
 
+/* A gateway that reaches no node may have been shut out, and the reservation that it knows
+ * be past: it refuses by it only once it is sure to be asked. */
+static void who_may_be_shut_out_refuses_nobody(void)
+{
+	r_start(12, 0);
+	CU_ASSERT_EQUAL(r_do(0, 0, OUT, REG, 0, 0, 0xa), GOOD);
+	CU_ASSERT_EQUAL(r_do(0, 0, OUT, RES, VMS_PR_WE, 0xa, 0), GOOD);
+	CU_ASSERT_EQUAL(vms_gw_refusal(R.g[1].gw), VMS_E_RESERVED);
+	R.g[1].away = R.now + 1000;
+	R.g[1].drop = true;
+	r_run(50);
+	CU_ASSERT_EQUAL(vms_gw_refusal(R.g[1].gw), VMS_E_BUSY);
+	CU_ASSERT_EQUAL(vms_gw_refusal(R.g[2].gw), VMS_E_RESERVED);
+	r_run(3000);
+	CU_ASSERT_EQUAL(vms_gw_refusal(R.g[1].gw), VMS_E_RESERVED);
+	CU_ASSERT_EQUAL(R.violations, 0);
+	r_stop();
+}
+
 static void reserve_belongs_to_a_living_session(void)
 {
 	r_start(10, 0);
@@ -680,6 +699,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_gateway_that_dies_leaves_nothing_half_done),
 	VMS_TEST(preempt_and_abort_waits_for_the_other_gateway),
 	VMS_TEST(a_write_that_was_let_through_is_checked_again),
+	VMS_TEST(who_may_be_shut_out_refuses_nobody),
 	VMS_TEST(reserve_belongs_to_a_living_session),
 	VMS_TEST(abort_before_and_after),
 	VMS_TEST(what_is_forgotten_is_not_looked_at),

@@ -46,10 +46,8 @@ void vms_ovl_init(struct vms_ovl *o)
 {
 	memset(o, 0, sizeof(*o));
 	vms_htab_init(&o->ext, 1024);
-	vms_htab_init(&o->chunk, 1u << 14);
 	vms_htab_init(&o->addr, 1u << 14);
 	vms_htab_init(&o->stub, 1u << 10);
-	o->next_ext = 1;
 }
 
 void vms_ovl_close(struct vms_ovl *o)
@@ -72,7 +70,6 @@ void vms_ovl_close(struct vms_ovl *o)
 		}
 	}
 	vms_htab_free(&o->ext);
-	vms_htab_free(&o->chunk);
 	vms_htab_free(&o->addr);
 	vms_htab_free(&o->stub);
 	for (; s; s = next) {
@@ -140,7 +137,6 @@ struct vms_ovl_ext *vms_ovl_ext_get(struct vms_ovl *o, struct vms_ovl_part *p, u
 	e->extent = extent;
 	e->snap_gen = snap_gen;
 	e->partition = partition;
-	e->id = o->next_ext++;
 	e->part = p;
 	e->next = p->exts;
 	if (p->exts)
@@ -177,24 +173,27 @@ void vms_ovl_ext_tidy(struct vms_ovl *o, struct vms_ovl_ext *e)
 	free(e);
 }
 
-static inline struct vms_ovl_chunk *chunk_of(const struct vms_ovl *o, const struct vms_ovl_ext *e,
-					     uint16_t chunk)
+static inline struct vms_ovl_chunk *chunk_of(const struct vms_ovl_ext *e, uint16_t chunk)
 {
-	if (!(e->present[chunk / 64] >> chunk % 64 & 1))
-		return NULL;
-	return vms_hlink_entry(vms_htab_find(&o->chunk, e->id << 10 | chunk), struct vms_ovl_chunk,
-			       link);
+	const struct vms_ovl_group *g = e->group[chunk / VMS_OVL_GROUP_CHUNKS];
+
+	return g ? g->c[chunk % VMS_OVL_GROUP_CHUNKS] : NULL;
 }
 
 struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e, uint16_t chunk,
 					bool create)
 {
-	struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
+	struct vms_ovl_chunk *c = chunk_of(e, chunk);
+	struct vms_ovl_group **g = &e->group[chunk / VMS_OVL_GROUP_CHUNKS];
 
 	if (c)
 		return c;
 	if (!create)
 		return NULL;
+	if (!*g) {
+		*g = pool_get(o, &o->free_groups, sizeof(**g));
+		memset(*g, 0, sizeof(**g));
+	}
 	c = pool_get(o, &o->free_chunks, sizeof(*c));
 	memset(c, 0, sizeof(*c));
 	c->ext = e;
@@ -205,14 +204,15 @@ struct vms_ovl_chunk *vms_ovl_chunk_get(struct vms_ovl *o, struct vms_ovl_ext *e
 	e->chunks = c;
 	e->nchunks++;
 	o->nchunks++;
-	e->present[chunk / 64] |= 1ull << chunk % 64;
-	vms_htab_add(&o->chunk, &c->link, e->id << 10 | chunk);
+	(*g)->c[chunk % VMS_OVL_GROUP_CHUNKS] = c;
+	(*g)->n++;
 	return c;
 }
 
 void vms_ovl_chunk_tidy(struct vms_ovl *o, struct vms_ovl_chunk *c)
 {
 	struct vms_ovl_ext *e = c->ext;
+	struct vms_ovl_group **g = &e->group[c->chunk / VMS_OVL_GROUP_CHUNKS];
 
 	if (c->newest || c->stub || c->pins)
 		return;
@@ -222,10 +222,13 @@ void vms_ovl_chunk_tidy(struct vms_ovl *o, struct vms_ovl_chunk *c)
 		e->chunks = c->next;
 	if (c->next)
 		c->next->prev = c->prev;
-	e->present[c->chunk / 64] &= ~(1ull << c->chunk % 64);
+	(*g)->c[c->chunk % VMS_OVL_GROUP_CHUNKS] = NULL;
+	if (!--(*g)->n) {
+		pool_put(&o->free_groups, *g);
+		*g = NULL;
+	}
 	e->nchunks--;
 	o->nchunks--;
-	vms_htab_del(&o->chunk, &c->link);
 	pool_put(&o->free_chunks, c);
 }
 
@@ -631,7 +634,7 @@ void vms_ovl_view(const struct vms_ovl *o, const struct vms_ovl_ext *e, uint16_t
 	view_begin(v);
 	if (!e)
 		return;
-	v->c = chunk_of(o, e, chunk);
+	v->c = chunk_of(e, chunk);
 	view_layer(e, v->c, chunk, committed, v);
 }
 
@@ -661,7 +664,7 @@ vms_addr vms_ovl_handed(const struct vms_ovl *o, const struct vms_ovl_stack *s, 
 		const struct vms_ovl_ext *e = s->l[i].e;
 
 		for (; e && e->part->nstubs; e = e->older) {
-			struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
+			struct vms_ovl_chunk *c = chunk_of(e, chunk);
 
 			if (c && c->stub && c->stub_to == entry)
 				return c->stub_handed;
@@ -678,7 +681,7 @@ void vms_ovl_view_stack(const struct vms_ovl *o, const struct vms_ovl_stack *s, 
 	view_begin(v);
 	for (unsigned i = 0; i < s->n && chunk < s->l[i].limit; i++)
 		for (const struct vms_ovl_ext *e = s->l[i].e; e; e = e->older) {
-			struct vms_ovl_chunk *c = chunk_of(o, e, chunk);
+			struct vms_ovl_chunk *c = chunk_of(e, chunk);
 
 			if (!i && e == s->l[0].e)
 				v->c = c;

@@ -43,7 +43,6 @@ struct vms_ovl_piece {
 };
 
 struct vms_ovl_chunk {
-	struct vms_hlink link; /* key: extent id << 10 | chunk */
 	struct vms_hlink by_stub;
 	struct vms_ovl_ext *ext;
 	struct vms_ovl_chunk *prev, *next; /* of the extent */
@@ -54,6 +53,13 @@ struct vms_ovl_chunk {
 	bool stub;
 	vms_addr stub_handed, stub_to;
 	uint64_t stub_seq; /* the record that moved it */
+};
+
+/* Chunks of an extent that lie next to each other are looked up together. */
+#define VMS_OVL_GROUP_CHUNKS 32u
+struct vms_ovl_group {
+	struct vms_ovl_chunk *c[VMS_OVL_GROUP_CHUNKS];
+	unsigned n;
 };
 
 struct vms_ovl_range {
@@ -72,22 +78,20 @@ struct vms_ovl_ext {
 	struct vms_hlink link; /* key: hash of partition, branch, extent; newest snap_gen only */
 	uint64_t branch, snap_gen;
 	uint32_t extent, partition;
-	uint64_t id;
 	struct vms_ovl_part *part;
 	struct vms_ovl_ext *prev, *next;   /* of the partition */
 	struct vms_ovl_ext *older, *newer; /* of the branch and extent, by snap_gen */
 	struct vms_ovl_chunk *chunks;
 	uint32_t nchunks;
-	uint64_t present[VMS_EXTENT_CHUNKS / 64]; /* bit per chunk: most look-ups find none */
-	struct vms_ovl_range *range;		  /* ascending seq */
+	struct vms_ovl_group *group[VMS_EXTENT_CHUNKS / VMS_OVL_GROUP_CHUNKS]; /* NULL: none */
+	struct vms_ovl_range *range;					       /* ascending seq */
 	uint32_t nranges, range_room;
 	bool scanned, pulled; /* used by the drain while it looks for work */
 };
 
 struct vms_ovl {
-	struct vms_htab ext, chunk, addr, stub;
-	uint64_t next_ext;
-	void *free_pieces, *free_chunks; /* pools */
+	struct vms_htab ext, addr, stub;
+	void *free_pieces, *free_chunks, *free_groups; /* pools */
 	void *slabs;
 	uint64_t npieces, nchunks;
 };

@@ -27,9 +27,10 @@ uint8_t own_in_log(const struct vms_node *n, const struct part *p, uint64_t bran
 	uint8_t own = 0;
 
 	for (; e; e = e->older) {
-		for (unsigned w = 0; w < VMS_EXTENT_CHUNKS / 64; w++)
-			if (e->present[w])
-				own |= subexts_of(64 * w, 64 * w + 1);
+		for (unsigned g = 0; g < VMS_EXTENT_CHUNKS / VMS_OVL_GROUP_CHUNKS; g++)
+			if (e->group[g])
+				own |= subexts_of(g * VMS_OVL_GROUP_CHUNKS,
+						  (g + 1) * VMS_OVL_GROUP_CHUNKS);
 		for (uint32_t r = 0; r < e->nranges; r++)
 			own |= subexts_of(e->range[r].first, e->range[r].first + e->range[r].count);
 	}

@@ -72,8 +72,41 @@ static void what_lies_behind_a_record_copied_forward_is_asked_for(void)
 	VMS_VEC_FREE(&p.recs);
 }
 
+/* Threads of the disk read from the log: what they have been lent stays until it is returned,
+ * whether anything else needs it or not. */
+static void a_log_that_is_lent_is_not_freed(void)
+{
+	struct log_lend one = {.pos = 0}, two = {.pos = 0};
+	struct vms_node *n;
+	uint64_t oldest;
+
+	for (unsigned lent = 0; lent < 2; lent++) {
+		up(6);
+		n = R.node[0].n;
+		oldest = vms_wal_gen_oldest(n->wal);
+		if (lent) {
+			log_lend(n, &one, vms_wal_appended_pos(n->wal));
+			log_lend(n, &two, vms_wal_appended_pos(n->wal));
+			/* the lowest position counts */
+			log_lend(n, &one, vms_wal_gen_start_pos(n->wal, oldest));
+		}
+		for (unsigned i = 0; i < 2; i++)
+			vms_node_drain(R.node[i].n);
+		rig_run(&R, 8000);
+		CU_ASSERT_EQUAL(vms_wal_gen_oldest(n->wal) == oldest, lent);
+		log_return(n, &one);
+		log_return(n, &one);
+		log_return(n, &two);
+		CU_ASSERT_PTR_NULL(n->lends);
+		rig_run(&R, 8000);
+		CU_ASSERT_TRUE(vms_wal_gen_oldest(n->wal) > oldest);
+		rig_close(&R);
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(a_member_that_asks_again_is_heard),
 	VMS_TEST(what_lies_behind_a_record_copied_forward_is_asked_for),
+	VMS_TEST(a_log_that_is_lent_is_not_freed),
 };
 VMS_TEST_MAIN("drain", tests)

@@ -434,11 +434,17 @@ void bs_lu_refresh(struct bs_lu *bl)
 	}
 }
 
+static bool records_current(void *ctx)
+{
+	(void)ctx;
+	return vms_gw_current(vms_gwp_core(g.gwp));
+}
+
 static int perform(int host_no, struct scsi_cmd *cmd)
 {
 	struct bs_lu *bl = bs_lu_of(cmd->dev);
 	const struct bs_nexus *nx = bs_nexus_of(cmd);
-	struct vms_lu_sink sink = {bl, attention_others};
+	struct vms_lu_sink sink = {bl, attention_others, records_current};
 	struct vms_lu_req q = {
 		.cdb = cmd->scb,
 		.cdb_bytes = (unsigned)cmd->scb_len,
@@ -487,9 +493,6 @@ static int perform(int host_no, struct scsi_cmd *cmd)
 			vms_gw_pr_doubt(vms_gwp_core(g.gwp), bl->vol);
 			g.submitted = true;
 		}
-		if (q.sense.status == SAM_STAT_RESERVATION_CONFLICT &&
-		    vms_gw_refusal(vms_gwp_core(g.gwp)) != VMS_E_RESERVED)
-			q.sense.status = SAM_STAT_BUSY;
 		return bs_put_status(cmd, &q.sense);
 	}
 	if (answer == VMS_LU_RESERVATION)

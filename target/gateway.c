@@ -214,6 +214,15 @@ static int done(struct vms_gw_cmd *cmd, int status)
 	return VMS_GW_DONE;
 }
 
+/* By a record of the cluster, if that is still what it says. */
+static int refused(struct vms_gw *gw, int status)
+{
+	if (vms_gw_current(gw) || gw_mutant(gw, VMS_GWM_SLEPT))
+		return status;
+	gw->st.busy++;
+	return VMS_E_BUSY;
+}
+
 int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 {
 	struct vms_gw_vol *v = cmd->vol;
@@ -233,7 +242,7 @@ int vms_gw_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		return done(cmd, VMS_E_BUSY);
 	}
 	if (__builtin_expect(cmd->lba > v->nblocks || cmd->nblocks > v->nblocks - cmd->lba, 0))
-		return done(cmd, VMS_E_RANGE);
+		return done(cmd, refused(gw, VMS_E_RANGE));
 	/* these move no data: a replay has nothing to do for them */
 	if (__builtin_expect(v->trace != NULL, 0) && cmd->op != VMS_GW_LBA_STATUS &&
 	    cmd->op != VMS_GW_MAP) {

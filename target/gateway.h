@@ -58,6 +58,8 @@ enum vms_gw_mutant {
 	VMS_GWM_NO_VETO,      /* a barrier that took too long is not vetoed */
 	/* clones */
 	VMS_GWM_CLAIM_KEPT = 20, /* one shares a page that another gateway has written */
+	/* records */
+	VMS_GWM_SLEPT = 21, /* one that stood still refuses by the records of before */
 	/* reservations */
 	VMS_GWM_PR_STALE = 22, /* a gateway that may be shut out refuses by the table it had */
 	/* sets that change */
@@ -229,6 +231,12 @@ void vms_gw_turn_end(struct vms_gw *gw, uint64_t now_ms);
 bool vms_gw_ready(const struct vms_gw *gw);
 /* False while it is cut off from nodes that others reach: then nobody may log in. */
 bool vms_gw_reaches(const struct vms_gw *gw);
+
+/* Do changes of volumes' records (size, write protection, reservations) surely wait for this
+ * gateway? While false, a command that these records refuse may be one that they allow by
+ * now: it ends BUSY, as an error would reach the guest. Walks the partitions: for refusals,
+ * not for every command. */
+bool vms_gw_current(struct vms_gw *gw);
 
 /* Of this process, once it is ready. */
 uint64_t vms_gw_incarnation(const struct vms_gw *gw);

@@ -38,23 +38,9 @@ bool gw_pr_refuses_(const struct gw_req *r)
 	       vms_pr_refuses(&r->vol->pr->table, cmd->who, cmd->access);
 }
 
-/* Who shuts a gateway out tells every primary, and when it may live waits for its leases:
- * one that has the lease of a primary, whose own leases run, is not shut out yet, so no later
- * table is over without it. One that stood still, or is cut off, cannot tell. */
-static bool surely_asked(struct vms_gw *gw)
-{
-	for (uint32_t p = 0; p < gw->nparts; p++) {
-		const struct gw_node *n = gw_primary(gw, p);
-
-		if (n && n->state == GN_READY && gw_lease_ok(gw, &gw->part[p], n))
-			return true;
-	}
-	return false;
-}
-
 int vms_gw_refusal(struct vms_gw *gw)
 {
-	return surely_asked(gw) || gw_mutant(gw, VMS_GWM_PR_STALE) ? VMS_E_RESERVED : VMS_E_BUSY;
+	return vms_gw_current(gw) || gw_mutant(gw, VMS_GWM_PR_STALE) ? VMS_E_RESERVED : VMS_E_BUSY;
 }
 
 void gw_pr_wake(struct gw_pr *p, uint64_t at_ms)

@@ -99,3 +99,17 @@ bool vms_gw_reaches(const struct vms_gw *gw)
 {
 	return !gw->cut;
 }
+
+/* Who shuts a gateway out tells every primary, and when it may live waits for its leases:
+ * one that has the lease of a primary, whose own leases run, is not shut out yet, so no later
+ * record counts without it. One that stood still, or is cut off, cannot tell. */
+bool vms_gw_current(struct vms_gw *gw)
+{
+	for (uint32_t p = 0; p < gw->nparts; p++) {
+		const struct gw_node *n = gw_primary(gw, p);
+
+		if (n && n->state == GN_READY && gw_lease_ok(gw, &gw->part[p], n))
+			return true;
+	}
+	return false;
+}

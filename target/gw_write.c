@@ -1058,8 +1058,10 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	default:
 		break;
 	}
-	if (v->snap || v->rec.write_protect)
+	if (v->snap)
 		return refuse(cmd, VMS_E_PERM);
+	if (v->rec.write_protect)
+		return refuse(cmd, vms_gw_current(gw) ? VMS_E_PERM : VMS_E_BUSY);
 	if (cmd->data_bytes < want)
 		return refuse(cmd, VMS_E_INVAL);
 	if (extents > 1 && (kind == VMS_WRITE_CAW || kind == VMS_WRITE_ORWRITE))

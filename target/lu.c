@@ -179,7 +179,7 @@ static enum vms_lu_answer medium(struct vms_lu *lu, struct vms_lu_req *r)
 	return VMS_LU_IO;
 }
 
-enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
+static enum vms_lu_answer exec(struct vms_lu *lu, struct vms_lu_req *r,
 			       const struct vms_lu_sink *sink)
 {
 	const struct vms_opcode *op = NULL;
@@ -262,4 +262,27 @@ enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
 		vms_sense_fail(&r->sense, VMS_SK_ILLEGAL_REQUEST, VMS_ASC_INVALID_OPCODE);
 		return VMS_LU_END;
 	}
+}
+
+/* Refused by what the cluster's records say, which may have changed while this gateway stood
+ * still. What the initiator set itself (SWP, 27h/02h) is no record. */
+static bool by_records(const struct vms_lu *lu, const struct vms_sense *s)
+{
+	return s->status == VMS_SAM_RESERVATION_CONFLICT ||
+	       (s->status == VMS_SAM_CHECK_CONDITION &&
+		(s->asc == VMS_ASC_LBA_OUT_OF_RANGE ||
+		 (s->asc == VMS_ASC_WRITE_PROTECTED && lu->ident.write_protect)));
+}
+
+enum vms_lu_answer vms_lu_exec(struct vms_lu *lu, struct vms_lu_req *r,
+			       const struct vms_lu_sink *sink)
+{
+	enum vms_lu_answer a = exec(lu, r, sink);
+
+	if (a == VMS_LU_END && by_records(lu, &r->sense) && sink->current &&
+	    !sink->current(sink->ctx)) {
+		r->sense = (struct vms_sense){.status = VMS_SAM_BUSY};
+		r->in_bytes = 0;
+	}
+	return a;
 }

@@ -32,6 +32,10 @@ struct vms_lu_sink {
 	void *ctx;
 	/* A unit attention for every session but the one that asked. */
 	void (*attention_others)(void *ctx, uint64_t session, uint16_t asc);
+	/* Are the cluster's records (size, write protection, reservations) known to be what all
+	 * gateways go by? Asked when one of them refuses a command, which else ends BUSY. NULL:
+	 * they are. */
+	bool (*current)(void *ctx);
 };
 
 struct vms_lu_req {

@@ -715,7 +715,39 @@ static void initiators_leave_a_gateway_that_is_cut_off(void)
 	CU_ASSERT_EQUAL(drops_of(VMS_GWM_REACH, 2000, true), 0);
 }
 
+/* ---- what the cluster's records refuse ---- */
+
+/* Simulator seed 9103: the volume grew while the gateway stood still for 9.5 s. */
+static int beyond_the_end_after(uint32_t mutant, uint64_t ms)
+{
+	struct vms_gw_cmd c;
+	int status;
+
+	f_start(mutant, DISK);
+	f_run(500);
+	c = f_cmd(VMS_GW_READ, F_CHUNKS * 8, 8);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_RANGE);
+	f.now += ms;
+	vms_gw_turn_begin(f.gw, f.now);
+	c = f_cmd(VMS_GW_READ, F_CHUNKS * 8, 8);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_DONE);
+	status = c.status;
+	vms_gw_turn_end(f.gw, f.now);
+	f_run(4000);
+	c = f_cmd(VMS_GW_READ, F_CHUNKS * 8, 8);
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_RANGE);
+	f_stop();
+	return status;
+}
+static void one_that_stood_still_does_not_go_by_old_records(void)
+{
+	CU_ASSERT_EQUAL(beyond_the_end_after(0, 1000), VMS_E_RANGE);
+	CU_ASSERT_EQUAL(beyond_the_end_after(0, 2300), VMS_E_BUSY);
+	CU_ASSERT_EQUAL(beyond_the_end_after(VMS_GWM_SLEPT, 2300), VMS_E_RANGE);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(one_that_stood_still_does_not_go_by_old_records),
 	VMS_TEST(initiators_leave_a_gateway_that_is_cut_off),
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),
 	VMS_TEST(a_dead_peer_concerns_its_own_partitions_only),

@@ -33,14 +33,17 @@ static bool reply_ok(struct vms_node *n, const struct vms_cat_reply *r, const ch
 
 /* ---- handlers of keys, for the first load and for watches ---- */
 
-/* Its record is gone: it has left the ring. This process has nothing to do then. */
-static void node_left(struct vms_node *n, uint32_t id)
+/* Its record is gone as of that revision: it has left the ring. This process has nothing to
+ * do then; a list from before it wrote its own record says nothing. */
+static void node_left(struct vms_node *n, uint32_t id, uint64_t revision)
 {
 	struct peer *pe = node_peer(n, id, false);
 
 	if (pe)
 		pe->known = false;
 	if (id != n->id || n->phase <= SP_SELF || n->stopping)
+		return;
+	if (revision < n->self_rev && n->mut != MUT_LEFT_BEFORE)
 		return;
 	node_log(n, VMS_LOG_WARN,
 		 "node %s (id %u) has left the ring and stops; its folder is not needed any more",
@@ -56,7 +59,8 @@ static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
 
 	plan_hint(n);
 	if (!kv->val) {
-		node_left(n, (uint32_t)strtoul(kv->key + strlen("node/"), NULL, 16));
+		node_left(n, (uint32_t)strtoul(kv->key + strlen("node/"), NULL, 16),
+			  kv->mod_revision);
 		return;
 	}
 	if (vms_cat_node_decode(kv, &cn, &e)) {
@@ -67,6 +71,8 @@ static void on_node(struct vms_node *n, const struct vms_cat_kv *kv)
 		n->id = cn.id;
 	if (cn.id == n->id) {
 		n->self_listed = true;
+		if (kv->mod_revision > n->self_rev)
+			n->self_rev = kv->mod_revision;
 		if (n->phase > SP_SELF && cn.incarnation > n->incarnation)
 			node_fatal(n, VMS_E_INCARNATION,
 				   "a newer process runs as node %u (incarnation %llu, this one is "
@@ -233,9 +239,9 @@ static void nodes_unlisted(struct vms_node *n)
 {
 	for (unsigned i = 0; i < n->npeers; i++)
 		if (!n->peer[i]->listed)
-			node_left(n, n->peer[i]->id);
+			node_left(n, n->peer[i]->id, n->load_rev);
 	if (n->id && !n->self_listed)
-		node_left(n, (uint32_t)n->id);
+		node_left(n, (uint32_t)n->id, n->load_rev);
 }
 
 static void load_done(void *arg, const struct vms_cat_reply *r)
@@ -248,7 +254,8 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 		retry_later(n);
 		return;
 	}
-	if (!n->cat_after[0])
+	/* each page may be of an older moment than the one before it */
+	if (!n->cat_after[0] || r->revision < n->load_rev)
 		n->load_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv && !n->poisoned; i++)
 		handlers[w](n, &r->kv[i]);
@@ -349,6 +356,8 @@ static void self_set_done(void *arg, const struct vms_cat_reply *r)
 		retry_later(n);
 		return;
 	}
+	if (r->revision > n->self_rev)
+		n->self_rev = r->revision;
 	n->cat_busy = false;
 	n->phase = SP_GATEWAYS;
 	phase_go(n);

@@ -154,6 +154,7 @@ enum node_mutant {
 
 	MUT_PLAN_STALE = 124,	/* nodes and wants as of before the cluster's record count */
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
+	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };
@@ -699,7 +700,8 @@ struct vms_node {
 	uint64_t watch[NODE_PREFIXES];
 	uint64_t reload_ms[NODE_PREFIXES];
 	bool loss_loaded;
-	bool self_listed; /* in the list of nodes that is being read */
+	bool self_listed;  /* in the list of nodes that is being read */
+	uint64_t self_rev; /* newest known of the own record */
 	struct vms_cat_cluster cluster;
 	/* set.c: the transaction on its way */
 	uint32_t raise_part[NODE_RAISE_BATCH];

@@ -836,6 +836,20 @@ void rig_cat_freeze(struct rig *r)
 	r->old_revision = r->revision;
 }
 
+void rig_cat_gap(struct rig *r, unsigned i)
+{
+	for (size_t k = 0; k < r->watches.n; k++) {
+		struct rig_watch *w = &r->watches.d[k];
+		struct cat_answer *a;
+
+		if (w->owner != &r->node[i])
+			continue;
+		a = answer_new(r, w->owner, w->fn, w->arg);
+		a->re.status = VMS_E_GONE;
+		answer_send(r, a, RE_CAT);
+	}
+}
+
 void rig_node_start(struct rig *r, unsigned i)
 {
 	struct rig_node *rn = &r->node[i];

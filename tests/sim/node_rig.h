@@ -161,6 +161,8 @@ void rig_node_pause(struct rig *r, unsigned i, uint64_t ms);
  * connections. */
 void rig_cut(struct rig *r, unsigned from, unsigned to, bool on);
 void rig_cat_freeze(struct rig *r);
+/* The catalog has no more of the history that node i's watches are to tell: they end. */
+void rig_cat_gap(struct rig *r, unsigned i);
 /* The partition as the catalog has it. */
 struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev);
 void rig_run(struct rig *r, uint64_t ms);

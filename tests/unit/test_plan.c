@@ -421,9 +421,54 @@ static void a_node_whose_record_is_gone_stops(void)
 	rig_close(&R);
 }
 
+/* The node's watches end, and the list it reads then is from before it joined (simulator seed
+ * 6200). Does it stop? */
+static bool after_a_list_without_it(uint32_t mutant)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	bool stopped;
+
+	up(2, mutant, 10);
+	vms_cat_key_node(key, 3);
+	rig_cat_freeze(&R);
+	R.old_revision = 1;
+	for (size_t i = 0; i < R.old.n; i++)
+		if (!strcmp(R.old.d[i].key, key)) {
+			free(R.old.d[i].val);
+			memmove(&R.old.d[i], &R.old.d[i + 1],
+				(R.old.n - i - 1) * sizeof(R.old.d[0]));
+			R.old.n--;
+		}
+	R.node[2].cat_stale = "node/";
+	rig_cat_gap(&R, 2);
+	rig_run(&R, 3000);
+	stopped = R.node[2].stopped;
+	R.node[2].cat_stale = NULL;
+	if (!stopped) { /* one that is gone in a newer list stops it */
+		rig_cat_gap(&R, 2);
+		rig_run(&R, 3000);
+		CU_ASSERT_FALSE(R.node[2].stopped);
+		R.node[2].cat_mode = RIG_CAT_DOWN;
+		rig_put(&R, key, NULL);
+		rig_cat_gap(&R, 2);
+		rig_run(&R, 1000);
+		R.node[2].cat_mode = RIG_CAT_OK;
+		rig_run(&R, 5000);
+		CU_ASSERT_TRUE(R.node[2].stopped);
+	}
+	rig_close(&R);
+	return stopped;
+}
+static void a_list_from_before_it_joined_says_nothing(void)
+{
+	CU_ASSERT_FALSE(after_a_list_without_it(0));
+	CU_ASSERT_TRUE(after_a_list_without_it(MUT_LEFT_BEFORE));
+}
+
 int main(void)
 {
 	static const struct vms_test tests[] = {
+		VMS_TEST(a_list_from_before_it_joined_says_nothing),
 		VMS_TEST(nothing_is_planned_before_the_first_volume),
 		VMS_TEST(a_new_node_is_wanted_for_its_share),
 		VMS_TEST(a_node_that_has_never_run_is_not_counted),

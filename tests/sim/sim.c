@@ -402,6 +402,8 @@ void sim_run_until_idle(struct sim *s, struct client *c)
 	uint64_t end = s->now_us + (s->conf.beyond ? SETTLE_US_MAX / 10 : SETTLE_US_MAX);
 	while (!s->failed && sim_client_pending(c)) {
 		one_event(s);
+		if (!s->conf.beyond && sim_client_cut(s, c))
+			return;
 		if (s->now_us > end && s->conf.beyond && sim_ring_stopped(s))
 			sim_client_lost(s, c, "nobody answers");
 		else if (s->now_us > end)

@@ -49,6 +49,20 @@ void sim_client_lost(struct sim *s, struct client *c, const char *why)
 		c->op[i].used = c->op[i].repeat = false;
 }
 
+bool sim_client_cut(struct sim *s, struct client *c)
+{
+	const struct path *pa = c->gw < 0 ? NULL : &c->path[c->gw];
+
+	if (!pa || (pa->up && pa->life == s->p[1 + s->plan.nodes + (unsigned)c->gw].life))
+		return false;
+	for (unsigned i = 0; i < SIM_DEPTH_MAX; i++) {
+		if (c->op[i].used)
+			c->op[i].status = VMS_E_STOPPING;
+		c->op[i].used = c->op[i].repeat = false;
+	}
+	return true;
+}
+
 static bool surely_not(int st)
 {
 	return st == VMS_E_BUSY || st == VMS_E_CANCELLED || st == VMS_E_FULL || st == VMS_E_RANGE ||
@@ -501,6 +515,29 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	}
 }
 
+/* A gateway that was paused may be shut out and start anew: the initiator logs in again. */
+static void final_read(struct sim *s, struct client *c, unsigned g, unsigned vol, uint64_t lba,
+		       uint32_t n)
+{
+	struct proc *p = &s->p[1 + s->plan.nodes + g];
+	uint64_t end = s->now_us + 60000000;
+
+	for (;;) {
+		sim_read(s, c, 0, vol, lba, n);
+		sim_run_until_idle(s, c);
+		if (s->failed || c->op[0].status != VMS_E_STOPPING || s->conf.beyond)
+			break;
+		while (!sim_vol_ready(s, p, vol) && !s->failed) {
+			sim_run_for(s, 100000);
+			if (s->now_us > end)
+				sim_fail(s, "gateway %u is not back in a minute", g);
+		}
+		sim_path_use(s, c, (int)g);
+	}
+	if (!c->path[g].up) /* beyond: nobody answers */
+		sim_path_use(s, c, (int)g);
+}
+
 /* Every used block is read once more through each gateway; snapshots too. */
 void sim_clients_final(struct sim *s)
 {
@@ -518,10 +555,7 @@ void sim_clients_final(struct sim *s)
 				s->final = true;
 				if (!n)
 					continue;
-				sim_read(s, c, 0, vol, lba, n);
-				sim_run_until_idle(s, c);
-				if (!c->path[g].up) /* beyond: nobody answers */
-					sim_path_use(s, c, (int)g);
+				final_read(s, c, g, vol, lba, n);
 				if (s->failed)
 					return;
 			}

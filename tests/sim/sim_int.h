@@ -368,6 +368,9 @@ void sim_clients_final(struct sim *s);
 /* Each node is away for a while in turn; what the others hold must be the same. */
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
+/* After the load: is the session it uses gone? Then nothing is pending any more, what was
+ * ended STOPPING. */
+bool sim_client_cut(struct sim *s, struct client *c);
 
 /* What that gateway had read of the client's before that has no effect from now on. */
 void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t before_us);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* vmstore-sim: run seeds of the deterministic cluster simulator. */
 #include <getopt.h>
+#include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -47,13 +49,41 @@ struct totals {
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
-static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
-		      bool keep, bool twice, struct totals *t)
+/* One process: its part of the seeds. Shared with the parent, which counts a process that dies
+ * as the failure of the seed it was at. */
+struct job {
+	struct totals t;
+	uint64_t seed;
+};
+
+static void repeat_with(const struct sim_conf *c, uint64_t seed)
 {
+	printf("  repeat with: build/bin/vmstore-sim --seeds %" PRIu64 " -v", seed);
+	if (c->ops)
+		printf(" --ops %u", c->ops);
+	if (c->cat_mask != ~0u)
+		printf(" --catalog %u", c->cat_mask);
+	if (c->beyond)
+		printf(" --beyond");
+	if (c->nodes)
+		printf(" --shape %u,%u,%u", c->nodes, c->gateways, c->copies);
+	if (c->node_mutant)
+		printf(" --node-mutant %u", c->node_mutant);
+	if (c->gw_mutant)
+		printf(" --gateway-mutant %u", c->gw_mutant);
+	printf("\n");
+	fflush(stdout);
+}
+
+static void run_range(uint64_t from, uint64_t to, unsigned step, const struct sim_conf *base,
+		      bool keep, bool twice, struct job *job)
+{
+	struct totals *t = &job->t;
+
 	for (uint64_t seed = from; seed <= to; seed += step) {
 		struct sim_conf c = *base;
 		struct sim_result r, r2;
-		c.seed = seed;
+		c.seed = job->seed = seed;
 		sim_run(&c, &r);
 		if (twice && r.ok) {
 			sim_run(&c, &r2);
@@ -111,27 +141,29 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 			       (unsigned long long)r.trace_hash);
 		if (!r.ok) {
 			t->failed++;
-			printf("seed %llu FAILED: %s\n  repeat with: build/bin/vmstore-sim --seeds "
-			       "%llu -v",
-			       (unsigned long long)seed, r.why, (unsigned long long)seed);
-			if (c.ops)
-				printf(" --ops %u", c.ops);
-			if (c.cat_mask != ~0u)
-				printf(" --catalog %u", c.cat_mask);
-			if (c.beyond)
-				printf(" --beyond");
-			if (c.nodes)
-				printf(" --shape %u,%u,%u", c.nodes, c.gateways, c.copies);
-			if (c.node_mutant)
-				printf(" --node-mutant %u", c.node_mutant);
-			if (c.gw_mutant)
-				printf(" --gateway-mutant %u", c.gw_mutant);
-			printf("\n");
-			fflush(stdout);
+			printf("seed %" PRIu64 " FAILED: %s\n", seed, r.why);
+			repeat_with(&c, seed);
 			if (!keep)
 				return;
 		}
 	}
+}
+
+static pid_t job_start(struct job *job, uint64_t to, unsigned step, const struct sim_conf *conf,
+		       bool keep, bool twice)
+{
+	pid_t pid = fork();
+
+	if (pid < 0) {
+		perror("vmstore-sim: fork");
+		exit(1);
+	}
+	if (pid == 0) {
+		run_range(job->seed, to, step, conf, keep, twice, job);
+		fflush(stdout);
+		_exit(0);
+	}
+	return pid;
 }
 
 static double cpu_s(void)
@@ -249,46 +281,35 @@ int main(int argc, char **argv)
 	struct timespec t0, t1;
 	struct totals sum = {0};
 	clock_gettime(CLOCK_MONOTONIC, &t0);
-	int pipes[64][2];
+	struct job *job = mmap(NULL, sizeof(struct job) * (size_t)jobs, PROT_READ | PROT_WRITE,
+			       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pids[64];
+	if (job == MAP_FAILED) {
+		perror("vmstore-sim: mmap");
+		return 1;
+	}
 	fflush(stdout);
 	for (long j = 0; j < jobs; j++) {
-		struct totals t = {0};
-		if (jobs == 1) {
-			run_range(from, to, 1, &conf, keep, twice, &sum);
-			break;
-		}
-		if (pipe(pipes[j])) {
-			perror("vmstore-sim: pipe");
-			return 1;
-		}
-		pids[j] = fork();
-		if (pids[j] < 0) {
-			perror("vmstore-sim: fork");
-			return 1;
-		}
-		if (pids[j] == 0) {
-			run_range(from + (uint64_t)j, to, (unsigned)jobs, &conf, keep, twice, &t);
-			fflush(stdout);
-			if (write(pipes[j][1], &t, sizeof(t)) != (ssize_t)sizeof(t))
-				_exit(3);
-			_exit(0);
-		}
-		close(pipes[j][1]);
+		job[j].seed = from + (uint64_t)j;
+		if (jobs > 1)
+			pids[j] = job_start(&job[j], to, (unsigned)jobs, &conf, keep, twice);
+		else
+			run_range(from, to, 1, &conf, keep, twice, &job[j]);
 	}
-	bool died = false;
-	for (long j = 0; jobs > 1 && j < jobs; j++) {
-		struct totals t;
+	for (long j = 0; j < jobs; j++) {
 		int st = 0;
-		ssize_t n = read(pipes[j][0], &t, sizeof(t));
-		waitpid(pids[j], &st, 0);
-		if (n != (ssize_t)sizeof(t)) {
-			died = true;
-			printf("job %ld of %ld died (status %d): run its seeds %llu, +%ld, ... "
-			       "with --jobs 1\n",
-			       j, jobs, st, from + (unsigned long long)j, jobs);
-			continue;
+		while (jobs > 1 && waitpid(pids[j], &st, 0) == pids[j] && st) {
+			job[j].t.failed++;
+			printf("seed %" PRIu64 " FAILED: the process died, %s %d\n", job[j].seed,
+			       WIFSIGNALED(st) ? "signal" : "exit code",
+			       WIFSIGNALED(st) ? WTERMSIG(st) : WEXITSTATUS(st));
+			repeat_with(&conf, job[j].seed);
+			job[j].seed += (uint64_t)jobs;
+			if (!keep || job[j].seed > to)
+				break;
+			pids[j] = job_start(&job[j], to, (unsigned)jobs, &conf, keep, twice);
 		}
+		const struct totals t = job[j].t;
 		sum.seeds += t.seeds;
 		sum.failed += t.failed;
 		sum.acked += t.acked;
@@ -359,5 +380,5 @@ int main(int argc, char **argv)
 	       (double)sum.virtual_ms / 1000,
 	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9,
 	       (double)sum.acked / (cpu_s() + 1e-9));
-	return sum.failed || died ? 1 : 0;
+	return sum.failed ? 1 : 0;
 }

@@ -114,7 +114,7 @@ static void got(void *arg, const struct vms_cat_reply *r)
 		g->retry_ms = g->now_ms + RETRY_MS;
 		return;
 	}
-	if (!g->after[0])
+	if (!g->after[0] || r->revision < g->rev) /* each page may be of another moment */
 		g->rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		apply(g, &r->kv[i]);

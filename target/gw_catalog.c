@@ -380,7 +380,7 @@ static void nodes_got(void *arg, const struct vms_cat_reply *r)
 		}
 		return;
 	}
-	if (!gw->nodes_rev)
+	if (!gw->nodes_rev || r->revision < gw->nodes_rev) /* each page may be of another moment */
 		gw->nodes_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		node_apply(gw, &r->kv[i]);
@@ -416,7 +416,7 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 		}
 		return;
 	}
-	if (!gw->parts_rev)
+	if (!gw->parts_rev || r->revision < gw->parts_rev) /* each page may be of another moment */
 		gw->parts_rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++)
 		part_apply(gw, &r->kv[i]);

@@ -174,7 +174,7 @@ static void loaded(void *arg, const struct vms_cat_reply *r)
 			refs_failed(t->s, r->status);
 		return;
 	}
-	if (!t->after[0])
+	if (!t->after[0] || r->revision < t->rev) /* each page may be of another moment */
 		t->rev = r->revision;
 	for (unsigned i = 0; i < r->nkv; i++) {
 		struct vms_reg_entry *e;

@@ -106,7 +106,7 @@ static void copy(struct vms_xcopy_results *t, const struct vms_lu *lu, const str
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static const struct vms_lu_sink sink = {NULL, on_others};
+	static const struct vms_lu_sink sink = {NULL, on_others, NULL};
 	struct vms_pr_nexus nexus[2] = {{.initiator = "iqn.a", .target_port = 1},
 					{.initiator = "iqn.b", .target_port = 1}};
 	static struct vms_xcopy_results results;

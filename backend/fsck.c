@@ -117,13 +117,14 @@ static int on_part(void *arg, const uint8_t *key, uint32_t key_bytes, const uint
 	p = &c->part[vms_get_be16(key + 1)];
 	p->here = true;
 	p->half = n >= 96 && val[2];
+	p->out = c->conf->out && c->conf->out[vms_get_be16(key + 1)];
 	p->drain_seq = vms_get_le64(val + 24);
 	p->next_ctr = vms_get_le64(val + 48);
 	c->out->partitions++;
 	return 0;
 }
 
-static void ref(struct fsck *c, vms_addr a)
+static void ref(struct fsck *c, vms_addr a, bool own)
 {
 	struct fctr *f = fsck_ctr(c, vms_addr_container(a), true);
 	uint32_t place = vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES;
@@ -132,18 +133,22 @@ static void ref(struct fsck *c, vms_addr a)
 		uint32_t words = place / 64 + 1 + f->words / 2;
 
 		f->ref = realloc(f->ref, words * sizeof(*f->ref));
-		vms_assert(f->ref);
+		f->own = realloc(f->own, words * sizeof(*f->own));
+		vms_assert(f->ref && f->own);
 		memset(f->ref + f->words, 0, (words - f->words) * sizeof(*f->ref));
+		memset(f->own + f->words, 0, (words - f->words) * sizeof(*f->own));
 		f->words = words;
 	}
 	f->nrefs++;
 	f->ref[place / 64] |= 1ull << place % 64;
+	if (own)
+		f->own[place / 64] |= 1ull << place % 64;
 }
 
 static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
 		       uint32_t val_bytes)
 {
-	const struct fpart *part;
+	const struct fpart *part, *of;
 	struct vms_page p;
 
 	c->out->pages++;
@@ -196,9 +201,9 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 			c->out->lost_chunks++;
 			continue;
 		}
-		if (c->part[vms_addr_partition(a, c->out->part_bits)].here &&
-		    !c->part[vms_addr_partition(a, c->out->part_bits)].half)
-			ref(c, a);
+		of = &c->part[vms_addr_partition(a, c->out->part_bits)];
+		if (of->here && !of->half && (of == part || (!of->out && !part->out)))
+			ref(c, a, of == part);
 		else
 			c->out->elsewhere++;
 	}
@@ -455,6 +460,7 @@ int vms_fsck(const struct vms_disk *disk, const struct vms_fsck_io *io,
 	HASH_ITER (hh, c->ctrs, f, ft) {
 		HASH_DEL(c->ctrs, f);
 		free(f->ref);
+		free(f->own);
 		free(f->dead);
 		free(f->used);
 		free(f);

@@ -10,7 +10,8 @@
  * It writes only after everything has been checked, and never touches primary
  * state (pages, partitions, outcomes, floors, log, chunks): what of that is lost
  * comes from another replica. Addresses in partitions that this node does not
- * hold are counted as elsewhere.
+ * hold, or in places that its copy of another partition has not come to yet, are
+ * counted as elsewhere.
  */
 #ifndef VMS_FSCK_H
 #define VMS_FSCK_H
@@ -62,6 +63,9 @@ struct vms_fsck_conf {
 	unsigned nsalts;
 	uint8_t salt[VMS_FSCK_SALTS_MAX][32];
 	uint32_t salt_bytes[VMS_FSCK_SALTS_MAX]; /* 0: no salt, or 32 */
+	/* By partition: this node is not in its set, so its copy and those of other
+	 * partitions here may be of different times. NULL: the caller does not know. */
+	const bool *out;
 	/* Now and then, with what = NULL at the end; may be NULL. */
 	void (*progress)(void *arg, const char *what, uint64_t done, uint64_t total);
 	void *arg;

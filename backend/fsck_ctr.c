@@ -40,21 +40,52 @@ static const char *read_error(int rc)
 	return rc == VMS_E_NOENT ? "is not there" : "cannot be read";
 }
 
-static bool is_ref(const struct fctr *f, uint64_t off)
+static bool bit_of(const struct fctr *f, const uint64_t *bits, uint64_t off)
 {
 	uint64_t place = off / VMS_CHUNK_BYTES;
 
-	return place / 64 < f->words && f->ref[place / 64] >> place % 64 & 1;
+	return place / 64 < f->words && bits[place / 64] >> place % 64 & 1;
 }
 
-/* How many chunks of a segment pages name. */
-static unsigned seg_refs(const struct fctr *f, uint32_t k)
+static bool is_ref(const struct fctr *f, uint64_t off)
+{
+	return bit_of(f, f->ref, off);
+}
+
+/* How many chunks of a segment pages name; pages of any, or of its own partition. */
+static unsigned seg_refs(const struct fctr *f, const uint64_t *bits, uint32_t k)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < VMS_SEG_ENTRIES_MAX; i++)
-		n += is_ref(f, vms_seg_chunk_offset(k, i));
+		n += bit_of(f, bits, vms_seg_chunk_offset(k, i));
 	return n;
+}
+
+static bool own_refs(const struct fctr *f)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < f->words; i++)
+		any |= f->own[i] != 0;
+	return any;
+}
+
+static const struct fpart *part_of(const struct fsck *c, const struct fctr *f)
+{
+	return c->have_ident ? &c->part[vms_addr_partition(vms_addr_make(f->number, 0),
+							   c->out->part_bits)]
+			     : NULL;
+}
+
+/* Pages of other partitions are ahead of this copy: it was not opened here when the index
+ * was written. Its log has what makes it, or other nodes have it, if this one has left that
+ * set. */
+static bool not_yet(const struct fsck *c, const struct fctr *f)
+{
+	const struct fpart *p = part_of(c, f);
+
+	return p && p->here && !f->entry && f->number >= p->next_ctr && f->nrefs && !own_refs(f);
 }
 
 static uint64_t dead_places(const struct fctr *f, uint32_t k)
@@ -76,8 +107,11 @@ static void used_set(struct fctr *f, uint32_t k, uint32_t n)
 static void check_header(struct fsck *c, struct fctr *f)
 {
 	struct vms_ctr_header h;
+	const struct fpart *p = part_of(c, f);
 	int rc = read_block(c, f->number, 0);
 
+	if (p && p->half)
+		return; /* the next attempt writes it */
 	if (rc || vms_ctr_header_decode(c->block, &h)) {
 		/* loses no chunk: segments name themselves */
 		REPAIR(c, f, FIX_HEADER, "container %09" PRIx64 ": its file header %s", f->number,
@@ -165,11 +199,15 @@ static void check_segments(struct fsck *c, struct fctr *f)
 	uint32_t k, refs_to = f->words ? (f->words * 64 + 64) / 65 : 0;
 
 	for (k = 0; k < VMS_CTR_SEGS_MAX; k++) {
-		unsigned named = k < refs_to ? seg_refs(f, k) : 0;
+		unsigned named = k < refs_to ? seg_refs(f, f->ref, k) : 0;
 		int rc;
 
 		if (counted ? k >= f->segs && !named : false)
 			break;
+		if (counted && k >= f->segs && f->state == 1 && !seg_refs(f, f->own, k)) {
+			c->out->elsewhere += named; /* as in not_yet() */
+			continue;
+		}
 		if (named || c->conf->deep)
 			read_ahead(c, f->number, k);
 		rc = read_block(c, f->number, vms_seg_offset(k));
@@ -245,6 +283,11 @@ static void check_footer(struct fsck *c, struct fctr *f)
 void fsck_container(struct fsck *c, struct fctr *f)
 {
 	c->ahead_ctr = 0;
+	if (not_yet(c, f)) {
+		c->out->elsewhere += f->nrefs;
+		c->out->leftover += f->file;
+		return;
+	}
 	if (f->nrefs)
 		c->out->containers++;
 	if (f->entry && f->state == 3) {

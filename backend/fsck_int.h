@@ -28,8 +28,9 @@ struct fctr { /* one container that index, log or folder know of */
 	bool in_log;
 	bool file;
 	uint64_t file_bytes;
-	/* a bit per 4096 bytes of it that pages name */
-	uint64_t *ref;
+	/* a bit per 4096 bytes of it that pages name, and those that pages of its own
+	 * partition do */
+	uint64_t *ref, *own;
 	uint32_t words;
 	uint64_t nrefs;
 	/* what its segments say */
@@ -46,6 +47,7 @@ struct fctr { /* one container that index, log or folder know of */
 struct fpart {
 	bool here;
 	bool half; /* its copy is being made or deleted: nothing in it counts */
+	bool out;  /* of no set: it and the other copies know nothing of each other */
 	uint64_t drain_seq, next_ctr;
 };
 

@@ -562,13 +562,21 @@ static void empty(struct sim *s)
 /* Each disk as a power cut leaves it now must pass fsck. */
 static void check_disks(struct sim *s)
 {
-	static const struct vms_fsck_conf conf = {.deep = true};
+	struct sim_parts ps;
+	sim_parts(s, &ps);
 	for (unsigned i = 1; i <= s->plan.nodes && !s->failed; i++) {
+		bool out[sizeof(ps.c) / sizeof(ps.c[0])];
+		struct vms_fsck_conf conf = {.deep = true, .out = out};
 		struct proc *p = &s->p[i];
 		struct vms_fsck_io io = {p->disk, sim_disk_read, NULL, NULL};
 		struct vms_fsck f;
 		if (!p->disk || p->gone || (s->r->rotten && i == SIM_ROT_NODE))
 			continue;
+		for (unsigned k = 0; k < ps.n; k++) {
+			out[k] = true;
+			for (uint32_t m = 0; m < ps.c[k].nmembers; m++)
+				out[k] &= ps.c[k].member[m].node != i;
+		}
 		sim_proc_crash(s, p, true);
 		vms_fsck(&p->disk_ops, &io, &conf, &f);
 		if (f.errors)

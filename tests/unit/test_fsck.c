@@ -484,6 +484,7 @@ static void each_index_damage_is_named(void)
 	CU_ASSERT_EQUAL(check(), 0);
 	CU_ASSERT_EQUAL(result.elsewhere, 2);
 	pv[0] = 1;
+	vms_put_le64(pv + 48, vms_ctr_first(PART + 1, PART_BITS) + 2);
 	vms_put_be16(pkey + 1, PART + 1);
 	vms_meta_batch_put(&b, pkey, sizeof(pkey), pv, sizeof(pv));
 	commit(&b);
@@ -595,6 +596,74 @@ static void deep_reads_everything(void)
 	teardown();
 }
 
+/* The state of the other partition whose container a page names. */
+static void neighbour(uint64_t next_ctr, bool half)
+{
+	uint8_t key[3] = {'P'}, val[96] = {1, 0, half};
+	struct vms_meta_batch b = {0};
+
+	vms_put_be16(key + 1, PART + 1);
+	vms_put_le64(val + 48, next_ctr);
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	vms_meta_batch_free(&b);
+}
+
+/* The copies of two partitions are of different times: what one names and the other has
+ * not come to yet is no damage, what it had is (simulator seed 16967). */
+static void copies_that_are_behind_are_no_damage(void)
+{
+	uint64_t other = vms_ctr_first(PART + 1, PART_BITS) + 1;
+	uint8_t key[9] = {'C'}, val[40] = {1}, block[4096];
+	struct vms_ctr_header h = {.ctr = other, .partition = PART + 1};
+	struct vms_iov iov = {block, sizeof(block)};
+	struct vms_meta_batch b = {0};
+	bool out[1 << PART_BITS] = {false};
+
+	setup();
+	neighbour(other, false);
+	CU_ASSERT_EQUAL(check(), 0);
+	CU_ASSERT_EQUAL(result.elsewhere, 1);
+	neighbour(other + 1, false); /* there was one: gone */
+	finds("is not there", 1);
+	conf.out = out; /* unless nobody counts one of the two copies */
+	finds("is not there", 1);
+	out[PART] = true;
+	CU_ASSERT_EQUAL(check(), 0);
+	CU_ASSERT_EQUAL(result.elsewhere, 1);
+	out[PART] = false;
+	out[PART + 1] = true;
+	CU_ASSERT_EQUAL(check(), 0);
+	CU_ASSERT_EQUAL(result.elsewhere, 1);
+	out[PART + 1] = false;
+
+	/* open, and not yet that long; sealed it grows no more */
+	vms_put_be64(key + 1, other);
+	vms_ctr_header_encode(block, &h);
+	mem.disk.ops->ctr_write(&mem, other, 0, &iov, 1, 1);
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	CU_ASSERT_EQUAL(check(), 0);
+	CU_ASSERT_EQUAL(result.elsewhere, 1);
+	val[0] = 2;
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	commit(&b);
+	CU_ASSERT_EQUAL(check(), 2); /* and it has no footer */
+	CU_ASSERT_PTR_NOT_NULL(strstr(said[0], "1 chunks that pages name are lost"));
+
+	/* a copy that is being made: the attempt that goes on writes the header */
+	val[0] = 1;
+	vms_meta_batch_put(&b, key, sizeof(key), val, sizeof(val));
+	memset(block, 0, sizeof(block));
+	mem.disk.ops->ctr_write(&mem, other, 0, &iov, 1, 1);
+	commit(&b);
+	finds_lost("its file header", 1, 0);
+	neighbour(other + 1, true);
+	CU_ASSERT_EQUAL(check(), 0);
+	vms_meta_batch_free(&b);
+	teardown();
+}
+
 static void write_that_fails_its_checksum_in_a_sound_frame(void)
 {
 	struct vms_wal_conf wc = {.node_id = 9};
@@ -673,6 +742,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(each_index_damage_is_named),
 	VMS_TEST(dead_places_are_no_damage),
 	VMS_TEST(deep_reads_everything),
+	VMS_TEST(copies_that_are_behind_are_no_damage),
 	VMS_TEST(write_that_fails_its_checksum_in_a_sound_frame),
 	VMS_TEST(exit_codes_of_the_program),
 };

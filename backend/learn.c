@@ -164,7 +164,7 @@ static void learn_abort(struct vms_node *n, struct part *p)
 
 	/* once installed they are the partition's own, and may have been swept since */
 	if (p->learn && p->learn->phase < LP_SYNC)
-		learn_ctrs_keep(p, p->learn);
+		learn_ctrs_keep(n, p, p->learn);
 	learn_end(n, p);
 	p->repl_conn = 0;
 	if (half) {

@@ -88,17 +88,20 @@ static struct lctr *lctr_find(struct learn *l, uint64_t number)
 	return a < l->ctrs.n && l->ctrs.d[a].number == number ? &l->ctrs.d[a] : NULL;
 }
 
-/* Files that this attempt has begun: the next one looks at them. */
-void learn_ctrs_keep(struct part *p, struct learn *l)
+/* Files that this attempt has begun: the next one looks at them. One whose header is not
+ * known to be written (the disk was full, say) has no identity: it goes, with the segments
+ * that came behind it, or that header would be taken for written for good. */
+void learn_ctrs_keep(struct vms_node *n, struct part *p, struct learn *l)
 {
 	VMS_VEC_FOREACH (&l->ctrs, lc) {
 		struct ctr *c = lc->own ? part_ctr_add(p, lc->number) : NULL;
+		bool whole = c && (lc->head || n->mut == MUT_LN_HEADLESS);
 
 		if (!c || c->state)
 			continue;
 		c->state = 1;
-		c->epoch = lc->epoch;
-		c->incarnation = lc->incarnation;
+		c->epoch = whole ? lc->epoch : 0;
+		c->incarnation = whole ? lc->incarnation : 0;
 		c->dirty = true;
 	}
 }
@@ -109,7 +112,8 @@ struct lio {
 	struct dio d;
 	uint32_t part;
 	uint64_t serial;
-	bool write; /* else what it is to remove may stay */
+	bool write;   /* else what it is to remove may stay */
+	uint64_t ctr; /* write: whose header */
 };
 
 /* What the disk has after a failed write is unknown, and what it does with the next one
@@ -130,15 +134,19 @@ static void lio_done(struct vms_node *n, struct dio *d, int status)
 	struct lio *io = (struct lio *)d;
 	struct learn *l = learn_of(n, io->part, io->serial);
 	struct part *p = node_part(n, io->part);
+	uint64_t number;
 	bool failed;
 
 	if (p && p->learn_ios)
 		p->learn_ios--;
 	failed = io->write && write_failed(n, status);
+	number = io->write ? io->ctr : 0;
 	free(io);
 	if (n->closing || failed || !l)
 		return;
 	l->flight--;
+	if (number && !status)
+		lctr_find(l, number)->head = true;
 	if (status && status != VMS_E_NOENT) {
 		learn_fail(n, p, vms_err_text(status));
 		return;
@@ -182,7 +190,7 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 		    (c->state == 1 || c->state == 2)) {
 			uint64_t end = vms_seg_offset(c->segs) + (4u << 20);
 
-			lc->own = true;
+			lc->own = lc->head = true;
 			/* a footer, or segments, where the primary has none (yet) */
 			if (c->segs > lc->segs || (c->state == 2 && lc->state == 1))
 				n->disk.ops->ctr_punch(
@@ -736,6 +744,7 @@ static void header_write(struct vms_node *n, struct part *p, struct learn *l, co
 	io->part = p->number;
 	io->serial = l->serial;
 	io->write = true;
+	io->ctr = c->number;
 	l->flight++;
 	p->learn_ios++;
 	n->disk.ops->ctr_write(n->disk.ctx, c->number, 0, &iov, 1, dio_token(n, &io->d));

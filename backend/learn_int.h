@@ -39,6 +39,7 @@ struct lctr {
 	uint8_t state;
 	bool shared;
 	bool own;  /* one of that identity is here */
+	bool head; /* its file header is, for certain */
 	bool foot; /* its footer is */
 	uint8_t *used, *st;
 	uint32_t *crc;	/* of the headers; 0: not known */
@@ -92,7 +93,7 @@ bool learn_paused(struct vms_node *n, struct learn *l);
 
 /* learn_ctr.c */
 void learn_ctrs_free(struct learn *l);
-void learn_ctrs_keep(struct part *p, struct learn *l);
+void learn_ctrs_keep(struct vms_node *n, struct part *p, struct learn *l);
 int learn_ctrs_add(struct learn *l, const uint8_t *p, size_t bytes); /* of CTRS' answer */
 /* Each does what can be done now; true: the phase is over. */
 bool learn_drop(struct vms_node *n, struct part *p, struct learn *l);

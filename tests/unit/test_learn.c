@@ -534,6 +534,38 @@ static void test_disk_fails(void)
 	finish(2);
 }
 
+/* A full disk refuses a container's file header and takes a segment behind it: the next
+ * attempt must not take that file for one that has its header (simulator seed 12555). */
+static void test_header_refused(void)
+{
+	unsigned turn = 0;
+	struct learn *l;
+	const char *bad;
+
+	up(0, 79);
+	v_create(0);
+	for (unsigned c = 0; c < V_CHS; c++)
+		v_write(&V[0], 0, c, next_id++);
+	v_drain();
+	turnovers(&V[0], 7); /* the log alone does not do */
+	learn_on(2, 0);
+	while (!at_phase(2, LP_HEADS) && turn++ < 60000)
+		rig_step(&R);
+	CU_ASSERT_TRUE(at_phase(2, LP_HEADS));
+	sim_disk_fail_at(R.node[2].sd, SIM_CTR_WRITE, VMS_E_NOSPC);
+	l = part_on(2, 0)->learn;
+	while (part_on(2, 0)->learn == l && turn++ < 60000)
+		rig_step(&R);
+	CU_ASSERT_TRUE(!part_on(2, 0)->learn && !R.node[2].fatal);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	rig_node_crash(&R, 2, true);
+	bad = rig_fsck(&R, 2);
+	if (bad)
+		v_fail("fsck of a copy whose first attempt met a full disk: %s", bad);
+	rig_node_start(&R, 2);
+	finish(2);
+}
+
 /* A disk that fails to read once loses nothing: the source is asked again (simulator
  * seed 1903). */
 static void test_read_fails_once(void)
@@ -1515,6 +1547,7 @@ static void test_mutants(void)
 		{MUT_PEER_FOREVER, test_bytes_out},
 		{MUT_PEER_FOREVER, test_bytes_member},
 		{MUT_PEER_FOREVER, test_bytes_primary},
+		{MUT_LN_HEADLESS, test_header_refused},
 	};
 
 	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
@@ -1540,7 +1573,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_out_again),      VMS_TEST(test_out_crash),
 	VMS_TEST(test_places),	       VMS_TEST(test_acks_of_former_epoch),
 	VMS_TEST(test_bytes_out),      VMS_TEST(test_bytes_member),
-	VMS_TEST(test_bytes_primary),  VMS_TEST(test_mutants),
+	VMS_TEST(test_bytes_primary),  VMS_TEST(test_header_refused),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

@@ -156,6 +156,7 @@ enum node_mutant {
 	MUT_PLAN_STALE = 124,	/* nodes and wants as of before the cluster's record count */
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
+	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };
@@ -1239,7 +1240,8 @@ void du_close(struct vms_node *n);
 
 /* ---- prune.c ---- */
 void prune_timer(struct vms_node *n);
-void prune_hint(struct vms_node *n); /* something was deleted */
+void prune_hint(struct vms_node *n);
+void prune_led(struct vms_node *n); /* something was deleted */
 void prune_copied(void *arg, const struct vms_page_key *made, const struct vms_page_key *from);
 void prune_close(struct vms_node *n);
 struct json_t;

@@ -25,11 +25,13 @@
  * it as its base, through ancestors as well. This is looked at again in the step
  * that orders the DROP, so the same bytes are drained on all replicas.
  *
- * A dead branch that nothing names goes as a whole. When no page of it is left, in
- * the durable index of all members, the node says so (reaped/); the last one
- * removes the branch's record. One scan serves all deletions seen before it; pages
- * that become superfluous later, when a newer one is made over them, are noted one
- * by one (prune_copied()).
+ * A dead branch that nothing names goes as a whole. In which partitions no page of it is
+ * left, in the durable index of all members, their primaries say (reaped/). Such a
+ * partition stays so whoever leads it later; when each has been named by somebody the
+ * branch's record goes. It is not enough that each node has said so once: the lead of a
+ * partition that has not been looked at may be handed to one that has. One scan serves all
+ * deletions seen before it; pages that become superfluous later, when a newer one is made over
+ * them, are noted one by one (prune_copied()).
  *
  * Owner: the node thread. Keeps invariants 17, 20, 27 (rules D4, D5, A2).
  */
@@ -65,7 +67,8 @@ struct pbranch {
 	bool seen;	    /* a point lies on it */
 	bool dirty;
 	bool left;	/* the scan left something of it behind, or missed a partition */
-	bool here, all; /* reaped by this node, by all */
+	bool left_part; /* ... in this partition */
+	bool here, all; /* the partitions that this node leads, all are named in reaped/ */
 	unsigned nancestors;
 	struct vms_cat_ancestor ancestor[VMS_ANCESTORS_MAX];
 };
@@ -74,9 +77,11 @@ struct pvolume {
 	uint64_t id, branch, snap_gen;
 };
 
+/* A bit for each partition: its primary has found nothing of the branch any more. */
 struct reaped {
 	uint64_t branch;
-	uint32_t node;
+	uint32_t node; /* who said so */
+	uint8_t *bits; /* NULL: an older version, which did not tell the partitions */
 };
 
 VMS_VEC_TYPE(points, struct point);
@@ -124,7 +129,9 @@ struct prune {
 	unsigned pages;
 	bool have_prev;
 	struct vms_page_key prev;
-	bool full; /* whole branches are scanned; else only what is in late */
+	bool full;		      /* whole branches are scanned; else only what is in late */
+	VMS_VEC(struct reaped) clean; /* found by this scan */
+	uint64_t *clean_epoch;	      /* ... by partition, in that epoch of it */
 	VMS_VEC(struct late) late, again;
 	unsigned nc, nd;
 	struct cand c[VMS_DROPS_MAX];
@@ -200,6 +207,55 @@ static bool gone(const struct pbranch *b)
 	return b->dead && !b->seen;
 }
 
+static void reaped_clear(struct reaped *d, size_t *n)
+{
+	for (size_t i = 0; i < *n; i++)
+		free(d[i].bits);
+	*n = 0;
+}
+
+static bool bit_of(const uint8_t *bits, uint32_t i)
+{
+	return bits[i / 8] >> i % 8 & 1;
+}
+
+static size_t bits_bytes(const struct vms_node *n)
+{
+	return (n->nparts + 7) / 8;
+}
+
+static uint8_t *bits_decode(const struct vms_node *n, const char *text)
+{
+	size_t bytes = bits_bytes(n);
+	uint8_t *b;
+
+	if (strlen(text) != 2 * bytes)
+		return NULL;
+	b = malloc(bytes);
+	vms_assert(b);
+	for (size_t i = 0; i < bytes; i++) {
+		char hex[3] = {text[2 * i], text[2 * i + 1], 0}, *end;
+
+		b[i] = (uint8_t)strtoul(hex, &end, 16);
+		if (*end || hex[0] == '-' || hex[0] == '+' || hex[0] == ' ') {
+			free(b);
+			return NULL;
+		}
+	}
+	return b;
+}
+
+static char *bits_encode(const struct vms_node *n, const uint8_t *bits)
+{
+	size_t bytes = bits_bytes(n);
+	char *t = malloc(2 * bytes + 1);
+
+	vms_assert(t);
+	for (size_t i = 0; i < bytes; i++)
+		snprintf(t + 2 * i, 3, "%02x", bits[i]);
+	return t;
+}
+
 /* ---- the catalog ---- */
 
 void prune_hint(struct vms_node *n)
@@ -212,6 +268,19 @@ void prune_hint(struct vms_node *n)
 	if (pr->due_ms < n->now_ms + 2ull * n->tm.tick_ms)
 		pr->due_ms = n->now_ms + 2ull * n->tm.tick_ms;
 	node_wake_at(n, pr->due_ms);
+}
+
+/* This node leads one more partition, in which it has not looked for anything yet. */
+void prune_led(struct vms_node *n)
+{
+	struct prune *pr = n->prune;
+	const struct pbranches *v = pr ? pr->phase == PR_READ ? &pr->old : &pr->br : NULL;
+
+	for (size_t i = 0; v && i < v->n; i++)
+		if (gone(&v->d[i])) {
+			prune_hint(n);
+			return;
+		}
 }
 
 /* A page was made as a copy of an older one, of its own branch or of an ancestor: is
@@ -317,9 +386,9 @@ static void on_kv(struct vms_node *n, struct prune *pr, const struct vms_cat_kv 
 		uint64_t branch = strtoull(kv->key + strlen("reaped/"), &end, 16);
 
 		if (*end == '/')
-			VMS_VEC_PUSH(
-				&pr->reaped,
-				((struct reaped){branch, (uint32_t)strtoul(end + 1, NULL, 16)}));
+			VMS_VEC_PUSH(&pr->reaped,
+				     ((struct reaped){branch, (uint32_t)strtoul(end + 1, NULL, 16),
+						      bits_decode(n, kv->val)}));
 		return;
 	}
 	case PX_NODE: {
@@ -415,7 +484,7 @@ static void read_start(struct vms_node *n, struct prune *pr)
 	memset(&pr->br, 0, sizeof(pr->br));
 	memset(&pr->pts, 0, sizeof(pr->pts));
 	VMS_VEC_CLEAR(&pr->vols);
-	VMS_VEC_CLEAR(&pr->reaped);
+	reaped_clear(pr->reaped.d, &pr->reaped.n);
 	VMS_VEC_CLEAR(&pr->nodes);
 	read_page(n);
 }
@@ -433,15 +502,33 @@ static bool lost_points(const struct prune *pr, uint64_t branch)
 
 static void count_reaped(struct vms_node *n, struct prune *pr, struct pbranch *b)
 {
-	b->all = pr->nodes.n > 0;
-	VMS_VEC_FOREACH (&pr->nodes, id) {
-		bool has = false;
+	uint8_t *all = calloc(1, bits_bytes(n));
+	size_t said = 0;
 
-		VMS_VEC_FOREACH (&pr->reaped, r)
-			has |= r->branch == b->branch && r->node == *id;
-		b->all &= has;
-		b->here |= has && *id == n->id;
+	vms_assert(all);
+	b->here = b->all = true;
+	VMS_VEC_FOREACH (&pr->reaped, r) {
+		if (r->branch != b->branch)
+			continue;
+		said++;
+		for (size_t i = 0; r->bits && i < bits_bytes(n); i++)
+			all[i] |= r->bits[i];
 	}
+	for (uint32_t i = 0; i < n->nparts; i++) {
+		const struct part *p = n->part[i];
+
+		if (bit_of(all, i))
+			continue;
+		b->all = false;
+		b->here &= !(p && p->known && p->primary);
+	}
+	if (n->mut == MUT_PRUNE_NODES) {
+		b->all = said >= pr->nodes.n;
+		b->here = false;
+		VMS_VEC_FOREACH (&pr->reaped, r)
+			b->here |= r->branch == b->branch && r->node == n->id;
+	}
+	free(all);
 }
 
 /* Floors of branches that are no more need not be kept. */
@@ -531,6 +618,7 @@ static void table_make(struct vms_node *n, struct prune *pr)
 		any |= b->dirty;
 	}
 	pr->full = any;
+	reaped_clear(pr->clean.d, &pr->clean.n);
 	floors_forget(n, pr);
 	pr->phase = PR_SCAN;
 	pr->scan_ms = pr->step_ms = n->now_ms;
@@ -661,7 +749,7 @@ static bool judge(struct prune *pr, const struct cand *c)
 		return true;
 	if (c->next > from || (pr->n->mut != MUT_PRUNE_BASE &&
 			       needed_below(pr, k->branch, k->snap_gen, c->next, k->subext))) {
-		b->left = true;
+		b->left = b->left_part = true;
 		return false;
 	}
 	pr->d[pr->nd++] = (struct vms_drop){k->branch, k->snap_gen, k->subext};
@@ -715,6 +803,30 @@ static void part_next(struct prune *pr)
 {
 	pr->part++;
 	pr->entered = false;
+}
+
+/* All of the partition has been looked at. */
+static void part_clean(struct vms_node *n, struct prune *pr, const struct part *p)
+{
+	if (!pr->clean_epoch)
+		pr->clean_epoch = calloc(n->nparts, sizeof(*pr->clean_epoch));
+	vms_assert(pr->clean_epoch);
+	pr->clean_epoch[p->number] = p->conf.epoch;
+	VMS_VEC_FOREACH (&pr->br, b) {
+		struct reaped *c = NULL;
+
+		if (!gone(b) || !b->dirty || b->left_part)
+			continue;
+		VMS_VEC_FOREACH (&pr->clean, x)
+			if (x->branch == b->branch)
+				c = x;
+		if (!c) {
+			c = VMS_VEC_ADD(&pr->clean);
+			*c = (struct reaped){b->branch, (uint32_t)n->id, calloc(1, bits_bytes(n))};
+			vms_assert(c->bits);
+		}
+		c->bits[p->number / 8] |= (uint8_t)(1u << p->number % 8);
+	}
 }
 
 /* What the log holds of a branch that is gone is not drained, it drops out. */
@@ -808,6 +920,8 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 		pr->epoch = p->conf.epoch;
 		pr->wait_seq = 0;
 		pr->more = false;
+		VMS_VEC_FOREACH (&pr->br, b)
+			b->left_part = false;
 		memset(&pr->resume, 0, sizeof(pr->resume));
 		pr->resume.partition = p->number;
 	}
@@ -858,9 +972,11 @@ static void scan_step(struct vms_node *n, struct prune *pr)
 		}
 		pr->wait_seq = p->seq_last;
 	}
-	if (!pr->more && !pr->nd)
+	if (!pr->more && !pr->nd) {
+		if (pr->full)
+			part_clean(n, pr, p);
 		part_next(pr);
-	else if (!pr->more && pr->full) {
+	} else if (!pr->more && pr->full) {
 		/* the last DROP of the partition is waited for as well */
 		pr->resume = (struct vms_page_key){p->number, UINT64_MAX, UINT32_MAX, UINT64_MAX};
 	}
@@ -931,24 +1047,62 @@ static void reap_done(void *arg, const struct vms_cat_reply *r)
 	again_in(n, pr, r->status ? 2ull * n->tm.tick_ms : 1);
 }
 
+/* What this node may say of a dead branch now, as text; NULL: nothing new. What was found is
+ * durable on all members, and has been found by the one that leads still. */
+static char *say(struct vms_node *n, struct prune *pr, const struct pbranch *b)
+{
+	uint8_t *bits = calloc(1, bits_bytes(n));
+	char *text = NULL;
+	bool any = n->mut == MUT_PRUNE_NODES;
+
+	vms_assert(bits);
+	VMS_VEC_FOREACH (&pr->reaped, r)
+		for (size_t i = 0;
+		     r->branch == b->branch && r->node == n->id && r->bits && i < bits_bytes(n);
+		     i++)
+			bits[i] |= r->bits[i];
+	VMS_VEC_FOREACH (&pr->clean, c)
+		for (uint32_t i = 0; c->branch == b->branch && i < n->nparts; i++) {
+			const struct part *p = n->part[i];
+
+			if (!bit_of(c->bits, i) || bit_of(bits, i) || !p || !p->known ||
+			    !p->primary || p->conf.epoch != pr->clean_epoch[i] ||
+			    p->safe_seq < p->prune_seq)
+				continue;
+			bits[i / 8] |= (uint8_t)(1u << i % 8);
+			any = true;
+		}
+	if (any)
+		text = bits_encode(n, bits);
+	free(bits);
+	return text;
+}
+
 /* Say what is empty here, or remove the records of what is empty everywhere. */
 static void reap(struct vms_node *n, struct prune *pr)
 {
 	char(*keys)[VMS_CAT_KEY_BYTES_MAX] = calloc(TXN_KEYS + 1, sizeof(*keys));
 	struct vms_cat_op op[TXN_KEYS + 1];
 	struct vms_cat_cmp cmp;
-	unsigned k = 0, ncmp = 0;
+	unsigned k = 0, ncmp = 0, said;
+	bool later = false;
 
 	vms_assert(keys);
 	VMS_VEC_FOREACH (&pr->br, b) {
-		if (!gone(b) || b->left || k == TXN_KEYS)
+		char *text;
+
+		if (!gone(b) || b->left || b->here || k == TXN_KEYS)
 			continue;
-		if (!b->here) {
-			key_reaped(keys[k], b->branch, (uint32_t)n->id);
-			op[k] = (struct vms_cat_op){keys[k], "1", 0};
-			k++;
+		text = say(n, pr, b);
+		if (!text) { /* the lead has changed since */
+			later = true;
+			continue;
 		}
+		key_reaped(keys[k], b->branch, (uint32_t)n->id);
+		op[k] = (struct vms_cat_op){keys[k], text, 0};
+		k++;
 	}
+	said = k;
 	VMS_VEC_FOREACH (&pr->reaped, r) {
 		/* left over by the one that removed the record */
 		if (k || find(&pr->br, r->branch))
@@ -973,12 +1127,16 @@ static void reap(struct vms_node *n, struct prune *pr)
 			k++;
 		}
 	}
-	if (!k) {
-		pr->phase = PR_IDLE;
-	} else {
+	if (k) {
 		pr->busy = true;
 		n->cat->ops->txn(n->cat, &cmp, ncmp, op, k, reap_done, n);
+	} else if (later) {
+		again_in(n, pr, 8ull * n->tm.tick_ms);
+	} else {
+		pr->phase = PR_IDLE;
 	}
+	for (unsigned i = 0; i < said; i++)
+		free((char *)op[i].val);
 	free(keys);
 }
 
@@ -1092,7 +1250,11 @@ void prune_close(struct vms_node *n)
 	if (!pr)
 		return;
 	VMS_VEC_FREE(&pr->vols);
+	reaped_clear(pr->reaped.d, &pr->reaped.n);
 	VMS_VEC_FREE(&pr->reaped);
+	reaped_clear(pr->clean.d, &pr->clean.n);
+	VMS_VEC_FREE(&pr->clean);
+	free(pr->clean_epoch);
 	VMS_VEC_FREE(&pr->nodes);
 	VMS_VEC_FREE(&pr->br);
 	VMS_VEC_FREE(&pr->old);

@@ -129,6 +129,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->tables += r.pr_tables;
 		t->filled += r.filled;
 		t->nospc += r.no_space;
+		if (r.left_bytes)
+			printf("seed %llu left garbage behind\n", (unsigned long long)seed);
 		if (c.verbose)
 			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u "
 			       "crashes, "

@@ -88,6 +88,65 @@ static void test_volume_rm(void)
 	v_down();
 }
 
+/* The set of a partition from now on, the first leads. */
+static void set_put(uint32_t number, uint32_t a, uint32_t b)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_part_conf pc;
+	struct vms_cat_kv kv;
+	struct rig_kv *k;
+	uint32_t got, node[] = {a, b};
+
+	vms_cat_key_part(key, number);
+	k = v_key(key);
+	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
+	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
+	pc.epoch++;
+	pc.nmembers = 2;
+	for (unsigned i = 0; i < 2; i++)
+		pc.member[i] = (struct vms_member){node[i] + 1, R.node[node[i]].n->incarnation};
+	pc.primary = a + 1;
+	if (number < 64)
+		R.lead[number] = (uint8_t)pc.primary;
+	rig_put(&R, key, vms_cat_part_encode(&pc));
+}
+
+/* A node has found all that it leads empty, then it is given a partition that nobody has
+ * looked at (simulator seed 90). */
+static void test_lead_moves(void)
+{
+	struct part *held;
+	struct v_vol *v;
+
+	v_up(2, 2, 3, 7);
+	v = v_create(0);
+	for (uint32_t e = 0; e < 64; e++) {
+		uint8_t b[V_CHUNK];
+
+		v_fill(b, next_id++);
+		CU_ASSERT_EQUAL(v_write_raw(v, e, 0, 1, 0xff, b, V_CHUNK), 0);
+	}
+	v_drain();
+	rig_run(&R, 9000);
+	CU_ASSERT_EQUAL(R.node[1].n->part[1]->primary + R.node[1].n->part[7]->primary, 2);
+	CU_ASSERT_TRUE(V_WAIT(1000, !R.node[1].n->part[1]->apply));
+	/* node 2 does not get beyond partition 1 */
+	held = R.node[1].n->part[1];
+	held->apply_wait = true;
+	held->hold_ms = UINT64_MAX;
+	R.node[1].n->apply_waits++;
+	v_rm(v);
+	CU_ASSERT_TRUE(V_WAIT(30000, v_keys("reaped/") == 1));
+	set_put(7, 0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	held->hold_ms = 0;
+	CU_ASSERT_TRUE(V_WAIT(60000, v_keys("branch/") == 0));
+	CU_ASSERT_EQUAL(v_pages(v->branch), 0);
+	CU_ASSERT_TRUE(V_WAIT(30000, v_ctr_bytes() == 0));
+	CU_ASSERT_EQUAL(v_keys("reaped/"), 0);
+	v_down();
+}
+
 static void restart_all(void)
 {
 	for (unsigned i = 0; i < R.nnodes; i++) {
@@ -354,13 +413,14 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_PRUNE_DEAD, test_between));
 	CU_ASSERT_TRUE(v_catches(MUT_PRUNE_CLONE, test_clone));
 	CU_ASSERT_TRUE(v_catches(MUT_PRUNE_BASE, test_base));
+	CU_ASSERT_TRUE(v_catches(MUT_PRUNE_NODES, test_lead_moves));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_snap_rm), VMS_TEST(test_volume_rm), VMS_TEST(test_burst),
-	VMS_TEST(test_late),	VMS_TEST(test_clone),	  VMS_TEST(test_rollback),
-	VMS_TEST(test_between), VMS_TEST(test_base),	  VMS_TEST(test_random),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_snap_rm),	   VMS_TEST(test_volume_rm), VMS_TEST(test_burst),
+	VMS_TEST(test_lead_moves), VMS_TEST(test_late),	     VMS_TEST(test_clone),
+	VMS_TEST(test_rollback),   VMS_TEST(test_between),   VMS_TEST(test_base),
+	VMS_TEST(test_random),	   VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("prune", tests)

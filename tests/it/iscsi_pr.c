@@ -14,6 +14,13 @@
  *   S reserve6, S release6, S tur, S read, S write, S unmap, S caw, S writesame
  *   S keys K…             READ KEYS gives these, in any order
  *   S holder KEY TYPE     READ RESERVATION; KEY -: none
+ *   S fill BYTE, S shows BYTE   4 KiB in each of SPREAD extents, written one after the
+ *                         other, read
+ *   S begin BYTE          these writes are sent, all at once, and not waited for
+ *   S ended               now they are: `aborted` when all have ended GOOD, BUSY or TASK
+ *                         ABORTED, and at least one TASK ABORTED
+ *   S agrees W OLD NEW    each extent reads as W's writes have ended: NEW where GOOD, OLD where
+ *                         BUSY or TASK ABORTED
  *   S full N              READ FULL STATUS: N descriptors, as long as they say
  *   S caps                REPORT CAPABILITIES: all of it
  *   wait MS
@@ -39,12 +46,22 @@
 #define SESSIONS_MAX 16
 #define WORDS_MAX    24
 #define SOON_MS	     30000
+#define SPREAD	     64u   /* extents */
+#define APART	     8192u /* blocks of one */
 
+/* A write that was sent. */
+struct begun {
+	struct scsi_task *t;
+	bool done;
+	char how[64];
+};
 struct session {
 	char id[16], host[32], url[256];
 	struct iscsi_context *c;
 	int lun;
 	bool lost;
+	struct begun begun[SPREAD];
+	uint8_t data[4096]; /* theirs */
 };
 static struct session all[SESSIONS_MAX];
 static unsigned line_no;
@@ -217,11 +234,34 @@ static void ended(struct iscsi_context *c, int status, void *data, void *arg)
 	*(bool *)arg = true;
 }
 
-/* How it ends, in words. */
+/* How it has ended, in words. */
+static const char *outcome(const struct scsi_task *t)
+{
+	static char text[64];
+
+	if (t->status == SCSI_STATUS_GOOD)
+		snprintf(text, sizeof(text), "good");
+	else if (t->status == SCSI_STATUS_RESERVATION_CONFLICT)
+		snprintf(text, sizeof(text), "conflict");
+	else if (t->status == SCSI_STATUS_BUSY)
+		snprintf(text, sizeof(text), "busy");
+	else if (t->status == SCSI_STATUS_TASK_ABORTED)
+		snprintf(text, sizeof(text), "aborted");
+	else if (t->status == SCSI_STATUS_CHECK_CONDITION &&
+		 t->sense.key == SCSI_SENSE_UNIT_ATTENTION)
+		snprintf(text, sizeof(text), "ua:%04x", (unsigned)t->sense.ascq);
+	else if (t->status == SCSI_STATUS_CHECK_CONDITION)
+		snprintf(text, sizeof(text), "sense:%x/%04x", (unsigned)t->sense.key,
+			 (unsigned)t->sense.ascq);
+	else
+		snprintf(text, sizeof(text), "status:%x", (unsigned)t->status);
+	return text;
+}
+
 static const char *send_cdb(struct session *s, const uint8_t *cdb, unsigned cdb_bytes, int dir,
 			    void *data, unsigned bytes)
 {
-	static char text[64];
+	const char *text;
 	struct scsi_task *t = scsi_create_task((int)cdb_bytes, (unsigned char *)cdb, dir,
 					       (int)bytes);
 	struct iscsi_data out = {.size = bytes, .data = data};
@@ -240,20 +280,7 @@ static const char *send_cdb(struct session *s, const uint8_t *cdb, unsigned cdb_
 	if (answer_bytes > sizeof(answer))
 		answer_bytes = sizeof(answer);
 	memcpy(answer, t->datain.data ? t->datain.data : answer, answer_bytes);
-	if (t->status == SCSI_STATUS_GOOD)
-		snprintf(text, sizeof(text), "good");
-	else if (t->status == SCSI_STATUS_RESERVATION_CONFLICT)
-		snprintf(text, sizeof(text), "conflict");
-	else if (t->status == SCSI_STATUS_BUSY)
-		snprintf(text, sizeof(text), "busy");
-	else if (t->status == SCSI_STATUS_CHECK_CONDITION &&
-		 t->sense.key == SCSI_SENSE_UNIT_ATTENTION)
-		snprintf(text, sizeof(text), "ua:%04x", (unsigned)t->sense.ascq);
-	else if (t->status == SCSI_STATUS_CHECK_CONDITION)
-		snprintf(text, sizeof(text), "sense:%x/%04x", (unsigned)t->sense.key,
-			 (unsigned)t->sense.ascq);
-	else
-		snprintf(text, sizeof(text), "status:%x", (unsigned)t->status);
+	text = outcome(t);
 	scsi_free_scsi_task(t);
 	return text;
 }
@@ -394,6 +421,99 @@ static const char *medium(struct session *s, const char *what)
 	return NULL;
 }
 
+/* ---- writes that are not waited for ---- */
+
+static void cdb_at(uint8_t cdb[10], uint8_t op, unsigned extent)
+{
+	memset(cdb, 0, 10);
+	cdb[0] = op;
+	put(cdb + 2, (uint64_t)extent * APART, 4);
+	cdb[8] = 8;
+}
+
+static const char *begin_writes(struct session *s, uint8_t byte)
+{
+	memset(s->data, byte, sizeof(s->data));
+	for (unsigned i = 0; i < SPREAD; i++) {
+		struct iscsi_data out = {.size = sizeof(s->data), .data = s->data};
+		struct begun *b = &s->begun[i];
+		uint8_t cdb[10];
+
+		cdb_at(cdb, 0x2a, i);
+		*b = (struct begun){
+			.t = scsi_create_task(10, cdb, SCSI_XFER_WRITE, sizeof(s->data))};
+		if (!b->t || iscsi_scsi_command_async(s->c, s->lun, b->t, ended, &out, &b->done))
+			return "lost";
+	}
+	/* all are on the wire */
+	while (!s->lost && (iscsi_which_events(s->c) & POLLOUT))
+		pump(100);
+	return s->lost ? "lost" : "good";
+}
+
+static const char *writes_ended(struct session *s)
+{
+	long end = now_ms() + SOON_MS;
+	static char text[64];
+	unsigned good = 0, aborted = 0;
+
+	for (unsigned i = 0; i < SPREAD; i++) {
+		struct begun *b = &s->begun[i];
+
+		while (!b->done && !s->lost && now_ms() < end)
+			pump(100);
+		if (!b->done)
+			return s->lost ? "lost" : "never";
+		snprintf(b->how, sizeof(b->how), "%s", outcome(b->t));
+		scsi_free_scsi_task(b->t);
+		b->t = NULL;
+		good += !strcmp(b->how, "good");
+		aborted += !strcmp(b->how, "aborted");
+		if (strcmp(b->how, "good") && strcmp(b->how, "aborted") && strcmp(b->how, "busy"))
+			return b->how;
+	}
+	snprintf(text, sizeof(text), "%u good, %u busy", good, SPREAD - good - aborted);
+	return aborted ? "aborted" : text;
+}
+
+static const char *fill(struct session *s, uint8_t byte)
+{
+	const char *how = "good";
+	uint8_t data[4096], cdb[10];
+
+	memset(data, byte, sizeof(data));
+	for (unsigned i = 0; i < SPREAD && !strcmp(how, "good"); i++) {
+		cdb_at(cdb, 0x2a, i);
+		how = send_cdb(s, cdb, 10, SCSI_XFER_WRITE, data, sizeof(data));
+	}
+	return how;
+}
+
+/* w NULL: NEW everywhere. */
+static const char *compare(struct session *s, const struct session *w, uint8_t old_byte,
+			   uint8_t new_byte)
+{
+	static char text[128];
+	uint8_t want[4096], cdb[10];
+
+	for (unsigned i = 0; i < SPREAD; i++) {
+		bool new_there = !w || !strcmp(w->begun[i].how, "good");
+		const char *how;
+
+		cdb_at(cdb, 0x28, i);
+		how = send_cdb(s, cdb, 10, SCSI_XFER_READ, NULL, sizeof(want));
+		if (strcmp(how, "good"))
+			return how;
+		memset(want, new_there ? new_byte : old_byte, sizeof(want));
+		if (answer_bytes == sizeof(want) && !memcmp(answer, want, sizeof(want)))
+			continue;
+		snprintf(text, sizeof(text), "extent %u has %02x, not %02x%s%s", i, answer[0],
+			 want[0], w ? "; its write ended " : "", w ? w->begun[i].how : "");
+		return text;
+	}
+	return "good";
+}
+
 static const char *command(struct session *s, char **w, unsigned n)
 {
 	static const struct {
@@ -406,6 +526,16 @@ static const char *command(struct session *s, char **w, unsigned n)
 
 	if (!strcmp(w[1], "keys"))
 		return keys(s, w + 2, n - 2);
+	if (!strcmp(w[1], "begin") && n == 3)
+		return begin_writes(s, (uint8_t)number(w[2]));
+	if (!strcmp(w[1], "ended") && n == 2)
+		return writes_ended(s);
+	if (!strcmp(w[1], "fill") && n == 3)
+		return fill(s, (uint8_t)number(w[2]));
+	if (!strcmp(w[1], "shows") && n == 3)
+		return compare(s, NULL, 0, (uint8_t)number(w[2]));
+	if (!strcmp(w[1], "agrees") && n == 5 && find(w[2]))
+		return compare(s, find(w[2]), (uint8_t)number(w[3]), (uint8_t)number(w[4]));
 	if (!strcmp(w[1], "holder") && n >= 3)
 		return holder(s, w[2], n > 3 ? w[3] : "0");
 	if (!strcmp(w[1], "full") && n == 3)

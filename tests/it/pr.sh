@@ -159,4 +159,47 @@ run $IT_CLUSTER lun $IT_DIR/c $IT_IQN pr 64M 1
 open b1 $u1 b
 b1 write = soon:good
 EOS
+
+# Writes of a host are held at a node that stands still, as primary and as a copy, when another
+# host preempts it through the other gateway: when that is answered each has happened, and was
+# GOOD, or never will, whatever the node finds in its sockets when it goes on.
+lun_create held 256 2 || fail "cannot create LUN 2"
+gw_wait 2
+# it was killed above, and leads its part of 1024 partitions again when it has run for a while
+leads() {
+	"$B/bin/vmstore-ring" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" status --json | tr -d ' \n' |
+		grep -q '"name":"node2"[^{]*"primaries":[2-9][0-9][0-9]'
+}
+wait_for 60 leads || fail "node2 leads nothing"
+h1=$(gw_url 1 2) h2=$(gw_url 2 2) node=$(proc_pid node2)
+hosts "PREEMPT AND ABORT with writes at a node that stands still" << EOS
+open a1 $h1 a
+open b2 $h2 b
+a1 register 0 a
+b2 register 0 b
+a1 reserve a 5
+a1 fill 11
+run kill -STOP $node
+a1 begin 22
+b2 abort b 5 a
+a1 ended = aborted
+b2 agrees a1 11 22
+a1 tur = ua:2a05
+a1 tur
+a1 fill 44 = conflict
+b2 holder b 5
+b2 keys b
+b2 fill 33
+run kill -CONT $node
+b2 shows 33
+a1 shows 33
+EOS
+cluster_kill
+cluster_start
+hosts "nothing of them comes back after a restart" << EOS
+open a1 $h1 a
+open b2 $h2 b
+a1 shows 33 = soon:good
+b2 shows 33 = soon:good
+EOS
 say "ok"

@@ -157,6 +157,7 @@ enum node_mutant {
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
+	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };

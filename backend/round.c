@@ -276,6 +276,14 @@ static void frame_done(struct vms_node *n, void *arg, const struct vms_msg *re)
 	node_wake_at(n, d->retry_ms);
 }
 
+static bool leads(const struct vms_node *n, uint32_t node)
+{
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->pconf[i].primary == node)
+			return true;
+	return false;
+}
+
 static void dests_go(struct vms_node *n, struct round *rd)
 {
 	VMS_VEC_FOREACH (&rd->dests, dp) {
@@ -287,6 +295,16 @@ static void dests_go(struct vms_node *n, struct round *rd)
 			d->incarnation = d->peer->incarnation;
 			if (d->skip)
 				dest_clear(d);
+		}
+		/* One that is gone, and what it led with it. Who leads that now sweeps nothing
+		 * in this cycle; nor does this one, should it come back: it lacks our word. */
+		if (d->head && !d->skip && !d->peer->conn && n->now_ms >= d->retry_ms) {
+			d->skip = !leads(n, d->peer->id) && n->mut != MUT_RD_GONE_NODE;
+			d->retry_ms = n->now_ms + n->tm.tick_ms;
+			if (d->skip)
+				dest_clear(d);
+			else
+				node_wake_at(n, d->retry_ms);
 		}
 		while (d->head && d->out < OUT_MAX && d->peer->conn && n->now_ms >= d->retry_ms) {
 			struct frame *f = d->head;

@@ -646,6 +646,58 @@ static void test_epoch(void)
 	v_down();
 }
 
+/* The set of a partition from now on: one node. */
+static void set_alone(uint32_t number, unsigned node)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_part_conf pc;
+	struct vms_cat_kv kv;
+	struct rig_kv *k;
+	uint32_t got;
+
+	vms_cat_key_part(key, number);
+	k = v_key(key);
+	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
+	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
+	pc.epoch++;
+	pc.nmembers = 1;
+	pc.member[0] = (struct vms_member){node + 1, R.node[node].n->incarnation};
+	pc.primary = node + 1;
+	R.lead[number] = (uint8_t)pc.primary;
+	rig_put(&R, key, vms_cat_part_encode(&pc));
+}
+
+/* A node goes for good in the middle of a round: the round does not wait for it (simulator
+ * seeds 894 and 1264). */
+static void test_gone_node(void)
+{
+	vms_addr a;
+	uint64_t k;
+
+	pair_up(34, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	v_zero(vb, eb, 0, PAIR);
+	v_drain();
+	rig_run(&R, 300);
+	CU_ASSERT_TRUE_FATAL(ctr_of(a) != NULL);
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->gc_cycle == k));
+	rig_node_crash(&R, 2, false);
+	set_alone(1, 1);
+	set_alone(2, 0);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_TRUE(STEP_UNTIL(!ctr_of(a) || ctr_of(a)->sweeping));
+	v_check_all("a node is gone");
+	v_rm(va);
+	v_rm(vb);
+	CU_ASSERT_TRUE(V_WAIT(60000, v_keys("branch/") == 0 && !part_at(0)->ctrs.n &&
+					     !part_at(1)->ctrs.n));
+	v_down();
+}
+
 /* The lowest node raises the cycles; without it the next one does. */
 static void test_coordinator(void)
 {
@@ -966,6 +1018,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE_NODE, test_gone_node));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
@@ -977,7 +1030,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	  VMS_TEST(test_epoch),
 	VMS_TEST(test_coordinator), VMS_TEST(test_empty),	  VMS_TEST(test_full),
 	VMS_TEST(test_full_member), VMS_TEST(test_full_fast),	  VMS_TEST(test_full_cramped),
-	VMS_TEST(test_random),	    VMS_TEST(test_mutants),
+	VMS_TEST(test_gone_node),   VMS_TEST(test_random),	  VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

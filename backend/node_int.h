@@ -150,6 +150,7 @@ enum node_mutant {
 	MUT_TRIM_EARLY = 121,	/* a TRIM is answered before it is applied */
 	MUT_TRIM_SHOWS = 122,	/* what another primary cut off shows until it is applied here */
 	MUT_LOOSE_PAGES = 123,	/* a write does not wait for pages that were asked back before */
+	MUT_HOLDER_ONCE = 125,	/* who keeps its page is told of one write only */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_LN_HEADLESS = 131,	/* a file header that was not written counts as written */
@@ -162,6 +163,10 @@ enum node_mutant {
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };
 
+/* A write that takes more from a page than that takes all of it: it would be asked for
+ * again rather than chunk by chunk. */
+#define INVAL_RUNS_MAX	      16u
+#define INVAL_CHUNKS_MAX      32u
 #define NODE_WAIT_BYTES_MAX   (64u << 20) /* held by ops that wait to be ordered, see wait_cost() */
 #define NODE_WAIT_OPS_MAX     8192u
 #define NODE_TICKS_KEPT	      64u
@@ -476,6 +481,7 @@ struct inval {
 	struct op *op;	     /* NULL: only to make room */
 	struct part *recall; /* counted in its recalls, or trim_left */
 	bool trim;
+	bool named; /* chunks, not pages: the gateway is a holder still */
 	/* the gateway is no holder of it any more, but has it until it answers */
 	bool loose;
 	struct vms_hlink by_page; /* loose: in n->loose */
@@ -977,8 +983,16 @@ void session_timer(struct vms_node *n);
 int session_age_check(struct vms_node *n, const struct vms_msg *m);
 uint64_t session_op_deadline(struct vms_node *n, const struct vms_msg *m);
 void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch);
+/* What a write takes from other gateways: pages, or chunks of them. */
+struct inval_what {
+	uint8_t subexts;
+	unsigned nrun; /* 0: the pages */
+	struct vms_inval_run run[INVAL_RUNS_MAX];
+};
+void session_inval_pieces(const struct vms_piece *pieces, unsigned np, struct inval_what *what);
 unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
-			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op);
+			    const struct inval_what *what, uint64_t seq, uint32_t except,
+			    struct op *op);
 void session_inval_done(struct vms_node *n, struct inval *iv);
 /* All pages of the partition come back: p->recalls falls to 0. */
 void session_recall(struct vms_node *n, struct part *p);

@@ -198,11 +198,42 @@ int session_age_check(struct vms_node *n, const struct vms_msg *m)
 
 /* ---- invalidation ---- */
 
+void session_inval_pieces(const struct vms_piece *pieces, unsigned np, struct inval_what *what)
+{
+	unsigned chunks = 0;
+	bool named = true;
+
+	what->subexts = 0;
+	what->nrun = 0;
+	for (unsigned i = 0; i < np; i++) {
+		unsigned first = pieces[i].chunk, count = pieces[i].count;
+		struct vms_inval_run *last = what->nrun ? &what->run[what->nrun - 1] : NULL;
+
+		for (unsigned s = first / VMS_SUBEXT_CHUNKS; s * VMS_SUBEXT_CHUNKS < first + count;
+		     s++)
+			what->subexts |= (uint8_t)(1u << s);
+		chunks += count;
+		if (chunks > INVAL_CHUNKS_MAX)
+			named = false;
+		if (last && last->chunk + (unsigned)last->count == first)
+			last->count = (uint16_t)(last->count + count);
+		else if (what->nrun == INVAL_RUNS_MAX)
+			named = false;
+		else
+			what->run[what->nrun++] = (struct vms_inval_run){(uint16_t)first,
+									 (uint16_t)count};
+	}
+	if (!named)
+		what->nrun = 0;
+}
+
+/* what: names the chunks; NULL: the pages go. */
 static struct inval *inval_send(struct vms_node *n, struct session *s, struct part *p,
 				uint64_t branch, uint32_t extent, uint8_t subexts, uint64_t seq,
-				struct op *op)
+				struct op *op, const struct inval_what *what)
 {
 	struct vms_msg m = {.type = VMS_MSG_INVALIDATE, .partition = p->number};
+	uint8_t body[INVAL_RUNS_MAX * VMS_INVAL_RUN_BYTES];
 	struct inval *iv = calloc(1, sizeof(*iv));
 
 	vms_assert(iv);
@@ -213,6 +244,7 @@ static struct inval *inval_send(struct vms_node *n, struct session *s, struct pa
 	iv->extent = extent;
 	iv->part = p->number;
 	iv->subexts = subexts;
+	iv->named = what != NULL;
 	iv->next = s->invals;
 	if (s->invals)
 		s->invals->prev = iv;
@@ -224,6 +256,11 @@ static struct inval *inval_send(struct vms_node *n, struct session *s, struct pa
 	m.extent = extent;
 	m.aux = subexts;
 	m.sequence = seq;
+	if (what) {
+		vms_inval_encode(body, what->run, what->nrun);
+		m.body = body;
+		m.body_bytes = what->nrun * VMS_INVAL_RUN_BYTES;
+	}
 	n->st.invalidations++;
 	if (s->conn)
 		node_send(n, s->conn, &m);
@@ -265,8 +302,18 @@ void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_ms
 	struct vms_hlink *l = vms_htab_find(&n->invals, m->req_id);
 	struct inval *iv = l ? vms_hlink_entry(l, struct inval, link) : NULL;
 
-	if (iv && iv->sess == c->sess)
-		session_inval_done(n, iv);
+	if (!iv || iv->sess != c->sess)
+		return;
+	/* Nothing is left of these there, and nothing was on its way when it said so: what it
+	 * has asked for since comes behind this answer. */
+	if (iv->named && (m->aux & iv->subexts)) {
+		struct vms_holder *e = vms_holder_find(&n->holders, iv->branch, iv->extent);
+
+		if (e)
+			vms_holder_clear(&n->holders, e, iv->sess->gateway,
+					 (uint8_t)m->aux & iv->subexts);
+	}
+	session_inval_done(n, iv);
 }
 
 static uint64_t page_key(uint64_t branch, uint32_t extent)
@@ -298,19 +345,22 @@ static unsigned loose_invalidate(struct vms_node *n, struct part *p, uint64_t br
 		if (iv->branch != branch || iv->extent != extent || !(iv->subexts & subexts) ||
 		    iv->sess->gateway == except)
 			continue;
-		inval_send(n, iv->sess, p, branch, extent, iv->subexts & subexts, seq, op);
+		inval_send(n, iv->sess, p, branch, extent, iv->subexts & subexts, seq, op, NULL);
 		count++;
 	}
 	return count;
 }
 
 /* Tell every other gateway that holds one of these pages. A session whose
- * connection is down is waited for until its lease has run out. */
+ * connection is down is waited for until its lease has run out. Who loses a page is no
+ * holder of it any more; who loses chunks of it is, and is told of the next write, too. */
 unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch, uint32_t extent,
-			    uint8_t subexts, uint64_t seq, uint32_t except, struct op *op)
+			    const struct inval_what *what, uint64_t seq, uint32_t except,
+			    struct op *op)
 {
 	struct vms_holder *e = vms_holder_find(&n->holders, branch, extent);
 	struct op *by = n->mut == MUT_NO_INVAL_WAIT ? NULL : op;
+	uint8_t subexts = what->subexts;
 	unsigned count = op ? loose_invalidate(n, p, branch, extent, subexts, seq, except, by) : 0;
 
 	for (uint32_t i = 0; e && i < e->n;) {
@@ -322,9 +372,16 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 			continue;
 		}
 		s = session_get(n, g.gateway);
-		if (s && s->live) {
+		if (s && s->live && what->nrun) {
+			inval_send(n, s, p, branch, extent, subexts, seq, by, what);
+			count++;
+			if (n->mut != MUT_HOLDER_ONCE) {
+				i++;
+				continue;
+			}
+		} else if (s && s->live) {
 			struct inval *iv = inval_send(n, s, p, branch, extent, g.subexts & subexts,
-						      seq, by);
+						      seq, by, NULL);
 
 			if (!op)
 				inval_loose(n, iv);
@@ -340,11 +397,13 @@ unsigned session_invalidate(struct vms_node *n, struct part *p, uint64_t branch,
 
 void session_holders_trim(struct vms_node *n)
 {
+	static const struct inval_what all = {.subexts = 0xff};
+
 	while (n->holders.n > n->holders.max) {
 		struct vms_holder *h = n->holders.oldest;
 
 		/* a write that comes now waits for the answers all the same (loose) */
-		session_invalidate(n, node_part(n, h->partition), h->branch, h->extent, 0xff, 0, 0,
+		session_invalidate(n, node_part(n, h->partition), h->branch, h->extent, &all, 0, 0,
 				   NULL);
 	}
 }
@@ -365,14 +424,15 @@ void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch)
 		for (struct inval *iv = s->invals; iv; iv = iv->next)
 			if (iv->loose && iv->part == p->number && iv->branch == branch)
 				void_wait(p, inval_send(n, s, p, branch, iv->extent, iv->subexts,
-							p->seq_last, NULL));
+							p->seq_last, NULL, NULL));
 	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number); h; h = h->next) {
 		for (uint32_t i = 0; h->branch == branch && i < h->n; i++) {
 			struct session *s = session_get(n, h->gw[i].gateway);
 
 			if (s && s->live) {
 				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
-							      h->gw[i].subexts, p->seq_last, NULL);
+							      h->gw[i].subexts, p->seq_last, NULL,
+							      NULL);
 
 				void_wait(p, iv);
 			}
@@ -391,7 +451,7 @@ void session_recall(struct vms_node *n, struct part *p)
 
 			if (s && s->live) {
 				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
-							      g.subexts, p->seq_last, NULL);
+							      g.subexts, p->seq_last, NULL, NULL);
 
 				iv->recall = p;
 				p->recalls++;

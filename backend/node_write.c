@@ -267,7 +267,7 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 	};
 	struct vms_iov iov = {w->payload, w->payload_bytes};
 	struct vms_outcome *oc;
-	uint8_t subs = 0;
+	struct inval_what what;
 	struct op *o;
 	int rc;
 
@@ -310,11 +310,8 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 	n->st.write_bytes += w->payload_bytes;
 	if (outcome)
 		return W_ORDERED;
-	for (unsigned i = 0; i < w->np; i++)
-		for (unsigned s = w->pieces[i].chunk / VMS_SUBEXT_CHUNKS;
-		     s <= (w->pieces[i].chunk + w->pieces[i].count - 1u) / VMS_SUBEXT_CHUNKS; s++)
-			subs |= (uint8_t)(1u << s);
-	o->inval_left = session_invalidate(n, p, m->branch, m->extent, subs, r.seq, m->sender, o);
+	session_inval_pieces(w->pieces, w->np, &what);
+	o->inval_left = session_invalidate(n, p, m->branch, m->extent, &what, r.seq, m->sender, o);
 	return W_ORDERED;
 }
 

@@ -258,6 +258,37 @@ int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_pie
 	return m->payload_bytes == want_bytes ? (int)n : VMS_E_PROTO;
 }
 
+/* ---- INVALIDATE body ---- */
+
+void vms_inval_encode(uint8_t *out, const struct vms_inval_run *run, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++, out += VMS_INVAL_RUN_BYTES) {
+		vms_put_le16(out, run[i].chunk);
+		vms_put_le16(out + 2, run[i].count);
+	}
+}
+
+int vms_inval_decode(const struct vms_msg *m, struct vms_inval_run *run)
+{
+	unsigned n = m->body_bytes / VMS_INVAL_RUN_BYTES, next = 0;
+
+	if (m->body_bytes % VMS_INVAL_RUN_BYTES || n > VMS_INVAL_RUNS_MAX)
+		return VMS_E_PROTO;
+	for (unsigned i = 0; i < n; i++) {
+		const uint8_t *at = m->body + i * VMS_INVAL_RUN_BYTES;
+		unsigned first = vms_get_le16(at), count = vms_get_le16(at + 2);
+
+		if (!count || first < next || first + count > VMS_EXTENT_CHUNKS)
+			return VMS_E_PROTO;
+		next = first + count;
+		for (unsigned s = first / VMS_SUBEXT_CHUNKS; s * VMS_SUBEXT_CHUNKS < next; s++)
+			if (!(m->aux >> s & 1))
+				return VMS_E_PROTO;
+		run[i] = (struct vms_inval_run){(uint16_t)first, (uint16_t)count};
+	}
+	return (int)n;
+}
+
 /* ---- HELLO body ---- */
 
 static void put_text(struct vms_wr *w, const char *s, size_t room_bytes)

@@ -95,6 +95,14 @@ enum vms_page_flags {
 #define VMS_OWN_ASK_BYTES   16u
 #define VMS_OWN_REPLY_BYTES 4u
 
+/* INVALIDATE: chunks that are named one by one. More than that, and pages go as a whole. */
+#define VMS_INVAL_RUN_BYTES 4u
+#define VMS_INVAL_RUNS_MAX  64u
+struct vms_inval_run {
+	uint16_t chunk; /* first chunk in the extent */
+	uint16_t count;
+};
+
 enum vms_role { VMS_ROLE_NODE = 1, VMS_ROLE_GATEWAY = 2, VMS_ROLE_TOOL = 3, VMS_ROLE_CATALOG = 4 };
 
 /* One frame, decoded. Strings of bytes are borrowed: for received frames they
@@ -179,6 +187,12 @@ void vms_msg_reply_init(struct vms_msg *re, const struct vms_msg *req, int statu
  * VMS_E_PROTO. */
 void vms_write_body_encode(uint8_t *out, uint8_t kind, const struct vms_piece *pieces, unsigned n);
 int vms_write_body_decode(const struct vms_msg *m, uint8_t *kind, struct vms_piece *pieces);
+
+/* INVALIDATE body: runs of chunks, ascending and apart, all in sub-extents that aux names.
+ * out has n * VMS_INVAL_RUN_BYTES. decode: run[] has room for VMS_INVAL_RUNS_MAX; the number
+ * of runs, 0: whole pages, or VMS_E_PROTO. */
+void vms_inval_encode(uint8_t *out, const struct vms_inval_run *run, unsigned n);
+int vms_inval_decode(const struct vms_msg *m, struct vms_inval_run *run);
 
 /* HELLO body. */
 struct vms_hello {

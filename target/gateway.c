@@ -492,6 +492,7 @@ int vms_gw_new(struct vms_gw **out, const struct vms_gw_conf *conf, struct vms_c
 	gw_list_init(&gw->claims);
 	gw_list_init(&gw->bases);
 	gw->cc = vms_cc_new(gw->conf.chunk_cache_bytes);
+	gw->fill_token = VMS_ADDR_ASK;
 	gw->pc = vms_pc_new(gw->conf.page_cache_bytes);
 	gw->zeros = aligned_alloc(VMS_CHUNK_BYTES, VMS_CHUNK_BYTES);
 	gw->fetch_hash = calloc(GW_HASH, sizeof(*gw->fetch_hash));

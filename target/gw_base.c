@@ -9,7 +9,7 @@
  * at once by OWN, so a further clone of an image asks each node once. A claim is good as
  * long as a page is (session, lease, epoch of its partition), the node that answered it
  * knows us as a holder, and it ends with the first write: that of another gateway by
- * INVALIDATE, an own one before it is sent.
+ * INVALIDATE (whatever chunks it names), an own one before it is sent.
  *
  * Pages of bases and claims lie in the page cache, so a clone costs no memory of its own
  * (gen: BASE_GEN under the base's number, CLAIM_GEN under the branch; the claims of 64
@@ -385,6 +385,19 @@ void gw_own_reply(struct vms_gw *gw, struct gw_claim *q, const struct vms_msg *m
 		gw_piece_run(gw, p);
 	}
 	free(q);
+}
+
+bool gw_base_asks(struct vms_gw *gw, uint64_t branch, uint32_t extent)
+{
+	gw_each(l, &gw->claims)
+	{
+		const struct gw_claim *q = gw_entry(l, struct gw_claim, link);
+
+		for (uint32_t i = 0; q->branch == branch && i < q->n; i++)
+			if (q->e[i].extent == extent)
+				return true;
+	}
+	return false;
 }
 
 uint32_t gw_claim_waits(struct vms_gw *gw, const struct gw_claim *q, const struct gw_node *n)

@@ -107,6 +107,8 @@ void gw_pool_fini(struct gw_pool *p);
 #define GW_CAT_RETRY_MS	    200
 #define GW_TRIES_MAX	    4	 /* page look-ups of one read, then by LBA at the primary */
 #define GW_READS_MAX	    8192 /* read pieces in flight, then TASK SET FULL */
+#define GW_ASK_CHUNKS_MAX   4	 /* larger reads ask for the page when they do not know a chunk */
+#define GW_IDLE_INVALS_MAX  4	 /* a page that nobody reads goes with the next one */
 #define GW_REPAIRS_BURST    64	 /* REPAIR messages at once, and ... */
 #define GW_REPAIR_MS	    10	 /* ... the time each takes then */
 #define GW_READAHEAD_CHUNKS 128
@@ -286,6 +288,7 @@ struct gw_piece {
 	bool claimed; /* it has waited for claims once */
 	bool slow;    /* redo after a pause */
 	int status;
+	uint64_t fill; /* READ_LBA: token in the entries that its answer fills; 0: none */
 	uint64_t info_lba;
 	uint64_t t_ms, due_ms;
 };
@@ -533,6 +536,7 @@ struct gw_ask {
 	X(claims_asked, "questions which pages of a clone are its own")                            \
 	X(invalidations, "invalidations of nodes")                                                 \
 	X(page_updates, "entries re-keyed by nodes")                                               \
+	X(entries_filled, "entries that reads by place made known again")                          \
 	X(chunks_asked, "chunks asked for by address")                                             \
 	X(chunks_lba, "chunks asked for by place at the primary")                                  \
 	X(chunks_coalesced, "chunk reads that joined one on its way")                              \
@@ -660,6 +664,7 @@ struct vms_gw {
 	struct gw_link asks;
 	struct gw_link claims; /* gw_base.c: on their way */
 	struct gw_link bases;
+	uint64_t fill_token; /* gw_entry.c: the last one, odd */
 	uint64_t base_serial;
 	struct gw_link vols;
 	struct gw_closing *closing;
@@ -801,6 +806,22 @@ static inline bool gw_vol_holds(const struct vms_gw_vol *v)
 	return v->stopped || v->behind;
 }
 
+/* gw_entry.c */
+void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
+void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
+/* Sub-extents with unknown entries among the piece's; pg: their pages, NULL: not there. */
+uint8_t gw_entries_unknown(const struct gw_piece *p, struct vms_pc_page *const *pg);
+/* The piece is about to be asked for by place: its answer may fill unknown entries. */
+void gw_entries_ask(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page **pg);
+/* Chunk i of the piece is at a, as the primary says (VMS_ADDR_ASK: it does not). */
+void gw_entry_fill(struct vms_gw *gw, const struct gw_piece *p, unsigned i, vms_addr a);
+/* Page requests on their way. */
+static inline struct gw_pagereq **gw_page_bucket(struct vms_gw *gw, uint64_t branch,
+						 uint32_t extent)
+{
+	return &gw->page_hash[vms_mix64(branch * 31 + extent) & (GW_HASH - 1)];
+}
+
 /* gw_read.c */
 int gw_read_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
 int gw_read_run(struct vms_gw *gw, struct vms_gw_cmd *cmd);
@@ -813,8 +834,6 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 		   int status);
 void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const struct vms_msg *m,
 		  int status);
-void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
-void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m);
 void gw_fetches_send(struct vms_gw *gw);
 void gw_read_timer(struct vms_gw *gw);
 /* The volume's read-ahead ends: no piece refers to it any more. */
@@ -839,7 +858,11 @@ static inline struct vms_pc_page *gw_page_read(struct vms_gw *gw, const struct v
 {
 	struct vms_pc_page *pg = v->base ? gw_base_page(gw, v, extent, sub, part, n) : NULL;
 
-	return pg ? pg : gw_page_good(gw, v, extent, sub, part, n);
+	if (!pg)
+		pg = gw_page_good(gw, v, extent, sub, part, n);
+	if (pg)
+		pg->idle = 0;
+	return pg;
 }
 /* The volume's base, from an answer that has a shared page. */
 void gw_base_learn(struct vms_gw_vol *v, const struct vms_msg *m);
@@ -855,6 +878,8 @@ void gw_base_own(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t partiti
 		 uint32_t first, uint32_t last);
 /* Pages are missing. True: the piece waits until it is known which the volume shares. */
 bool gw_base_ask(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n, uint8_t need);
+/* Is it being asked which pages of that extent are the branch's own? */
+bool gw_base_asks(struct vms_gw *gw, uint64_t branch, uint32_t extent);
 void gw_own_reply(struct vms_gw *gw, struct gw_claim *q, const struct vms_msg *m, int status);
 /* A partition that somebody waits for and that the node does not lead any more, else
  * VMS_PART_NONE. */

@@ -89,9 +89,11 @@ void gw_map_piece(struct vms_gw *gw, struct gw_piece *p, struct vms_pc_page *con
 		const struct vms_pc_page *g = pg[c / VMS_SUBEXT_CHUNKS];
 
 		/* an own write on its way: the page does not show it yet */
-		p->req->cmd->addrs[p->req_chunk0 + i] = vms_pc_own(g, c % VMS_SUBEXT_CHUNKS)
-								? VMS_ADDR_ASK
-								: g->entry[c % VMS_SUBEXT_CHUNKS];
+		p->req->cmd->addrs[p->req_chunk0 + i] =
+			vms_pc_own(g, c % VMS_SUBEXT_CHUNKS) ||
+					vms_pc_unknown(g->entry[c % VMS_SUBEXT_CHUNKS])
+				? VMS_ADDR_ASK
+				: g->entry[c % VMS_SUBEXT_CHUNKS];
 	}
 }
 

@@ -575,16 +575,11 @@ struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, 
 	return pg;
 }
 
-static inline struct gw_pagereq **page_bucket(struct vms_gw *gw, uint64_t branch, uint32_t extent)
-{
-	return &gw->page_hash[vms_mix64(branch * 31 + extent) & (GW_HASH - 1)];
-}
-
 static void page_request(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n, uint8_t need)
 {
 	const struct vms_cat_volume *rec = &p->vol->rec;
 	struct gw_part *part = &gw->part[p->partition];
-	struct gw_pagereq **b = page_bucket(gw, rec->branch, p->extent), *q;
+	struct gw_pagereq **b = gw_page_bucket(gw, rec->branch, p->extent), *q;
 	struct vms_msg m = {.type = VMS_MSG_GET_PAGES,
 			    .partition = p->partition,
 			    .epoch = part->c.epoch,
@@ -697,7 +692,7 @@ static uint8_t pages_install(struct vms_gw *gw, struct gw_pagereq *q, const stru
 
 void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_msg *m, int status)
 {
-	struct gw_pagereq **at = page_bucket(gw, q->branch, q->extent);
+	struct gw_pagereq **at = gw_page_bucket(gw, q->branch, q->extent);
 	uint8_t late = 0;
 
 	while (*at != q)
@@ -726,64 +721,6 @@ void gw_pages_reply(struct vms_gw *gw, struct gw_pagereq *q, const struct vms_ms
 		}
 	}
 	gw_pool_put(&gw->p_pagereq, q);
-}
-
-void gw_invalidate(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
-{
-	struct vms_msg re;
-
-	gw->st.invalidations++;
-	if (!gw_mutant(gw, VMS_GWM_INVALIDATE)) {
-		if (!gw_mutant(gw, VMS_GWM_CLAIM_KEPT))
-			gw_base_lost(gw, m->branch, m->extent, (uint8_t)m->aux);
-		for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++) {
-			struct vms_pc_page *pg;
-
-			if (!(m->aux >> s & 1))
-				continue;
-			pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent, (uint8_t)s);
-			if (pg)
-				vms_pc_drop(gw->pc, pg);
-		}
-		for (struct gw_pagereq *q = *page_bucket(gw, m->branch, m->extent); q;
-		     q = q->hash_next) {
-			if (q->branch != m->branch || q->gen != VMS_GEN_LIVE ||
-			    q->extent != m->extent)
-				continue;
-			for (unsigned s = 0; s < VMS_EXTENT_SUBEXTS; s++)
-				if ((m->aux >> s & 1) && q->inval_seq[s] < m->sequence + 1)
-					q->inval_seq[s] = m->sequence + 1;
-		}
-	}
-	vms_msg_reply_init(&re, m, 0);
-	gw_send(gw, n, &re);
-}
-
-void gw_page_update(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)
-{
-	struct vms_rd rd;
-
-	vms_rd_init(&rd, m->body, m->body_bytes);
-	while (vms_rd_left(&rd) >= 24) {
-		uint16_t chunk = vms_rd_u16(&rd);
-		vms_addr from, to;
-		struct vms_pc_page *pg;
-
-		vms_rd_skip(&rd, 6);
-		from = vms_rd_u64(&rd);
-		to = vms_rd_u64(&rd);
-		if (chunk >= VMS_EXTENT_CHUNKS || from <= VMS_ADDR_ASK || to == VMS_ADDR_ASK)
-			continue;
-		pg = vms_pc_find(gw->pc, m->branch, VMS_GEN_LIVE, m->extent,
-				 (uint8_t)(chunk / VMS_SUBEXT_CHUNKS));
-		if (pg && pg->node == n->id && pg->session == n->session && pg->epoch == m->epoch &&
-		    pg->entry[chunk % VMS_SUBEXT_CHUNKS] == from) {
-			pg->entry[chunk % VMS_SUBEXT_CHUNKS] = to;
-			gw->st.page_updates++;
-		}
-		if (to != VMS_ADDR_HOLE)
-			vms_cc_rekey(gw->cc, from, to);
-	}
 }
 
 /* ---- by place, at the primary ---- */
@@ -863,6 +800,8 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 
 			if (d && a != VMS_ADDR_ASK)
 				slot = cache_fill(gw, a, d);
+			if (p->fill)
+				gw_entry_fill(gw, p, i, a);
 			if (!d)
 				piece_put(gw, p, i, gw->zeros, VMS_CC_NONE, true);
 			else if (slot != VMS_CC_NONE)
@@ -913,6 +852,7 @@ void gw_piece_run(struct vms_gw *gw, struct gw_piece *p)
 		piece_park(gw, p, 2 * GW_RETRY_MS);
 		return;
 	}
+	p->fill = 0;
 	if (p->tries > GW_TRIES_MAX)
 		p->by_lba = true;
 	if (p->by_lba || !gw_lease_ok(gw, part, n)) {
@@ -930,6 +870,10 @@ void gw_piece_run(struct vms_gw *gw, struct gw_piece *p)
 		if (!pg[s])
 			need |= (uint8_t)(1u << s);
 	}
+	/* Who wants more than a few chunks asks for a page with unknown entries again, and so
+	 * does who wants to know what is mapped; the others ask for what is unknown. */
+	if (!p->tries && (status_only || p->n > GW_ASK_CHUNKS_MAX))
+		need |= gw_entries_unknown(p, pg);
 	if (need) {
 		page_request(gw, p, n, need);
 		return;
@@ -944,25 +888,18 @@ void gw_piece_run(struct vms_gw *gw, struct gw_piece *p)
 	}
 	for (unsigned i = 0; i < p->n; i++) {
 		unsigned c = p->chunk0 + i;
-		struct vms_pc_page *g = pg[c / VMS_SUBEXT_CHUNKS];
+		const struct vms_pc_page *g = pg[c / VMS_SUBEXT_CHUNKS];
 
-		if (!g)
-			continue;
-		if (g->entry[c % VMS_SUBEXT_CHUNKS] == VMS_ADDR_ASK) {
-			/* the next read finds out whether it is settled by now */
-			ask = true;
-			pg[c / VMS_SUBEXT_CHUNKS] = NULL;
-			vms_pc_drop(gw->pc, g);
-		} else if (vms_pc_own(g, c % VMS_SUBEXT_CHUNKS) &&
-			   !gw_mutant(gw, VMS_GWM_OWN_WRITES)) {
-			ask = true;
-		}
+		ask |= vms_pc_unknown(g->entry[c % VMS_SUBEXT_CHUNKS]) ||
+		       (vms_pc_own(g, c % VMS_SUBEXT_CHUNKS) && !gw_mutant(gw, VMS_GWM_OWN_WRITES));
 	}
 	if (ask) {
-		if (p->prefetch)
+		if (p->prefetch) {
 			piece_end(gw, p, 0);
-		else
+		} else {
+			gw_entries_ask(gw, p, pg);
 			piece_lba(gw, p, n);
+		}
 		return;
 	}
 	gw->st.page_hits += last - first + 1;
@@ -1025,7 +962,7 @@ static bool read_cached(struct vms_gw *gw, struct vms_gw_cmd *cmd, uint64_t chun
 			gw->st.page_hits++;
 		}
 		a = pg->entry[c % VMS_SUBEXT_CHUNKS];
-		if (a == VMS_ADDR_ASK ||
+		if (vms_pc_unknown(a) ||
 		    (vms_pc_own(pg, c % VMS_SUBEXT_CHUNKS) && !gw_mutant(gw, VMS_GWM_OWN_WRITES)))
 			goto miss;
 		if (a == VMS_ADDR_HOLE) {

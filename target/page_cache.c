@@ -122,6 +122,7 @@ struct vms_pc_page *vms_pc_insert(struct vms_page_cache *c, uint64_t branch, uin
 	p->extent = extent;
 	p->sub = sub;
 	p->used = 0;
+	p->idle = 0;
 	p->live = 1;
 	b = bucket_of(c, branch, gen, extent, sub);
 	p->hash_next = *b;

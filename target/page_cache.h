@@ -18,6 +18,7 @@ struct vms_pc_page {
 	uint8_t sub;
 	uint8_t used; /* used since the hand passed */
 	uint8_t live;
+	uint8_t idle; /* invalidations of chunks since a read used it */
 	uint32_t hash_next;
 	uint32_t node;	  /* that handed it out ... */
 	uint32_t session; /* ... under this session of ours with it */
@@ -26,6 +27,8 @@ struct vms_pc_page {
 	/* bit per chunk: an own write of it is sent and not answered, so the entry
 	 * must not be used (rules A4) */
 	uint64_t own[2];
+	/* Odd: not known. VMS_ADDR_ASK, or the token of the READ_LBA on its way that fills it,
+	 * unless something came between. */
 	vms_addr entry[VMS_SUBEXT_CHUNKS];
 };
 
@@ -46,6 +49,10 @@ void vms_pc_drop_all(struct vms_page_cache *c, uint64_t branch, uint64_t gen);
 static inline bool vms_pc_own(const struct vms_pc_page *p, unsigned chunk)
 {
 	return p->own[chunk >> 6] >> (chunk & 63) & 1;
+}
+static inline bool vms_pc_unknown(vms_addr entry)
+{
+	return entry & 1;
 }
 uint32_t vms_pc_slots(const struct vms_page_cache *c);
 uint32_t vms_pc_used(const struct vms_page_cache *c);

@@ -34,6 +34,8 @@ static void bodies(const struct vms_msg *m)
 	static struct vms_cat_kv kv[VMS_CAT_REPLY_KV_MAX];
 	const char *a, *b;
 	struct vms_cat_reply re;
+	static struct vms_inval_run run[VMS_INVAL_RUNS_MAX];
+	uint8_t runs[VMS_INVAL_RUNS_MAX * VMS_INVAL_RUN_BYTES];
 	struct vms_hello h;
 	unsigned ncmp, nop;
 	uint64_t id, from;
@@ -45,6 +47,16 @@ static void bodies(const struct vms_msg *m)
 		vms_assert(pieces[i].chunk >= pieces[i - 1].chunk + pieces[i - 1].count);
 	if (n > 0)
 		vms_assert(pieces[n - 1].chunk + pieces[n - 1].count <= VMS_EXTENT_CHUNKS);
+	n = vms_inval_decode(m, run);
+	for (int i = 0; i < n; i++)
+		vms_assert(run[i].count &&
+			   (!i || run[i].chunk >= run[i - 1].chunk + run[i - 1].count) &&
+			   run[i].chunk + run[i].count <= VMS_EXTENT_CHUNKS &&
+			   m->aux >> run[i].chunk / VMS_SUBEXT_CHUNKS & 1);
+	if (n > 0) {
+		vms_inval_encode(runs, run, (unsigned)n);
+		vms_assert(!memcmp(runs, m->body, m->body_bytes));
+	}
 	if (!vms_hello_decode(m, &h))
 		vms_assert(strlen(h.name) < sizeof(h.name) && h.version_min);
 	if (!vms_cat_get_decode(m, &a))
@@ -108,6 +120,7 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 {
 	static const struct vms_piece data[] = {{3, 1, 0xff, 0, 1}, {9, 1, 0x0f, 0, 2}};
 	static const struct vms_piece zero[] = {{0, 1, 0xf0, 0, 0}, {1, 40, 0xff, 0, 0}};
+	static const struct vms_inval_run runs[] = {{3, 1}, {127, 2}, {1023, 1}};
 	static const struct vms_cat_cmp cmp[] = {{"cluster", 7}, {"node/00000001", 0}};
 	static const struct vms_cat_op op[] = {
 		{"cluster", "{\"a\":1}", 0}, {"node/00000001", "{}", 9}, {"open/1", NULL, 0}};
@@ -172,6 +185,12 @@ static size_t fuzz_seed(unsigned i, uint8_t *out)
 		m.body_bytes = VMS_CAT_REPLY_BODY_BYTES;
 		vms_assert(!vms_cat_kv_encode(&b, &kv) && !vms_cat_kv_encode(&b, &gone));
 		m.aux = 2;
+		break;
+	case 9:
+		m.type = VMS_MSG_INVALIDATE;
+		m.aux = 0x83;
+		vms_inval_encode(body, runs, 3);
+		m.body_bytes = 3 * VMS_INVAL_RUN_BYTES;
 		break;
 	default:
 		vms_buf_free(&b);

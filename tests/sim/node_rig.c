@@ -508,6 +508,8 @@ static void gw_msg(struct rig *r, struct rig_gw *g, uint64_t conn, const struct 
 			g->npeers[node] = m->body_bytes >= 10 ? vms_get_le16(m->body + 8) : 0;
 		} else if (m->type == VMS_MSG_INVALIDATE) {
 			g->invals++;
+			g->inval_runs = vms_inval_decode(m, g->inval_run);
+			re.aux = g->inval_gone;
 			if (g->mute_inval)
 				return;
 		} else {

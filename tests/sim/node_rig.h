@@ -99,6 +99,9 @@ struct rig_gw {
 	bool mute_inval; /* do not answer INVALIDATE */
 	bool mute_tick;
 	unsigned invals, updates;
+	uint8_t inval_gone; /* answered to INVALIDATE */
+	int inval_runs;	    /* of the last one */
+	struct vms_inval_run inval_run[VMS_INVAL_RUNS_MAX];
 	uint64_t next_seq[256];
 	struct {
 		uint64_t req;

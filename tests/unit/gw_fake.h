@@ -109,7 +109,7 @@ struct fake {
 	unsigned n_own, own_asked; /* OWN requests, extents in them */
 
 	/* behaviour */
-	bool hold_writes, hold_pages, hold_cancel; /* frames stay in held[] */
+	bool hold_writes, hold_pages, hold_lba, hold_cancel; /* frames stay in held[] */
 	struct f_msg *held[64];
 	unsigned nheld;
 	int write_status;	 /* != 0: the next writes are refused so */
@@ -126,8 +126,10 @@ struct fake {
 	bool corrupt_node1; /* READ_ADDR answers of node 1 are damaged */
 	bool corrupt_lba;   /* READ_LBA answers */
 	bool gone_once;
+	bool lba_ask; /* READ_LBA answers name no address: the chunk is being written */
 	/* what was seen */
 	unsigned n_write, n_pages, n_addr, n_lba, n_flush, n_cancel, n_repair, n_inval_ok;
+	uint32_t inval_gone; /* what the last answer to INVALIDATE said is left of nothing */
 	struct vms_msg last_write, prev_write;
 	uint32_t write_node, flush_node, repair_node; /* who got the last one */
 	unsigned writes_at[F_NODES + 1];
@@ -621,7 +623,7 @@ static inline void f_read(struct f_msg *q, bool lba)
 			f.gone_once = false;
 			st = VMS_E_GONE;
 		}
-		vms_put_le64(body + 16 * i, a);
+		vms_put_le64(body + 16 * i, lba && f.lba_ask ? VMS_ADDR_ASK : a);
 		vms_put_le32(body + 16 * i + 8, vms_crc32c(0, f_chunk(a), 4096));
 		vms_put_le16(body + 16 * i + 12, (uint16_t)(int16_t)st);
 		body[16 * i + 14] = 0xff;
@@ -645,6 +647,8 @@ static inline void f_handle(struct f_msg *q)
 
 	if (m->flags & VMS_F_REPLY) {
 		f.n_inval_ok += m->type == VMS_MSG_INVALIDATE;
+		if (m->type == VMS_MSG_INVALIDATE)
+			f.inval_gone = m->aux;
 		return;
 	}
 	if ((m->type == VMS_MSG_WRITE || m->type == VMS_MSG_GET_PAGES ||
@@ -786,6 +790,7 @@ static inline bool f_is_held(const struct f_msg *q)
 	return (f.hold_writes && q->m.type == VMS_MSG_WRITE) ||
 	       (f.hold_flush && q->m.type == VMS_MSG_FLUSH) ||
 	       (f.hold_pages && q->m.type == VMS_MSG_GET_PAGES) ||
+	       (f.hold_lba && q->m.type == VMS_MSG_READ_LBA) ||
 	       (f.hold_own && q->m.type == VMS_MSG_OWN) ||
 	       (f.hold_cancel && q->m.type == VMS_MSG_CANCEL);
 }
@@ -1142,24 +1147,44 @@ static inline void f_snapshot(const char *name, uint8_t state)
 	f_put_free(key, vms_cat_snap_encode(&s));
 	f_pump();
 }
-/* Another gateway writes: node 1 invalidates our pages first. */
-static inline void f_other_writes(uint32_t chunk, uint8_t value)
+/* Node 1 invalidates pages of the first extent: those in subs, or only what body names. */
+static inline void f_invalidate(uint32_t extent, uint32_t subs, const void *body, uint32_t bytes)
 {
-	uint8_t p[4096];
 	struct vms_msg m = {.type = VMS_MSG_INVALIDATE,
 			    .req_id = 77,
 			    .sender = f.primary,
 			    .incarnation = f.incarnation[f.primary],
 			    .epoch = f.epoch,
 			    .branch = F_BRANCH,
-			    .extent = chunk / 1024,
-			    .aux = 1u << (chunk % 1024 / 128),
-			    .sequence = ++f.seq};
+			    .extent = extent,
+			    .aux = subs,
+			    .sequence = ++f.seq,
+			    .body = body,
+			    .body_bytes = bytes};
 
-	memset(p, value, sizeof(p));
 	if (f.connected[f.primary])
 		f_event(VMS_GEV_MSG, f.primary, &m);
+}
+/* Another gateway writes: node 1 invalidates our pages first. */
+static inline void f_other_writes(uint32_t chunk, uint8_t value)
+{
+	uint8_t p[4096];
+
+	memset(p, value, sizeof(p));
+	f_invalidate(chunk / 1024, 1u << (chunk % 1024 / 128), NULL, 0);
 	f_store(chunk, 0xff, p);
+	f_pump();
+}
+/* The same, naming the chunk. zero: it makes a hole of it. */
+static inline void f_other_writes_one(uint32_t chunk, uint8_t value, bool zero)
+{
+	struct vms_inval_run run = {(uint16_t)(chunk % 1024), 1};
+	uint8_t p[4096], body[VMS_INVAL_RUN_BYTES];
+
+	memset(p, value, sizeof(p));
+	vms_inval_encode(body, &run, 1);
+	f_invalidate(chunk / 1024, 1u << (chunk % 1024 / 128), body, sizeof(body));
+	f_store(chunk, 0xff, zero ? NULL : p);
 	f_pump();
 }
 

@@ -309,6 +309,52 @@ static void truncated_write_body_is_refused(void)
 	}
 }
 
+/* ---- INVALIDATE body ---- */
+
+static int decode_inval(const uint8_t *b, uint32_t bytes, uint32_t subs)
+{
+	struct vms_inval_run run[VMS_INVAL_RUNS_MAX];
+	uint8_t *copy = malloc(bytes ? bytes : 1); /* so that ASan sees its end */
+	struct vms_msg m = {
+		.type = VMS_MSG_INVALIDATE, .body = copy, .body_bytes = bytes, .aux = subs};
+	int n;
+
+	memcpy(copy, b, bytes);
+	n = vms_inval_decode(&m, run);
+	for (int i = 0; i < n; i++)
+		CU_ASSERT_EQUAL(run[i].chunk, vms_get_le16(b + 4 * i));
+	free(copy);
+	return n;
+}
+
+static void inval_bodies(void)
+{
+	struct vms_inval_run run[VMS_INVAL_RUNS_MAX + 1] = {{0, 1}, {126, 3}, {1023, 1}};
+	uint8_t b[sizeof(run) / sizeof(run[0]) * VMS_INVAL_RUN_BYTES];
+
+	vms_inval_encode(b, run, 3);
+	CU_ASSERT_EQUAL(decode_inval(b, 0, 1), 0);
+	CU_ASSERT_EQUAL(decode_inval(b, 12, 0x83), 3);
+	for (uint32_t n = 1; n < 12; n++)
+		CU_ASSERT_EQUAL(decode_inval(b, n, 0x83), n % 4 ? VMS_E_PROTO : (int)n / 4);
+	CU_ASSERT_EQUAL(decode_inval(b, 12, 0x81), VMS_E_PROTO); /* not all are in aux */
+	CU_ASSERT_EQUAL(decode_inval(b, 12, 0x03), VMS_E_PROTO);
+	run[1].chunk = 1023; /* beyond the extent */
+	vms_inval_encode(b, run, 2);
+	CU_ASSERT_EQUAL(decode_inval(b, 8, 0xff), VMS_E_PROTO);
+	run[1] = (struct vms_inval_run){0, 1}; /* twice */
+	vms_inval_encode(b, run, 2);
+	CU_ASSERT_EQUAL(decode_inval(b, 8, 0xff), VMS_E_PROTO);
+	run[1] = (struct vms_inval_run){5, 0}; /* nothing */
+	vms_inval_encode(b, run, 2);
+	CU_ASSERT_EQUAL(decode_inval(b, 8, 0xff), VMS_E_PROTO);
+	for (unsigned i = 0; i <= VMS_INVAL_RUNS_MAX; i++)
+		run[i] = (struct vms_inval_run){(uint16_t)(2 * i), 1};
+	vms_inval_encode(b, run, VMS_INVAL_RUNS_MAX + 1);
+	CU_ASSERT_EQUAL(decode_inval(b, sizeof(b) - 4, 0xff), (int)VMS_INVAL_RUNS_MAX);
+	CU_ASSERT_EQUAL(decode_inval(b, sizeof(b), 0xff), VMS_E_PROTO);
+}
+
 /* ---- HELLO body ---- */
 
 static void hello_round_trips_and_refuses_cuts(void)
@@ -366,11 +412,17 @@ static void every_type_has_a_name(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(round_trip_keeps_every_field),	   VMS_TEST(layout_is_the_documented_one),
-	VMS_TEST(every_truncation_is_refused),	   VMS_TEST(every_flipped_bit_is_refused),
-	VMS_TEST(impossible_headers_are_refused),  VMS_TEST(reply_echoes_what_names_the_request),
-	VMS_TEST(write_pieces_round_trip),	   VMS_TEST(bad_write_pieces_are_refused),
-	VMS_TEST(truncated_write_body_is_refused), VMS_TEST(hello_round_trips_and_refuses_cuts),
+	VMS_TEST(round_trip_keeps_every_field),
+	VMS_TEST(layout_is_the_documented_one),
+	VMS_TEST(every_truncation_is_refused),
+	VMS_TEST(every_flipped_bit_is_refused),
+	VMS_TEST(impossible_headers_are_refused),
+	VMS_TEST(reply_echoes_what_names_the_request),
+	VMS_TEST(write_pieces_round_trip),
+	VMS_TEST(bad_write_pieces_are_refused),
+	VMS_TEST(truncated_write_body_is_refused),
+	VMS_TEST(inval_bodies),
+	VMS_TEST(hello_round_trips_and_refuses_cuts),
 	VMS_TEST(every_type_has_a_name),
 };
 

@@ -486,6 +486,90 @@ static void test_invalidate(void)
 	rig_close(&R);
 }
 
+static unsigned told_of(unsigned chunk, unsigned pieces, uint16_t chunks)
+{
+	static uint8_t a[40 * CHUNK];
+	struct vms_piece pc[40] = {{0}};
+	uint8_t body[VMS_WRITE_BODY_BYTES(40)];
+	bool zero = chunks != 1;
+	struct vms_iov iov = {a, (size_t)pieces * CHUNK};
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(1),
+			    .slot = 7,
+			    .branch = BR,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = 1,
+			    .body = body,
+			    .body_bytes = VMS_WRITE_BODY_BYTES(pieces)};
+	unsigned nd = rig_primary(&R, m.partition), before = R.gw[1].invals;
+	struct rig_reply re;
+
+	for (unsigned i = 0; i < pieces; i++)
+		pc[i] = (struct vms_piece){.chunk = (uint16_t)(chunk + 2 * i),
+					   .count = chunks,
+					   .mask = 0xff,
+					   .crc = zero ? 0 : vms_crc32c(0, a, CHUNK)};
+	vms_write_body_encode(body, zero ? VMS_WRITE_ZERO : VMS_WRITE_DATA, pc, pieces);
+	if (!zero) {
+		m.payload = &iov;
+		m.npayload = 1;
+		m.payload_bytes = iov.len;
+	}
+	m.sequence = ++R.gw[0].next_seq[m.slot];
+	m.epoch = R.gw[0].epoch[m.partition];
+	m.tick = R.gw[0].tick[nd];
+	m.tick_incarnation = R.gw[0].tick_inc[nd];
+	rig_send(&R, 0, nd, &m, &re);
+	CU_ASSERT_TRUE(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	rig_reply_free(&re);
+	return R.gw[1].invals - before;
+}
+
+/* Who has a page is told which chunks others write, of each of them, until it says that
+ * nothing is left; what takes much of a page takes the page. */
+static void test_invalidate_chunks(void)
+{
+	vms_addr e[128];
+	const struct vms_inval_run *run = R.gw[1].inval_run;
+
+	up(3, 2, 2, 5, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(lba_read(0, 1, 2, (uint8_t[CHUNK]){0}, e), 0);
+	CU_ASSERT_EQUAL(get_page(1, 1, 0, e), 0);
+	CU_ASSERT_EQUAL(told_of(2, 1, 1), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 1);
+	CU_ASSERT(run[0].chunk == 2 && run[0].count == 1);
+	CU_ASSERT_EQUAL(told_of(3, 4, 1), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 4);
+	CU_ASSERT(run[3].chunk == 9 && run[3].count == 1);
+	CU_ASSERT_EQUAL(told_of(127, 1, 5), 1); /* reaches into a page that it has not */
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 1);
+	CU_ASSERT(run[0].chunk == 127 && run[0].count == 5);
+	CU_ASSERT_EQUAL(told_of(128, 1, 1), 0);
+	/* too many, or too much */
+	CU_ASSERT_EQUAL(told_of(0, 16, 1), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 16);
+	CU_ASSERT_EQUAL(told_of(0, 17, 1), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 0);
+	CU_ASSERT_EQUAL(told_of(2, 1, 1), 0);
+	CU_ASSERT_EQUAL(get_page(1, 1, 0, e), 0);
+	CU_ASSERT_EQUAL(told_of(0, 1, 32), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 1);
+	CU_ASSERT_EQUAL(told_of(0, 1, 33), 1);
+	CU_ASSERT_EQUAL(R.gw[1].inval_runs, 0);
+	CU_ASSERT_EQUAL(told_of(2, 1, 1), 0);
+	/* nothing is left of it there: told once more at most */
+	CU_ASSERT_EQUAL(get_page(1, 1, 0, e), 0);
+	CU_ASSERT_EQUAL(get_page(1, 1, 1, e), 0);
+	R.gw[1].inval_gone = 1;
+	CU_ASSERT_EQUAL(told_of(2, 1, 1), 1);
+	CU_ASSERT_EQUAL(told_of(2, 1, 1), 0);
+	R.gw[1].inval_gone = 0;
+	CU_ASSERT_EQUAL(told_of(130, 1, 1), 1);
+	rig_close(&R);
+}
+
 /* The same of a page that was asked back before, to make room in the table of holders. */
 static void test_no_room_for_holders(void)
 {
@@ -1362,6 +1446,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_write_read),
 	VMS_TEST(test_late),
 	VMS_TEST(test_invalidate),
+	VMS_TEST(test_invalidate_chunks),
 	VMS_TEST(test_older_gateway),
 	VMS_TEST(test_free_late),
 	VMS_TEST(test_no_room_for_holders),

@@ -442,7 +442,7 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	s->r->partial += m->cmd.partial;
 	/* What a failover catches ends GOOD or BUSY. The exceptions: one that was aborted, and
 	 * a COMPARE AND WRITE whose partition nobody led for longer than outcomes are kept. */
-	if (st == VMS_E_TIMEOUT && !m->cancelled &&
+	if (st == VMS_E_TIMEOUT && !m->cancelled && !m->preempted &&
 	    (o->op != VMS_GW_CAW || s->now_us - o->start_us < CAW_KNOWN_US)) {
 		sim_fail(
 			s,

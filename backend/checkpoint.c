@@ -27,7 +27,7 @@ int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean)
 	uint8_t v[32];
 	int rc;
 
-	vms_put_le32(v, 1);
+	vms_put_le32(v, VMS_INDEX_VERSION);
 	vms_put_le32(v + 4, n->conf.part_bits);
 	memcpy(v + 8, n->conf.cluster_uuid, 16);
 	vms_put_le64(v + 24, n->id);

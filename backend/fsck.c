@@ -73,7 +73,8 @@ static void check_ident(struct fsck *c)
 
 	if (rc == VMS_E_NOENT)
 		return;
-	if (rc != 32 || vms_get_le32(v) != 1 || vms_get_le32(v + 4) > VMS_PART_BITS_MAX) {
+	if (rc != 32 || !vms_index_known(vms_get_le32(v)) ||
+	    vms_get_le32(v + 4) > VMS_PART_BITS_MAX) {
 		LOST(c, "index: the entry that says what the index belongs to is %s",
 		     rc == VMS_E_CORRUPT ? "damaged" : "of a version this release does not know");
 		return;
@@ -150,6 +151,7 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 {
 	const struct fpart *part, *of;
 	struct vms_page p;
+	int rc;
 
 	c->out->pages++;
 	if (vms_page_key_decode(key, key_bytes, &p.key) ||
@@ -157,7 +159,14 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		LOST(c, "index: a page has a wrong size or version");
 		return;
 	}
-	if (!c->have_ident)
+	/* a damaged one is told by itself */
+	rc = vms_patch_read(c->disk, &p);
+	if (rc && rc != VMS_E_CORRUPT)
+		LOST(c,
+		     "page of partition %u, branch %" PRIu64
+		     ", sub-extent %u: its patch cannot be read: %s",
+		     p.key.partition, p.key.branch, p.key.subext, vms_err_text(rc));
+	if (rc || !c->have_ident)
 		return;
 	if (p.key.partition >> c->out->part_bits || !c->part[p.key.partition].here) {
 		LOST(c,
@@ -207,6 +216,33 @@ static void check_page(struct fsck *c, const uint8_t *key, uint32_t key_bytes, c
 		else
 			c->out->elsewhere++;
 	}
+}
+
+/* What it says is looked at with its page. */
+static void check_patch(struct fsck *c, const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
+			uint32_t val_bytes)
+{
+	uint8_t page_key[VMS_PAGE_KEY_BYTES], page[VMS_PAGE_VAL_BYTES];
+	struct vms_page p;
+	int n;
+
+	if (vms_patch_key_decode(key, key_bytes, &p.key)) {
+		LOST(c, "index: the patch of a page has a key of a wrong size");
+		return;
+	}
+	vms_page_key_encode(page_key, &p.key);
+	n = vms_meta_get(c->disk, page_key, sizeof(page_key), page, sizeof(page));
+	if (n == VMS_E_NOENT)
+		LOST(c,
+		     "page of partition %u, branch %" PRIu64
+		     ", sub-extent %u is not there, but a patch of it is",
+		     p.key.partition, p.key.branch, p.key.subext);
+	else if (n >= 0 && !vms_page_val_decode(page, (uint32_t)n, &p) &&
+		 vms_patch_val_decode(val, val_bytes, &p))
+		LOST(c,
+		     "page of partition %u, branch %" PRIu64
+		     ", sub-extent %u: its patch has a wrong size, version or entry",
+		     p.key.partition, p.key.branch, p.key.subext);
 }
 
 static void check_ctr_entry(struct fsck *c, const uint8_t *key, const uint8_t *val, int n)
@@ -274,6 +310,8 @@ static int on_value(void *arg, const uint8_t *key, uint32_t key_bytes, const uin
 		check_dead(c, key, val, n);
 	if (key_bytes && key[0] == 'I')
 		check_page(c, key, key_bytes, val, (uint32_t)n);
+	if (key_bytes && key[0] == 'J')
+		check_patch(c, key, key_bytes, val, (uint32_t)n);
 	return 0;
 }
 

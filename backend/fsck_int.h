@@ -7,7 +7,7 @@
 
 #include "backend/ctr.h"
 #include "backend/fsck.h"
-#include "backend/pages.h"
+#include "backend/page_patch.h"
 #include "backend/wal.h"
 #include "utils/lib/assert.h"
 

@@ -12,6 +12,12 @@
 
 #define VMS_META_KEY_BYTES_MAX 32u
 #define VMS_META_VAL_BYTES_MAX 65000u
+/* What is written; 1 has no patches of pages, and is read all the same. */
+#define VMS_INDEX_VERSION 2u
+static inline bool vms_index_known(uint32_t version)
+{
+	return version && version <= VMS_INDEX_VERSION;
+}
 
 /* Batch building. put/del return 0 or VMS_E_NOMEM. put appends the CRC. */
 int vms_meta_batch_put(struct vms_meta_batch *b, const void *key, uint32_t key_bytes,

@@ -17,6 +17,7 @@
 
 #include <uthash.h>
 
+#include "backend/page_patch.h"
 #include "include/err.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
@@ -254,15 +255,17 @@ static bool same_subext(const struct vms_page_key *a, const struct vms_page_key 
 	return a->partition == b->partition && a->branch == b->branch && a->subext == b->subext;
 }
 
-static int store_decode(const uint8_t *key, uint32_t key_bytes, const uint8_t *val,
-			uint32_t val_bytes, struct vms_page *out)
+/* A stored value and the patch over it. A commit that runs may have changed one of them
+ * already: then the frozen delta hides both. */
+static int store_decode(struct vms_pages *ps, const uint8_t *key, uint32_t key_bytes,
+			const uint8_t *val, uint32_t val_bytes, struct vms_page *out)
 {
 	int n = vms_meta_check(key, key_bytes, val, val_bytes);
 
 	if (n < 0 || vms_page_key_decode(key, key_bytes, &out->key) ||
 	    vms_page_val_decode(val, (uint32_t)n, out))
 		return VMS_E_CORRUPT;
-	return 0;
+	return vms_patch_read(ps->disk, out);
 }
 
 /* Greatest stored version <= k: 0, VMS_E_NOENT or an error. */
@@ -285,7 +288,7 @@ static int store_le(struct vms_pages *ps, const struct vms_page_key *k, struct v
 	out->key = fk; /* also of a damaged one */
 	if (n > (int)sizeof(val))
 		return VMS_E_CORRUPT;
-	return store_decode(found, found_bytes, val, (uint32_t)n, out);
+	return store_decode(ps, found, found_bytes, val, (uint32_t)n, out);
 }
 
 int vms_pages_lookup(struct vms_pages *ps, const struct vms_page_key *key, struct vms_page *out)
@@ -337,8 +340,10 @@ int vms_pages_lookup_stack(struct vms_pages *ps, uint32_t partition, uint32_t su
 		if (err == VMS_E_NOENT)
 			continue;
 		for (unsigned e = 0; !err && e < VMS_SUBEXT_CHUNKS; e++)
-			if (first + e >= st->l[i].limit_chunks)
+			if (first + e >= st->l[i].limit_chunks) {
 				out->entry[e] = VMS_ADDR_HOLE;
+				out->stored = false; /* not so */
+			}
 		return err;
 	}
 	return VMS_E_NOENT;
@@ -393,6 +398,8 @@ static struct version *active_take(struct vms_pages *ps, const struct vms_page_k
 			v->page = *base;
 		else
 			memset(&v->page, 0, sizeof(v->page));
+		v->page.stored &= same_subext(&v->page.key, key) &&
+				  v->page.key.snap_gen == key->snap_gen;
 		v->page.key = *key;
 	}
 	return v;
@@ -439,8 +446,10 @@ int vms_pages_apply(struct vms_pages *ps, const struct vms_page_key *key,
 		ps->copied(ps->copied_arg, key, &page->key);
 	v = active_take(ps, key, page);
 	for (unsigned i = 0; i < n; i++)
-		if (!if_equal || v->page.entry[index[i]] == if_equal[i])
+		if (!if_equal || v->page.entry[index[i]] == if_equal[i]) {
 			v->page.entry[index[i]] = to[i];
+			v->page.patched[index[i] / 64] |= 1ull << index[i] % 64;
+		}
 	v->page.drain_seq = drain_seq;
 	return 0;
 }
@@ -513,7 +522,7 @@ static int merge_store(void *arg, const uint8_t *key, uint32_t key_bytes, const 
 		if (ret || same)
 			return ret;
 	}
-	if (store_decode(key, key_bytes, val, val_bytes, &page)) {
+	if (store_decode(m->ps, key, key_bytes, val, val_bytes, &page)) {
 		if (m->ps->bad)
 			m->ps->bad(m->ps->bad_arg, &page.key);
 		return VMS_E_CORRUPT;
@@ -592,6 +601,7 @@ int vms_pages_trim(struct vms_pages *ps, uint32_t partition, uint64_t branch, ui
 		if (key->subext == first_subext)
 			cut = first_chunk % VMS_SUBEXT_CHUNKS;
 		v = active_take(ps, key, &page);
+		v->page.stored = false;
 		for (unsigned i = cut; i < VMS_SUBEXT_CHUNKS; i++) {
 			if (v->page.entry[i] > VMS_ADDR_LOST && dropped)
 				dropped(arg, v->page.entry[i]);
@@ -638,6 +648,7 @@ void vms_pages_put(struct vms_pages *ps, const struct vms_page *p)
 		v = delta_add(&ps->active, &p->key);
 	v->dead = false;
 	v->page = *p;
+	v->page.stored = false;
 }
 
 void vms_pages_del(struct vms_pages *ps, const struct vms_page_key *key)
@@ -656,20 +667,29 @@ void vms_pages_del(struct vms_pages *ps, const struct vms_page_key *key)
 bool vms_pages_stored_bad(struct vms_pages *ps, const struct vms_page_key *key)
 {
 	uint8_t k[VMS_PAGE_KEY_BYTES], val[VMS_PAGE_VAL_BYTES];
-	struct vms_page page;
+	struct version *v = delta_exact(&ps->active, key);
+	struct vms_page page = {.key = *key};
 	int n;
 
-	if (delta_exact(&ps->active, key) || delta_exact(&ps->frozen, key))
+	if (v)
+		v->page.stored = false; /* a patch over it would not do */
+	if (v || delta_exact(&ps->frozen, key))
 		return false;
 	vms_page_key_encode(k, key);
 	n = vms_meta_get(ps->disk, k, sizeof(k), val, sizeof(val));
-	return n == VMS_E_CORRUPT || (n >= 0 && vms_page_val_decode(val, (uint32_t)n, &page));
+	return n == VMS_E_CORRUPT || (n >= 0 && (vms_page_val_decode(val, (uint32_t)n, &page) ||
+						 vms_patch_read(ps->disk, &page) == VMS_E_CORRUPT));
 }
 
 void vms_pages_install(struct vms_pages *ps, const struct vms_page *page)
 {
-	if (!delta_exact(&ps->active, &page->key) && !delta_exact(&ps->frozen, &page->key))
-		delta_add(&ps->active, &page->key)->page = *page;
+	struct version *v;
+
+	if (delta_exact(&ps->active, &page->key) || delta_exact(&ps->frozen, &page->key))
+		return;
+	v = delta_add(&ps->active, &page->key);
+	v->page = *page;
+	v->page.stored = false;
 }
 
 void vms_pages_forget(struct vms_pages *ps, const struct vms_page_key *key, uint64_t drain_seq)
@@ -686,9 +706,42 @@ void vms_pages_forget(struct vms_pages *ps, const struct vms_page_key *key, uint
 
 /* ---- checkpoint ---- */
 
-int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b)
+static int patch_del(const struct vms_page_key *k, struct vms_meta_batch *b)
+{
+	uint8_t key[VMS_PAGE_KEY_BYTES];
+
+	vms_patch_key_encode(key, k);
+	return vms_meta_batch_del(b, key, sizeof(key));
+}
+
+static int patch_put(const struct vms_page *p, struct vms_meta_batch *b)
+{
+	uint8_t key[VMS_PAGE_KEY_BYTES], val[VMS_PATCH_VAL_BYTES_MAX];
+
+	vms_patch_key_encode(key, &p->key);
+	return vms_meta_batch_put(b, key, sizeof(key), val, vms_patch_val_encode(val, p));
+}
+
+/* Afterwards the page says what the store has once the batch is committed: it may be
+ * changed on before that. */
+static int page_put(struct vms_page *p, struct vms_meta_batch *b)
 {
 	uint8_t key[VMS_PAGE_KEY_BYTES], val[VMS_PAGE_VAL_BYTES];
+	int err;
+
+	if (vms_patch_will_do(p))
+		return patch_put(p, b);
+	vms_page_key_encode(key, &p->key);
+	vms_page_val_encode(val, p);
+	p->stored = true;
+	p->patched[0] = p->patched[1] = 0;
+	err = vms_meta_batch_put(b, key, sizeof(key), val, sizeof(val));
+	return err ? err : patch_del(&p->key, b);
+}
+
+int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b)
+{
+	uint8_t key[VMS_PAGE_KEY_BYTES];
 	int err = 0;
 
 	vms_assert(!ps->frozen.table);
@@ -696,13 +749,14 @@ int vms_pages_freeze(struct vms_pages *ps, struct vms_meta_batch *b)
 	ps->active = (struct delta){0};
 	for (struct subext *s = ps->frozen.table; s && !err; s = s->hh.next)
 		for (struct version *v = s->first; v && !err; v = v->next) {
-			vms_page_key_encode(key, &v->page.key);
-			if (v->dead) {
-				err = vms_meta_batch_del(b, key, sizeof(key));
+			if (!v->dead) {
+				err = page_put(&v->page, b);
 				continue;
 			}
-			vms_page_val_encode(val, &v->page);
-			err = vms_meta_batch_put(b, key, sizeof(key), val, sizeof(val));
+			vms_page_key_encode(key, &v->page.key);
+			err = vms_meta_batch_del(b, key, sizeof(key));
+			if (!err)
+				err = patch_del(&v->page.key, b);
 		}
 	return err;
 }

@@ -25,6 +25,9 @@ struct vms_page {
 	struct vms_page_key key;
 	uint64_t drain_seq; /* partition seq of the last DRAIN/REMAP/TRIM/DROP record applied */
 	vms_addr entry[VMS_SUBEXT_CHUNKS];
+	/* pages.c: the store has a value of this very key that differs in these entries at most */
+	bool stored;
+	uint64_t patched[VMS_SUBEXT_CHUNKS / 64];
 };
 
 #define VMS_PAGE_KEY_BYTES 23u /* 'I', u16 partition, u64 branch, u32 subext, u64 snap_gen */
@@ -49,7 +52,9 @@ void vms_pages_on_copy(struct vms_pages *ps,
  * change any page. */
 void vms_pages_on_bad(struct vms_pages *ps, void (*fn)(void *arg, const struct vms_page_key *key),
 		      void *arg);
-/* Is exactly this page in the store, damaged, and not about to be replaced? */
+/* Is exactly this page in the store, it or its patch damaged, and not about to be replaced?
+ * To be asked of those alone that are damaged, or have been: one that is about to be
+ * changed is written whole then. */
 bool vms_pages_stored_bad(struct vms_pages *ps, const struct vms_page_key *key);
 /* A good copy of a page whose stored value is damaged. Nothing happens when it has been
  * changed meanwhile. */

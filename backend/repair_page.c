@@ -7,6 +7,7 @@
  * the partition goes on, and it is listed. Everything else in the index is in memory too
  * and is written again. Keeps invariant 25.
  */
+#include "backend/page_patch.h"
 #include "backend/repair_int.h"
 
 #define PAGES_MAX 1024u
@@ -250,7 +251,7 @@ void repair_value(struct vms_node *n, const uint8_t *key, uint32_t bytes)
 	struct ctr *c;
 	uint64_t number;
 
-	if (!vms_page_key_decode(key, bytes, &pk)) {
+	if (!vms_page_key_decode(key, bytes, &pk) || !vms_patch_key_decode(key, bytes, &pk)) {
 		repair_page(n, &pk);
 		return;
 	}

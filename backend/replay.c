@@ -301,7 +301,7 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 	if (rc >= 0) {
 		uint64_t id;
 
-		if (rc != 32 || vms_get_le32(v) != 1)
+		if (rc != 32 || !vms_index_known(vms_get_le32(v)))
 			return vms_fail(msg, VMS_E_VERSION,
 					"the data directory has a format this "
 					"release does not know");

@@ -15,6 +15,7 @@
 #include <jansson.h>
 
 #include "backend/node_int.h"
+#include "backend/page_patch.h"
 #include "backend/repair.h"
 
 #define PAGES_STEP  64u
@@ -226,7 +227,8 @@ static int value(void *arg, const uint8_t *key, uint32_t kb, const uint8_t *val,
 	if (vms_meta_check(key, kb, val, vb) >= 0)
 		return 0;
 	/* one that a delta is about to replace, or that is known, counts no more */
-	if (!vms_page_key_decode(key, kb, &pk) && !vms_pages_stored_bad(w->n->pages, &pk))
+	if ((!vms_page_key_decode(key, kb, &pk) || !vms_patch_key_decode(key, kb, &pk)) &&
+	    !vms_pages_stored_bad(w->n->pages, &pk))
 		return 0;
 	w->s->found++;
 	repair_value(w->n, key, kb);

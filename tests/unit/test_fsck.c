@@ -8,7 +8,7 @@
 #include "backend/ctr.h"
 #include "backend/disk_posix.h"
 #include "backend/fplists.h"
-#include "backend/pages.h"
+#include "backend/page_patch.h"
 #include "backend/wal.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/mem_disk.h"
@@ -432,6 +432,24 @@ static void entry_without_file_goes(void)
 	teardown();
 }
 
+/* Puts the patch of one entry, or takes it away. */
+static void patch(const struct vms_page_key *k, unsigned i, vms_addr to, uint64_t seq, bool del)
+{
+	struct vms_page p = {.key = *k, .drain_seq = seq, .stored = true};
+	uint8_t key[VMS_PAGE_KEY_BYTES], val[VMS_PATCH_VAL_BYTES_MAX];
+	struct vms_meta_batch b = {0};
+
+	p.patched[i / 64] = 1ull << i % 64;
+	p.entry[i] = to;
+	vms_patch_key_encode(key, k);
+	if (del)
+		vms_meta_batch_del(&b, key, sizeof(key));
+	else
+		vms_meta_batch_put(&b, key, sizeof(key), val, vms_patch_val_encode(val, &p));
+	commit(&b);
+	vms_meta_batch_free(&b);
+}
+
 static void each_index_damage_is_named(void)
 {
 	struct vms_meta_batch b = {0};
@@ -453,6 +471,41 @@ static void each_index_damage_is_named(void)
 	kv_of('V')->val[4] ^= 1;
 	CU_ASSERT_TRUE(check() >= 1);
 	kv_of('V')->val[4] ^= 1;
+
+	/* the version before patches, this one, one that is still to come */
+	for (uint32_t version = 1; version <= 3; version++) {
+		uint8_t ident[32];
+
+		memcpy(ident, kv_of('V')->val, sizeof(ident));
+		vms_put_le32(ident, version);
+		vms_meta_batch_put(&b, "V", 1, ident, sizeof(ident));
+		commit(&b);
+		CU_ASSERT_EQUAL(check() == 0, version <= VMS_INDEX_VERSION);
+		if (version > VMS_INDEX_VERSION)
+			CU_ASSERT_PTR_NOT_NULL(strstr(said[0], "does not know"));
+		vms_put_le32(ident, 1);
+		vms_meta_batch_put(&b, "V", 1, ident, sizeof(ident));
+		commit(&b);
+	}
+
+	/* patches: what the page shows is looked at, and they themselves */
+	patch(&k, 1, 0, 6, false);
+	finds("is not there, but a patch of it is", 1);
+	patch(&k, 0, 0, 0, true);
+	k.subext = 11;
+	patch(&k, 100, vms_addr_make(ctr, (uint32_t)vms_seg_offset(0)), 5, false);
+	finds("no place of a chunk", 1);
+	patch(&k, 100, 0, 6, false);
+	finds("holds drain 6", 1);
+	patch(&k, 100, 0, 4, false);
+	finds("its patch has a wrong", 1);
+	patch(&k, 100, 0, 5, false);
+	CU_ASSERT_EQUAL(check(), 0);
+	kv_of('J')->val[18] ^= 1;
+	finds("fails its checksum", 1);
+	patch(&k, 0, 0, 0, true);
+	CU_ASSERT_EQUAL(check(), 0);
+	k.subext = 12;
 
 	/* pages that name what they must not, or are ahead of their partition */
 	vms_page_key_encode(key, &k);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "backend/pages.h"
+#include "backend/page_patch.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/mem_disk.h"
 #include "utils/lib/rng.h"
@@ -317,6 +317,264 @@ static void damaged_page_is_corrupt_not_a_hole(void)
 	teardown();
 }
 
+static const struct mem_kv *kv_of(uint8_t letter)
+{
+	VMS_VEC_FOREACH (&mem.kv, kv)
+		if (kv->key[0] == letter)
+			return kv;
+	return NULL;
+}
+
+static uint32_t patch_bytes(unsigned entries)
+{
+	return 16 + 9 * entries + 4;
+}
+
+static void few_changed_entries_make_a_patch(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4};
+	uint8_t whole[VMS_PAGE_VAL_BYTES + 4];
+	int err;
+
+	setup();
+	put1(&k, 1, 0, 4096);
+	checkpoint();
+	CU_ASSERT_EQUAL_FATAL(mem.kv.n, 1);
+	memcpy(whole, kv_of('I')->val, sizeof(whole));
+	for (uint16_t i = 1; i <= VMS_PATCH_ENTRIES_MAX; i++) {
+		CU_ASSERT_EQUAL(put1(&k, 1u + i, (uint16_t)(8 * i - 1), 4096u * (i + 1)), 0);
+		checkpoint();
+		CU_ASSERT_EQUAL_FATAL(mem.kv.n, 2);
+		CU_ASSERT_EQUAL(memcmp(kv_of('I')->val, whole, sizeof(whole)), 0);
+		CU_ASSERT_EQUAL(kv_of('J')->val_bytes, patch_bytes(i));
+		/* the seq that replay skips by is the patch's */
+		CU_ASSERT_EQUAL(put1(&k, 1u + i, 5, 4096), 1);
+		for (uint16_t c = 0; c < VMS_SUBEXT_CHUNKS; c++)
+			CU_ASSERT_EQUAL(get1(&k, c, &err), c == 0 ? 4096u
+							   : c % 8 == 7 && c < 8 * i
+								   ? 4096u * (c / 8 + 2)
+								   : 0);
+	}
+	/* the same entry again takes no more room; one more is one too many */
+	put1(&k, 50, 7, 4096 * 90);
+	checkpoint();
+	CU_ASSERT_EQUAL_FATAL(mem.kv.n, 2);
+	CU_ASSERT_EQUAL(kv_of('J')->val_bytes, patch_bytes(VMS_PATCH_ENTRIES_MAX));
+	put1(&k, 51, 1, 4096 * 91);
+	checkpoint();
+	CU_ASSERT_EQUAL(mem.kv.n, 1);
+	CU_ASSERT_EQUAL(get1(&k, 7, &err), 4096 * 90);
+	CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096 * 91);
+	CU_ASSERT_EQUAL(get1(&k, 15, &err), 4096 * 3);
+	CU_ASSERT_EQUAL(put1(&k, 51, 1, 4096), 1);
+	teardown();
+}
+
+/* Whatever makes another page of it, no patch of the old one is left behind. */
+static void a_patch_goes_with_its_page(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4}, newer = {1, 2, 3, 9};
+	struct vms_page p;
+	int err;
+
+	for (unsigned how = 0; how < 6; how++) {
+		setup();
+		put1(&k, 5, 1, 4096);
+		put1(&k, 5, 2, 4096);
+		checkpoint();
+		put1(&k, 6, 100, 8192);
+		checkpoint();
+		CU_ASSERT_EQUAL(mem.kv.n, 2);
+		CU_ASSERT_EQUAL(vms_pages_lookup(ps, &k, &p), 0);
+		switch (how) {
+		case 0:
+			CU_ASSERT_EQUAL(vms_pages_drop(ps, &k, 7, NULL, NULL), 0);
+			break;
+		case 1:
+			vms_pages_del(ps, &k);
+			break;
+		case 2:
+			CU_ASSERT_EQUAL(vms_pages_trim(ps, 1, 2, 3 * 128, 7, NULL, NULL), 0);
+			break;
+		case 3:
+			CU_ASSERT_EQUAL(vms_pages_trim(ps, 1, 2, 3 * 128 + 50, 7, NULL, NULL), 0);
+			break;
+		case 4:
+			p.entry[100] = 0;
+			vms_pages_put(ps, &p);
+			break;
+		default: /* a newer one is a copy of it, and whole */
+			put1(&newer, 7, 3, 12288);
+			break;
+		}
+		checkpoint();
+		CU_ASSERT_EQUAL(mem.kv.n, how < 3 ? 0 : how < 5 ? 1 : 3);
+		get1(&k, 100, &err);
+		CU_ASSERT_EQUAL(err, how < 3 ? VMS_E_NOENT : 0);
+		if (how == 3 || how == 4)
+			CU_ASSERT_EQUAL(get1(&k, 100, &err), 0);
+		if (how == 5)
+			CU_ASSERT_EQUAL(get1(&newer, 100, &err), 8192);
+		/* made again after it had gone: nothing of before shows */
+		put1(&k, 8, 3, 16384);
+		checkpoint();
+		CU_ASSERT_EQUAL(get1(&k, 3, &err), 16384);
+		CU_ASSERT_EQUAL(get1(&k, 100, &err), how == 5 ? 8192 : 0);
+		CU_ASSERT_EQUAL(get1(&k, 1, &err), how < 3 ? 0 : 4096);
+		teardown();
+	}
+}
+
+/* A page is changed on while it is being committed, whole or as a patch. */
+static void a_patch_names_what_a_running_commit_has(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4};
+	struct vms_meta_batch b = {0};
+	struct vms_disk_event ev;
+	int err;
+
+	for (unsigned patched = 0; patched < 2; patched++) {
+		setup();
+		put1(&k, 5, 1, 4096);
+		if (patched) {
+			checkpoint();
+			put1(&k, 6, 2, 8192);
+		}
+		CU_ASSERT_EQUAL(vms_pages_freeze(ps, &b), 0);
+		put1(&k, 7, 3, 12288);
+		mem.disk.ops->meta_commit(&mem, &b, 1);
+		while (mem_disk_pop(&mem, &ev))
+			;
+		vms_pages_thaw(ps);
+		vms_meta_batch_reset(&b);
+		checkpoint();
+		CU_ASSERT_EQUAL_FATAL(mem.kv.n, 2);
+		CU_ASSERT_EQUAL(kv_of('J')->val_bytes, patch_bytes(1 + patched));
+		CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096);
+		CU_ASSERT_EQUAL(get1(&k, 2, &err), patched ? 8192 : 0);
+		CU_ASSERT_EQUAL(get1(&k, 3, &err), 12288);
+		teardown();
+	}
+	vms_meta_batch_free(&b);
+}
+
+/* What a layer's limit has cut off is a change, too. */
+static void a_page_cut_by_its_limit_is_written_whole(void)
+{
+	static const struct vms_stack cut = {1, {{2, 4, 3 * 128 + 50}}};
+	struct vms_page_key k = {1, 2, 3, 4};
+	uint16_t i = 1;
+	vms_addr to = 8192;
+	int err;
+
+	setup();
+	put1(&k, 5, 0, 4096);
+	put1(&k, 6, 60, 4096 * 3);
+	checkpoint();
+	CU_ASSERT_EQUAL(vms_pages_apply(ps, &k, &cut, 7, &i, &to, 1, NULL, NULL, NULL), 0);
+	for (unsigned again = 0; again < 2; again++) {
+		CU_ASSERT_EQUAL(get1(&k, 60, &err), 0);
+		CU_ASSERT_EQUAL(get1(&k, 1, &err), 8192);
+		CU_ASSERT_EQUAL(get1(&k, 0, &err), 4096);
+		checkpoint();
+	}
+	teardown();
+}
+
+static unsigned nbad;
+static void bad(void *arg, const struct vms_page_key *key)
+{
+	nbad += key->subext == 3 && key->snap_gen == 4;
+}
+
+static void damage_of_a_patch_is_damage_of_its_page(void)
+{
+	struct vms_page_key k = {1, 2, 3, 4}, other = {1, 2, 3, 6};
+	struct vms_page p;
+	int err;
+
+	for (unsigned delta = 0; delta < 2; delta++) {
+		setup();
+		vms_pages_on_bad(ps, bad, NULL);
+		nbad = 0;
+		put1(&k, 5, 1, 4096);
+		checkpoint();
+		put1(&k, 6, 2, 8192);
+		checkpoint();
+		CU_ASSERT_EQUAL(vms_pages_lookup(ps, &k, &p), 0);
+		CU_ASSERT_FALSE(vms_pages_stored_bad(ps, &k));
+		if (delta)
+			put1(&k, 7, 3, 12288);
+		((struct mem_kv *)kv_of('J'))->val[20] ^= 1;
+		if (!delta) {
+			get1(&k, 1, &err);
+			CU_ASSERT_EQUAL(err, VMS_E_CORRUPT);
+			get1(&other, 1, &err);
+			CU_ASSERT_EQUAL(err, VMS_E_CORRUPT);
+			CU_ASSERT_EQUAL(put1(&k, 7, 1, 8192), VMS_E_CORRUPT);
+			CU_ASSERT_EQUAL(nbad, 3);
+			CU_ASSERT_TRUE(vms_pages_stored_bad(ps, &k));
+			vms_pages_install(ps, &p);
+		} else {
+			/* it is in memory: not asked of others, but written whole */
+			CU_ASSERT_FALSE(vms_pages_stored_bad(ps, &k));
+		}
+		checkpoint();
+		CU_ASSERT_EQUAL(mem.kv.n, 1);
+		CU_ASSERT_EQUAL(get1(&k, 1, &err), 4096);
+		CU_ASSERT_EQUAL(get1(&k, 2, &err), 8192);
+		CU_ASSERT_EQUAL(get1(&k, 3, &err), delta ? 12288 : 0);
+		teardown();
+	}
+}
+
+static void what_is_no_patch_is_refused(void)
+{
+	struct vms_page p = {.key = {1, 2, 3, 4}, .drain_seq = 9, .stored = true}, q;
+	uint8_t val[VMS_PATCH_VAL_BYTES_MAX + 9], key[VMS_PAGE_KEY_BYTES];
+	struct vms_page_key k;
+	uint32_t n;
+
+	vms_patch_key_encode(key, &p.key);
+	CU_ASSERT_EQUAL(vms_patch_key_decode(key, sizeof(key), &k), 0);
+	CU_ASSERT_TRUE(k.subext == 3 && k.snap_gen == 4);
+	CU_ASSERT_EQUAL(vms_page_key_decode(key, sizeof(key), &k), VMS_E_CORRUPT);
+	CU_ASSERT_EQUAL(vms_patch_key_decode(key, sizeof(key) - 1, &k), VMS_E_CORRUPT);
+	key[0] = 'I';
+	CU_ASSERT_EQUAL(vms_patch_key_decode(key, sizeof(key), &k), VMS_E_CORRUPT);
+	p.patched[0] = 1ull << 63;
+	p.patched[1] = 1ull << 63 | 1;
+	p.entry[63] = 1 << 12;
+	p.entry[64] = 2 << 12;
+	p.entry[127] = 3 << 12;
+	n = vms_patch_val_encode(val, &p);
+	q = (struct vms_page){.drain_seq = 9};
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), 0);
+	CU_ASSERT_EQUAL(memcmp(q.entry, p.entry, sizeof(q.entry)), 0);
+	CU_ASSERT_EQUAL(memcmp(q.patched, p.patched, sizeof(q.patched)), 0);
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n - 1, &q), VMS_E_CORRUPT);
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n + 9, &q), VMS_E_CORRUPT);
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, 15, &q), VMS_E_CORRUPT);
+	q.drain_seq = 10; /* older than its page */
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), VMS_E_CORRUPT);
+	q.drain_seq = 9;
+	val[0]++;
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), VMS_E_CORRUPT);
+	val[0]--;
+	val[16 + 18] = 128;
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), VMS_E_CORRUPT);
+	val[16 + 18] = 64; /* not ascending */
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), VMS_E_CORRUPT);
+	val[16 + 18] = 65;
+	CU_ASSERT_EQUAL(vms_patch_val_decode(val, n, &q), 0);
+	p.patched[0] = 0xffff;
+	CU_ASSERT_FALSE(vms_patch_will_do(&p));
+	p.patched[1] = 0;
+	CU_ASSERT_TRUE(vms_patch_will_do(&p));
+	p.stored = false;
+	CU_ASSERT_FALSE(vms_patch_will_do(&p));
+}
+
 /* Random changes, checkpoints, freezes and trims against a plain array. */
 #define SUBEXTS 6
 #define GENS	5
@@ -478,6 +736,12 @@ static const struct vms_test tests[] = {
 	VMS_TEST(trim_cuts_pages_and_drops_whole_ones),
 	VMS_TEST(drop_takes_one_version),
 	VMS_TEST(damaged_page_is_corrupt_not_a_hole),
+	VMS_TEST(few_changed_entries_make_a_patch),
+	VMS_TEST(a_patch_goes_with_its_page),
+	VMS_TEST(a_patch_names_what_a_running_commit_has),
+	VMS_TEST(a_page_cut_by_its_limit_is_written_whole),
+	VMS_TEST(damage_of_a_patch_is_damage_of_its_page),
+	VMS_TEST(what_is_no_patch_is_refused),
 	VMS_TEST(random_ops_match_a_model),
 	VMS_TEST(each_stops_and_resumes),
 };

@@ -163,18 +163,24 @@ static unsigned keys_of(unsigned node, struct keys *k)
 static void test_each_value(void)
 {
 	struct keys k = {VMS_VEC_INIT, 0}, now = {VMS_VEC_INIT, 0};
-	unsigned pages = 0, wrong = 0;
+	unsigned pages = 0, patches = 0, wrong = 0;
 
 	up(2, 2, 2);
+	for (unsigned e = 0; e < 2; e++)
+		v_write(v, e, 3, v_next_id++);
+	v_drain();
+	rig_run(&R, 7000);
 	for (unsigned me = 0; me < 2; me++) {
 		CU_ASSERT_EQUAL(keys_of(me, &k), 0);
-		for (size_t i = 0; i < k.v.n && wrong < 5; i++) {
+		/* patches before their pages: what repairs a page takes its patch away */
+		for (size_t i = k.v.n; i-- > 0 && wrong < 5;) {
 			bool tail = k.v.d[i].k[0] == 'T'; /* goes with the next one only */
 
 			if (tail ||
 			    !sim_disk_meta_rot(disk(me), k.v.d[i].k, k.v.d[i].n, (uint32_t)i * 7))
 				continue;
 			pages += k.v.d[i].k[0] == 'I';
+			patches += k.v.d[i].k[0] == 'J';
 			CU_ASSERT_TRUE(scrub_all());
 			rig_run(&R, 7000);
 			if (k.v.d[i].k[0] == 'O') /* goes when log is freed */
@@ -192,6 +198,7 @@ static void test_each_value(void)
 	}
 	CU_ASSERT_EQUAL(wrong, 0);
 	CU_ASSERT_TRUE(pages >= 4);
+	CU_ASSERT_TRUE(patches >= 4);
 	CU_ASSERT_EQUAL(repair_lost_count(R.node[0].n), 0);
 	CU_ASSERT_EQUAL(repair_lost_count(R.node[1].n), 0);
 	v_check_all("each value");
@@ -714,7 +721,7 @@ static void random_rot(uint64_t seed)
 			for (unsigned i = 0; k.v.n && i < 2; i++) {
 				unsigned x = v_pick((unsigned)k.v.n);
 
-				if (k.v.d[x].k[0] == 'I')
+				if (k.v.d[x].k[0] == 'I' || k.v.d[x].k[0] == 'J')
 					sim_disk_meta_rot(disk(nd), k.v.d[x].k, k.v.d[x].n,
 							  v_pick(900));
 			}

@@ -17,10 +17,11 @@
  *   S fill BYTE, S shows BYTE   4 KiB in each of SPREAD extents, written one after the
  *                         other, read
  *   S begin BYTE          these writes are sent, all at once, and not waited for
- *   S ended               now they are: `aborted` when all have ended GOOD, BUSY or TASK
- *                         ABORTED, and at least one TASK ABORTED
+ *   S ended               now they are: `aborted` when all have ended GOOD, BUSY, TASK ABORTED
+ *                         or as unknown (ABORTED COMMAND, 2Eh/02h), and at least one TASK
+ *                         ABORTED
  *   S agrees W OLD NEW    each extent reads as W's writes have ended: NEW where GOOD, OLD where
- *                         BUSY or TASK ABORTED
+ *                         BUSY or TASK ABORTED, one of them where unknown
  *   S full N              READ FULL STATUS: N descriptors, as long as they say
  *   S caps                REPORT CAPABILITIES: all of it
  *   wait MS
@@ -46,7 +47,8 @@
 #define SESSIONS_MAX 16
 #define WORDS_MAX    24
 #define SOON_MS	     30000
-#define SPREAD	     64u   /* extents */
+#define SPREAD	     64u /* extents */
+#define UNKNOWN	     "sense:b/2e02"
 #define APART	     8192u /* blocks of one */
 
 /* A write that was sent. */
@@ -469,10 +471,11 @@ static const char *writes_ended(struct session *s)
 		b->t = NULL;
 		good += !strcmp(b->how, "good");
 		aborted += !strcmp(b->how, "aborted");
-		if (strcmp(b->how, "good") && strcmp(b->how, "aborted") && strcmp(b->how, "busy"))
+		if (strcmp(b->how, "good") && strcmp(b->how, "aborted") && strcmp(b->how, "busy") &&
+		    strcmp(b->how, UNKNOWN))
 			return b->how;
 	}
-	snprintf(text, sizeof(text), "%u good, %u busy", good, SPREAD - good - aborted);
+	snprintf(text, sizeof(text), "%u good, %u busy or unknown", good, SPREAD - good - aborted);
 	return aborted ? "aborted" : text;
 }
 
@@ -504,6 +507,8 @@ static const char *compare(struct session *s, const struct session *w, uint8_t o
 		how = send_cdb(s, cdb, 10, SCSI_XFER_READ, NULL, sizeof(want));
 		if (strcmp(how, "good"))
 			return how;
+		if (w && !strcmp(w->begun[i].how, UNKNOWN))
+			new_there = answer[0] == new_byte;
 		memset(want, new_there ? new_byte : old_byte, sizeof(want));
 		if (answer_bytes == sizeof(want) && !memcmp(answer, want, sizeof(want)))
 			continue;

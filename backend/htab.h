@@ -22,9 +22,18 @@ struct vms_htab {
 	struct vms_hlink **bucket;
 	uint32_t mask; /* buckets - 1 */
 	uint32_t n;
+	bool addrs; /* keys are addresses of chunks: neighbours lie in the same cache line */
 };
 
 #define vms_hlink_entry(l, type, member) ((type *)((char *)(l)-offsetof(type, member)))
+
+static inline uint32_t vms_htab_at_(const struct vms_htab *t, uint64_t key)
+{
+	uint64_t chunk = key / VMS_CHUNK_BYTES;
+
+	return t->mask &
+	       (uint32_t)(t->addrs ? vms_mix64(chunk / 8) * 8 + chunk % 8 : vms_mix64(key));
+}
 
 static inline void vms_htab_init(struct vms_htab *t, uint32_t buckets /* power of two */)
 {
@@ -32,6 +41,13 @@ static inline void vms_htab_init(struct vms_htab *t, uint32_t buckets /* power o
 	vms_assert(t->bucket);
 	t->mask = buckets - 1;
 	t->n = 0;
+	t->addrs = false;
+}
+
+static inline void vms_htab_init_addrs(struct vms_htab *t, uint32_t buckets)
+{
+	vms_htab_init(t, buckets);
+	t->addrs = true;
 }
 
 static inline void vms_htab_free(struct vms_htab *t)
@@ -46,11 +62,12 @@ static inline void vms_htab_grow_(struct vms_htab *t)
 	struct vms_htab g;
 
 	vms_htab_init(&g, (t->mask + 1) * 4);
+	g.addrs = t->addrs;
 	for (uint32_t i = 0; i <= t->mask; i++) {
 		struct vms_hlink *l = t->bucket[i], *next;
 
 		for (; l; l = next) {
-			struct vms_hlink **b = &g.bucket[vms_mix64(l->key) & g.mask];
+			struct vms_hlink **b = &g.bucket[vms_htab_at_(&g, l->key)];
 
 			next = l->next;
 			l->next = *b;
@@ -68,7 +85,7 @@ static inline void vms_htab_add(struct vms_htab *t, struct vms_hlink *l, uint64_
 
 	if (t->n > t->mask * 2ull)
 		vms_htab_grow_(t);
-	b = &t->bucket[vms_mix64(key) & t->mask];
+	b = &t->bucket[vms_htab_at_(t, key)];
 	l->key = key;
 	l->next = *b;
 	*b = l;
@@ -78,7 +95,7 @@ static inline void vms_htab_add(struct vms_htab *t, struct vms_hlink *l, uint64_
 /* First entry with this key; the next one: vms_htab_next(). */
 static inline struct vms_hlink *vms_htab_find(const struct vms_htab *t, uint64_t key)
 {
-	struct vms_hlink *l = t->bucket[vms_mix64(key) & t->mask];
+	struct vms_hlink *l = t->bucket[vms_htab_at_(t, key)];
 
 	while (l && l->key != key)
 		l = l->next;
@@ -96,7 +113,7 @@ static inline struct vms_hlink *vms_htab_next(const struct vms_hlink *l)
 
 static inline void vms_htab_del(struct vms_htab *t, struct vms_hlink *l)
 {
-	struct vms_hlink **p = &t->bucket[vms_mix64(l->key) & t->mask];
+	struct vms_hlink **p = &t->bucket[vms_htab_at_(t, l->key)];
 
 	while (*p && *p != l)
 		p = &(*p)->next;

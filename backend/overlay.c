@@ -46,8 +46,8 @@ void vms_ovl_init(struct vms_ovl *o)
 {
 	memset(o, 0, sizeof(*o));
 	vms_htab_init(&o->ext, 1024);
-	vms_htab_init(&o->addr, 1u << 14);
-	vms_htab_init(&o->stub, 1u << 10);
+	vms_htab_init_addrs(&o->addr, 1u << 14);
+	vms_htab_init_addrs(&o->stub, 1u << 10);
 }
 
 void vms_ovl_close(struct vms_ovl *o)

@@ -238,6 +238,34 @@ static void undrained_is_what_no_record_takes(void)
 	end();
 }
 
+/* Addresses of chunks that lie next to each other are found in one cache line, and all of
+ * them are found, however often the table has grown. */
+static void neighbours_share_a_line(void)
+{
+	static struct vms_hlink l[20000];
+	struct vms_htab t;
+	unsigned apart = 0, wrong = 0;
+
+	vms_htab_init_addrs(&t, 16);
+	for (unsigned i = 0; i < 20000; i++)
+		vms_htab_add(&t, &l[i], vms_addr_make(5 + i / 5000, 4096 * (8 + i % 5000)));
+	CU_ASSERT_TRUE(t.mask > 16);
+	for (unsigned i = 0; i < 20000; i++) {
+		wrong += vms_htab_find(&t, l[i].key) != &l[i];
+		wrong += vms_htab_find(&t, l[i].key + (1ull << 50)) != NULL;
+		apart += vms_htab_at_(&t, l[i].key) / 8 != vms_htab_at_(&t, l[i & ~7u].key) / 8;
+	}
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(apart, 0);
+	for (unsigned i = 0; i < 20000; i += 2)
+		vms_htab_del(&t, &l[i]);
+	for (unsigned i = 0; i < 20000; i++)
+		wrong += !vms_htab_find(&t, l[i].key) != (i % 2 == 0);
+	CU_ASSERT_EQUAL(wrong, 0);
+	CU_ASSERT_EQUAL(t.n, 10000);
+	vms_htab_free(&t);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(newer_pieces_cover_older_ones),
 	VMS_TEST(a_range_shows_zeros_under_newer_pieces),
@@ -247,6 +275,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(layers_show_through_sector_by_sector),
 	VMS_TEST(a_stub_of_any_layer_counts_for_its_address_only),
 	VMS_TEST(undrained_is_what_no_record_takes),
+	VMS_TEST(neighbours_share_a_line),
 };
 
 VMS_TEST_MAIN("backend/overlay", tests)

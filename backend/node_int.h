@@ -159,6 +159,7 @@ enum node_mutant {
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
+	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };
@@ -918,11 +919,12 @@ void cat_loss_start(struct vms_node *n, struct part *p);
 /* ---- set.c ---- */
 void set_step(struct vms_node *n);
 void set_soon(struct vms_node *n);
+bool set_hears(struct vms_node *n);
 
 /* ---- retire.c ---- */
 void retire_begin(struct vms_node *n);
 void retire_timer(struct vms_node *n);
-bool retire_gives(const struct vms_node *n);
+bool retire_gives(struct vms_node *n);
 uint32_t retire_heir(const struct vms_node *n, const struct part *p); /* 0: nobody */
 
 /* ---- set.c ---- */

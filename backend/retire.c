@@ -7,7 +7,8 @@
  * connection is gone. One that is being stopped itself does not hurry: when all are
  * stopped the sets stay as they are.
  *
- * Bounded: what has not been given away after two leases is taken over as after a crash.
+ * Bounded: what has not been given away after two leases, or after one while the catalog does
+ * not answer, is taken over as after a crash.
  * Nothing is safe or unsafe because of it.
  */
 #include "backend/node_int.h"
@@ -46,6 +47,7 @@ void retire_begin(struct vms_node *n)
 	}
 	n->retiring = true;
 	n->retire_ms = n->now_ms;
+	(void)set_hears(n);
 	/* tell everyone now, in the next turn */
 	for (unsigned i = 0; i < n->npeers; i++)
 		if (!n->peer[i]->tick_wait)
@@ -53,18 +55,22 @@ void retire_begin(struct vms_node *n)
 	node_wake_at(n, n->now_ms);
 }
 
-/* The lead is given away when the others have had the time to hear of it. */
-bool retire_gives(const struct vms_node *n)
+/* The lead is given away when the others have had the time to hear of it, and only while the
+ * catalog answers: what is begun without it takes nobody else's lead, and this one's. */
+bool retire_gives(struct vms_node *n)
 {
-	return n->retiring && n->now_ms - n->retire_ms >= n->tm.tick_ms;
+	return n->retiring && n->now_ms - n->retire_ms >= n->tm.tick_ms &&
+	       (set_hears(n) || n->mut == MUT_RETIRE_DEAF);
 }
 
 void retire_timer(struct vms_node *n)
 {
 	if (!n->retiring || n->stopping)
 		return;
-	if (retire_gives(n) &&
-	    (n->now_ms - n->retire_ms > 2ull * n->tm.lease_ms || !anything_left(n))) {
+	if (n->now_ms - n->retire_ms > 2ull * n->tm.lease_ms ||
+	    (n->now_ms - n->retire_ms >= n->tm.tick_ms && !anything_left(n)) ||
+	    (n->now_ms - n->retire_ms >= n->tm.lease_ms && !set_hears(n) &&
+	     n->mut != MUT_RETIRE_DEAF)) {
 		n->stopping = true;
 		return;
 	}

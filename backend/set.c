@@ -142,7 +142,7 @@ static void heard_done(void *arg, const struct vms_cat_reply *r)
 /* A node that nothing reaches, but whose words reach the others, would take everyone for
  * dead and be left alone with what it leads. So nobody is declared dead without an answer of
  * the catalog from the time in which that one has been silent. */
-static bool hears(struct vms_node *n)
+bool set_hears(struct vms_node *n)
 {
 	if (n->heard_ms && n->now_ms - n->heard_ms <= n->tm.lease_ms / 2)
 		return true;
@@ -197,7 +197,7 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 	}
 	if (!p->primary) {
 		*why = old ? WHY_RAISE : WHY_TAKEOVER;
-		if (!takeover_due(n, p) || !hears(n))
+		if (!takeover_due(n, p) || !set_hears(n))
 			return old;
 		*why = WHY_TAKEOVER;
 		/* one that is back already stays, as a restarted member does */
@@ -224,7 +224,7 @@ static bool propose(struct vms_node *n, struct part *p, struct vms_part_conf *c,
 			*why = WHY_DROP;
 		}
 	if (*why == WHY_DROP)
-		return hears(n);
+		return set_hears(n);
 	if (old)
 		return true;
 	if (p->cand) {

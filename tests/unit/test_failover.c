@@ -28,6 +28,13 @@ static uint32_t extent_in(uint32_t part)
 			return e;
 }
 
+static uint32_t extent_after(uint32_t part, uint32_t e)
+{
+	while (part_of(++e) != part)
+		;
+	return e;
+}
+
 static void connect_all(void)
 {
 	for (unsigned g = 0; g < RIG_GWS; g++)
@@ -1278,6 +1285,87 @@ static void test_all_stopped(void)
 	R.mutant = 0;
 }
 
+/* A node that is stopped while no catalog answers gives nothing away, as nobody could take it:
+ * it serves until it goes. */
+static uint64_t stop_without_catalog(unsigned mutant)
+{
+	struct vms_node_event ev = {.type = VMS_NEV_STOP};
+	uint64_t worst = 0, last;
+	unsigned seed = 2;
+
+	R.mutant = mutant;
+	up(3, 2, 47, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	rig_run(&R, 6000);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_mode = RIG_CAT_DOWN;
+	rig_run(&R, 2000);
+	ev.now_ms = R.node[0].n->now_ms;
+	vms_node_step(R.node[0].n, &ev);
+	vms_node_turn_end(R.node[0].n, ev.now_ms);
+	last = R.now_us;
+	while (!R.node[0].stopped && R.now_us - last < 20000000) {
+		if (!put(0, E0, seed++, 60)) {
+			worst = R.now_us - last > worst ? R.now_us - last : worst;
+			last = R.now_us;
+		}
+		rig_run(&R, 10);
+	}
+	CU_ASSERT(R.node[0].stopped);
+	worst = R.now_us - last > worst ? R.now_us - last : worst;
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_mode = RIG_CAT_OK;
+	down();
+	R.mutant = 0;
+	return worst / 1000;
+}
+
+static void test_stopped_without_catalog(void)
+{
+	CU_ASSERT(stop_without_catalog(0) < 600);
+	CU_ASSERT(stop_without_catalog(MUT_RETIRE_DEAF) > 2000);
+}
+
+/* The catalog has moved (doc/etcd.md): the old one changes nothing any more, all nodes are
+ * stopped and started together, with the new one. Nothing is lost in memory mode either. */
+static void test_move_catalog(void)
+{
+	uint64_t last;
+
+	up(3, 2, 46, VMS_ACK_MEMORY);
+	rig_run(&R, 6000);
+	for (uint32_t p = 0; p < 1u << BITS; p++)
+		CU_ASSERT_EQUAL(put(0, extent_in(p), 10 + p, 5000), 0);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_mode = RIG_CAT_DOWN;
+	last = R.now_us;
+	for (unsigned i = 0; i < 3; i++) {
+		struct vms_node_event ev = {.type = VMS_NEV_STOP, .now_ms = R.node[i].n->now_ms};
+
+		vms_node_step(R.node[i].n, &ev);
+		vms_node_turn_end(R.node[i].n, ev.now_ms);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		while (!R.node[i].stopped && R.now_us - last < 5000000)
+			rig_run(&R, 10);
+	for (unsigned i = 0; i < 3; i++) {
+		CU_ASSERT(R.node[i].stopped);
+		rig_node_crash(&R, i, true);
+		R.node[i].cat_mode = RIG_CAT_OK;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		rig_node_start(&R, i);
+	for (uint32_t p = 0; p < 1u << BITS; p++)
+		CU_ASSERT_EQUAL(put(0, extent_after(p, extent_in(p)), 20 + p, 5000), 0);
+	CU_ASSERT(R.now_us - last < 4000000);
+	for (size_t i = 0; i < R.kv.n; i++)
+		CU_ASSERT(strncmp(R.kv.d[i].key, "loss/", 5) != 0 || !R.kv.d[i].val);
+	connect_all();
+	for (uint32_t p = 0; p < 1u << BITS; p++)
+		CU_ASSERT_TRUE(shows(extent_in(p), 10 + p));
+	down();
+}
+
 /* No checkpoint for some seconds, so no address becomes safe. */
 static void checkpoints_wait(void)
 {
@@ -1472,6 +1560,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_primary_restarted_at_once),
 	VMS_TEST(test_stopped_on_purpose),
 	VMS_TEST(test_all_stopped),
+	VMS_TEST(test_stopped_without_catalog),
+	VMS_TEST(test_move_catalog),
 	VMS_TEST(test_stubs_go_with_the_lead),
 	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),

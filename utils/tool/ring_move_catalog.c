@@ -173,7 +173,7 @@ static int tell(struct tool *t, const struct moving *m)
 	       "one, processes cannot take over for each other. Now:\n"
 	       "  1. set in [cluster] of every configuration:  catalog = %s\n"
 	       "     (and catalog_ca, catalog_cert, catalog_key, catalog_user as needed)\n"
-	       "  2. restart the storage nodes one by one, then the gateways\n"
+	       "  2. restart all storage nodes at the same time, then the gateways one by one\n"
 	       "  3. stop the old catalog process (vmstored --catalog)\n",
 	       m->kvs.n, m->old, m->to, m->to);
 	return TOOL_OK;

@@ -7,8 +7,12 @@
 [ "$IT_BACKEND" = cluster ] || skip "needs a cluster"
 adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }
 show() { adm "$1" --op show --mode target; }
-# What the cluster decides: without sessions, sizes and the gateway's own.
-config() { show "$1" | grep -E '^Target|LUN: |store path|vendor|State:|^ {8}[^ ]' | grep -v I_T; }
+# What the cluster decides: without sessions, sizes and the gateway's own. Bindings have no
+# order: who was told one, and finds that another gateway has written before, has it first.
+config() {
+	show "$1" | grep -E '^Target|LUN: |store path|vendor|State:|^ {8}[^ ]' | grep -v I_T |
+		awk '/^Target/ { t = $2; l = "" } /LUN: / { l = $2 } { print t, l, $0 }' | sort
+}
 same() { [ "$(config 1)" = "$(config 2)" ]; }
 agree() { wait_for 30 same || fail "$1: the gateways differ: $(config 1) // $(config 2)"; }
 refuses() { # TEXT COMMAND...

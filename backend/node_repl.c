@@ -338,7 +338,9 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 		if (!pr)
 			continue;
 		outcome_void(n, p, pr);
-		if (s <= p->committed)
+		/* Replay: nothing is committed yet, and what the index holds was not counted when
+		 * it was read: its place has been taken by another record since. */
+		if (s <= p->committed || (s <= p->replay_applied && n->mut != MUT_VOID_COUNTED))
 			continue;
 		if ((pr->type == VMS_REC_DRAIN || pr->type == VMS_REC_REMAP ||
 		     pr->type == VMS_REC_SWEEP || pr->type == VMS_REC_SHARE ||

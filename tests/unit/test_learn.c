@@ -1018,6 +1018,59 @@ static void test_void(void)
 	finish(0);
 }
 
+/* A DRAIN became void, other records have its place and the index holds those: the log
+ * still has all of them when the node starts. What it counts is what is to be applied. */
+static void test_void_counted(void)
+{
+	struct vms_rec r = {.type = VMS_REC_DRAIN, .flags = VMS_RF_INTERNAL};
+	uint8_t meta[VMS_MOVES_META_MAX];
+	struct log_lend lend = {0};
+	struct vms_move mv;
+	struct part *p;
+	uint64_t last, gen;
+
+	some_data(72);
+	rig_cut(&R, 0, 1, true);
+	p = part_on(0, 0);
+	mv = (struct vms_move){.branch = V[0].branch,
+			       .snap_gen = 1,
+			       .extent = 1,
+			       .valid = VMS_MASK_FULL,
+			       .from_seq = p->seq_last,
+			       .to = VMS_ADDR_HOLE};
+	vms_rec_moves_put(&r, meta, &mv, 1);
+	CU_ASSERT_TRUE(order(node(0), p, &r));
+	last = p->seq_last;
+	gen = vms_wal_gen_open(node(0)->wal);
+	CU_ASSERT_TRUE(p->moves_ordered > 0 && p->committed < last && p->own_durable == last);
+	rig_node_crash(&R, 0, true);
+	rig_cut(&R, 0, 1, false);
+	SET(0, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	for (unsigned i = 0; i < 20; i++)
+		v_write(&V[0], 1, i, next_id++);
+	rig_node_start(&R, 0);
+	log_lend(node(0), &lend, vms_wal_gen_start_pos(node(0)->wal, gen)); /* it stays */
+	rig_run(&R, 2000);
+	CU_ASSERT_TRUE(learn_wait(0, 0, 60000));
+	CU_ASSERT_FALSE(feed_get(part_on(1, 0), 1)->base);
+	p = part_on(0, 0);
+	CU_ASSERT_TRUE(V_WAIT(10000, p->applied == p->seq_last && p->applied > last));
+	p->state_dirty = true;
+	ckpt_request(node(0));
+	rig_run(&R, 1000);
+	log_return(node(0), &lend);
+	rig_node_crash(&R, 0, true);
+	rig_node_start(&R, 0);
+	p = part_on(0, 0);
+	CU_ASSERT_TRUE(p->replay_applied > last && vms_wal_gen_oldest(node(0)->wal) <= gen);
+	CU_ASSERT_EQUAL(p->moves_ordered, 0);
+	CU_ASSERT_TRUE(learn_wait(0, 0, 60000));
+	CU_ASSERT_TRUE(V_WAIT(10000, p->applied == p->seq_last));
+	CU_ASSERT_EQUAL(p->moves_ordered, 0);
+	finish(0);
+}
+
 /* ---- what must not pass ---- */
 
 /* A copy that differs is not taken, and is made again. */
@@ -1548,6 +1601,7 @@ static void test_mutants(void)
 		{MUT_PEER_FOREVER, test_bytes_member},
 		{MUT_PEER_FOREVER, test_bytes_primary},
 		{MUT_LN_HEADLESS, test_header_refused},
+		{MUT_VOID_COUNTED, test_void_counted},
 	};
 
 	for (size_t i = 0; i < sizeof(m) / sizeof(*m); i++)
@@ -1574,7 +1628,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_places),	       VMS_TEST(test_acks_of_former_epoch),
 	VMS_TEST(test_bytes_out),      VMS_TEST(test_bytes_member),
 	VMS_TEST(test_bytes_primary),  VMS_TEST(test_header_refused),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_mutants),	       VMS_TEST(test_void_counted),
 };
 
 VMS_TEST_MAIN("learn", tests)

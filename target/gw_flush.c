@@ -32,8 +32,8 @@ static uint64_t patience_ms(const struct vms_gw *gw)
 	return 4ull * gw->tm.t_op_ms;
 }
 
-/* A FUA write that is applied can only end GOOD or in an error: as long as initiators
- * themselves wait for it. */
+/* A FUA write that is applied would have to be made again: as long as initiators themselves
+ * wait for it. */
 static uint64_t applied_patience_ms(const struct vms_gw *gw)
 {
 	return (uint64_t)VMS_OUTCOME_KEEP_T_OP / 2 * gw->tm.t_op_ms;

@@ -1014,6 +1014,31 @@ static int flush_after_loss(uint32_t mutant)
 	f_stop();
 	return rc;
 }
+/* Applied, and nobody can tell whether there was a loss: the repetition asks again. */
+static void a_fua_write_without_a_catalog_is_repeated(void)
+{
+	f_start(0, VMS_ACK_MEMORY);
+	f.cat_down = true;
+	memset(w1_data, 3, sizeof(w1_data));
+	w1 = f_cmd(VMS_GW_WRITE, 24, 8);
+	w1.flags = VMS_GW_FUA;
+	w1.initiator_port = "a";
+	f_data(&w1, &w1_iov, w1_data, 4096);
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &w1), VMS_GW_PENDING);
+	f_run(VMS_OUTCOME_KEEP_T_OP / 2 * 2000 - 2000);
+	CU_ASSERT_FALSE(f_ended(&w1));
+	f_run(4000);
+	CU_ASSERT(f_ended(&w1));
+	CU_ASSERT_EQUAL(w1.status, VMS_E_BUSY);
+	CU_ASSERT(w1.partial);
+	f_cat_up();
+	f_run(2000);
+	CU_ASSERT_EQUAL(f_do(&w1), 0);
+	CU_ASSERT_FALSE(w1.partial);
+	f_stop();
+}
+
 static void a_loss_fails_each_port_once(void)
 {
 	CU_ASSERT_EQUAL(flush_after_loss(0), VMS_E_DATA_LOSS);
@@ -1451,6 +1476,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(no_space_is_an_error_of_its_own),
 	VMS_TEST(flush_asks_every_primary_in_memory_mode_only),
 	VMS_TEST(a_loss_fails_each_port_once),
+	VMS_TEST(a_fua_write_without_a_catalog_is_repeated),
 	VMS_TEST(closing_withdraws_the_registration),
 	VMS_TEST(opening_what_is_not_there_or_goes_away_fails),
 	VMS_TEST(other_openers_are_counted),

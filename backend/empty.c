@@ -127,7 +127,7 @@ static void batch_start(struct vms_node *n, struct empty_job *j)
 	fetch_start(n, f);
 }
 
-static void batch_order(struct vms_node *n, struct part *p, struct empty_job *j)
+static void batch_order(struct vms_node *n, struct part *p, struct ctr *c, struct empty_job *j)
 {
 	struct vms_rec r = {.type = VMS_REC_REMAP, .flags = VMS_RF_INTERNAL};
 	struct vms_move m[VMS_SEG_ENTRIES_MAX];
@@ -136,8 +136,12 @@ static void batch_order(struct vms_node *n, struct part *p, struct empty_job *j)
 	uint64_t ctr;
 	uint32_t seg;
 
-	for (unsigned i = 0; i < j->n; i++)
+	for (unsigned i = 0; i < j->n; i++) {
+		/* it died since it was read: when this is applied its bytes may be gone */
+		if (places_has(&c->dead, j->e[i].from) && n->mut != MUT_EMPTY_DEAD)
+			j->e[i].ok = false;
 		data += j->e[i].ok;
+	}
 	if (!data) {
 		j->n = 0;
 		j->phase = E_SAFE; /* nothing could be read: on to the next segment */
@@ -234,7 +238,9 @@ static bool job_step(struct vms_node *n, struct empty_job *j)
 		batch_start(n, j);
 		return true;
 	case E_ORDER:
-		batch_order(n, p, j);
+		/* what is dying is known when that record is applied */
+		if (!c->punching || n->mut == MUT_EMPTY_DEAD)
+			batch_order(n, p, c, j);
 		return true;
 	case E_APPLY:
 		if (p->applied >= j->seq)

@@ -776,6 +776,51 @@ static void empty_run(uint64_t seed, unsigned crash_ms)
 	v_down();
 }
 
+/* A chunk dies between its being read and the record that copies it: it is left out, since its
+ * bytes may be gone when that is applied. */
+static void test_empty_dead(void)
+{
+	struct part *p;
+	vms_addr a, b;
+	uint64_t off;
+
+	R.match = true;
+	pair_up(60, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	for (unsigned c = 0; c < PAIR; c++)
+		if (c % 8)
+			v_write(vb, eb, c, 0);
+	v_drain();
+	b = entry(vb, eb, 8, NULL);
+	off = vms_addr_offset_bytes(b);
+	CU_ASSERT_EQUAL_FATAL(vms_addr_container(a), vms_addr_container(b));
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(ctr_of(a) && ctr_of(a)->emptying));
+	p = part_at(0);
+	p->moves_ordered += 2; /* holds it */
+	rig_run(&R, 500);
+	v_zero(vb, eb, 8, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct part *q = node_part(R.node[i].n, 0);
+		struct ctr *c = q ? part_ctr(q, vms_addr_container(b)) : NULL;
+
+		if (c)
+			places_or(&c->dead,
+				  (uint32_t)((vms_seg_header_offset(off) - VMS_CHUNK_BYTES) /
+					     (65ull * VMS_CHUNK_BYTES)),
+				  1ull << vms_seg_index(off));
+	}
+	p->moves_ordered -= 2;
+	rig_run(&R, 3000);
+	for (unsigned i = 0; i < 3; i++)
+		if (R.node[i].n->st.corrupt)
+			v_fail("node %u copies a chunk that is dead", i);
+	v_check_all("emptied");
+	v_down();
+}
+
 static void test_empty(void)
 {
 	for (unsigned i = 0; getenv("VMS_GC_EMPTY") && i < 40; i++)
@@ -1015,6 +1060,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_RD_UNSAFE, test_unsafe));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_OPEN, test_open));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE, test_punch));
+	CU_ASSERT_TRUE(v_catches(MUT_EMPTY_DEAD, test_empty_dead));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
@@ -1024,13 +1070,14 @@ static void test_mutants(void)
 
 static const struct vms_test tests[] = {
 
-	VMS_TEST(test_one_copy),    VMS_TEST(test_shared),	  VMS_TEST(test_punch),
-	VMS_TEST(test_late_hit),    VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
-	VMS_TEST(test_stamps_lost), VMS_TEST(test_removed),	  VMS_TEST(test_unsafe),
-	VMS_TEST(test_ordered_ref), VMS_TEST(test_open),	  VMS_TEST(test_epoch),
-	VMS_TEST(test_coordinator), VMS_TEST(test_empty),	  VMS_TEST(test_full),
-	VMS_TEST(test_full_member), VMS_TEST(test_full_fast),	  VMS_TEST(test_full_cramped),
-	VMS_TEST(test_gone_node),   VMS_TEST(test_random),	  VMS_TEST(test_mutants),
+	VMS_TEST(test_one_copy),     VMS_TEST(test_shared),	   VMS_TEST(test_punch),
+	VMS_TEST(test_late_hit),     VMS_TEST(test_sweep_confirm), VMS_TEST(test_silent),
+	VMS_TEST(test_stamps_lost),  VMS_TEST(test_removed),	   VMS_TEST(test_unsafe),
+	VMS_TEST(test_ordered_ref),  VMS_TEST(test_open),	   VMS_TEST(test_epoch),
+	VMS_TEST(test_coordinator),  VMS_TEST(test_empty),	   VMS_TEST(test_empty_dead),
+	VMS_TEST(test_full),	     VMS_TEST(test_full_member),   VMS_TEST(test_full_fast),
+	VMS_TEST(test_full_cramped), VMS_TEST(test_gone_node),	   VMS_TEST(test_random),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -6,8 +6,9 @@
  * Who has to answer: the primaries that part/ tells when it is read as of the change
  * that the question is about, or later. Who takes over after that reads volumes and
  * gateways before it serves, so it knows without being asked; and a node that leads
- * nothing any more need not answer. Owner: who asked (struct gw_ask is its own).
- * Keeps invariant 4 (rules "Snapshots, clones, barriers").
+ * nothing any more need not answer. Where the answers themselves count (whether a gateway
+ * has sessions) that is no answer: who leads now has to give one. Owner: who asked (struct gw_ask
+ * is its own). Keeps invariant 4 (rules "Snapshots, clones, barriers").
  */
 #include <stdio.h>
 
@@ -47,7 +48,9 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 	}
 	a->reading = false;
 	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++)
-		a->need[i] = (a->known ? a->need[i] : UINT64_MAX) & a->leads[i];
+		a->need[i] = a->leads[i] & (a->reply   ? ~a->answered[i]
+					    : a->known ? a->need[i]
+						       : UINT64_MAX);
 	a->known = true;
 	a->look_ms = gw->now_ms + LOOK_MS;
 	ask_run(a);
@@ -98,6 +101,7 @@ void gw_ask_reply(struct gw_ask *a, uint32_t node, const struct vms_msg *m, int 
 		return;
 	}
 	gw_bit_clear(a->need, node);
+	gw_bit_set(a->answered, node);
 	if (a->reply && m)
 		a->reply(a->arg, m);
 	/* not from inside an answer: the asker may go on and send */
@@ -116,6 +120,7 @@ void gw_ask_start(struct gw_ask *a, struct vms_gw *gw, const struct vms_msg *m, 
 	a->look_ms = 0;
 	a->reading = a->known = false;
 	memset(a->asked, 0, sizeof(a->asked));
+	memset(a->answered, 0, sizeof(a->answered));
 	memset(a->again_ms, 0, sizeof(a->again_ms));
 	gw_list_add(&gw->asks, &a->link);
 	ask_run(a);

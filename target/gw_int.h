@@ -502,7 +502,8 @@ struct gw_ask {
 	uint64_t revision; /* part/ has to be as of then at least */
 	uint64_t until_ms, look_ms;
 	bool reading, known; /* part/; who has to answer */
-	uint64_t leads[VMS_NODES_MAX / 64], need[VMS_NODES_MAX / 64], asked[VMS_NODES_MAX / 64];
+	uint64_t leads[VMS_NODES_MAX / 64], need[VMS_NODES_MAX / 64];
+	uint64_t asked[VMS_NODES_MAX / 64], answered[VMS_NODES_MAX / 64];
 	uint64_t again_ms[VMS_NODES_MAX];
 	void (*reply)(void *arg, const struct vms_msg *m); /* of each that answered; or NULL */
 	void (*done)(void *arg, int status); /* 0 or VMS_E_TIMEOUT; never from gw_ask_start() */

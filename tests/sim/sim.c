@@ -211,6 +211,8 @@ static void draw_plan(struct sim *s)
 	if (!calm && p->rot == 0 && vms_rng_chance(&s->mix_rng, 0.2))
 		p->fill = 0.2 / p->nodes;
 	p->pr_legacy = vms_rng_chance(&s->mix_rng, 0.3);
+	if (!s->conf.beyond && vms_rng_chance(&s->mix_rng, 0.5))
+		p->copy = vms_rng_chance(&s->mix_rng, 0.5) ? 0.01 : 0.03;
 	if (s->conf.beyond) {
 		p->rot = 0;
 		p->turns = false;

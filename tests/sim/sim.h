@@ -63,6 +63,7 @@ struct sim_plan {
 	double power;	/* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent,
 		part_chunk_percent;
+	double copy; /* share of initiators' commands that are EXTENDED COPY */
 	uint32_t disk_us_max;
 	uint32_t hot_chunks;
 	uint32_t think_us; /* longest pause of an initiator between looks */
@@ -102,6 +103,7 @@ struct sim_result {
 		left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
+	uint64_t copies, copies_failed;
 	unsigned rotten, filled;
 	uint64_t no_space; /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
@@ -121,6 +123,10 @@ uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_
 /* Write: it was applied / surely not / may take effect until now_us. */
 enum sim_outcome { SIM_APPLIED, SIM_NEVER, SIM_MAYBE };
 void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome o, uint64_t now_us);
+/* A copy: each block becomes what its source was at some moment of it. A write otherwise.
+ * placed: what blocks hold tells where they were written. */
+uint32_t sim_check_copy(struct sim_check *c, uint64_t lba, uint32_t n, const struct sim_check *src,
+			uint64_t src_lba, bool placed, uint64_t now_us);
 /* Read: the value of block i. */
 void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t value);
 void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us);
@@ -143,6 +149,8 @@ bool sim_check_verify(struct sim_check *c, char *why, size_t room);
 /* Block contents for a value: fills 512 bytes; parse: value or UINT64_MAX (torn,
  * foreign). or_mask: OR WRITE pattern bits. */
 void sim_block_fill(uint8_t *b, uint64_t lba, uint64_t value);
+/* A block filled for another place: with 1 + that place in the upper half of the value. */
 uint64_t sim_block_parse(const uint8_t *b, uint64_t lba);
+void sim_block_make(uint8_t *b, uint64_t lba, uint64_t value); /* of a value from parse */
 
 #endif

@@ -11,47 +11,13 @@
  * promises none).
  * Source: Gibbons and Korach, "Testing Shared Memories", SIAM J. Comput. 26(4).
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/sim_check_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "utils/lib/assert.h"
-
-struct rec {		    /* one op on one block */
-	uint64_t inv, resp; /* resp UINT64_MAX: may take effect until ever */
-	uint64_t value;
-	bool write;
-	bool must; /* write: surely applied */
-	bool dead; /* write surely not applied, or read that failed */
-};
-struct block {
-	struct rec *r;
-	uint32_t n, room;
-};
-struct opref {
-	uint64_t lba;
-	uint32_t n;
-	uint32_t *idx; /* index into each block's list */
-	bool write;
-};
-struct caw {
-	uint64_t lba, old_value, new_value;
-};
-struct miscompare {
-	uint64_t lba, old_value, inv, resp;
-};
-struct sim_check {
-	uint64_t nblocks;
-	struct block *b;
-	struct opref *ops;
-	uint32_t nops, room;
-	struct caw *caw;
-	uint32_t ncaw, caw_room;
-	struct miscompare *mis;
-	uint32_t nmis, mis_room;
-};
 
 struct sim_check *sim_check_new(uint64_t nblocks)
 {
@@ -70,6 +36,7 @@ void sim_check_free(struct sim_check *c)
 	free(c->b);
 	free(c->caw);
 	free(c->mis);
+	free(c->copy);
 	free(c);
 }
 uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_t n, uint64_t value,
@@ -89,9 +56,27 @@ uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_
 			b->r = realloc(b->r, sizeof(*b->r) * b->room);
 		}
 		o->idx[i] = b->n;
-		b->r[b->n++] = (struct rec){now_us, UINT64_MAX, value, write, false, !write};
+		b->r[b->n++] = (struct rec){now_us, UINT64_MAX, value, 0, write, false, !write};
 	}
 	return c->nops++;
+}
+uint32_t sim_check_copy(struct sim_check *c, uint64_t lba, uint32_t n, const struct sim_check *src,
+			uint64_t src_lba, bool placed, uint64_t now_us)
+{
+	uint32_t id = sim_check_invoke(c, true, lba, n, 0, now_us);
+
+	if (c->ncopies == c->copy_room) {
+		c->copy_room = c->copy_room ? c->copy_room * 2 : 16;
+		c->copy = realloc(c->copy, sizeof(*c->copy) * c->copy_room);
+	}
+	c->copy[c->ncopies++] = (struct copy){src, src_lba, lba, placed, false};
+	for (uint32_t i = 0; i < n; i++) {
+		struct block *b = &c->b[lba + i];
+
+		b->r[b->n - 1].copy = c->ncopies;
+		b->copied = true;
+	}
+	return id;
 }
 void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome oc, uint64_t now_us)
 {
@@ -146,7 +131,7 @@ void sim_check_initial(struct sim_check *c, uint64_t lba, uint64_t value)
 static const struct rec *write_of(const struct block *b, uint64_t value)
 {
 	for (uint32_t i = 0; i < b->n; i++)
-		if (b->r[i].write && b->r[i].value == value)
+		if (b->r[i].write && !b->r[i].copy && b->r[i].value == value)
 			return &b->r[i];
 	return NULL;
 }
@@ -158,11 +143,13 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 
 	for (uint64_t lba = 0; lba < c->nblocks; lba++) {
 		const struct rec *w;
+		struct sim_origin o;
 
 		if (image[lba] == SIM_UNSEEN || image[lba] == 0)
 			continue;
-		w = write_of(&c->b[lba], image[lba]);
-		if (!w || w->dead || w->inv > end_us) {
+		sim_origin(c, lba, image[lba], &o);
+		if (!o.any || o.inv > end_us) {
+			w = write_of(&c->b[lba], image[lba]);
 			snprintf(why, room,
 				 "snapshot of %llu..%llu us: lba %llu shows value %llu, which %s",
 				 (unsigned long long)begin_us, (unsigned long long)end_us,
@@ -172,28 +159,32 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 					   : "was written after it");
 			return false;
 		}
-		if (w->inv > newest) {
-			newest = w->inv;
+		if (o.inv > newest) {
+			newest = o.inv;
 			newest_lba = lba;
 		}
 	}
 	for (uint64_t lba = 0; lba < c->nblocks; lba++) {
 		const struct block *b = &c->b[lba];
 		uint64_t shown = 0; /* response of what it shows */
+		struct sim_origin o;
 
 		if (image[lba] == SIM_UNSEEN)
 			continue;
-		if (image[lba])
-			shown = write_of(b, image[lba])->resp;
+		if (image[lba] || b->copied) {
+			sim_origin(c, lba, image[lba], &o);
+			shown = o.resp;
+		}
 		for (uint32_t i = 0; i < b->n && !image[lba]; i++) /* any zeroing will do */
-			if (b->r[i].write && !b->r[i].value && !b->r[i].dead &&
+			if (b->r[i].write && !b->r[i].value && !b->r[i].copy && !b->r[i].dead &&
 			    b->r[i].inv <= end_us && b->r[i].resp > shown)
 				shown = b->r[i].resp;
 		for (uint32_t i = 0; i < b->n; i++) {
 			const struct rec *x = &b->r[i];
 
-			if (!x->write || !x->must || x->value == image[lba] || x->resp >= newest ||
-			    shown >= x->inv)
+			if (!x->write || !x->must || x->resp >= newest || shown >= x->inv ||
+			    (x->copy ? sim_copy_brings(c, lba, x, image[lba])
+				     : x->value == image[lba]))
 				continue;
 			snprintf(why, room,
 				 "snapshot of %llu..%llu us is no cut: lba %llu shows value %llu "
@@ -234,15 +225,35 @@ static int zone_start_cmp(const void *a, const void *b)
 	return (p > q) - (p < q);
 }
 
-static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t room)
+static bool was_read(const struct block *b, uint64_t value)
 {
+	for (uint32_t i = 0; i < b->n; i++)
+		if (!b->r[i].write && !b->r[i].dead && b->r[i].value == value)
+			return true;
+	return false;
+}
+
+static bool block_verify(const struct sim_check *c, uint64_t lba, char *why, size_t room)
+{
+	const struct block *b = &c->b[lba];
 	struct zone *z = calloc(b->n + 1, sizeof(*z));
 	uint32_t nz = 0;
 	bool ok = false;
 
+	if (b->copied && !sim_copied_verify(c, lba, why, room))
+		goto out;
 	for (uint32_t i = 0; i < b->n; i++) {
 		const struct rec *r = &b->r[i];
-		if (r->write && r->value)
+		struct sim_origin o = {.copied = false};
+
+		/* what copies may have brought has no place of its own in the order, and what
+		 * nobody has read sim_copied_verify() has looked at */
+		if (r->write && r->value && b->copied) {
+			o.copied = !was_read(b, r->value);
+			if (!o.copied)
+				sim_origin(c, lba, r->value, &o);
+		}
+		if (r->write && r->value && !o.copied)
 			z[nz++] = (struct zone){r->value, r->resp, r->inv,  r->inv, r->resp,
 						true,	  r->dead, r->must, false};
 	}
@@ -258,12 +269,14 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 				 (unsigned long long)r->resp);
 			goto out;
 		}
+		if (r->value == 0 && b->copied)
+			continue;
 		if (r->value == 0) {
 			/* Some zero write (or the start) must be allowed as its origin: no
 			 * surely applied value may lie wholly between the two. */
 			bool found = false;
 			for (uint32_t k = 0; k <= b->n && !found; k++) {
-				struct rec zero = {0, 0, 0, true, true, false};
+				struct rec zero = {0, 0, 0, 0, true, true, false};
 				const struct rec *o = k == b->n ? &zero : &b->r[k];
 				if (!o->write || o->value || o->dead || o->inv > r->resp)
 					continue;
@@ -288,31 +301,33 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 			continue;
 		}
 		struct zone key = {.value = r->value};
-		struct zone *c = bsearch(&key, z, nz, sizeof(*z), zone_cmp);
-		if (!c) {
+		struct zone *v = bsearch(&key, z, nz, sizeof(*z), zone_cmp);
+		if (!v && b->copied)
+			continue;
+		if (!v) {
 			snprintf(why, room, "lba %llu: read returned value %llu never written here",
 				 (unsigned long long)lba, (unsigned long long)r->value);
 			goto out;
 		}
-		if (c->dead) {
+		if (v->dead) {
 			snprintf(why, room,
 				 "lba %llu: read at %llu..%llu us returned value %llu whose write "
 				 "(%llu..%llu us) was reported as never applied",
 				 (unsigned long long)lba, (unsigned long long)r->inv,
 				 (unsigned long long)r->resp, (unsigned long long)r->value,
-				 (unsigned long long)c->inv, (unsigned long long)c->wresp);
+				 (unsigned long long)v->inv, (unsigned long long)v->wresp);
 			goto out;
 		}
-		if (r->resp < c->inv) {
+		if (r->resp < v->inv) {
 			snprintf(why, room, "lba %llu: value %llu read before it was written",
 				 (unsigned long long)lba, (unsigned long long)r->value);
 			goto out;
 		}
-		c->read = true;
-		if (r->resp < c->f)
-			c->f = r->resp;
-		if (r->inv > c->s)
-			c->s = r->inv;
+		v->read = true;
+		if (r->resp < v->f)
+			v->f = r->resp;
+		if (r->inv > v->s)
+			v->s = r->inv;
 	}
 	/* Keep clusters that certainly took effect; a maybe-write nobody read may be
 	 * placed nowhere. Surely applied zero writes kill every older value. */
@@ -329,11 +344,12 @@ static bool block_verify(const struct block *b, uint64_t lba, char *why, size_t 
 			/* A surely applied zeroing wholly inside a forward zone of another
 			 * value: between first response and last invocation. */
 			if (o->write && !o->value && o->must && o->inv > z[i].f &&
-			    o->resp < z[i].s) {
+			    o->resp < z[i].s) { /* a copy does not bring that value */
 				snprintf(why, room,
-					 "lba %llu: value %llu read after it had been zeroed at "
+					 "lba %llu: value %llu read after it had been %s at "
 					 "%llu..%llu us",
 					 (unsigned long long)lba, (unsigned long long)z[i].value,
+					 o->copy ? "copied over" : "zeroed",
 					 (unsigned long long)o->inv, (unsigned long long)o->resp);
 				goto out;
 			}
@@ -422,12 +438,13 @@ bool sim_check_verify(struct sim_check *c, char *why, size_t room)
 			return false;
 		}
 	for (uint64_t i = 0; i < c->nblocks; i++)
-		if (c->b[i].n && !block_verify(&c->b[i], i, why, room))
+		if (c->b[i].n && !block_verify(c, i, why, room))
 			return false;
 	if (c->ncaw) /* NULL otherwise */
 		qsort(c->caw, c->ncaw, sizeof(*c->caw), caw_cmp);
 	for (uint32_t i = 1; i < c->ncaw; i++)
-		if (c->caw[i].old_value && !caw_cmp(&c->caw[i - 1], &c->caw[i])) {
+		if (c->caw[i].old_value && !c->b[c->caw[i].lba].copied &&
+		    !caw_cmp(&c->caw[i - 1], &c->caw[i])) {
 			snprintf(why, room,
 				 "lba %llu: two COMPARE AND WRITE succeeded on value %llu",
 				 (unsigned long long)c->caw[i].lba,
@@ -452,9 +469,24 @@ void sim_block_fill(uint8_t *b, uint64_t lba, uint64_t value)
 }
 uint64_t sim_block_parse(const uint8_t *b, uint64_t lba)
 {
-	uint64_t value;
+	uint64_t value, place;
 	uint8_t want[VMS_LB_BYTES];
 	memcpy(&value, b, 8);
 	sim_block_fill(want, lba, value);
-	return memcmp(want, b, VMS_LB_BYTES) ? UINT64_MAX : value;
+	if (!memcmp(want, b, VMS_LB_BYTES))
+		return value;
+	/* copied from another place? */
+	memcpy(&place, b + 8, 8);
+	place ^= vms_mix64(value * 64);
+	if (!value || value > UINT32_MAX || place >= UINT32_MAX / 2)
+		return UINT64_MAX;
+	sim_block_fill(want, place, value);
+	return memcmp(want, b, VMS_LB_BYTES) ? UINT64_MAX : value | (place + 1) << 32;
+}
+void sim_block_make(uint8_t *b, uint64_t lba, uint64_t value)
+{
+	if (value >> 32)
+		sim_block_fill(b, (value >> 32) - 1, (uint32_t)value);
+	else
+		sim_block_fill(b, lba, value);
 }

@@ -38,7 +38,7 @@ static uint64_t place(const struct sim *s, uint64_t lba)
 
 static bool is_write(enum vms_gw_op op)
 {
-	return op == VMS_GW_WRITE || op == VMS_GW_ZERO || op == VMS_GW_CAW;
+	return op == VMS_GW_WRITE || op == VMS_GW_ZERO || op == VMS_GW_CAW || op == SIM_COPY;
 }
 
 void sim_client_lost(struct sim *s, struct client *c, const char *why)
@@ -93,8 +93,8 @@ void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t befor
 		    !o->read_us || o->read_us >= before_us)
 			continue;
 		o->until_us = s->now_us;
-		if (o->stuck)
-			o->maybe.d[o->maybe.n - 1].until_us = s->now_us;
+		for (unsigned k = 1; k <= o->nchecks && o->stuck; k++)
+			o->maybe.d[o->maybe.n - k].until_us = s->now_us;
 	}
 }
 
@@ -103,6 +103,14 @@ static void read_over(struct sim *s, struct client_op *o)
 	o->used = false;
 	if (o->op == VMS_GW_READ && o->check)
 		sim_check_read_end(o->check, o->check_id, false, s->now_us);
+}
+
+/* Until it has been made again it may have its effect. */
+static void maybe(struct client_op *o)
+{
+	for (unsigned i = 0; i < o->nchecks; i++)
+		VMS_VEC_PUSH(&o->maybe,
+			     ((struct sim_maybe){o->check, o->check_id + i, o->until_us}));
 }
 
 void sim_client_unknown(struct sim *s, struct client *c, unsigned slot)
@@ -115,7 +123,7 @@ void sim_client_unknown(struct sim *s, struct client *c, unsigned slot)
 		read_over(s, o);
 		return;
 	}
-	VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
+	maybe(o);
 	o->stuck = true;
 	o->window_us = s->now_us + FAILOVER_US;
 }
@@ -129,6 +137,7 @@ void sim_client_aborted(struct sim *s, const struct sim_cmd *m)
 	o->abort_known = true;
 	o->abort_status = m->cmd.status;
 	o->abort_partial = m->cmd.partial;
+	o->abort_end = m->copy_end;
 }
 
 void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
@@ -143,20 +152,24 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 	}
 	/* A command that was aborted in vain is over, too, but perhaps not at once: its
 	 * partition was gone for longer than a failure takes. */
-	if (o->abort_known && st == VMS_E_TIMEOUT) {
+	if (o->abort_known && (o->op == SIM_COPY ? o->abort_end.vain : st == VMS_E_TIMEOUT)) {
 		if (!o->stuck)
-			VMS_VEC_PUSH(&o->maybe,
-				     ((struct sim_maybe){o->check, o->check_id, o->until_us}));
+			maybe(o);
 	} else {
 		if (o->stuck)
-			o->maybe.n--;
+			o->maybe.n -= o->nchecks;
 		if (o->abort_known)
 			oc = st == 0					? SIM_APPLIED
 			     : st == VMS_E_NOSPC			? no_room(o)
 			     : o->abort_partial				? SIM_MAYBE
 			     : surely_not(st) || st == VMS_E_MISCOMPARE ? SIM_NEVER
 									: SIM_MAYBE;
-		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
+		for (unsigned i = 0; i < o->nchecks; i++)
+			sim_check_write_end(o->check, o->check_id + i,
+					    o->op == SIM_COPY && o->abort_known
+						    ? sim_copy_outcome(&o->abort_end, i)
+						    : oc,
+					    end_of(s, o->until_us));
 		if (o->op == VMS_GW_CAW && oc == SIM_APPLIED)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
 	}
@@ -165,9 +178,9 @@ void sim_client_settled(struct sim *s, struct client *c, unsigned slot)
 	o->again_us = s->now_us;
 }
 
-static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
-		   enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value,
-		   uint64_t old_value, bool fua)
+static void submit_as(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
+		      enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value,
+		      uint64_t old_value, bool fua, const struct sim_copy *copy)
 {
 	struct sim_check *check = s->vol[vol].snap ? NULL : s->vol[vol].check;
 	struct client_op *o = &c->op[slot];
@@ -188,10 +201,15 @@ static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsig
 				.gw = gw,
 				.session = c->path[gw].session,
 				.number = ++s->next_cmd,
+				.nchecks = 1,
 				.repeat = o->repeat,
 				.maybe.d = o->maybe.d,
 				.maybe.n = o->maybe.n,
 				.maybe.cap = o->maybe.cap};
+	if (copy) {
+		o->copy = m->copy = *copy;
+		m->copy_end.sense.status = VMS_SAM_BUSY; /* until it has been begun */
+	}
 	m->vol = vol;
 	m->vol_id = s->vol[vol].id;
 	m->cmd.op = op;
@@ -225,7 +243,7 @@ static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsig
 	case VMS_GW_CAW:
 		m->buf = calloc(1, 2 * bytes);
 		for (uint32_t i = 0; i < nblocks; i++) {
-			sim_block_fill(m->buf + i * VMS_LB_BYTES, place(s, lba + i), old_value);
+			sim_block_make(m->buf + i * VMS_LB_BYTES, place(s, lba + i), old_value);
 			sim_block_fill(m->buf + bytes + i * VMS_LB_BYTES, place(s, lba + i), value);
 		}
 		m->iov = (struct vms_iov){m->buf, 2 * bytes};
@@ -240,11 +258,20 @@ static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsig
 	}
 	if (op == VMS_GW_READ && check)
 		o->check_id = sim_check_invoke(check, false, lba, nblocks, 0, s->now_us);
+	else if (copy)
+		sim_copy_invoke(s, o);
 	else if (is_write(op))
 		o->check_id = sim_check_invoke(check, true, lba, nblocks, value, s->now_us);
 	s->r->issued++;
 	sim_at(s, sim_link_delay(s, (unsigned)c->idx, (unsigned)gw, true), EV_CMD,
 	       1 + s->plan.nodes + (uint64_t)gw, m->session, 0, m);
+}
+
+static void submit(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
+		   enum vms_gw_op op, uint64_t lba, uint32_t nblocks, uint64_t value,
+		   uint64_t old_value, bool fua)
+{
+	submit_as(s, c, slot, gw, vol, op, lba, nblocks, value, old_value, fua, NULL);
 }
 
 void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint64_t lba,
@@ -273,6 +300,7 @@ static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 	uint64_t vol_blocks = pl->vol_bytes / VMS_LB_BYTES;
 	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
 	bool fua = vms_rng_chance(&s->rng, 0.1);
+	struct sim_copy copy;
 
 	if (vms_rng_below(&s->rng, 100) < pl->part_chunk_percent) {
 		lba += vms_rng_below(&s->rng, VMS_CHUNK_BLOCKS);
@@ -282,6 +310,11 @@ static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 	}
 	if (lba + n > vol_blocks)
 		n = (uint32_t)(vol_blocks - lba);
+	if (pl->copy > 0 && vms_rng_chance(&s->mix_rng, pl->copy) && sim_copy_draw(s, gw, &copy)) {
+		submit_as(s, c, slot, gw, copy.to, SIM_COPY, copy.to_lba, copy.nblocks, 0, 0, false,
+			  &copy);
+		return;
+	}
 	if (vol &&
 	    (s->vol[vol].snap || (d >= pl->read_percent + pl->zero_percent &&
 				  d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
@@ -351,8 +384,9 @@ void sim_client_step(struct sim *s, struct client *c)
 				return;
 			}
 			/* A command that takes too long is repeated elsewhere, whatever becomes of
-			 * it here: the session lives. */
-			if (o->used && s->faults && !o->tmf &&
+			 * it here: the session lives. (A copy may go on, so it is aborted first.)
+			 */
+			if (o->used && s->faults && !o->tmf && o->op != SIM_COPY &&
 			    s->now_us - o->start_us > FAILOVER_US && vms_rng_chance(&s->rng, 0.2))
 				sim_client_unknown(s, c, i);
 			if (o->used && o->stuck)
@@ -407,7 +441,7 @@ static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 	} else if (o->status == VMS_E_BUSY && oc == SIM_MAYBE) { /* all is settled */
 		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
 	} else if (oc == SIM_MAYBE && !s->conf.beyond) {
-		VMS_VEC_PUSH(&o->maybe, ((struct sim_maybe){o->check, o->check_id, o->until_us}));
+		maybe(o);
 		o->repeat = true;
 	} else if (oc != SIM_MAYBE) {
 		sim_check_write_end(o->check, o->check_id, oc, end_of(s, o->until_us));
@@ -420,6 +454,19 @@ static void write_over(struct sim *s, struct client_op *o, enum sim_outcome oc)
 				    end_of(s, o->maybe.d[i].until_us));
 	o->maybe.n = 0;
 	o->repeat = false;
+}
+
+static void copy_over(struct sim *s, struct client_op *o, const struct sim_copy_end *e)
+{
+	bool all = e->sense.status == VMS_SAM_GOOD;
+
+	if (e->vain && !all) {
+		write_over(s, o, SIM_MAYBE);
+		return;
+	}
+	for (unsigned i = 0; i < o->nchecks; i++)
+		sim_check_write_end(o->check, o->check_id + i, sim_copy_outcome(e, i),
+				    end_of(s, o->until_us));
 }
 
 void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
@@ -442,8 +489,10 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	s->r->partial += m->cmd.partial;
 	/* What a failover catches ends GOOD or BUSY. The exceptions: one that was aborted, and
 	 * a COMPARE AND WRITE whose partition nobody led for longer than outcomes are kept. */
-	if (st == VMS_E_TIMEOUT && !m->cancelled && !m->preempted &&
-	    (o->op != VMS_GW_CAW || s->now_us - o->start_us < CAW_KNOWN_US)) {
+	if (o->op == SIM_COPY)
+		sim_copy_look(s, o, m);
+	else if (st == VMS_E_TIMEOUT && !m->cancelled && !m->preempted &&
+		 (o->op != VMS_GW_CAW || s->now_us - o->start_us < CAW_KNOWN_US)) {
 		sim_fail(
 			s,
 			"client %d: op %d at lba %llu +%u ended in an error, neither GOOD nor BUSY",
@@ -469,10 +518,11 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 				 o->op, (unsigned long long)o->lba,
 				 sim_faults_full(s, o->start_us) ? "" : ", and no disk is full");
 	}
-	sim_size_look(s, c, o, st);
+	if (o->op != SIM_COPY)
+		sim_size_look(s, c, o, st);
 	if (s->failed)
 		return;
-	switch (o->op) {
+	switch ((int)o->op) {
 	case VMS_GW_READ:
 		if (!o->check) {
 			if (!st)
@@ -504,6 +554,9 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 		}
 		if (st == 0)
 			sim_check_caw(o->check, o->lba, o->old_value, o->value);
+		break;
+	case SIM_COPY:
+		copy_over(s, o, &m->copy_end);
 		break;
 	case VMS_GW_WRITE:
 	case VMS_GW_ZERO:

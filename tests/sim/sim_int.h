@@ -89,6 +89,27 @@ struct sim_cut {
 	uint64_t begin_us, end_us;
 };
 
+/* EXTENDED COPY, see sim_copy.c. */
+#define SIM_COPY	  ((enum vms_gw_op)100) /* of initiators' commands */
+#define SIM_COPY_SEGS_MAX 3
+struct sim_copy {
+	unsigned from, to; /* volumes */
+	uint64_t from_id;
+	uint64_t to_lba;
+	uint32_t nblocks;
+	unsigned nsegs;
+	struct { /* one behind the other at the destination */
+		uint64_t from_lba;
+		uint32_t nblocks;
+	} seg[SIM_COPY_SEGS_MAX];
+};
+struct sim_copy_end { /* how it ended */
+	struct vms_sense sense;
+	uint16_t segments;
+	uint64_t blocks;
+	bool vain; /* something of it may have its effect later */
+};
+
 struct sim_cmd { /* a command inside a gateway */
 	struct vms_gw_cmd cmd;
 	struct vms_iov iov;
@@ -106,7 +127,10 @@ struct sim_cmd { /* a command inside a gateway */
 	bool preempted, preempt_told;
 	struct vms_pr_nexus nexus;
 	struct vms_pr_who who;
-	struct sim_cmd *next; /* in proc->cmdq or proc->live */
+	struct sim_copy copy; /* op SIM_COPY; vol is its destination */
+	struct sim_copy_end copy_end;
+	struct vms_xcopy_run *xcopy; /* it runs */
+	struct sim_cmd *next;	     /* in proc->cmdq or proc->live */
 };
 
 struct proc {
@@ -187,6 +211,8 @@ struct client_op {
 	uint64_t value, old_value;
 	struct sim_check *check;
 	uint32_t check_id;
+	unsigned nchecks; /* ids from check_id on: one for each segment of a copy */
+	struct sim_copy copy;
 	unsigned vol;
 	uint64_t vol_id;
 	uint64_t start_us;
@@ -201,6 +227,7 @@ struct client_op {
 	bool abort_known; /* the gateway has ended it, nobody was told how: abort_status */
 	int abort_status;
 	bool abort_partial;
+	struct sim_copy_end abort_end;
 	uint64_t until_us; /* it was preempted then: no effect after that */
 	/* a write that has to be made again, until that is acknowledged; not before again_us */
 	bool repeat;
@@ -332,6 +359,11 @@ void sim_proc_turn(struct sim *s, struct proc *p);
 void sim_proc_input(struct proc *p, struct input in);
 void sim_proc_free(struct proc *p);
 void sim_cmd_free(struct sim_cmd *m);
+void sim_cmd_abort(struct proc *p, struct sim_cmd *m);
+static inline bool sim_cmd_uses(const struct sim_cmd *m, unsigned vol)
+{
+	return m->vol == vol || (m->cmd.op == SIM_COPY && m->copy.from == vol);
+}
 
 /* sim_admin.c: what people do with the tools, and how a snapshot is made */
 void sim_admin_start(struct sim *s, struct proc *p);
@@ -375,6 +407,18 @@ bool sim_client_cut(struct sim *s, struct client *c);
 /* What that gateway had read of the client's before that has no effect from now on. */
 void sim_client_ends(struct sim *s, struct client *c, unsigned g, uint64_t before_us);
 
+/* sim_copy.c: EXTENDED COPY. The initiator's: */
+bool sim_copy_draw(struct sim *s, int gw, struct sim_copy *x);
+void sim_copy_invoke(struct sim *s, struct client_op *o);
+enum sim_outcome sim_copy_outcome(const struct sim_copy_end *e, unsigned segment);
+/* It was answered: did it fail for a reason? */
+void sim_copy_look(struct sim *s, const struct client_op *o, const struct sim_cmd *m);
+/* The gateway's. True: it runs; false: it has ended. */
+bool sim_copy_start(struct sim *s, struct proc *p, struct sim_cmd *m);
+void sim_copy_piece(struct proc *p, struct sim_cmd *m, struct vms_gw_cmd *cmd);
+void sim_copy_turn(struct sim *s, struct proc *p);
+void sim_copy_stop(struct proc *p);
+
 /* sim_pr.c: reservations */
 void sim_pr_nexus(struct vms_pr_nexus *n, unsigned client, unsigned g);
 void sim_pr_client(struct sim *s, struct client *c);
@@ -382,6 +426,7 @@ void sim_pr_turn(struct sim *s, struct proc *p);
 void sim_pr_stop(struct sim *s, struct proc *p);
 void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd);
 bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t);
+void sim_pr_owner(const struct proc *p, struct sim_cmd *m); /* who of a command */
 /* 0, or how the command ends that a reservation is in the way of. */
 int sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m);
 /* Has the gateway that session (of that process of it) still? */

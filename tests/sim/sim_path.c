@@ -90,7 +90,7 @@ static void abort_session(struct sim *s, struct proc *p, unsigned c, uint32_t se
 	for (struct sim_cmd *m = p->live; m; m = m->next)
 		if (m->client == (int)c && m->session == session && !m->aborting) {
 			m->aborting = true;
-			vms_gw_abort(p->gw, &m->cmd);
+			sim_cmd_abort(p, m);
 		}
 }
 
@@ -241,7 +241,7 @@ static void tmf_send(struct sim *s, struct client *c, unsigned g, bool one)
 		m->aborting = true;
 		o->tmf = true;
 		pa->tmf = true;
-		vms_gw_abort(p->gw, &m->cmd);
+		sim_cmd_abort(p, m);
 		if (one)
 			break;
 	}

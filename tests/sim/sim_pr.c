@@ -157,7 +157,8 @@ bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 		return true;
 	for (unsigned i = 0; i < t->nevents; i++)
 		for (struct sim_cmd *m = p->live; m && t->event[i].abort; m = m->next)
-			if (m->vol == 0 && vms_pr_same_nexus(&t->event[i].nexus, &m->nexus)) {
+			if (sim_cmd_uses(m, 0) &&
+			    vms_pr_same_nexus(&t->event[i].nexus, &m->nexus)) {
 				m->preempted = true;
 				any = true;
 			}
@@ -175,6 +176,12 @@ static struct vms_pr_who owner(const struct proc *p, const struct vms_pr_nexus *
 		n, {p->gw->id, vms_gw_incarnation(p->gw), sim_pr_session(client, session)}};
 }
 
+void sim_pr_owner(const struct proc *p, struct sim_cmd *m)
+{
+	sim_pr_nexus(&m->nexus, (unsigned)m->client, p->idx);
+	m->who = owner(p, &m->nexus, (unsigned)m->client, m->session);
+}
+
 int sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 {
 	int status;
@@ -182,8 +189,7 @@ int sim_pr_refuses(struct sim *s, struct proc *p, struct sim_cmd *m)
 	m->cmd.access = m->cmd.op == VMS_GW_READ    ? VMS_ACC_READ
 			: m->cmd.op == VMS_GW_FLUSH ? VMS_ACC_ANY
 						    : VMS_ACC_WRITE;
-	sim_pr_nexus(&m->nexus, (unsigned)m->client, p->idx);
-	m->who = owner(p, &m->nexus, (unsigned)m->client, m->session);
+	sim_pr_owner(p, m);
 	m->cmd.who = &m->who;
 	if (m->cmd.access == VMS_ACC_ANY ||
 	    !vms_pr_refuses(vms_gw_vol_pr(p->vol[m->vol].h), &m->who, m->cmd.access))
@@ -246,7 +252,7 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 		left |= m->preempted;
 		if (m->preempted && !m->preempt_told) {
 			m->preempt_told = true;
-			vms_gw_abort(p->gw, &m->cmd);
+			sim_cmd_abort(p, m);
 		}
 	}
 	if (p->pr_fence && !left && p->vol[0].ready) {

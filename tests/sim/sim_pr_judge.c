@@ -446,14 +446,15 @@ void sim_pr_look(struct sim *s, const struct proc *p, const struct sim_cmd *m)
 				 .gw = p->idx,
 				 .gw_id = p->gw->id,
 				 .session = sim_pr_session((unsigned)m->client, m->session)};
-	bool admitted = false, refused = false;
+	bool admitted = false, refused = false, copy = cmd->op == SIM_COPY;
+	bool write = copy ? m->vol == 0 : cmd->op != VMS_GW_READ;
 	size_t first = held_at(s, m->read_us);
 
-	if (!m->read_us || m->vol || cmd->op == VMS_GW_FLUSH || m->client == SIM_AUDITOR ||
-	    s->final)
+	if (!m->read_us || !sim_cmd_uses(m, 0) || cmd->op == VMS_GW_FLUSH ||
+	    m->client == SIM_AUDITOR || s->final)
 		return;
 	for (size_t i = first; i < s->pr->v.n; i++) {
-		bool ok = sim_pr_admits(&s->pr->v.d[i].t, &who, cmd->op != VMS_GW_READ);
+		bool ok = sim_pr_admits(&s->pr->v.d[i].t, &who, write);
 
 		admitted |= ok;
 		refused |= !ok;
@@ -466,7 +467,7 @@ void sim_pr_look(struct sim *s, const struct proc *p, const struct sim_cmd *m)
 			 " of reservations shuts it out since %" PRIu64 " us",
 			 m->client, cmd->op, cmd->lba, p->idx, m->read_us, s->pr->v.d[first].fence,
 			 s->pr->v.d[first].held_us);
-	else if (cmd->status == VMS_E_RESERVED && !refused)
+	else if (cmd->status == VMS_E_RESERVED && !refused && !copy)
 		sim_fail(s,
 			 "client %d: op %d at lba %" PRIu64
 			 " over gateway %u, which read it at %" PRIu64

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "target/xcopy_run.h"
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
@@ -137,6 +138,10 @@ static void g_complete(void *ctx, struct vms_gw_cmd *cmd)
 {
 	struct proc *p = proc_of(ctx);
 	struct sim_cmd *m = cmd->cookie, **at = &p->live;
+	if (m->xcopy) {
+		sim_copy_piece(p, m, cmd);
+		return;
+	}
 	while (*at != m) {
 		vms_assert(*at);
 		at = &(*at)->next;
@@ -297,6 +302,14 @@ void sim_proc_start(struct sim *s, struct proc *p)
 	sim_wake(p, 1);
 }
 
+void sim_cmd_abort(struct proc *p, struct sim_cmd *m)
+{
+	if (m->xcopy)
+		vms_xcopy_run_abort(m->xcopy);
+	else
+		vms_gw_abort(p->gw, &m->cmd);
+}
+
 void sim_cmd_free(struct sim_cmd *m)
 {
 	free(m->buf);
@@ -335,6 +348,7 @@ static void proc_stop(struct proc *p)
 		vms_node_close(p->node);
 	}
 	p->node = NULL;
+	sim_copy_stop(p);
 	if (p->gw)
 		vms_gw_free(p->gw);
 	p->gw = NULL;
@@ -516,7 +530,7 @@ static void drop_initiators(struct sim *s, struct proc *p)
 	for (struct sim_cmd *m = p->live; m; m = m->next)
 		if (!m->aborting) {
 			m->aborting = true;
-			vms_gw_abort(p->gw, &m->cmd);
+			sim_cmd_abort(p, m);
 		}
 	for (unsigned i = 0; i <= SIM_AUDITOR; i++)
 		if (s->cl[i].path[p->idx].up) {
@@ -537,7 +551,7 @@ static void gw_volumes(struct sim *s, struct proc *p)
 		bool want = v->id && v->want, busy = false;
 		if (p->vol[i].ready && (!want || p->vol[i].id != v->id)) {
 			for (struct sim_cmd *m = p->live; m; m = m->next)
-				busy |= m->vol == i;
+				busy |= sim_cmd_uses(m, i);
 			busy |= i == 0 && p->prq; /* which are given up: it is another volume now */
 			if (busy)
 				continue;
@@ -576,13 +590,25 @@ static void gw_turn(struct sim *s, struct proc *p)
 		if (!p->cmdq)
 			p->cmdq_tail = &p->cmdq;
 		if (!sim_vol_ready(s, p, m->vol) || s->vol[m->vol].id != m->vol_id ||
-		    !s->vol[m->vol].want || !sim_path_takes(s, p, m)) {
+		    !s->vol[m->vol].want || !sim_path_takes(s, p, m) ||
+		    (m->cmd.op == SIM_COPY &&
+		     (!sim_vol_ready(s, p, m->copy.from) ||
+		      s->vol[m->copy.from].id != m->copy.from_id || !s->vol[m->copy.from].want))) {
 			m->cmd.status = VMS_E_BUSY;
 			m->next = p->ended;
 			p->ended = m;
 			continue;
 		}
 		m->read_us = s->now_us;
+		if (m->cmd.op == SIM_COPY) {
+			struct sim_cmd **to = sim_copy_start(s, p, m) ? &p->live : &p->ended;
+
+			if (s->cl[m->client].op[m->slot].number == m->number)
+				s->cl[m->client].op[m->slot].read_us = s->now_us;
+			m->next = *to;
+			*to = m;
+			continue;
+		}
 		if (m->vol == 0 && m->client != SIM_AUDITOR && !s->final &&
 		    (m->cmd.status = sim_pr_refuses(s, p, m))) {
 			m->next = p->ended;
@@ -603,6 +629,7 @@ static void gw_turn(struct sim *s, struct proc *p)
 			vms_gw_abort(p->gw, &m->cmd);
 		}
 	}
+	sim_copy_turn(s, p);
 	vms_gw_turn_end(p->gw, sim_now_ms(p));
 	answers(s, p);
 }

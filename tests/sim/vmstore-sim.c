@@ -45,7 +45,7 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		pr_doubtful, rotten;
+		pr_doubtful, rotten, copies, copies_failed;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -118,6 +118,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
 		t->pr_doubtful += r.pr_doubtful;
+		t->copies += r.copies;
+		t->copies_failed += r.copies_failed;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -336,6 +338,8 @@ int main(int argc, char **argv)
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
 		sum.pr_doubtful += t.pr_doubtful;
+		sum.copies += t.copies;
+		sum.copies_failed += t.copies_failed;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -358,11 +362,13 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.tables, (unsigned long long)sum.pr_conflicts,
 	       (unsigned long long)sum.pr_doubtful);
 	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted; %llu "
-	       "changes of the size, told %llu times, %llu commands beyond the end\n",
+	       "changes of the size, told %llu times, %llu commands beyond the end; "
+	       "%llu copies, %llu that failed\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted, (unsigned long long)sum.resizes,
-	       (unsigned long long)sum.told, (unsigned long long)sum.beyond);
+	       (unsigned long long)sum.told, (unsigned long long)sum.beyond,
+	       (unsigned long long)sum.copies, (unsigned long long)sum.copies_failed);
 	printf("%llu crashes, %llu failing disks, %llu full ones (%llu commands refused), %llu "
 	       "blocks that rotted, %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "

@@ -137,7 +137,7 @@ static void test_torn_and_foreign_are_found(void)
 	CU_ASSERT_FALSE(end());
 	sim_block_fill(b, 9, 5);
 	CU_ASSERT_EQUAL(sim_block_parse(b, 9), 5);
-	CU_ASSERT_EQUAL(sim_block_parse(b, 10), UINT64_MAX);
+	CU_ASSERT_EQUAL(sim_block_parse(b, 10), 5 | 10ull << 32); /* of lba 9 */
 	b[300] ^= 1;
 	CU_ASSERT_EQUAL(sim_block_parse(b, 9), UINT64_MAX);
 }
@@ -260,6 +260,119 @@ static void history_that_begins_with_something(void)
 	CU_ASSERT_FALSE(end());
 }
 
+/* ---- copies ---- */
+
+static void rd(uint64_t lba, uint64_t value, uint64_t inv, uint64_t resp)
+{
+	uint32_t id = sim_check_invoke(c, false, lba, 1, 0, inv);
+
+	sim_check_read_value(c, id, 0, value);
+	sim_check_read_end(c, id, true, resp);
+}
+
+/* Of one block. */
+static void copy(uint64_t to, uint64_t from, uint64_t inv, enum sim_outcome o, uint64_t resp)
+{
+	sim_check_write_end(c, sim_check_copy(c, to, 1, c, from, true, inv), o, resp);
+}
+
+#define OF(lba, value) ((value) | ((lba) + 1ull) << 32)
+
+/* Block 1 is copied to block 3 from 100 to 200; before that it was written with 1, then 2, and
+ * block 3 with 9. */
+static void copied(enum sim_outcome o)
+{
+	begin();
+	at(1, 1, 10, SIM_APPLIED, 20);
+	at(1, 2, 30, SIM_APPLIED, 40);
+	at(3, 9, 50, SIM_APPLIED, 60);
+	copy(3, 1, 100, o, 200);
+}
+
+static void a_copy_is_what_its_source_was_at_some_moment(void)
+{
+	copied(SIM_APPLIED);
+	rd(3, OF(1, 2), 210, 220);
+	CU_ASSERT_TRUE(end());
+	copied(SIM_APPLIED);
+	rd(3, OF(1, 1), 210, 220); /* it was that, before the copy */
+	CU_ASSERT_FALSE(end());
+	copied(SIM_APPLIED);
+	rd(3, OF(2, 2), 210, 220); /* of another block */
+	CU_ASSERT_FALSE(end());
+	copied(SIM_APPLIED);
+	at(1, 3, 150, SIM_APPLIED, 160);
+	rd(3, OF(1, 3), 210, 220); /* it became that meanwhile */
+	CU_ASSERT_TRUE(end());
+	copied(SIM_APPLIED);
+	at(1, 3, 201, SIM_APPLIED, 220);
+	rd(3, OF(1, 3), 230, 240); /* or afterwards */
+	CU_ASSERT_FALSE(end());
+	copied(SIM_APPLIED);
+	rd(3, OF(1, 2), 80, 90); /* read before it was copied */
+	CU_ASSERT_FALSE(end());
+}
+
+static void a_copy_is_a_write(void)
+{
+	copied(SIM_APPLIED);
+	rd(3, 9, 210, 220); /* lost */
+	CU_ASSERT_FALSE(end());
+	copied(SIM_APPLIED);
+	rd(3, 9, 150, 160);
+	CU_ASSERT_TRUE(end());
+	copied(SIM_NEVER);
+	rd(3, OF(1, 2), 210, 220);
+	CU_ASSERT_FALSE(end());
+	copied(SIM_NEVER);
+	rd(3, 9, 210, 220);
+	CU_ASSERT_TRUE(end());
+	for (unsigned late = 0; late < 2; late++) { /* what was written then stays */
+		copied(SIM_MAYBE);
+		at(3, 10, 210, SIM_APPLIED, 220);
+		rd(3, OF(1, 2), late ? 230 : 190, late ? 240 : 195);
+		CU_ASSERT_EQUAL(end(), !late);
+	}
+	copied(SIM_MAYBE); /* seen, so it was: and then not the older one */
+	rd(3, OF(1, 2), 120, 130);
+	rd(3, 9, 140, 150);
+	CU_ASSERT_FALSE(end());
+}
+
+static void a_copy_of_a_copy(void)
+{
+	copied(SIM_APPLIED);
+	copy(5, 3, 300, SIM_APPLIED, 400);
+	rd(5, OF(1, 2), 410, 420);
+	CU_ASSERT_TRUE(end());
+	copied(SIM_APPLIED);
+	copy(5, 3, 300, SIM_APPLIED, 400);
+	rd(5, OF(3, 9), 410, 420);
+	CU_ASSERT_FALSE(end());
+	copied(SIM_APPLIED); /* and back: 2 again where 3 was */
+	at(1, 3, 210, SIM_APPLIED, 220);
+	copy(1, 3, 300, SIM_APPLIED, 400);
+	rd(1, 2, 410, 420);
+	CU_ASSERT_TRUE(end());
+	begin(); /* round and round comes from nowhere */
+	copy(1, 3, 100, SIM_APPLIED, 200);
+	copy(3, 1, 100, SIM_APPLIED, 200);
+	rd(3, OF(1, 2), 210, 220);
+	CU_ASSERT_FALSE(end());
+}
+
+static void cut_with_copies(void)
+{
+	begin();
+	at(2, 1, 10, SIM_APPLIED, 20);
+	copy(0, 2, 30, SIM_APPLIED, 40);
+	at(1, 2, 150, SIM_APPLIED, 160);
+	CU_ASSERT_TRUE(cut(OF(2, 1), 2));
+	CU_ASSERT_FALSE(cut(0, 2));
+	CU_ASSERT_FALSE(cut(OF(2, 2), 2));
+	sim_check_free(c);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_plain_sequence_is_legal),
 	VMS_TEST(test_miscompare_needs_another_value),
@@ -279,5 +392,9 @@ static const struct vms_test tests[] = {
 	VMS_TEST(cut_holds_nothing_from_behind_it),
 	VMS_TEST(cut_with_zeroing),
 	VMS_TEST(history_that_begins_with_something),
+	VMS_TEST(a_copy_is_what_its_source_was_at_some_moment),
+	VMS_TEST(a_copy_is_a_write),
+	VMS_TEST(a_copy_of_a_copy),
+	VMS_TEST(cut_with_copies),
 };
 VMS_TEST_MAIN("sim_check", tests)

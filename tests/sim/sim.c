@@ -213,6 +213,8 @@ static void draw_plan(struct sim *s)
 	p->pr_legacy = vms_rng_chance(&s->mix_rng, 0.3);
 	if (!s->conf.beyond && vms_rng_chance(&s->mix_rng, 0.5))
 		p->copy = vms_rng_chance(&s->mix_rng, 0.5) ? 0.01 : 0.03;
+	if (vms_rng_chance(&s->mix_rng, 0.5))
+		p->atomic = 0.05;
 	if (s->conf.beyond) {
 		p->rot = 0;
 		p->turns = false;

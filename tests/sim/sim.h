@@ -63,7 +63,8 @@ struct sim_plan {
 	double power;	/* share of node crashes that lose unsynced data */
 	unsigned read_percent, zero_percent, caw_percent, or_percent, flush_percent,
 		part_chunk_percent;
-	double copy; /* share of initiators' commands that are EXTENDED COPY */
+	double copy;   /* share of initiators' commands that are EXTENDED COPY */
+	double atomic; /* and WRITE ATOMIC(16) */
 	uint32_t disk_us_max;
 	uint32_t hot_chunks;
 	uint32_t think_us; /* longest pause of an initiator between looks */
@@ -103,7 +104,7 @@ struct sim_result {
 		left_bytes;
 	uint64_t drains; /* bytes in containers at the end */
 	uint64_t repeated, resets, reinstated, miscompared;
-	uint64_t copies, copies_failed;
+	uint64_t copies, copies_failed, atomics;
 	unsigned rotten, filled;
 	uint64_t no_space; /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
@@ -127,6 +128,8 @@ void sim_check_write_end(struct sim_check *c, uint32_t id, enum sim_outcome o, u
  * placed: what blocks hold tells where they were written. */
 uint32_t sim_check_copy(struct sim_check *c, uint64_t lba, uint32_t n, const struct sim_check *src,
 			uint64_t src_lba, bool placed, uint64_t now_us);
+/* That write (nothing else) is to be seen as a whole. */
+void sim_check_atomic(struct sim_check *c, uint32_t id);
 /* Read: the value of block i. */
 void sim_check_read_value(struct sim_check *c, uint32_t id, uint32_t i, uint64_t value);
 void sim_check_read_end(struct sim_check *c, uint32_t id, bool ok, uint64_t now_us);

@@ -47,7 +47,7 @@ uint32_t sim_check_invoke(struct sim_check *c, bool write, uint64_t lba, uint32_
 		c->ops = realloc(c->ops, sizeof(*c->ops) * c->room);
 	}
 	struct opref *o = &c->ops[c->nops];
-	*o = (struct opref){lba, n, malloc(sizeof(uint32_t) * n), write};
+	*o = (struct opref){lba, n, malloc(sizeof(uint32_t) * n), write, false};
 	vms_assert(lba + n <= c->nblocks);
 	for (uint32_t i = 0; i < n; i++) {
 		struct block *b = &c->b[lba + i];
@@ -202,7 +202,7 @@ bool sim_check_cut(struct sim_check *c, const uint64_t *image, uint64_t begin_us
 			return false;
 		}
 	}
-	return true;
+	return sim_atomic_image(c, image, why, room);
 }
 
 struct zone { /* of one value in one block */
@@ -425,6 +425,8 @@ static bool miscompare_verify(const struct block *b, const struct miscompare *x)
 
 bool sim_check_verify(struct sim_check *c, char *why, size_t room)
 {
+	if (!sim_atomic_verify(c, why, room))
+		return false;
 	for (uint32_t i = 0; i < c->nmis; i++)
 		if (!miscompare_verify(&c->b[c->mis[i].lba], &c->mis[i])) {
 			snprintf(why, room,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Inside of the checker: sim_check.c (registers), sim_check_copy.c (copies between them). */
+/* Inside of the checker: sim_check.c (registers), sim_check_copy.c (copies between them),
+ * sim_check_atomic.c (writes of several at once). */
 #ifndef SIM_CHECK_INT_H
 #define SIM_CHECK_INT_H
 
@@ -23,6 +24,7 @@ struct opref {
 	uint32_t n;
 	uint32_t *idx; /* index into each block's list */
 	bool write;
+	bool atomic;
 };
 struct caw {
 	uint64_t lba, old_value, new_value;
@@ -47,6 +49,7 @@ struct sim_check {
 	uint32_t nmis, mis_room;
 	struct copy *copy;
 	uint32_t ncopies, copy_room;
+	uint32_t natomics;
 };
 
 /* What may have given block lba this value: writes of it, and copies of a block that may have
@@ -60,5 +63,9 @@ void sim_origin(const struct sim_check *c, uint64_t lba, uint64_t value, struct 
 bool sim_copy_brings(const struct sim_check *c, uint64_t lba, const struct rec *r, uint64_t value);
 /* Each read of a block that copies write to shows what it may; see sim_check_copy.c. */
 bool sim_copied_verify(const struct sim_check *c, uint64_t lba, char *why, size_t room);
+
+/* sim_check_atomic.c; the first also notes what was seen in the blocks' lists. */
+bool sim_atomic_verify(struct sim_check *c, char *why, size_t room);
+bool sim_atomic_image(const struct sim_check *c, const uint64_t *image, char *why, size_t room);
 
 #endif

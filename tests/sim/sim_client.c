@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "target/cdb.h"
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
 
 #define COMMAND_US  60000000u
 #define PATIENCE_US 8000000u
@@ -73,7 +75,8 @@ static bool surely_not(int st)
  * places some of it may have been applied. */
 static enum sim_outcome no_room(const struct client_op *o)
 {
-	return o->lba / VMS_CHUNK_BLOCKS == (o->lba + o->nblocks - 1) / VMS_CHUNK_BLOCKS
+	return o->atomic || o->lba / VMS_CHUNK_BLOCKS ==
+				       (o->lba + o->nblocks - 1) / VMS_CHUNK_BLOCKS
 		       ? SIM_NEVER
 		       : SIM_MAYBE;
 }
@@ -290,6 +293,37 @@ static unsigned pick_vol(struct sim *s, int gw)
 	return sim_vol_ready(s, g, vol) ? vol : 0;
 }
 
+/* WRITE ATOMIC(16): what the gateway makes of its CDB. The limits are those that VPD page B0
+ * tells, but for the alignment: some end where an extent does. */
+static bool write_atomic(struct sim *s, struct client *c, unsigned slot, int gw, unsigned vol,
+			 uint64_t lba)
+{
+	uint64_t left = VMS_EXTENT_BLOCKS - lba % VMS_EXTENT_BLOCKS;
+	unsigned chunks = 2 + (unsigned)vms_rng_below(&s->mix_rng, s->plan.admin ? 6 : 31);
+	uint8_t raw[16] = {0x9c, vms_rng_chance(&s->mix_rng, 0.1) ? 0x08 : 0};
+	struct vms_sense sense;
+	struct vms_cdb cdb;
+
+	if (chunks > left / VMS_CHUNK_BLOCKS)
+		chunks = (unsigned)(left / VMS_CHUNK_BLOCKS);
+	vms_put_be64(raw + 2, lba);
+	vms_put_be16(raw + 12, (uint16_t)(chunks * VMS_CHUNK_BLOCKS));
+	if (lba + (uint64_t)chunks * VMS_CHUNK_BLOCKS > s->plan.vol_bytes / VMS_LB_BYTES)
+		return false;
+	if (vms_cdb_parse(raw, sizeof(raw), s->plan.vol_bytes / VMS_LB_BYTES, &cdb, &sense) ||
+	    !cdb.atomic) {
+		sim_fail(s, "WRITE ATOMIC to lba %llu +%u is refused: %u/%04x",
+			 (unsigned long long)lba, chunks * VMS_CHUNK_BLOCKS, sense.key, sense.asc);
+		return false;
+	}
+	submit(s, c, slot, gw, vol, cdb.op, cdb.lba, cdb.nblocks, ++s->next_value, 0,
+	       cdb.gw_flags & VMS_GW_FUA);
+	c->op[slot].atomic = true;
+	sim_check_atomic(c->op[slot].check, c->op[slot].check_id);
+	s->r->atomics++;
+	return true;
+}
+
 static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 {
 	unsigned vol = pick_vol(s, gw);
@@ -315,6 +349,9 @@ static void issue(struct sim *s, struct client *c, unsigned slot, int gw)
 			  &copy);
 		return;
 	}
+	if (pl->atomic > 0 && !s->vol[vol].snap && vms_rng_chance(&s->mix_rng, pl->atomic) &&
+	    write_atomic(s, c, slot, gw, vol, s->hot[hot] * VMS_CHUNK_BLOCKS))
+		return;
 	if (vol &&
 	    (s->vol[vol].snap || (d >= pl->read_percent + pl->zero_percent &&
 				  d < pl->read_percent + pl->zero_percent + pl->caw_percent)))
@@ -487,6 +524,9 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 	else if (surely_not(st))
 		s->r->busy++;
 	s->r->partial += m->cmd.partial;
+	if (o->atomic && m->cmd.partial)
+		sim_fail(s, "client %d: WRITE ATOMIC to lba %llu +%u was applied in part", c->idx,
+			 (unsigned long long)o->lba, o->nblocks);
 	/* What a failover catches ends GOOD or BUSY. The exceptions: one that was aborted, and
 	 * a COMPARE AND WRITE whose partition nobody led for longer than outcomes are kept. */
 	if (o->op == SIM_COPY)

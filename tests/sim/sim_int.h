@@ -213,6 +213,7 @@ struct client_op {
 	uint32_t check_id;
 	unsigned nchecks; /* ids from check_id on: one for each segment of a copy */
 	struct sim_copy copy;
+	bool atomic; /* all of it or nothing, seen as a whole */
 	unsigned vol;
 	uint64_t vol_id;
 	uint64_t start_us;

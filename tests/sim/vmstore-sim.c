@@ -45,7 +45,7 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		pr_doubtful, rotten, copies, copies_failed;
+		pr_doubtful, rotten, copies, copies_failed, atomics;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
 };
 
@@ -120,6 +120,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->pr_doubtful += r.pr_doubtful;
 		t->copies += r.copies;
 		t->copies_failed += r.copies_failed;
+		t->atomics += r.atomics;
 		t->snaps += r.snaps;
 		t->snap_tries += r.snap_tries;
 		t->clones += r.clones;
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
 		sum.pr_doubtful += t.pr_doubtful;
 		sum.copies += t.copies;
 		sum.copies_failed += t.copies_failed;
+		sum.atomics += t.atomics;
 		sum.snaps += t.snaps;
 		sum.snap_tries += t.snap_tries;
 		sum.clones += t.clones;
@@ -363,12 +365,13 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.pr_doubtful);
 	printf("%llu snapshots of %llu tried, %llu clones, %llu rollbacks, %llu deleted; %llu "
 	       "changes of the size, told %llu times, %llu commands beyond the end; "
-	       "%llu copies, %llu that failed\n",
+	       "%llu copies, %llu that failed, %llu atomic writes\n",
 	       (unsigned long long)sum.snaps, (unsigned long long)sum.snap_tries,
 	       (unsigned long long)sum.clones, (unsigned long long)sum.rollbacks,
 	       (unsigned long long)sum.deleted, (unsigned long long)sum.resizes,
 	       (unsigned long long)sum.told, (unsigned long long)sum.beyond,
-	       (unsigned long long)sum.copies, (unsigned long long)sum.copies_failed);
+	       (unsigned long long)sum.copies, (unsigned long long)sum.copies_failed,
+	       (unsigned long long)sum.atomics);
 	printf("%llu crashes, %llu failing disks, %llu full ones (%llu commands refused), %llu "
 	       "blocks that rotted, %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "

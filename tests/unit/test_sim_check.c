@@ -373,6 +373,87 @@ static void cut_with_copies(void)
 	sim_check_free(c);
 }
 
+/* ---- writes of several blocks at once ---- */
+
+static void whole(uint64_t value, uint64_t inv, enum sim_outcome o, uint64_t resp)
+{
+	uint32_t id = sim_check_invoke(c, true, 2, 3, value, inv);
+
+	sim_check_atomic(c, id);
+	sim_check_write_end(c, id, o, resp);
+}
+
+/* Blocks 2 and 3, by one command. */
+static void both(uint64_t two, uint64_t three, uint64_t inv, uint64_t resp)
+{
+	uint32_t id = sim_check_invoke(c, false, 2, 2, 0, inv);
+
+	sim_check_read_value(c, id, 0, two);
+	sim_check_read_value(c, id, 1, three);
+	sim_check_read_end(c, id, true, resp);
+}
+
+static void at_once_or_not_at_all(void)
+{
+	static const struct {
+		uint64_t two, three;
+		bool legal;
+	} saw[] = {{8, 9, true}, {5, 5, true}, {5, 9, false}, {8, 5, false}, {5, 0, false}};
+
+	for (unsigned i = 0; i < sizeof(saw) / sizeof(*saw); i++) { /* while it is written */
+		begin();
+		at(2, 8, 10, SIM_APPLIED, 20);
+		at(3, 9, 10, SIM_APPLIED, 20);
+		whole(5, 100, SIM_APPLIED, 200);
+		both(saw[i].two, saw[i].three, 150, 160);
+		CU_ASSERT_EQUAL(end(), saw[i].legal);
+	}
+	for (unsigned late = 0; late < 2; late++) { /* a newer one beside it is none */
+		begin();
+		whole(5, 100, SIM_APPLIED, 200);
+		at(3, 9, late ? 120 : 10, SIM_APPLIED, late ? 130 : 20);
+		both(5, 9, 150, 160);
+		CU_ASSERT_EQUAL(end(), late);
+	}
+	/* two at once over each other: one has to be the later one of all */
+	begin();
+	whole(5, 100, SIM_APPLIED, 200);
+	whole(6, 100, SIM_APPLIED, 200);
+	both(5, 6, 210, 220);
+	CU_ASSERT_FALSE(end());
+}
+
+static void who_sees_a_part_has_seen_all(void)
+{
+	begin();
+	at(3, 9, 10, SIM_APPLIED, 20);
+	whole(5, 100, SIM_MAYBE, 200);
+	rd(2, 5, 120, 130);
+	rd(3, 9, 140, 150);
+	CU_ASSERT_FALSE(end());
+	begin();
+	at(3, 9, 10, SIM_APPLIED, 20);
+	whole(5, 100, SIM_MAYBE, 200);
+	rd(3, 9, 140, 150);
+	CU_ASSERT_TRUE(end());
+}
+
+static void cut_with_several_at_once(void)
+{
+	uint64_t image[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		image[i] = SIM_UNSEEN;
+	for (unsigned all = 0; all < 2; all++) {
+		begin();
+		whole(5, 100, SIM_APPLIED, 200);
+		image[2] = 5;
+		image[3] = all ? 5 : 0;
+		CU_ASSERT_EQUAL(sim_check_cut(c, image, 100, 200, why, sizeof(why)), all);
+		sim_check_free(c);
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_plain_sequence_is_legal),
 	VMS_TEST(test_miscompare_needs_another_value),
@@ -396,5 +477,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_copy_is_a_write),
 	VMS_TEST(a_copy_of_a_copy),
 	VMS_TEST(cut_with_copies),
+	VMS_TEST(at_once_or_not_at_all),
+	VMS_TEST(who_sees_a_part_has_seen_all),
+	VMS_TEST(cut_with_several_at_once),
 };
 VMS_TEST_MAIN("sim_check", tests)

@@ -1587,7 +1587,7 @@ static void test_mutants(void)
 		{MUT_LN_EXTRA, test_crash_steps},
 		{MUT_LN_VERIFY, test_damage_own},
 		{MUT_LN_TRUST, test_damage_primary},
-		{MUT_LN_AGAIN, test_empty},
+		{MUT_LN_AGAIN, test_bytes_member},
 		{MUT_LN_SWEEP, test_collection},
 		{MUT_LN_COMMON, test_void},
 		{MUT_LN_GAP, test_long},
@@ -1628,7 +1628,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_places),	       VMS_TEST(test_acks_of_former_epoch),
 	VMS_TEST(test_bytes_out),      VMS_TEST(test_bytes_member),
 	VMS_TEST(test_bytes_primary),  VMS_TEST(test_header_refused),
-	VMS_TEST(test_mutants),	       VMS_TEST(test_void_counted),
+	VMS_TEST(test_void_counted),   VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("learn", tests)

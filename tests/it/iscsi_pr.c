@@ -16,12 +16,13 @@
  *   S holder KEY TYPE     READ RESERVATION; KEY -: none
  *   S fill BYTE, S shows BYTE   4 KiB in each of SPREAD extents, written one after the
  *                         other, read
- *   S begin BYTE          these writes are sent, all at once, and not waited for
- *   S ended               now they are: `aborted` when all have ended GOOD, BUSY, TASK ABORTED
- *                         or as unknown (ABORTED COMMAND, 2Eh/02h), and at least one TASK
- *                         ABORTED
+ *   S begin BYTE          these writes are sent, all at once, and not waited for; the gateway
+ *                         has them when it returns
+ *   S ended               now they are: `aborted` when all have ended GOOD, BUSY, CONFLICT, TASK
+ *                         ABORTED or as unknown (ABORTED COMMAND, 2Eh/02h), and at least one
+ *                         TASK ABORTED
  *   S agrees W OLD NEW    each extent reads as W's writes have ended: NEW where GOOD, OLD where
- *                         BUSY or TASK ABORTED, one of them where unknown
+ *                         not, one of them where unknown
  *   S full N              READ FULL STATUS: N descriptors, as long as they say
  *   S caps                REPORT CAPABILITIES: all of it
  *   wait MS
@@ -447,10 +448,8 @@ static const char *begin_writes(struct session *s, uint8_t byte)
 		if (!b->t || iscsi_scsi_command_async(s->c, s->lun, b->t, ended, &out, &b->done))
 			return "lost";
 	}
-	/* all are on the wire */
-	while (!s->lost && (iscsi_which_events(s->c) & POLLOUT))
-		pump(100);
-	return s->lost ? "lost" : "good";
+	/* commands are taken in their order: when this one is answered all have been */
+	return send_cdb(s, (uint8_t[6]){0}, 6, SCSI_XFER_NONE, NULL, 0);
 }
 
 static const char *writes_ended(struct session *s)
@@ -472,10 +471,10 @@ static const char *writes_ended(struct session *s)
 		good += !strcmp(b->how, "good");
 		aborted += !strcmp(b->how, "aborted");
 		if (strcmp(b->how, "good") && strcmp(b->how, "aborted") && strcmp(b->how, "busy") &&
-		    strcmp(b->how, UNKNOWN))
+		    strcmp(b->how, "conflict") && strcmp(b->how, UNKNOWN))
 			return b->how;
 	}
-	snprintf(text, sizeof(text), "%u good, %u busy or unknown", good, SPREAD - good - aborted);
+	snprintf(text, sizeof(text), "%u good, %u otherwise", good, SPREAD - good - aborted);
 	return aborted ? "aborted" : text;
 }
 

@@ -226,7 +226,7 @@ void log_return(struct vms_node *n, struct log_lend *l)
 
 static bool lent_below(const struct vms_node *n, uint64_t pos)
 {
-	for (const struct log_lend *l = n->lends; l; l = l->next)
+	for (const struct log_lend *l = n->lends; l && n->mut != MUT_LOG_LENT; l = l->next)
 		if (l->pos < pos)
 			return true;
 	return false;

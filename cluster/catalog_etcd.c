@@ -361,8 +361,10 @@ static void pump(struct vms_cat_etcd *e)
 				request_send(e, r);
 		}
 	}
-	if (!e->poll.call && e->now_ms >= e->poll.due_ms)
+	if (!e->poll.call && e->now_ms >= e->poll.due_ms) {
 		side_send(e, &e->poll, "/v3/kv/range", etcd_range_json(e, "~rev"));
+		watch_poll_sent(e);
+	}
 	watch_stream_pump(e);
 }
 
@@ -528,8 +530,11 @@ static void side_event(struct vms_cat_etcd *e, struct side *s, const struct vms_
 	} else {
 		const json_t *rev = json_array_get(json_object_get(root, "kvs"), 0);
 
-		watch_polled(e, rev ? vms_etcd_u64(rev, "mod_revision") : 0, revision);
-		e->poll.due_ms = e->now_ms + (e->st.doubt ? e->poll_ms / 6 : e->poll_ms);
+		bool ahead = watch_polled(e, rev ? vms_etcd_u64(rev, "mod_revision") : 0, revision);
+
+		e->poll.due_ms = e->now_ms;
+		if (!ahead)
+			e->poll.due_ms += e->st.doubt ? e->poll_ms / 6 : e->poll_ms;
 	}
 	json_decref(root);
 }

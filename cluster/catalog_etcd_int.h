@@ -38,6 +38,7 @@ struct watch {
 	uint64_t id;
 	char prefix[VMS_CAT_KEY_BYTES_MAX];
 	uint64_t from, last; /* etcd's revisions */
+	uint64_t polled;     /* last as of when the poll under way was sent; 0: younger */
 	vms_cat_done_fn event;
 	void *arg;
 	bool dead;
@@ -117,7 +118,9 @@ void watch_stream_pump(struct vms_cat_etcd *e);
 void watch_stream_event(struct vms_cat_etcd *e, const struct vms_etcd_event *ev);
 void watch_stream_deadline(struct vms_cat_etcd *e);
 /* Poll: the last transaction's revision is m, etcd's is revision. */
-void watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision);
+void watch_poll_sent(struct vms_cat_etcd *e);
+/* m: newest change; revision: etcd's own. True: a watch that came meanwhile is ahead of it. */
+bool watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision);
 uint64_t watch_add(struct vms_cat_etcd *e, const char *prefix, uint64_t from, vms_cat_done_fn event,
 		   void *arg);
 void watch_remove(struct vms_cat_etcd *e, uint64_t id);

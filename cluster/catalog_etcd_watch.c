@@ -310,16 +310,18 @@ void watch_stream_event(struct vms_cat_etcd *e, const struct vms_etcd_event *ev)
 	}
 }
 
-void watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision)
+void watch_poll_sent(struct vms_cat_etcd *e)
 {
-	struct stream *s = &e->st;
-	uint64_t end = e->next_watch;
 	struct watch *w;
 
-	/* A revision that has not been: of another catalog. */
 	DL_FOREACH (e->watches, w)
-		if (!w->dead && w->id < end && w->last > revision)
-			gone(e, w);
+		w->polled = w->last;
+}
+
+static void poll_compare(struct vms_cat_etcd *e, uint64_t m)
+{
+	struct stream *s = &e->st;
+
 	if (!watch_any(e) || s->delivered >= m || !s->call) {
 		s->doubt = 0;
 		if (s->call && s->delivered >= m)
@@ -345,6 +347,26 @@ void watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision)
 		stream_stop(e);
 		s->due_ms = e->now_ms;
 	}
+}
+
+bool watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision)
+{
+	uint64_t end = e->next_watch;
+	bool ahead = false;
+	struct watch *w;
+
+	/* A revision that has not been: of another catalog. What has come since the poll was
+	 * sent may well be newer than its answer. */
+	DL_FOREACH (e->watches, w) {
+		if (w->dead || w->id >= end)
+			continue;
+		if (w->polled > revision)
+			gone(e, w);
+		else if (!w->polled && w->last > revision)
+			ahead = true;
+	}
+	poll_compare(e, m);
+	return ahead;
 }
 
 /* ---- watches ---- */

@@ -651,6 +651,34 @@ static void events_that_never_come_end_the_watch(void)
 	suite_end();
 }
 
+/* The answer to a poll that is under way says nothing of a watch that came behind it. */
+static void a_poll_does_not_end_a_younger_watch(void)
+{
+	struct heard a = {0}, b = {0};
+	uint64_t first, second;
+
+	suite_begin();
+	put_key("v/old", "0");
+	turns(100);
+	first = other("v/a", "1");
+	suite_cat->ops->watch(suite_cat, "v/", first, hear, &a); /* does it exist? is asked */
+	for (unsigned i = 0; i < 10; i++)
+		fake_etcd_turn(&w.f, vms_etcd_thread_fd(w.http), 10); /* answered, not read yet */
+	second = other("v/b", "2");
+	suite_cat->ops->watch(suite_cat, "v/", second, hear, &b);
+	turns(300);
+	CU_ASSERT_STRING_EQUAL(a.log, "v/b=2;");
+	CU_ASSERT_EQUAL(b.calls, 0);
+	other("v/c", "3");
+	suite_wait(&b, 1);
+	CU_ASSERT_STRING_EQUAL(b.log, "v/c=3;");
+	/* one that is ahead of etcd ends all the same, and soon */
+	suite_cat->ops->watch(suite_cat, "v/", second + 1000, hear, &b);
+	suite_wait(&b, 2);
+	CU_ASSERT_EQUAL(b.status, VMS_E_GONE);
+	suite_end();
+}
+
 static void compacted_revisions_are_gone(void)
 {
 	struct heard old = {0}, fresh = {0};
@@ -838,6 +866,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_left_out_event_is_fetched),
 	VMS_TEST(an_event_told_behind_a_later_one_ends_the_watch),
 	VMS_TEST(events_that_never_come_end_the_watch),
+	VMS_TEST(a_poll_does_not_end_a_younger_watch),
 	VMS_TEST(compacted_revisions_are_gone),
 	VMS_TEST(users_log_in_and_again),
 	VMS_TEST(keys_that_all_can_read_are_refused),

@@ -18,7 +18,7 @@ struct pages {
 		vms_cat_done_fn done;
 		void *arg;
 		char key[VMS_CAT_KEY_BYTES_MAX];
-		bool second;
+		bool second, one;
 	} ask[8];
 	unsigned nasks, nwatches;
 	uint64_t from[8];
@@ -33,8 +33,15 @@ static void p_range(struct vms_catalog *c, const char *prefix, const char *after
 	P.ask[P.nasks].done = done;
 	P.ask[P.nasks].arg = arg;
 	P.ask[P.nasks].second = after != NULL;
+	P.ask[P.nasks].one = false;
 	snprintf(P.ask[P.nasks++].key, sizeof(P.ask[0].key), "%s%s", prefix,
 		 after ? "00000002" : "00000001");
+}
+
+static void p_get(struct vms_catalog *c, const char *key, vms_cat_done_fn done, void *arg)
+{
+	p_range(c, key, NULL, done, arg);
+	P.ask[P.nasks - 1].one = true;
 }
 
 static uint64_t p_watch(struct vms_catalog *c, const char *prefix, uint64_t from,
@@ -62,6 +69,7 @@ static void p_forget(struct vms_catalog *c, void *arg)
 }
 
 static const struct vms_catalog_ops ops = {.struct_bytes = sizeof(ops),
+					   .get = p_get,
 					   .range = p_range,
 					   .watch = p_watch,
 					   .unwatch = p_unwatch,
@@ -80,8 +88,8 @@ static void answer_all(void)
 		struct vms_cat_kv kv = {P.ask[0].key, "{}", 2, 50, 50};
 		struct vms_cat_reply r = {.revision = P.ask[0].second ? SECOND : FIRST,
 					  .kv = &kv,
-					  .nkv = 1,
-					  .more = !P.ask[0].second};
+					  .nkv = !P.ask[0].one,
+					  .more = !P.ask[0].second && !P.ask[0].one};
 		vms_cat_done_fn done = P.ask[0].done;
 		void *arg = P.ask[0].arg;
 		char key[VMS_CAT_KEY_BYTES_MAX];

@@ -156,7 +156,7 @@ enum node_mutant {
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_LN_HEADLESS = 131,	/* a file header that was not written counts as written */
-	MUT_VOID_COUNTED = 132, /* void records of the replay take away what they never gave */
+	MUT_VOID_COUNTED = 134, /* void records of the replay take away what they never gave */
 	MUT_PLAN_STALE = 124,	/* nodes and wants as of before the cluster's record count */
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */

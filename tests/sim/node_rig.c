@@ -865,7 +865,8 @@ void rig_node_start(struct rig *r, unsigned i)
 				     .fp_bits = r->fp_bits,
 				     .dedup_background = r->match,
 				     .fixed_sets = !r->failover,
-				     .mutant = mutant ? (uint32_t)atoi(mutant) : r->mutant};
+				     .mutant = r->mutant || !mutant ? r->mutant
+								    : (uint32_t)atoi(mutant)};
 	struct vms_node_update up = {rn,	 n_send,  n_close,   n_connect,
 				     n_deadline, n_fatal, n_stopped, n_log};
 	struct vms_errmsg e = {""};

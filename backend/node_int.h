@@ -635,6 +635,7 @@ struct flush {
 	})
 	want;
 	uint64_t log_pos; /* other waits (FLOOR): own log durable up to here */
+	uint32_t aux;	  /* FLOOR: of the answer */
 	bool armed;
 };
 
@@ -1117,7 +1118,8 @@ void write_demote(struct vms_node *n, struct part *p);
 bool write_cancel(struct vms_node *n, struct part *p, const struct vms_opid *op);
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_check(struct vms_node *n);
-void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos);
+void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos,
+		      uint32_t aux);
 void flush_conn_void(struct vms_node *n, vms_conn_id conn);
 void trim_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void admission_timer(struct vms_node *n);

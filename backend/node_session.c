@@ -543,6 +543,7 @@ int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_
 void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	uint64_t pos = 0;
+	bool held = false;
 	int rc;
 
 	if (m->branch && (m->snap_gen > INT64_MAX || m->lun_fence > INT64_MAX))
@@ -564,7 +565,9 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	if (!m->branch) {
 		struct session *s = session_get(n, m->aux);
 
-		/* the fenced process may hold pages: they run out with its session */
+		/* the fenced process may hold pages: they run out with its session, which
+		 * may be younger than what the sender knows */
+		held = s && s->incarnation < m->incarnation && s->live;
 		if (s && s->incarnation < m->incarnation && s->conn) {
 			struct conn *old = conn_get(n, s->conn);
 
@@ -574,7 +577,7 @@ void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 			}
 		}
 	}
-	flush_wait_floor(n, c, m, pos);
+	flush_wait_floor(n, c, m, pos, held);
 }
 
 /* ---- cancel ---- */

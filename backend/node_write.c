@@ -957,13 +957,15 @@ static struct flush *flush_new(struct vms_node *n, struct conn *c, const struct 
 	return f;
 }
 
-void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos)
+void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos,
+		      uint32_t aux)
 {
 	struct flush *f = flush_new(n, c, m);
 
 	if (!f)
 		return;
 	f->log_pos = pos;
+	f->aux = aux;
 	f->settle = m->flags & VMS_F_FUA && n->mut != MUT_FLOOR_EARLY;
 	f->armed = !f->settle;
 	n->want_sync = true;
@@ -1021,6 +1023,8 @@ static void flush_answer(struct vms_node *n, struct flush *f, int rc)
 	vms_msg_reply_init(&re, &f->req, rc);
 	if (f->req.type == VMS_MSG_FLUSH && v)
 		re.aux = (uint32_t)v->loss;
+	else if (f->req.type == VMS_MSG_FLOOR)
+		re.aux = f->aux;
 	node_send(n, f->conn, &re);
 }
 

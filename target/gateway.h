@@ -63,8 +63,9 @@ enum vms_gw_mutant {
 	/* reservations */
 	VMS_GWM_PR_STALE = 22, /* a gateway that may be shut out refuses by the table it had */
 	/* chunks invalidated one by one */
-	VMS_GWM_FILL_OLD = 24, /* what was asked for before an invalidation fills an entry */
-	VMS_GWM_PAGE_GONE,     /* a page on its way is called gone */
+	VMS_GWM_FILL_OLD = 24,	 /* what was asked for before an invalidation fills an entry */
+	VMS_GWM_PAGE_GONE,	 /* a page on its way is called gone */
+	VMS_GWM_FENCE_BACK = 28, /* leases of one that comes back while it is shut out go on */
 	/* sets that change */
 	VMS_GWM_PEER_LEASE = 30,  /* cached pages outlast the leases of their set's members */
 	VMS_GWM_OLD_PEERS,	  /* the lease of a peer that no tick names any more goes on */

@@ -73,6 +73,14 @@ static void floors_done(void *arg, int status)
 	gw_wake_at(f->gw, f->at_ms);
 }
 
+/* One that was away when it was asked for may have come back before the floor. */
+static void floor_told(void *arg, const struct vms_msg *m)
+{
+	struct gw_fence *f = arg;
+
+	f->lives |= m->aux != 0 && !gw_mutant(f->gw, VMS_GWM_FENCE_BACK);
+}
+
 static void floors(struct gw_fence *f, uint64_t revision)
 {
 	const struct vms_msg m = {.type = VMS_MSG_FLOOR,
@@ -82,7 +90,7 @@ static void floors(struct gw_fence *f, uint64_t revision)
 
 	f->step = GF_FLOOR;
 	f->ask.done = floors_done;
-	f->ask.reply = NULL;
+	f->ask.reply = floor_told;
 	f->ask.arg = f;
 	gw_ask_start(&f->ask, f->gw, &m, revision, UINT32_MAX);
 }

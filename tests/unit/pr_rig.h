@@ -118,6 +118,7 @@ static struct {
 	bool node_down;
 	uint64_t born;	 /* when it was restarted; 0: never */
 	uint64_t silent; /* so long after that it tells of no sessions */
+	bool came_back;	 /* who is shut out had a session again when the floor came */
 	bool rubbish;	 /* a table may be put that nobody can read */
 	/* tables that have been, and the number of the last one that somebody was told of */
 	struct vms_pr hist[R_HIST];
@@ -427,6 +428,8 @@ static inline void r_reply(struct r_msg *q, int status, const void *body, uint32
 	re.body = body;
 	re.body_bytes = bytes;
 	re.sequence = q->m.sequence;
+	if (q->m.type == VMS_MSG_FLOOR)
+		re.aux = q->m.aux;
 	r_msg_add(q->gw, true, R.now + 1, &re);
 }
 /* Is this write shut out by all that anybody may go by now? */
@@ -465,6 +468,9 @@ static inline void r_node(struct r_msg *q)
 		if (!m->branch && m->incarnation > R.incarnation[m->aux]) {
 			R.incarnation[m->aux] = m->incarnation;
 			R.g[m->aux - 1].drop = true;
+			q->m.aux = R.came_back; /* the answer's */
+		} else {
+			q->m.aux = 0;
 		}
 		r_reply(q, 0, NULL, 0);
 		break;

@@ -110,6 +110,30 @@ static void a_dead_gateway_does_not_hold_it_up(void)
 	r_stop();
 }
 
+/* A gateway whose sessions have ended is asked for, and comes back before the floor that shuts
+ * it out: it has a lease again. How long does the change take? */
+static uint64_t change_takes(uint32_t mutant, bool came_back)
+{
+	uint64_t t0;
+
+	r_start(31, mutant);
+	r_gw_kill(2);
+	r_run(3000);
+	R.came_back = came_back;
+	t0 = R.now;
+	CU_ASSERT_EQUAL(r_do(0, 0, OUT, REG, 0, 0, 0xa), GOOD);
+	CU_ASSERT_EQUAL(R.incarnation[3], 2);
+	t0 = R.now - t0;
+	r_stop();
+	return t0;
+}
+static void one_that_comes_back_meanwhile_has_a_lease(void)
+{
+	CU_ASSERT(change_takes(0, false) < 1500);
+	CU_ASSERT(change_takes(0, true) > 2000);
+	CU_ASSERT(change_takes(VMS_GWM_FENCE_BACK, true) < 1500);
+}
+
 /* It lives and serves, but does not hear of reservations: it is shut out, and its cached
  * pages have run out before anybody is told GOOD. */
 static void one_without_the_catalog_is_shut_out(void)
@@ -690,6 +714,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(good_means_everywhere),
 	VMS_TEST(everything_survives_a_restart_of_all),
 	VMS_TEST(a_dead_gateway_does_not_hold_it_up),
+	VMS_TEST(one_that_comes_back_meanwhile_has_a_lease),
 	VMS_TEST(one_without_the_catalog_is_shut_out),
 	VMS_TEST(a_restart_of_the_primary_shuts_nobody_out),
 	VMS_TEST(a_damaged_table_does_not_flood_the_log),

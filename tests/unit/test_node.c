@@ -1442,7 +1442,43 @@ static void test_fading(void)
 	fading(VMS_WRITE_ZERO, 0xff);
 }
 
+static uint32_t floor_of(const struct rig_gw *g)
+{
+	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .aux = g->id};
+	struct rig_reply re;
+	uint64_t was = R.gw[0].incarnation;
+	uint32_t aux;
+
+	R.gw[0].incarnation = g->incarnation + 1; /* the message's is of whom it is about */
+	rig_send(&R, 0, 0, &m, &re);
+	R.gw[0].incarnation = was;
+	CU_ASSERT_TRUE_FATAL(rig_wait(&R, &re, 5000));
+	CU_ASSERT_EQUAL(re.status, 0);
+	aux = re.m.aux;
+	rig_reply_free(&re);
+	R.gw[0].nwait = 0;
+	return aux;
+}
+
+/* Whoever shuts a gateway out learns from the floor whether cached pages of it may be in use:
+ * for a lease after its session, too. */
+static void test_floor_tells_of_a_session(void)
+{
+	struct rig_gw nobody = {.id = 9, .incarnation = 1};
+
+	up(1, 1, 0, 30, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(floor_of(&nobody), 0);
+	R.gw[1].mute_tick = true;
+	CU_ASSERT_EQUAL(floor_of(&R.gw[1]), 1);
+	CU_ASSERT_EQUAL(floor_of(&R.gw[1]), 1); /* asked again */
+	rig_run(&R, 2500);
+	CU_ASSERT_EQUAL(floor_of(&R.gw[1]), 0);
+	R.gw[1].mute_tick = false;
+	rig_close(&R);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(test_floor_tells_of_a_session),
 	VMS_TEST(test_write_read),
 	VMS_TEST(test_late),
 	VMS_TEST(test_invalidate),

@@ -573,6 +573,44 @@ static void test_drop_unknown(void)
 	down();
 }
 
+/* The same of a write that was on its way, and that the third copy has meanwhile. */
+static void test_drop_asked_for(void)
+{
+	struct rig_reply re;
+	struct w w = {.slot = 2, .seed = 2};
+	struct part *p;
+
+	up(3, 3, 58, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	R.node[0].cat_mode = RIG_CAT_LATE;
+	R.node[0].cat_late_ms = 6000;
+	w.extent = E0;
+	p = part_at(0, 0);
+	if (!R.gw[0].up[0])
+		rig_gw_connect(&R, 0, 0);
+	rig_run(&R, 50);
+	write_to(0, 0, &w, &re);
+	CU_ASSERT_FALSE(re.done);
+	for (int i = 0; i < 2000 && !p->pend_head && !re.done; i++)
+		rig_step(&R);
+	CU_ASSERT_PTR_NOT_NULL(p->pend_head); /* ordered, and nobody has it yet */
+	rig_node_pause(&R, 1, 1400);
+	rig_node_crash(&R, 2, true);
+	rig_run(&R, 3500);
+	CU_ASSERT_TRUE(in_set(0, 2) && p->proposed);
+	CU_ASSERT_EQUAL(p->m[1].held, p->seq_last);
+	CU_ASSERT_TRUE(p->committed < p->seq_last);
+	rig_run(&R, 5000);
+	CU_ASSERT_FALSE(in_set(0, 2));
+	CU_ASSERT_EQUAL(p->committed, p->seq_last);
+	R.gw[0].nwait = 0;
+	if (re.done)
+		rig_reply_free(&re);
+	CU_ASSERT_EQUAL(put(0, E0, 3, 5000), 0);
+	down();
+}
+
 /* The take over happens when the former primary is back already and has been promised
  * a lease again: its successor waits for the end of that. */
 static void test_late_take_over(void)
@@ -744,7 +782,7 @@ static void test_cold_start(void)
 					    {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
 
 	for (int k = 0; k < 6; k++) {
-		uint64_t gap[] = {0, 300, 3000, 12000, 4000, 100};
+		uint64_t gap[] = {0, 300, 3000, 12000, 4000, 1500};
 		unsigned changed = 0;
 
 		up(3, 2, 70 + (unsigned)k, VMS_ACK_DISK);
@@ -756,6 +794,8 @@ static void test_cold_start(void)
 		for (unsigned i = 0; i < 3; i++) {
 			rig_node_start(&R, order[k][i]);
 			rig_run(&R, gap[(unsigned)k]);
+			for (uint32_t p = 0; p < 4; p++)
+				changed += rig_conf(&R, p, NULL).nmembers < 2;
 		}
 		CU_ASSERT_TRUE(rig_wait_active(&R, 20000));
 		for (uint32_t p = 0; p < 4; p++) {
@@ -1543,6 +1583,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_stale_catalog),
 	VMS_TEST(test_unknown_outcome),
 	VMS_TEST(test_drop_unknown),
+	VMS_TEST(test_drop_asked_for),
 	VMS_TEST(test_late_take_over),
 	VMS_TEST(test_add_unknown),
 	VMS_TEST(test_add_pages),

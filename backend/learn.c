@@ -170,6 +170,10 @@ static void learn_abort(struct vms_node *n, struct part *p)
 	if (half) {
 		part_forget(n, p);
 		holes_forget(n, p->number);
+		/* that it is whole was not durable yet, and now it is not: the index and the
+		 * files are there, but nothing is known of them */
+		if (n->mut != MUT_LN_HALF)
+			p->copy_state = COPY_INCOMPLETE;
 	}
 }
 

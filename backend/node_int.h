@@ -142,6 +142,7 @@ enum node_mutant {
 	MUT_DRAIN_BLIND = 108,	/* drains take a damaged page for an empty one */
 	MUT_RP_LOST_READ = 109, /* a chunk that nobody has whole reads as zeros */
 	MUT_LOG_LENT = 133,	/* log is freed that a write in flight reads */
+	MUT_LN_HALF = 135,	/* a copy given up when it is almost ready counts as whole */
 	MUT_EMPTY_DEAD = 132,	/* chunks that died since they were read are copied */
 	MUT_FULL_MEMBER = 111,	/* new data is taken though a member has no room for it */
 	MUT_DRAIN_ONCE = 114,	/* a member is heard once for the same records */

@@ -284,6 +284,7 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 		n->phase = SP_PARTS;
 	else if (n->phase == SP_PARTS && w == 3) {
 		n->phase = SP_RUN;
+		n->run_ms = n->now_ms;
 		node_log(n, VMS_LOG_INFO, "node %llu runs, incarnation %llu",
 			 (unsigned long long)n->id, (unsigned long long)n->incarnation);
 	}

@@ -143,6 +143,7 @@ enum node_mutant {
 	MUT_RP_LOST_READ = 109, /* a chunk that nobody has whole reads as zeros */
 	MUT_LOG_LENT = 133,	/* log is freed that a write in flight reads */
 	MUT_LN_HALF = 135,	/* a copy given up when it is almost ready counts as whole */
+	MUT_OLD_AT_START = 136, /* the wait for the catalog counts as a wait for the others */
 	MUT_EMPTY_DEAD = 132,	/* chunks that died since they were read are copied */
 	MUT_FULL_MEMBER = 111,	/* new data is taken though a member has no room for it */
 	MUT_DRAIN_ONCE = 114,	/* a member is heard once for the same records */
@@ -707,6 +708,7 @@ struct vms_node {
 	bool cat_busy;
 	bool clean_start; /* the last process ended cleanly */
 	uint64_t last_incarnation;
+	uint64_t run_ms; /* it has been in phase SP_RUN since */
 	uint64_t serve_from_ms, part_ms;
 	bool poisoned, stopping, stopped, closing, fatal_said;
 	unsigned cat_prefix_loading;

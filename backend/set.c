@@ -28,10 +28,19 @@ static const char *const why_text[] = {"raised by a restarted member",
 				       "member released",
 				       "handed over"};
 
+/* Since when this process can hear the others, and they it: not while it waits for the catalog
+ * at its start. */
+static uint64_t age_ms(const struct vms_node *n)
+{
+	if (n->mut == MUT_OLD_AT_START)
+		return n->now_ms - n->start_ms;
+	return n->phase == SP_RUN ? n->now_ms - n->run_ms : 0;
+}
+
 /* A process that has just started waits for members of the last set. */
 static bool young(const struct vms_node *n)
 {
-	return n->now_ms - n->start_ms < 5ull * n->tm.tick_gap_ms && n->mut != MUT_YOUNG;
+	return age_ms(n) < 5ull * n->tm.tick_gap_ms && n->mut != MUT_YOUNG;
 }
 
 static unsigned conf_index(const struct vms_part_conf *c, uint32_t node)
@@ -158,7 +167,7 @@ bool set_hears(struct vms_node *n)
  * one that has not been started anew and whose lead a further death here does not end. */
 static bool successor_there(const struct vms_node *n, const struct part *p)
 {
-	uint64_t age = n->now_ms - n->start_ms;
+	uint64_t age = age_ms(n);
 
 	if (age > n->tm.lease_ms + 2ull * n->tm.tick_ms || n->mut == MUT_RAISE_LEAD)
 		return false;

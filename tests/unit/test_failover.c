@@ -1081,6 +1081,57 @@ static void test_memory_mode(void)
 	}
 }
 
+/* The primary loses its power while the catalog is away, and comes back before it: it waits
+ * for the catalog longer than for the others. With the first answer it must not drop the one
+ * who has what was acknowledged (simulator seed 13912). Returns losses told. */
+static uint64_t start_without_catalog(uint32_t mutant)
+{
+	struct w w = {.seed = 2, .flags = VMS_F_MEMORY};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	uint64_t lost;
+
+	R.mutant = mutant;
+	up(3, 2, 103, VMS_ACK_MEMORY);
+	E0 = extent_in(0);
+	w.extent = E0;
+	CU_ASSERT_EQUAL(write_within(0, &w, 8000), 0);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_mode = RIG_CAT_DOWN;
+	rig_node_crash(&R, 0, true);
+	rig_run(&R, 300);
+	rig_node_start(&R, 0);
+	rig_run(&R, 8000);
+	/* it is the first to hear again, and is not connected yet */
+	rig_node_pause(&R, 1, 1500);
+	R.node[0].cat_mode = RIG_CAT_OK;
+	for (int i = 0; i < 300 && R.node[0].n->phase != SP_RUN; i++)
+		rig_run(&R, 20);
+	rig_run(&R, 1500);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_mode = RIG_CAT_OK;
+	for (int i = 0; i < 800 && !(part_at(0, 0)->state == PS_ACTIVE && part_at(0, 0)->primary) &&
+			!(part_at(1, 0)->state == PS_ACTIVE && part_at(1, 0)->primary);
+	     i++)
+		rig_run(&R, 20);
+	vms_cat_key_loss(key, BR);
+	rig_run(&R, 3000);
+	lost = rig_cat_number(&R, key);
+	if (!lost) {
+		connect_all();
+		rig_run(&R, 300);
+		CU_ASSERT_TRUE(shows(E0, 2));
+	}
+	down();
+	R.mutant = 0;
+	return lost;
+}
+
+static void test_started_without_catalog(void)
+{
+	CU_ASSERT_EQUAL(start_without_catalog(0), 0);
+	CU_ASSERT(start_without_catalog(MUT_OLD_AT_START) > 0);
+}
+
 /* A member whose watch is behind, or that has no catalog at all, follows its primary. */
 /* One frame without body to a node; its status, or 1: no answer within ms. */
 static int ask(unsigned g, unsigned nd, uint8_t type, uint16_t flags, uint64_t sequence,
@@ -1582,6 +1633,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_succession),
 	VMS_TEST(test_stale_catalog),
 	VMS_TEST(test_unknown_outcome),
+	VMS_TEST(test_started_without_catalog),
 	VMS_TEST(test_drop_unknown),
 	VMS_TEST(test_drop_asked_for),
 	VMS_TEST(test_late_take_over),

@@ -23,6 +23,7 @@ struct table {
 	uint64_t watch, rev, retry_ms;
 	bool loading, loaded;
 	bool wanted;   /* a whole load as of s->refs_next or later */
+	bool begun;    /* the one on its way began before it was wanted */
 	uint32_t load; /* number of the last whole load */
 	char after[VMS_CAT_KEY_BYTES_MAX];
 };
@@ -198,8 +199,11 @@ static void loaded(void *arg, const struct vms_cat_reply *r)
 	if (t->wanted && t->rev >= t->s->refs_next) {
 		t->wanted = false;
 		refs_loaded(t->s);
-	} else if (t->wanted) {
-		load(t); /* this one had begun before */
+	} else if (t->wanted && t->begun) {
+		t->begun = false;
+		load(t);
+	} else if (t->wanted) { /* a member of the catalog that is behind */
+		t->retry_ms = t->s->now_ms + RETRY_MS;
 	}
 }
 
@@ -224,6 +228,7 @@ static void refs_got(void *arg, const struct vms_cat_reply *r)
 	s->refs_next = r->nkv ? r->kv[0].mod_revision : 0;
 	for (unsigned k = 0; k < KINDS; k++) {
 		s->t[k].wanted = true;
+		s->t[k].begun = s->t[k].loading;
 		if (!s->t[k].loading)
 			load(&s->t[k]);
 	}
@@ -291,7 +296,8 @@ void vms_reg_sync_timer(struct vms_reg_sync *s, uint64_t now_ms)
 	if (!s->refs_known && !s->refs_reading && now_ms >= s->refs_retry_ms)
 		refs_read(s);
 	for (unsigned k = 0; k < KINDS; k++)
-		if (!s->t[k].watch && !s->t[k].loading && now_ms >= s->t[k].retry_ms)
+		if ((!s->t[k].watch || s->t[k].wanted) && !s->t[k].loading &&
+		    now_ms >= s->t[k].retry_ms)
 			load(&s->t[k]);
 }
 

@@ -22,6 +22,7 @@ struct pages {
 	} ask[8];
 	unsigned nasks, nwatches;
 	uint64_t from[8];
+	uint64_t one_rev; /* of the key that is read alone; 0: it is not there */
 };
 static struct pages P;
 
@@ -82,23 +83,28 @@ static void start(void)
 }
 
 /* Values nobody can read: it is their revisions that count. */
+static void answer_one(void)
+{
+	uint64_t mod = P.ask[0].one ? P.one_rev : 50;
+	struct vms_cat_kv kv = {P.ask[0].key, "{}", 2, mod, mod};
+	struct vms_cat_reply r = {.revision = P.ask[0].second ? SECOND : FIRST,
+				  .kv = &kv,
+				  .nkv = mod != 0,
+				  .more = !P.ask[0].second && !P.ask[0].one};
+	vms_cat_done_fn done = P.ask[0].done;
+	void *arg = P.ask[0].arg;
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	memcpy(key, P.ask[0].key, sizeof(key));
+	kv.key = key;
+	memmove(&P.ask[0], &P.ask[1], sizeof(P.ask[0]) * --P.nasks);
+	done(arg, &r);
+}
+
 static void answer_all(void)
 {
-	while (P.nasks) {
-		struct vms_cat_kv kv = {P.ask[0].key, "{}", 2, 50, 50};
-		struct vms_cat_reply r = {.revision = P.ask[0].second ? SECOND : FIRST,
-					  .kv = &kv,
-					  .nkv = !P.ask[0].one,
-					  .more = !P.ask[0].second && !P.ask[0].one};
-		vms_cat_done_fn done = P.ask[0].done;
-		void *arg = P.ask[0].arg;
-		char key[VMS_CAT_KEY_BYTES_MAX];
-
-		memcpy(key, P.ask[0].key, sizeof(key));
-		kv.key = key;
-		memmove(&P.ask[0], &P.ask[1], sizeof(P.ask[0]) * --P.nasks);
-		done(arg, &r);
-	}
+	while (P.nasks)
+		answer_one();
 }
 
 static void gateways_are_watched_from_the_oldest_page_on(void)
@@ -129,7 +135,28 @@ static void targets_and_accounts_too(void)
 	vms_reg_sync_close(s);
 }
 
+/* They have to be as of a change that the member which answers does not know yet: it is asked
+ * again after a while, not at once and over and over. */
+static void one_that_is_behind_is_given_time(void)
+{
+	struct vms_reg_sync *s;
+
+	start();
+	P.one_rev = 2 * FIRST;
+	s = vms_reg_sync_open(&P.cat, 1000);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(s);
+	for (unsigned i = 0; i < 20 && P.nasks; i++)
+		answer_one();
+	CU_ASSERT_EQUAL(P.nasks, 0);
+	vms_reg_sync_timer(s, 1100);
+	CU_ASSERT_EQUAL(P.nasks, 0);
+	vms_reg_sync_timer(s, 5000);
+	CU_ASSERT(P.nasks > 0);
+	vms_reg_sync_close(s);
+}
+
 static const struct vms_test tests[] = {
+	VMS_TEST(one_that_is_behind_is_given_time),
 	VMS_TEST(gateways_are_watched_from_the_oldest_page_on),
 	VMS_TEST(targets_and_accounts_too),
 };

@@ -51,7 +51,9 @@ int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	int rc;
 
 	if (cmd->lba >= v->nblocks || !cmd->nranges || !cmd->ranges) {
-		cmd->status = cmd->lba >= v->nblocks ? VMS_E_RANGE : VMS_E_INVAL;
+		cmd->status = cmd->lba < v->nblocks ? VMS_E_INVAL
+			      : vms_gw_current(gw)  ? VMS_E_RANGE
+						    : VMS_E_BUSY;
 		return VMS_GW_DONE;
 	}
 	cmd->nblocks = (uint32_t)(end - cmd->lba);

@@ -42,6 +42,15 @@ static bool beyond(const struct vms_lu *lu, uint64_t lba, uint32_t n)
 	return lba > lu->ident.nblocks || n > lu->ident.nblocks - lba;
 }
 
+/* By a record of the cluster, if that is sure to be what it says now. */
+static int refused(struct vms_gw *gw, struct vms_sense *s, uint16_t asc, unsigned i)
+{
+	if (vms_gw_refusal(gw) == VMS_E_RESERVED)
+		return copy_aborted(s, asc, i);
+	*s = (struct vms_sense){.status = VMS_SAM_BUSY};
+	return -1;
+}
+
 /* Segment i, wholly checked. */
 static int segment(struct vms_gw *gw, const struct vms_xcopy *x, unsigned i,
 		   const struct vms_xcopy_lu *lus, unsigned n, unsigned self,
@@ -56,18 +65,14 @@ static int segment(struct vms_gw *gw, const struct vms_xcopy *x, unsigned i,
 	if (!to)
 		return copy_aborted(s, asc, i);
 	if (beyond(from->lu, g->from_lba, g->nblocks) || beyond(to->lu, g->to_lba, g->nblocks))
-		return copy_aborted(s, VMS_ASC_NONE, i);
+		return refused(gw, s, VMS_ASC_NONE, i);
 	if (vms_pr_refuses(from->lu->pr, who, VMS_ACC_READ) ||
-	    vms_pr_refuses(to->lu->pr, who, VMS_ACC_WRITE)) {
-		if (vms_gw_refusal(gw) == VMS_E_RESERVED)
-			return copy_aborted(s, VMS_ASC_THIRD_PARTY_FAILURE, i);
-		*s = (struct vms_sense){.status = VMS_SAM_BUSY};
-		return -1;
-	}
+	    vms_pr_refuses(to->lu->pr, who, VMS_ACC_WRITE))
+		return refused(gw, s, VMS_ASC_THIRD_PARTY_FAILURE, i);
 	if (to->lu->mode.swp)
 		return copy_aborted(s, VMS_ASC_SOFTWARE_WRITE_PROTECTED, i);
 	if (to->lu->ident.write_protect)
-		return copy_aborted(s, VMS_ASC_WRITE_PROTECTED, i);
+		return refused(gw, s, VMS_ASC_WRITE_PROTECTED, i);
 	*out = (struct vms_copy_range){from->vol, to->vol, g->from_lba, g->to_lba, g->nblocks};
 	return 0;
 }

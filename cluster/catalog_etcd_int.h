@@ -117,9 +117,10 @@ json_t *etcd_range_json(const struct vms_cat_etcd *e, const char *key);
 void watch_stream_pump(struct vms_cat_etcd *e);
 void watch_stream_event(struct vms_cat_etcd *e, const struct vms_etcd_event *ev);
 void watch_stream_deadline(struct vms_cat_etcd *e);
-/* Poll: the last transaction's revision is m, etcd's is revision. */
+/* The poll: what its answer can be compared with is what is known as it is sent. */
 void watch_poll_sent(struct vms_cat_etcd *e);
-/* m: newest change; revision: etcd's own. True: a watch that came meanwhile is ahead of it. */
+/* Its answer. The last transaction's revision is m, etcd's is revision. True: a watch that has
+ * come meanwhile is ahead of it. */
 bool watch_polled(struct vms_cat_etcd *e, uint64_t m, uint64_t revision);
 uint64_t watch_add(struct vms_cat_etcd *e, const char *prefix, uint64_t from, vms_cat_done_fn event,
 		   void *arg);

@@ -109,19 +109,26 @@ static void what_was_asked_for_before_a_write_fills_nothing(void)
 	CU_ASSERT_EQUAL(read_behind(VMS_GWM_FILL_OLD, true), 2);
 }
 
+/* Another gateway writes chunk 3, which is then asked for by place: the answer is held. Returns
+ * the address it has. */
+static vms_addr read_held(struct vms_gw_cmd *a)
+{
+	up(0);
+	f_other_writes_one(3, 2, false);
+	f.hold_lba = true;
+	*a = f_cmd(VMS_GW_READ, 3 * BLK, BLK);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, a), VMS_GW_PENDING);
+	f_pump();
+	return f.map[3];
+}
+
 /* ... nor a page that has been dropped and asked for anew meanwhile. */
 static void it_fills_no_other_page(void)
 {
 	struct vms_gw_cmd a;
 	vms_addr old, now;
 
-	up(0);
-	f_other_writes_one(3, 2, false);
-	old = f.map[3];
-	f.hold_lba = true;
-	a = f_cmd(VMS_GW_READ, 3 * BLK, BLK);
-	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &a), VMS_GW_PENDING);
-	f_pump();
+	old = read_held(&a);
 	f_other_writes(3, 7);
 	now = f.map[3];
 	f.map[3] = VMS_ADDR_ASK; /* as the new page shows it: being written */
@@ -142,13 +149,7 @@ static void an_own_write_is_not_undone(void)
 	struct vms_gw_cmd a;
 	vms_addr old, now;
 
-	up(0);
-	f_other_writes_one(3, 2, false);
-	old = f.map[3];
-	f.hold_lba = true;
-	a = f_cmd(VMS_GW_READ, 3 * BLK, BLK);
-	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &a), VMS_GW_PENDING);
-	f_pump();
+	old = read_held(&a);
 	CU_ASSERT_EQUAL(f_write_blocks(3 * BLK, BLK, 9), 0);
 	CU_ASSERT(at_once(3, 9));
 	now = f.map[3];

@@ -81,10 +81,13 @@ cluster_start || fail "gw2 does not start again"
 wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/6" || fail "gateway 2 does not serve what came while it was down"
 agree "after a restart"
 ! show 2 | grep -qE '^ +LUN: 5$' || fail "gateway 2 has kept LUN 5"
-# both dead: nobody has to tell them anything again
+# both dead, and the nodes: nobody has to tell them anything again
 proc_kill gw1
 proc_kill gw2
+"$IT_CLUSTER" stop "$IT_DIR/c" > /dev/null || fail "the cluster does not stop"
 cluster_start || fail "the gateways do not start again"
+# as `make up` does it: what the cluster has already is no failure, however early it is asked for
+"$IT_CLUSTER" lun "$IT_DIR/c" $t a 16M 3 || fail "a LUN that the cluster has already"
 wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 1)/$t/6" || fail "gateway 1 does not come back by itself"
 wait_for 30 iscsi-inq "iscsi://host1%123456789012@$(portal 2)/$t/3" || fail "gateway 2 does not come back by itself"
 agree "after both were restarted"

@@ -234,12 +234,29 @@ static void job_done(struct vms_node *n, struct part *p)
 	drain_job_free(n, d);
 }
 
-static uint64_t seal_chunks(const struct vms_node *n, const struct part *p)
+/* What was written one after the other is written over, and dies, like that: one container for
+ * it leaves no more behind than four, and spares files, their syncs and records. */
+static bool is_run(const struct vms_node *n, const struct drain_job *d)
 {
-	uint64_t c = p->live_chunks / 4;
+	size_t next = 0;
 
-	if (c < 256)
-		c = 256;
+	for (size_t i = 1; i < d->items.n; i++) {
+		const struct item *a = &d->items.d[i - 1], *b = &d->items.d[i];
+
+		next += !a->range && !b->range && a->branch == b->branch &&
+			a->snap_gen == b->snap_gen && a->extent == b->extent &&
+			a->chunk + 1 == b->chunk;
+	}
+	return next >= CTR_CHUNKS_MIN && (next >= d->items.n / 8 * 7 || n->mut == MUT_RUN_ANY);
+}
+
+/* With how many chunks the open container is sealed. */
+static uint64_t seal_chunks(const struct vms_node *n, const struct part *p, bool run)
+{
+	uint64_t c = p->live_chunks / 4, min = run ? CTR_CHUNKS_RUN : CTR_CHUNKS_MIN;
+
+	if (c < min)
+		c = min;
 	if (c > n->conf.container_bytes_max / VMS_CHUNK_BYTES)
 		c = n->conf.container_bytes_max / VMS_CHUNK_BYTES;
 	return c;
@@ -265,8 +282,9 @@ int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr
 	uint8_t meta[16];
 	int rc;
 
-	if (p->open_ctr && (p->open_chunks + want > seal_chunks(n, p) || p->open_seg > 7000) &&
-	    p->open_chunks) {
+	if (p->open_ctr && p->open_chunks &&
+	    (p->open_chunks + want > seal_chunks(n, p, p->drain && p->drain->run) ||
+	     p->open_seg > 7000)) {
 		rc = seal_order(n, p, p->open_ctr, p->open_seg);
 		if (rc)
 			return rc;
@@ -292,6 +310,15 @@ int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr
 		return rc;
 	}
 	return VMS_E_AGAIN;
+}
+
+/* All of a run is ordered: a container that is larger for its sake does not stay open, where
+ * half of it may be dead for long. If the log has no room, the next drain seals it. */
+static void run_end(struct vms_node *n, struct part *p)
+{
+	if (p->open_ctr && p->open_chunks > seal_chunks(n, p, false) && n->mut != MUT_RUN_OPEN &&
+	    seal_order(n, p, p->open_ctr, p->open_seg) == 0)
+		p->open_ctr = 0;
 }
 
 /* The collector: nothing in the open container is live. */
@@ -729,6 +756,8 @@ static void drain_go(struct vms_node *n, struct part *p)
 			continue;
 		}
 		if (d->at >= d->items.n) {
+			if (d->run)
+				run_end(n, p);
 			job_done(n, p);
 			return;
 		}
@@ -893,6 +922,7 @@ void drain_timer(struct vms_node *n)
 		}
 		VMS_VEC_PUSH(&n->drains, p->number);
 		qsort(p->drain->items.d, p->drain->items.n, sizeof(struct item), item_cmp);
+		p->drain->run = is_run(n, p->drain);
 		job_room(n, p->drain);
 		drain_go(n, p);
 	}

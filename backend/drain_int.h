@@ -9,6 +9,8 @@
 #define DRAIN_BATCH_MAX 1024u	    /* chunks read, hashed and looked up together */
 #define DRAIN_BYTES_MAX (32u << 20) /* content in batches; every job may have one chunk */
 #define DRAIN_AHEAD_MAX 4u	    /* DRAIN records of one partition on their way */
+#define CTR_CHUNKS_MIN	256u	    /* a container is not sealed with less, */
+#define CTR_CHUNKS_RUN	1024u	    /* nor, of neighbours, with less than an extent */
 
 struct item {
 	uint64_t branch, snap_gen;
@@ -43,6 +45,7 @@ struct drain_job {
 	bool nested;	 /* its end must not go on by itself */
 	bool ordered;	 /* a record, at least */
 	bool faded;	 /* something was left because of a newer write on its way */
+	bool run;	 /* nearly all of it are neighbours, and more than a container's */
 	/* the batch in work: what is before `next` is settled */
 	unsigned n, next, room;
 	struct batch_ent *e;

@@ -165,6 +165,8 @@ enum node_mutant {
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
+	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
+	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
 	MUT_PLAN_NONE = 112,	/* no defect: a node plans nothing and says nothing */
 };

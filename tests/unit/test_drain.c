@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* What a member whose log fills up asks of the primary, and that it is heard. Both cases
- * once left a log full for good, so that every write ended BUSY. */
+/* What a member whose log fills up asks of the primary, and that it is heard: both cases
+ * once left a log full for good, so that every write ended BUSY. And how much goes to one
+ * container. */
 #include "backend/drain_int.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/crc32c.h"
 
 #define BR 7ull
 
@@ -104,9 +106,115 @@ static void a_log_that_is_lent_is_not_freed(void)
 	}
 }
 
+/* ---- how large containers get ---- */
+
+#define RUN_CHUNKS 318u /* less than makes the log drain by itself, if written at once */
+#define RUN_OF	   32u	/* in each write */
+
+/* Writes RUN_CHUNKS chunks of an extent of partition 0 and has them drained; of every `of`
+ * places the last one is left out, if it is not 0. */
+static void write_and_drain(unsigned of)
+{
+	enum { WRITES = (RUN_CHUNKS + RUN_OF - 1) / RUN_OF };
+	static uint8_t data[RUN_CHUNKS][VMS_CHUNK_BYTES];
+	struct rig_reply re[WRITES];
+	unsigned lead = rig_primary(&R, 0);
+	uint32_t extent = 0;
+	struct vms_rng g;
+
+	while (vms_extent_partition(BR, extent, R.part_bits) != 0)
+		extent++;
+	vms_rng_init(&g, 17);
+	vms_rng_fill(&g, data, sizeof(data));
+	rig_gw_connect(&R, 0, lead);
+	rig_run(&R, 500);
+	for (unsigned i = 0; i < 2; i++) /* no draining before all is there */
+		R.node[i].n->gen_seal_ms = R.now_us / 1000;
+	for (unsigned w = 0; w < WRITES; w++) {
+		unsigned first = w * RUN_OF,
+			 k = RUN_CHUNKS - first < RUN_OF ? RUN_CHUNKS - first : RUN_OF;
+		uint8_t body[VMS_WRITE_BODY_BYTES(RUN_OF)];
+		struct vms_piece pc[RUN_OF];
+		struct vms_iov iov = {data[first], (size_t)k * VMS_CHUNK_BYTES};
+		struct vms_msg m = {.type = VMS_MSG_WRITE,
+				    .partition = 0,
+				    .epoch = rig_conf(&R, 0, NULL).epoch,
+				    .branch = BR,
+				    .snap_gen = 1,
+				    .lun_fence = 1,
+				    .extent = extent,
+				    .slot = w,
+				    .sequence = ++R.gw[0].next_seq[w],
+				    .body = body,
+				    .payload = &iov,
+				    .npayload = 1,
+				    .payload_bytes = iov.len};
+
+		for (unsigned i = 0; i < k; i++) {
+			unsigned at = first + i;
+
+			pc[i] = (struct vms_piece){
+				.chunk = (uint16_t)(of ? at / (of - 1) * of + at % (of - 1) : at),
+				.count = 1,
+				.mask = VMS_MASK_FULL,
+				.crc = vms_crc32c(0, data[at], VMS_CHUNK_BYTES)};
+		}
+		vms_write_body_encode(body, VMS_WRITE_DATA, pc, k);
+		m.body_bytes = VMS_WRITE_BODY_BYTES(k);
+		rig_send(&R, 0, lead, &m, &re[w]);
+	}
+	for (unsigned w = 0; w < WRITES; w++) {
+		CU_ASSERT_TRUE_FATAL(rig_wait(&R, &re[w], 5000));
+		CU_ASSERT_EQUAL_FATAL(re[w].status, 0);
+		rig_reply_free(&re[w]);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		vms_node_drain(R.node[i].n);
+	rig_run(&R, 5000);
+}
+
+/* What is written one after the other goes to one container, which is closed with it; what has
+ * gaps goes to several of the usual size. The same on all replicas, and after a loss of power. */
+static void neighbours_share_a_container(void)
+{
+	for (unsigned gaps = 0; gaps < 2; gaps++) {
+		up(7);
+		write_and_drain(gaps ? 7 : 0);
+		for (unsigned again = 0; again < 2; again++) {
+			for (unsigned i = 0; i < 2; i++) {
+				struct part *p = node_part(R.node[i].n, 0);
+				unsigned count = 0, chunks = 0, most = 0, sealed = 0;
+
+				VMS_VEC_FOREACH (&p->ctrs, c) {
+					count += c->chunks != 0;
+					chunks += c->chunks;
+					sealed += c->state == 2;
+					most = c->chunks > most ? c->chunks : most;
+				}
+				CU_ASSERT_EQUAL(chunks, RUN_CHUNKS);
+				CU_ASSERT_EQUAL(count, 1 + gaps);
+				if (gaps)
+					CU_ASSERT_TRUE(most <= CTR_CHUNKS_MIN);
+				/* after a new start all are */
+				CU_ASSERT_EQUAL(sealed, 1 + (gaps && again));
+			}
+			for (unsigned i = 0; i < 2 && !again; i++) {
+				rig_node_crash(&R, i, true);
+				CU_ASSERT_PTR_NULL(rig_fsck(&R, i));
+			}
+			for (unsigned i = 0; i < 2 && !again; i++)
+				rig_node_start(&R, i);
+			CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 20000));
+			rig_run(&R, 3000);
+		}
+		rig_close(&R);
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(a_member_that_asks_again_is_heard),
 	VMS_TEST(what_lies_behind_a_record_copied_forward_is_asked_for),
 	VMS_TEST(a_log_that_is_lent_is_not_freed),
+	VMS_TEST(neighbours_share_a_container),
 };
 VMS_TEST_MAIN("drain", tests)

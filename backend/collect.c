@@ -206,6 +206,7 @@ void gc_moved(struct vms_node *n, struct part *p, vms_addr from, vms_addr to, bo
 			p->live_chunks--;
 		c->moved_seq = seq;
 		c->dirty = true;
+		c->rmark_gone = true;
 		if (marking) {
 			places_set(&c->mark, from);
 			c->mark_gone++;

@@ -163,6 +163,7 @@ enum node_mutant {
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
+	MUT_RD_OWN_GONE = 137,	/* what a partition itself lets go in a round is held for live */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
@@ -237,6 +238,7 @@ struct ctr {
 	uint32_t punching;   /* PUNCH records ordered, not applied */
 	bool emptying;	     /* in this cycle nobody is given its chunks */
 	bool rmarked;	     /* was sealed and shared when the round's walk here began */
+	bool rmark_gone;     /* own references were removed since then, marked perhaps */
 	bool dead_dirty;
 	uint64_t moved_seq; /* last record that moved a chunk out */
 	uint64_t stamp;	    /* collection cycle in which it was last given to another partition */

@@ -455,8 +455,10 @@ static void walk_step(struct vms_node *n, struct round *rd)
 		p->rd_walking = n->mut != MUT_RD_REMOVED;
 		p->rd_safe = p->drain_applied;
 		p->rd_gone = 0;
-		VMS_VEC_FOREACH (&p->ctrs, c)
+		VMS_VEC_FOREACH (&p->ctrs, c) {
 			c->rmarked = c->shared && (c->state == 2 || n->mut == MUT_RD_OPEN);
+			c->rmark_gone = false;
+		}
 		roots(n, p);
 	}
 	if (dests_full(rd))
@@ -709,6 +711,9 @@ static bool sweep_step(struct vms_node *n, struct round *rd, struct part *p)
 				       c->rmark.count + c->dead.count + c->settled < c->chunks;
 			continue;
 		}
+		/* marks count what was removed after they were made: the next round tells; what
+		 * other partitions removed is in their rd_gone */
+		p->rd_again |= c->rmark_gone && n->mut != MUT_RD_OWN_GONE;
 		if (c->rmark.count == 0) {
 			vms_put_le64(meta + 8 * k++, c->number);
 			continue;

@@ -543,6 +543,32 @@ static void test_removed(void)
 	v_down();
 }
 
+/* The same at home: between a partition's own walk and the end of the round it removes the
+ * last references to its shared container. The marks name them; it must not be held for live
+ * for ever (simulator seed 21987). */
+static void test_removed_own(void)
+{
+	uint64_t k;
+
+	pair_up(31, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	v_zero(vb, eb, 0, PAIR);
+	v_drain();
+	rig_run(&R, 20000); /* rounds have nothing more to do */
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
+	part_at(1)->rd_safe = UINT64_MAX; /* holds the round */
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->rd_cycle == k));
+	v_rm(va);
+	v_rm(vb);
+	CU_ASSERT_TRUE(V_WAIT(30000, v_pages(0) == 0));
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	part_at(1)->rd_safe = 0;
+	all_gone("removed at home");
+	v_down();
+}
+
 /* What was removed just before, and could come back by a replay, is waited for. */
 static void test_unsafe(void)
 {
@@ -1064,6 +1090,7 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_OWN_GONE, test_removed_own));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE_NODE, test_gone_node));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
@@ -1077,7 +1104,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_coordinator),  VMS_TEST(test_empty),	   VMS_TEST(test_empty_dead),
 	VMS_TEST(test_full),	     VMS_TEST(test_full_member),   VMS_TEST(test_full_fast),
 	VMS_TEST(test_full_cramped), VMS_TEST(test_gone_node),	   VMS_TEST(test_random),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_removed_own),  VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

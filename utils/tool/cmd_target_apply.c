@@ -21,23 +21,24 @@
 static int run_dump(struct cmd_call *c)
 {
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
-	json_t *doc, *list = json_array(), *acc_list = json_array();
+	json_t *doc, *list, *acc_list;
 	struct targets all = VMS_VEC_INIT;
 	struct accounts acc = VMS_VEC_INIT;
 	struct vms_errmsg e = {""};
 	int code;
 
-	if (cmd_parse(c, opts, &code)) {
-		code = targets_load(c->t, &all, &e);
-		if (!code && !c->n)
-			code = accounts_load(c->t, &acc, &e);
-		for (unsigned i = 0; !code && i < c->n; i++)
-			if (!targets_find(&all, c->arg[i]))
-				code = vms_fail(&e, VMS_E_NOENT, "there is no target %s",
-						c->arg[i]);
-		if (code)
-			code = tool_fail(c->t, "%s", e.text);
-	}
+	if (!cmd_parse(c, opts, &code))
+		return code;
+	list = json_array();
+	acc_list = json_array();
+	code = targets_load(c->t, &all, &e);
+	if (!code && !c->n)
+		code = accounts_load(c->t, &acc, &e);
+	for (unsigned i = 0; !code && i < c->n; i++)
+		if (!targets_find(&all, c->arg[i]))
+			code = vms_fail(&e, VMS_E_NOENT, "there is no target %s", c->arg[i]);
+	if (code)
+		code = tool_fail(c->t, "%s", e.text);
 	VMS_VEC_FOREACH (&all, t) {
 		bool wanted = !c->n;
 

@@ -8,11 +8,11 @@ need make make
 need scdoc scdoc
 
 dest=$IT_DIR/dest
-install() {
-	make -C "$IT_ROOT" B="${B#"$IT_ROOT"/}" DESTDIR="$dest" PREFIX=/usr SYSCONFDIR=/etc install > "$IT_DIR/log" 2>&1 ||
-		fail "make install: $(tail -n 5 "$IT_DIR/log")"
+make_it() { # install or uninstall
+	make -C "$IT_ROOT" B="${B#"$IT_ROOT"/}" DESTDIR="$dest" PREFIX=/usr SYSCONFDIR=/etc "$1" > "$IT_DIR/log" 2>&1 ||
+		fail "make $1: $(tail -n 5 "$IT_DIR/log")"
 }
-install
+make_it install
 for f in sbin/vmstored sbin/vmstore sbin/vmstore-ring sbin/tgtd sbin/tgtadm sbin/tgt-admin bin/vmstore-bench; do
 	[ -x "$dest/usr/$f" ] || fail "$f is not installed"
 done
@@ -22,6 +22,10 @@ done
 # what each program reads when it is told nothing, or by its unit
 for f in vmstore catalog vmstored gateway; do
 	[ -s "$dest/etc/vmstore/$f.conf" ] || fail "no /etc/vmstore/$f.conf"
+done
+# where bash-completion looks for them (tests/it/completion.sh: what it offers)
+for f in vmstore vmstore-ring; do
+	grep -qE "^complete .* $f( |\$)" "$dest/usr/share/bash-completion/completions/$f" || fail "no completion of $f"
 done
 "$dest/usr/sbin/vmstore" --version > /dev/null || fail "the installed program does not run"
 
@@ -84,6 +88,20 @@ sed 1d "$IT_DIR/got" | cmp -s - "$IT_DIR/targets.conf" || fail "a tgtd with targ
 
 # ---- again ----
 echo '# mine' >> "$dest/etc/vmstore/vmstored.conf"
-install
+make_it install
 tail -n 1 "$dest/etc/vmstore/vmstored.conf" | grep -qx '# mine' || fail "make install replaced an edited configuration"
-say "ok: programs, pages, samples, units"
+
+# ---- and away ----
+: > "$dest/usr/sbin/another"
+: > "$dest/etc/vmstore/secrets.key"
+make_it uninstall
+[ "$(cd "$dest" && find . ! -type d | sort | tr '\n' ' ')" = "./etc/vmstore/secrets.key ./etc/vmstore/vmstored.conf ./usr/sbin/another " ] ||
+	fail "make uninstall leaves $(cd "$dest" && find . ! -type d)"
+grep -q 'vmstored.conf was edited' "$IT_DIR/log" || fail "nothing is said of the file that stays"
+rm "$dest/etc/vmstore/secrets.key" "$dest/etc/vmstore/vmstored.conf"
+make_it install
+make_it uninstall
+make_it uninstall
+left=$(cd "$dest" && find . -name '*vmstore*')
+[ -z "$left" ] || fail "make uninstall leaves $left"
+say "ok: programs, pages, samples, units, completion, and all of it away again"

@@ -15,6 +15,11 @@
  * copied, data still in place, its commands kept) and EPOLLOUT is asked for.
  * Nothing here waits, spins or polls.
  *
+ * Order: sessions come first. New connections, requests of connections that have not
+ * logged in (discovery among them) and closes are done when a turn has sent the
+ * sessions' answers, a few of each (LATE_US, LATE_ROUNDS), the rest in later turns: a
+ * burst of them takes little of anybody's turn, and goes on in each.
+ *
  * Rules kept:
  *  - conn_close() may run inside any handler: whoever loops over a connection
  *    holds a reference (conn_get/conn_put).
@@ -56,6 +61,7 @@
 
 #include "target/peers.h"
 #include "target/tgt_glue.h"
+#include "target/tgt_late.h"
 
 #define RX_BUF_BYTES	      (64U << 10)
 #define RX_DIRECT_BYTES	      4096
@@ -64,8 +70,9 @@
 #define TX_HEAD_BYTES	      64 /* header, its digest, padding, data digest */
 #define TX_PDUS_MAX	      384
 #define TX_GATHER_BYTES	      (1U << 20)
-#define TX_ROUNDS	      4 /* sendmsg calls per connection and turn at most */
-#define ACCEPT_PER_EVENT      64
+#define TX_ROUNDS	      4	  /* sendmsg calls per connection and turn at most */
+#define LATE_ROUNDS	      16  /* a turn: accepts, requests before a session, closes; */
+#define LATE_US		      100 /* no further round after that, but always one */
 #define CONNS_MAX	      8192
 #define CONNS_PER_ADDRESS     4096
 #define HALF_OPEN_MAX	      1024	 /* connections that have not logged in */
@@ -84,7 +91,9 @@ struct backlog {
 };
 
 struct stream_conn {
-	int fd; /* -1 once closed */
+	int fd;	      /* -1 once closed */
+	bool late;    /* watched by guests, not by the loop itself */
+	bool at_once; /* its close does not wait */
 	bool want_tx;
 	bool epollout; /* EPOLLOUT is being asked for */
 	bool ping_out; /* a ping waits for its answer */
@@ -102,7 +111,7 @@ struct stream_conn {
 	struct vms_peer *from;
 
 	struct list_head all;
-	struct list_head ready; /* has something to send, or to be closed */
+	struct list_head ready; /* has something to send, or (closing_conns) to be closed */
 
 	/* bytes of the login and discovery phases */
 	uint8_t *login_out;
@@ -120,6 +129,9 @@ static struct iscsi_transport iscsi_stream;
 
 static LIST_HEAD(all_conns);
 static LIST_HEAD(ready_conns);
+static LIST_HEAD(closing_conns);
+static struct tgt_late doors = {.fd = -1};  /* portals */
+static struct tgt_late guests = {.fd = -1}; /* who has not logged in */
 static int conns_nr, half_open_nr;
 static int conns_max = CONNS_MAX;
 static struct vms_peers *peers;
@@ -172,9 +184,11 @@ static void stream_doom(struct stream_conn *sc)
 /* The same for one that is silent: its end is not queued behind what it does not take. */
 static void stream_give_up(struct stream_conn *sc)
 {
-	sc->given_up = true;
+	sc->given_up = sc->at_once = true;
 	stream_doom(sc);
 }
+
+static void conn_event(int fd, int events, void *data);
 
 static bool half_open(const struct iscsi_connection *conn)
 {
@@ -229,11 +243,25 @@ static void stream_free_data_buf(struct iscsi_connection *conn, void *buf)
 
 /* ---- sending --------------------------------------------------------------- */
 
+static int watch(struct stream_conn *sc, int events)
+{
+	return sc->late ? tgt_late_modify(&guests, sc->fd, (uint32_t)events, sc)
+			: tgt_event_modify(sc->fd, events);
+}
+
+static void unwatch(struct stream_conn *sc)
+{
+	if (sc->late)
+		tgt_late_del(&guests, sc->fd);
+	else
+		tgt_event_del(sc->fd);
+}
+
 static void stream_interest(struct stream_conn *sc, bool out)
 {
 	if (sc->fd < 0 || sc->epollout == out)
 		return;
-	if (tgt_event_modify(sc->fd, out ? EPOLLIN | EPOLLOUT : EPOLLIN))
+	if (watch(sc, out ? EPOLLIN | EPOLLOUT : EPOLLIN))
 		eprintf("epoll_ctl: %m\n");
 	else
 		sc->epollout = out;
@@ -520,7 +548,7 @@ static int flush_conn(struct stream_conn *sc)
 			stream_doom(sc);
 		if (ret && sc->last_words) {
 			/* nothing is read any more: an answer that is asked for has to go */
-			if (tgt_event_modify(sc->fd, EPOLLOUT))
+			if (watch(sc, EPOLLOUT))
 				stream_doom(sc);
 			return 0;
 		}
@@ -571,9 +599,8 @@ stalled:
 	return 0;
 }
 
-/* The end of a turn: send everything, close what is to be closed.
- * Returns 1 if some connection wants to go on at once. */
-static int stream_flush(void)
+/* Send everything; what is to be closed waits for its turn in closing_conns. */
+static void flush_ready(void)
 {
 	struct list_head later;
 	int again;
@@ -587,14 +614,18 @@ static int stream_flush(void)
 		conn_get(conn);
 		again = flush_conn(sc);
 		if (conn->state == STATE_CLOSE && !conn->closed &&
-		    !(sc->last_words && sc->login_out_len))
-			conn_close(conn);
-		else if (again && list_empty(&sc->ready))
+		    !(sc->last_words && sc->login_out_len)) {
+			list_del_init(&sc->ready);
+			if (sc->at_once)
+				conn_close(conn);
+			else
+				list_add_tail(&sc->ready, &closing_conns);
+		} else if (again && list_empty(&sc->ready)) {
 			list_add_tail(&sc->ready, &later);
+		}
 		conn_put(conn);
 	}
 	list_splice_init(&later, &ready_conns);
-	return !list_empty(&ready_conns);
 }
 
 /* ---- what iscsid.c asks of a transport -------------------------------------- */
@@ -659,6 +690,18 @@ static void stream_event_modify(struct iscsi_connection *conn, int events)
 		stream_ready(sc);
 }
 
+/* Its session begins: the loop watches it itself from now on. */
+static void promote(struct stream_conn *sc)
+{
+	if (!sc->late || sc->iscsi_conn.state != STATE_SCSI)
+		return;
+	unwatch(sc);
+	sc->late = false;
+	if (tgt_event_add(sc->fd, sc->epollout ? EPOLLIN | EPOLLOUT : EPOLLIN, conn_event,
+			  &sc->iscsi_conn))
+		stream_doom(sc);
+}
+
 /* A refused login's answer is about to be built: was it for its credentials? */
 static void login_verdict(struct stream_conn *sc)
 {
@@ -687,6 +730,7 @@ static void login_answer(struct stream_conn *sc)
 			sc->last_words = true;
 	}
 	sc->taken_ms = tgt_turn_now_ms;
+	promote(sc);
 }
 
 /* A parked login goes on (the session it replaces is gone). */
@@ -933,7 +977,7 @@ static void stream_unhold(struct stream_conn *sc)
 {
 	sc->hold_ms = 0;
 	sc->born_ms = sc->alive_ms = tgt_turn_now_ms;
-	if (tgt_event_modify(sc->fd, EPOLLIN))
+	if (watch(sc, EPOLLIN))
 		stream_doom(sc);
 }
 
@@ -1012,6 +1056,7 @@ void tgt_close_initiators(const char *why)
 	{
 		if (sc->iscsi_conn.state == STATE_CLOSE)
 			continue;
+		sc->at_once = true;
 		stream_doom(sc);
 		nr++;
 	}
@@ -1111,7 +1156,8 @@ static void accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len
 	sc->from = from;
 	if (hold_ms > tgt_turn_now_ms)
 		sc->hold_ms = hold_ms;
-	if (tgt_event_add(fd, sc->hold_ms ? 0 : EPOLLIN, conn_event, conn)) {
+	sc->late = true;
+	if (tgt_late_add(&guests, fd, sc->hold_ms ? 0 : EPOLLIN, sc)) {
 		conn_exit(conn);
 		goto out;
 	}
@@ -1126,32 +1172,25 @@ out:
 	close(fd);
 }
 
-static void accept_event(int afd, int events, void *data)
+static void accept_next(int afd)
 {
 	struct sockaddr_storage from;
-	socklen_t len;
-	int fd, i;
+	socklen_t len = sizeof(from);
+	int fd = accept4(afd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-	for (i = 0; i < ACCEPT_PER_EVENT; i++) {
-		len = sizeof(from);
-		fd = accept4(afd, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0) {
-			accept_one(fd, &from, len);
-			continue;
-		}
-		if ((errno == EMFILE || errno == ENFILE) && spare_fd >= 0) {
-			/* out of descriptors: let it know, instead of spinning */
-			close(spare_fd);
-			fd = accept4(afd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-			if (fd >= 0)
-				close(fd);
-			spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-			eprintf("out of file descriptors, refused a connection\n");
-		} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
-			   errno != ECONNABORTED) {
-			eprintf("can't accept, %m\n");
-		}
-		break;
+	if (fd >= 0) {
+		accept_one(fd, &from, len);
+	} else if ((errno == EMFILE || errno == ENFILE) && spare_fd >= 0) {
+		/* out of descriptors: let it know, instead of spinning */
+		close(spare_fd);
+		fd = accept4(afd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd >= 0)
+			close(fd);
+		spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		eprintf("out of file descriptors, refused a connection\n");
+	} else if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR &&
+		   errno != ECONNABORTED) {
+		eprintf("can't accept, %m\n");
 	}
 }
 
@@ -1166,7 +1205,7 @@ static size_t stream_close(struct iscsi_connection *conn)
 		/* what it does not take would stay in the kernel, and its end unseen */
 		if (b || sc->given_up)
 			setsockopt(sc->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-		tgt_event_del(sc->fd);
+		unwatch(sc);
 		close(sc->fd);
 		sc->fd = -1;
 	}
@@ -1191,6 +1230,65 @@ static void stream_release(struct iscsi_connection *conn)
 	free(sc);
 }
 
+/* ---- what sessions do not wait for ------------------------------------------------ */
+
+static int64_t late_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+/* One of each kind. Returns whether there was any. */
+static bool late_round(void)
+{
+	struct iscsi_portal *portal;
+	struct stream_conn *sc;
+	uint32_t events;
+	bool any = false;
+
+	portal = tgt_late_next(&doors, &events);
+	if (portal) {
+		accept_next(portal->fd);
+		any = true;
+	}
+	sc = tgt_late_next(&guests, &events);
+	if (sc) {
+		conn_event(sc->fd, (int)events, &sc->iscsi_conn);
+		any = true;
+	}
+	if (!list_empty(&closing_conns)) {
+		sc = list_first_entry(&closing_conns, struct stream_conn, ready);
+		list_del_init(&sc->ready);
+		if (!sc->iscsi_conn.closed)
+			conn_close(&sc->iscsi_conn);
+		any = true;
+	}
+	return any;
+}
+
+/* The end of a turn: send everything, then some of what may wait.
+ * Returns 1 if the loop has to go on at once. */
+static int stream_flush(void)
+{
+	bool any = false;
+
+	flush_ready();
+	if (doors.ready || guests.ready || !list_empty(&closing_conns)) {
+		int64_t until = late_us() + LATE_US;
+
+		for (int i = 0; i < LATE_ROUNDS && late_round(); i++) {
+			any = true;
+			if (late_us() >= until)
+				break;
+		}
+		flush_ready();
+	}
+	/* a login may have given the gateway something to send: that is in the next turn */
+	return any || !list_empty(&ready_conns) || !list_empty(&closing_conns);
+}
+
 static void stream_force_close(struct iscsi_connection *conn)
 {
 	stream_doom(SC(conn));
@@ -1204,7 +1302,11 @@ static int stream_stop(void)
 	accepting = 0;
 	list_for_each_entry_safe(portal, next, &iscsi_portals_list, iscsi_portal_siblings)
 		iscsi_delete_portal(portal->addr, portal->port);
-	list_for_each_entry(sc, &all_conns, all) stream_doom(sc);
+	list_for_each_entry(sc, &all_conns, all)
+	{
+		sc->at_once = true;
+		stream_doom(sc);
+	}
 	return conns_nr;
 }
 
@@ -1291,7 +1393,7 @@ static int portal_listen(const struct addrinfo *ai, int tpgt)
 	portal->tpgt = tpgt;
 	portal->fd = fd;
 	portal->af = ai->ai_family;
-	if (!portal->addr || tgt_event_add(fd, EPOLLIN, accept_event, NULL)) {
+	if (!portal->addr || tgt_late_add(&doors, fd, EPOLLIN, portal)) {
 		free(portal->addr);
 		free(portal);
 		goto fail;
@@ -1342,7 +1444,7 @@ int iscsi_delete_portal(char *addr, int port)
 	{
 		if (strcmp(addr, portal->addr) || port != portal->port)
 			continue;
-		tgt_event_del(portal->fd);
+		tgt_late_del(&doors, portal->fd);
 		close(portal->fd);
 		list_del(&portal->iscsi_portal_siblings);
 		free(portal->addr);
@@ -1409,6 +1511,10 @@ static int stream_init(void)
 		tgt_set_timing(nop_interval_ms * factor, t_nop_ms * factor, login_ms * factor);
 
 	timer_fd = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (tgt_late_open(&doors) || tgt_late_open(&guests)) {
+		eprintf("no epoll for portals and logins\n");
+		return -1;
+	}
 	if (timer_fd < 0 || timerfd_settime(timer_fd, 0, &its, NULL) ||
 	    tgt_event_add(timer_fd, EPOLLIN, stream_tick, NULL)) {
 		eprintf("timerfd: %m\n");
@@ -1434,6 +1540,8 @@ static void stream_exit(void)
 
 	list_for_each_entry_safe(portal, next, &iscsi_portals_list, iscsi_portal_siblings)
 		iscsi_delete_portal(portal->addr, portal->port);
+	tgt_late_close(&doors);
+	tgt_late_close(&guests);
 	if (timer_fd >= 0) {
 		tgt_event_del(timer_fd);
 		close(timer_fd);

@@ -8,7 +8,7 @@
  * not read; bit 3 the input comes in pieces; then what the initiator sends.
  * After each input the connection must be gone, whatever it was.
  *
- * tgtd.c gives way to the few functions below: one turn of the loop is run by hand.
+ * tgtd.c gives way to tests/unit/tgtd_stub.h: one turn of the loop is run by hand.
  */
 #include "target/iscsi_stream.c"
 
@@ -21,19 +21,7 @@
 #include "tests/fuzz/driver.h"
 #include "utils/lib/assert.h"
 
-/* ---- in place of tgtd.c -------------------------------------------------------------- */
-
-int system_active = 1, tgt_more_work;
-unsigned long pagesize = 4096, pageshift = 12;
-short control_port;
-int64_t tgt_turn_now_ms = 1000000;
-void (*tgt_turn_begin_hook)(void);
-int (*tgt_turn_end_hook)(void);
-int (*tgt_turn_flush_hook)(void);
-int (*tgt_start_hook)(void);
-int (*tgt_stop_hook)(void);
-
-static LIST_HEAD(sched);
+#include "tests/unit/tgtd_stub.h"
 
 int tgt_event_add(int fd, int events, event_handler_t handler, void *data)
 {
@@ -50,53 +38,6 @@ int tgt_event_modify(int fd, int events)
 {
 	return 0;
 }
-void tgt_init_sched_event(struct event_data *evt, sched_event_handler_t handler, void *data)
-{
-	evt->sched_handler = handler;
-	evt->data = data;
-	evt->scheduled = 0;
-}
-void tgt_add_sched_event(struct event_data *evt)
-{
-	if (!evt->scheduled)
-		list_add_tail(&evt->e_list, &sched);
-	evt->scheduled = 1;
-}
-void tgt_remove_sched_event(struct event_data *evt)
-{
-	if (evt->scheduled)
-		list_del_init(&evt->e_list);
-	evt->scheduled = 0;
-}
-int call_program(const char *cmd, void (*callback)(void *data, int result), void *data,
-		 char *output, int op_len, int flags)
-{
-	return -1;
-}
-int setup_param(char *name, int (*parser)(char *))
-{
-	return 0;
-}
-char *str_spacecpy(char **dest, const char *src);
-char *str_spacecpy(char **dest, const char *src)
-{
-	return NULL;
-}
-int lld_init_one(int lld_index)
-{
-	return 0;
-}
-/* nothing is said: inputs are wrong by the thousand */
-void log_error(const char *fmt, ...)
-{
-}
-void log_warning(const char *fmt, ...)
-{
-}
-void log_debug(const char *fmt, ...)
-{
-}
-int is_debug;
 
 /* ---- the target ---------------------------------------------------------------------- */
 
@@ -105,18 +46,6 @@ int is_debug;
 
 static int listener = -1;
 static struct sockaddr_in where = {.sin_family = AF_INET};
-
-static void target_make(int tid, const char *name)
-{
-	char arg[128];
-	int lld = get_driver_index("iscsi");
-
-	snprintf(arg, sizeof(arg), "targetname=%s", name);
-	vms_assert(!tgt_target_create(lld, tid, arg));
-	snprintf(arg, sizeof(arg), "path=none,bstype=null");
-	vms_assert(!tgt_device_create(tid, TYPE_DISK, 1, arg, 1));
-	vms_assert(!acl_add(tid, (char *)"ALL"));
-}
 
 static void setup(void)
 {
@@ -129,6 +58,7 @@ static void setup(void)
 	vms_assert(listener >= 0 && !bind(listener, (struct sockaddr *)&where, len) &&
 		   !listen(listener, 8) && !getsockname(listener, (struct sockaddr *)&where, &len));
 	peers = vms_peers_open(CONNS_PER_ADDRESS);
+	vms_assert(!tgt_late_open(&guests));
 	INIT_LIST_HEAD(&tgt_drivers[get_driver_index("iscsi")]->target_list);
 	tgt_drivers[get_driver_index("iscsi")]->drv_state = DRIVER_INIT;
 	target_make(1, NAME);
@@ -140,35 +70,15 @@ static void setup(void)
 static void turn(struct iscsi_connection *conn, int fd, bool drain)
 {
 	static uint8_t sink[1 << 16];
-	struct event_data *evt;
 
 	tgt_turn_now_ms++;
 	if (conn && conns_nr)
 		conn_event(SC(conn)->fd, EPOLLIN, conn);
-	while (!list_empty(&sched)) {
-		evt = list_first_entry(&sched, struct event_data, e_list);
-		tgt_remove_sched_event(evt);
-		evt->sched_handler(evt);
-	}
+	stub_scheduled();
 	while (stream_flush())
 		;
 	while (drain && recv(fd, sink, sizeof(sink), MSG_DONTWAIT) > 0)
 		;
-}
-
-static size_t good_login(uint8_t *out, const char *name)
-{
-	static const char rest[] = "SessionType=Normal\0InitialR2T=No\0ImmediateData=Yes\0"
-				   "MaxRecvDataSegmentLength=8192\0FirstBurstLength=65536";
-	int n;
-
-	memset(out, 0, 48);
-	out[0] = 0x43, out[1] = 0x87, out[8] = 0x80, out[13] = 1, out[27] = 1;
-	n = snprintf((char *)out + 48, 300, "InitiatorName=iqn.fuzz%cTargetName=%s%c", 0, name, 0);
-	memcpy(out + 48 + n, rest, sizeof(rest));
-	n += (int)sizeof(rest);
-	out[6] = (uint8_t)(n >> 8), out[7] = (uint8_t)n;
-	return 48 + (((size_t)n + 3) & ~(size_t)3);
 }
 
 static void feed(struct iscsi_connection *conn, int fd, const uint8_t *p, size_t n, bool drain)

@@ -24,6 +24,9 @@
 #define F_BRANCH  1
 #define F_CLONES  2 /* branches behind it, when told to be clones */
 
+#define DISK   VMS_ACK_DISK
+#define MEMORY VMS_ACK_MEMORY
+
 /* ---- catalog ---- */
 
 struct f_kv {

@@ -8,7 +8,6 @@
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
-#define DISK   VMS_ACK_DISK
 #define OPEN_1 "open/0000000000000001/00000001"
 #define ACK_1  "ack/0000000000000001/00000001"
 

@@ -3,8 +3,7 @@
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
-#define MEMORY VMS_ACK_MEMORY
-#define SUB    (VMS_SUBEXT_CHUNKS * 8ull) /* blocks */
+#define SUB (VMS_SUBEXT_CHUNKS * 8ull) /* blocks */
 
 static struct vms_gw_vol *clone_vol[F_CLONES];
 

@@ -4,8 +4,7 @@
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
-#define DISK VMS_ACK_DISK
-#define BLK  8u /* of a chunk */
+#define BLK 8u /* of a chunk */
 
 static bool at_once(uint32_t chunk, int value)
 {

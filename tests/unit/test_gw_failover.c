@@ -9,9 +9,6 @@
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
 
-#define DISK   VMS_ACK_DISK
-#define MEMORY VMS_ACK_MEMORY
-
 static struct vms_gw_cmd w1;
 static uint8_t w1_data[8192];
 static struct vms_iov w1_iov;

@@ -163,10 +163,11 @@ struct gw_node {
 	uint64_t try_ms;      /* first attempt of the present outage */
 	uint64_t connect_ms;  /* time of the next attempt */
 	uint32_t backoff_ms;
-	uint64_t hello_ms; /* HELLO sent */
-	uint64_t heard_ms; /* last tick or HELLO answer */
-	uint64_t alive_ms; /* ... whatever has been tried since then */
-	uint64_t ack_ms;   /* last tick answer (or HELLO) sent */
+	uint64_t hello_ms;  /* HELLO sent */
+	uint64_t heard_ms;  /* last tick or HELLO answer */
+	uint64_t alive_ms;  /* ... whatever has been tried since then */
+	uint64_t nobody_ms; /* last seen that no node that is heard reaches it (gw_reach.c) */
+	uint64_t ack_ms;    /* last tick answer (or HELLO) sent */
 	/* Pages it handed out in this session are good before this time, whatever their
 	 * partition's set is: the least of the session's lease and all leases its newest
 	 * tick told of. */

@@ -30,7 +30,7 @@ struct gw_node *gw_node_get(struct vms_gw *gw, uint32_t id, bool create)
 	gw_list_init(&n->ops);
 	n->try_ms = gw->now_ms;
 	n->connect_ms = gw->now_ms;
-	n->alive_ms = gw->now_ms;
+	n->alive_ms = n->nobody_ms = gw->now_ms;
 	n->backoff_ms = GW_CONNECT_MS;
 	gw->node[id] = n;
 	if (id >= gw->node_top)

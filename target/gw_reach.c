@@ -7,7 +7,7 @@
  *
  * What others reach is known from ticks: they name the peers whose leases the sender has.
  * A node that nobody reaches is no reason: its partitions will be led by others, or are
- * lost to every gateway.
+ * lost to every gateway. Nor is one that comes back and is reached by the others first.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,35 +34,45 @@ static bool leads(const struct vms_gw *gw, const struct gw_node *n)
 	return false;
 }
 
-/* Some node that is heard has a lease of it, granted when this gateway heard it no more. */
-static bool others_reach(const struct vms_gw *gw, const struct gw_node *n)
+/* Has some node that is heard a lease of it, granted when this gateway heard it no more, and
+ * for longer than the gateway has had to reach it by now? One that was away for all is reached
+ * by some before others: that is no cut. */
+static bool others_reach(const struct vms_gw *gw, struct gw_node *n)
 {
+	bool asked = false;
+
 	for (uint32_t i = 1; i < gw->node_top; i++) {
 		const struct gw_node *o = gw->node[i];
 
-		if (o && o != n && o->known && !silent(gw, o, gw->tm.tick_gap_ms) &&
-		    o->peer_until_ms[n->id] > gw->now_ms &&
+		if (!o || o == n || !o->known || silent(gw, o, gw->tm.tick_gap_ms))
+			continue;
+		if (o->peer_until_ms[n->id] > gw->now_ms &&
 		    o->peer_until_ms[n->id] != GW_LEASE_FOREVER)
-			return true;
+			return gw->now_ms - n->nobody_ms > lost_ms(gw);
+		asked = true;
 	}
+	if (asked)
+		n->nobody_ms = gw->now_ms;
 	return false;
 }
 
-static bool cut_off(const struct vms_gw *gw, char *why, size_t room)
+static bool cut_off(struct vms_gw *gw, char *why, size_t room)
 {
 	bool any = false, heard = false;
 
 	for (uint32_t i = 1; i < gw->node_top; i++) {
-		const struct gw_node *n = gw->node[i];
+		struct gw_node *n = gw->node[i];
+		bool theirs;
 
 		if (!n || !n->known || !n->address[0])
 			continue;
 		any = true;
+		theirs = others_reach(gw, n);
 		if (!silent(gw, n, lost_ms(gw))) {
 			heard = true;
 			continue;
 		}
-		if (others_reach(gw, n) && leads(gw, n)) {
+		if (theirs && leads(gw, n)) {
 			snprintf(why, room,
 				 "node %" PRIu32 " (%s) is not reached from here for %" PRIu64
 				 " ms, though it is by others",

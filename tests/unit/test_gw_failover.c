@@ -712,6 +712,25 @@ static void initiators_leave_a_gateway_that_is_cut_off(void)
 	CU_ASSERT_EQUAL(drops_of(VMS_GWM_REACH, 2000, true), 0);
 }
 
+/* A node that was away for all comes back; gateways are not always the first to reach it. */
+static void one_that_others_reach_first_is_no_cut(void)
+{
+	f_start(0, DISK);
+	f_set(2, (uint32_t[]){2, 1, 3, 0});
+	f_pump();
+	leases(0, 2000);
+	f.mute[2] = true;
+	f_run(6000);
+	leases(2000, 2000);
+	f_run(2000);
+	CU_ASSERT_EQUAL(f.drops, 0);
+	CU_ASSERT(vms_gw_reaches(f.gw));
+	f_run(1000); /* by now it is */
+	CU_ASSERT_EQUAL(f.drops, 1);
+	CU_ASSERT_FALSE(vms_gw_reaches(f.gw));
+	f_stop();
+}
+
 /* ---- what the cluster's records refuse ---- */
 
 /* Simulator seed 9103: the volume grew while the gateway stood still for 9.5 s. */
@@ -746,6 +765,7 @@ static void one_that_stood_still_does_not_go_by_old_records(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(one_that_stood_still_does_not_go_by_old_records),
 	VMS_TEST(initiators_leave_a_gateway_that_is_cut_off),
+	VMS_TEST(one_that_others_reach_first_is_no_cut),
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),
 	VMS_TEST(a_dead_peer_concerns_its_own_partitions_only),
 	VMS_TEST(a_lease_that_is_not_told_any_more_has_run_out),

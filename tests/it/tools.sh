@@ -76,6 +76,13 @@ refuses 2 "--size" vmstore volume create b
 refuses 1 "multiple of 4096" vmstore volume create b --size 1000
 refuses 2 "volume name" vmstore volume create ../b --size 1G
 ring join "$(node_port 1)" > /dev/null || fail "joining a member again is no error"
+ring zone node1 here > /dev/null || fail "zone"
+refuses 1 "has a share of the data already" ring replace node1 "$(node_port 2)"
+refuses 1 "has a share of the data already" ring replace node1 "$(node_port 2)" --dry-run
+refuses 1 "cannot replace itself" ring replace node1 "$(node_port 1)"
+! ring status | grep -q leaving && [ "$(ring status | grep -c ' here ')" = 1 ] ||
+	fail "a replace that was refused has changed the ring: $(ring status)"
+ring zone node1 - > /dev/null || fail "zone -"
 vmstore volume resize a 2G > /dev/null || fail "grow"
 refuses 1 "--allow-shrink" vmstore volume resize a 1G
 vmstore volume resize a 64M --allow-shrink > /dev/null || fail "shrink"

@@ -140,6 +140,17 @@ static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 					j->id[i]);
 		if (old == x)
 			return vms_fail(e, VMS_E_INVAL, "node %s cannot replace itself", x->n.name);
+		if (old && x->n.state == VMS_NODE_IN) {
+			/* a slip of the address would empty a node, and give another's place to
+			 * one that has a place of its own; only a repeated replace finds this */
+			if (old->n.state != VMS_NODE_LEAVING)
+				return vms_fail(e, VMS_E_EXIST,
+						"node %s has a share of the data already, replace "
+						"takes a new one: to give what %s holds to all "
+						"the others, vmstore-ring leave %s",
+						x->n.name, old->n.name, old->n.name);
+			continue;
+		}
 		changed += x->n.state != VMS_NODE_IN;
 		x->n.state = VMS_NODE_IN;
 		/* takes over place and share, unless it was told otherwise */

@@ -43,7 +43,7 @@ load_start() {
 acked() { sed -n 's/^progress [0-9.]* s: \([0-9]*\) .*/\1/p' "$OUT/verify.log" | tail -n 1; }
 
 load_runs() {
-	kill -0 "$LOAD" 2> /dev/null || fail "the load ended: $(grep -E 'WRONG|ERROR|verify:' "$OUT/verify.log" | head -n 5)"
+	kill -0 "$LOAD" 2> /dev/null || fail "the load ended: $(grep -E 'WRONG|ERROR|verify:|error:' "$OUT/verify.log" | head -n 5)"
 }
 
 work() {

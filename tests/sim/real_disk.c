@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -779,12 +780,16 @@ uint64_t real_disk_container_bytes(struct real_disk *d)
 
 /* ---- make, free ---- */
 
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	(void)st;
+	(void)type;
+	(void)at;
+	return remove(path);
+}
 static void remove_dir(const char *dir)
 {
-	char cmd[4300];
-
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", dir);
-	if (system(cmd))
+	if (nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
 		fprintf(stderr, "real_disk: cannot remove %s\n", dir);
 }
 

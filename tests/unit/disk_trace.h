@@ -57,6 +57,10 @@ struct dt_file {
 	bool base;     /* was there before */
 	uint8_t *data;
 	size_t len;
+	/* as dt_make() made it */
+	uint8_t *now;
+	size_t now_len;
+	bool there;
 };
 
 static struct {
@@ -320,7 +324,7 @@ static void dt_free(void)
 	for (size_t i = 0; i < dt.ev.n; i++)
 		free(dt.ev.d[i].data);
 	for (size_t i = 0; i < dt.file.n; i++)
-		free(dt.file.d[i].data);
+		free(dt.file.d[i].data), free(dt.file.d[i].now);
 	VMS_VEC_FREE(&dt.ev);
 	VMS_VEC_FREE(&dt.file);
 }
@@ -381,7 +385,34 @@ static void dt_grow(uint8_t **data, size_t *len, size_t want)
 	*len = want;
 }
 
-/* Makes the folder as a power cut before event k may leave it; returns a hash of it. */
+#define DT_BLOCK 4096u
+
+static bool dt_zeros(const uint8_t *p, size_t n)
+{
+	return !n || (!*p && !memcmp(p, p + 1, n - 1));
+}
+
+/* Of the blocks that hold something, where they are, and the length. */
+static uint64_t dt_hash(uint64_t h, const uint8_t *data, size_t len)
+{
+	for (size_t at = 0; at < len; at += DT_BLOCK) {
+		size_t n = len - at < DT_BLOCK ? len - at : DT_BLOCK;
+
+		if (dt_zeros(data + at, n))
+			continue;
+		h = (h ^ at) * 1099511628211ull;
+		for (size_t i = 0; i + 8 <= n; i += 8) {
+			uint64_t w;
+
+			memcpy(&w, data + at + i, 8);
+			h = (h ^ w) * 1099511628211ull;
+			h ^= h >> 29;
+		}
+	}
+	return (h ^ len) * 1099511628211ull;
+}
+
+/* What a power cut before event k may leave in the folder, for dt_write(); a hash of it. */
 static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 {
 	uint8_t *fate = calloc(k + 1, 1); /* 0 there, 1 not, 2 torn */
@@ -409,22 +440,13 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 				fate[e] = e + 1 == k ? 2 : fate[e];
 				break;
 			}
-	mkdir(dt.dir, 0700); /* the last one went with its node, or is written over */
 	for (unsigned i = 0; i < dt.file.n; i++) {
-		const struct dt_file *f = &dt.file.d[i];
+		struct dt_file *f = &dt.file.d[i];
 		size_t len = f->len;
 		uint8_t *data = malloc(len + 1);
 		bool there = f->base;
-		char path[500], *slash;
-		int fd;
 
 		vms_assert(data);
-		snprintf(path, sizeof(path), "%s/%s", dt.dir, f->path);
-		if (path[strlen(path) - 1] == '/') {
-			mkdir(path, 0700);
-			free(data);
-			continue;
-		}
 		if (f->data)
 			memcpy(data, f->data, len);
 		for (size_t e = 0; e < k; e++) {
@@ -462,46 +484,63 @@ static uint64_t dt_make(size_t k, enum dt_loss loss, struct vms_rng *g)
 				break;
 			}
 		}
-		if (!there) {
-			snprintf(path, sizeof(path), "%s/%s", dt.dir, f->path);
-			unlink(path);
-		} else {
-			for (slash = strchr(path + strlen(dt.dir) + 1, '/'); slash;
-			     slash = strchr(slash + 1, '/')) {
-				*slash = '\0';
-				mkdir(path, 0700);
-				*slash = '/';
-			}
-			/* the threads of the node before may still be closing its files */
-			for (unsigned t = 0;
-			     (fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600)) <
-				     0 &&
-			     t < 500;
-			     t++)
-				usleep(10000);
-			if (fd < 0)
-				perror(path);
-			vms_assert(fd >= 0);
-			for (size_t at = 0; at < len;) {
-				ssize_t n = write(fd, data + at, len - at);
-
-				vms_assert(n > 0);
-				at += (size_t)n;
-			}
-			close(fd);
-			for (size_t at = 0; at + 8 <= len; at += 8) {
-				uint64_t w;
-
-				memcpy(&w, data + at, 8);
-				hash = (hash ^ w) * 1099511628211ull;
-				hash ^= hash >> 29;
-			}
-			hash = (hash ^ i ^ len << 8) * 1099511628211ull;
-		}
-		free(data);
+		free(f->now);
+		f->now = data;
+		f->now_len = len;
+		f->there = there;
+		if (there)
+			hash = (dt_hash(hash, data, len) ^ i) * 1099511628211ull;
 	}
 	free(fate);
 	return hash;
+}
+
+static void dt_write_file(const struct dt_file *f, const char *path)
+{
+	int fd;
+
+	/* the threads of the node before may still be closing its files */
+	for (unsigned t = 0;
+	     (fd = open(path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600)) < 0 && t < 500; t++)
+		usleep(10000);
+	if (fd < 0)
+		perror(path);
+	vms_assert(fd >= 0);
+	for (size_t at = 0; at < f->now_len; at += DT_BLOCK) {
+		size_t n = f->now_len - at < DT_BLOCK ? f->now_len - at : DT_BLOCK;
+
+		if (!dt_zeros(f->now + at, n))
+			vms_assert(pwrite(fd, f->now + at, n, (off_t)at) == (ssize_t)n);
+	}
+	vms_assert(!ftruncate(fd, (off_t)f->now_len));
+	close(fd);
+}
+
+/* The folder as dt_make() made it last. */
+static void dt_write(void)
+{
+	mkdir(dt.dir, 0700); /* the last one went with its node, or is written over */
+	for (unsigned i = 0; i < dt.file.n; i++) {
+		const struct dt_file *f = &dt.file.d[i];
+		char path[500], *slash;
+
+		snprintf(path, sizeof(path), "%s/%s", dt.dir, f->path);
+		if (path[strlen(path) - 1] == '/') {
+			mkdir(path, 0700);
+			continue;
+		}
+		if (!f->there) {
+			unlink(path);
+			continue;
+		}
+		for (slash = strchr(path + strlen(dt.dir) + 1, '/'); slash;
+		     slash = strchr(slash + 1, '/')) {
+			*slash = '\0';
+			mkdir(path, 0700);
+			*slash = '/';
+		}
+		dt_write_file(f, path);
+	}
 }
 
 #endif

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Crash states of the real engine, LMDB included: every sequence of up to two
- * operations (of those below) on a node that has data already, every call it makes to
- * the disk meanwhile, and what a power cut before each of these calls may leave
- * (tests/unit/disk_trace.h). On each such folder fsck finds nothing wrong, the node
- * starts, and holds every acknowledged operation, the one under way whole or not at all.
+ * operations (of those below), then longer ones drawn at random, on a node that has data
+ * already, every call it makes to the disk meanwhile, and what a power cut before each of
+ * these calls may leave (tests/unit/disk_trace.h). On each such folder fsck finds nothing
+ * wrong, the node starts, and holds every acknowledged operation, each one under way whole
+ * or not at all.
  *
- * VMS_CRASH_STATES=N: about so many different folders (a sample of 300);
- * VMS_CRASH_SEED=N: others of the sample.
+ * VMS_CRASH_STATES=N: at least so many different folders, should N be more than the short
+ * sequences leave (a sample of 300 of these); VMS_CRASH_SEED=N: others.
  */
 #include "tests/unit/disk_trace.h"
 
@@ -22,6 +23,11 @@
 #define CHUNKS	  64u
 #define SECTORS	  8u
 #define LOG_BYTES (4u << 20)
+#define LEN_MAX	  5u /* of a sequence */
+#define GROUPS	  4u /* writes that are under way together */
+
+/* Marks in the list of calls. Behind MARK_PART: the write of the burst that is acknowledged. */
+enum { MARK_SENT, MARK_ACKED, MARK_PART };
 
 enum act {
 	OP_WRITE, /* one chunk */
@@ -29,20 +35,24 @@ enum act {
 	OP_RANGE, /* 24 chunks */
 	OP_ZERO,  /* half of all */
 	OP_CAW,
-	OP_SAME, /* what another chunk holds already */
-	OP_REST, /* time passes: what is in the log goes to containers and index */
+	OP_SAME,  /* what another chunk holds already */
+	OP_REST,  /* time passes: what is in the log goes to containers and index */
+	OP_BURST, /* four of the others at once: a chunk, sectors, 8 chunks, 8 chunks of zeros */
 	OPS
 };
-static const char *const op_name[OPS] = {"write", "part", "range", "zero", "caw", "same", "rest"};
+static const char *const op_name[OPS] = {"write", "part", "range", "zero",
+					 "caw",	  "same", "rest",  "burst"};
 
 struct image {
 	uint32_t sec[CHUNKS][SECTORS]; /* 0: zeros */
+	uint8_t group[CHUNKS];	       /* of the writes that led here; all 0 but in a burst */
 };
 
 static struct rig R;
 static struct image truth;
 static uint32_t next_content = 1;
 static uint64_t sequence;
+static unsigned place; /* of the operations on one chunk */
 static char base_dir[100];
 static void *rig_ctx; /* of the disk's schedule */
 static void (*rig_schedule)(void *ctx, uint64_t delay_us, uint64_t id);
@@ -127,25 +137,24 @@ static void sector_fill(uint8_t *p, uint32_t content)
 		vms_put_le32(p + i, content ? content * 2654435761u + i : 0);
 }
 
-/* Sends one op of the first kind that is not answered yet; true: acknowledged. */
-static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const struct image *after)
+/* Sends one op; its answer comes to re. */
+static void post(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const struct image *after,
+		 struct rig_reply *re)
 {
 	static uint8_t data[2 * 32 * VMS_CHUNK_BYTES];
 	uint8_t body[VMS_WRITE_BODY_BYTES(32)];
-	struct vms_piece pc[32];
+	struct vms_piece pc[32] = {0};
 	struct vms_iov iov = {data, 0};
 	struct vms_msg m = {.type = VMS_MSG_WRITE,
 			    .branch = BR,
 			    .snap_gen = 1,
 			    .lun_fence = 1,
-			    .sequence = ++sequence,
+			    .sequence = sequence,
 			    .tick = R.gw[0].tick[0],
 			    .tick_incarnation = R.gw[0].tick_inc[0],
 			    .epoch = R.gw[0].epoch[0]};
-	struct rig_reply re;
 	unsigned np = kind == VMS_WRITE_ZERO ? 1 : n;
 	size_t at = 0;
-	bool ok;
 
 	for (unsigned s = 0; kind == VMS_WRITE_CAW && s < SECTORS; s++, at += VMS_LB_BYTES)
 		sector_fill(data + at, truth.sec[chunk][s]);
@@ -172,12 +181,22 @@ static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const s
 		m.npayload = 1;
 		m.payload_bytes = at;
 	}
-	rig_send(&R, 0, 0, &m, &re);
+	rig_send(&R, 0, 0, &m, re);
+}
+
+/* One op and its answer; true: acknowledged. */
+static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const struct image *after)
+{
+	struct rig_reply re;
+	bool ok;
+
+	sequence++;
+	post(kind, chunk, n, mask, after, &re);
 	ok = rig_wait(&R, &re, 20000) && !re.status;
 	if (re.done && re.status == VMS_E_EPOCH) { /* the node's is newer: as gateways do */
-		m.epoch = R.gw[0].epoch[0] = re.m.epoch;
+		R.gw[0].epoch[0] = re.m.epoch;
 		rig_reply_free(&re);
-		rig_send(&R, 0, 0, &m, &re);
+		post(kind, chunk, n, mask, after, &re);
 		ok = rig_wait(&R, &re, 20000) && !re.status;
 	}
 	if (!ok)
@@ -188,11 +207,62 @@ static bool send(uint8_t kind, unsigned chunk, unsigned n, uint8_t mask, const s
 	return ok;
 }
 
+/* Four writes under way together, answered in any order. */
+static bool burst(unsigned turn)
+{
+	const struct {
+		uint8_t kind, chunk, n, mask;
+	} w[GROUPS] = {{VMS_WRITE_DATA, (uint8_t)(4 + turn), 1, 0xff},
+		       {VMS_WRITE_DATA, (uint8_t)(12 + turn), 1, 0x71},
+		       {VMS_WRITE_DATA, (uint8_t)(24 + turn), 8, 0xff},
+		       {VMS_WRITE_ZERO, (uint8_t)(44 + turn), 8, 0xff}};
+	uint64_t end = R.now_us + 20000000;
+	struct rig_reply re[GROUPS];
+	bool marked[GROUPS] = {false}, ok = true;
+	struct image after = truth;
+	unsigned left = GROUPS;
+
+	memset(after.group, 0, sizeof(after.group));
+	for (unsigned g = 0; g < GROUPS; g++)
+		for (unsigned i = 0; i < w[g].n; i++) {
+			after.group[w[g].chunk + i] = (uint8_t)g;
+			for (unsigned s = 0; s < SECTORS; s++)
+				if (w[g].mask >> s & 1)
+					after.sec[w[g].chunk + i][s] = w[g].kind == VMS_WRITE_ZERO
+									       ? 0
+									       : next_content++;
+		}
+	for (unsigned g = 0; g < GROUPS; g++) {
+		sequence++;
+		post(w[g].kind, w[g].chunk, w[g].n, w[g].mask, &after, &re[g]);
+	}
+	while (left && R.now_us < end && rig_step(&R))
+		for (unsigned g = 0; g < GROUPS; g++)
+			if (re[g].done && !marked[g]) {
+				marked[g] = true;
+				left--;
+				dt_mark(MARK_PART + g);
+			}
+	R.gw[0].nwait = 0;
+	for (unsigned g = 0; g < GROUPS; g++) {
+		if (!re[g].done || re[g].status) {
+			ok = false;
+			snprintf(why, sizeof(why), "a write of the burst ended with %s",
+				 re[g].done ? vms_err_name(re[g].status) : "nothing");
+		}
+		rig_reply_free(&re[g]);
+	}
+	truth = after;
+	return ok;
+}
+
 static bool put(enum act op, unsigned turn)
 {
 	struct image after = truth;
 	uint8_t kind = VMS_WRITE_DATA, mask = 0xff;
-	unsigned chunk = 3, n = 1;
+	unsigned chunk = 3 + place, n = 1;
+
+	memset(after.group, 0, sizeof(after.group));
 
 	switch (op) {
 	case OP_PART:
@@ -216,6 +286,8 @@ static bool put(enum act op, unsigned turn)
 	case OP_REST:
 		rig_run(&R, 4000);
 		return true;
+	case OP_BURST:
+		return burst(turn);
 	default:
 		break;
 	}
@@ -231,14 +303,18 @@ static bool put(enum act op, unsigned turn)
 	return true;
 }
 
-/* Does the node hold an image that is either of these? */
-static bool holds(const struct image *a, const struct image *b)
+/* Does the node hold, of each group, what either of these has; of those in `done`, what b has? */
+static bool holds(const struct image *a, const struct image *b, unsigned done)
 {
-	bool is_a = true, is_b = true;
+	bool is_a[GROUPS], is_b[GROUPS];
 	uint8_t body[2 * CHUNKS], want[VMS_LB_BYTES];
 	struct rig_reply re;
 	size_t at = 0;
 
+	for (unsigned g = 0; g < GROUPS; g++) {
+		is_a[g] = !(done >> g & 1);
+		is_b[g] = true;
+	}
 	for (unsigned i = 0; i < CHUNKS; i++)
 		vms_put_le16(body + 2 * i, (uint16_t)i);
 	for (int tries = 0; tries < 50; tries++) {
@@ -267,31 +343,34 @@ static bool holds(const struct image *a, const struct image *b)
 	for (unsigned i = 0; i < CHUNKS; i++) {
 		int status = (int16_t)vms_get_le16(re.body + 16 * i + 12);
 		bool hole = vms_get_le64(re.body + 16 * i) == VMS_ADDR_HOLE;
+		unsigned k = b->group[i];
 
 		if (status) {
 			snprintf(why, sizeof(why), "chunk %u: %s", i, vms_err_name(status));
-			is_a = is_b = false;
-			break;
+			rig_reply_free(&re);
+			return false;
 		}
 		for (unsigned s = 0; s < SECTORS; s++) {
 			static const uint8_t zero[VMS_LB_BYTES];
 			const uint8_t *got = hole ? zero : re.payload + at + s * VMS_LB_BYTES;
 
 			sector_fill(want, a->sec[i][s]);
-			if (is_a && memcmp(got, want, VMS_LB_BYTES)) {
-				is_a = false;
-				snprintf(why, sizeof(why),
-					 "chunk %u, sector %u: neither as acknowledged "
-					 "nor as the operation under way",
-					 i, s);
-			}
+			is_a[k] = is_a[k] && !memcmp(got, want, VMS_LB_BYTES);
 			sector_fill(want, b->sec[i][s]);
-			is_b = is_b && !memcmp(got, want, VMS_LB_BYTES);
+			is_b[k] = is_b[k] && !memcmp(got, want, VMS_LB_BYTES);
+			if (is_a[k] || is_b[k])
+				continue;
+			snprintf(why, sizeof(why),
+				 "chunk %u, sector %u: neither as acknowledged nor as the "
+				 "operation under way",
+				 i, s);
+			rig_reply_free(&re);
+			return false;
 		}
 		at += hole ? 0 : VMS_CHUNK_BYTES;
 	}
 	rig_reply_free(&re);
-	return is_a || is_b;
+	return true;
 }
 
 /* ---- the catalog as it was ---- */
@@ -343,7 +422,7 @@ static bool is_new(uint64_t h)
 }
 
 /* The node on the folder that is there: is all right? */
-static bool survives(const struct image *acked, const struct image *under_way)
+static bool survives(const struct image *acked, const struct image *under_way, unsigned done)
 {
 	struct box *b = R.node[0].dd;
 	const char *wrong;
@@ -367,14 +446,24 @@ static bool survives(const struct image *acked, const struct image *under_way)
 	rig_gw_restart(&R, 0);
 	rig_gw_connect(&R, 0, 0);
 	rig_run(&R, 100);
-	ok = holds(acked, under_way);
+	ok = holds(acked, under_way, done);
 	rig_node_crash(&R, 0, false);
 	return ok;
 }
 
-static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct vms_rng *g)
+static void name_of(const enum act *op, unsigned n)
 {
-	struct image img[4];
+	printf("\n");
+	for (unsigned i = 0; i < n; i++)
+		printf("%s%s", i ? ", " : "", op_name[op[i]]);
+	printf(": ");
+}
+
+/* `seed`: of the rig, so of how long each call takes. */
+static bool sequence_of(const enum act *op, unsigned n, uint64_t seed, unsigned share,
+			struct vms_rng *g)
+{
+	struct image img[LEN_MAX + 1];
 	bool ok = true;
 	char dir[120], cmd[140];
 
@@ -389,7 +478,7 @@ static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct v
 	R.drv = &drv;
 	R.gen_bytes = 64u << 10;
 	R.container_bytes = 256u << 10;
-	rig_open(&R, 1, 1, 0, 1);
+	rig_open(&R, 1, 1, 0, seed);
 	rig_volume(&R, BR, VMS_ACK_DISK);
 	ok = rig_wait_active(&R, 20000);
 	rig_gw_connect(&R, 0, 0);
@@ -402,30 +491,34 @@ static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct v
 	dt_begin(dir);
 	img[0] = truth;
 	for (unsigned i = 0; i < n && ok; i++) {
-		dt_mark(2 * i);
+		dt_mark(MARK_SENT);
 		ok = put(op[i], i);
 		img[i + 1] = truth;
-		dt_mark(2 * i + 1);
+		dt_mark(MARK_ACKED);
 	}
 	if (ok && op[n - 1] != OP_REST)
 		rig_run(&R, 200);
 	dt_end();
-	if (!ok)
-		printf("\n%s%s%s: %s\n", op_name[op[0]], n > 1 ? ", " : "",
-		       n > 1 ? op_name[op[1]] : "", why);
+	if (!ok) {
+		name_of(op, n);
+		printf("%s\n", why);
+	}
 	cat_keep();
 	rig_node_crash(&R, 0, true);
 	st.sequences++;
 	st.events += dt.ev.n;
 	for (size_t k = 0; k <= dt.ev.n && ok; k++) {
-		unsigned sent = 0, acked = 0;
+		unsigned sent = 0, acked = 0, done = 0;
 
 		if (k < dt.ev.n && dt.ev.d[k].type == DT_MARK)
 			continue; /* as the call behind it */
 		for (size_t e = 0; e < k; e++)
 			if (dt.ev.d[e].type == DT_MARK) {
-				sent += dt.ev.d[e].file % 2 == 0;
-				acked += dt.ev.d[e].file % 2;
+				unsigned mark = dt.ev.d[e].file;
+
+				sent += mark == MARK_SENT;
+				acked += mark == MARK_ACKED;
+				done = mark < MARK_PART ? 0 : done | 1u << (mark - MARK_PART);
 			}
 		for (unsigned i = 0; i < DT_LOSSES + 3 && ok; i++) {
 			enum dt_loss loss = i < DT_LOSSES ? (enum dt_loss)i : DT_ANY;
@@ -433,15 +526,19 @@ static bool sequence_of(const enum act *op, unsigned n, unsigned share, struct v
 			if (vms_rng_u64(g) % 1000 >= share)
 				continue;
 			st.made++;
-			if (!is_new(dt_make(k, loss, g) ^ acked << 1 ^ sent))
+			if (!is_new(dt_make(k, loss, g) ^ done << 8 ^ acked << 4 ^ sent))
 				continue;
 			st.distinct++;
-			ok = survives(&img[acked], &img[sent]);
-			if (!ok)
-				printf("\n%s%s%s: power fails before call %zu of %zu, loss %d: "
-				       "%s\n",
-				       op_name[op[0]], n > 1 ? ", " : "",
-				       n > 1 ? op_name[op[1]] : "", k, dt.ev.n, (int)loss, why);
+			dt_write();
+			ok = survives(&img[acked], &img[sent], done);
+			if (ok && st.distinct % 1000 == 0)
+				fprintf(stderr, "%llu different states are right\n",
+					(unsigned long long)st.distinct);
+			if (!ok) {
+				name_of(op, n);
+				printf("power fails before call %zu of %zu, loss %d: %s\n", k,
+				       dt.ev.n, (int)loss, why);
+			}
 		}
 	}
 	dt_free();
@@ -462,25 +559,30 @@ static void all_short_sequences(void)
 	snprintf(base_dir, sizeof(base_dir), "%s/vms-crash-XXXXXX",
 		 access("/dev/shm", W_OK) ? "/tmp" : "/dev/shm");
 	CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(base_dir));
-	for (unsigned round = 0; st.distinct < want; round++)
-		for (unsigned n = 1; n <= 2; n++)
-			for (unsigned a = 0; a < OPS; a++)
-				for (unsigned b = 0; b < (n == 2 ? OPS : 1); b++) {
-					enum act op[2] = {(enum act)a, (enum act)b};
-					bool ok;
+	for (unsigned n = 1; n <= 2; n++)
+		for (unsigned a = 0; a < OPS; a++)
+			for (unsigned b = 0; b < (n == 2 ? OPS : 1); b++) {
+				enum act op[2] = {(enum act)a, (enum act)b};
 
-					if (!round && st.sequences == 1 && st.made) {
-						/* about as many states as wanted, spread over all
-						 */
-						uint64_t all = st.made * 3 * (OPS + OPS * OPS);
+				if (st.sequences == 1 && st.made) {
+					/* about as many states as wanted, spread over all */
+					uint64_t all = st.made * 3 * (OPS + OPS * OPS);
 
-						share = all > 3 * want
-								? (unsigned)(want * 3000 / all) + 1
-								: 1000;
-					}
-					ok = sequence_of(op, n, share, &g);
-					CU_ASSERT_TRUE_FATAL(ok);
+					share = all > 3 * want ? (unsigned)(want * 3000 / all) + 1
+							       : 1000;
 				}
+				CU_ASSERT_TRUE_FATAL(sequence_of(op, n, seed, share, &g));
+			}
+	/* longer ones, each with a timing of its own */
+	while (st.distinct < want) {
+		enum act op[LEN_MAX];
+		unsigned n = 3 + (unsigned)(vms_rng_u64(&g) % (LEN_MAX - 2));
+
+		for (unsigned i = 0; i < n; i++)
+			op[i] = (enum act)(vms_rng_u64(&g) % OPS);
+		place = (unsigned)(vms_rng_u64(&g) % 16);
+		CU_ASSERT_TRUE_FATAL(sequence_of(op, n, (seed << 20) + st.sequences, share, &g));
+	}
 	printf("[%llu sequences, %llu calls, %llu states, %llu of them different] ",
 	       (unsigned long long)st.sequences, (unsigned long long)st.events,
 	       (unsigned long long)st.made, (unsigned long long)st.distinct);

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Copies of partitions that are made over the volume rig, and whether two of them are the same:
+ * what test_learn.c, test_learn_disk.c, test_learn_log.c and test_learn_out.c share.
+ */
+#ifndef VMS_TESTS_LEARN_RIG_H
+#define VMS_TESTS_LEARN_RIG_H
+
+#include "tests/unit/vol_rig.h"
+#include "backend/learn_int.h"
+
+static uint32_t next_id = 1;
+
+static inline struct part *part_on(unsigned node, uint32_t number)
+{
+	return R.node[node].n ? node_part(R.node[node].n, number) : NULL;
+}
+
+/* The set of a partition as the catalog has it from now on: node numbers from 0, the
+ * primary first, ended by a negative one. */
+static inline void set_put(uint32_t number, const int *nodes)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_part_conf pc;
+	struct vms_cat_kv kv;
+	struct rig_kv *k;
+	uint32_t got;
+
+	vms_cat_key_part(key, number);
+	k = v_key(key);
+	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
+	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
+	pc.epoch++;
+	pc.nmembers = 0;
+	for (; *nodes >= 0; nodes++) {
+		struct vms_node *n = R.node[*nodes].n;
+		struct vms_member *m = &pc.member[pc.nmembers++];
+
+		m->node = (uint32_t)*nodes + 1;
+		if (n)
+			m->incarnation = n->incarnation;
+	}
+	pc.primary = pc.member[0].node;
+	if (number < 64)
+		R.lead[number] = (uint8_t)pc.primary;
+	rig_put(&R, key, vms_cat_part_encode(&pc));
+	for (unsigned g = 0; g < RIG_GWS; g++)
+		R.gw[g].epoch[number] = pc.epoch;
+}
+
+#define SET(part, ...) set_put(part, (const int[]){__VA_ARGS__, -1})
+
+static inline void learn_on(unsigned node, uint32_t number)
+{
+	struct vms_node *n = R.node[rig_primary(&R, number)].n;
+	struct part *p = n ? node_part(n, number) : NULL;
+	struct peer *pe = n ? node_peer(n, node + 1, false) : NULL;
+
+	if (p && part_serving(p) && pe && learn_start(n, p, pe))
+		vms_node_turn_end(n, n->now_ms);
+}
+
+static inline enum learn_state state_on(unsigned node, uint32_t number)
+{
+	struct part *p = part_on(rig_primary(&R, number), number);
+
+	return p ? learn_state(p, node + 1, NULL, NULL) : LEARN_NONE;
+}
+
+/* Until the copy is ready; started again when an attempt ended early. */
+static inline bool learn_wait(unsigned node, uint32_t number, unsigned ms)
+{
+	uint64_t end = R.now_us + ms * 1000ull;
+
+	while (state_on(node, number) != LEARN_READY && R.now_us < end) {
+		learn_on(node, number);
+		rig_run(&R, 20);
+	}
+	return state_on(node, number) == LEARN_READY;
+}
+
+/* ---- are two copies the same? ---- */
+
+struct pages_of {
+	VMS_VEC(struct vms_page) v;
+};
+
+static inline int take_page(void *arg, const struct vms_page *p)
+{
+	struct pages_of *o = arg;
+
+	VMS_VEC_PUSH(&o->v, *p);
+	return 0;
+}
+
+static inline void same_pages(const char *what, unsigned a, unsigned b, uint32_t number)
+{
+	struct pages_of x = {VMS_VEC_INIT}, y = {VMS_VEC_INIT};
+
+	vms_pages_each(R.node[a].n->pages, number, NULL, take_page, &x);
+	vms_pages_each(R.node[b].n->pages, number, NULL, take_page, &y);
+	if (x.v.n != y.v.n)
+		v_fail("%s: part %u: %zu pages on node %u, %zu on node %u", what, number, x.v.n,
+		       a + 1, y.v.n, b + 1);
+	for (size_t i = 0; i < x.v.n && x.v.n == y.v.n; i++)
+		if (x.v.d[i].key.branch != y.v.d[i].key.branch ||
+		    x.v.d[i].key.subext != y.v.d[i].key.subext ||
+		    x.v.d[i].key.snap_gen != y.v.d[i].key.snap_gen ||
+		    memcmp(x.v.d[i].entry, y.v.d[i].entry, sizeof(x.v.d[i].entry)))
+			v_fail("%s: part %u: page %zu differs", what, number, i);
+	VMS_VEC_FREE(&x.v);
+	VMS_VEC_FREE(&y.v);
+}
+
+static inline void same_ctrs(const char *what, unsigned a, unsigned b, uint32_t number)
+{
+	struct part *p = part_on(a, number), *q = part_on(b, number);
+	uint8_t x[V_CHUNK], y[V_CHUNK];
+	size_t n = 0, m = 0;
+
+	VMS_VEC_FOREACH (&q->ctrs, c)
+		m += c->state == 1 || c->state == 2;
+	VMS_VEC_FOREACH (&p->ctrs, c) {
+		struct ctr *d = part_ctr(q, c->number);
+
+		if (c->state != 1 && c->state != 2)
+			continue;
+		n++;
+		if (!d || d->state != c->state || d->segs != c->segs || d->chunks != c->chunks ||
+		    d->shared != c->shared || d->dead.count != c->dead.count ||
+		    d->epoch != c->epoch || d->incarnation != c->incarnation ||
+		    (c->segs && memcmp(c->used, d->used, c->segs))) {
+			v_fail("%s: container %llx differs", what, (unsigned long long)c->number);
+			continue;
+		}
+		for (uint32_t s = 0; s < c->segs; s++)
+			for (unsigned i = 0; i <= c->used[s]; i++) {
+				vms_addr at = vms_addr_make(
+					c->number, (uint32_t)(vms_seg_offset(s) + V_CHUNK * i));
+
+				if (i && (places_has(&c->dead, at) != places_has(&d->dead, at)))
+					v_fail("%s: %llx dead in one", what,
+					       (unsigned long long)at);
+				if (c->dead.count)
+					continue;
+				if (sim_disk_read(R.node[a].sd, c->number,
+						  vms_addr_offset_bytes(at), x, V_CHUNK) ||
+				    sim_disk_read(R.node[b].sd, c->number,
+						  vms_addr_offset_bytes(at), y, V_CHUNK) ||
+				    memcmp(x, y, V_CHUNK)) {
+					v_fail("%s: %llx: bytes differ", what,
+					       (unsigned long long)at);
+					return;
+				}
+			}
+	}
+	if (n != m)
+		v_fail("%s: part %u: %zu containers on node %u, %zu on node %u", what, number, n,
+		       a + 1, m, b + 1);
+}
+
+/* After everything is drained and applied everywhere. */
+static inline void same(const char *what, unsigned a, unsigned b, uint32_t number)
+{
+	struct part *p = part_on(a, number), *q = part_on(b, number);
+
+	if (!V_WAIT(20000, p->applied == p->seq_last && q->applied == p->seq_last)) {
+		v_fail("%s: part %u: applied %llu and %llu of %llu", what, number,
+		       (unsigned long long)p->applied, (unsigned long long)q->applied,
+		       (unsigned long long)p->seq_last);
+		return;
+	}
+	same_pages(what, a, b, number);
+	same_ctrs(what, a, b, number);
+	if (q->ceiling_ordered != p->ceiling_ordered || q->next_ctr != p->next_ctr ||
+	    q->gc_cycle != p->gc_cycle)
+		v_fail("%s: part %u: positions differ", what, number);
+}
+
+/* ---- load ---- */
+
+/* In two parts; what lies below shows through in between. */
+static inline void write_halves(struct v_vol *v, uint32_t ext, unsigned ch)
+{
+	uint8_t b[V_CHUNK];
+	uint32_t id = next_id++;
+
+	v_fill(b, id);
+	if (v_write_raw(v, ext, ch, 1, 0x0f, b, V_CHUNK / 2))
+		v_fail("half a chunk was not written");
+	if (v_pick(2))
+		rig_run(&R, v_pick(60));
+	if (v_write_raw(v, ext, ch, 1, 0xf0, b + V_CHUNK / 2, V_CHUNK / 2))
+		v_fail("half a chunk was not written");
+	v->img.id[ext][ch] = id;
+}
+
+static inline void load(unsigned ops)
+{
+	for (unsigned op = 0; op < ops && v_bad < 5; op++) {
+		struct v_vol *v = &V[v_pick(4)];
+		unsigned s = v_pick(5), what = v_pick(100);
+
+		if (!v->used) {
+			struct v_vol *from = &V[v_pick(4)];
+
+			if (from->used && from->snap[s].used && from->nanc < 4)
+				v_clone((unsigned)(v - V), from, s);
+			else
+				v_create((unsigned)(v - V));
+			continue;
+		}
+		if (what < 62) {
+			v_write(v, v_pick(V_EXTS), v_pick(V_CHS), next_id++);
+		} else if (what < 70) {
+			write_halves(v, v_pick(V_EXTS), v_pick(V_CHS));
+		} else if (what < 76) {
+			v_zero(v, v_pick(V_EXTS), v_pick(V_CHS / 2), 1 + v_pick(V_CHS / 2));
+		} else if (what < 82 && !v->snap[s].used) {
+			v_snap(v, s);
+		} else if (what < 88 && v->snap[s].used) {
+			v_snap_rm(v, s);
+		} else if (what < 90 && v->snap[s].used && v->nanc < 4) {
+			v_rollback(v, s);
+		} else if (what < 91) {
+			for (unsigned k = 0; k < V_SNAPS; k++)
+				if (v->snap[k].used)
+					v_snap_rm(v, k);
+			v_rm(v);
+		} else if (what < 94) {
+			for (unsigned i = 0; i < R.nnodes; i++)
+				if (R.node[i].n)
+					vms_wal_gen_seal(R.node[i].n->wal);
+		} else {
+			rig_run(&R, v_pick(300));
+		}
+	}
+}
+
+/* Nobody has found anything wrong. */
+static inline void all_right(const char *what)
+{
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		struct vms_node *n = R.node[i].n;
+
+		if (n && (n->st.digest_bad || n->st.corrupt || n->st.lost_chunks))
+			v_fail("%s: node %u: %llu digests differ, %llu chunks damaged, %llu lost",
+			       what, i + 1, (unsigned long long)n->st.digest_bad,
+			       (unsigned long long)n->st.corrupt,
+			       (unsigned long long)n->st.lost_chunks);
+	}
+}
+
+static inline void up(unsigned bits, uint64_t seed)
+{
+	v_up(3, 2, bits, seed);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->conf.gc_target_percent = 120;
+}
+
+static inline int stray(void *arg, uint64_t number, uint64_t size)
+{
+	struct vms_node *n = arg;
+	struct part *p = node_part(n, vms_addr_partition(vms_addr_make(number, 0), R.part_bits));
+	struct ctr *c = p ? part_ctr(p, number) : NULL;
+
+	(void)size;
+	return !c || !c->state;
+}
+
+/* Files that no index knows of are removed. */
+static inline bool no_strays(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < R.nnodes; i++)
+		any |= R.node[i].n &&
+		       R.node[i].disk.ops->ctr_list(R.node[i].disk.ctx, stray, R.node[i].n) > 0;
+	return !any;
+}
+
+static inline void fsck_all(void)
+{
+	if (!V_WAIT(10000, no_strays()))
+		v_fail("container files are left that nobody knows of");
+	all_right("at the end");
+	for (unsigned i = 0; i < R.nnodes; i++) {
+		const char *bad;
+
+		rig_node_crash(&R, i, false);
+		bad = rig_fsck(&R, i);
+		if (bad)
+			v_fail("node %u: fsck: %s", i + 1, bad);
+	}
+}
+
+static inline struct vms_node *node(unsigned i)
+{
+	return R.node[i].n;
+}
+
+/* ---- crashes ---- */
+
+/* Writes over a part of a volume, drained, until logs have gone round. */
+static inline void turnovers(struct v_vol *v, unsigned turns)
+{
+	for (unsigned t = 0; t < turns; t++) {
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(v, 0, c, next_id++);
+		v_drain();
+		rig_run(&R, 300);
+	}
+}
+
+static inline bool at_phase(unsigned node, enum learn_phase ph)
+{
+	struct part *p = part_on(node, 0);
+
+	return p && p->learn && p->learn->phase >= ph;
+}
+
+/* Everything the set holds is right, whoever leads. */
+static inline void finish(unsigned learner)
+{
+	unsigned lead = rig_primary(&R, 0);
+
+	CU_ASSERT_TRUE(learn_wait(learner, 0, 60000));
+	SET(0, (int)lead, (int)learner);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	load(15);
+	v_drain();
+	same("learnt", lead, learner, 0);
+	rig_node_crash(&R, learner, true);
+	rig_node_start(&R, learner);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	SET(0, (int)learner, (int)lead);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("led by the learnt copy");
+	fsck_all();
+	v_down();
+}
+
+static inline void some_data(uint64_t seed)
+{
+	up(0, seed);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->conf.gc_target_percent = 100000;
+	v_create(0);
+	for (uint32_t e = 0; e < 3; e++)
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	rig_run(&R, 6000);
+}
+
+/* ---- containers with dead places, shared ones ---- */
+
+static inline bool order(struct vms_node *n, struct part *p, struct vms_rec *r)
+{
+	bool ok = part_order(n, p, r, NULL, 0) == 0;
+
+	vms_node_turn_end(n, n->now_ms);
+	rig_run(&R, 300);
+	return ok;
+}
+
+/* A defect, and the case that finds it. */
+struct learn_mutant {
+	unsigned mutant;
+	void (*test)(void);
+};
+
+static inline void each_is_caught(const struct learn_mutant *m, size_t n)
+{
+	CU_ASSERT(n > 0);
+	for (size_t i = 0; i < n; i++)
+		if (!v_catches(m[i].mutant, m[i].test)) {
+			fprintf(stderr, "mutant %u is not caught\n", m[i].mutant);
+			CU_FAIL("a mutant is not caught");
+		}
+}
+
+#endif

@@ -39,7 +39,6 @@
 #define BLOCKS_SPARE_MAX    128u
 #define IOV_MAX_NET	    128u
 #define DIRECT_BYTES	    (32u << 10) /* payloads that are worth a system call of their own */
-#define DIRECT_BYTES	    (32u << 10) /* payloads that are worth a system call of their own */
 #define IN_BYTES_FIRST	    (256u << 10)
 #define IN_BYTES_KEEP	    (1u << 20)
 #define IN_BYTES_MOVE	    4096u /* moving less than this is cheaper than a short read */

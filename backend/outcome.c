@@ -46,6 +46,8 @@ struct vms_outcome *vms_outcome_find(const struct vms_outcomes *t, uint32_t part
 
 static void unlink_age(struct vms_outcomes *t, struct vms_outcome *o)
 {
+	if (t->passed == o)
+		t->passed = o->older;
 	if (o->older)
 		o->older->newer = o->newer;
 	else
@@ -123,18 +125,28 @@ static void key_encode(uint8_t *k, const struct vms_outcome *o)
 
 int vms_outcomes_expire(struct vms_outcomes *t, uint64_t before_ms, struct vms_meta_batch *b)
 {
-	struct vms_outcome *o = t->oldest, *next;
+	struct vms_outcome *o = b || !t->passed ? t->oldest : t->passed->newer, *next;
+	bool all_stored = true;
 	int rc = 0;
 
 	for (; o && o->time_ms < before_ms && !rc; o = next) {
 		next = o->newer;
-		if (o->pending)
+		t->looked++;
+		if (o->pending) {
+			all_stored = false;
 			continue;
+		}
 		if (o->stored) {
 			uint8_t k[KEY_BYTES];
 
-			if (!b)
-				continue; /* waits for the next checkpoint */
+			if (!b) {
+				/* waits for the next checkpoint; until then nobody comes by here
+				 * again, as there may be 100,000 of them and this runs every few
+				 * milliseconds */
+				if (all_stored)
+					t->passed = o;
+				continue;
+			}
 			key_encode(k, o);
 			rc = vms_meta_batch_del(b, k, sizeof(k));
 		}

@@ -29,7 +29,11 @@ struct vms_outcome {
 struct vms_outcomes {
 	struct vms_htab tab;
 	struct vms_outcome *oldest, *newest;
+	/* It and what is older: too old, stored, left alone until there is a batch to delete
+	 * their keys with. */
+	struct vms_outcome *passed;
 	uint64_t n;
+	uint64_t looked; /* entries that vms_outcomes_expire() has looked at */
 };
 
 void vms_outcomes_init(struct vms_outcomes *t);
@@ -44,7 +48,7 @@ struct vms_outcome *vms_outcome_put(struct vms_outcomes *t, uint32_t partition,
 void vms_outcome_settle(struct vms_outcomes *t, struct vms_outcome *o, uint64_t now_ms);
 void vms_outcome_drop(struct vms_outcomes *t, struct vms_outcome *o);
 /* Forget what was learnt before this time; keys that lie in the index are
- * deleted through b. Entries with pending stay. */
+ * deleted through b; without b entries that have one stay. Entries with pending stay. */
 int vms_outcomes_expire(struct vms_outcomes *t, uint64_t before_ms, struct vms_meta_batch *b);
 /* Store entries whose records lie below log_pos and are not stored yet. */
 int vms_outcomes_store(struct vms_outcomes *t, uint64_t log_pos, struct vms_meta_batch *b);

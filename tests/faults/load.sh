@@ -10,6 +10,8 @@
 #   load_stop              ends it; everything is read through each gateway; the history
 #                          must be linearizable
 #   well SECONDS           until the ring says all is well
+#   settled                the sets are as they are wanted; what was before belongs to the start
+#                          (a change of a set that is under way waits for the catalog)
 #   finish                 load_stop, well, clean stop, fsck of every node
 #   promise SECONDS        what the issue promises for the stall of this scenario
 #   hard_limit SECONDS     what fails the scenario (5 s more, for busy machines)
@@ -152,6 +154,11 @@ check_again() { # everything once more, through each gateway
 
 ring_well() { ring status > "$OUT/status.log" 2>&1; }
 well() { wait_for "${1:-120}" ring_well || fail "not all well after $1 s: $(grep -vE '^ *$' "$OUT/status.log" | tail -n 6)"; }
+
+settled() {
+	well 120
+	kill -USR1 "$LOAD"
+}
 
 fsck_all() {
 	local n rc

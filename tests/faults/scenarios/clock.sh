@@ -35,6 +35,7 @@ clock_day_jumps_prepare() {
 clock_day_jumps() {
 	local n jump
 	promise 1
+	settled
 	for jump in +400d -3000d +3h -70s +0; do
 		for n in $(names); do
 			# it is read at any moment

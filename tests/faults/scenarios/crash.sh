@@ -92,6 +92,7 @@ crash_node_and_gateway() {
 scenario crash-catalog 'the catalog dies: I/O goes on without it' short
 crash_catalog() {
 	promise 1
+	settled
 	kill9 catalog
 	work 10
 	start catalog
@@ -101,6 +102,7 @@ crash_catalog() {
 scenario crash-catalog-often 'the catalog dies eight times'
 crash_catalog_often() {
 	promise 1
+	settled
 	bounce 8 catalog
 }
 

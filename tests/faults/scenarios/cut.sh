@@ -113,6 +113,7 @@ cut_gateway_inside() {
 scenario cut-catalog 'nobody reaches the catalog for 15 s: I/O does not notice'
 cut_catalog() {
 	promise 1
+	settled
 	say "isolate catalog"
 	isolate catalog
 	work 15
@@ -123,6 +124,7 @@ cut_catalog() {
 scenario cut-catalog-from-node 'one node does not reach the catalog, everything else works'
 cut_catalog_from_node() {
 	promise 1
+	settled
 	say "node2 and catalog are cut"
 	sever_both node2 catalog
 	work 12

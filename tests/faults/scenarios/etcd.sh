@@ -6,6 +6,7 @@ scenario etcd-member 'an etcd member that does not lead dies, for good a while' 
 etcd_member() {
 	local n leader
 	promise 1
+	settled
 	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	for n in etcd1 etcd2 etcd3; do [ "$n" = "$leader" ] || break; done
 	kill9 "$n"
@@ -18,6 +19,7 @@ scenario etcd-leader 'the leader of etcd dies' catalog=etcd
 etcd_leader() {
 	local leader
 	promise 1
+	settled
 	leader=$(leader_of_etcd) || fail "etcd has no leader"
 	kill9 "$leader"
 	work 8
@@ -67,6 +69,7 @@ etcd_leader_cut() {
 scenario etcd-all 'all etcd members die at once: I/O goes on without them' catalog=etcd
 etcd_all() {
 	promise 1
+	settled
 	kill9 etcd1 etcd2 etcd3
 	work 10
 	start_later etcd1 etcd2 etcd3

@@ -64,6 +64,7 @@ pause_gateway_long() {
 scenario pause-catalog 'the catalog stands still for 12 s: I/O does not notice'
 pause_catalog() {
 	promise 1
+	settled
 	pause catalog
 	work 12
 	resume catalog

@@ -46,7 +46,7 @@ struct totals {
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, copies, copies_failed, atomics;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, left_bytes;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
 };
 
 /* One process: its part of the seeds. Shared with the parent, which counts a process that dies
@@ -108,7 +108,6 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->left += r.left;
 		t->stopped += r.stopped;
 		t->differed += r.differed;
-		t->left_bytes += r.left_bytes;
 		t->repeated += r.repeated;
 		t->resets += r.resets;
 		t->reinstated += r.reinstated;
@@ -132,8 +131,6 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->tables += r.pr_tables;
 		t->filled += r.filled;
 		t->nospc += r.no_space;
-		if (r.left_bytes)
-			printf("seed %llu left garbage behind\n", (unsigned long long)seed);
 		if (c.verbose)
 			printf("seed %llu: %s, %llu acknowledged, %llu unknown, %llu busy, %u "
 			       "crashes, "
@@ -329,7 +326,6 @@ int main(int argc, char **argv)
 		sum.left += t.left;
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
-		sum.left_bytes += t.left_bytes;
 		sum.repeated += t.repeated;
 		sum.resets += t.resets;
 		sum.reinstated += t.reinstated;
@@ -375,13 +371,12 @@ int main(int argc, char **argv)
 	printf("%llu crashes, %llu failing disks, %llu full ones (%llu commands refused), %llu "
 	       "blocks that rotted, %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "
-	       "stopped, %llu copies that differed were made again, %llu seeds left garbage\n",
+	       "stopped, %llu copies that differed were made again\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.lost,
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
-	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,
-	       (unsigned long long)sum.left_bytes);
+	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

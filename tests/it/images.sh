@@ -143,6 +143,15 @@ wait $! 2> /dev/null
 vmstore export large@a out.raw --overwrite --resume --json > export.json || fail "export --resume"
 [ "$(json resumed_from_bytes export.json)" -gt 0 ] || fail "began anew: $(cat export.json)"
 same out.raw large.raw
+# of a volume that a killed export has open still
+behind export.log export large killed.raw --limit 8M
+wait_for 60 test -s killed.raw.part || fail "no export: $(cat export.log)"
+refuses "open on gateway tool-" vmstore export large other.raw
+kill -9 $!
+wait $! 2> /dev/null
+vmstore volume ls | grep -qE '^large .* ready +1 ' || fail "the killed export has not left the volume open: $(vmstore volume ls)"
+vmstore export large killed.raw > /dev/null || fail "an export after one that was killed"
+same killed.raw large.raw
 # interrupted and thrown away
 behind import.log import large.raw gone --limit 8M
 begun() { vmstore volume ls | grep -q 'gone .*importing'; }

@@ -44,7 +44,7 @@ static int look(struct job *j, bool live, struct vms_errmsg *e)
 
 	j->snapshot = strchr(j->name, '@') != NULL;
 	if (!j->snapshot) {
-		rc = volume_load(j->c->t, j->name, &j->v, e);
+		rc = volume_load_settled(j->c->t, j->name, &j->v, e);
 		if (!rc && j->v.v.state == VOLUME_IMPORTING)
 			return vms_fail(e, VMS_E_BUSY, "volume '%s' is being imported", j->name);
 		if (!rc && j->v.openers.n && !live)

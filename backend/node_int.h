@@ -166,6 +166,7 @@ enum node_mutant {
 	MUT_RD_OWN_GONE = 137,	/* what a partition itself lets go in a round is held for live */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
+	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
@@ -1010,6 +1011,7 @@ void session_inval_done(struct vms_node *n, struct inval *iv);
 /* All pages of the partition come back: p->recalls falls to 0. */
 void session_recall(struct vms_node *n, struct part *p);
 void session_recall_void(struct vms_node *n, struct part *p);
+void session_lost(struct vms_node *n, struct part *p);
 void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 bool session_tomb(struct vms_node *n, const struct vms_opid *op);
 void session_cancel(struct vms_node *n, struct conn *c, const struct vms_msg *m);
@@ -1029,7 +1031,6 @@ void part_view_committed(struct vms_node *n, struct part *p);
 void part_loss_done(struct vms_node *n, struct part *p);
 void part_timer(struct vms_node *n);
 void part_serve_check(struct vms_node *n); /* partitions that wait to serve */
-void holders_forget(struct vms_node *n, const struct part *p);
 bool part_members_ready(const struct part *p);
 struct member *part_member(struct part *p, const struct peer *pe);
 void member_inflight_drop(struct member *m);

@@ -120,15 +120,6 @@ static bool member_connected(const struct member *m)
 	return m->peer && m->peer->conn && m->peer->incarnation == m->incarnation;
 }
 
-/* Gateways' pages of the partition are void: others answer for them now. */
-void holders_forget(struct vms_node *n, const struct part *p)
-{
-	struct vms_holder *h;
-
-	while ((h = vms_holders_first(&n->holders, p->number)))
-		vms_holder_clear(&n->holders, h, h->gw[0].gateway, 0xff);
-}
-
 /* Another node leads. */
 static void demote(struct vms_node *n, struct part *p)
 {
@@ -138,7 +129,7 @@ static void demote(struct vms_node *n, struct part *p)
 	while (p->nl)
 		part_learner_del(n, p, p->m[p->nm].node);
 	write_demote(n, p);
-	holders_forget(n, p);
+	session_lost(n, p);
 	drain_stubs_drop(n, p);
 }
 

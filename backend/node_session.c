@@ -463,6 +463,26 @@ void session_recall(struct vms_node *n, struct part *p)
 	}
 }
 
+/* Others answer for the partition now: the pages that are out of it are void. This node's
+ * leases from them count again from here on, and do not speak of it any more. So who holds a
+ * page is told before the next tick tells of leases, on the same connection; nobody waits. */
+void session_lost(struct vms_node *n, struct part *p)
+{
+	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number), *next; h; h = next) {
+		next = h->next;
+		for (uint32_t i = h->n; i-- > 0;) {
+			struct vms_holder_gw g = h->gw[i];
+			struct session *s = session_get(n, g.gateway);
+
+			if (s && s->live && n->mut != MUT_LOST_PAGES)
+				inval_loose(n, inval_send(n, s, p, h->branch, h->extent, g.subexts,
+							  p->seq_last, NULL, NULL));
+			if (vms_holder_clear(&n->holders, h, g.gateway, 0xff))
+				break;
+		}
+	}
+}
+
 /* What comes back now is not waited for any more. */
 void session_recall_void(struct vms_node *n, struct part *p)
 {

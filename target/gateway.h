@@ -90,6 +90,7 @@ enum vms_gw_mutant {
 	VMS_GWM_PIECE_ALONE,  /* a piece goes while another of its command has nowhere to go */
 	VMS_GWM_VETO_LOST,    /* a veto is dropped when the volume's record has changed */
 	VMS_GWM_PARTIAL_ERR,  /* a write of which a part is applied ends in an error */
+	VMS_GWM_UNNAMED = 62, /* a lease that no tick names bounds no page */
 	VMS_GWM_MAX
 };
 

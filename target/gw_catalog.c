@@ -101,6 +101,7 @@ static void part_apply(struct vms_gw *gw, const struct vms_cat_kv *kv)
 			gw_bit_set(gw->gained, c.primary);
 	}
 	p->c = c;
+	gw_lease_set(gw, &p->c);
 	gw->topo_stamp++;
 	gw->kick = true;
 	gw_wake_at(gw, gw->now_ms);

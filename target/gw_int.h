@@ -716,6 +716,7 @@ struct gw_rpc *gw_rpc_send(struct vms_gw *gw, struct gw_node *n, enum gw_rpc_typ
 			   struct vms_msg *m);
 void gw_rpc_forget(struct vms_gw *gw, struct gw_rpc *r);	      /* its answer is ignored */
 int gw_send(struct vms_gw *gw, struct gw_node *n, struct vms_msg *m); /* without answer */
+void gw_lease_set(struct vms_gw *gw, const struct vms_part_conf *c);
 bool gw_lease_ok_(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n);
 /* May pages of this partition, handed out by n, be used now? */
 static inline bool gw_lease_ok(struct vms_gw *gw, const struct gw_part *p, const struct gw_node *n)

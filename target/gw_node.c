@@ -358,6 +358,29 @@ void vms_gw_space(const struct vms_gw *gw, struct vms_gw_space *out)
 	*out = gw->space;
 }
 
+/* Does n's newest tick tell of the leases of all members of that set? A node that does not
+ * lead the partition any more, or does not know of a member yet, does not. */
+static bool names_all(const struct gw_node *n, const struct vms_part_conf *c)
+{
+	for (uint32_t i = 0; i < c->nmembers; i++) {
+		uint32_t id = c->member[i].node;
+
+		if (id != n->id && id < VMS_NODES_MAX && !n->peer_until_ms[id])
+			return false;
+	}
+	return true;
+}
+
+/* The set of a partition is another one: the bound that holds for whatever n has handed out
+ * is none if it says nothing of a member. */
+void gw_lease_set(struct vms_gw *gw, const struct vms_part_conf *c)
+{
+	struct gw_node *n = c->primary < VMS_NODES_MAX ? gw->node[c->primary] : NULL;
+
+	if (n && !names_all(n, c) && !gw_mutant(gw, VMS_GWM_UNNAMED))
+		n->good_until_ms = 0;
+}
+
 /* Leases count from the moment the previous tick was answered, `from`, so from before
  * the node sent this one. */
 static void tick_leases(struct vms_gw *gw, struct gw_node *n, struct vms_rd *rd, unsigned peers,
@@ -377,6 +400,9 @@ static void tick_leases(struct vms_gw *gw, struct gw_node *n, struct vms_rd *rd,
 		if (until < n->good_until_ms && !gw_mutant(gw, VMS_GWM_PEER_LEASE))
 			n->good_until_ms = until;
 	}
+	for (uint32_t p = 0; p < gw->nparts && n->good_until_ms; p++)
+		if (gw->part[p].c.primary == n->id)
+			gw_lease_set(gw, &gw->part[p].c);
 }
 
 static void tick(struct vms_gw *gw, struct gw_node *n, const struct vms_msg *m)

@@ -1009,6 +1009,9 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 		mutant = (uint32_t)atoi(env);
 	memset(&f, 0, sizeof(f));
 	f.cat.ops = &f_ops;
+	f.npeers = 1; /* ticks name the other member of the set, F_FIRST */
+	f.peer[0] = F_FIRST;
+	f.peer_ms[0] = UINT32_MAX;
 	f.now = 1000000;
 	f.pos = 1;
 	f.seq = 100;

@@ -123,6 +123,50 @@ static void a_lease_that_is_not_told_any_more_has_run_out(void)
 	CU_ASSERT(by_old_peers(VMS_GWM_OLD_PEERS));
 }
 
+/* Simulator seed 2294: the node leads nothing any more, and the gateway, which the catalog
+ * does not reach, believes that it does. */
+static bool by_unnamed(uint32_t mutant)
+{
+	bool was;
+
+	start_cached(mutant);
+	leases(2000, 2000);
+	CU_ASSERT(cached());
+	leases(0, 0);
+	was = cached();
+	leases(2000, 2000);
+	cached();
+	CU_ASSERT(cached());
+	f_stop();
+	return was;
+}
+
+/* The set has a member that the newest tick does not know of. */
+static bool by_unnamed_member(uint32_t mutant)
+{
+	bool was;
+
+	start_cached(mutant);
+	leases(2000, 0);
+	f_set(2, (uint32_t[]){1, 2, 3, 0});
+	f_pump();
+	cached();
+	was = cached();
+	leases(2000, 2000);
+	cached();
+	CU_ASSERT(cached());
+	f_stop();
+	return was;
+}
+
+static void a_lease_that_is_not_named_is_none(void)
+{
+	CU_ASSERT_FALSE(by_unnamed(0));
+	CU_ASSERT(by_unnamed(VMS_GWM_UNNAMED));
+	CU_ASSERT_FALSE(by_unnamed_member(0));
+	CU_ASSERT(by_unnamed_member(VMS_GWM_UNNAMED));
+}
+
 static bool before_first_tick(uint32_t mutant)
 {
 	bool was;
@@ -769,6 +813,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),
 	VMS_TEST(a_dead_peer_concerns_its_own_partitions_only),
 	VMS_TEST(a_lease_that_is_not_told_any_more_has_run_out),
+	VMS_TEST(a_lease_that_is_not_named_is_none),
 	VMS_TEST(no_page_is_good_before_the_first_tick),
 	VMS_TEST(a_page_does_not_outlast_its_epoch),
 	VMS_TEST(a_write_goes_on_at_the_new_primary),

@@ -78,19 +78,20 @@ enum vms_gw_mutant {
 	VMS_GWM_KEEP_NODES,	  /* nodes that left during a gap in the watch stay */
 	VMS_GWM_NO_REPAIR,	  /* nobody is told of a bad copy */
 	VMS_GWM_REACH,		  /* initiators wait at a gateway that is cut off */
-	VMS_GWM_PR_EARLY,     /* a change of reservations does not wait for the other gateways */
-	VMS_GWM_PR_UNCHECKED, /* what a gateway let through goes under any later table */
-	VMS_GWM_PR_TWICE,     /* one of unknown outcome is made anew */
-	VMS_GWM_PR_LEFT,      /* one that its gateway left behind stays under way */
-	VMS_GWM_LOUD,	      /* a volume is called quiet before its commands have ended */
-	VMS_GWM_QUIET_ENDS,   /* a quiet volume goes on by itself after a second */
-	VMS_GWM_PR_GHOST,     /* RESERVE outlives the gateway of its session */
-	VMS_GWM_PR_BUSY,      /* a change of reservations that may be made ends BUSY */
-	VMS_GWM_OLD_SIZE,     /* a volume keeps the size it was opened with */
-	VMS_GWM_PIECE_ALONE,  /* a piece goes while another of its command has nowhere to go */
-	VMS_GWM_VETO_LOST,    /* a veto is dropped when the volume's record has changed */
-	VMS_GWM_PARTIAL_ERR,  /* a write of which a part is applied ends in an error */
-	VMS_GWM_UNNAMED = 62, /* a lease that no tick names bounds no page */
+	VMS_GWM_PR_EARLY,      /* a change of reservations does not wait for the other gateways */
+	VMS_GWM_PR_UNCHECKED,  /* what a gateway let through goes under any later table */
+	VMS_GWM_PR_TWICE,      /* one of unknown outcome is made anew */
+	VMS_GWM_PR_LEFT,       /* one that its gateway left behind stays under way */
+	VMS_GWM_LOUD,	       /* a volume is called quiet before its commands have ended */
+	VMS_GWM_QUIET_ENDS,    /* a quiet volume goes on by itself after a second */
+	VMS_GWM_PR_GHOST,      /* RESERVE outlives the gateway of its session */
+	VMS_GWM_PR_BUSY,       /* a change of reservations that may be made ends BUSY */
+	VMS_GWM_OLD_SIZE,      /* a volume keeps the size it was opened with */
+	VMS_GWM_PIECE_ALONE,   /* a piece goes while another of its command has nowhere to go */
+	VMS_GWM_VETO_LOST,     /* a veto is dropped when the volume's record has changed */
+	VMS_GWM_PARTIAL_ERR,   /* a write of which a part is applied ends in an error */
+	VMS_GWM_REG_LEFT = 58, /* a registration of unknown outcome is nobody's */
+	VMS_GWM_UNNAMED = 62,  /* a lease that no tick names bounds no page */
 	VMS_GWM_MAX
 };
 

@@ -432,6 +432,7 @@ struct vms_gw_vol {
 	uint64_t open_rev; /* of our registration; 0: none */
 	bool reg_waits;	   /* to be registered with the next transaction */
 	bool reg_alone;	   /* in one of its own */
+	bool reg_unsure;   /* one ended without an outcome: it may be registered */
 	uint64_t list_rev;
 	uint64_t start_ms;
 	uint8_t opener[VMS_GATEWAYS_MAX]; /* gateway id -> has it open */
@@ -484,7 +485,8 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	struct gw_closing *next;
 	struct vms_gw *gw;
 	char key[VMS_CAT_KEY_BYTES_MAX]; /* of the registration ... */
-	uint64_t rev;			 /* ... and its revision */
+	uint64_t rev;			 /* ... and its revision; 0: is there one? */
+	uint64_t unsure_ms;		 /* then: it is looked for so long */
 	uint64_t id;			 /* of the volume */
 	/* the veto that goes with it: the volume's key, its revision, the barrier, the ack */
 	char *vkey, *veto;

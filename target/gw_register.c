@@ -8,11 +8,14 @@
  * Keeps: a volume is registered by a transaction that compares its record's revision
  * (rules D5). One that loses fails all that are in it, so each is then tried alone. One
  * transaction of each kind is on its way at a time; what comes meanwhile goes with the
- * next. A volume that is closed while it is being registered is withdrawn afterwards.
+ * next. A volume that is closed while it is being registered is withdrawn afterwards, also
+ * when nobody knows whether it was: then the registration is looked for, and as it may come
+ * late, for a while.
  */
 #include "target/gw_int.h"
 
-#define BATCH_MAX 50u /* of VMS_CAT_TXN_OPS_MAX */
+#define UNSURE_MS 10000u /* an outcome that was lost has come by then */
+#define BATCH_MAX 50u	 /* of VMS_CAT_TXN_OPS_MAX */
 
 struct gw_registering {
 	struct vms_gw *gw;
@@ -42,9 +45,19 @@ static void closing_free(struct gw_closing *c)
 static bool is_closing(struct vms_gw *gw, const char *key)
 {
 	for (struct gw_closing *c = gw->closing; c; c = c->next)
-		if (!strcmp(c->key, key))
+		if (c->rev && !strcmp(c->key, key))
 			return true;
 	return false;
+}
+
+static void closing_out(struct gw_closing *c)
+{
+	struct gw_closing **at = &c->gw->closing;
+
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	closing_free(c);
 }
 
 /* The volume's record after a conflict. It changes for other reasons than the barrier's
@@ -82,7 +95,6 @@ static void closing_look(struct gw_closing *c, uint64_t revision)
 /* One of them has its answer; alone: it was the only one. */
 static void closing_end(struct gw_closing *c, const struct vms_cat_reply *r, bool alone)
 {
-	struct gw_closing **at = &c->gw->closing;
 	int status = r->status;
 
 	c->busy = false;
@@ -100,10 +112,7 @@ static void closing_end(struct gw_closing *c, const struct vms_cat_reply *r, boo
 		gw_wake_at(c->gw, c->retry_ms);
 		return;
 	}
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	closing_free(c);
+	closing_out(c);
 }
 
 static void closing_done(void *arg, const struct vms_cat_reply *r)
@@ -136,6 +145,55 @@ static void closing_alone(struct gw_closing *c)
 		(struct vms_cat_op[]){{c->key, NULL, 0}, {akey, c->veto, 0}}, n, closing_done, c);
 }
 
+/* Opened again, it answers for what is registered under that key. */
+static bool taken_over(const struct gw_closing *c)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	gw_each(l, &c->gw->vols)
+	{
+		struct vms_gw_vol *v = gw_entry(l, struct vms_gw_vol, link);
+
+		if (v->rec.id != c->id)
+			continue;
+		gw_vol_open_key(v, key);
+		if (strcmp(key, c->key))
+			continue;
+		v->reg_unsure = true;
+		return true;
+	}
+	return false;
+}
+
+/* What a transaction without an outcome has made. */
+static void unsure_got(void *arg, const struct vms_cat_reply *r)
+{
+	struct gw_closing *c = arg;
+	struct vms_gw *gw = c->gw;
+	struct vms_cat_open o;
+
+	c->busy = false;
+	if (taken_over(c)) {
+		closing_out(c);
+		return;
+	}
+	if (!r->status && r->nkv && !vms_cat_open_decode(&r->kv[0], &o, NULL) &&
+	    o.gateway == gw->id && o.incarnation == gw->incarnation) {
+		c->rev = r->kv[0].mod_revision;
+		gw_wake_at(gw, gw->now_ms);
+		return;
+	}
+	/* while the catalog does not answer, the time for it has not begun */
+	if (r->status || !c->unsure_ms)
+		c->unsure_ms = gw->now_ms + UNSURE_MS;
+	if (gw->now_ms >= c->unsure_ms) {
+		closing_out(c);
+		return;
+	}
+	c->retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
+	gw_wake_at(gw, c->retry_ms);
+}
+
 /* A volume that was opened and closed twice meanwhile has two to withdraw: etcd refuses a
  * transaction that names a key twice, as a whole. */
 static bool names(const struct gw_withdrawing *w, const char *key)
@@ -155,6 +213,11 @@ void gw_closing_run(struct vms_gw *gw)
 	for (struct gw_closing *c = gw->closing; c; c = c->next) {
 		if (c->busy || gw->now_ms < c->retry_ms)
 			continue;
+		if (!c->rev) {
+			c->busy = true;
+			gw->cat->ops->get(gw->cat, c->key, unsure_got, c);
+			continue;
+		}
 		if (c->veto || c->alone) {
 			closing_alone(c);
 			continue;
@@ -202,8 +265,12 @@ static void registered(void *arg, const struct vms_cat_reply *r)
 	for (unsigned i = 0; i < b->n; i++) {
 		struct vms_gw_vol *v = b->e[i].v;
 
-		if (!v && !r->status) {
-			gw_closing_new(gw, b->e[i].id, b->e[i].key, r->revision);
+		bool unsure = r->status && r->status != VMS_E_CONFLICT;
+
+		if (v && unsure)
+			v->reg_unsure = true;
+		if (!v && (!r->status || (unsure && !gw_mutant(gw, VMS_GWM_REG_LEFT)))) {
+			gw_closing_new(gw, b->e[i].id, b->e[i].key, unsure ? 0 : r->revision);
 		} else if (v && r->status == VMS_E_CONFLICT && b->n > 1) {
 			v->reg_alone = true;
 			v->reg_waits = true;

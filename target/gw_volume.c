@@ -763,11 +763,12 @@ static void vol_withdraw(struct vms_gw_vol *v)
 	/* the nodes forget who holds pages of it */
 	vms_pc_drop_all(gw->pc, v->rec.branch, v->read_gen);
 	gw_base_leave(v);
-	if (!v->open_rev)
+	if (!v->open_rev && (!v->reg_unsure || gw_mutant(gw, VMS_GWM_REG_LEFT)))
 		return;
 	gw_vol_open_key(v, key);
 	c = gw_closing_new(gw, v->rec.id, key, v->open_rev);
-	gw_barrier_close(v, c);
+	if (v->open_rev)
+		gw_barrier_close(v, c);
 	v->open_rev = 0;
 	gw_closing_run(gw);
 }

@@ -70,6 +70,7 @@ struct fake {
 	bool watch_full; /* and are refused */
 	unsigned ngets;
 	bool cat_down;	     /* calls end with VMS_E_TIMEOUT, events wait in late[] */
+	bool cat_mute;	     /* transactions are done, and end with VMS_E_TIMEOUT */
 	uint64_t branch_rev; /* branches are read as of then; 0: as of now */
 	struct f_call late[64];
 	unsigned nlate;
@@ -180,7 +181,7 @@ static inline void f_call_add(struct f_call c)
 		f.late[f.nlate++] = c;
 		return;
 	}
-	if (f.cat_down)
+	if (f.cat_down || (f.cat_mute && c.key[0] == '\1'))
 		c.status = VMS_E_TIMEOUT;
 	vms_assert(f.ncall < 256);
 	f.call[f.ncall++] = c;

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Registrations of open volumes whose transaction ended without an outcome: what may have been
+ * made is taken away when the volume is closed, so that it does not look open for ever, and a
+ * snapshot does not wait for a gateway that knows nothing of it.
+ */
+#include "tests/unit/cunit.h"
+#include "tests/unit/gw_fake.h"
+
+#define UNSURE_MS 10000u
+
+static struct vms_gw_vol *w;
+
+/* Registrations of volume "w", which is not the one that f_start() opens. */
+static unsigned registered(void)
+{
+	struct vms_cat_open o;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < f.nkv; i++) {
+		struct vms_cat_kv kv = {.key = f.kv[i].key,
+					.val = f.kv[i].val,
+					.val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+
+		if (kv.val && !strncmp(kv.key, "open/", 5) && !vms_cat_open_decode(&kv, &o, NULL) &&
+		    o.id != F_BRANCH)
+			n++;
+	}
+	return n;
+}
+
+static void make_w(uint32_t mutant)
+{
+	f_start(mutant, VMS_ACK_DISK);
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "w", 4096 * 16, VMS_ACK_DISK, NULL, &w, NULL), 0);
+	f_run(500);
+	CU_ASSERT_EQUAL(registered(), 1);
+	vms_gw_vol_close(f.gw, w);
+	f_run(500);
+	CU_ASSERT_EQUAL(registered(), 0);
+}
+
+/* Its registration is made, the answer is lost; `after` ms later it is closed. */
+static void lost(uint64_t after)
+{
+	f.cat_mute = true;
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "w", 0, VMS_ACK_DISK, NULL, &w, NULL), 0);
+	f_pump();
+	f_run(after);
+	vms_gw_vol_close(f.gw, w);
+	f.cat_mute = false;
+}
+
+static void one_that_was_made_unheard_is_taken_away(void)
+{
+	make_w(0);
+	lost(100);
+	f_run(1000);
+	CU_ASSERT_EQUAL(registered(), 0);
+	f_stop();
+
+	make_w(VMS_GWM_REG_LEFT);
+	lost(100);
+	f_run(2 * UNSURE_MS);
+	CU_ASSERT_EQUAL(registered(), 1);
+	f_stop();
+}
+
+/* The volume is closed while the transaction is under way. */
+static void also_when_it_was_closed_before_the_answer(void)
+{
+	for (unsigned bad = 0; bad < 2; bad++) {
+		make_w(bad ? VMS_GWM_REG_LEFT : 0);
+		f.cat_mute = true;
+		CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "w", 0, VMS_ACK_DISK, NULL, &w, NULL), 0);
+		for (unsigned i = 0; i < 1000 && !registered(); i++)
+			if (f.ncall)
+				f_call_run();
+			else
+				f_event(VMS_GEV_TIMER, 0, NULL);
+		CU_ASSERT_EQUAL_FATAL(registered(), 1);
+		vms_gw_vol_close(f.gw, w);
+		f_pump();
+		f.cat_mute = false;
+		f_run(1000);
+		CU_ASSERT_EQUAL(registered(), bad);
+		f_stop();
+	}
+}
+
+/* Opened again meanwhile, it keeps what it has. */
+static void one_that_is_open_again_stays(void)
+{
+	make_w(0);
+	lost(100);
+	CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "w", 0, VMS_ACK_DISK, NULL, &w, NULL), 0);
+	f_run(2 * UNSURE_MS);
+	CU_ASSERT_EQUAL(registered(), 1);
+	vms_gw_vol_close(f.gw, w);
+	f_run(1000);
+	CU_ASSERT_EQUAL(registered(), 0);
+	f_stop();
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(one_that_was_made_unheard_is_taken_away),
+	VMS_TEST(also_when_it_was_closed_before_the_answer),
+	VMS_TEST(one_that_is_open_again_stays),
+};
+VMS_TEST_MAIN("gateway: registrations", tests)

@@ -69,7 +69,7 @@ uint32_t sim_check_copy(struct sim_check *c, uint64_t lba, uint32_t n, const str
 		c->copy_room = c->copy_room ? c->copy_room * 2 : 16;
 		c->copy = realloc(c->copy, sizeof(*c->copy) * c->copy_room);
 	}
-	c->copy[c->ncopies++] = (struct copy){src, src_lba, lba, placed, false};
+	c->copy[c->ncopies++] = (struct copy){src, src_lba, lba, placed};
 	for (uint32_t i = 0; i < n; i++) {
 		struct block *b = &c->b[lba + i];
 

@@ -25,15 +25,17 @@ struct question {
 	const struct block *b;
 	uint64_t lba, value;
 	unsigned depth;
+	const struct question *up; /* who asks, for what this copy brings it; NULL: nobody */
+	const struct copy *via;
 	enum { UNKNOWN = 0, NO, YES } * known; /* by record */
 };
 
 static void question(struct question *q, const struct sim_check *c, uint64_t lba, uint64_t value,
-		     unsigned depth)
+		     const struct question *up, const struct copy *via)
 {
 	const struct block *b = &c->b[lba];
 
-	*q = (struct question){c, b, lba, value, depth, NULL};
+	*q = (struct question){c, b, lba, value, up ? up->depth + 1 : 0, up, via, NULL};
 	if (!b->copied)
 		return;
 	q->known = calloc(b->n, sizeof(*q->known));
@@ -54,21 +56,21 @@ static bool may_hold(struct question *q, uint64_t from_us, uint64_t to_us);
 
 static bool brings(const struct question *q, const struct rec *r)
 {
-	struct copy *k = &q->c->copy[r->copy - 1];
+	const struct copy *k = &q->c->copy[r->copy - 1];
 	uint64_t src_lba = k->src_lba + (q->lba - k->lba);
 	struct question ask;
 	bool yes;
 
-	/* a value that only goes round among copies comes from nowhere */
-	if (k->busy)
-		return false;
+	/* A value that only goes round among copies comes from nowhere. But a copy that takes
+	 * long may read what another has brought of a block that it wrote itself before. */
+	for (const struct question *u = q; u->up; u = u->up)
+		if (u->via == k && u->up->lba == q->lba)
+			return false;
 	if (q->depth == DEPTH_MAX)
 		return true;
-	k->busy = true;
-	question(&ask, k->src, src_lba, moved(k, q->value, q->lba, src_lba), q->depth + 1);
+	question(&ask, k->src, src_lba, moved(k, q->value, q->lba, src_lba), q, k);
 	yes = may_hold(&ask, r->inv, r->resp);
 	free(ask.known);
-	k->busy = false;
 	return yes;
 }
 
@@ -133,14 +135,14 @@ void sim_origin(const struct sim_check *c, uint64_t lba, uint64_t value, struct 
 {
 	struct question q;
 
-	question(&q, c, lba, value, 0);
+	question(&q, c, lba, value, NULL, NULL);
 	origin(&q, out);
 	free(q.known);
 }
 
 bool sim_copy_brings(const struct sim_check *c, uint64_t lba, const struct rec *r, uint64_t value)
 {
-	const struct question q = {c, &c->b[lba], lba, value, 0, NULL};
+	const struct question q = {.c = c, .b = &c->b[lba], .lba = lba, .value = value};
 
 	return brings(&q, r);
 }
@@ -194,7 +196,7 @@ static bool seen_find(const struct sim_check *c, uint64_t lba, struct seen_vec *
 			continue;
 		}
 		x = VMS_VEC_ADD(&v->v);
-		question(&x->q, c, lba, r->value, 0);
+		question(&x->q, c, lba, r->value, NULL, NULL);
 		origin(&x->q, &o);
 		x->inv = o.inv;
 		x->f = r->resp;

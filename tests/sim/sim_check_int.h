@@ -36,7 +36,6 @@ struct copy {
 	const struct sim_check *src;
 	uint64_t src_lba, lba;
 	bool placed; /* contents tell their place */
-	bool busy;   /* being asked for; not by those it asks */
 };
 struct sim_check {
 	uint64_t nblocks;

@@ -361,6 +361,30 @@ static void a_copy_of_a_copy(void)
 	CU_ASSERT_FALSE(end());
 }
 
+/* Blocks 1 and 2 are copied to 3 and 4 from 100 to 400, and meanwhile block 3 to block 2: block
+ * 4 may be what block 1 was (simulator seed 9341). */
+static bool round_by_another(uint64_t inv, uint64_t resp)
+{
+	uint32_t id;
+
+	begin();
+	at(1, 7, 10, SIM_APPLIED, 20);
+	at(2, 8, 10, SIM_APPLIED, 20);
+	at(3, 9, 10, SIM_APPLIED, 20);
+	id = sim_check_copy(c, 3, 2, c, 1, true, 100);
+	copy(2, 3, inv, SIM_APPLIED, resp);
+	sim_check_write_end(c, id, SIM_APPLIED, 400);
+	rd(4, OF(1, 7), 410, 420);
+	return end();
+}
+
+static void a_copy_reads_what_another_brought_of_it(void)
+{
+	CU_ASSERT_TRUE(round_by_another(200, 250));
+	CU_ASSERT_FALSE(round_by_another(50, 60)); /* block 3 was 9 then */
+	CU_ASSERT_FALSE(round_by_another(405, 408));
+}
+
 static void cut_with_copies(void)
 {
 	begin();
@@ -476,6 +500,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_copy_is_what_its_source_was_at_some_moment),
 	VMS_TEST(a_copy_is_a_write),
 	VMS_TEST(a_copy_of_a_copy),
+	VMS_TEST(a_copy_reads_what_another_brought_of_it),
 	VMS_TEST(cut_with_copies),
 	VMS_TEST(at_once_or_not_at_all),
 	VMS_TEST(who_sees_a_part_has_seen_all),

@@ -1011,6 +1011,7 @@ void session_inval_done(struct vms_node *n, struct inval *iv);
 /* All pages of the partition come back: p->recalls falls to 0. */
 void session_recall(struct vms_node *n, struct part *p);
 void session_recall_void(struct vms_node *n, struct part *p);
+/* The same for one that others lead now; nobody waits. */
 void session_lost(struct vms_node *n, struct part *p);
 void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 bool session_tomb(struct vms_node *n, const struct vms_opid *op);

@@ -440,8 +440,9 @@ void session_void_branch(struct vms_node *n, struct part *p, uint64_t branch)
 	}
 }
 
-/* Every page of the partition that some gateway holds comes back. */
-void session_recall(struct vms_node *n, struct part *p)
+/* Whoever holds pages of the partition is told to give them back; waited: p->recalls counts
+ * who has not answered. */
+static void pages_back(struct vms_node *n, struct part *p, bool waited)
 {
 	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number), *next; h; h = next) {
 		next = h->next;
@@ -449,12 +450,14 @@ void session_recall(struct vms_node *n, struct part *p)
 			struct vms_holder_gw g = h->gw[i];
 			struct session *s = session_get(n, g.gateway);
 
-			if (s && s->live) {
+			if (s && s->live && (waited || n->mut != MUT_LOST_PAGES)) {
 				struct inval *iv = inval_send(n, s, p, h->branch, h->extent,
 							      g.subexts, p->seq_last, NULL, NULL);
 
-				iv->recall = p;
-				p->recalls++;
+				if (waited) {
+					iv->recall = p;
+					p->recalls++;
+				}
 				inval_loose(n, iv);
 			}
 			if (vms_holder_clear(&n->holders, h, g.gateway, 0xff))
@@ -463,24 +466,18 @@ void session_recall(struct vms_node *n, struct part *p)
 	}
 }
 
+/* Every page of the partition that some gateway holds comes back. */
+void session_recall(struct vms_node *n, struct part *p)
+{
+	pages_back(n, p, true);
+}
+
 /* Others answer for the partition now: the pages that are out of it are void. This node's
  * leases from them count again from here on, and do not speak of it any more. So who holds a
  * page is told before the next tick tells of leases, on the same connection; nobody waits. */
 void session_lost(struct vms_node *n, struct part *p)
 {
-	for (struct vms_holder *h = vms_holders_first(&n->holders, p->number), *next; h; h = next) {
-		next = h->next;
-		for (uint32_t i = h->n; i-- > 0;) {
-			struct vms_holder_gw g = h->gw[i];
-			struct session *s = session_get(n, g.gateway);
-
-			if (s && s->live && n->mut != MUT_LOST_PAGES)
-				inval_loose(n, inval_send(n, s, p, h->branch, h->extent, g.subexts,
-							  p->seq_last, NULL, NULL));
-			if (vms_holder_clear(&n->holders, h, g.gateway, 0xff))
-				break;
-		}
-	}
+	pages_back(n, p, false);
 }
 
 /* What comes back now is not waited for any more. */

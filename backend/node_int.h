@@ -99,6 +99,7 @@ enum node_mutant {
 	MUT_OUT_EARLY = 57,   /* an out copy goes before a later epoch has confirmed it */
 	MUT_OUT_HALF = 58,    /* the end of a deletion comes upon the next copy */
 	MUT_OUT_LOG = 59,     /* records of a deleted copy come back with the log */
+	MUT_OUT_EQUAL = 139,  /* a copy that was made in the present epoch and not added stays */
 
 	/* pruning and collection */
 	MUT_PRUNE_BASE = 60,  /* drops pages that undrained writes need as their base */

@@ -2,9 +2,11 @@
 /*
  * Copies that nobody counts any more. A node that holds data of a partition in whose
  * set it is not asks the primary whether that may go; nobody deletes anything on
- * another node. The primary says yes when the copy is of an earlier epoch than its
+ * another node. The primary says yes when the copy is of no later epoch than its
  * own, the node is neither in the set nor wanted, and all nodes that are wanted are
- * in the set and up. Then the node deletes its own copy: "deleting" is durable first,
+ * in the set and up. Of the same epoch is one that was ready to be added, and then was
+ * not wanted any more; nobody but this primary could have added it, and as long as it
+ * might, it feeds it. Then the node deletes its own copy: "deleting" is durable first,
  * then pages, outcomes and containers go; what is left is the note from where on its
  * log counts, until that log is gone. A crash goes on where it was; a learner waits
  * for the end.
@@ -91,8 +93,8 @@ void out_query_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		rc = VMS_E_NOT_PRIMARY;
 	else if (n->mut == MUT_OUT_EARLY)
 		rc = 0;
-	else if (wanted(p, c->peer->id) || feed_get(p, c->peer->id) || epoch >= p->conf.epoch ||
-		 !set_whole(n, p))
+	else if (wanted(p, c->peer->id) || feed_get(p, c->peer->id) || epoch > p->conf.epoch ||
+		 (epoch == p->conf.epoch && n->mut == MUT_OUT_EQUAL) || !set_whole(n, p))
 		rc = VMS_E_BUSY;
 	vms_msg_reply_init(&re, m, rc);
 	re.epoch = p && p->known ? p->conf.epoch : 0;
@@ -136,7 +138,7 @@ static void answered(struct vms_node *n, void *arg, const struct vms_msg *re)
 	o->ask_ms = n->now_ms + 4ull * n->tm.tick_ms;
 	if (n->closing || !re || re->status || p->known || p->learn || n->stopping)
 		return;
-	if ((re->epoch <= q.epoch || re->epoch < p->conf.epoch) && n->mut != MUT_OUT_EARLY)
+	if ((re->epoch < q.epoch || re->epoch < p->conf.epoch) && n->mut != MUT_OUT_EARLY)
 		return;
 	delete_begin(n, p);
 }

@@ -88,6 +88,38 @@ static void test_out(void)
 	v_down();
 }
 
+/* Made, ready to be added, and then wanted no more: no later epoch will ever tell of it
+ * (simulator seed 12498). */
+static void test_out_ready(void)
+{
+	uint64_t epoch;
+
+	some_data(89);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	/* as long as it may be added it stays */
+	rig_run(&R, 10000);
+	CU_ASSERT_FALSE(holds_nothing(2));
+	epoch = part_on(0, 0)->conf.epoch;
+	CU_ASSERT_EQUAL(part_on(2, 0)->view_epoch, epoch);
+	/* as long as a member is away, too */
+	rig_cut(&R, 0, 1, true);
+	rig_cut(&R, 1, 0, true);
+	CU_ASSERT_TRUE(V_WAIT(20000, !part_members_ready(part_on(0, 0))));
+	learn_stop(node(0), part_on(0, 0), 3, false);
+	vms_node_turn_end(node(0), node(0)->now_ms);
+	rig_run(&R, 10000);
+	CU_ASSERT_FALSE(holds_nothing(2));
+	rig_cut(&R, 0, 1, false);
+	rig_cut(&R, 1, 0, false);
+	CU_ASSERT_TRUE(V_WAIT(20000, holds_nothing(2)));
+	CU_ASSERT_EQUAL(part_on(0, 0)->conf.epoch, epoch);
+	CU_ASSERT_TRUE(V_WAIT(5000, sim_disk_container_bytes(R.node[2].sd) == 0));
+	same("afterwards", 0, 1, 0);
+	v_check_all("afterwards");
+	fsck_all();
+	v_down();
+}
+
 /* Learnt again right after it was deleted, then out and needed: the end of that deletion
  * has no part in the new copy. */
 static void test_out_again(void)
@@ -218,13 +250,15 @@ static void test_mutants(void)
 		{MUT_OUT_EARLY, test_out},
 		{MUT_OUT_HALF, test_out_again},
 		{MUT_OUT_LOG, test_out},
+		{MUT_OUT_EQUAL, test_out_ready},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_out_base),  VMS_TEST(test_out),	 VMS_TEST(test_out_again),
-	VMS_TEST(test_out_crash), VMS_TEST(test_places), VMS_TEST(test_mutants),
+	VMS_TEST(test_out_base),  VMS_TEST(test_out),	    VMS_TEST(test_out_again),
+	VMS_TEST(test_out_ready), VMS_TEST(test_out_crash), VMS_TEST(test_places),
+	VMS_TEST(test_mutants),
 };
 VMS_TEST_MAIN("learn: out", tests)

@@ -91,7 +91,7 @@ rc=$?
 grep -E 'WRONG|ERROR|error|checked|verify:|stall:' "$IT_DIR/verify.out" | cut -c1-600 | tail -n 30
 [ $rc = 0 ] || fail "vmstore-bench verify: exit code $rc (1: wrong data, 3: errors or no progress)"
 if [ "$KILL_DEAD" != 0 ]; then
-	stall=$(sed -n 's/^stall: one command longest \([0-9]*\) ms/\1/p' "$IT_DIR/verify.out")
+	stall=$(sed -n 's/^stall: one command longest \([0-9]*\) ms.*/\1/p' "$IT_DIR/verify.out")
 	awk -v s="${stall:-999999}" -v f="$KILL_SCALE" 'BEGIN { exit !(s <= 5000 * f) }' ||
 		fail "a command took ${stall:-?} ms"
 fi

@@ -12,6 +12,7 @@
 struct vms_gap {
 	uint64_t last_ns; /* 0: not open */
 	uint64_t longest_ns;
+	uint64_t longest_end; /* when the longest one ended */
 };
 
 static inline void vms_gap_begin(struct vms_gap *g, uint64_t now)
@@ -21,8 +22,18 @@ static inline void vms_gap_begin(struct vms_gap *g, uint64_t now)
 
 static inline void vms_gap_mark(struct vms_gap *g, uint64_t now)
 {
-	if (g->last_ns && now > g->last_ns && now - g->last_ns > g->longest_ns)
+	if (g->last_ns && now > g->last_ns && now - g->last_ns > g->longest_ns) {
 		g->longest_ns = now - g->last_ns;
+		g->longest_end = now;
+	}
+	if (g->last_ns)
+		g->last_ns = now;
+}
+
+/* What was before now does not count. */
+static inline void vms_gap_forget(struct vms_gap *g, uint64_t now)
+{
+	g->longest_ns = 0;
 	if (g->last_ns)
 		g->last_ns = now;
 }

@@ -57,7 +57,9 @@ static const char help[] =
 	"  --failover-ms N   an unknown write takes effect within this time of losing its\n"
 	"                    connection, or never; it is repeated only after it (5000)\n"
 	"  --scale F         factor on the times above and below (1)\n"
-	"  --ping-ms N       ping a silent session this often, drop it after four (1500)\n"
+	"  --ping-ms N       ping a session that was silent for so long (1500)\n"
+	"  --ping-timeout-ms N  drop it when that was not answered for so long (3 x --ping-ms)\n"
+	"  --login-ms N      give up a login that takes longer (10000)\n"
 	"  --command-ms N    drop a session whose command takes longer (60000)\n"
 	"  --give-up S       fail when nothing completes for so long (90)\n"
 	"  --home-after S    a session that had to leave its URL tries it again after S\n"
@@ -111,8 +113,8 @@ struct vsess {
 	unsigned in_flight;
 	uint64_t since; /* of the state */
 	uint64_t next_try;
-	uint64_t heard; /* last answer */
-	uint64_t pinged;
+	uint64_t heard;	 /* last answer */
+	uint64_t pinged; /* a ping is under way since then; 0: none */
 	bool leaving;	 /* gets no more commands, goes home when the last one is answered */
 	const char *why; /* dead by this program's decision; NULL: libiscsi's */
 	bool dead;	 /* to be torn down by the loop, never inside a callback */
@@ -129,7 +131,8 @@ struct ver {
 	unsigned flush_every;
 	uint64_t seed;
 	bool fresh, no_overlap, chunk_atomic, check_only, final_check, errors_ok, quiet;
-	double failover_ms, scale, ping_ms, command_ms, give_up_s, home_s, progress_ms;
+	double failover_ms, scale, ping_ms, ping_timeout_ms, login_ms, command_ms, give_up_s,
+		home_s, progress_ms;
 	const char *state_file, *json_file;
 	char **url;
 	unsigned n_url;
@@ -157,7 +160,8 @@ struct ver {
 	uint64_t reads, writes, zeros, caws, miscompares, flushes, busy, aborted, attention, lost,
 		unknown, errors, wrong, logins;
 	struct vms_hist lat;
-	uint64_t slowest_ns; /* from a command's first send to its success, BUSY and all */
+	uint64_t slowest_ns;  /* from a command's first send to its success, BUSY and all */
+	uint64_t slowest_end; /* when that was */
 };
 
 static volatile sig_atomic_t interrupted, forget_gaps;
@@ -285,6 +289,7 @@ static void ping_cb(struct iscsi_context *ctx, int status, void *data, void *pri
 
 	(void)ctx;
 	(void)data;
+	s->pinged = 0;
 	if (status == SCSI_STATUS_GOOD)
 		s->heard = vms_bench_now();
 }
@@ -299,15 +304,17 @@ static void sess_timers(struct vsess *s, uint64_t now)
 			sess_connect(s);
 		break;
 	case S_CONNECTING:
-		if (now - s->since > ns_of(v, 10000))
+		if (now - s->since > ns_of(v, v->login_ms))
 			s->dead = true;
 		break;
 	case S_UP:
-		if (now > s->heard && now - s->heard > ns_of(v, 4 * v->ping_ms)) {
+		/* as open-iscsi does: one ping at a time, any answer counts */
+		if (s->pinged && s->heard > s->pinged)
+			s->pinged = 0;
+		if (s->pinged && now - s->pinged > ns_of(v, v->ping_timeout_ms)) {
 			s->dead = true;
 			s->why = "no answer to pings";
-		} else if (now > s->heard && now - s->heard > ns_of(v, v->ping_ms) &&
-			   now - s->pinged > ns_of(v, v->ping_ms)) {
+		} else if (!s->pinged && now > s->heard && now - s->heard > ns_of(v, v->ping_ms)) {
 			s->pinged = now;
 			if (iscsi_nop_out_async(s->ctx, ping_cb, NULL, 0, s))
 				s->dead = true;
@@ -471,8 +478,10 @@ static void done_cb(struct iscsi_context *ctx, int status, void *command_data, v
 		}
 		now = now_of(v);
 		vms_hist_add(&v->lat, now - o->start);
-		if (wall - o->first > v->slowest_ns)
+		if (wall - o->first > v->slowest_ns) {
 			v->slowest_ns = wall - o->first;
+			v->slowest_end = wall;
+		}
 		o->state = OP_IDLE;
 		if (is_write(o)) {
 			v->writes++;
@@ -850,8 +859,10 @@ static int load(struct ver *v, struct pollfd *pfd)
 		if (forget_gaps) {
 			forget_gaps = 0;
 			for (unsigned i = 0; i <= v->n_url; i++)
-				v->gap[i].longest_ns = 0;
+				vms_gap_forget(&v->gap[i], now);
 			v->slowest_ns = 0;
+			for (unsigned i = 0; i < v->n_op; i++)
+				v->op[i].first = now;
 		}
 		if (v->progress_ms > 0 && (double)(now - told) >= v->progress_ms * 1e6) {
 			printf("progress %.1f s: %" PRIu64 " answered\n",
@@ -874,14 +885,19 @@ static int load(struct ver *v, struct pollfd *pfd)
 	return 0;
 }
 
+static void print_stall(const char *what, uint64_t ns, uint64_t end)
+{
+	printf("stall: %s longest %" PRIu64 " ms, until %" PRIu64 "\n", what,
+	       (uint64_t)(ns / NS_PER_MS), (uint64_t)(end / NS_PER_MS));
+}
+
 /* The longest time without an answered command, per URL while sessions were up there. */
 static void print_gaps(const struct ver *v)
 {
 	for (unsigned i = 0; i <= v->n_url; i++)
-		printf("stall: %s longest %" PRIu64 " ms\n", i < v->n_url ? v->url[i] : "any",
-		       (uint64_t)(v->gap[i].longest_ns / NS_PER_MS));
-	printf("stall: one command longest %" PRIu64 " ms\n",
-	       (uint64_t)(v->slowest_ns / NS_PER_MS));
+		print_stall(i < v->n_url ? v->url[i] : "any", v->gap[i].longest_ns,
+			    v->gap[i].longest_end);
+	print_stall("one command", v->slowest_ns, v->slowest_end);
 }
 
 /* Read everything in the span through one URL. */
@@ -946,6 +962,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		A_FAILOVER,
 		A_SCALE,
 		A_PING,
+		A_PINGTIME,
+		A_LOGIN,
 		A_COMMAND,
 		A_GIVEUP,
 		A_HOME,
@@ -978,6 +996,8 @@ static int parse(struct ver *v, int argc, char **argv)
 		{"failover-ms", 1, NULL, A_FAILOVER},
 		{"scale", 1, NULL, A_SCALE},
 		{"ping-ms", 1, NULL, A_PING},
+		{"ping-timeout-ms", 1, NULL, A_PINGTIME},
+		{"login-ms", 1, NULL, A_LOGIN},
 		{"command-ms", 1, NULL, A_COMMAND},
 		{"give-up", 1, NULL, A_GIVEUP},
 		{"home-after", 1, NULL, A_HOME},
@@ -1078,6 +1098,14 @@ static int parse(struct ver *v, int argc, char **argv)
 			break;
 		case A_PING:
 			v->ping_ms = d;
+			bad = d < 1;
+			break;
+		case A_PINGTIME:
+			v->ping_timeout_ms = d;
+			bad = d < 1;
+			break;
+		case A_LOGIN:
+			v->login_ms = d;
 			bad = d < 1;
 			break;
 		case A_COMMAND:
@@ -1235,6 +1263,7 @@ int vms_bench_cmd_verify(int argc, char **argv)
 	v->failover_ms = 5000;
 	v->scale = 1;
 	v->ping_ms = 1500;
+	v->login_ms = 10000;
 	v->command_ms = 60000;
 	v->give_up_s = 90;
 	switch (parse(v, argc, argv)) {
@@ -1246,6 +1275,8 @@ int vms_bench_cmd_verify(int argc, char **argv)
 	default:
 		goto out;
 	}
+	if (v->ping_timeout_ms <= 0)
+		v->ping_timeout_ms = 3 * v->ping_ms;
 	rc = prepare(v);
 	if (rc)
 		goto out;

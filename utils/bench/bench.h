@@ -2,7 +2,7 @@
 /*
  * vmstore-bench: what its subcommands share.
  *
- * Everything here runs on one thread. Times are CLOCK_MONOTONIC nanoseconds
+ * Everything here runs on one thread, but for keep.c. Times are CLOCK_MONOTONIC nanoseconds
  * unless a name says otherwise. A *logical block* is 512 bytes, a *chunk*
  * 4 KiB.
  */
@@ -94,6 +94,14 @@ struct vms_bench_sess {
 /* Log in and read the capacity. Returns 0, or -1 with a message printed. */
 int vms_bench_sess_open(struct vms_bench_sess *s, const char *url, const char *tag);
 void vms_bench_sess_close(struct vms_bench_sess *s);
+
+/* Answers the pings of up to max sessions while this thread does something else; see
+ * keep.c. NULL with a message printed. */
+struct vms_bench_keep *vms_bench_keep_begin(unsigned max);
+/* The session belongs to the keeper until its end; it must not move meanwhile. */
+void vms_bench_keep_add(struct vms_bench_keep *k, struct vms_bench_sess *s);
+/* Returns 0, or -1 with a message printed when one of them is lost. */
+int vms_bench_keep_end(struct vms_bench_keep *k);
 
 struct scsi_task;
 /* READ or WRITE CDB for a byte range; 10-byte CDB when it fits. New task. */

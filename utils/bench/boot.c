@@ -271,6 +271,15 @@ static int replay(struct boot *b, struct pollfd *pfd, uint64_t stagger_ns)
 	return b->failed ? -1 : 0;
 }
 
+static struct vms_bench_keep *keep_all(struct boot *b)
+{
+	struct vms_bench_keep *k = vms_bench_keep_begin(b->n_clone);
+
+	for (unsigned i = 0; k && i < b->n_clone; i++)
+		vms_bench_keep_add(k, &b->clone[i].sess);
+	return k;
+}
+
 static char *clone_url(const char *url, unsigned number)
 {
 	const char *at = strstr(url, "%n");
@@ -342,13 +351,14 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	};
 	struct boot *b = calloc(1, sizeof(*b));
 	struct vms_hist *boots = calloc(1, sizeof(*boots));
+	struct vms_bench_keep *keep = NULL;
 	struct pollfd *pfd = NULL;
 	const char *trace = NULL, *json_file = NULL;
 	double stagger_ms = 0;
 	bool read_only = false, fill = false;
 	uint64_t first = UINT64_MAX, last = 0;
 	unsigned opened = 0;
-	int c, rc = VMS_BENCH_USAGE;
+	int c, lost, rc = VMS_BENCH_USAGE;
 
 	if (!b || !boots)
 		goto out;
@@ -431,18 +441,21 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	pfd = calloc(b->n_clone, sizeof(*pfd));
 	if (!b->clone || !pfd)
 		goto out;
+	keep = vms_bench_keep_begin(b->n_clone);
+	if (!keep)
+		goto out;
 	for (; opened < b->n_clone; opened++) {
 		struct clone *k = &b->clone[opened];
 		char *url = clone_url(argv[optind + (int)opened % (argc - optind)], opened + 1);
 		char tag[24];
-		int bad;
 
 		snprintf(tag, sizeof(tag), "clone%u", opened + 1);
-		bad = !url || vms_bench_sess_open(&k->sess, url, tag);
+		lost = !url || vms_bench_sess_open(&k->sess, url, tag);
 		free(url);
-		if (bad)
+		if (lost)
 			goto out;
 		k->b = b;
+		vms_bench_keep_add(keep, &k->sess);
 	}
 	if (b->trace.end_bytes > b->clone[0].sess.size_bytes) {
 		vms_bench_err("trace %s reaches byte %" PRIu64 ", the LUN has %" PRIu64, trace,
@@ -451,9 +464,17 @@ int vms_bench_cmd_boot(int argc, char **argv)
 	}
 	if (vms_boot_cost_begin(&b->cost))
 		goto out;
-	if (replay(b, pfd, (uint64_t)(stagger_ms * 1e6)))
+	lost = vms_bench_keep_end(keep);
+	keep = NULL;
+	if (lost || replay(b, pfd, (uint64_t)(stagger_ms * 1e6)))
 		goto out;
-	if (vms_boot_cost_end(&b->cost))
+	/* they log out when what it has cost is known */
+	keep = keep_all(b);
+	if (!keep || vms_boot_cost_end(&b->cost))
+		goto out;
+	lost = vms_bench_keep_end(keep);
+	keep = NULL;
+	if (lost)
 		goto out;
 	for (unsigned i = 0; i < b->n_clone; i++) {
 		vms_hist_add(boots, b->clone[i].end_ns - b->clone[i].start_ns);
@@ -466,6 +487,7 @@ int vms_bench_cmd_boot(int argc, char **argv)
 		     ? VMS_BENCH_FAILED
 		     : VMS_BENCH_OK;
 out:
+	vms_bench_keep_end(keep);
 	for (unsigned i = 0; i < opened; i++) {
 		vms_bench_sess_close(&b->clone[i].sess);
 		VMS_VEC_FREE(&b->clone[i].again);

@@ -3,27 +3,45 @@
 #include "utils/bench/boot.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 
 #define FILL_BYTES_MAX (512u << 10)
+#define AGAIN_MS       50
+#define AGAIN_FOR_NS   UINT64_C(60000000000)
+
+/* BUSY, TASK SET FULL and unit attentions are no errors: initiators send again. */
+static bool again(const struct scsi_task *task)
+{
+	return task->status == SCSI_STATUS_BUSY || task->status == SCSI_STATUS_TASK_SET_FULL ||
+	       (task->status == SCSI_STATUS_CHECK_CONDITION &&
+		task->sense.key == SCSI_SENSE_UNIT_ATTENTION);
+}
 
 static int write_run(struct vms_bench_sess *s, uint64_t off, uint32_t len, const void *data)
 {
-	struct scsi_task *task = vms_bench_task_rw(true, off / s->block_bytes, len / s->block_bytes,
-						   s->block_bytes, false);
+	uint64_t until = vms_bench_now() + AGAIN_FOR_NS;
 	struct iscsi_data d = {.size = len, .data = (unsigned char *)data};
-	int rc = -1;
 
-	if (task && iscsi_scsi_command_sync(s->ctx, s->lun, task, &d))
-		rc = task->status == SCSI_STATUS_GOOD ? 0 : -1;
-	if (rc)
-		vms_bench_err("%s: cannot write at byte %" PRIu64 ": %s", s->url, off,
-			      iscsi_get_error(s->ctx));
-	if (task)
-		scsi_free_scsi_task(task);
-	return rc;
+	for (;;) {
+		struct scsi_task *task = vms_bench_task_rw(
+			true, off / s->block_bytes, len / s->block_bytes, s->block_bytes, false);
+		bool good, repeat;
+
+		good = task && iscsi_scsi_command_sync(s->ctx, s->lun, task, &d) &&
+		       task->status == SCSI_STATUS_GOOD;
+		repeat = task && !good && again(task) && vms_bench_now() < until;
+		if (!good && !repeat)
+			vms_bench_err("%s: cannot write at byte %" PRIu64 ": %s", s->url, off,
+				      iscsi_get_error(s->ctx));
+		if (task)
+			scsi_free_scsi_task(task);
+		if (!repeat)
+			return good ? 0 : -1;
+		(void)poll(NULL, 0, AGAIN_MS);
+	}
 }
 
 int vms_boot_trace_fill(const struct vms_boot_trace *t, const char *url, struct vms_bench_gen *g)

@@ -257,7 +257,11 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 	const struct vms_bench_load *l = run->l;
 	size_t buf = l->block_bytes;
 	uint64_t size = UINT64_MAX;
+	struct vms_bench_keep *keep = vms_bench_keep_begin(l->sessions);
+	int rc = -1;
 
+	if (!keep)
+		return -1;
 	if (l->prefill && buf < 512 * 1024)
 		buf = 512 * 1024;
 	for (unsigned i = 0; i < l->sessions; i++) {
@@ -265,14 +269,15 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 
 		snprintf(tag, sizeof(tag), "%u", i);
 		if (vms_bench_sess_open(&run->sess[i], url[i % n_urls], tag))
-			return -1;
+			goto out;
 		run->n_sess++;
+		vms_bench_keep_add(keep, &run->sess[i]);
 		if (run->sess[i].size_bytes < size)
 			size = run->sess[i].size_bytes;
 		if (l->block_bytes % run->sess[i].block_bytes) {
 			vms_bench_err("%s: --bs %u is no multiple of the logical block length %u",
 				      run->sess[i].url, l->block_bytes, run->sess[i].block_bytes);
-			return -1;
+			goto out;
 		}
 		for (unsigned d = 0; d < l->depth; d++) {
 			struct slot *s = &run->slot[i * l->depth + d];
@@ -283,7 +288,7 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 			if (posix_memalign(&s->buf, 4096, buf)) {
 				s->buf = NULL;
 				vms_bench_err("out of memory");
-				return -1;
+				goto out;
 			}
 			memset(s->buf, 0, buf);
 		}
@@ -291,21 +296,23 @@ static int open_all(struct run *run, char *const *url, unsigned n_urls)
 	if (l->offset_bytes >= size || (l->span_bytes && l->span_bytes > size - l->offset_bytes)) {
 		vms_bench_err("--offset + --span go beyond the LUN's %llu bytes",
 			      (unsigned long long)size);
-		return -1;
+		goto out;
 	}
 	run->blocks = (l->span_bytes ? l->span_bytes : size - l->offset_bytes) / l->block_bytes;
 	if (!run->blocks) {
 		vms_bench_err("--span is smaller than one block of %u bytes", l->block_bytes);
-		return -1;
+		goto out;
 	}
 	run->part = l->split ? run->blocks / n_urls : run->blocks;
 	if (!run->part) {
 		vms_bench_err("--split: the span is smaller than one block for each URL");
-		return -1;
+		goto out;
 	}
 	for (unsigned i = 0; i < l->sessions; i++)
 		run->seq_next[i] = run->part * i / l->sessions;
-	return 0;
+	rc = 0;
+out:
+	return vms_bench_keep_end(keep) ? -1 : rc;
 }
 
 int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigned n_urls,

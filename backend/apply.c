@@ -60,7 +60,7 @@ static void job_end(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	p->applied = j->seq;
 	p->apply = NULL;
-	p->bytes_wait = false;
+	part_stands(n, p, false);
 	p->state_dirty = true;
 	n->applies--;
 	job_free(j);
@@ -87,7 +87,8 @@ void apply_abort(struct vms_node *n, struct part *p)
 {
 	struct apply_job *j = p->apply;
 
-	p->page_wait = p->bytes_wait = false;
+	p->page_wait = false;
+	part_stands(n, p, false);
 	p->peer_seq = 0;
 	if (p->apply_wait) {
 		p->apply_wait = false;
@@ -414,7 +415,7 @@ static void peer_vain(struct vms_node *n, struct part *p, struct apply_job *j)
 {
 	struct vms_msg m = {.type = VMS_MSG_LEARN, .partition = p->number, .aux = LOP_UNFIT};
 
-	p->bytes_wait = true;
+	part_stands(n, p, true);
 	if (p->known && p->peer_asks == PEER_ASKS)
 		node_log(n, VMS_LOG_ERROR,
 			 "partition %u: no replica has the bytes of record %llu: %s", p->number,
@@ -461,8 +462,11 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 	p->peer_asks++;
 	if (!pe && p->learn)
 		pe = node_peer(n, p->conf.primary, false);
-	if (!pe || !pe->conn)
+	if (!pe || !pe->conn) {
+		if (p->bytes_wait)
+			peer_vain(n, p, j);
 		return;
+	}
 	for (unsigned i = 0; i < j->nm; i++)
 		if (vms_move_placed(&j->m[i])) {
 			/* the new address serves when the primary has written it already */
@@ -515,6 +519,14 @@ static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 	moves_write(n, p, j);
 }
 
+/* The timer asks again. A partition that stands does not wait for that, as its log cannot be
+ * copied forward while there is a job. */
+static void peer_no(struct vms_node *n, struct part *p, struct apply_job *j)
+{
+	if (p->bytes_wait)
+		peer_vain(n, p, j);
+}
+
 void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
@@ -528,6 +540,7 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 		return;
 	if (m->status) {
 		p->peer_noes += !vms_err_retryable(m->status);
+		peer_no(n, p, j);
 		return;
 	}
 	for (unsigned i = 0; i < j->nm; i++) {
@@ -553,7 +566,8 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 	for (unsigned i = 0; i < j->nm; i++)
 		if (vms_move_placed(&j->m[i]) && !chunk_ok(j, i)) {
 			p->peer_noes += !later;
-			return; /* the timer asks again */
+			peer_no(n, p, j);
+			return;
 		}
 	moves_write(n, p, j);
 	apply_run(n, p);

@@ -3,7 +3,8 @@
  * Copying forward: a partition that cannot drain (a member is missing) must not
  * hold the log of the others. What it still needs from the oldest generation is
  * appended again, verbatim, in COPY records; then that generation can go. Only
- * bounded amounts exist, because the partition takes no new writes meanwhile.
+ * bounded amounts exist, because the partition takes no new writes meanwhile (one that
+ * stands for bytes that nobody has: an eighth of the log).
  * Keeps invariants 1, 31 (rule A8).
  */
 #include "backend/node_int.h"

@@ -168,6 +168,7 @@ enum node_mutant {
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */
+	MUT_STAND_FILLS = 143,	/* a partition that stands takes writes until the log is full */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */
@@ -192,6 +193,7 @@ enum node_mutant {
 #define NODE_SEGS_MAX	      16384u /* segment headers cached */
 #define NODE_FLUSHES_MAX      256u
 #define NODE_RAISE_BATCH      60u
+#define NODE_STAND_SHARE      8u  /* partitions that stand may have an eighth of the log */
 #define NODE_LAYERS_MAX	      16u /* undrained snap_gens of one extent before it is drained */
 
 struct vms_node;
@@ -391,7 +393,8 @@ struct part {
 	 * often, and how often one has answered that it has none */
 	uint64_t peer_seq;
 	unsigned peer_asks, peer_noes;
-	bool bytes_wait;	    /* ... in vain: the lane stands */
+	bool bytes_wait;	    /* ... in vain: the partition stands (doc/storage-node.md) */
+	uint64_t stand_bytes;	    /* of the log, while it stands: no record of it is applied */
 	unsigned moves_ordered;	    /* DRAIN/REMAP records ordered, not applied */
 	VMS_VEC(struct trim) trims; /* ordered, not applied */
 	uint64_t drain_applied;	    /* seq of the last DRAIN/REMAP/TRIM applied */
@@ -703,6 +706,7 @@ struct vms_node {
 	unsigned mut;
 
 	struct vms_wal *wal;
+	uint64_t stand_bytes; /* of all partitions that stand */
 	struct vms_pages *pages;
 	struct vms_ovl ovl;
 	struct vms_outcomes outcomes;
@@ -1091,6 +1095,10 @@ void repl_durable(struct vms_node *n);
 void repl_flush_out(struct vms_node *n); /* end of a turn */
 void repl_want(struct vms_node *n, struct part *p);
 uint32_t log_permille(const struct vms_node *n);
+/* For bytes that nobody has it stands, or does no more. */
+void part_stands(struct vms_node *n, struct part *p, bool stands);
+/* It stands, and partitions that do have as much of the log as they may. */
+bool part_stands_full(const struct vms_node *n, const struct part *p);
 /* What a node tells the others of its room: the log in 1/1000, NODE_FULL while it
  * refuses new data for lack of space. */
 #define NODE_FULL    0x10000u

@@ -27,11 +27,16 @@ static void part_text(struct vms_node *n, const struct part *p, char *out, size_
 		snprintf(out, room, "a copy that is not in the set of epoch %llu",
 			 (unsigned long long)p->conf.epoch);
 	else if (!p->primary)
-		snprintf(out, room, "member, led by node %u", p->conf.primary);
+		snprintf(out, room, "member, led by node %u%s", p->conf.primary,
+			 p->bytes_wait ? "; its copy is damaged" : "");
 	else if (p->handing)
 		snprintf(out, room, "the lead goes over to node %u", p->handing);
 	else if (p->state != PS_ACTIVE)
 		snprintf(out, room, "not served yet (%s)", state_name(p));
+	else if (p->bytes_wait)
+		snprintf(out, room, "stands: no node that runs has the bytes of record %llu%s",
+			 (unsigned long long)p->peer_seq,
+			 part_stands_full(n, p) ? "; writes wait" : "");
 	else if (p->nm < n->cluster.min_copies)
 		snprintf(out, room, "degraded: %u of %u copies, min_copies %u: writes wait", p->nm,
 			 copies, n->cluster.min_copies);
@@ -108,13 +113,17 @@ static json_t *partitions(struct vms_node *n)
 			continue;
 		part_text(n, p, text, sizeof(text));
 		json_t *o = json_pack(
-			"{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "number", (int)i,
-			"state", state_name(p), "text", text, "epoch", (json_int_t)p->conf.epoch,
-			"seq", (json_int_t)p->seq_last, "committed", (json_int_t)p->committed,
-			"applied", (json_int_t)p->applied, "undrained",
+			"{s:i, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:b}", "number",
+			(int)i, "state", state_name(p), "text", text, "epoch",
+			(json_int_t)p->conf.epoch, "seq", (json_int_t)p->seq_last, "committed",
+			(json_int_t)p->committed, "applied", (json_int_t)p->applied, "undrained",
 			(json_int_t)(p->ovl.npieces + p->ovl.nranges), "containers",
 			(json_int_t)p->ctrs.n, "live_chunks", (json_int_t)p->live_chunks,
-			"members_ready", p->primary && part_members_ready(p));
+			"members_ready", p->primary && part_members_ready(p), "bytes_wait",
+			p->bytes_wait);
+
+		if (p->bytes_wait)
+			json_object_set_new(o, "bytes_seq", json_integer((json_int_t)p->peer_seq));
 
 		part_set(p, o);
 		if (p->primary)
@@ -301,7 +310,7 @@ static unsigned numbers_permille(struct vms_node *n)
 
 static json_t *status(struct vms_node *n)
 {
-	unsigned led = 0, active = 0, backup = 0, waiting = 0, out = 0, degraded = 0;
+	unsigned led = 0, active = 0, backup = 0, waiting = 0, out = 0, degraded = 0, stand = 0;
 	json_t *peers = json_array();
 
 	for (uint32_t i = 0; i < n->nparts; i++) {
@@ -316,9 +325,11 @@ static json_t *status(struct vms_node *n)
 		}
 		led++;
 		active += p->state == PS_ACTIVE;
+		stand += p->bytes_wait;
 		degraded += p->nm < n->cluster.copies;
 		waiting += p->state == PS_ACTIVE &&
-			   (!part_members_ready(p) || p->nm < n->cluster.min_copies);
+			   (!part_members_ready(p) || p->nm < n->cluster.min_copies ||
+			    part_stands_full(n, p));
 	}
 	for (unsigned i = 0; i < n->npeers; i++)
 		json_array_append_new(peers,
@@ -326,20 +337,21 @@ static json_t *status(struct vms_node *n)
 						"address", n->peer[i]->address, "connected",
 						n->peer[i]->conn != 0, "incarnation",
 						(json_int_t)n->peer[i]->incarnation));
-	return json_pack("{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, "
-			 "s:o, s:o, s:i}",
-			 "lost", (json_int_t)repair_lost_count(n), "repairing",
-			 (json_int_t)repair_running(n), "node", (int)n->id, "name", n->conf.name,
-			 "incarnation", (json_int_t)n->incarnation, "state",
-			 n->poisoned	      ? "failed"
-			 : n->stopping	      ? "stopping"
-			 : n->phase == SP_RUN ? "running"
-					      : "starting",
-			 "partitions_led", (int)led, "partitions_active", (int)active,
-			 "partitions_degraded", (int)degraded, "partitions_waiting", (int)waiting,
-			 "partitions_backup", (int)backup, "partitions_out", (int)out, "gateways",
-			 (int)n->nsessions, "peers", peers, "space", space(n), "planner",
-			 plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
+	return json_pack(
+		"{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, "
+		"s:o, s:o, s:i}",
+		"lost", (json_int_t)repair_lost_count(n), "repairing",
+		(json_int_t)repair_running(n), "node", (int)n->id, "name", n->conf.name,
+		"incarnation", (json_int_t)n->incarnation, "state",
+		n->poisoned	     ? "failed"
+		: n->stopping	     ? "stopping"
+		: n->phase == SP_RUN ? "running"
+				     : "starting",
+		"partitions_led", (int)led, "partitions_active", (int)active, "partitions_degraded",
+		(int)degraded, "partitions_waiting", (int)waiting, "partitions_bytes_wait",
+		(int)stand, "partitions_backup", (int)backup, "partitions_out", (int)out,
+		"gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
+		plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

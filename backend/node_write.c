@@ -228,6 +228,34 @@ static bool overlaps(const struct op *l, const struct wreq *w)
 	return false;
 }
 
+static void part_stand_more(struct vms_node *n, struct part *p, uint64_t seq)
+{
+	const struct prec *r = part_rec(p, seq);
+
+	if (!r)
+		return;
+	p->stand_bytes += r->bytes;
+	n->stand_bytes += r->bytes;
+}
+
+void part_stands(struct vms_node *n, struct part *p, bool stands)
+{
+	if (stands == p->bytes_wait)
+		return;
+	p->bytes_wait = stands;
+	n->stand_bytes -= p->stand_bytes;
+	p->stand_bytes = 0;
+	for (uint64_t s = p->applied + 1; stands && s <= p->seq_last; s++)
+		part_stand_more(n, p, s);
+}
+
+/* Nothing of what it orders would leave the log, which is the other partitions', too. */
+bool part_stands_full(const struct vms_node *n, const struct part *p)
+{
+	return p->bytes_wait && n->mut != MUT_STAND_FILLS &&
+	       n->stand_bytes >= vms_wal_size_bytes(n->wal) / NODE_STAND_SHARE;
+}
+
 /* Can anything be ordered in this partition now? */
 static bool can_order(struct vms_node *n, struct part *p, const struct wreq *w)
 {
@@ -235,6 +263,8 @@ static bool can_order(struct vms_node *n, struct part *p, const struct wreq *w)
 		return false;
 	if (p->nm < n->cluster.min_copies && n->mut != MUT_MIN_COPIES)
 		return false; /* too few copies: they wait, then end BUSY */
+	if (part_stands_full(n, p))
+		return false;
 	if (p->next_pos + w->np + NODE_CEILING_STEP / 2 > p->ceiling_ordered)
 		part_order_ceiling(n, p);
 	if (p->next_pos + w->np > p->ceiling)
@@ -286,6 +316,8 @@ static int order(struct vms_node *n, struct part *p, const struct wreq *w, int o
 		answer(n, w, rc);
 		return W_ANSWERED;
 	}
+	if (p->bytes_wait)
+		part_stand_more(n, p, r.seq);
 	o = op_new(n);
 	o->part = p;
 	o->state = OP_ORDERED;

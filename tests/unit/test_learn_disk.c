@@ -2,6 +2,8 @@
 /*
  * Copies with disks that fail or hold damage: the learner's own, the primary's, that of all.
  */
+#include <jansson.h>
+
 #include "tests/unit/learn_rig.h"
 
 /* A disk that fails to write while a copy is made ends the node, as with any other write
@@ -420,6 +422,55 @@ static void test_bytes_member(void)
 	v_down();
 }
 
+/* What the node tells of partition 0, and how many of those it leads it says stand. */
+static json_t *told(unsigned nd, int *stand)
+{
+	json_t *st = vms_node_json(node(nd), "status"), *a = vms_node_json(node(nd), "partitions");
+	json_t *one = json_incref(json_array_get(a, 0));
+
+	*stand = (int)json_integer_value(json_object_get(st, "partitions_bytes_wait"));
+	json_decref(a);
+	json_decref(st);
+	return one;
+}
+
+static bool says(json_t *o, const char *text)
+{
+	const char *t = json_string_value(json_object_get(o, "text"));
+
+	return t && strstr(t, text);
+}
+
+/* It stands, and takes writes until they are as much as it may have in the log; the other
+ * partitions of the node have the rest of it. */
+static void stands(uint32_t ext)
+{
+	struct part *p = part_on(0, 0);
+	uint8_t b[V_CHUNK];
+	int stand, rc = 0;
+	json_t *o = told(0, &stand);
+
+	CU_ASSERT_TRUE(stand == 1 && json_is_true(json_object_get(o, "bytes_wait")));
+	CU_ASSERT_TRUE(says(o, "no node that runs has the bytes of record"));
+	CU_ASSERT_FALSE(says(o, "writes wait"));
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(o, "bytes_seq")),
+			(json_int_t)p->applied + 1);
+	json_decref(o);
+	for (unsigned i = 0; i < RIG_LOG_BYTES / V_CHUNK && !rc; i++) {
+		v_fill(b, next_id);
+		rc = v_write_raw(&V[0], ext, 1 + i % 2, 1, 0xff, b, V_CHUNK);
+		if (!rc)
+			V[0].img.id[ext][1 + i % 2] = next_id++;
+	}
+	CU_ASSERT_EQUAL(rc, VMS_E_BUSY);
+	CU_ASSERT_TRUE(vms_wal_used_bytes(node(0)->wal) < RIG_LOG_BYTES / 2);
+	o = told(0, &stand);
+	CU_ASSERT_TRUE(says(o, "writes wait"));
+	json_decref(o);
+	log_goes_round(0);
+	CU_ASSERT_TRUE(p->bytes_wait && p->applied < p->committed);
+}
+
 /* The primary, alone in its set. Its partition stands and says so; the others go on, and
  * so does it when the bytes are there again. */
 static void test_bytes_primary(void)
@@ -427,6 +478,7 @@ static void test_bytes_primary(void)
 	uint32_t ext;
 	struct part *p;
 	vms_addr from;
+	int stand;
 
 	p = lane_stands(84, 0, &ext);
 	from = third(0, ext);
@@ -435,10 +487,11 @@ static void test_bytes_primary(void)
 	CU_ASSERT_TRUE(rot(0, from) && rot(1, from)); /* the copy that is out would do, too */
 	p->hold_ms = 0;
 	CU_ASSERT_TRUE(V_WAIT(60000, p->bytes_wait));
-	log_goes_round(0);
-	CU_ASSERT_TRUE(p->bytes_wait && p->applied < p->committed);
+	stands(ext);
 	CU_ASSERT_TRUE(rot(0, from)); /* the bit turns back */
 	CU_ASSERT_TRUE(V_WAIT(20000, !p->bytes_wait && p->applied == p->committed));
+	json_decref(told(0, &stand));
+	CU_ASSERT_EQUAL(stand, 0);
 	v_write(&V[0], ext, 3, next_id++);
 	v_drain();
 	v_check_all("the bytes are back");
@@ -448,10 +501,10 @@ static void test_bytes_primary(void)
 static void test_mutants(void)
 {
 	static const struct learn_mutant m[] = {
-		{MUT_LN_VERIFY, test_damage_own},	{MUT_LN_TRUST, test_damage_primary},
-		{MUT_LN_AGAIN, test_bytes_member},	{MUT_PEER_FOREVER, test_bytes_out},
-		{MUT_PEER_FOREVER, test_bytes_member},	{MUT_PEER_FOREVER, test_bytes_primary},
-		{MUT_LN_HEADLESS, test_header_refused},
+		{MUT_LN_VERIFY, test_damage_own},      {MUT_LN_TRUST, test_damage_primary},
+		{MUT_LN_AGAIN, test_bytes_member},     {MUT_PEER_FOREVER, test_bytes_out},
+		{MUT_PEER_FOREVER, test_bytes_member}, {MUT_PEER_FOREVER, test_bytes_primary},
+		{MUT_STAND_FILLS, test_bytes_primary}, {MUT_LN_HEADLESS, test_header_refused},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 
 #include "tests/unit/tool_rig.h"
+#include "utils/tool/cmds.h"
 #include "utils/tool/ring.h"
 #include "utils/tool/ring_cmds.h"
 
@@ -395,6 +396,58 @@ static void advise_names_risks(void)
 	end();
 }
 
+/* A partition that needs bytes which no node that runs has: both status commands and advise
+ * name it, with who may have them, the one that ought to first. */
+static void a_partition_that_stands_is_named(void)
+{
+	struct vms_part_conf pc = {.epoch = 2,
+				   .primary = 3,
+				   .nmembers = 1,
+				   .member = {{.node = 3, .incarnation = 1}},
+				   .nwant = 2,
+				   .want = {3, 2}};
+	static const char damaged[] = "partition 2: the bytes of record 4711 are damaged on n3, "
+				      "and may be whole on n2, n1 (not running); its writes wait";
+
+	down = 1u << 1 | 1u << 2;
+	nodes(3, 2, true);
+	for (uint32_t p = 0; p < 4; p++)
+		members(p, 3, 0);
+	put("part/0002", vms_cat_part_encode(&pc));
+	seen->stands = true;
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_DEGRADED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "4 serving, 4 short of copies, 1 stand\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, damaged));
+	CU_ASSERT_EQUAL(run(&cmd_status, NULL), TOOL_DEGRADED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, damaged));
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_DEGRADED);
+	CU_ASSERT_TRUE(advises("partition 2 stands: the bytes of record 4711 are damaged on n3",
+			       "-> start vmstored on "));
+	CU_ASSERT_TRUE(advises("partition 2 stands", "(node n2); its copy mends"));
+	for (unsigned i = 0; i < 2; i++) {
+		t.json = false;
+		CU_ASSERT_EQUAL(run(i ? &ring_status : &cmd_status, "--json", NULL), TOOL_DEGRADED);
+		CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"standing\": 1"));
+		CU_ASSERT_TRUE(advises("\"record\": 4711", "\"damaged\": [\n"));
+		CU_ASSERT_TRUE(advises("\"away\": [", "\"n1\""));
+	}
+	t.json = false;
+	end();
+	/* nobody is away: what is left to do is in the manual */
+	down = 0;
+	nodes(1, 1, true);
+	seen->stands = true;
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_DEGRADED);
+	CU_ASSERT_TRUE(advises("damaged on n1, and all nodes run", "'A partition stands' in doc"));
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_DEGRADED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "degraded"));
+	/* by itself it is enough to be degraded */
+	seen->stands = false;
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NULL(strstr(said, "stand"));
+	end();
+}
+
 static void advise_names_risks_of_the_settings(void)
 {
 	struct view v;
@@ -441,6 +494,7 @@ int main(void)
 		VMS_TEST(waiting_ends_when_the_time_is_over),
 		VMS_TEST(status_tells_moving_from_waiting),
 		VMS_TEST(advise_names_risks),
+		VMS_TEST(a_partition_that_stands_is_named),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 

@@ -41,6 +41,7 @@ struct seen {
 	bool settled;		   /* the last floor of a branch wanted all durable */
 	bool hold_trim;		   /* it is answered AGAIN */
 	bool full;		   /* the node refuses new data */
+	bool stands;		   /* partition 2 needs bytes that nobody has */
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
 	unsigned floor_gateways;   /* floors of gateways */
@@ -138,8 +139,15 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 								 (int)seen->gw[i].live));
 		return 0;
 	}
-	*answer = json_pack("{ss s{sI sI} s{sI sI ss}}", "state", "running", "core",
-			    "partitions_active", (json_int_t)4, "container_numbers_permille",
+	if (!strcmp(call, "partitions")) {
+		*answer = json_pack("[{si ss ss sb sI}]", "number", 2, "state", "active", "text",
+				    seen->stands ? "stands: no node …; writes wait" : "healthy",
+				    "bytes_wait", (int)seen->stands, "bytes_seq", (json_int_t)4711);
+		return 0;
+	}
+	*answer = json_pack("{ss s{sI sI sI} s{sI sI ss}}", "state", "running", "core",
+			    "partitions_active", (json_int_t)4, "partitions_bytes_wait",
+			    (json_int_t)seen->stands, "container_numbers_permille",
 			    (json_int_t)seen->numbers, "space", "container_chunks", (json_int_t)2,
 			    "free_bytes", (json_int_t)808, "state", seen->full ? "full" : "ok");
 	return 0;

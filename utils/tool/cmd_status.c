@@ -254,6 +254,7 @@ static int run_status(struct cmd_call *c)
 	if (t->json) {
 		json_t *out = view_json(&r.v);
 
+		json_object_set_new(out, "standing", ring_stand_json(&r));
 		gates_json(&g, health, out);
 		tool_print_json(out);
 		gates_free(&g);
@@ -265,6 +266,7 @@ static int run_status(struct cmd_call *c)
 	printf("health    %s\n", health);
 	print_nodes(&r.v, &h);
 	print_copies(&r.v, &h);
+	ring_stand_print(&r, "stands    ", 4);
 	print_doing(&r, &h);
 	print_gateways(&g);
 	printf("volumes   %zu, %s in all\n", r.v.volumes.n, vms_size_human(sum, used));

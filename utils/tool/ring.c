@@ -52,6 +52,7 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 	q->asked = true;
 	q->serving = !strcmp(state, "active");
 	q->writes_wait = text && strstr(text, "writes wait");
+	q->stands = json_is_true(json_object_get(o, "bytes_wait")) ? number(o, "bytes_seq") : 0;
 	snprintf(q->state, sizeof(q->state), "%s", text ? text : state);
 	json_array_foreach (json_object_get(o, "learners"), i, learner) {
 		uint64_t done = number(learner, "done_bytes");

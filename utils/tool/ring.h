@@ -23,6 +23,7 @@ struct ring_part {
 	bool asked;	  /* the primary answered */
 	bool serving;	  /* ... and serves it */
 	bool writes_wait; /* ... but for writes */
+	uint64_t stands;  /* ... it stands, as no node that runs has the bytes of this record */
 	char state[128];  /* ... in its words */
 };
 
@@ -120,6 +121,18 @@ int ring_dry_run(struct tool *t, const struct ring *r, ring_edit_fn edit, void *
 /* Until all is where it is wanted; gone: and the node with that number has left (0:
  * nobody leaves). Shows progress. Ctrl-C: the change goes on. Exit code. */
 int ring_wait(struct tool *t, const char *what, uint32_t gone, uint64_t timeout_s);
+
+/* ---- ring_stand.c: partitions that stand, as no node that runs has bytes they need ---- */
+
+/* One line for each, at most `most`, behind `head`. r: asked. */
+void ring_stand_print(struct ring *r, const char *head, unsigned most);
+/* Who may have the bytes of partition p, in words: members (their copies are damaged), and
+ * nodes that do not run. */
+void ring_stand_who(struct ring *r, uint32_t p, char *out, size_t room);
+/* The command that may bring them back. */
+void ring_stand_mend(struct ring *r, uint32_t p, char *out, size_t room);
+/* [{"partition", "primary", "record", "writes_wait", "damaged": [node…], "away": [node…]}] */
+json_t *ring_stand_json(struct ring *r);
 
 /* ---- ring_check.c: refusals ---- */
 

@@ -15,13 +15,14 @@
 #define NEARFULL_PERCENT 85u
 #define FULL_PERCENT	 95u
 #define DAMAGED_MANY	 100u
+#define STANDING_MAX	 8u   /* partitions that are named */
 #define NUMBERS_PERMILLE 500u /* of a partition's container numbers (rule B9) */
 
 enum level { NOW, SOON, NOTE };
 
 struct advice {
 	enum level level;
-	char risk[400], mend[300];
+	char risk[900], mend[300];
 };
 struct list {
 	VMS_VEC(struct advice) a;
@@ -264,6 +265,28 @@ static void stopped(struct list *l)
 		    r->part[first].state);
 }
 
+/* What they need is damaged on every node that runs. */
+static void standing(struct list *l)
+{
+	struct ring *r = l->r;
+	char who[700], mend[300];
+	uint32_t n = 0;
+
+	for (uint32_t p = 0; p < r->v.nparts; p++) {
+		if (!r->part[p].stands || n++ >= STANDING_MAX)
+			continue;
+		ring_stand_who(r, p, who, sizeof(who));
+		ring_stand_mend(r, p, mend, sizeof(mend));
+		say(l, NOW, mend, "partition %u stands: the bytes of record %" PRIu64 " are %s%s",
+		    p, r->part[p].stands, who,
+		    r->part[p].writes_wait ? "; its writes wait"
+					   : "; it takes some writes more, then they wait");
+	}
+	if (n > STANDING_MAX)
+		say(l, NOW, "vmstore-ring status --json lists them: standing",
+		    "%u partitions more stand", n - STANDING_MAX);
+}
+
 /* ---- disks ---- */
 
 static void numbers(struct list *l, const struct view_node *x)
@@ -400,6 +423,7 @@ static int run_advise(struct cmd_call *c)
 	copies(&l, &h);
 	zones(&l);
 	stopped(&l);
+	standing(&l);
 	disks(&l);
 	catalog_risks(&l);
 	rc = print(&l);

@@ -45,7 +45,7 @@ static void sample(struct tool *t, struct ring *r, struct pace *pace)
 	pace->left_s = pace->bytes_s ? ms / pace->bytes_s + 1 : 0;
 }
 
-static void print_partitions(const struct ring *r, const struct view_health *h)
+static void print_partitions(struct ring *r, const struct view_health *h)
 {
 	const struct view *v = &r->v;
 	uint32_t stopped = 0, shown = 0, waiting = 0, last = 0;
@@ -57,6 +57,8 @@ static void print_partitions(const struct ring *r, const struct view_health *h)
 		printf(", %u with a member down", h->degraded);
 	if (h->down)
 		printf(", %u cannot be reached", h->down);
+	if (h->stand)
+		printf(", %u stand", h->stand);
 	if (h->placed < v->nparts)
 		printf(", %u not placed", v->nparts - h->placed);
 	printf("\n");
@@ -68,6 +70,7 @@ static void print_partitions(const struct ring *r, const struct view_health *h)
 	if (waiting)
 		printf("writes      wait in %u partitions (partition %u: %s)\n", waiting, last,
 		       r->part[last].state);
+	ring_stand_print(r, "stands      ", 4);
 	if (stopped)
 		printf("not served  %u partitions:", stopped);
 	for (uint32_t p = 0; stopped && p < v->nparts && shown < 4; p++) {
@@ -176,7 +179,7 @@ static void print_gateways(const struct view *v)
 	vms_table_close(tab);
 }
 
-static void print_status(const struct ring *r, const struct view_health *h, const struct pace *pace)
+static void print_status(struct ring *r, const struct view_health *h, const struct pace *pace)
 {
 	char uuid[37], used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	const struct view *v = &r->v;
@@ -212,6 +215,7 @@ static json_t *to_json(struct ring *r, const struct pace *pace)
 {
 	json_t *o = view_json(&r->v);
 
+	json_object_set_new(o, "standing", ring_stand_json(r));
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
 		o, "moving",

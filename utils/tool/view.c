@@ -246,6 +246,9 @@ void view_health(struct view *v, struct view_health *h)
 		h->lost += view_node_lost(n);
 		if (n->up && number(json_object_get(n->status, "core"), "partitions_active", &used))
 			h->serving += (uint32_t)used;
+		if (n->up &&
+		    number(json_object_get(n->status, "core"), "partitions_bytes_wait", &used))
+			h->stand += (uint32_t)used;
 		if (view_node_space(n, &used, &total)) {
 			h->used_bytes += used;
 			h->total_bytes += total;
@@ -260,7 +263,7 @@ const char *view_health_word(const struct view *v, const struct view_health *h)
 	if (h->down)
 		return "down";
 	if (h->complete < v->nparts || h->serving < v->nparts || h->nodes_up < v->nodes.n ||
-	    h->nodes_full || h->lost)
+	    h->nodes_full || h->lost || h->stand)
 		return "degraded";
 	return "ok";
 }
@@ -342,17 +345,17 @@ json_t *view_json(struct view *v)
 		json_array_append_new(gws, json_pack("{sI ss ss sI}", "id", (json_int_t)g->id,
 						     "name", g->name, "portal", g->portal,
 						     "incarnation", (json_int_t)g->incarnation));
-	return json_pack("{ss ss sI sI sI sf sb sI s{sI sI sI sI sI sI sI} sI sI sI so so so}",
-			 "health", view_health_word(v, &h), "cluster", uuid, "partitions",
-			 (json_int_t)v->nparts, "copies", (json_int_t)v->cluster.copies,
-			 "min_copies", (json_int_t)v->cluster.min_copies, "timing_factor",
-			 v->cluster.timing_factor, "has_data", (int)v->cluster.has_data, "volumes",
-			 (json_int_t)v->volumes.n, "partition_states", "complete",
-			 (json_int_t)h.complete, "serving", (json_int_t)h.serving, "missing_copies",
-			 (json_int_t)h.missing_copies, "degraded", (json_int_t)h.degraded, "down",
-			 (json_int_t)h.down, "below_min_copies", (json_int_t)h.below_min,
-			 "not_placed", (json_int_t)(v->nparts - h.placed), "loss_epochs",
-			 (json_int_t)h.loss_epochs, "used_bytes", (json_int_t)h.used_bytes,
-			 "total_bytes", (json_int_t)h.total_bytes, "nodes", nodes, "gateways", gws,
-			 "table", parts);
+	return json_pack(
+		"{ss ss sI sI sI sf sb sI s{sI sI sI sI sI sI sI sI} sI sI sI so so so}", "health",
+		view_health_word(v, &h), "cluster", uuid, "partitions", (json_int_t)v->nparts,
+		"copies", (json_int_t)v->cluster.copies, "min_copies",
+		(json_int_t)v->cluster.min_copies, "timing_factor", v->cluster.timing_factor,
+		"has_data", (int)v->cluster.has_data, "volumes", (json_int_t)v->volumes.n,
+		"partition_states", "complete", (json_int_t)h.complete, "serving",
+		(json_int_t)h.serving, "missing_copies", (json_int_t)h.missing_copies, "degraded",
+		(json_int_t)h.degraded, "down", (json_int_t)h.down, "below_min_copies",
+		(json_int_t)h.below_min, "not_placed", (json_int_t)(v->nparts - h.placed),
+		"standing", (json_int_t)h.stand, "loss_epochs", (json_int_t)h.loss_epochs,
+		"used_bytes", (json_int_t)h.used_bytes, "total_bytes", (json_int_t)h.total_bytes,
+		"nodes", nodes, "gateways", gws, "table", parts);
 }

@@ -53,7 +53,8 @@ struct view_health {
 	uint32_t below_min;	 /* fewer members than writes need: these wait */
 	uint32_t serving;	 /* as their primaries say: the view change is done */
 	uint32_t nodes_up, nodes_full;
-	uint64_t lost;	      /* chunks and index pages of which no good copy is left */
+	uint32_t stand; /* as their primaries say: records whose bytes no node that runs has */
+	uint64_t lost;	/* chunks and index pages of which no good copy is left */
 	uint64_t loss_epochs; /* sum: possible losses of unflushed writes so far */
 	uint64_t used_bytes, total_bytes;
 };

@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LUNS_MAX   8
-#define PATHS_MAX  8
-#define ROUNDS_MAX 101
+#define LUNS_MAX	8
+#define PATHS_MAX	8
+#define ROUNDS_MAX	101
+#define SESSIONS_OF_MAX 4096 /* as --sessions */
 
 static const char help[] =
 	"Usage: vmstore-bench compare [OPTIONS] --ours URL --peer URL [--lun NAME=URL]...\n"
@@ -32,6 +33,7 @@ static const char help[] =
 	"  --split-of NAME   each path of that LUN has its own part of the span (--split)\n"
 	"  --pid NAME=PID    server process of that LUN, for CPU accounting; repeat\n"
 	"  --rw-of NAME=WHAT read, write or mix:PERCENT for that LUN alone\n"
+	"  --sessions-of NAME=N  sessions for that LUN alone\n"
 	"  --want EXPR       a figure that should hold, FIELD:A/B>=X or FIELD:A<=X with\n"
 	"                    LUN names A and B; FIELD is iops, mb_s, p50_us, p99_us,\n"
 	"                    cmds_per_machine_cpu_s or cmds_per_server_cpu_s; repeat\n"
@@ -45,6 +47,7 @@ struct lun {
 	bool split;
 	struct vms_bench_pids pids;
 	int write_percent; /* -1: as the load says */
+	unsigned sessions; /* 0: as the load says */
 	unsigned n;
 	struct vms_bench_result *res; /* one per round */
 };
@@ -81,6 +84,20 @@ static double field(const struct vms_bench_result *r, int f)
 	default:
 		return r->cmds_per_server_cpu_s;
 	}
+}
+
+/* What this LUN's load differs in. */
+static struct vms_bench_load load_of(const struct vms_bench_load *l, const struct lun *t)
+{
+	struct vms_bench_load one = *l;
+
+	one.pids = t->pids;
+	if (t->write_percent >= 0)
+		one.write_percent = (unsigned)t->write_percent;
+	if (t->sessions)
+		one.sessions = t->sessions;
+	one.split |= t->split;
+	return one;
 }
 
 static int cmp_double(const void *a, const void *b)
@@ -220,6 +237,7 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 
 	for (unsigned i = 0; i < n; i++) {
 		json_t *o = json_object(), *runs = json_array(), *paths = json_array();
+		struct vms_bench_load own = load_of(l, &t[i]);
 
 		for (int f = 0; f < F_COUNT; f++) {
 			struct stat3 s = stat_of(&t[i], f);
@@ -229,7 +247,7 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 						      s.min, "max", s.max));
 		}
 		for (unsigned k = 0; k < t[i].n; k++)
-			json_array_append_new(runs, vms_bench_result_json(l, &t[i].res[k]));
+			json_array_append_new(runs, vms_bench_result_json(&own, &t[i].res[k]));
 		json_object_set_new(o, "runs", runs);
 		json_object_set_new(o, "url", json_string(t[i].url[0]));
 		for (unsigned k = 0; k < t[i].n_urls; k++)
@@ -253,11 +271,12 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 
 int vms_bench_cmd_compare(int argc, char **argv)
 {
-	struct option opts[VMS_BENCH_LOAD_OPTIONS + 12] = {
-		{"json", 1, NULL, 'j'},	  {"help", 0, NULL, 'h'},  {"ours", 1, NULL, 'o'},
-		{"peer", 1, NULL, 'p'},	  {"lun", 1, NULL, 'l'},   {"pid", 1, NULL, 'i'},
-		{"rounds", 1, NULL, 'r'}, {"title", 1, NULL, 't'}, {"want", 1, NULL, 'w'},
-		{"rw-of", 1, NULL, 'W'},  {"path", 1, NULL, 'P'},  {"split-of", 1, NULL, 'S'},
+	struct option opts[VMS_BENCH_LOAD_OPTIONS + 13] = {
+		{"json", 1, NULL, 'j'},	       {"help", 0, NULL, 'h'},	{"ours", 1, NULL, 'o'},
+		{"peer", 1, NULL, 'p'},	       {"lun", 1, NULL, 'l'},	{"pid", 1, NULL, 'i'},
+		{"rounds", 1, NULL, 'r'},      {"title", 1, NULL, 't'}, {"want", 1, NULL, 'w'},
+		{"rw-of", 1, NULL, 'W'},       {"path", 1, NULL, 'P'},	{"split-of", 1, NULL, 'S'},
+		{"sessions-of", 1, NULL, 'N'},
 	};
 	struct want want[WANTS_MAX];
 	unsigned n_want = 0;
@@ -269,7 +288,7 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	struct lun *peer;
 
 	vms_bench_load_defaults(&l);
-	memcpy(opts + 12, vms_bench_load_options, sizeof(vms_bench_load_options));
+	memcpy(opts + 13, vms_bench_load_options, sizeof(vms_bench_load_options));
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		const char *eq = optarg ? strchr(optarg, '=') : NULL;
 
@@ -324,6 +343,19 @@ int vms_bench_cmd_compare(int argc, char **argv)
 				goto out;
 			}
 			x->write_percent = (int)d;
+			break;
+		}
+		case 'N': {
+			struct lun *x = eq ? find(t, n, optarg, (size_t)(eq - optarg)) : NULL;
+			int k = eq ? atoi(eq + 1) : 0;
+
+			if (!x || k < 1 || k > SESSIONS_OF_MAX) {
+				vms_bench_err("compare: --sessions-of wants NAME=N after that LUN, "
+					      "N from 1 to %d, not '%s'",
+					      SESSIONS_OF_MAX, optarg);
+				goto out;
+			}
+			x->sessions = (unsigned)k;
 			break;
 		}
 		case 'P': {
@@ -389,12 +421,8 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	for (unsigned r = 0; r < rounds; r++) {
 		for (unsigned k = 0; k < n; k++) {
 			struct lun *x = &t[(k + r) % n];
-			struct vms_bench_load one = l;
+			struct vms_bench_load one = load_of(&l, x);
 
-			one.pids = x->pids;
-			if (x->write_percent >= 0)
-				one.write_percent = (unsigned)x->write_percent;
-			one.split |= x->split;
 			one.prefill = l.prefill && r == 0;
 			one.seed = l.seed + r;
 			if (vms_bench_load_run(&one, x->url, x->n_urls, &x->res[x->n]))

@@ -209,7 +209,6 @@ static int drain(struct run *run, struct pollfd *pfd)
 /* The sessions stay logged in and answer pings meanwhile. */
 static int settle(struct run *run, struct pollfd *pfd)
 {
-	uint64_t from = vms_bench_now();
 	pid_t pid = fork(), got;
 	int status = 0;
 
@@ -227,6 +226,16 @@ static int settle(struct run *run, struct pollfd *pfd)
 		vms_bench_err("--settle: '%s' failed", run->l->settle);
 		return -1;
 	}
+	return 0;
+}
+
+/* Behind the load: what the servers owe for it counts. */
+static int settle_counted(struct run *run, struct pollfd *pfd)
+{
+	uint64_t from = vms_bench_now();
+
+	if (settle(run, pfd))
+		return -1;
 	run->r->settle_s = (double)(vms_bench_now() - from) / 1e9;
 	return vms_bench_cpu_now(&run->cpu_to, &run->l->pids);
 }
@@ -250,6 +259,32 @@ static int prefill(struct run *run, struct pollfd *pfd)
 		return -1;
 	run->prefilling = false;
 	return 0;
+}
+
+static void warm_up(struct run *run, struct pollfd *pfd)
+{
+	uint64_t until = vms_bench_now() + (uint64_t)(run->l->warmup_s * 1e9);
+
+	run->t_to = UINT64_MAX;
+	kick(run);
+	while (!run->stopping && vms_bench_now() < until)
+		turn(run, pfd, 20);
+}
+
+/* What the servers owe for filling and warming up is paid before anything is counted, so the
+ * load cannot run on into the measured time. */
+static int settle_before(struct run *run, struct pollfd *pfd)
+{
+	if (run->l->warmup_s > 0) {
+		warm_up(run, pfd);
+		run->stopping = true;
+		if (drain(run, pfd))
+			return -1;
+		run->stopping = false;
+	} else if (!run->l->prefill) {
+		return 0;
+	}
+	return settle(run, pfd);
 }
 
 static int open_all(struct run *run, char *const *url, unsigned n_urls)
@@ -335,6 +370,8 @@ int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigne
 		goto out;
 	if (l->prefill && prefill(&run, pfd))
 		goto out;
+	if (l->settle && settle_before(&run, pfd))
+		goto out;
 
 	if (l->idle_s > 0) {
 		struct vms_bench_cpu a, b;
@@ -352,25 +389,20 @@ int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigne
 			r->idle_busy_per_s = 0;
 	}
 
-	{
-		uint64_t start = vms_bench_now();
-
-		run.t_from = start + (uint64_t)(l->warmup_s * 1e9);
-		run.t_to = UINT64_MAX;
+	if (l->settle)
 		kick(&run);
-		while (!run.stopping && vms_bench_now() < run.t_from)
-			turn(&run, pfd, 20);
-		if (!run.stopping) {
-			begin_window(&run);
-			run.t_to = run.t_from + (uint64_t)(l->seconds * 1e9);
-		}
-		while (!run.stopping) {
-			turn(&run, pfd, 100);
-			if (run.measuring && vms_bench_now() >= run.t_to)
-				end_window(&run);
-		}
+	else
+		warm_up(&run, pfd);
+	if (!run.stopping) {
+		begin_window(&run);
+		run.t_to = run.t_from + (uint64_t)(l->seconds * 1e9);
 	}
-	if (drain(&run, pfd) || (l->settle && settle(&run, pfd)))
+	while (!run.stopping) {
+		turn(&run, pfd, 100);
+		if (run.measuring && vms_bench_now() >= run.t_to)
+			end_window(&run);
+	}
+	if (drain(&run, pfd) || (l->settle && settle_counted(&run, pfd)))
 		goto out;
 	r->seconds = (double)(run.cpu_to.wall_ns - run.cpu_from.wall_ns) / 1e9;
 	r->bytes = r->ops * l->block_bytes;
@@ -419,7 +451,8 @@ const char vms_bench_load_help[] =
 	"  --data KIND       unique, zero, or dup:PERCENT (unique)\n"
 	"  --prefill         write the span once before the load\n"
 	"  --settle COMMAND  run COMMAND (sh -c) behind the load; its time and what the\n"
-	"                    servers do meanwhile count as well (latencies do not)\n"
+	"                    servers do meanwhile count as well (latencies do not). It is\n"
+	"                    run behind --prefill and --warmup, too, which do not count\n"
 	"  --server-pid PID  server process whose CPU is counted; repeat\n";
 
 enum {

@@ -165,6 +165,8 @@ enum node_mutant {
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */
 	MUT_RD_OWN_GONE = 137,	/* what a partition itself lets go in a round is held for live */
+	MUT_RD_UNASKED = 140,	/* what a former primary has counted is forgotten */
+	MUT_RD_TWICE = 141, /* a walk done again in a round tells of what went since the first */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */
@@ -421,6 +423,7 @@ struct part {
 	uint64_t rd_safe;	     /* removals up to here must be durable on all members */
 	uint64_t rd_gone;	     /* references to other partitions removed since */
 	bool rd_walking, rd_sent, rd_again;
+	bool rd_unsure; /* rd_gone knows nothing of the time before this node led */
 	uint64_t sweep_cycle, sweep_epoch; /* its stamps are complete since that cycle began */
 	/* learn.c, learn_serve.c, digest.c, out.c */
 	enum copy_state copy_state;

@@ -252,6 +252,7 @@ void part_conf_update(struct vms_node *n, uint32_t number, const struct vms_part
 	p->serve_ms = 0;
 	if (!p->was_active) {
 		prune_led(n);
+		p->rd_unsure |= !part_empty(p);
 		/* What others have been told meanwhile; what the former primary may do on
 		 * the strength of leases it has from here, and its gateways with it. */
 		p->need_rev = rev;

@@ -454,7 +454,12 @@ static void walk_step(struct vms_node *n, struct round *rd)
 		rd->resume.partition = p->number;
 		p->rd_walking = n->mut != MUT_RD_REMOVED;
 		p->rd_safe = p->drain_applied;
-		p->rd_gone = 0;
+		/* What this round may still hold for live: what went since its first walk here.
+		 * This is the first when it has ordered MARK, also after a change of the lead. */
+		if (rd->mark_seq || n->mut == MUT_RD_TWICE) {
+			p->rd_gone = 0;
+			p->rd_unsure = false;
+		}
 		VMS_VEC_FOREACH (&p->ctrs, c) {
 			c->rmarked = c->shared && (c->state == 2 || n->mut == MUT_RD_OPEN);
 			c->rmark_gone = false;
@@ -911,17 +916,21 @@ static void gc_raised(void *arg, const struct vms_cat_reply *r)
 
 /* ---- who begins a cycle, and when ---- */
 
-static uint64_t want(struct vms_node *n, uint64_t *shared)
+/* Bytes that a round might free; *unsure: perhaps more, of which a former primary, or an
+ * earlier process of this node, knew. */
+static uint64_t want(struct vms_node *n, uint64_t *shared, bool *unsure)
 {
 	uint64_t chunks = 0;
 
 	*shared = 0;
+	*unsure = false;
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
 		if (!p || !p->known || !p->primary)
 			continue;
 		chunks += p->rd_gone;
+		*unsure |= p->rd_unsure && n->mut != MUT_RD_UNASKED;
 		VMS_VEC_FOREACH (&p->ctrs, c) {
 			uint64_t known = c->live + c->dead.count + c->settled;
 
@@ -1043,7 +1052,8 @@ void round_timer(struct vms_node *n)
 	}
 	if (n->now_ms >= rd->report_ms) {
 		struct peer *pe = coordinator(n);
-		uint64_t shared, w = want(n, &shared);
+		bool unsure;
+		uint64_t shared, w = want(n, &shared, &unsure) + unsure;
 		uint8_t body[24];
 		struct vms_msg m = {.type = VMS_MSG_SWEEP,
 				    .partition = VMS_PART_NONE,
@@ -1070,8 +1080,9 @@ uint64_t round_cycle(const struct vms_node *n)
 uint64_t round_want(struct vms_node *n)
 {
 	uint64_t shared;
+	bool unsure;
 
-	return want(n, &shared);
+	return want(n, &shared, &unsure);
 }
 
 const char *round_phase(struct vms_node *n)

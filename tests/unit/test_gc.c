@@ -569,6 +569,105 @@ static void test_removed_own(void)
 	v_down();
 }
 
+/* Containers of partition 0 that are shared, and nobody refers to them. */
+static bool shared_left(void)
+{
+	VMS_VEC_FOREACH (&part_at(0)->ctrs, c)
+		if (c->shared && c->state != 3)
+			return true;
+	return false;
+}
+
+/* References to another partition have gone, and the only one that has counted them is
+ * restarted before a round comes: one is asked for all the same. Where everything rests it is
+ * the only one. */
+static void test_forgotten(void)
+{
+	uint64_t k;
+
+	pair_up(35, 1);
+	pair_refer(0, PAIR);
+	seal(0);
+	v_zero(va, ea, 0, PAIR);
+	v_drain();
+	rig_run(&R, 40000); /* rounds have nothing more to do */
+	k = cycle_now();
+	rig_run(&R, 60000);
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	CU_ASSERT_TRUE(shared_left());
+	for (unsigned i = 0; i < 3; i++) { /* nothing has gone */
+		k = cycle_now();
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+		rig_run(&R, 60000);
+		CU_ASSERT(cycle_now() <= k + 1);
+		k = cycle_now();
+		rig_run(&R, 120000);
+		CU_ASSERT_EQUAL(cycle_now(), k);
+	}
+	v_check_all("restarted");
+	k = cycle_now();
+	rig_cut(&R, 0, 2, true); /* no round begins */
+	rig_cut(&R, 2, 0, true);
+	CU_ASSERT_TRUE(V_WAIT(20000, !node_primary_conn(R.node[0].n, 2)));
+	v_zero(vb, eb, 0, PAIR);
+	v_drain();
+	CU_ASSERT_TRUE(V_WAIT(10000, part_at(1)->rd_gone >= PAIR));
+	rig_run(&R, 6000);
+	rig_node_crash(&R, 1, true);
+	rig_node_start(&R, 1);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	CU_ASSERT_EQUAL(part_at(1)->rd_gone, 0); /* its index has had it */
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	CU_ASSERT_TRUE(shared_left());
+	rig_cut(&R, 0, 2, false);
+	rig_cut(&R, 2, 0, false);
+	if (!V_WAIT(60000, !shared_left()))
+		v_fail("garbage that a former process knew of stays");
+	v_check_all("forgotten");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("forgotten");
+	v_down();
+}
+
+/* References go between a partition's walk and one more in the same round, which a new epoch
+ * made necessary: the marks of the first name them, so the round frees nothing. The next one
+ * does. */
+static void test_walked_twice(void)
+{
+	uint64_t k, e;
+
+	pair_up(36, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	v_zero(va, ea, 0, PAIR);
+	v_drain();
+	rig_run(&R, 40000);
+	k = cycle_raise();
+	e = part_at(1)->conf.epoch;
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(2)->rd_cycle == k));
+	part_at(2)->rd_safe = UINT64_MAX; /* holds the round */
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_sent && part_at(1)->rd_cycle == k));
+	v_zero(vb, eb, 0, PAIR);
+	v_drain();
+	CU_ASSERT_TRUE_FATAL(V_WAIT(10000, part_at(1)->rd_gone >= PAIR));
+	rig_run(&R, 6000);
+	CU_ASSERT_EQUAL(cycle_now(), k);
+	rig_node_crash(&R, 2, true); /* a member of partitions 1 and 2 */
+	rig_node_start(&R, 2);
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k && part_at(1)->rd_epoch > e));
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	if (!V_WAIT(60000, !shared_left()))
+		v_fail("garbage that was marked before it went stays");
+	v_check_all("walked twice");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("walked twice");
+	v_down();
+}
+
 /* What was removed just before, and could come back by a replay, is waited for. */
 static void test_unsafe(void)
 {
@@ -1092,6 +1191,8 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_OWN_GONE, test_removed_own));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE_NODE, test_gone_node));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_UNASKED, test_forgotten));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_TWICE, test_walked_twice));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_one_copy));
 }
 
@@ -1104,7 +1205,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_coordinator),  VMS_TEST(test_empty),	   VMS_TEST(test_empty_dead),
 	VMS_TEST(test_full),	     VMS_TEST(test_full_member),   VMS_TEST(test_full_fast),
 	VMS_TEST(test_full_cramped), VMS_TEST(test_gone_node),	   VMS_TEST(test_random),
-	VMS_TEST(test_removed_own),  VMS_TEST(test_mutants),
+	VMS_TEST(test_removed_own),  VMS_TEST(test_forgotten),	   VMS_TEST(test_walked_twice),
+	VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc", tests)

@@ -34,6 +34,7 @@
 #define FDS_MAX		     2048u
 #define SYNC_FEW	     8u /* files: up to here fdatasync each, beyond one syncfs */
 #define CTR_INLINE_BYTES_MAX (32u << 10)
+#define CTR_OUT_BYTES	     (256u << 10) /* written to a container: on its way to the disk */
 
 /* Those of the fault switch are its calls. */
 enum kind {
@@ -52,6 +53,7 @@ struct file { /* an open container */
 	uint64_t ctr;
 	int fd;
 	unsigned refs;
+	uint64_t kept;		  /* bytes written that nobody has sent to the disk yet */
 	bool dirty, fresh;	  /* written / made since the last sync */
 	struct file *prev, *next; /* LRU, head is newest */
 	UT_hash_handle hh;
@@ -68,6 +70,7 @@ struct req {
 	bool sync;
 	bool flush; /* LOG_WRITE: the file's earlier writes have to be durable too */
 	bool cold;  /* CTR_READ: from the disk, not from the page cache */
+	bool out;   /* CTR_WRITE: what the container has goes to the disk from here on */
 	bool flip;  /* CTR_READ: the fault switch changes what is read */
 	struct iovec *iov;
 	unsigned niov;
@@ -270,6 +273,10 @@ static void run(struct vms_disk_posix *d, struct req *r)
 		break;
 	case K_CTR_WRITE:
 		r->status = rw_rest(r, true);
+		/* Begun, not waited for; errors are told by the sync. Left to it, some 100 MiB
+		 * at once would have log writes wait behind them in the drive's queue. */
+		if (!r->status && r->out)
+			(void)sync_file_range(r->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 		break;
 	case K_CTR_READ:
 		r->status = r->cold ? read_cold(r) : rw_rest(r, false);
@@ -580,6 +587,11 @@ static void ctr_write(void *ctx, uint64_t ctr, uint64_t off, const struct vms_io
 	if (!r->file->dirty && !r->file->fresh)
 		d->ndirty++;
 	r->file->dirty = true;
+	r->file->kept += r->len;
+	/* not for each small segment: what lies side by side goes in one piece */
+	r->out = r->file->kept >= CTR_OUT_BYTES && r->len > CTR_INLINE_BYTES_MAX;
+	if (r->out)
+		r->file->kept = 0;
 	start(d, r);
 }
 static void read_start(struct vms_disk_posix *d, uint64_t ctr, uint64_t off, void *buf, size_t len,
@@ -664,6 +676,7 @@ static void ctr_sync(void *ctx, uint64_t token)
 				r->iov[r->niov++].iov_base = strdup(name);
 			}
 			f->dirty = f->fresh = false;
+			f->kept = 0;
 		}
 	d->ndirty = 0;
 	d->lost_dirty = false;

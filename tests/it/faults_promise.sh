@@ -40,7 +40,8 @@ verdict 1 'promised 8: OVER' 'promise 8' 8601 95000 95400 95200 95600
 verdict 1 'promised 8: OVER' 'promise 8' 8300 99800 100200
 verdict 0 'promised 8$' 'promise 8' 8300 99600 100000
 verdict 0 'not judged, the machine stood still for 0.5 s' 'promise 8' 12000 95000 95500
-verdict 1 'promised 8: OVER' 'promise 8' 13001 92000 99000
+verdict 0 'not judged, the machine stood still for 0.5 s' 'promise 8' 15500 95000 95500
+verdict 1 'promised 8: OVER' 'promise 8' 15501 95000 95500
 verdict 0 'promised 5$' 'MANY=1' 15000 1 1
 verdict 1 'promised 5: OVER' 'MANY=1' 15001 1 1
 verdict 0 '(all was down)' 'downtime all was down' 60000 1 1

@@ -110,6 +110,50 @@ cut_gateway_inside() {
 	work 3
 }
 
+scenario cut-gateway 'a gateway is cut from everyone, its initiators too'
+cut_gateway() {
+	promise 8
+	say "isolate gw1"
+	isolate gw1
+	work 12
+	heal
+	progress 30
+	work 3
+}
+
+scenario cut-initiators 'initiators and a gateway do not see each other, the cluster sees both: sessions move'
+cut_initiators() {
+	promise 8
+	say "client and gw2 are cut"
+	sever_both client gw2
+	work 12
+	heal
+	progress 30
+	work 3
+}
+
+scenario cut-initiators-deaf 'all that a gateway answers is lost, what it is asked arrives: nothing of it may land late'
+cut_initiators_deaf() {
+	promise 8
+	say "gw1 does not reach client"
+	sever gw1 client
+	work 12
+	heal
+	progress 30
+	work 3
+}
+
+scenario cut-initiators-mute 'all that initiators ask one gateway is lost, and arrives in the end where they still try'
+cut_initiators_mute() {
+	promise 8
+	say "client does not reach gw1"
+	sever client gw1
+	work 12
+	heal
+	progress 30
+	work 3
+}
+
 scenario cut-catalog 'nobody reaches the catalog for 15 s: I/O does not notice'
 cut_catalog() {
 	promise 1
@@ -129,6 +173,45 @@ cut_catalog_from_node() {
 	sever_both node2 catalog
 	work 12
 	heal
+	work 3
+}
+
+scenario cut-catalog-from-gateway 'one gateway does not reach the catalog, everything else works'
+cut_catalog_from_gateway() {
+	promise 1
+	settled
+	say "gw1 and catalog are cut"
+	sever_both gw1 catalog
+	work 12
+	heal
+	work 3
+}
+
+scenario cut-catalog-deaf 'the catalog hears nobody, everyone would hear it'
+cut_catalog_deaf() {
+	local o
+	promise 1
+	settled
+	say "nobody reaches the catalog"
+	for o in client $(names); do [ "$o" = catalog ] || sever "$o" catalog; done
+	work 12
+	heal
+	work 3
+}
+
+scenario cut-catalog-mute 'the catalog does what it is told and nobody hears it; a node dies: who takes over waits for it'
+cut_catalog_mute() {
+	local o
+	downtime 'the catalog was away'
+	say "the catalog reaches nobody"
+	for o in client $(names); do [ "$o" = catalog ] || sever catalog "$o"; done
+	work 2
+	kill9 node2
+	work 8
+	heal
+	progress 30
+	work 4
+	start node2
 	work 3
 }
 

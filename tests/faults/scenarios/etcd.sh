@@ -66,6 +66,38 @@ etcd_leader_cut() {
 	work 4
 }
 
+scenario etcd-majority-paused 'two members of etcd stand still for 12 s: nothing can be decided, I/O goes on' catalog=etcd
+etcd_majority_paused() {
+	local leader n other=""
+	promise 1
+	settled
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
+	for n in etcd1 etcd2 etcd3; do [ "$n" = "$leader" ] || other=$n; done
+	pause "$leader" "$other"
+	work 12
+	resume "$leader" "$other"
+	work 3
+}
+
+scenario etcd-join 'a node joins while members of etcd die and stand still' catalog=etcd nodes=4 joined=3
+etcd_join() {
+	local leader n
+	promise 12
+	change join --no-wait "$(addr node4)"
+	changed 60
+	leader=$(leader_of_etcd) || fail "etcd has no leader"
+	kill9 "$leader"
+	work 2
+	start "$leader"
+	work 1
+	n=$(leader_of_etcd) || fail "etcd has no leader"
+	pause "$n"
+	work 4
+	resume "$n"
+	work 1
+	well 120
+}
+
 scenario etcd-all 'all etcd members die at once: I/O goes on without them' catalog=etcd
 etcd_all() {
 	promise 1

@@ -99,6 +99,25 @@ ring_replace() {
 	work 3
 }
 
+scenario ring-replace-killed 'a new node takes the place of another; both and a third die meanwhile' nodes=4 joined=3
+ring_replace_killed() {
+	local i
+	change replace --no-wait node1 "$(addr node4)"
+	changed 60
+	for i in 1 2; do
+		bounce 1 node4
+		bounce 1 node2
+		kill_any node1 # which may have left
+		nap 1
+		start_later node1
+		nap 1
+	done
+	# its process ends when it has left, and starts no more
+	wait_for 120 has_left node1 || fail "node1 is in the ring still: $(ring status | grep node1)"
+	gone node1
+	work 3
+}
+
 scenario ring-replace-dead 'a node is dead for good, a new one takes its place' nodes=4 joined=3
 ring_replace_dead() {
 	kill9 node1

@@ -317,6 +317,7 @@ static void put_control(const struct vms_mode *m, int pc, uint8_t *p)
 	}
 	p[2] = 0x02; /* GLTSD: no log pages are saved */
 	p[3] = 0x10; /* commands may be reordered */
+	p[5] = 0x40; /* TAS: a command that another nexus aborts ends TASK ABORTED */
 	if (pc == PC_CURRENT) {
 		p[2] |= m->d_sense ? 0x04 : 0;
 		p[4] |= m->swp ? 0x08 : 0;

@@ -11,7 +11,7 @@
 #include "tests/it/iscsi_ini.h"
 
 #define HOSTILE_HEAVY  1 /* loads the target: the witness' latencies are printed */
-#define HOSTILE_RESETS 2 /* may abort the witness' commands, as task management does */
+#define HOSTILE_RESETS 2 /* may abort the witness' commands: they end TASK ABORTED */
 
 struct hostile {
 	const char *name;

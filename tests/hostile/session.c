@@ -232,6 +232,93 @@ static int t_abort_set_waits(void)
 	return waits(4);
 }
 
+/* A write of one block behind all that came before it. */
+static uint32_t put_ordered(struct ini *s, uint32_t lba, const uint8_t *data)
+{
+	uint32_t itt = s->itt++;
+	uint8_t h[BHS];
+
+	hdr_init(s, h, OP_SCSI, 0xa0 | 2);
+	put32(h + 16, itt), put32(h + 20, BLOCK), put32(h + 24, s->cmd_sn++);
+	h[32] = 0x2a, h[40] = 1;
+	put32(h + 34, lba);
+	send_pdu(s, h, data, BLOCK);
+	return itt;
+}
+
+static int expect_aborted(struct ini *s, uint32_t itt, int fn, const char *what)
+{
+	int st = status_of(s, itt, NULL, ANSWER_MS);
+
+	return st == 0x40 ? 0
+	       : st < 0	  ? fail("function %d, %s: %.150s", fn, what, strdupa(why))
+			  : fail("function %d: %s ends %02x", fn, what, st);
+}
+
+/* Whoever loses commands by another session's request is told, once, of each (TAS is 1):
+ * of those that never began at once, of one that had when it has ended; the request waits
+ * for it. Who asked hears nothing of his own. Nothing of them has any effect. */
+static int aborted_by(int fn)
+{
+	uint8_t data[BLOCK], buf[BLOCK], h[BHS];
+	uint32_t begun, waiting, ordered, ttt;
+	struct ini a, b;
+	int rc = -1;
+
+	memset(data, 0x66, sizeof(data));
+	if (login_ready(&a, 0x806, true) || login_ready(&b, 0x807, true))
+		return -1;
+	for (uint32_t lba = 152; lba < 156; lba++)
+		if (write_block(&a, lba, 0x11))
+			return -1;
+	if (stall())
+		return -1;
+	begun = rw10(&a, 0x2a, 152, 1, data, BLOCK);
+	waiting = rw10(&a, 0x2a, 153, 1, NULL, 0);
+	if (expect_r2t(&a, waiting, &ttt, NULL))
+		goto out;
+	ordered = put_ordered(&a, 154, data);
+	rw10(&b, 0x2a, 155, 1, data, BLOCK);
+	if (put_nop(&a, 0x5002) || expect_op(&a, OP_NOP_IN, ANSWER_MS) || put_nop(&b, 0x5002) ||
+	    expect_op(&b, OP_NOP_IN, ANSWER_MS))
+		goto out;
+	hdr_init(&b, h, OP_TMF | IMMEDIATE, 0x80 | fn);
+	h[8] = 0x40, h[9] = (uint8_t)lun_nr; /* the same LUN in the other manner */
+	put32(h + 16, b.itt++), put32(h + 24, b.cmd_sn);
+	if (send_pdu(&b, h, NULL, 0) || expect_aborted(&a, waiting, fn, "one without its data") ||
+	    expect_aborted(&a, ordered, fn, "one that has not begun"))
+		goto out;
+	rc = quiet(&b, 200) || quiet(&a, 200);
+out:
+	go_on();
+	if (rc)
+		return -1;
+	if (expect_op(&b, OP_TMF_RSP, ANSWER_MS) || b.hdr[2])
+		return fail("function %d: answer %u: %.150s", fn, b.hdr[2], strdupa(why));
+	if (expect_aborted(&a, begun, fn, "one that has begun") ||
+	    data_out(&a, waiting, ttt, 0, 0, data, BLOCK, true))
+		return -1;
+	for (int k = 0; k < 2; k++) { /* a reset is told both; nothing else comes */
+		struct ini *s = k ? &b : &a;
+		int st = status_of(s, rw10(s, 0x28, 153, 1, NULL, 0), buf, ANSWER_MS);
+
+		if (st != (fn == 4 ? 0 : 2))
+			return st < 0 ? -1 : fail("function %d: the next one ends %02x", fn, st);
+		for (uint32_t lba = 152; lba < 156; lba++)
+			if (read_block(s, lba, buf) || buf[0] != 0x11 || buf[BLOCK - 1] != 0x11)
+				return fail("function %d: block %u was written: %.100s", fn, lba,
+					    strdupa(why));
+	}
+	ini_close(&a);
+	ini_close(&b);
+	return 0;
+}
+
+static int t_aborted_by_another(void)
+{
+	return aborted_by(4) || aborted_by(5) || aborted_by(6) ? -1 : 0;
+}
+
 const struct hostile session_scripts[] = {
 	{"reinstatement-storm", t_storm, HOSTILE_HEAVY},
 	{"reinstatement-race", t_race, 0},
@@ -239,6 +326,7 @@ const struct hostile session_scripts[] = {
 	{"abort-waits", t_abort_waits, 0},
 	{"abort-set-waits", t_abort_set_waits, 0},
 	{"reset-waits", t_reset_waits, HOSTILE_RESETS},
+	{"aborted-by-another", t_aborted_by_another, HOSTILE_RESETS},
 	{"logout-waits", t_logout_waits, 0},
 	{"reinstatement-waits", t_reinstatement_waits, 0},
 	{NULL, NULL, 0},

@@ -18,7 +18,7 @@
 #define WITNESS_LBA  4096
 #define WITNESS_SPAN 64
 #define PAUSE_US     1500
-#define RESEND_MS    400 /* its command may have been aborted without an answer */
+#define TASK_ABORTED 0x40
 
 static struct shared {
 	volatile unsigned ops;
@@ -36,23 +36,20 @@ static int64_t now_us(void)
 	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-/* One command until it is GOOD: unit attentions and aborts by others are lawful. */
+/* One command until it is GOOD: unit attentions are lawful, and so are aborts where the
+ * script has them. Whatever the others do, each command has one answer. */
 static int do_rw(struct ini *s, int op, uint32_t lba, uint8_t *buf)
 {
 	int64_t end = now_ms() + ANSWER_MS;
 
 	while (now_ms() < end) {
 		uint32_t itt = rw10(s, op, lba, 1, buf, op == 0x2a ? BLOCK : 0);
-		int ms = w->resets ? RESEND_MS : ANSWER_MS, st;
+		int st = status_of(s, itt, op == 0x28 ? buf : NULL, ANSWER_MS);
 
-		/* late answers to what was sent again come first */
-		do {
-			st = status_of(s, itt, op == 0x28 ? buf : NULL, ms);
-		} while (st < 0 && strstr(why, "an answer to tag"));
-		if (!st)
-			return 0;
-		if (st < 0 && (!w->resets || !strstr(why, "in time")))
-			return -1;
+		if (st <= 0)
+			return st;
+		if (st == TASK_ABORTED && !w->resets)
+			return fail("a command was aborted, by nobody");
 	}
 	return fail("not one good answer in %d ms", ANSWER_MS);
 }

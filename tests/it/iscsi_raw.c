@@ -267,14 +267,14 @@ static int t_window(void)
 	return 0;
 }
 
-/* A write that waits for data is aborted, reset, or its session replaced: its data,
- * when it comes, goes nowhere (SAM: no effect after the answer). */
+/* A write that waits for data is aborted or reset: its data, when it comes, goes nowhere
+ * (SAM: no effect after the answer). Who loses it by another session is told. */
 static int t_abort_waiting(void)
 {
 	uint8_t junk[BLOCK], buf[BLOCK];
 	struct ini s, w;
 	uint32_t itt, ttt;
-	int fn;
+	int fn, st;
 
 	memset(junk, 0xdd, sizeof(junk));
 	for (fn = 1; fn <= 6; fn++) {
@@ -294,6 +294,9 @@ static int t_abort_waiting(void)
 			    (w.hdr[0] & 0x3f) != 0x22 || w.hdr[2])
 				return fail("function %d: opcode %x response %u", fn, w.hdr[0],
 					    w.hdr[2]);
+			st = status_of(&s, itt, NULL, ANSWER_MS);
+			if (st != 0x40)
+				return fail("function %d: the write ends %d (%s)", fn, st, why);
 		} else if (tmf(&s, fn, itt) || next_pdu(&s, ANSWER_MS) ||
 			   (s.hdr[0] & 0x3f) != 0x22 || s.hdr[2]) {
 			return fail("function %d: opcode %x response %u", fn, s.hdr[0], s.hdr[2]);

@@ -296,6 +296,7 @@ static void mode_select_changes_what_may_change(void)
 
 	memset(&m, 0, sizeof(m));
 	CU_ASSERT_EQUAL(sense6(8, 0x0a, 0), 16);
+	CU_ASSERT_EQUAL(out[4 + 5], 0x40); /* TAS, as aborts do; it cannot be changed */
 	memcpy(l, out, 16);
 	l[0] = 0;
 	CU_ASSERT_EQUAL(select6(l, 16), 0);

@@ -10,8 +10,42 @@
  * log is lent (log_lend()).
  * Keeps invariants 1, 27 (rules A1, A7, B1, B5).
  */
+#include "backend/apply.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/checkpoint.h"
+#include "backend/collect.h"
+#include "backend/ctr.h"
 #include "backend/ctr_list.h"
+#include "backend/dedup.h"
+#include "backend/digest.h"
+#include "backend/drain.h"
+#include "backend/fetch.h"
+#include "backend/learn.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PEER_ASKS 4u /* for the bytes of a record, one lease apart */
 

@@ -11,7 +11,24 @@
  * to the same pages; until then requests are answered AGAIN and the apply lane waits. Keeps
  * invariants 4, 5, 17 (rules D1, D4, D5).
  */
+#include "backend/branch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/htab.h"
+#include "backend/node_cat.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_session.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define ASK_MS(n) ((n)->tm.tick_ms / 8 + 1)
 

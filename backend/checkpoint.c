@@ -7,8 +7,39 @@
  * meanwhile drains go on into the next delta. Also the clean stop.
  * Keeps invariants 1, 4, 27, 28 (rules A1, A6, A8, B5).
  */
+#include "backend/checkpoint.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/copyfwd.h"
+#include "backend/drain.h"
+#include "backend/htab.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/meta.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/outcome.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
 #include "backend/scrub.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 /* A gateway may ask again for an op long after its age has ended (it never gives
  * up while its initiator waits): far above the 2 T_op of the rules. */

@@ -15,7 +15,29 @@
  * references counts as a death. A mark that finds nothing makes the next one wait
  * longer. Keeps invariants 19, 20, 27 (rules B2, B3, B5).
  */
+#include "backend/collect.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/fetch.h"
+#include "backend/htab.h"
+#include "backend/learn_serve.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_write.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/round.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_PER_STEP 128u
 #define GC_JOBS_MAX    2u

@@ -7,7 +7,19 @@
  * stands for bytes that nobody has: an eighth of the log).
  * Keeps invariants 1, 31 (rule A8).
  */
+#include "backend/copyfwd.h"
+
+#include <stdlib.h>
+
+#include "backend/drain.h"
 #include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/overlay.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
 
 #define COPY_BYTES (256u << 10)
 

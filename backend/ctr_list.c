@@ -7,8 +7,15 @@
  */
 #include "backend/ctr_list.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
 #include "backend/fplists.h"
 #include "backend/node_int.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/crc32c.h"
 
 struct ctr_list {
 	struct dio d;

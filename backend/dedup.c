@@ -7,7 +7,25 @@
  * primary of the chunk's partition. Each step waits for the slowest answer of the one
  * before, all of them together at most DEDUP_LIMIT_MS.
  */
+#include "backend/dedup.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 #include "backend/dedup_int.h"
+#include "backend/dedup_msg.h"
+#include "backend/fplists.h"
+#include "backend/hooks.h"
+#include "backend/htab.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/vec.h"
 
 #define AGAIN_MAX 3u /* other candidates for chunks whose first ones are no more */
 

@@ -5,8 +5,26 @@
  * to an owner that has started anew or missed something, and to all after the own
  * start. Losing any of it loses space, nothing else.
  */
+#include <stdlib.h>
+#include <string.h>
+
 #include "backend/ctr_list.h"
+#include "backend/dedup.h"
 #include "backend/dedup_int.h"
+#include "backend/dedup_msg.h"
+#include "backend/hooks.h"
+#include "backend/match.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/vec.h"
 
 #define ADDS_SEND    512u /* entries that make a message go out at once */
 #define ADDS_WAIT_MS 20u

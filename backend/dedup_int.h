@@ -7,7 +7,10 @@
 #include "backend/dedup_msg.h"
 #include "backend/fplists.h"
 #include "backend/hooks.h"
-#include "backend/node_int.h"
+#include "backend/htab.h"
+#include "include/types.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define DEDUP_LIMIT_MS	  1000u /* of a look-up: then what is not found is unique */
 #define DEDUP_STEP_MS	  400u	/* of one question in it: the others go on */

@@ -10,8 +10,26 @@
  *   to it: from then on only rounds of the whole cluster collect it.
  * The stamp in the answer is the collection cycle; checks, stamp and answer are one step.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
 #include "backend/ctr_list.h"
+#include "backend/dedup.h"
 #include "backend/dedup_int.h"
+#include "backend/dedup_msg.h"
+#include "backend/fetch.h"
+#include "backend/hooks.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
 
 #define CONFIRMS_MAX 256u /* jobs */
 #define SERVES_MAX   64u  /* LIST_FETCH under way */

@@ -13,8 +13,34 @@
  *
  * Keeps invariants 1, 4 (rules A1, B5, C5).
  */
+#include "backend/digest.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/learn.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/outcome.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "backend/record.h"
 #include "backend/repair.h"
+#include "backend/rpc.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define STEP_PAGES   256u
 #define KEPT	     4u

@@ -13,7 +13,37 @@
  * then gateways are told old and new. Keeps invariants 1, 3, 27
  * (rules A1, A2, A4, A8, B1).
  */
+#include "backend/drain.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/checkpoint.h"
+#include "backend/ctr.h"
+#include "backend/dedup.h"
 #include "backend/drain_int.h"
+#include "backend/fetch.h"
+#include "backend/holders.h"
+#include "backend/match.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/overlay.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/vec.h"
 
 static int item_cmp(const void *a, const void *b)
 {

@@ -4,7 +4,19 @@
  * on are hashed with their domain's salt (helper threads), equal ones within the batch
  * found, the rest looked up. What is not found, or not in time, is written.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/checkpoint.h"
+#include "backend/dedup.h"
 #include "backend/drain_int.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/record.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
 
 struct dd;
 

@@ -3,7 +3,14 @@
 #ifndef VMS_DRAIN_INT_H
 #define VMS_DRAIN_INT_H
 
-#include "backend/node_int.h"
+#include "backend/checkpoint.h"
+#include "backend/dedup.h"
+#include "backend/record.h"
+#include "include/types.h"
+#include "utils/lib/vec.h"
+
+struct part;
+struct vms_node;
 
 #define DRAIN_JOBS_MAX	64u	    /* partitions drained at once */
 #define DRAIN_BATCH_MAX 1024u	    /* chunks read, hashed and looked up together */

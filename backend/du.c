@@ -20,9 +20,23 @@
  *
  * One count at a time; one that nobody asks for is dropped. Owner: the node thread.
  */
-#include <jansson.h>
+#include "backend/du.h"
 
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/node.h"
+#include "backend/node_cat.h"
 #include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_PER_STEP	128u
 #define VISITS_PER_STEP 4096u /* branches looked at in pass 2 */

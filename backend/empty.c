@@ -12,7 +12,29 @@
  * a reference checks that stamp. A crash in between leaves copies that nobody refers to,
  * which are garbage like any other. Keeps invariants 20, 21 (rules B2, B3).
  */
+#include "backend/empty.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/fetch.h"
 #include "backend/match_int.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_write.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "backend/record.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define JOBS_MAX 64u
 

@@ -6,8 +6,29 @@
  * them since deduplication) come from a member of theirs, the primary first; AGAIN
  * when some member could not be asked. Keeps invariants 19, 25 (rules A11, B5).
  */
+#include "backend/fetch.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/htab.h"
+#include "backend/learn.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
 #include "backend/repair.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+
+#define NODE_SEGS_MAX 16384u /* segment headers cached */
 
 /* ---- segment headers ---- */
 

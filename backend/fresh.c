@@ -6,7 +6,14 @@
  * that made it so, before it serves. One reading serves all partitions won before it
  * began. Keeps invariants 4, 5 (rules C5, E7).
  */
+#include "backend/fresh.h"
+
+#include <stdio.h>
+
+#include "backend/node_cat.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
 
 #define FRESH_PREFIXES 2u
 static const unsigned prefix_of[FRESH_PREFIXES] = {1, 2}; /* gateway/, volume/ */

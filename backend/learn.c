@@ -20,7 +20,41 @@
  *
  * Keeps invariants 1, 4, 19, 27 (rules A1, A6, B5, C5, E2).
  */
+#include "backend/learn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/checkpoint.h"
+#include "backend/collect.h"
+#include "backend/dedup.h"
+#include "backend/digest.h"
+#include "backend/drain.h"
 #include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/out.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/round.h"
+#include "backend/rpc.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define LEARNS_MAX 16u /* at a time, on this node */
 #define BASES_MAX  2u  /* of them, that copy everything */

@@ -36,38 +36,9 @@ enum learn_op {
 	LOP_UNFIT = 15, /* member -> primary: a record cannot be applied to my copy */
 };
 
-/* A feed, at the primary. */
-struct feed {
-	struct feed *next;
-	uint32_t node;
-	uint64_t id; /* told in each of its messages */
-	int st;	     /* enum learn_state */
-	uint64_t heard_ms, again_ms;
-	unsigned fails;
-	uint64_t hold_log; /* records from here on stay in the log; UINT64_MAX: none */
-	bool hold_ctrs;	   /* nothing of the partition's containers dies */
-	bool base;	   /* the whole copy, not the log alone */
-	bool heavy;	   /* it has, or is given, one of the places for such */
-	bool streams;	   /* it gets new records as a member does */
-	/* as the learner tells */
-	uint8_t phase;
-	uint64_t done_bytes, total_bytes, moved_bytes, lost_chunks;
-	char why[200];
-};
-
 /* Log position that outcomes have which are in no record here: below all records. */
 #define LEARN_OUTCOME_POS 1u
 
-/* learn_serve.c */
-struct feed *feed_get(const struct part *p, uint32_t node);
-void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
-bool feed_holds_ctrs(const struct vms_node *n, const struct part *p);
-uint64_t feed_keep_seq(const struct part *p); /* the log from there on must stay */
-void feed_timer(struct vms_node *n);
-void feed_peer_lost(struct vms_node *n, struct peer *pe);
-void feeds_close(struct vms_node *n, struct part *p);
-
-/* learn.c */
 const char *learn_phase_name(unsigned phase); /* in words */
 void learn_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void learn_timer(struct vms_node *n);
@@ -86,32 +57,9 @@ bool learn_has(const struct vms_node *n, struct part *p, uint64_t seq, vms_addr 
 bool learn_ghost(struct part *p, uint64_t seq, uint64_t ctr);
 /* A record did not fit in the log, or did not follow. */
 void learn_log_full(struct vms_node *n, struct part *p);
-/* Forget the partition's sequence in memory: overlay, records, jobs. */
-void part_forget(struct vms_node *n, struct part *p);
-
-/* digest.c */
-/* Order a DIGEST record, or name the one that is on its way. 0 and its seq, or AGAIN. */
-int digest_order(struct vms_node *n, struct part *p, uint64_t *seq);
-/* True: the record is being worked on, the lane goes on by apply_run() later. */
-bool digest_apply(struct vms_node *n, struct part *p, uint64_t seq);
-void digest_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
-void digest_timer(struct vms_node *n);
 /* learn.c is told how the comparison ended: 0, CORRUPT, GONE (nobody knows). */
 void learn_digest(struct vms_node *n, struct part *p, uint64_t seq, int status);
-/* Is one being summed up, or told to the primary? */
-bool digest_under_way(const struct part *p);
-void digest_close(struct vms_node *n, struct part *p);
-/* What this replica holds at a seq: pages, containers, outcomes, positions. */
-struct digest_sum {
-	uint64_t pages, ctrs, outcomes, pos;
-	uint64_t npages, nctrs;
-};
-
-/* out.c */
-void out_timer(struct vms_node *n);
-void out_query_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
-void out_close(struct part *p);
-/* The copy is being deleted, or is about to be: it cannot be learnt now. */
-bool out_deleting(const struct part *p);
+/* Forget the partition's sequence in memory: overlay, records, jobs. */
+void part_forget(struct vms_node *n, struct part *p);
 
 #endif

@@ -9,8 +9,27 @@
  *
  * Owner: the node thread. Keeps invariants 19, 25 (rules A11, B5).
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/checkpoint.h"
+#include "backend/ctr.h"
+#include "backend/fetch.h"
+#include "backend/learn.h"
 #include "backend/learn_int.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
 #include "backend/repair.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define FLIGHT_MAX 4u
 #define HEADS_MAX  1024u

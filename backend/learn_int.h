@@ -3,7 +3,16 @@
 #ifndef VMS_LEARN_INT_H
 #define VMS_LEARN_INT_H
 
-#include "backend/node_int.h"
+#include "backend/node.h"
+#include "backend/pages.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/vec.h"
+
+struct part;
+struct peer;
+struct vms_node;
 
 enum learn_phase {
 	LP_BEGIN = 1, /* what is here is told, what is needed decided */

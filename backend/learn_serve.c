@@ -13,9 +13,35 @@
  *
  * Owner: the node thread. Keeps invariants 1, 19, 27 (rules A1, B5, E2).
  */
-#include "backend/learn.h"
+#include "backend/learn_serve.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/digest.h"
+#include "backend/learn.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/outcome.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/set.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_MAX     512u
 #define PAGE_BYTES    (28u + 8u * VMS_SUBEXT_CHUNKS)

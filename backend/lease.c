@@ -14,7 +14,14 @@
  *
  * Keeps invariants 2, 6 (rules C9, E1).
  */
+#include "backend/lease.h"
+
+#include <string.h>
+
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
 
 /* The share of drift both ends allow for: 1 % and the granularity of the clock. */
 static uint64_t drift_ms(const struct vms_node *n)

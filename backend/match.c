@@ -8,7 +8,23 @@
  * A node that is busy is asked again; one that is away is left out, and the pass
  * is made again when it is back.
  */
+#include "backend/match.h"
+
+#include <stdlib.h>
+
 #include "backend/match_int.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/prune.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define SLICE_ENTS    (512u << 10) /* wanted size of a slice */
 #define ENTS_MAX      (1u << 20)   /* largest: what is beyond is left out */

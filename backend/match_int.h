@@ -3,8 +3,12 @@
 #ifndef VMS_MATCH_INT_H
 #define VMS_MATCH_INT_H
 
-#include "backend/dedup_int.h"
+#include "backend/fplists.h"
+#include "backend/htab.h"
 #include "backend/match.h"
+#include "backend/pages.h"
+#include "include/types.h"
+#include "utils/lib/vec.h"
 
 #define MATCH_ENT_BYTES	  16u /* of MATCH_PULL answers and MATCH_PAIRS */
 #define MATCH_REMAP_BYTES 24u

@@ -11,7 +11,30 @@
  * has become too old is left out. A table is only used for whole walks, and a partition
  * whose epoch changes is walked from the start.
  */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/dedup.h"
+#include "backend/dedup_int.h"
+#include "backend/dedup_msg.h"
+#include "backend/fetch.h"
+#include "backend/htab.h"
 #include "backend/match_int.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "backend/record.h"
+#include "backend/rpc.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/vec.h"
 
 #define QUEUE_MAX      16384u
 #define TABLE_MAX      65536u

@@ -4,8 +4,22 @@
  * partitions that this node leads, container by container, a batch per request. The
  * asker keeps the place; nothing is remembered here between two requests.
  */
+#include <stdlib.h>
+
+#include "backend/ctr.h"
 #include "backend/ctr_list.h"
+#include "backend/dedup_int.h"
+#include "backend/hooks.h"
 #include "backend/match_int.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/vec.h"
 
 #define PULLS_MAX  4u
 #define LOOKED_MAX 16u /* containers per request */

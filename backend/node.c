@@ -6,11 +6,62 @@
  * Keeps invariant 28: after a failed log, container or index write nothing is
  * acknowledged any more (poisoned) and the process is told to exit.
  */
-#include <stdarg.h>
+#include "backend/node.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/branch.h"
+#include "backend/checkpoint.h"
+#include "backend/collect.h"
+#include "backend/dedup.h"
+#include "backend/digest.h"
+#include "backend/drain.h"
+#include "backend/du.h"
+#include "backend/empty.h"
+#include "backend/fetch.h"
+#include "backend/holders.h"
+#include "backend/htab.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/lease.h"
+#include "backend/match.h"
+#include "backend/meta.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_flush.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/out.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/plan.h"
+#include "backend/prune.h"
 #include "backend/repair.h"
+#include "backend/replay.h"
+#include "backend/retire.h"
+#include "backend/round.h"
+#include "backend/rpc.h"
 #include "backend/scrub.h"
+#include "backend/set.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
+
+#define NODE_LOG_GATHER_BYTES (256u << 10) /* of memory-mode records in one write */
+#define NODE_LOG_GATHER_MS    16u
 
 void node_log(struct vms_node *n, int level, const char *fmt, ...)
 {

@@ -8,7 +8,29 @@
  * reading again (rules E2, E7, D7). While the catalog is away everything else
  * goes on (E6). Keeps invariants 5, 15.
  */
+#include "backend/node_cat.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/checkpoint.h"
+#include "backend/htab.h"
+#include "backend/lease.h"
+#include "backend/meta.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_session.h"
+#include "backend/plan.h"
+#include "backend/set.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
 
 static const char *const prefixes[NODE_PREFIXES] = {"node/", "gateway/", "volume/", "part/",
 						    "loss/", "branch/",	 "cluster"};

@@ -7,8 +7,43 @@
  * when its incarnation is durably logged as its floor (rules E7); a new
  * connection of the same sender voids the older one. Keeps invariants 8, 29.
  */
+#include "backend/node_conn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/checkpoint.h"
+#include "backend/dedup.h"
+#include "backend/digest.h"
+#include "backend/drain.h"
+#include "backend/htab.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/lease.h"
+#include "backend/match.h"
+#include "backend/node.h"
+#include "backend/node_cat.h"
+#include "backend/node_flush.h"
 #include "backend/node_int.h"
+#include "backend/node_json.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/out.h"
+#include "backend/own.h"
 #include "backend/repair.h"
+#include "backend/round.h"
+#include "backend/rpc.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
 
 struct conn *conn_get(struct vms_node *n, vms_conn_id id)
 {

@@ -1,11 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Status and statistics of a node as JSON, for the tools (ADMIN, STATS). */
+#include "backend/node_json.h"
+
 #include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "backend/dedup.h"
-#include "backend/node_int.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/lease.h"
+#include "backend/match.h"
+#include "backend/node.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_part.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/plan.h"
+#include "backend/prune.h"
 #include "backend/repair.h"
 #include "backend/scrub.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/vec.h"
 
 /* A gateway that lost its connection tries again within a second. */
 #define SESSIONS_BACK_MS 1000u

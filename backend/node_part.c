@@ -20,7 +20,38 @@
  *
  * Keeps invariants 2, 5, 6, 7 (rules A3, C9, D7).
  */
+#include "backend/node_part.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/collect.h"
+#include "backend/drain.h"
+#include "backend/fresh.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/lease.h"
+#include "backend/match.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/prune.h"
+#include "backend/record.h"
+#include "backend/round.h"
+#include "backend/set.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define VS_BYTES 57u
 

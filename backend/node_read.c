@@ -8,7 +8,38 @@
  * does not know UNKNOWN; neither ever reads as zeros.
  * Keeps invariants 2, 3, 19, 27 (rules A4, A5, A7, A11, B5).
  */
+#include "backend/node_read.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/ctr.h"
+#include "backend/fetch.h"
+#include "backend/holders.h"
+#include "backend/lease.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_session.h"
+#include "backend/node_write.h"
+#include "backend/overlay.h"
+#include "backend/own.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
+
+#define NODE_READS_MAX	    4096u
+#define NODE_READ_BYTES_MAX (256u << 20)
 
 /* ---- containers of a partition ---- */
 

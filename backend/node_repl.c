@@ -8,7 +8,36 @@
  * durable (or held, for memory-mode records) on all members, and no gateway left
  * with an older page. Keeps invariants 2, 3, 5, 6, 28.
  */
+#include "backend/node_repl.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/apply.h"
+#include "backend/branch.h"
+#include "backend/ctr.h"
+#include "backend/htab.h"
+#include "backend/learn.h"
+#include "backend/lease.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_write.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
+
+#define NODE_PEER_WINDOW (16u << 20) /* record bytes in flight to one peer */
+#define NODE_LAYERS_MAX	 16u	     /* undrained snap_gens of one extent before it is drained */
 
 /* ---- records in the log ---- */
 

@@ -8,7 +8,30 @@
  * the connection is closed: the gateway starts over and drops its pages.
  * Keeps invariants 3, 8, 9, 10 (rules A5, C2, C4, C6-C8, E7).
  */
+#include "backend/node_session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/holders.h"
+#include "backend/htab.h"
+#include "backend/lease.h"
+#include "backend/node_conn.h"
+#include "backend/node_flush.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_write.h"
+#include "backend/outcome.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 struct session *session_get(struct vms_node *n, uint32_t gateway)
 {

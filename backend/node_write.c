@@ -10,7 +10,41 @@
  * and are then ordered as a plain WRITE of the resulting bytes.
  * Keeps invariants 2, 3, 4, 8, 9, 10 (rules "Nothing late", A9, C3, C5, C6, C11).
  */
+#include "backend/node_write.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/ctr.h"
+#include "backend/fetch.h"
+#include "backend/lease.h"
+#include "backend/node.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_flush.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "backend/write_ref.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
+
+#define NODE_WRITE_BYTES_MAX (2u << 20)
+#define NODE_STAND_SHARE     8u /* partitions that stand may have an eighth of the log */
+#define NODE_FLUSHES_MAX     256u
 
 struct op *op_new(struct vms_node *n)
 {

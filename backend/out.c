@@ -13,7 +13,28 @@
  *
  * Owner: the node thread. Keeps invariants 1, 27 (rule E5).
  */
+#include "backend/out.h"
+
+#include <stdlib.h>
+
+#include "backend/checkpoint.h"
+#include "backend/learn.h"
+#include "backend/learn_serve.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "backend/rpc.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define STEP_PAGES 256u
 

@@ -9,7 +9,21 @@
  * ordered counts as own, committed or not.
  * Owner: the node thread. Keeps invariants 2, 3 (rules A4, A5).
  */
+#include "backend/own.h"
+
+#include "backend/branch.h"
+#include "backend/holders.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/node_session.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/bytes.h"
 
 /* Sub-extents that hold chunks in [first, end) of their extent. */
 static uint8_t subexts_of(unsigned first, unsigned end)

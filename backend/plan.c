@@ -27,10 +27,24 @@
  *
  * Owner: the node thread.
  */
-#include <jansson.h>
+#include "backend/plan.h"
 
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "cluster/catalog.h"
 #include "cluster/placement.h"
+#include "cluster/ring.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 #define PASS_TICKS  8u	 /* between two looks at the membership */
 #define BATCH_MAX   100u /* partitions in one transaction */

@@ -35,9 +35,28 @@
  *
  * Owner: the node thread. Keeps invariants 17, 20, 27 (rules D4, D5, A2).
  */
-#include <jansson.h>
+#include "backend/prune.h"
 
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/htab.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/round.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_PER_STEP 128u
 #define TXN_KEYS       100u

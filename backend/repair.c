@@ -10,12 +10,32 @@
  * Two nodes that have each one half of a segment heal each other: nobody gives out what
  * it has not verified, and each takes what it lacks. Keeps invariant 25.
  */
-#include "backend/repair_int.h"
+#include "backend/repair.h"
 
 #include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "backend/ctr.h"
 #include "backend/ctr_list.h"
+#include "backend/fetch.h"
 #include "backend/fplists.h"
+#include "backend/htab.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/repair_int.h"
+#include "backend/rpc.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PIECES_MAX  4096u
 #define WORKING_MAX 4u

@@ -3,8 +3,14 @@
 #ifndef VMS_REPAIR_INT_H
 #define VMS_REPAIR_INT_H
 
-#include "backend/node_int.h"
+#include "backend/htab.h"
+#include "backend/pages.h"
 #include "backend/repair.h"
+#include "include/types.h"
+#include "utils/lib/vec.h"
+
+struct ctr;
+struct dio;
 
 #define REPAIR_TRIES  4u   /* with an answer of every member, before something counts as lost */
 #define REPAIR_MS_MIN 250u /* between two tries */

@@ -7,8 +7,28 @@
  * the partition goes on, and it is listed. Everything else in the index is in memory too
  * and is written again. Keeps invariant 25.
  */
+#include <stdlib.h>
+
+#include "backend/branch.h"
+#include "backend/lease.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/outcome.h"
 #include "backend/page_patch.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/repair.h"
 #include "backend/repair_int.h"
+#include "backend/rpc.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_MAX 1024u
 #define WORKING	  8u

@@ -4,7 +4,23 @@
  * damaged. Only what has been verified leaves; what is found damaged here is repaired in
  * its turn. Keeps invariants 9, 25.
  */
+#include <stdlib.h>
+
+#include "backend/ctr.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/repair.h"
 #include "backend/repair_int.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 
 #define SERVING_MAX 16u
 

@@ -6,7 +6,29 @@
  * the checkpoint did not hold. Drains it did hold only take their chunks from
  * the overlay again. Keeps invariants 1, 4, 27 (rules A1, A8).
  */
+#include "backend/replay.h"
+
+#include <string.h>
+
+#include "backend/branch.h"
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/meta.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/outcome.h"
+#include "backend/overlay.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/disk.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 struct load {
 	struct vms_node *n;

@@ -11,7 +11,15 @@
  * not answer, is taken over as after a crash.
  * Nothing is safe or unsafe because of it.
  */
+#include "backend/retire.h"
+
+#include "backend/lease.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/set.h"
 
 /* To whom: the first other member that keeps up, stays, and has granted a lease. */
 uint32_t retire_heir(const struct vms_node *n, const struct part *p)

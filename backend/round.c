@@ -31,9 +31,35 @@
  *
  * Owner: the node thread. Keeps invariants 20, 21, 23 (rules B2, B3, B5).
  */
-#include <jansson.h>
+#include "backend/round.h"
 
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/ctr.h"
+#include "backend/empty.h"
+#include "backend/htab.h"
+#include "backend/learn_serve.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
+#include "backend/record.h"
+#include "backend/rpc.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_PER_STEP	   128u
 #define TABLE_MAX	   32768u /* segments marked and not sent yet */

@@ -3,7 +3,14 @@
  * Requests of this node to other nodes: each ends exactly once, with the answer or
  * without (connection lost, time over, closing). Owner: the node thread.
  */
+#include "backend/rpc.h"
+
+#include <stdlib.h>
+
+#include "backend/htab.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "utils/lib/assert.h"
 
 struct rpc {
 	struct vms_hlink link; /* key: req_id */

@@ -13,10 +13,26 @@
 #include "backend/scrub.h"
 
 #include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "backend/digest.h"
+#include "backend/meta.h"
+#include "backend/node.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
 #include "backend/page_patch.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/prune.h"
 #include "backend/repair.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/vec.h"
 
 #define PAGES_STEP  64u
 #define VALUES_STEP 256u

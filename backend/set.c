@@ -13,7 +13,25 @@
  *
  * Keeps invariants 2, 5, 6 (rules A3, C9, E1, E2).
  */
+#include "backend/set.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/learn_serve.h"
+#include "backend/lease.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_session.h"
+#include "backend/retire.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
 
 #define FEEDS_MAX     16u /* at a time, from this node; whole copies: learn_serve.c */
 #define HANDOVERS_MAX 8u  /* at a time, from this node */

@@ -7,7 +7,20 @@
  * or not right, and nothing is ordered: the answer tells which are there. Waits in the
  * list of locks like COMPARE AND WRITE. Keeps invariants 2, 10, 24.
  */
+#include "backend/write_ref.h"
+
+#include <stdlib.h>
+
+#include "backend/branch.h"
+#include "backend/dedup.h"
+#include "backend/fetch.h"
 #include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_write.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
 
 struct wref {
 	struct part *p;

@@ -5,9 +5,14 @@
  * row of messages: type (index below), aux, length (le16), body. The node answers each at
  * most once, does not stop, and goes on to serve.
  */
+#include "backend/node.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/fuzz/driver.h"
 #include "tests/sim/node_rig.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 static const uint8_t types[] = {VMS_MSG_MATCH_POLL,  VMS_MSG_MATCH_PULL,  VMS_MSG_MATCH_PAIRS,
 				VMS_MSG_MATCH_REMAP, VMS_MSG_HOOK_LOOKUP, VMS_MSG_HOOK_ADD,

@@ -3,6 +3,18 @@
 #include "tests/sim/node_rig.h"
 
 #include "backend/fsck.h"
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/log.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 static void push(struct rig *r, uint64_t delay, struct rig_event e)
 {

@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backend/node_int.h"
+#include "backend/node.h"
+#include "cluster/catalog.h"
+#include "include/wire.h"
 #include "tests/sim/sim_disk.h"
+#include "utils/lib/vec.h"
 
 #define RIG_NODES     3
 #define RIG_GWS	      2

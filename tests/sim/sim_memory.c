@@ -3,6 +3,7 @@
 #include "tests/sim/sim_memory.h"
 
 #include "backend/node_int.h"
+#include "backend/node_part.h"
 
 uint64_t sim_node_damage(const struct vms_node *n)
 {

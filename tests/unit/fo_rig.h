@@ -7,10 +7,17 @@
 #ifndef VMS_TESTS_FO_RIG_H
 #define VMS_TESTS_FO_RIG_H
 
+#include <jansson.h>
+
+#include "backend/node_int.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/sim/sim_memory.h"
 #include "tests/unit/cunit.h"
-#include <jansson.h>
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
 
 #define BR    7ull
 #define CHUNK VMS_CHUNK_BYTES

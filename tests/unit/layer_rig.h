@@ -7,8 +7,16 @@
 #define VMS_TESTS_LAYER_RIG_H
 
 #include "backend/drain_int.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
 
 #define LIN   7ull /* lineage of all branches here, and its first branch */
 #define CHUNK VMS_CHUNK_BYTES

@@ -6,8 +6,21 @@
 #ifndef VMS_TESTS_LEARN_RIG_H
 #define VMS_TESTS_LEARN_RIG_H
 
-#include "tests/unit/vol_rig.h"
+#include "backend/ctr.h"
 #include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "tests/unit/vol_rig.h"
+#include "utils/lib/vec.h"
 
 static uint32_t next_id = 1;
 

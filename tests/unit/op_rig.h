@@ -5,8 +5,17 @@
 #ifndef VMS_TESTS_OP_RIG_H
 #define VMS_TESTS_OP_RIG_H
 
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_write.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
 
 #define BR    7ull
 #define CHUNK VMS_CHUNK_BYTES

@@ -10,14 +10,19 @@
  * VMS_CRASH_STATES=N: at least so many different folders, should N be more than the short
  * sequences leave (a sample of 300 of these); VMS_CRASH_SEED=N: others.
  */
-#include "tests/unit/disk_trace.h"
-
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/sim/real_disk.h"
 #include "tests/unit/cunit.h"
+#include "tests/unit/disk_trace.h"
+#include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
 #include "utils/lib/settings.h"
+#include "utils/lib/vec.h"
 
 #define BR	  7u
 #define CHUNKS	  64u

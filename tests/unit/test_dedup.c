@@ -1,9 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Storage node core: chunks shared between places, partitions and nodes. */
+#include "backend/ctr.h"
+#include "backend/dedup.h"
 #include "backend/dedup_int.h"
+#include "backend/fplists.h"
+#include "backend/hooks.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_write.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 #include "utils/lib/fp.h"
+#include "utils/lib/rng.h"
 
 #define CHUNK VMS_CHUNK_BYTES
 

@@ -5,7 +5,11 @@
  * commit the node says nothing more and ends (invariant 28); a full disk only delays; what
  * was acknowledged is there when it has been started again, also after a power loss.
  */
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/vol_rig.h"
+#include "utils/lib/crc32c.h"
 
 static struct v_vol *v;
 

@@ -2,10 +2,24 @@
 /* What a member whose log fills up asks of the primary, and that it is heard: both cases
  * once left a log full for good, so that every write ended BUSY. And how much goes to one
  * container. */
+#include "backend/checkpoint.h"
+#include "backend/drain.h"
 #include "backend/drain_int.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 #define BR 7ull
 

@@ -3,8 +3,13 @@
  * chunk of every point up. */
 #include <jansson.h>
 
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/pages.h"
+#include "include/types.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/rng.h"
 
 #define BITS	 3
 #define EXTENTS	 6u

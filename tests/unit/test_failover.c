@@ -3,6 +3,8 @@
  * Failover: a primary or another member that is killed, paused, cut off or started again, also
  * two at once, also all; pages and ticks afterwards.
  */
+#include "backend/lease.h"
+#include "include/types.h"
 #include "tests/unit/fo_rig.h"
 
 static void test_primary_killed(void)

@@ -3,6 +3,16 @@
  * Leases of a primary and who may take over: what a grant rules out, for how long, and by
  * which of the catalog's records.
  */
+#include "backend/holders.h"
+#include "backend/lease.h"
+#include "backend/node.h"
+#include "backend/node_cat.h"
+#include "backend/node_conn.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/fo_rig.h"
 
 /* The backup took over while the primary could not be reached; then they meet again

@@ -3,6 +3,13 @@
  * The set of a partition's members: dropped, added, with a catalog whose answers get lost,
  * below min_copies, copied to another catalog, and without any.
  */
+#include "backend/learn_serve.h"
+#include "backend/node.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/fo_rig.h"
 
 static uint32_t extent_after(uint32_t part, uint32_t e)

@@ -3,6 +3,16 @@
  * What a new primary knows of its predecessor's: outcomes of ops, void records, floors, what
  * was in memory only, stubs of addresses.
  */
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/node_session.h"
+#include "backend/outcome.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/fo_rig.h"
 
 /* A write that was ordered, then its primary dies: once, with its outcome. */

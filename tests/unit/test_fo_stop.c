@@ -3,6 +3,13 @@
  * The lead is handed over: to who is to have it, by a node that is stopped, by all of them, and
  * without a catalog.
  */
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/fo_rig.h"
 
 static void test_hand_over(void)

@@ -1,6 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Collection: nothing that is reachable is freed, all that is not is freed. */
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/vol_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 static uint32_t next_id = 1;
 

@@ -3,7 +3,16 @@
  * A node gets its copy of a partition: whole, by the log alone, through crashes at each step;
  * containers with dead places, collection meanwhile.
  */
+#include "backend/learn.h"
+#include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/part_ctr.h"
+#include "backend/record.h"
 #include "tests/unit/learn_rig.h"
+#include "utils/lib/bytes.h"
 
 /* A node that has nothing of the partition gets a copy while clients write, becomes a
  * member, then the primary. */

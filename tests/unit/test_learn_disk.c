@@ -4,7 +4,20 @@
  */
 #include <jansson.h>
 
+#include "backend/ctr.h"
+#include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/pages.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/learn_rig.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 /* A disk that fails to write while a copy is made ends the node, as with any other write
  * (simulator seed 580). */

@@ -3,7 +3,22 @@
  * What a copy knows of the log: outcomes of retries, void records of a returning primary,
  * digests, what is durable.
  */
+#include "backend/checkpoint.h"
+#include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node.h"
+#include "backend/node_conn.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "backend/pages.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/learn_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 
 /* An attempt left records in the learner's log; later ones must not see them. */
 static void test_attempts(void)

@@ -3,6 +3,14 @@
  * Copies that go: not needed any more, half gone, on a node that crashes meanwhile; where they
  * stand.
  */
+#include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
+#include "include/types.h"
 #include "tests/unit/learn_rig.h"
 
 /* A copy leaves the set with a record that merges with a chunk of an own container, which

@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Deduplication in the background: what drains missed becomes one copy. */
+#include "backend/match.h"
 #include "backend/match_int.h"
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "backend/node_read.h"
+#include "backend/node_repl.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
 #include "tests/unit/vol_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 /* ---- state ---- */
 

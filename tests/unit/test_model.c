@@ -13,13 +13,25 @@
  *	VMS_MODEL_MUTANT	a defect of the node (enum node_mutant), to see it found
  *	VMS_MODEL_VERBOSE=1
  */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/sim/real_disk.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
 #include "utils/lib/settings.h"
 
 #define CHUNK	      VMS_CHUNK_BYTES

@@ -2,7 +2,11 @@
 /*
  * The node's core: reads and writes, late ones, sessions of gateways and what these are told.
  */
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/op_rig.h"
+#include "utils/lib/crc32c.h"
 
 static void test_write_read(void)
 {

@@ -3,7 +3,20 @@
  * What the layers of snapshots show: parts of chunks over older ones, stubs, drains, pulls from
  * below, copying and crashes.
  */
+#include "backend/branch.h"
+#include "backend/copyfwd.h"
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/node_repl.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/record.h"
+#include "backend/wal.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/layer_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 
 /* No checkpoint for the next 5 s (on), or whenever. */
 static void checkpoints_wait(bool on)

@@ -3,7 +3,19 @@
  * What becomes of the log: drains, crashes, loss of memory, copying forward, space that runs
  * out, TRIM.
  */
+#include "backend/meta.h"
+#include "backend/node.h"
+#include "backend/node_int.h"
+#include "backend/part_ctr.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/op_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 /* ---- long runs ---- */
 

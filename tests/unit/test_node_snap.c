@@ -3,7 +3,15 @@
  * What nodes know of branches and numbers: ancestors, floors, losses, records that wait for
  * their branch, who is told of what.
  */
+#include "backend/branch.h"
+#include "backend/node_int.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/layer_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
 
 /* ---- what nodes know of branches ---- */
 

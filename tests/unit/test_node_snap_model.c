@@ -3,7 +3,15 @@
  * Many branches and many numbers, against a model, through drains, collection and crashes.
  * SEED=1000 SEEDS=300 runs more.
  */
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/layer_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 /* ---- many branches, many numbers, against a model ---- */
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The planner of the storage nodes: wants follow the membership, whoever coordinates and
  * wherever it stops. Nodes 1 to 3 run; others exist in the catalog only. */
+#include "backend/node_int.h"
+#include "backend/node_mutant.h"
+#include "cluster/catalog.h"
 #include "cluster/placement.h"
+#include "cluster/ring.h"
+#include "include/types.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
 

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Pruning: what nothing can see goes, what something can see stays. */
+#include "backend/node_mutant.h"
+#include "backend/prune.h"
+#include "cluster/catalog.h"
 #include "tests/unit/vol_rig.h"
 
 static uint32_t next_id = 1;

@@ -3,9 +3,19 @@
  * Rot on the disks of a cluster: it is found by reads and by the scrub, mended from
  * another replica, never spread, and what no replica has any more never reads as zeros.
  */
+#include "backend/ctr.h"
+#include "backend/drain.h"
+#include "backend/meta.h"
+#include "backend/node_mutant.h"
+#include "backend/pages.h"
 #include "backend/repair.h"
 #include "backend/scrub.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/unit/vol_rig.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/vec.h"
 
 #define WHOLE 90u /* chunks written: two segments at least */
 

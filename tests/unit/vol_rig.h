@@ -11,8 +11,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
+#include "cluster/catalog.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/rng.h"
+#include "utils/lib/vec.h"
 
 #define V_CHUNK VMS_CHUNK_BYTES
 #define V_EXTS	6u   /* extents of a volume that are used */

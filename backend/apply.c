@@ -479,6 +479,14 @@ static void peer_ask(struct vms_node *n, struct part *p, struct apply_job *j)
 	 * up by learn.c, and begins with all of it. */
 	if (n->mut != MUT_PEER_FOREVER && !p->learn &&
 	    (!p->known || (j->asked && p->peer_asks >= PEER_ASKS))) {
+		if (n->mut == MUT_STAND_APPLY) {
+			for (unsigned i = 0; i < j->nm; i++)
+				if (vms_move_placed(&j->m[i]))
+					j->m[i].crc = vms_crc32c(0, j->at[j->place[i]],
+								 VMS_CHUNK_BYTES);
+			moves_write(n, p, j);
+			return;
+		}
 		peer_vain(n, p, j);
 		return;
 	}

@@ -141,6 +141,7 @@ enum node_mutant {
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */
 	MUT_STAND_FILLS = 143,	/* a partition that stands takes writes until the log is full */
+	MUT_STAND_APPLY = 144,	/* a record whose bytes nobody has is applied with what there is */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */

@@ -225,6 +225,7 @@ static void draw_plan(struct sim *s)
 		p->resize = SIM_RESIZE_NONE;
 		p->losses = 1 + (unsigned)vms_rng_below(r, 3);
 	}
+	sim_spoil_draw(s);
 	if (s->conf.nodes) {
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
@@ -236,6 +237,7 @@ static void draw_plan(struct sim *s)
 			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
 				p->fill = p->isolate = p->disk_error = p->outage = p->ring =
 					p->losses = 0;
+		p->spoil = false;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -593,6 +595,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	vms_rng_init(&s->rng, conf->seed);
 	vms_rng_init(&s->cat_rng, conf->seed ^ 0xca7a106);
 	vms_rng_init(&s->mix_rng, conf->seed ^ 0x313e5);
+	vms_rng_init(&s->end_rng, conf->seed ^ 0x5b011);
 	vms_rng_fill(&s->rng, s->uuid, 16);
 	draw_plan(s);
 	s->nprocs = 2 + s->plan.nodes + s->plan.gateways;
@@ -668,11 +671,14 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		sim_clients_full(s);
 	if (!s->failed && s->plan.turns)
 		sim_clients_turns(s);
+	if (!s->failed && s->plan.spoil)
+		sim_spoil(s);
 	if (!s->failed)
 		judge(s);
 	if (!s->failed && s->plan.empty)
 		empty(s);
-	if (!s->failed && !s->conf.beyond) /* copies may be half made there */
+	/* copies may be half made there; or made anew of what no copy had whole */
+	if (!s->failed && !s->conf.beyond && !r->spoiled)
 		check_disks(s);
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
 		if (s->p[i].disk)

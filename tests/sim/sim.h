@@ -78,6 +78,7 @@ struct sim_plan {
 	uint32_t admin_us;	     /* longest pause between two jobs */
 	double late_news;	     /* nodes and gateways that learn late of a snapshot's intent */
 	bool turns;		     /* at the end each node is away in turn */
+	bool spoil;		     /* at the end all copies of a chunk rot */
 	double admin_dies;	     /* the coordinator dies, at each step */
 	struct sim_catalog_plan cat; /* what the catalog does wrong */
 };
@@ -105,7 +106,8 @@ struct sim_result {
 	uint64_t repeated, resets, reinstated, miscompared;
 	uint64_t copies, copies_failed, atomics;
 	unsigned rotten, filled;
-	uint64_t no_space; /* commands refused for lack of space */
+	unsigned spoiled, stood, medium; /* sim_spoil.c */
+	uint64_t no_space;		 /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;

@@ -283,6 +283,11 @@ void sim_read(struct sim *s, struct client *c, unsigned slot, unsigned vol, uint
 	submit(s, c, slot, c->gw, vol, VMS_GW_READ, lba, nblocks, 0, 0, false);
 }
 
+void sim_write(struct sim *s, struct client *c, uint64_t lba, uint32_t nblocks)
+{
+	submit(s, c, 0, c->gw, 0, VMS_GW_WRITE, lba, nblocks, ++s->next_value, 0, false);
+}
+
 /* Mostly the first volume, now and then a clone or a snapshot that the gateway has. */
 static unsigned pick_vol(struct sim *s, int gw)
 {
@@ -544,8 +549,10 @@ void sim_client_answer(struct sim *s, struct client *c, struct sim_cmd *m)
 			 o->op, (unsigned long long)o->lba, vms_err_name(st));
 		return;
 	}
+	s->r->medium += st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS;
 	if (st == VMS_E_DATA_LOSS || st == VMS_E_INVAL ||
-	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s))) {
+	    ((st == VMS_E_CORRUPT || st == VMS_E_BAD_SECTORS) && !sim_faults_unreadable(s) &&
+	     !(o->op == VMS_GW_READ && sim_spoil_has(s, o->lba, o->nblocks)))) {
 		sim_fail(s, "client %d: op %d at lba %llu +%u ended with %s", c->idx, o->op,
 			 (unsigned long long)o->lba, o->nblocks, vms_err_name(st));
 		return;

@@ -303,7 +303,7 @@ static void network(struct sim *s)
 /* No disk rots and none has failed: then whoever finds damage is mistaken. */
 static void no_damage(struct sim *s)
 {
-	if (s->plan.rot > 0 || s->r->disk_errors || s->failed)
+	if (s->plan.rot > 0 || s->r->disk_errors || s->r->spoiled || s->failed)
 		return;
 	for (unsigned i = 1; i <= s->plan.nodes; i++)
 		if (s->p[i].up && s->p[i].node && sim_node_damage(s->p[i].node))

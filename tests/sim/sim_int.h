@@ -268,6 +268,10 @@ struct sim {
 	struct sim_plan plan;
 	struct sim_result *r;
 	struct vms_rng rng, cat_rng, mix_rng; /* the last: what was added to plans since */
+	struct vms_rng end_rng;		      /* sim_spoil.c */
+	struct {
+		uint64_t first, n; /* chunks of volumes that have no good copy; n 0: none */
+	} spoil;
 	struct sim_history *history;
 	struct sim_parts *parts; /* as last read */
 	uint64_t now_us, ev_seq;
@@ -344,6 +348,12 @@ void sim_clients_full(struct sim *s);
 /* May a read end with MEDIUM ERROR? */
 bool sim_faults_unreadable(const struct sim *s);
 
+/* sim_spoil.c: all copies of a chunk rot, and one comes back */
+void sim_spoil_draw(struct sim *s);
+void sim_spoil(struct sim *s);
+/* Is a block of these among what has no good copy? */
+bool sim_spoil_has(const struct sim *s, uint64_t lba, uint32_t nblocks);
+
 /* sim_net.c */
 uint64_t sim_connect(struct sim *s, struct proc *from, struct proc *to);
 int sim_send(struct sim *s, struct proc *from, uint64_t conn, const struct vms_msg *m);
@@ -401,6 +411,8 @@ void sim_clients_final(struct sim *s);
 /* Each node is away for a while in turn; what the others hold must be the same. */
 void sim_clients_turns(struct sim *s);
 unsigned sim_client_pending(const struct client *c);
+/* A whole write of the first volume by that client's session; wait until it is over. */
+void sim_write(struct sim *s, struct client *c, uint64_t lba, uint32_t nblocks);
 /* After the load: is the session it uses gone? Then nothing is pending any more, what was
  * ended STOPPING. */
 bool sim_client_cut(struct sim *s, struct client *c);

@@ -4,6 +4,11 @@
 
 #include "backend/node_int.h"
 #include "backend/node_part.h"
+#include "backend/node_read.h"
+#include "backend/overlay.h"
+#include "backend/pages.h"
+#include "backend/part_ctr.h"
+#include "backend/wal.h"
 
 uint64_t sim_node_damage(const struct vms_node *n)
 {
@@ -16,4 +21,77 @@ bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch)
 
 	return p && p->known && p->conf.epoch == epoch && p->view_epoch == epoch &&
 	       p->intact_view == epoch;
+}
+
+void sim_node_seal(struct vms_node *n)
+{
+	vms_wal_gen_seal(n->wal);
+}
+
+unsigned sim_node_undrained(const struct vms_node *n)
+{
+	unsigned k = 0;
+
+	for (uint32_t i = 0; i < n->nparts; i++)
+		k += n->part[i] && n->part[i]->known && n->part[i]->ovl.exts;
+	return k;
+}
+
+static const struct part *led(const struct vms_node *n, uint32_t partition)
+{
+	const struct part *p = partition < n->nparts ? n->part[partition] : NULL;
+
+	return p && p->known && p->primary && p->state == PS_ACTIVE ? p : NULL;
+}
+
+static bool merges(struct vms_node *n, struct part *p, const struct vms_ovl_ext *e, unsigned chunk,
+		   vms_addr *at)
+{
+	struct vms_ovl_view v;
+	struct vms_page page;
+	struct seen seen;
+
+	if (part_see(n, p, e->branch, e->extent, e->snap_gen, &seen))
+		return false;
+	vms_ovl_view(&n->ovl, e, (uint16_t)chunk, p->committed, &v);
+	if (!(v.have | v.zero) || (v.have | v.zero) == VMS_MASK_FULL ||
+	    part_page(n, p, &seen, chunk / VMS_SUBEXT_CHUNKS, &page))
+		return false;
+	*at = page.entry[chunk % VMS_SUBEXT_CHUNKS];
+	return *at != VMS_ADDR_HOLE && *at != VMS_ADDR_LOST &&
+	       vms_addr_partition(*at, n->conf.part_bits) == p->number &&
+	       !part_addr_check(n, p, *at);
+}
+
+bool sim_node_merges(struct vms_node *n, uint32_t extent, unsigned chunk, uint32_t *partition,
+		     uint64_t *ctr, uint64_t *block)
+{
+	vms_addr a;
+
+	for (uint32_t i = 0; i < n->nparts; i++)
+		for (struct vms_ovl_ext *e = led(n, i) ? n->part[i]->ovl.exts : NULL; e;
+		     e = e->next) {
+			if (e->extent != extent || !merges(n, n->part[i], e, chunk, &a))
+				continue;
+			*partition = i;
+			*ctr = vms_addr_container(a);
+			*block = vms_addr_offset_bytes(a) / VMS_CHUNK_BYTES;
+			return true;
+		}
+	return false;
+}
+
+bool sim_node_moves(const struct vms_node *n, uint32_t partition)
+{
+	const struct part *p = led(n, partition);
+
+	return p && p->moves_ordered && p->committed == p->seq_last &&
+	       p->all_durable >= p->seq_last;
+}
+
+bool sim_node_stands(const struct vms_node *n, uint32_t partition)
+{
+	const struct part *p = led(n, partition);
+
+	return p && p->bytes_wait;
 }

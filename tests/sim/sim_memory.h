@@ -16,4 +16,18 @@ bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch);
 /* How often it has found damage on its disk. */
 uint64_t sim_node_damage(const struct vms_node *n);
 
+/* What its log holds is to go into containers. */
+void sim_node_seal(struct vms_node *n);
+/* Partitions of which it has writes that are not in containers. */
+unsigned sim_node_undrained(const struct vms_node *n);
+/* Does it lead that extent's partition, and is a part of the chunk to be written over what
+ * lies in a container? Then that place. */
+bool sim_node_merges(struct vms_node *n, uint32_t extent, unsigned chunk, uint32_t *partition,
+		     uint64_t *ctr, uint64_t *block);
+/* Of a partition that it leads: records that move chunks to containers are ordered, and all
+ * that is ordered is durable everywhere. */
+bool sim_node_moves(const struct vms_node *n, uint32_t partition);
+/* It stands for bytes that nobody has. */
+bool sim_node_stands(const struct vms_node *n, uint32_t partition);
+
 #endif

@@ -7,6 +7,9 @@
 #   work SECONDS           let it run; fails when the load has ended
 #   progress SECONDS       within SECONDS it must be seen to acknowledge operations
 #   no_progress SECONDS    for SECONDS nothing may be acknowledged
+#   no_writes SECONDS      for SECONDS no write may be acknowledged
+#   all_read SECONDS       everything must be answered to readers through each gateway within SECONDS
+#   counter NODE NAME      one of its statistics
 #   load_stop              ends it; everything is read through each gateway; the history
 #                          must be linearizable
 #   well SECONDS           until the ring says all is well
@@ -105,6 +108,32 @@ no_progress() {
 	sleep "$1"
 	tell
 	[ "$(acked)" = "$a" ] || fail "operations were acknowledged that nobody can know to be right ($a, then $(acked))"
+}
+
+writes() { sed -n 's/^progress .* answered, \([0-9]*\) writes$/\1/p' "$OUT/verify.log" | tail -n 1; }
+no_writes() {
+	local w
+	tell
+	w=$(writes)
+	[ -n "$w" ] || fail "the load tells of no writes"
+	sleep "$1"
+	tell
+	[ "$(writes)" = "$w" ] || fail "writes were acknowledged ($w, then $(writes))"
+}
+
+# Readers of their own: those of the load wait behind its writes.
+all_read() {
+	local g rc
+	for g in $(names gw); do
+		timeout "$1" "$BIN/vmstore-bench" run --rw read --pattern seq --bs 64k --depth 8 --span "$SPAN" --idle 0 --warmup 0 \
+			--ops $((${SPAN%M} * 16)) --seconds 100000 "$(url_of "$g")" > "$OUT/read-$g.log" 2>&1
+		rc=$?
+		[ $rc = 0 ] || fail "reads through $g: exit code $rc (124: not all were answered in $1 s): $(tail -n 3 "$OUT/read-$g.log")"
+	done
+}
+
+counter() {
+	vmstore stats --json "$1" | grep -oE "\"$2\": *[0-9]+" | grep -oE '[0-9]+$' || fail "$1 has no $2"
 }
 
 load_stop() {

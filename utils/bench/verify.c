@@ -64,7 +64,8 @@ static const char help[] =
 	"  --give-up S       fail when nothing completes for so long (90)\n"
 	"  --home-after S    a session that had to leave its URL tries it again after S\n"
 	"                    seconds; 0: it stays where it is (0)\n"
-	"  --progress MS     print how many commands were answered this often (0, never)\n"
+	"  --progress MS     print how many commands, and writes, were answered this often (0,\n"
+	"                    never)\n"
 	"  --state FILE      journal of what was sent; continue it when it exists\n"
 	"  --check-only      only check everything in the state file, through each URL\n"
 	"  --no-final-check  skip the pass over everything at the end\n"
@@ -865,9 +866,9 @@ static int load(struct ver *v, struct pollfd *pfd)
 				v->op[i].first = now;
 		}
 		if (v->progress_ms > 0 && (double)(now - told) >= v->progress_ms * 1e6) {
-			printf("progress %.1f s: %" PRIu64 " answered\n",
+			printf("progress %.1f s: %" PRIu64 " answered, %" PRIu64 " writes\n",
 			       v->seconds - (double)(int64_t)(until - now) / 1e9,
-			       v->reads + v->writes + v->flushes);
+			       v->reads + v->writes + v->flushes, v->writes);
 			fflush(stdout);
 			told = now;
 		}

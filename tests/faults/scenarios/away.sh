@@ -93,7 +93,9 @@ away_below_minimum() {
 	downtime 'fewer copies than the minimum'
 	ring set --min-copies 2 > /dev/null || fail "ring set"
 	kill9 node1 node2
-	work 8
+	work 6
+	all_read 30
+	no_writes 3
 	start node1
 	progress 30
 	work 3

@@ -9,6 +9,12 @@ fault() {
 	printf '%s' "$2" > "$LAB/run/$1.faults"
 	signal HUP "$1"
 }
+was_hit() { # NODE: calls failed since it was told which
+	local n
+	n=$(counter "$1" disk.faults) || fail "$1 tells of no faults: $n"
+	say "faults of $1: $n calls were hit"
+	[ "$n" -gt 0 ] || fail "no call of $1 was hit"
+}
 heal_disk() { : > "$LAB/run/$1.faults"; }
 
 # The node must end by itself: it cannot know any more what is on its disk.
@@ -84,6 +90,7 @@ disk_read_errors() {
 	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1
 	fault node1 ctr_read:1+:eio
 	work 6
+	was_hit node1
 	fault node1 ''
 	work 2
 }
@@ -93,6 +100,7 @@ disk_read_rot() {
 	RING_TIMEOUT=4 ring empty-logs > /dev/null 2>&1
 	fault node2 ctr_read:1+:flip
 	work 6
+	was_hit node2
 	fault node2 ''
 	work 2
 }
@@ -140,15 +148,23 @@ disk_rot() {
 	work 2
 }
 
-scenario disk-small 'the disk of a node is full for a while: no write is lost, it goes on when there is room' log=32M
+scenario disk-small 'the disk of a node is full: it refuses writes, starts, lets all be read, and goes on when there is room' log=32M
 disk_small_prepare() { small_disk node3 84m; }
 disk_small() {
+	local n
 	downtime 'a disk was full'
 	LOAD_ERRORS_OK=1
 	work 15
 	say "node3 has $(df -BM --output=avail "$LAB/data/node3" | tail -n 1 | tr -d ' ') left"
+	alive node3
+	n=$(counter node3 node.nospc) || fail "node3 tells of no refused writes: $n"
+	say "$n writes were refused"
+	[ "$n" -gt 0 ] || fail "the disk was not full"
+	say "it starts though it is full"
+	kill9 node3
+	start node3
+	all_read 60
 	mount -o remount,size=1g "$LAB/data/node3"
-	running node3 || start node3
 	progress 60
 	work 3
 }

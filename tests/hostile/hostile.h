@@ -112,6 +112,18 @@ int witness_goes_on(unsigned n, int ms);
 /* The 99th percentile of operations [from, to), in microseconds. */
 uint32_t witness_p99(unsigned from, unsigned to);
 uint32_t witness_worst(unsigned from, unsigned to);
+struct ops_range {
+	unsigned from, to;
+};
+/* Of the operations of n ranges, which follow each other. */
+uint32_t witness_p99_of(const struct ops_range *r, unsigned n);
+
+/* ---- bursts.c: figures, for a machine with nothing else on it ---- */
+
+int bursts_begin(void);
+/* The script once a second, for so long. */
+int bursts_run(const char *theme, const struct hostile *h, unsigned seconds);
+int bursts_end(void);
 
 #define NR(a) (sizeof(a) / sizeof((a)[0]))
 

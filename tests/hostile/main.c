@@ -2,13 +2,15 @@
 /*
  * Runs hostile initiators against a tgtd whose LUN may be overwritten.
  *
- *   hostile [-p TGTD_PID] [-c CHAP_TARGET USER SECRET] HOST PORT TARGET LUN [SCRIPT]...
- *   hostile --list
+ *   hostile [-p TGTD_PID] [-c CHAP_TARGET USER SECRET] [-b SECONDS] HOST PORT TARGET LUN
+ * [SCRIPT]... hostile --list
  *
  * A line for each script: what the target must answer is in the script; afterwards a
  * well-behaved session, which was there all the time, must have gone on, and a new one
  * must get in. For the heavy ones the line tells its 99th percentile before and during
  * (a ratio: a busy machine says nothing else). Exit status 1 if a script failed.
+ * -b: only the heavy ones, each once a second for SECONDS, and what that does to the
+ * well-behaved session's 99th percentile (bursts.c).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,7 +72,7 @@ static int run_one(const char *theme, const struct hostile *h, uint32_t base_p99
 
 int main(int argc, char **argv)
 {
-	unsigned ran = 0, failed = 0;
+	unsigned ran = 0, failed = 0, burst_s = 0;
 	uint32_t base;
 
 	if (argc == 2 && !strcmp(argv[1], "--list")) {
@@ -86,13 +88,17 @@ int main(int argc, char **argv)
 		} else if (argv[0][1] == 'c' && argc > 3) {
 			chap_target = argv[1], chap_user = argv[2], chap_secret = argv[3];
 			argv += 4, argc -= 4;
+		} else if (argv[0][1] == 'b' && atoi(argv[1]) > 0) {
+			burst_s = (unsigned)atoi(argv[1]);
+			argv += 2, argc -= 2;
 		} else {
 			break;
 		}
 	}
 	if (argc < 4) {
-		fprintf(stderr, "usage: hostile [-p PID] [-c CHAP_TARGET USER SECRET] HOST PORT "
-				"TARGET LUN [SCRIPT]...\n       hostile --list\n");
+		fprintf(stderr,
+			"usage: hostile [-p PID] [-c CHAP_TARGET USER SECRET] "
+			"[-b SECONDS] HOST PORT TARGET LUN [SCRIPT]...\n       hostile --list\n");
 		return 2;
 	}
 	host = argv[0], port = argv[1], target = argv[2], lun_nr = (unsigned)atoi(argv[3]);
@@ -101,12 +107,20 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	base = witness_p99(witness_ops() - BASE_OPS, witness_ops());
+	if (burst_s && bursts_begin()) {
+		printf("FAILED before any burst: %s\n", why);
+		return 1;
+	}
 	for (size_t t = 0; t < NR(themes); t++)
 		for (const struct hostile *h = themes[t].scripts; h->name; h++)
-			if (wanted(themes[t].name, h->name, argv + 4, argc - 4)) {
+			if (wanted(themes[t].name, h->name, argv + 4, argc - 4) &&
+			    (!burst_s || h->flags & HOSTILE_HEAVY)) {
 				ran++;
-				failed += (unsigned)run_one(themes[t].name, h, base);
+				failed += burst_s ? bursts_run(themes[t].name, h, burst_s) != 0
+						  : (unsigned)run_one(themes[t].name, h, base);
 			}
+	if (burst_s && ran && bursts_end())
+		failed++;
 	witness_stop();
 	printf("%u scripts, %u failed; the other session did %u writes and reads\n", ran, failed,
 	       witness_ops());

@@ -134,28 +134,36 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static uint32_t percentile(unsigned from, unsigned to, unsigned per_mille)
+static uint32_t percentile(const struct ops_range *r, unsigned nr, unsigned per_mille)
 {
-	unsigned n = to - from;
-	uint32_t *v, r;
+	unsigned n = 0, k = 0;
+	uint32_t *v, x;
 
-	if (!n || n > OPS_MAX)
+	for (unsigned i = 0; i < nr; i++)
+		n += r[i].to - r[i].from;
+	if (!n || r[nr - 1].to - r[0].from > OPS_MAX)
 		return 0;
 	v = malloc(n * sizeof(*v));
-	for (unsigned i = 0; i < n; i++)
-		v[i] = w->lat_us[(from + i) % OPS_MAX];
+	for (unsigned i = 0; i < nr; i++)
+		for (unsigned j = r[i].from; j < r[i].to; j++)
+			v[k++] = w->lat_us[j % OPS_MAX];
 	qsort(v, n, sizeof(*v), by_value);
-	r = v[per_mille * (n - 1) / 1000];
+	x = v[per_mille * (n - 1) / 1000];
 	free(v);
-	return r;
+	return x;
+}
+
+uint32_t witness_p99_of(const struct ops_range *r, unsigned n)
+{
+	return percentile(r, n, 990);
 }
 
 uint32_t witness_p99(unsigned from, unsigned to)
 {
-	return percentile(from, to, 990);
+	return percentile(&(struct ops_range){from, to}, 1, 990);
 }
 
 uint32_t witness_worst(unsigned from, unsigned to)
 {
-	return percentile(from, to, 1000);
+	return percentile(&(struct ops_range){from, to}, 1, 1000);
 }

@@ -4,6 +4,9 @@
 # build if there is one: each script gets the answer it deserves, a well-behaved session
 # goes on next to it, no sanitizer speaks, and tgtd stops without a leak.
 # HOSTILE='SCRIPT…': only those (theme, or theme.name; build/tests/hostile --list).
+# HOSTILE_PLAIN=1: the ordinary build.
+# HOSTILE_BURSTS=SECONDS: figures instead, for a machine with nothing else on it: the heavy
+# scripts once a second, so long each, and the well-behaved session's 99th percentile.
 set -u
 IT_ROOT=$(cd "$(dirname "$0")/../.." && pwd)
 cd "$IT_ROOT" || exit 1
@@ -36,7 +39,7 @@ echo a-long-secret-1 | adm --op new --mode account --user someone --password-fil
 adm --op bind --mode account --tid 2 --user someone || fail "bind account"
 
 # shellcheck disable=SC2086
-HOSTILE_STALL="$dir/stall" "$B/tests/hostile" -p "$pid" -c "${IQN}2" someone a-long-secret-1 "$ADDR" "$PORT" "${IQN}1" 1 ${HOSTILE:-}
+HOSTILE_STALL="$dir/stall" "$B/tests/hostile" -p "$pid" ${HOSTILE_BURSTS:+-b "$HOSTILE_BURSTS"} -c "${IQN}2" someone a-long-secret-1 "$ADDR" "$PORT" "${IQN}1" 1 ${HOSTILE:-}
 scripts=$?
 stop
 [ $scripts = 0 ] || fail "scripts failed"

@@ -146,7 +146,7 @@ same out.raw large.raw
 # of a volume that a killed export has open still
 behind export.log export large killed.raw --limit 8M
 wait_for 60 test -s killed.raw.part || fail "no export: $(cat export.log)"
-refuses "open on gateway tool-" vmstore export large other.raw
+refuses "open in another export or import, tool-" vmstore export large other.raw
 kill -9 $!
 wait $! 2> /dev/null
 vmstore volume ls | grep -qE '^large .* ready +1 ' || fail "the killed export has not left the volume open: $(vmstore volume ls)"

@@ -42,7 +42,7 @@ refuses 2 "64K to 1T" ring set --move-rate 0
 refuses 2 "ten years" ring drain node1 --timeout 18446744073709552
 refuses 2 "must be 1 to" ring join "$(node_port 1)" --weight 0
 refuses 2 "ten years" ring set --rebuild-after 99999999999h
-refuses 1 "must be text" ring zone node1 "$(printf '\377')"
+refuses 2 "must be text" ring zone node1 "$(printf '\377')"
 refuses 2 "must be text" ring join "$(node_port 1)" --zone "$(printf 'a\033[2J')"
 refuses 2 "give one" vmstore --catalog 127.0.0.1:1 --via 127.0.0.1:1 volume ls
 refuses 1 "not an address" "$B/bin/vmstore" --via nowhere volume ls
@@ -73,7 +73,7 @@ refuses 8 "in use" "$B/bin/vmstored" --fsck "$IT_DIR/c/data/node1"
 vmstore volume create a --size 1G > /dev/null || fail "create"
 refuses 1 "exists already" vmstore volume create a --size 1G
 refuses 2 "--size" vmstore volume create b
-refuses 1 "multiple of 4096" vmstore volume create b --size 1000
+refuses 2 "multiple of 4096" vmstore volume create b --size 1000
 refuses 2 "volume name" vmstore volume create ../b --size 1G
 ring join "$(node_port 1)" > /dev/null || fail "joining a member again is no error"
 ring zone node1 here > /dev/null || fail "zone"

@@ -50,6 +50,16 @@ static int run(const struct cmd *cmd, ...)
 	return code;
 }
 
+/* vmstore volume create and so on. */
+static const struct cmd *leaf(const struct cmd *of, const char *name)
+{
+	for (const struct cmd *const *s = of->sub; *s; s++)
+		if (!strcmp((*s)->name, name))
+			return *s;
+	CU_FAIL_FATAL("no such command");
+	return NULL;
+}
+
 static struct view look_at(void)
 {
 	struct view v;
@@ -207,7 +217,10 @@ static void a_lost_answer_changes_it_once(void)
 	v = look_at();
 	CU_ASSERT(view_node(&v, 2)->n.weight == 300 && view_node(&v, 3)->n.weight == 50);
 	view_free(&v);
-	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "0", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "0", "--no-wait", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_reweight, "n3", "50", "n2", "abc", "--no-wait", NULL),
+			TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_zone, "n2", "\377", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_reweight, "n2", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_zone, "n2", "rack 1", "n3", "-", "--no-wait", NULL), TOOL_OK);
 	v = look_at();
@@ -239,6 +252,7 @@ static void a_dry_run_changes_nothing(void)
 	CU_ASSERT_EQUAL(run(&ring_leave, "n4", "--dry-run", NULL), TOOL_OK);
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--dry-run", NULL), TOOL_OK);
 	CU_ASSERT_EQUAL(run(&ring_join, "--dry-run", rig_nobody, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "nothing answers at"));
 	CU_ASSERT_EQUAL(run(&ring_leave, "n4", "n3", "n2", "--dry-run", NULL), TOOL_FAILED);
 	CU_ASSERT_EQUAL(run(&ring_plan, NULL), TOOL_OK);
 	CU_ASSERT_EQUAL(cluster_revision(), before);
@@ -279,7 +293,7 @@ static void settings_are_checked(void)
 	nodes(3, 2, true);
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "4", "--no-wait", NULL), TOOL_FAILED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "the ring has 3"));
-	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "6", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "6", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "3", "--no-wait", NULL), TOOL_FAILED);
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--min-copies", "2", "--rebuild-after",
 			    "90s", "--move-rate", "10M", "--scrub-days", "off", "--no-wait", NULL),
@@ -396,6 +410,88 @@ static void advise_names_risks(void)
 	end();
 }
 
+/* Who had a node leave or be drained learns that somebody has joined it again. */
+static void join_says_who_is_taken_back(void)
+{
+	nodes(4, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_leave, "n2", "--no-wait", NULL), TOOL_OK);
+	seen->identity = 2;
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "node n2 was leaving: taken back, it gets its share"));
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_IN);
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_PTR_NULL(strstr(said, "taken back"));
+	CU_ASSERT_EQUAL(run(&ring_drain, "n3", "--no-wait", NULL), TOOL_OK);
+	seen->identity = 3;
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, "--no-wait", "--json", NULL), TOOL_OK);
+	CU_ASSERT_TRUE(advises("\"taken_back\": [", "\"name\": \"n3\""));
+	CU_ASSERT_TRUE(advises("\"taken_back\": [", "\"was\": \"drained\""));
+	t.json = false;
+	/* all nodes of this rig have one address: the last one is meant */
+	CU_ASSERT_EQUAL(run(&ring_drain, "n4", "--no-wait", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, "--dry-run", NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "node n4 was drained: taken back, it would get"));
+	CU_ASSERT_EQUAL(state_of(4), VMS_NODE_DRAINED);
+	end();
+}
+
+/* What can be seen to be wrong without the cluster is wrong usage; nothing is changed. */
+static void values_that_cannot_be_are_wrong_usage(void)
+{
+	nodes(3, 2, true);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "9", "--no-wait", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "0", "--no-wait", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "0", "--no-wait", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "4", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "create"), "v", "--size", "1", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "create"), "v", "--size", "17P", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(count("volume/"), 0);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "create"), "v", "--size", "1M", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "resize"), "v", "1000", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "create"), "iqn.2026-01.x:t", NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "set"), "iqn.2026-01.x:t", "foo=bar", NULL),
+			TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "set"), "iqn.2026-01.x:t", "redirect=maybe", NULL),
+			TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "set"), "iqn.2026-01.x:t", "state=x", NULL),
+			TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "set"), "iqn.2026-01.x:t", "redirect=on", NULL),
+			TOOL_OK);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "set"), "iqn.2026-01.x:none", "redirect=on", NULL),
+			TOOL_FAILED);
+	CU_ASSERT_EQUAL(
+		run(leaf(&cmd_target, "bind"), "iqn.2026-01.x:t", "--address", "bogus", NULL),
+		TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(leaf(&cmd_target, "bind"), "iqn.2026-01.x:t", "--address", "ALL", NULL),
+			TOOL_OK);
+	end();
+}
+
+/* Gateways and commands of vmstore are told apart by who has a volume open. */
+static void openers_are_named(void)
+{
+	struct volume_view v = {.v = {.name = "vm"}};
+	char out[200];
+
+	volume_openers_text(&v, out, sizeof(out));
+	CU_ASSERT_STRING_EQUAL(out, "");
+	snprintf(VMS_VEC_ADD(&v.openers)->gateway, sizeof(v.openers.d->gateway), "tool-h-0");
+	volume_openers_text(&v, out, sizeof(out));
+	CU_ASSERT_STRING_EQUAL(out, "in another export or import, tool-h-0");
+	CU_ASSERT_EQUAL(volume_refuse_open(&v, "deleted", &e), VMS_E_OPEN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "wait until that has ended"));
+	snprintf(VMS_VEC_ADD(&v.openers)->gateway, sizeof(v.openers.d->gateway), "gw1");
+	snprintf(VMS_VEC_ADD(&v.openers)->gateway, sizeof(v.openers.d->gateway), "gw2");
+	volume_openers_text(&v, out, sizeof(out));
+	CU_ASSERT_STRING_EQUAL(out,
+			       "on gateway gw1, gw2 and in another export or import, tool-h-0");
+	CU_ASSERT_EQUAL(volume_refuse_open(&v, "deleted", &e), VMS_E_OPEN);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "rm-lun"));
+	volume_openers_text(&v, out, 20);
+	CU_ASSERT_EQUAL(strlen(out), 19);
+	VMS_VEC_FREE(&v.openers);
+}
+
 /* A partition that needs bytes which no node that runs has: both status commands and advise
  * name it, with who may have them, the one that ought to first. */
 static void a_partition_that_stands_is_named(void)
@@ -495,6 +591,9 @@ int main(void)
 		VMS_TEST(status_tells_moving_from_waiting),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(a_partition_that_stands_is_named),
+		VMS_TEST(join_says_who_is_taken_back),
+		VMS_TEST(values_that_cannot_be_are_wrong_usage),
+		VMS_TEST(openers_are_named),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 

@@ -41,6 +41,7 @@ struct seen {
 	bool settled;		   /* the last floor of a branch wanted all durable */
 	bool hold_trim;		   /* it is answered AGAIN */
 	bool full;		   /* the node refuses new data */
+	uint32_t identity;	   /* the node says that it is this one */
 	bool stands;		   /* partition 2 needs bytes that nobody has */
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
@@ -137,6 +138,12 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 								 "incarnation", 1, "live",
 								 (int)seen->gw[i].live, "connected",
 								 (int)seen->gw[i].live));
+		return 0;
+	}
+	if (!strcmp(call, "identity")) {
+		*answer = json_pack("{ss ss sb sI ss}", "name", "n", "address", rig_node, "joined",
+				    1, "node", (json_int_t)seen->identity, "cluster",
+				    "00000000-0000-0000-0000-000000000000");
 		return 0;
 	}
 	if (!strcmp(call, "partitions")) {

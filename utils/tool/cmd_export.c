@@ -38,7 +38,7 @@ struct job {
 /* What is to be exported, and that it does not change meanwhile. */
 static int look(struct job *j, bool live, struct vms_errmsg *e)
 {
-	char volume[128], snap[104], uuid[37];
+	char volume[128], snap[104], uuid[37], names[200];
 	struct snap_info s;
 	int rc;
 
@@ -47,13 +47,13 @@ static int look(struct job *j, bool live, struct vms_errmsg *e)
 		rc = volume_load_settled(j->c->t, j->name, &j->v, e);
 		if (!rc && j->v.v.state == VOLUME_IMPORTING)
 			return vms_fail(e, VMS_E_BUSY, "volume '%s' is being imported", j->name);
-		if (!rc && j->v.openers.n && !live)
-			return vms_fail(e, VMS_E_OPEN,
-					"volume '%.60s' is open on gateway %.60s and may "
-					"change meanwhile: export a snapshot (vmstore "
-					"snap create %.60s@NAME), or say --live",
-					j->name, j->v.openers.d[0].gateway, j->name);
-		return rc;
+		if (rc || !j->v.openers.n || live)
+			return rc;
+		volume_openers_text(&j->v, names, sizeof(names));
+		return vms_fail(e, VMS_E_OPEN,
+				"volume '%.50s' is open %.100s and may change meanwhile: export a "
+				"snapshot (vmstore snap create %.50s@NAME), or say --live",
+				j->name, names, j->name);
 	}
 	rc = vms_cat_snap_name_split(j->name, volume, snap, e);
 	if (!rc)

@@ -85,11 +85,13 @@ static void print(const struct state *s, uint64_t eta_s)
 	if (eta_s)
 		printf("time           %" PRIu64 " s at the present pace\n", eta_s);
 	if (s->dead_branches)
-		printf("deleted        %u branches of volumes still have pages\n",
-		       s->dead_branches);
+		printf("deleted        %u %s still pages\n", s->dead_branches,
+		       s->dead_branches == 1 ? "branch of a volume has"
+					     : "branches of volumes have");
 	if (s->pruning)
-		printf("pages          %u nodes look for pages that nothing shows, %u %% done\n",
-		       s->pruning, s->partitions ? (unsigned)(100 * s->walked / s->partitions) : 0);
+		printf("pages          %u node%s for pages that nothing shows, %u %% done\n",
+		       s->pruning, s->pruning == 1 ? " looks" : "s look",
+		       s->partitions ? (unsigned)(100 * s->walked / s->partitions) : 0);
 	if (s->down[0])
 		printf("down           %s: what it holds stays until it is back\n", s->down);
 }
@@ -113,8 +115,9 @@ static void say(struct tool *t, const struct state *s, uint64_t eta_s, uint64_t 
 	if (end)
 		fprintf(stderr, "\r%60s\r", "");
 	else
-		fprintf(stderr, "\r%s to give back%s, %u branches   ",
-			vms_size_human(s->garbage_bytes, bytes), eta, s->dead_branches);
+		fprintf(stderr, "\r%s to give back%s, %u branch%s   ",
+			vms_size_human(s->garbage_bytes, bytes), eta, s->dead_branches,
+			s->dead_branches == 1 ? "" : "es");
 	fflush(stderr);
 }
 

@@ -318,31 +318,46 @@ static int changed(struct cmd_call *c, target_change_fn fn, struct change *ch)
 	return TOOL_OK;
 }
 
+/* Is there such a parameter, and may it have that value? */
+static int set_check(uint64_t lun, const char *name, const char *value, struct vms_errmsg *e)
+{
+	if (lun != UINT64_MAX)
+		return value[0] ? vms_reg_lun_param_check(name, value, e) : 0;
+	if (!strcmp(name, "redirect"))
+		return !strcmp(value, "on") || !strcmp(value, "off")
+			       ? 0
+			       : vms_fail(e, VMS_E_INVAL, "redirect: '%s' must be on or off",
+					  value);
+	if (!strcmp(name, "state"))
+		return !strcmp(value, "ready") || !strcmp(value, "offline")
+			       ? 0
+			       : vms_fail(e, VMS_E_INVAL, "state: '%s' must be ready or offline",
+					  value);
+	/* without a value: its default */
+	return value[0] ? vms_reg_param_check(name, value, e) : 0;
+}
+
 static int set_one(json_t *rec, uint64_t lun, const char *name, const char *value,
 		   struct vms_errmsg *e)
 {
-	int rc;
-
-	if (lun != UINT64_MAX) {
-		rc = value[0] ? vms_reg_lun_param_check(name, value, e) : 0;
-		return rc ? rc : vms_reg_set_lun_param(rec, lun, name, value[0] ? value : NULL, e);
-	}
-	if (!strcmp(name, "redirect")) {
-		if (strcmp(value, "on") && strcmp(value, "off"))
-			return vms_fail(e, VMS_E_INVAL, "redirect: '%s' must be on or off", value);
+	if (lun != UINT64_MAX)
+		return vms_reg_set_lun_param(rec, lun, name, value[0] ? value : NULL, e);
+	if (!strcmp(name, "redirect"))
 		vms_reg_set_redirect(rec, value[1] == 'n');
-		return 0;
-	}
-	if (!strcmp(name, "state")) {
-		if (strcmp(value, "ready") && strcmp(value, "offline"))
-			return vms_fail(e, VMS_E_INVAL, "state: '%s' must be ready or offline",
-					value);
+	else if (!strcmp(name, "state"))
 		vms_reg_set_offline(rec, value[0] == 'o');
-		return 0;
-	}
-	/* without a value: its default */
-	rc = value[0] ? vms_reg_param_check(name, value, e) : 0;
-	return rc ? rc : vms_reg_set_param(rec, name, value[0] ? value : NULL, e);
+	else
+		return vms_reg_set_param(rec, name, value[0] ? value : NULL, e);
+	return 0;
+}
+
+/* NAME=VALUE; returns VALUE. */
+static const char *name_of(const char *arg, char name[64])
+{
+	size_t n = strcspn(arg, "=");
+
+	snprintf(name, 64, "%.*s", (int)n, arg);
+	return arg + n + 1;
 }
 
 static int do_set(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *e)
@@ -352,10 +367,9 @@ static int do_set(void *arg, struct targets *all, json_t *rec, struct vms_errmsg
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < ch->n; i++) {
-		size_t n = strcspn(ch->arg[i], "=");
+		const char *value = name_of(ch->arg[i], name);
 
-		snprintf(name, sizeof(name), "%.*s", (int)n, ch->arg[i]);
-		rc = set_one(rec, ch->lun, name, ch->arg[i] + n + 1, e);
+		rc = set_one(rec, ch->lun, name, value, e);
 	}
 	return rc;
 }
@@ -369,6 +383,8 @@ static int run_set(struct cmd_call *c)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
+	struct vms_errmsg e = {""};
+	char name[64];
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
@@ -377,9 +393,15 @@ static int run_set(struct cmd_call *c)
 		return cmd_usage(c, "--lun 0 is the controller, which has no parameters");
 	ch.n = c->n - 1;
 	ch.arg = c->arg + 1;
-	for (unsigned i = 0; i < ch.n; i++)
+	for (unsigned i = 0; i < ch.n; i++) {
+		const char *value;
+
 		if (!strchr(ch.arg[i], '=') || ch.arg[i][0] == '=')
 			return cmd_usage(c, "'%s' is no NAME=VALUE", ch.arg[i]);
+		value = name_of(ch.arg[i], name);
+		if (set_check(ch.lun, name, value, &e))
+			return cmd_usage(c, "%s", e.text);
+	}
 	return changed(c, do_set, &ch);
 }
 
@@ -473,8 +495,6 @@ static int do_bind(void *arg, struct targets *all, json_t *rec, struct vms_errms
 	struct change *ch = arg;
 	int rc = accounts_check(ch, e);
 
-	if (!rc && !ch->unbind && ch->what[VMS_REG_ADDRESSES])
-		rc = vms_reg_address_check(ch->what[VMS_REG_ADDRESSES], e);
 	for (unsigned l = 0; !rc && l < 3; l++)
 		if (ch->what[l])
 			rc = ch->unbind ? vms_reg_unbind(rec, (enum vms_reg_list)l, ch->what[l], e)
@@ -505,6 +525,7 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 		CMD_OPT_JSON(c),
 		VMS_OPT_END,
 	};
+	struct vms_errmsg e = {""};
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
@@ -512,6 +533,8 @@ static int bind_or_not(struct cmd_call *c, bool unbind)
 	if (!ch.what[0] && !ch.what[1] && !ch.what[2] && !ch.what[3])
 		return cmd_usage(c,
 				 "one of --address, --initiator, --user and --user-out is needed");
+	if (!unbind && ch.what[0] && vms_reg_address_check(ch.what[0], &e))
+		return cmd_usage(c, "--address: %s", e.text);
 	return changed(c, do_bind, &ch);
 }
 

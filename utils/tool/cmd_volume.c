@@ -53,6 +53,8 @@ static int run_create(struct cmd_call *c)
 		return cmd_usage(c, "--dedup %s: must be on or off", dedup_text);
 	w.no_dedup = !dedup;
 	w.name = c->arg[0];
+	if (volume_check_size(w.size_bytes, &e))
+		return cmd_usage(c, "--size: %s", e.text);
 	if (vms_cat_volume_name_check(c->arg[0], &e) ||
 	    (w.domain && domain_name_check(w.domain, &e)))
 		return cmd_usage(c, "%s", e.text);
@@ -273,6 +275,8 @@ static int run_resize(struct cmd_call *c)
 		return cmd_usage(c, "%s", e.text);
 	if (!size)
 		return cmd_usage(c, "the new size is missing, or 0");
+	if (volume_check_size(size, &e))
+		return cmd_usage(c, "%s", e.text);
 	/* broken off in the middle it would leave gateways waiting for 10 s */
 	tool_catch_signals();
 	if (volume_resize(c->t, c->arg[0], size, allow_shrink, &old, &e))

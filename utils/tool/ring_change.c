@@ -100,17 +100,11 @@ static int edit_weight(void *arg, struct view *v, struct vms_errmsg *e)
 	ch->changed = 0;
 	for (unsigned i = 0; i + 1 < ch->n; i += 2) {
 		struct view_node *x = ring_node(v, ch->spec[i], e);
-		uint64_t w;
+		uint64_t w = 0;
 
 		if (!x)
 			return VMS_E_NOENT;
-		if (vms_u64_parse(ch->spec[i + 1], &w, e))
-			return VMS_E_INVAL;
-		if (!w || w > VMS_RING_WEIGHT_MAX)
-			return vms_fail(e, VMS_E_INVAL,
-					"weight %" PRIu64
-					": must be 1 to %u (to empty a node: vmstore-ring drain)",
-					w, VMS_RING_WEIGHT_MAX);
+		(void)vms_u64_parse(ch->spec[i + 1], &w, NULL); /* weight_check() has seen to it */
 		ch->changed += x->n.weight != w;
 		x->n.weight = (uint32_t)w;
 	}
@@ -128,8 +122,6 @@ static int edit_zone(void *arg, struct view *v, struct vms_errmsg *e)
 
 		if (!x)
 			return VMS_E_NOENT;
-		if (vms_settings_zone_check(zone, e))
-			return VMS_E_INVAL;
 		ch->changed += strcmp(x->n.zone, zone) != 0;
 		snprintf(x->n.zone, sizeof(x->n.zone), "%s", zone);
 	}
@@ -172,20 +164,51 @@ static int change(struct cmd_call *c, struct change *ch, ring_edit_fn edit, cons
 	return code;
 }
 
-/* A command that changes nodes and nothing else. pairs: what each NODE needs behind it,
- * in words; NULL: nothing. */
+/* What stands behind each NODE. */
+struct pairs {
+	const char *what;
+	int (*check)(const char *value, struct vms_errmsg *e);
+};
+
+static int weight_check(const char *value, struct vms_errmsg *e)
+{
+	uint64_t w;
+
+	if (vms_u64_parse(value, &w, e))
+		return VMS_E_INVAL;
+	if (!w || w > VMS_RING_WEIGHT_MAX)
+		return vms_fail(e, VMS_E_INVAL,
+				"weight %" PRIu64
+				": must be 1 to %u (to empty a node: vmstore-ring drain)",
+				w, VMS_RING_WEIGHT_MAX);
+	return 0;
+}
+
+static int zone_check(const char *value, struct vms_errmsg *e)
+{
+	return strcmp(value, "-") ? vms_settings_zone_check(value, e) : 0;
+}
+
+static const struct pairs weights = {"a WEIGHT", weight_check},
+			  zone_names = {"a ZONE ('-' for none)", zone_check};
+
+/* A command that changes nodes and nothing else. */
 static int run_change(struct cmd_call *c, uint8_t state, ring_edit_fn edit, const char *what,
-		      const char *pairs)
+		      const struct pairs *pairs)
 {
 	struct change ch = {.state = state};
 	const struct vms_opt opts[] = {RING_OPT_DRY(ch.o), RING_OPT_WAIT(ch.o),
 				       RING_OPT_FORCE(ch.o), CMD_OPT_JSON(c), VMS_OPT_END};
+	struct vms_errmsg e = {""};
 	int rc;
 
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
 	if (pairs && c->n % 2)
-		return cmd_usage(c, "each NODE needs %s", pairs);
+		return cmd_usage(c, "each NODE needs %s", pairs->what);
+	for (unsigned i = 1; pairs && i < c->n; i += 2)
+		if (pairs->check(c->arg[i], &e))
+			return cmd_usage(c, "%s: %s", c->arg[i - 1], e.text);
 	return change(c, &ch, edit, what);
 }
 
@@ -211,12 +234,12 @@ static int run_cancel(struct cmd_call *c)
 
 static int run_reweight(struct cmd_call *c)
 {
-	return run_change(c, 0, edit_weight, "reweight", "a WEIGHT");
+	return run_change(c, 0, edit_weight, "reweight", &weights);
 }
 
 static int run_zone(struct cmd_call *c)
 {
-	return run_change(c, 0, edit_zone, "zone", "a ZONE ('-' for none)");
+	return run_change(c, 0, edit_zone, "zone", &zone_names);
 }
 
 /* ---- give-up ---- */

@@ -21,6 +21,7 @@
 #include "utils/tool/ring_cmds.h"
 
 #define IDENTITY_MS   5000u
+#define LOOK_MS	      2000u /* --dry-run: is anybody there? */
 #define WEIGHT_UNSET  UINT64_MAX
 #define FORMAT_MS_MAX 600000u /* a large log is written once */
 #define SHED_MS_MAX   20000u
@@ -34,6 +35,8 @@ struct join {
 	struct ring r;	 /* asked, when there is data */
 	const char *old; /* replace: leaves */
 	uint32_t *id;	 /* of the new ones */
+	bool *had;	 /* ... this one was in the ring before */
+	json_t *back;	 /* [{"node", "name", "was"}] of those that had to go, or were empty */
 	unsigned n;
 	char **at; /* as they were given */
 	uint32_t gone;
@@ -123,6 +126,30 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 	return 0;
 }
 
+/* A node that was in the ring is not new: whoever had it leave or drained ought to know. */
+static void take_back(struct join *j, const struct view_node *x)
+{
+	json_array_append_new(
+		j->back,
+		json_pack("{sI ss ss}", "node", (json_int_t)x->n.id, "name", x->n.name, "was",
+			  x->n.state == VMS_NODE_OUT ? "lost" : view_state_word(x->n.state)));
+}
+
+static void print_back(const struct join *j)
+{
+	json_t *o;
+	size_t i;
+
+	json_array_foreach (j->back, i, o) {
+		const char *was = json_string_value(json_object_get(o, "was"));
+
+		printf("node %s was %s: taken back, it %s its share of the data%s\n",
+		       json_string_value(json_object_get(o, "name")),
+		       strcmp(was, "lost") ? was : "taken for lost", j->dry ? "would get" : "gets",
+		       strcmp(was, "drained") ? "" : " (or an earlier join of it was interrupted)");
+	}
+}
+
 /* All new nodes in, the replaced one out. */
 static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 {
@@ -130,6 +157,7 @@ static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 	unsigned changed = 0;
 	struct view_node *old = j->old ? ring_node(v, j->old, e) : NULL;
 
+	json_array_clear(j->back);
 	if (j->old && !old)
 		return VMS_E_NOENT;
 	for (unsigned i = 0; i < j->n; i++) {
@@ -152,6 +180,8 @@ static int edit_admit(void *arg, struct view *v, struct vms_errmsg *e)
 			continue;
 		}
 		changed += x->n.state != VMS_NODE_IN;
+		if (j->had[i] && x->n.state != VMS_NODE_IN)
+			take_back(j, x);
 		x->n.state = VMS_NODE_IN;
 		/* takes over place and share, unless it was told otherwise */
 		if (old && !j->zone)
@@ -183,7 +213,7 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 		/* one that is in the ring, perhaps with a folder that was emptied */
 		VMS_VEC_FOREACH (&v->nodes, x)
 			if (!strcmp(x->n.address, j->at[i]))
-				j->id[i] = x->n.id;
+				j->id[i] = x->n.id, j->had[i] = x->n.incarnation;
 		if (j->id[i])
 			continue;
 		snprintf(n.name, sizeof(n.name), "new%u", i + 1);
@@ -216,15 +246,30 @@ static int identity(struct tool *t, const struct join *j, const char *address, j
 	}
 }
 
+/* A plan is a plan, whether the nodes run or not; but an address may be a slip. */
+static void note_silent(struct tool *t, char **address, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		json_t *ident = NULL;
+		struct vms_errmsg e;
+
+		if (tool_call(t, address[i], "identity", NULL, LOOK_MS, &ident, &e))
+			tool_note(t, "nothing answers at %s now: vmstored has to run there by then",
+				  address[i]);
+		json_decref(ident);
+	}
+}
+
 /* One node: identity, record, format. *id: its number. */
 static int prepare(struct tool *t, struct join *j, const char *address, const char *uuid,
-		   const struct vms_cat_cluster *cl, uint32_t *id)
+		   const struct vms_cat_cluster *cl, uint32_t *id, bool *had)
 {
 	struct vms_errmsg e = {""};
 	json_t *ident = NULL, *done = NULL;
 	const char *theirs, *zone;
 	int rc = identity(t, j, address, &ident, &e);
 
+	*had = false;
 	if (rc)
 		return tool_fail(
 			t, "%s%s", e.text,
@@ -251,6 +296,7 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 			goto out;
 		}
 		*id = (uint32_t)json_integer_value(json_object_get(ident, "node"));
+		*had = true;
 		if (!t->json)
 			printf("%s: node '%s' is in the ring already\n", j->address, j->name);
 		goto out;
@@ -269,6 +315,7 @@ static int prepare(struct tool *t, struct join *j, const char *address, const ch
 		goto out;
 	}
 	*id = j->given;
+	*had = j->again;
 	if (!t->json) {
 		char size[VMS_SIZE_TEXT_MAX];
 
@@ -369,15 +416,22 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 	if (has_data)
 		ring_ask(t, &j->r);
 	j->id = calloc(n + 1, sizeof(*j->id));
+	j->had = calloc(n + 1, sizeof(*j->had));
+	j->back = json_array();
+	j->dry = j->o.dry_run;
 	j->n = n;
 	j->at = address;
 	if (j->o.dry_run) {
 		code = ring_dry_run(t, &j->r, edit_dry, j);
+		if (code == TOOL_OK && !t->json)
+			print_back(j);
+		note_silent(t, address, n);
 		goto out;
 	}
 	tool_catch_signals();
 	for (unsigned i = 0, good = 0; i < n; i++) {
-		int bad = prepare(t, j, address[i], uuid, &j->r.v.cluster, &j->id[good]);
+		int bad = prepare(t, j, address[i], uuid, &j->r.v.cluster, &j->id[good],
+				  &j->had[good]);
 
 		good += !bad;
 		j->n = good;
@@ -392,6 +446,8 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 		code = tool_fail(t, "%s", e.text);
 		goto out;
 	}
+	if (!t->json)
+		print_back(j);
 	code |= report(t);
 	if (has_data && !j->o.no_wait && code == TOOL_OK)
 		code = ring_wait(t, what, j->gone, j->o.timeout_s);
@@ -400,10 +456,12 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 
 		for (unsigned i = 0; i < j->n; i++)
 			json_array_append_new(ids, json_integer(j->id[i]));
-		tool_print_json(json_pack("{so sb}", "nodes", ids, "done",
+		tool_print_json(json_pack("{so sO sb}", "nodes", ids, "taken_back", j->back, "done",
 					  (int)(!has_data || !j->o.no_wait)));
 	}
 out:
+	json_decref(j->back);
+	free(j->had);
 	free(j->id);
 	ring_free(&j->r);
 	return code;

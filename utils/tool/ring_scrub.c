@@ -47,7 +47,7 @@ static void print_row(struct vms_table *tab, const struct tool_peer *p)
 		snprintf(part, sizeof(part), "%" PRIu64 " %% of %s", all ? done * 100 / all : 0,
 			 vms_size_human(all, size));
 	else
-		snprintf(part, sizeof(part), "of %s", vms_size_human(all, size));
+		snprintf(part, sizeof(part), "%s", vms_size_human(all, size));
 	if (running && json_object_get(a, "left_s"))
 		vms_duration_format(num(a, "left_s") * 1000, left);
 	else

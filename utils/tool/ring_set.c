@@ -29,9 +29,6 @@ static int edit_set(void *arg, struct view *v, struct vms_errmsg *e)
 	VMS_VEC_FOREACH (&v->nodes, x)
 		nodes += vms_place_weight(&x->n) > 0;
 	if (s->copies != UNSET) {
-		if (!s->copies || s->copies > VMS_COPIES_MAX)
-			return vms_fail(e, VMS_E_INVAL, "--copies %" PRIu64 ": must be 1 to %d",
-					s->copies, VMS_COPIES_MAX);
 		if (s->copies > nodes && nodes && !s->o.fewer_copies)
 			return vms_fail(e, VMS_E_INVAL,
 					"%" PRIu64 " copies need as many nodes, the ring has %u: "
@@ -173,6 +170,13 @@ static int run_set(struct cmd_call *c)
 
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
+	if (s.copies != UNSET && (!s.copies || s.copies > VMS_COPIES_MAX))
+		return cmd_usage(c, "--copies %" PRIu64 ": must be 1 to %d", s.copies,
+				 VMS_COPIES_MAX);
+	if (s.min_copies != UNSET && (!s.min_copies || s.min_copies > VMS_COPIES_MAX))
+		return cmd_usage(
+			c, "--min-copies %" PRIu64 ": must be 1 to %d, and no more than copies",
+			s.min_copies, VMS_COPIES_MAX);
 	if (after && strcmp(after, "never")) {
 		if (vms_duration_parse(after, &ms, &e))
 			return cmd_usage(c, "--rebuild-after: %s", e.text);

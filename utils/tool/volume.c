@@ -305,31 +305,58 @@ int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod
 	return store(t, next, mod_revision, NULL, msg);
 }
 
+static bool by_tool(const struct volume_opener *o)
+{
+	return !strncmp(o->gateway, "tool-", 5);
+}
+
+void volume_openers_text(const struct volume_view *v, char *out, size_t room)
+{
+	size_t at = 0;
+
+	*out = 0;
+	for (unsigned tools = 0; tools < 2; tools++)
+		for (size_t i = 0, n = 0; i < v->openers.n && at < room - 1; i++) {
+			const struct volume_opener *o = &v->openers.d[i];
+			int len;
+
+			if (by_tool(o) != (tools == 1))
+				continue;
+			len = snprintf(out + at, room - at, "%s%s%s",
+				       n    ? ", "
+				       : at ? " and "
+					    : "",
+				       n       ? ""
+				       : tools ? "in another export or import, "
+					       : "on gateway ",
+				       o->gateway[0] ? o->gateway : "unnamed");
+			n++;
+			at += len > 0 ? (size_t)len : 0;
+		}
+}
+
 int volume_refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
 {
-	char names[160] = "";
-	size_t at = 0;
+	char names[200] = "";
+	bool gateway = false;
 
 	if (!v->openers.n)
 		return 0;
-	for (size_t i = 0; i < v->openers.n && at < sizeof(names) - 1; i++) {
-		int n = snprintf(names + at, sizeof(names) - at, "%s%s", i ? ", " : "",
-				 v->openers.d[i].gateway[0] ? v->openers.d[i].gateway : "unnamed");
-
-		at += n > 0 ? (size_t)n : 0;
-	}
-	return vms_fail(msg, VMS_E_OPEN,
-			"volume '%.60s' cannot be %.20s: open on gateway %.80s; take its LUN away "
-			"first (vmstore target rm-lun)",
-			v->v.name, what, names);
+	for (size_t i = 0; i < v->openers.n; i++)
+		gateway |= !by_tool(&v->openers.d[i]);
+	volume_openers_text(v, names, sizeof(names));
+	return vms_fail(msg, VMS_E_OPEN, "volume '%.60s' cannot be %.20s: open %.120s; %s",
+			v->v.name, what, names,
+			gateway ? "take its LUN away first (vmstore target rm-lun)"
+				: "wait until that has ended");
 }
 
 int volume_refuse_tools(const struct volume_view *v, const char *what, struct vms_errmsg *msg)
 {
 	for (size_t i = 0; i < v->openers.n; i++)
-		if (!strncmp(v->openers.d[i].gateway, "tool-", 5))
+		if (by_tool(&v->openers.d[i]))
 			return vms_fail(msg, VMS_E_OPEN,
-					"volume '%.60s' cannot be %.20s: a command of vmstore "
+					"volume '%.60s' cannot be %.20s: an export or import "
 					"works on it (%.60s)",
 					v->v.name, what, v->openers.d[i].gateway);
 	return 0;

@@ -40,6 +40,8 @@ const char *volume_barrier_word(uint8_t barrier);
 /* Writes the record, if it is still at this revision. */
 int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod_revision,
 		 struct vms_errmsg *msg);
+/* Who has it open, in words: "on gateway gw1, gw2 and in another export or import, tool-h-0". */
+void volume_openers_text(const struct volume_view *v, char *out, size_t room);
 /* VMS_E_OPEN when a gateway has it open. what: "deleted", for the message. */
 int volume_refuse_open(const struct volume_view *v, const char *what, struct vms_errmsg *msg);
 /* ... or when it is being deleted, shrunk or imported. */

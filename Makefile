@@ -42,7 +42,7 @@ LIBS = -llmdb -ljansson -linih -lcurl -lcrypto -lisal -luring -lpthread -lm
 # files with a main() (MAINS) and those that include tgt's headers (TGT_GLUE).
 SIM_MAIN = tests/sim/vmstore-sim.c
 MAINS    = backend/vmstored.c $(wildcard utils/vmstore*.c) $(SIM_MAIN)
-TGT_GLUE = target/bs_vmstore.c target/iscsi_stream.c $(wildcard target/tgt_*.c)
+TGT_GLUE = target/bs_vmstore.c $(wildcard target/iscsi_stream*.c) $(wildcard target/tgt_*.c)
 src = $(filter-out $(MAINS) $(TGT_GLUE),$(wildcard $(1)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 

@@ -20,7 +20,7 @@ TGT_CORE = tgtd mgmt target scsi log driver util work concat_buf parser \
 TGT_ISCSI = $(addprefix iscsi/,conn param session iscsid target chap sha1 md5 \
 	transport isns)
 
-# iscsi/iscsi_tcp.c gives way to target/iscsi_stream.c, libcrc32c.c to
+# iscsi/iscsi_tcp.c gives way to target/iscsi_stream*.c, libcrc32c.c to
 # target/tgt_crc.c.
 TGT_GLUE_SRC = $(wildcard $(TGT_GLUE))
 TGTD_UNITS = $(TGT_CORE) $(TGT_ISCSI)

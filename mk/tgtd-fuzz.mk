@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# Programs that include the iSCSI transport and link tgt's objects without tgtd.c and
+# Programs that look into the iSCSI transport and link tgt's objects without tgtd.c and
 # without the gateway: its fuzz target, and the test of the loop's turns.
 STREAM_TGT = $(call tgt_obj,$(filter-out tgtd log,$(TGTD_UNITS)))
-STREAM_GLUE = $(B)/obj/target/tgt_buf.o $(B)/obj/target/tgt_crc.o $(B)/obj/target/tgt_late.o
+STREAM_GLUE = $(patsubst %.c,$(B)/obj/%.o,$(wildcard target/iscsi_stream*.c)) $(B)/obj/target/tgt_buf.o $(B)/obj/target/tgt_crc.o $(B)/obj/target/tgt_late.o
 STREAM_MAINS = $(B)/obj/tests/fuzz/fuzz_iscsi.o $(B)/obj/tests/unit/test_iscsi_turn.o
 $(STREAM_MAINS): CFLAGS_ALL += -isystem $(TGT_TREE)/usr -isystem $(TGT_TREE)/usr/iscsi
 $(STREAM_MAINS): $(TGT_TREE)/.stamp

@@ -68,7 +68,7 @@ struct tgtadm_req;
 struct iscsi_connection;
 struct list_head;
 
-/* ---- data (usr/target.c, target/iscsi_stream.c) ------------------------- */
+/* ---- data (usr/target.c, target/iscsi_stream_tx.c) ---------------------- */
 
 /* Allocate the buffer of data to the initiator. len_bytes: 1.. 16 MiB; not
  * zeroed; page-aligned from 4 KiB on. Sets cmd's in buffer; the transport frees
@@ -117,7 +117,7 @@ extern void (*tgt_log_hook)(const char *fmt, va_list ap);
 /* In the background: lines go to syslog through log_error() and so on. */
 extern int tgt_log_daemon(void);
 
-/* ---- initiators (target/iscsi_stream.c, usr/iscsi/) --------------------- */
+/* ---- initiators (target/iscsi_stream*.c, usr/iscsi/) -------------------- */
 
 /* Close every initiator connection without reading another byte from it; its
  * commands get bs_cmd_abort(). For turn_begin, event handlers and timers; not

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Fuzz target of the iSCSI layer: the transport (iscsi_stream.c, included for its static
- * functions) and tgt's own objects - PDUs, login and text, CHAP, task management, and the
- * stock SCSI layer on a null store - fed through a real socket.
+ * Fuzz target of the iSCSI layer: the transport (iscsi_stream*.c) and tgt's own objects - PDUs,
+ * login and text, CHAP, task management, and the stock SCSI layer on a null store - fed through a
+ * real socket.
  *
  * Input: u8 flags: bit 0 a good login first; bit 1 the target with CHAP; bit 2 answers are
  * not read; bit 3 the input comes in pieces; then what the initiator sends.
@@ -10,7 +10,11 @@
  *
  * tgtd.c gives way to tests/unit/tgtd_stub.h: one turn of the loop is run by hand.
  */
-#include "target/iscsi_stream.c"
+#include "target/iscsi_stream_int.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
 
 #include <driver.h> /* tgt's, not ours */
 #include "scsi.h"
@@ -57,8 +61,8 @@ static void setup(void)
 	listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	vms_assert(listener >= 0 && !bind(listener, (struct sockaddr *)&where, len) &&
 		   !listen(listener, 8) && !getsockname(listener, (struct sockaddr *)&where, &len));
-	peers = vms_peers_open(CONNS_PER_ADDRESS);
-	vms_assert(!tgt_late_open(&guests));
+	stream.peers = vms_peers_open(CONNS_PER_ADDRESS);
+	vms_assert(!tgt_late_open(&stream.guests));
 	INIT_LIST_HEAD(&tgt_drivers[get_driver_index("iscsi")]->target_list);
 	tgt_drivers[get_driver_index("iscsi")]->drv_state = DRIVER_INIT;
 	target_make(1, NAME);
@@ -72,8 +76,8 @@ static void turn(struct iscsi_connection *conn, int fd, bool drain)
 	static uint8_t sink[1 << 16];
 
 	tgt_turn_now_ms++;
-	if (conn && conns_nr)
-		conn_event(SC(conn)->fd, EPOLLIN, conn);
+	if (conn && stream.nr)
+		stream_event(SC(conn)->fd, EPOLLIN, conn);
 	stub_scheduled();
 	while (stream_flush())
 		;
@@ -90,7 +94,7 @@ static void feed(struct iscsi_connection *conn, int fd, const uint8_t *p, size_t
 		if (sent <= 0)
 			return;
 		p += sent, n -= (size_t)sent;
-		for (int i = 0; i < 6 && conns_nr; i++)
+		for (int i = 0; i < 6 && stream.nr; i++)
 			turn(conn, fd, drain);
 	}
 }
@@ -117,9 +121,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	afd = accept4(listener, (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	vms_assert(afd >= 0);
-	accept_one(afd, &from, len);
-	vms_assert(conns_nr == 1);
-	conn = &list_entry(all_conns.prev, struct stream_conn, all)->iscsi_conn;
+	stream_accept_one(afd, &from, len);
+	vms_assert(stream.nr == 1);
+	conn = &list_entry(stream.all.prev, struct stream_conn, all)->iscsi_conn;
 	if (SC(conn)->hold_ms) { /* failed logins make the next wait */
 		tgt_turn_now_ms = SC(conn)->hold_ms;
 		stream_unhold(SC(conn));
@@ -128,12 +132,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t n = good_login(login, NAME);
 
 		feed(conn, fd, login, n, true);
-		for (int i = 0; i < 3 && conns_nr && conn->state != STATE_SCSI; i++) {
+		for (int i = 0; i < 3 && stream.nr && conn->state != STATE_SCSI; i++) {
 			memset(login + 4, 0, 4); /* no more text */
 			feed(conn, fd, login, 48, true);
 		}
 	}
-	for (size_t at = 1; at < size && conns_nr;) {
+	for (size_t at = 1; at < size && stream.nr;) {
 		size_t step = flags & 8 ? 1U + (data[at] & 63) : size - at;
 
 		if (step > size - at)
@@ -143,9 +147,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
 	close(fd);
-	for (int i = 0; i < 100 && conns_nr; i++)
+	for (int i = 0; i < 100 && stream.nr; i++)
 		turn(conn, -1, false);
-	vms_assert(!conns_nr && list_empty(&all_conns));
+	vms_assert(!stream.nr && list_empty(&stream.all));
 	tgt_turn_now_ms += 70000; /* failed logins are forgotten */
 	return 0;
 }

@@ -4,9 +4,13 @@
  * kind, and after the sessions; nobody is left out for ever. Real sockets, the transport
  * itself, turns by hand; nothing is timed but the wait for what must come.
  */
-#include "target/iscsi_stream.c"
+#include "target/iscsi_stream_int.h"
 
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <driver.h> /* tgt's, not ours */
 #include "scsi.h"
@@ -15,9 +19,10 @@
 #include "tests/unit/cunit.h"
 #include "tests/unit/tgtd_stub.h"
 
-#define GUESTS 200
-#define BOUND  16 /* of each kind in a turn */
-#define NAME   "iqn.2011-06.org.vmstore:turn"
+#define GUESTS	 200
+#define BOUND	 16 /* of each kind in a turn */
+#define LOGIN_MS 10000
+#define NAME	 "iqn.2011-06.org.vmstore:turn"
 
 /* ---- the loop ------------------------------------------------------------------------ */
 
@@ -64,9 +69,9 @@ static int guests_read(void)
 	struct stream_conn *sc;
 	int nr = 0;
 
-	list_for_each_entry(sc, &all_conns, all) nr += sc->alive_ms == tgt_turn_now_ms &&
-						       sc->born_ms != tgt_turn_now_ms &&
-						       sc->data_ms < 0;
+	list_for_each_entry(sc, &stream.all, all) nr += sc->alive_ms == tgt_turn_now_ms &&
+							sc->born_ms != tgt_turn_now_ms &&
+							sc->data_ms < 0;
 	return nr;
 }
 
@@ -75,7 +80,7 @@ static int sessions_read(void)
 	struct stream_conn *sc;
 	int nr = 0;
 
-	list_for_each_entry(sc, &all_conns, all)
+	list_for_each_entry(sc, &stream.all, all)
 		nr += sc->alive_ms == tgt_turn_now_ms && sc->data_ms >= 0;
 	return nr;
 }
@@ -83,11 +88,11 @@ static int sessions_read(void)
 static void turn(void)
 {
 	struct epoll_event ev[1024];
-	int n, before = conns_nr, all;
+	int n, before = stream.nr, all;
 	struct stream_conn *sc;
 
 	/* data_ms tells who was a guest when the turn began */
-	list_for_each_entry(sc, &all_conns, all)
+	list_for_each_entry(sc, &stream.all, all)
 		sc->data_ms = sc->iscsi_conn.state == STATE_SCSI ? tgt_turn_now_ms : -1;
 	tgt_turn_now_ms++;
 	n = epoll_wait(loop_fd, ev, 1024, 0);
@@ -97,12 +102,12 @@ static void turn(void)
 						     ev_of[ev[i].data.fd].data);
 	stub_scheduled();
 	/* what is done before the end of the turn is what does not wait */
-	did.session_first = !guests_read() && conns_nr == before;
+	did.session_first = !guests_read() && stream.nr == before;
 	did.commands = sessions_read();
 	did.again = stream_flush();
 	did.requests = guests_read();
 	did.accepts = did.closes = all = 0;
-	list_for_each_entry(sc, &all_conns, all)
+	list_for_each_entry(sc, &stream.all, all)
 	{
 		all++;
 		did.accepts += sc->born_ms == tgt_turn_now_ms;
@@ -136,8 +141,8 @@ static void setup(void)
 	if (loop_fd >= 0)
 		return;
 	loop_fd = epoll_create1(EPOLL_CLOEXEC);
-	peers = vms_peers_open(CONNS_PER_ADDRESS);
-	vms_assert(loop_fd >= 0 && !tgt_late_open(&doors) && !tgt_late_open(&guests));
+	stream.peers = vms_peers_open(CONNS_PER_ADDRESS);
+	vms_assert(loop_fd >= 0 && !tgt_late_open(&stream.doors) && !tgt_late_open(&stream.guests));
 	vms_assert(!iscsi_add_portal((char *)"127.0.0.1", 0, 1));
 	portal = list_first_entry(&iscsi_portals_list, struct iscsi_portal, iscsi_portal_siblings);
 	where.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -183,17 +188,17 @@ static int in_state(int state)
 	struct stream_conn *sc;
 	int nr = 0;
 
-	list_for_each_entry(sc, &all_conns, all) nr += sc->iscsi_conn.state == state;
+	list_for_each_entry(sc, &stream.all, all) nr += sc->iscsi_conn.state == state;
 	return nr;
 }
 
 static void guests_join(void)
 {
-	int before = conns_nr;
+	int before = stream.nr;
 
 	for (int i = 0; i < GUESTS; i++)
 		guest[i] = join();
-	TURNS_UNTIL(conns_nr == before + GUESTS);
+	TURNS_UNTIL(stream.nr == before + GUESTS);
 }
 
 static void guests_leave(void)
@@ -202,13 +207,13 @@ static void guests_leave(void)
 
 	for (int i = 0; i < GUESTS; i++)
 		close(guest[i]);
-	TURNS_UNTIL(conns_nr <= 1 || conns_nr == keep - GUESTS);
+	TURNS_UNTIL(stream.nr <= 1 || stream.nr == keep - GUESTS);
 }
 
 static void session_join(void)
 {
 	session = join();
-	TURNS_UNTIL(conns_nr == 1);
+	TURNS_UNTIL(stream.nr == 1);
 	login_send(session, 1000);
 	TURNS_UNTIL(in_state(STATE_SCSI) == 1);
 	cmd_sn = 1;
@@ -226,7 +231,7 @@ static void bounded(void)
 	TURNS_UNTIL(in_state(STATE_SCSI) == GUESTS);
 	for (int i = 0; i < GUESTS; i++)
 		close(guest[i]);
-	TURNS_UNTIL(!conns_nr);
+	TURNS_UNTIL(!stream.nr);
 	CU_ASSERT(!did.again || (turn(), !did.again)); /* and then the loop may sleep */
 }
 
@@ -246,7 +251,7 @@ static void nobody_starves(void)
 	login_send(guest[0], 1);
 	TURNS_UNTIL(in_state(STATE_SCSI) == 1);
 	guests_leave();
-	TURNS_UNTIL(!conns_nr);
+	TURNS_UNTIL(!stream.nr);
 }
 
 /* A session is read in each turn in which it has sent something, whatever waits; and the
@@ -264,7 +269,7 @@ static void sessions_first(void)
 		ping_send();
 		do { /* the loopback may take its time */
 			n = 0;
-			CU_ASSERT(!ioctl(container_of(all_conns.next, struct stream_conn, all)->fd,
+			CU_ASSERT(!ioctl(container_of(stream.all.next, struct stream_conn, all)->fd,
 					 FIONREAD, &n));
 		} while (n < 48 && late_us() < end);
 		turn();
@@ -276,7 +281,7 @@ static void sessions_first(void)
 	for (int i = 0; i < GUESTS; i++)
 		close(guest[i]);
 	close(session);
-	TURNS_UNTIL(!conns_nr);
+	TURNS_UNTIL(!stream.nr);
 }
 
 static int tick_fd[2];
@@ -295,19 +300,20 @@ static void deadline(void)
 {
 	setup();
 	vms_assert(!pipe(tick_fd));
+	tgt_set_timing(500, 1500, LOGIN_MS);
 	guests_join();
-	tgt_turn_now_ms += login_ms + 1;
+	tgt_turn_now_ms += LOGIN_MS + 1;
 	tick();
 	CU_ASSERT_EQUAL(in_state(STATE_CLOSE), GUESTS);
-	CU_ASSERT_EQUAL(conns_nr, GUESTS);
-	TURNS_UNTIL(!conns_nr);
+	CU_ASSERT_EQUAL(stream.nr, GUESTS);
+	TURNS_UNTIL(!stream.nr);
 	for (int i = 0; i < GUESTS; i++)
 		close(guest[i]);
 
 	guests_join();
 	tgt_close_initiators("a test");
 	stream_flush();
-	CU_ASSERT_EQUAL(conns_nr, 0);
+	CU_ASSERT_EQUAL(stream.nr, 0);
 	for (int i = 0; i < GUESTS; i++)
 		close(guest[i]);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * In place of tgt's tgtd.c, for programs that include target/iscsi_stream.c and link tgt's
+ * In place of tgt's tgtd.c, for programs that include target/iscsi_stream_int.h and link tgt's
  * other objects: variables, scheduled events, and silence. The including file has its own
  * tgt_event_add(), _add_first(), _modify() and _del(), and runs turns by hand.
  */

@@ -140,6 +140,7 @@ enum node_mutant {
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */
+	MUT_HELLO_ASKED = 145,	/* what was asked back on the connection before is waited for */
 	MUT_STAND_FILLS = 143,	/* a partition that stands takes writes until the log is full */
 	MUT_STAND_APPLY = 144,	/* a record whose bytes nobody has is applied with what there is */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */

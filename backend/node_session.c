@@ -83,7 +83,10 @@ void session_hello(struct vms_node *n, struct conn *c)
 			}
 		}
 	}
-	session_void(n, s);
+	if (n->mut == MUT_HELLO_ASKED)
+		vms_holders_drop_gateway(&n->holders, s->gateway);
+	else
+		session_void(n, s);
 	if (c->incarnation != s->incarnation) {
 		s->incarnation = c->incarnation;
 		s->tick_base = s->tick + 1; /* earlier ticks are another process's */

@@ -63,6 +63,8 @@ enum vms_gw_mutant {
 	/* reservations */
 	VMS_GWM_PR_STALE = 22, /* a gateway that may be shut out refuses by the table it had */
 	/* chunks invalidated one by one */
+	VMS_GWM_ASK_OLD = 23,	 /* who leads what is believed as of any time */
+	VMS_GWM_ASK_ALL = 26,	 /* who does not lead any more has to answer all the same */
 	VMS_GWM_FILL_OLD = 24,	 /* what was asked for before an invalidation fills an entry */
 	VMS_GWM_PAGE_GONE,	 /* a page on its way is called gone */
 	VMS_GWM_FENCE_BACK = 28, /* leases of one that comes back while it is shut out go on */

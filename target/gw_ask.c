@@ -32,7 +32,7 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_part_conf c;
 	uint32_t number;
 
-	if (r->status || r->revision < a->revision) {
+	if (r->status || (r->revision < a->revision && !gw_mutant(gw, VMS_GWM_ASK_OLD))) {
 		a->reading = false;
 		a->look_ms = gw->now_ms + AGAIN_MS;
 		gw_wake_at(gw, a->look_ms);
@@ -47,10 +47,12 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	a->reading = false;
-	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++)
-		a->need[i] = a->leads[i] & (a->reply   ? ~a->answered[i]
-					    : a->known ? a->need[i]
-						       : UINT64_MAX);
+	for (unsigned i = 0; i < VMS_NODES_MAX / 64; i++) {
+		uint64_t left = a->reply ? ~a->answered[i] : a->known ? a->need[i] : UINT64_MAX;
+
+		if (!a->known || !gw_mutant(gw, VMS_GWM_ASK_ALL))
+			a->need[i] = a->leads[i] & left;
+	}
 	a->known = true;
 	a->look_ms = gw->now_ms + LOOK_MS;
 	ask_run(a);

@@ -47,20 +47,19 @@ static void test_lease_revision(void)
 	down();
 }
 
-/* The primary, which the catalog does not reach, is taken over, while a gateway has a page
- * of it. When it hears of that, its leases count again, for the rest of what it leads: the
- * page goes before a tick tells so (simulator seed 2294). */
-static unsigned told_of_loss(uint32_t mutant)
+/* The primary of partition 0, which the catalog does not reach, is taken over, while a gateway
+ * has a page of it. */
+static void lead_is_lost(uint32_t mutant)
 {
 	struct rig_gw *g = &R.gw[0];
-	unsigned before;
 
 	up(3, 2, 36, VMS_ACK_DISK);
 	E0 = extent_in(0);
 	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
 	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
 	CU_ASSERT_TRUE_FATAL(g->up[0]);
-	R.node[0].n->mut = mutant;
+	if (mutant) /* else the one of the zoo, if any */
+		R.node[0].n->mut = mutant;
 	vms_holder_add(&R.node[0].n->holders, 0, BR, E0, g->id, 1);
 	R.node[0].cat_mode = RIG_CAT_DOWN;
 	rig_cut(&R, 0, 1, true);
@@ -69,13 +68,29 @@ static unsigned told_of_loss(uint32_t mutant)
 		rig_run(&R, 50);
 	CU_ASSERT_TRUE_FATAL(part_at(0, 0)->primary && g->up[0]);
 	CU_ASSERT_PTR_NOT_NULL(vms_holders_first(&R.node[0].n->holders, 0));
-	before = g->invals;
+}
+
+/* It hears of that. */
+static void loss_is_known(void)
+{
 	R.node[0].cat_mode = RIG_CAT_OK;
 	for (int i = 0; i < 1000 && part_at(0, 0)->primary; i++)
 		rig_run(&R, 1);
+	CU_ASSERT_FALSE(part_at(0, 0)->primary);
+}
+
+/* Then its leases count again, for the rest of what it leads: the page goes before a tick
+ * tells so (simulator seed 2294). */
+static unsigned told_of_loss(uint32_t mutant)
+{
+	unsigned before;
+
+	lead_is_lost(mutant);
+	before = R.gw[0].invals;
+	loss_is_known();
 	rig_run(&R, 5); /* less than to the next tick */
 	CU_ASSERT_PTR_NULL(vms_holders_first(&R.node[0].n->holders, 0));
-	before = g->invals - before;
+	before = R.gw[0].invals - before;
 	down();
 	return before;
 }
@@ -84,6 +99,49 @@ static void test_lost_pages(void)
 {
 	CU_ASSERT_EQUAL(told_of_loss(0), 1);
 	CU_ASSERT_EQUAL(told_of_loss(MUT_LOST_PAGES), 0);
+}
+
+/* The gateway's connection changes meanwhile: it has dropped what it had of that node when it
+ * says HELLO, and nothing is waited for that was asked on the connection before. Returns how
+ * much is. away: it had none when the lead went; else it has been told and does not answer. */
+static unsigned asked_before(bool away, uint32_t mutant)
+{
+	struct rig_gw *g = &R.gw[0];
+	struct vms_node *n;
+	unsigned before, left;
+
+	lead_is_lost(mutant);
+	n = R.node[0].n;
+	before = g->invals;
+	g->mute_inval = true;
+	if (away)
+		rig_gw_restart(&R, 0);
+	loss_is_known();
+	rig_run(&R, 5);
+	CU_ASSERT_EQUAL(g->invals - before, away ? 0 : 1);
+	CU_ASSERT_PTR_NULL(vms_holders_first(&n->holders, 0));
+	CU_ASSERT_EQUAL(n->loose.n, 1); /* its page may be in use: the lease runs */
+	if (!away) { /* it sees that the connection is lost before the node does */
+		g->conn[0] = 0;
+		g->up[0] = false;
+	}
+	rig_gw_connect(&R, 0, 0);
+	for (int i = 0; i < 100 && !g->up[0]; i++)
+		rig_run(&R, 1);
+	CU_ASSERT_TRUE(g->up[0]);
+	left = n->loose.n + n->invals.n;
+	CU_ASSERT_EQUAL(g->invals - before, away ? 0 : 1); /* nor asked again */
+	g->mute_inval = false;
+	down();
+	return left;
+}
+
+static void test_lost_across_hello(void)
+{
+	for (unsigned away = 0; away < 2; away++) {
+		CU_ASSERT_EQUAL(asked_before(away, 0), 0);
+		CU_ASSERT_NOT_EQUAL(asked_before(away, MUT_HELLO_ASKED), 0);
+	}
 }
 
 /* A write is on both disks while the backup's lease does not count, because the primary
@@ -372,11 +430,17 @@ static void test_remembers(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_lease_revision),	   VMS_TEST(test_lost_pages),
-	VMS_TEST(test_lease_counts_later), VMS_TEST(test_succession),
-	VMS_TEST(test_stale_catalog),	   VMS_TEST(test_started_without_catalog),
-	VMS_TEST(test_late_take_over),	   VMS_TEST(test_flush_without_lease),
-	VMS_TEST(test_quick_restart),	   VMS_TEST(test_no_catalog_no_change),
+	VMS_TEST(test_lease_revision),
+	VMS_TEST(test_lost_pages),
+	VMS_TEST(test_lost_across_hello),
+	VMS_TEST(test_lease_counts_later),
+	VMS_TEST(test_succession),
+	VMS_TEST(test_stale_catalog),
+	VMS_TEST(test_started_without_catalog),
+	VMS_TEST(test_late_take_over),
+	VMS_TEST(test_flush_without_lease),
+	VMS_TEST(test_quick_restart),
+	VMS_TEST(test_no_catalog_no_change),
 	VMS_TEST(test_remembers),
 };
 VMS_TEST_MAIN("failover: leases", tests)

@@ -98,12 +98,12 @@ $(B)/stock/tgtadm: $(call stock_obj,tgtadm concat_buf)
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^
 
-# Raw initiators for tests/it/tgt_base.sh and tests/it/gateways.sh.
-$(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate: $(B)/tests/iscsi_%: tests/it/iscsi_%.c \
+# Raw initiators for tests/it/tgt_base.sh, gateways.sh and scsi_paths.sh.
+$(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas: $(B)/tests/iscsi_%: tests/it/iscsi_%.c \
 		tests/it/iscsi_ini.c tests/it/iscsi_ini.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -lisal -lcrypto
-tgt: $(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate
+tgt: $(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas
 
 # Writers whose writes depend on each other, for tests/it/snap.sh.
 $(B)/tests/cut: tests/it/cut.c

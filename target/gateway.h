@@ -299,6 +299,8 @@ void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* LOGICAL UNIT RESET has been done here: now at all other gateways that have the volume
  * open. Ends as vms_gw_pr_submit() does; of cmd only vol and cookie are looked at. */
 void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
+/* The same for CLEAR TASK SET. */
+void vms_gw_pr_clear_tasks(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* No longer wanted: ends early if nothing has been decided. */
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd);
 /* The caller goes away: nobody is told how it ends, and it is not looked at any more. */

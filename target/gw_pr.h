@@ -23,6 +23,7 @@
 enum gw_pr_kind {
 	GW_PR_COMMAND = 1, /* of an initiator */
 	GW_PR_RESET,	   /* LOGICAL UNIT RESET */
+	GW_PR_CLEAR,	   /* CLEAR TASK SET */
 	GW_PR_END,	   /* a session with RESERVE has ended */
 	GW_PR_DOUBT,	   /* does the gateway whose session has RESERVE still live? */
 	GW_PR_FINISH,	   /* a change that its gateway has left behind */
@@ -30,7 +31,7 @@ enum gw_pr_kind {
 struct gw_pr_job {
 	struct gw_pr_job *next;
 	enum gw_pr_kind kind;
-	struct vms_gw_pr_cmd *cmd; /* COMMAND, RESET; NULL: it has been answered meanwhile */
+	struct vms_gw_pr_cmd *cmd; /* COMMAND, RESET, CLEAR; NULL: it has been answered meanwhile */
 	struct vms_pr_owner owner; /* END, DOUBT: whose RESERVE */
 	uint64_t since_ms;
 };

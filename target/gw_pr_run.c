@@ -231,6 +231,10 @@ static int make_next(struct gw_pr_run *r)
 		if (j->cmd)
 			rc = vms_pr_reset(&p->table, &r->next);
 		break;
+	case GW_PR_CLEAR:
+		if (j->cmd)
+			rc = vms_pr_clear_tasks(&p->table, &r->next);
+		break;
 	case GW_PR_END:
 	case GW_PR_DOUBT:
 		rc = vms_pr_reserve_end(&p->table, &j->owner, &r->next);
@@ -702,14 +706,19 @@ static void run_deadline(struct gw_pr *p)
 	}
 }
 
+/* Somebody asked for it, and may no longer want it. */
+static bool of_somebody(const struct gw_pr_job *j)
+{
+	return j->kind == GW_PR_COMMAND || j->kind == GW_PR_RESET || j->kind == GW_PR_CLEAR;
+}
+
 void gw_pr_run_kick(struct gw_pr *p)
 {
 	struct gw_pr_run *r = p->run;
 
 	run_deadline(p);
 	/* answered while nothing of it was decided: what is left of the run has no purpose */
-	if (r && (r->job->kind == GW_PR_COMMAND || r->job->kind == GW_PR_RESET) && !r->job->cmd &&
-	    !r->decided && !r->finishes) {
+	if (r && of_somebody(r->job) && !r->job->cmd && !r->decided && !r->finishes) {
 		job_done(p);
 		r = p->run;
 	}
@@ -770,6 +779,11 @@ void vms_gw_pr_submit(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 {
 	job_new(gw, GW_PR_RESET, cmd);
+}
+
+void vms_gw_pr_clear_tasks(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	job_new(gw, GW_PR_CLEAR, cmd);
 }
 
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)

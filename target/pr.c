@@ -616,15 +616,26 @@ int vms_pr_step(const struct vms_pr *pr, const struct vms_pr_req *r, struct vms_
 	return end(next, rc);
 }
 
+static void abort_all(struct vms_pr *next, uint16_t asc)
+{
+	next->event = calloc(1, sizeof(*next->event));
+	vms_assert(next->event);
+	next->nevents = 1;
+	next->event[0] = (struct vms_pr_event){.asc = asc, .abort = true, .all = true};
+}
+
 int vms_pr_reset(const struct vms_pr *pr, struct vms_pr *next)
 {
 	begin(pr, next);
 	next->reserve = (struct vms_pr_owner){0};
-	next->event = calloc(1, sizeof(*next->event));
-	vms_assert(next->event);
-	next->nevents = 1;
-	next->event[0] = (struct vms_pr_event){
-		.asc = VMS_ASC_BUS_DEVICE_RESET, .abort = true, .all = true};
+	abort_all(next, VMS_ASC_BUS_DEVICE_RESET);
+	return end(next, 1);
+}
+
+int vms_pr_clear_tasks(const struct vms_pr *pr, struct vms_pr *next)
+{
+	begin(pr, next);
+	abort_all(next, 0);
 	return end(next, 1);
 }
 

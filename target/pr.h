@@ -61,8 +61,9 @@ struct vms_pr_event {
 	struct vms_pr_nexus nexus;
 	uint16_t asc; /* unit attention for its sessions, 0: none */
 	bool abort;   /* PREEMPT AND ABORT: its commands are settled before the answer */
-	bool all;     /* LOGICAL UNIT RESET: every nexus but those of the gateway that did it,
-		       * which has seen to them by itself; nexus means nothing */
+	bool all;     /* LOGICAL UNIT RESET, or CLEAR TASK SET (asc 0): every nexus but those of
+		       * the gateway that did it, which has seen to them by itself; nexus means
+		       * nothing */
 };
 
 struct vms_pr {
@@ -135,6 +136,8 @@ int vms_pr_step(const struct vms_pr *pr, const struct vms_pr_req *req, struct vm
 /* LOGICAL UNIT RESET: RESERVE ends, and every other gateway ends the commands of its
  * sessions and tells them. 1 as above. */
 int vms_pr_reset(const struct vms_pr *pr, struct vms_pr *next);
+/* CLEAR TASK SET: every other gateway ends the commands of its sessions. 1 as above. */
+int vms_pr_clear_tasks(const struct vms_pr *pr, struct vms_pr *next);
 /* RESERVE ends with its session, its gateway, or a LOGICAL UNIT RESET, if it still is
  * this owner's. 0 or 1 as above. */
 int vms_pr_reserve_end(const struct vms_pr *pr, const struct vms_pr_owner *owner,

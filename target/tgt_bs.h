@@ -92,7 +92,8 @@ struct bs_req {
 struct bs_pr {
 	struct vms_gw_pr_cmd pc;
 	struct scsi_cmd *cmd;
-	/* LOGICAL UNIT RESET: no cmd, but tgt's request, which waits for the other gateways */
+	/* LOGICAL UNIT RESET, CLEAR TASK SET: no cmd, but tgt's request, which waits for the other
+	 * gateways */
 	struct mgmt_req *mreq;
 	int lid;
 	struct bs_pr *reset_next;

@@ -2,7 +2,8 @@
 /*
  * Reservations of the LUNs as tgt sees them: commands on them go to the cluster and wait
  * for its answer; what others have changed ends commands and raises unit attentions here.
- * LOGICAL UNIT RESET takes the same way to the other gateways. See tgt_bs.h.
+ * LOGICAL UNIT RESET and CLEAR TASK SET take the same way to the other gateways. See
+ * tgt_bs.h.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -104,8 +105,8 @@ bool bs_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 		const struct vms_pr_event *e = &t->event[i];
 
 		if (e->all && own_session(&t->by))
-			continue; /* tgt has done it */
-		if (e->all)
+			continue;     /* tgt has done it */
+		if (e->all && e->asc) /* a reset */
 			vms_xcopy_forget(&g.results, 0, bl);
 		for (struct bs_nexus *n = g.nexuses; n; n = n->next) {
 			if (n->itn->nexus_target != bl->dev->tgt ||
@@ -142,6 +143,26 @@ static bool is_preempted(const struct bs_lu *bl, const struct bs_req *r)
 	return false;
 }
 
+/* What the core has not seen yet of them, and what waits for the cluster's answer. The
+ * latter is not waited for: nothing of it is decided any more after this table. */
+static void abort_unseen(struct bs_lu *bl)
+{
+	for (struct bs_nexus *n = g.nexuses; n; n = n->next) {
+		struct scsi_cmd *cmd;
+		unsigned i = 0;
+
+		while (i < bl->npreempted && !vms_pr_same_nexus(&n->id, &bl->preempted[i]))
+			i++;
+		if (i == bl->npreempted || n->itn->nexus_target != bl->dev->tgt)
+			continue;
+		list_for_each_entry(cmd, &n->itn->cmd_list,
+				    c_hlist) if (cmd->dev == bl->dev && cmd->bs_data &&
+						 !cmd_queued(cmd) && bs_is_reservation(cmd))
+			vms_gw_pr_abort(vms_gwp_core(g.gwp), &((struct bs_pr *)cmd->bs_data)->pc);
+		tgt_abort_waiting(n->itn, bl->dev);
+	}
+}
+
 /* Commands of preempted nexuses: those that run when the table comes are aborted, and
  * when the last one has ended the table counts as taken. */
 void bs_pr_work_preempted(void)
@@ -157,6 +178,8 @@ void bs_pr_work_preempted(void)
 		}
 		if (!bl->npreempted)
 			continue;
+		if (!bl->settling)
+			abort_unseen(bl);
 		for (struct bs_req *r = g.live; r; r = r->live_next) {
 			if (!bl->settling && is_preempted(bl, r)) {
 				r->preempted = bl->table;
@@ -240,7 +263,7 @@ int bs_reservation(struct bs_lu *bl, struct scsi_cmd *cmd, const struct vms_lu_r
 	return SAM_STAT_GOOD;
 }
 
-/* ---- LOGICAL UNIT RESET: at the other gateways too ---- */
+/* ---- LOGICAL UNIT RESET, CLEAR TASK SET: at the other gateways too ---- */
 
 static void reset_unlink(struct bs_pr *p)
 {
@@ -263,7 +286,8 @@ int bs_lu_reset(struct scsi_lu *dev, struct mgmt_req *mreq)
 	bl = bs_lu_of(dev);
 	if (!bl->vol)
 		return 0;
-	vms_xcopy_forget(&g.results, 0, bl);
+	if (mreq->function != CLEAR_TASK_SET)
+		vms_xcopy_forget(&g.results, 0, bl);
 	vms_gw_vol_info(bl->vol, &info);
 	p = info.openers > 1 ? calloc(1, sizeof(*p)) : NULL;
 	if (!p)
@@ -275,7 +299,10 @@ int bs_lu_reset(struct scsi_lu *dev, struct mgmt_req *mreq)
 	p->reset_next = g.resets;
 	g.resets = p;
 	g.npr++;
-	vms_gw_pr_reset(vms_gwp_core(g.gwp), &p->pc);
+	if (mreq->function == CLEAR_TASK_SET)
+		vms_gw_pr_clear_tasks(vms_gwp_core(g.gwp), &p->pc);
+	else
+		vms_gw_pr_reset(vms_gwp_core(g.gwp), &p->pc);
 	g.submitted = true;
 	return 1;
 }

@@ -167,13 +167,17 @@ void tgt_login_release(struct iscsi_connection *conn);
  * itn->bs_priv for the module. */
 extern void (*tgt_nexus_hook)(struct it_nexus *itn, int up);
 
-/* LOGICAL UNIT RESET or TARGET WARM RESET reached lu: its commands have been aborted and
- * its nexuses told, here. Returns 1 when there is more to wait for: mreq is then kept
- * until tgt_mreq_done(lu->tgt->lid, mreq, err) (err: 0 or a negative errno, which the
- * initiator hears as FUNCTION REJECTED); not from inside the hook. */
+/* LOGICAL UNIT RESET, TARGET WARM RESET or CLEAR TASK SET (mreq->function) reached lu: its
+ * commands have been aborted and its nexuses told, here. Returns 1 when there is more to wait for:
+ * mreq is then kept until tgt_mreq_done(lu->tgt->lid, mreq, err) (err: 0 or a negative errno, which
+ * the initiator hears as FUNCTION REJECTED); not from inside the hook. */
 struct mgmt_req;
 extern int (*tgt_lu_reset_hook)(struct scsi_lu *lu, struct mgmt_req *mreq);
 void tgt_mreq_done(int lid, struct mgmt_req *mreq, int err);
+/* Another nexus, perhaps of another process, ends this one's commands for lu: those that
+ * the module has not seen yet (behind ordered ones, waiting for their data or for memory)
+ * end TASK ABORTED. Not inside a core's step(). */
+void tgt_abort_waiting(struct it_nexus *itn, struct scsi_lu *lu);
 
 /* ---- management requests (usr/mgmt.c) ------------------------------------- */
 

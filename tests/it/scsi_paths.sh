@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # One LUN through two gateways: iscsi-test-cu, whole suite with --dataloss, with two URLs
 # and through the second gateway alone: 0 failed. Then what the suite does not look at:
-# identity and ports (tests/it/two_paths.c), WRITE ATOMIC from both sides at once.
+# identity and ports (tests/it/two_paths.c), WRITE ATOMIC from both sides at once, commands
+# that are ended through the other gateway (tests/it/iscsi_tas.c).
 # SCSI_TEST=FAMILY[.SUITE[.TEST]]: only those.
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -31,6 +32,9 @@ suite() { # NAME URL...
 cluster_start --gateways 2
 lun_create scsi 1024 1 || fail "cannot create the LUN"
 gw_wait 1
+tas=$B/tests/iscsi_tas
+[ -x "$tas" ] || skip "$tas is not built (make tgt)"
+"$tas" "$("$IT_CLUSTER" portal "$IT_DIR/c" 1)" "$("$IT_CLUSTER" portal "$IT_DIR/c" 2)" "$IT_IQN" 1 || fail "commands that the other gateway ends"
 "$two" identity "$(gw_url 1)" "$(gw_url 2)" || fail "the LUN is not the same through both gateways"
 suite "two URLs" "$(gw_url 1)" "$(gw_url 2)"
 suite "the second gateway" "$(gw_url 2)"

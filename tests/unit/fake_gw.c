@@ -565,6 +565,11 @@ void vms_gw_pr_reset(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 	vms_gw_pr_submit(gw, cmd);
 }
 
+void vms_gw_pr_clear_tasks(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
+{
+	vms_gw_pr_reset(gw, cmd);
+}
+
 void vms_gw_pr_abort(struct vms_gw *gw, struct vms_gw_pr_cmd *cmd)
 {
 }

@@ -550,6 +550,30 @@ static void a_reset_is_for_every_nexus(void)
 	vms_pr_free(&next);
 }
 
+/* CLEAR TASK SET ends commands and nothing else. */
+static void clearing_the_task_set_is_for_every_nexus(void)
+{
+	struct vms_pr next, back;
+	char *text;
+
+	fresh();
+	vms_pr_free(&pr);
+	CU_ASSERT_EQUAL(six(&A, 0x16, 5), 0);
+	CU_ASSERT_EQUAL(vms_pr_clear_tasks(&pr, &next), 1);
+	CU_ASSERT(next.held && next.reserve.gateway && next.generation == pr.generation);
+	CU_ASSERT(next.pending && next.nevents == 1);
+	next.fence = 9;
+	next.by = (struct vms_pr_owner){1, 2, 3};
+	text = vms_pr_encode(&next);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	CU_ASSERT_EQUAL_FATAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
+	CU_ASSERT(back.nevents == 1 && back.event[0].all && back.event[0].abort &&
+		  back.event[0].asc == 0);
+	free(text);
+	vms_pr_free(&back);
+	vms_pr_free(&next);
+}
+
 /* 128 registrations with the longest names, and the same again as events, is a record. */
 static void the_largest_table_is_a_record(void)
 {
@@ -714,6 +738,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(register_and_move),
 	VMS_TEST(reserve_six),
 	VMS_TEST(a_reset_is_for_every_nexus),
+	VMS_TEST(clearing_the_task_set_is_for_every_nexus),
 	VMS_TEST(the_largest_table_is_a_record),
 	VMS_TEST(a_full_record_can_be_worked_with),
 	VMS_TEST(who_has_no_name_is_not_registered),

@@ -80,6 +80,15 @@ crash_gateways_both() {
 	work 6
 }
 
+scenario crash-gateways-two-of-three 'two of three gateways die at once, the third goes on alone' gateways=3
+crash_gateways_two_of_three() {
+	promise 8
+	kill9 gw1 gw3
+	work 8
+	start gw3 gw1
+	work 4
+}
+
 scenario crash-node-and-gateway 'a node and a gateway die at once'
 crash_node_and_gateway() {
 	promise 8

@@ -161,3 +161,58 @@ ring_copies() {
 	changed 120
 	work 3
 }
+
+scenario ring-copies-five 'one copy becomes five, four and one again; with five, two nodes die at once' nodes=5 copies=1
+ring_copies_five() {
+	promise 10
+	change set --copies 5
+	changed 180
+	kill9 node2 node4
+	work 8
+	start node2 node4
+	well 120
+	change set --copies 4 --no-wait
+	changed 60
+	bounce 2 node1 node3 node5
+	well 120
+	change set --copies 1
+	changed 120
+	work 3
+}
+
+scenario ring-power-loss 'power loss of everything, twice, while a node joins and another leaves' nodes=4 joined=3
+ring_power_loss() {
+	local i
+	change join --no-wait "$(addr node4)"
+	changed 60
+	change leave --no-wait node1
+	changed 60
+	for i in 1 2; do
+		nap 1
+		kill_all
+		start catalog
+		start_later node4 node2 node3 gw1 gw2
+		running node1 || start_later node1
+		up_within 60 node2 node3 node4 gw1 gw2
+		progress 60
+	done
+	wait_for 120 has_left node1 || fail "node1 is in the ring still: $(ring status | grep node1)"
+	gone node1
+	work 3
+}
+
+scenario ring-join-cut 'while a node joins, one of those that feed it does not reach it, then it does not reach another' nodes=4 joined=3
+ring_join_cut() {
+	change join --no-wait "$(addr node4)"
+	changed 60
+	say "node1 does not reach node4"
+	sever node1 node4
+	work 6
+	heal
+	say "node4 does not reach node2"
+	sever node4 node2
+	work 6
+	heal
+	well 120
+	work 3
+}

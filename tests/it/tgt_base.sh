@@ -96,6 +96,12 @@ url=iscsi://$addr:$port/$iqn
 truncate -s 256M "$img" || skip "no room in /dev/shm"
 start
 
+# a misspelt bstype is named, and those that there are
+adm --op new --mode logicalunit --tid 1 --lun 9 --bstype nope --backing-store none 2> "$dir/out" &&
+	fail "bstype 'nope' was taken"
+grep -q "no bstype 'nope'.*known are:.*vmstore" "$dir/out" && grep -q null "$dir/out" ||
+	fail "an unknown bstype: '$(cat "$dir/out")'"
+
 # --- discovery ---
 out=$(iscsi-ls "iscsi://$addr:$port") || fail "iscsi-ls"
 [[ $out == *"$iqn Portal:$addr:$port,7"* ]] || fail "discovery says '$out'"

@@ -226,6 +226,7 @@ static void draw_plan(struct sim *s)
 		p->losses = 1 + (unsigned)vms_rng_below(r, 3);
 	}
 	sim_spoil_draw(s);
+	sim_register_draw(s);
 	if (s->conf.nodes) {
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
@@ -237,7 +238,7 @@ static void draw_plan(struct sim *s)
 			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
 				p->fill = p->isolate = p->disk_error = p->outage = p->ring =
 					p->losses = 0;
-		p->spoil = false;
+		p->spoil = p->give_up = false;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -476,7 +477,8 @@ static void settle(struct sim *s)
 		char why[200] = "";
 		bool idle = all_ready(s) && sim_admin_idle(s) &&
 			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why))) &&
-			    sim_pr_over(s, why, sizeof(why));
+			    sim_pr_over(s, why, sizeof(why)) &&
+			    sim_register_over(s, why, sizeof(why));
 		for (unsigned i = 0; i < s->plan.clients; i++)
 			idle = idle && !sim_client_pending(&s->cl[i]);
 		for (unsigned i = 0; i < s->nprocs; i++)

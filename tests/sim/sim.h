@@ -78,6 +78,7 @@ struct sim_plan {
 	uint32_t admin_us;	     /* longest pause between two jobs */
 	double late_news;	     /* nodes and gateways that learn late of a snapshot's intent */
 	bool turns;		     /* at the end each node is away in turn */
+	bool give_up;		     /* volumes are closed before they have been opened */
 	bool spoil;		     /* at the end all copies of a chunk rot */
 	double admin_dies;	     /* the coordinator dies, at each step */
 	struct sim_catalog_plan cat; /* what the catalog does wrong */
@@ -106,6 +107,7 @@ struct sim_result {
 	uint64_t repeated, resets, reinstated, miscompared;
 	uint64_t copies, copies_failed, atomics;
 	unsigned rotten, filled;
+	unsigned given_up, unsure;	 /* of openings; registered perhaps, sim_register.c */
 	unsigned spoiled, stood, medium; /* sim_spoil.c */
 	uint64_t no_space;		 /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;

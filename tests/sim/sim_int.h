@@ -168,10 +168,11 @@ struct proc {
 	struct vms_gw *gw;
 	struct vms_gw_update gup;
 	struct {
-		struct vms_gw_vol *h;
+		struct vms_gw_vol *h, *opening;
 		uint64_t id; /* of the sim_vol it is */
 		bool asked, ready;
 		uint64_t again_us;
+		char left[VMS_CAT_KEY_BYTES_MAX]; /* to be withdrawn before it is opened again */
 	} vol[SIM_VOLS_MAX];
 	bool dropped;
 	uint64_t gconn[SIM_NODES_MAX + 1]; /* by node id */
@@ -268,6 +269,7 @@ struct sim {
 	struct sim_plan plan;
 	struct sim_result *r;
 	struct vms_rng rng, cat_rng, mix_rng; /* the last: what was added to plans since */
+	struct vms_rng open_rng;	      /* sim_register.c */
 	struct vms_rng end_rng;		      /* sim_spoil.c */
 	struct {
 		uint64_t first, n; /* chunks of volumes that have no good copy; n 0: none */
@@ -347,6 +349,13 @@ void sim_faults_room(struct sim *s); /* all disks have room again */
 void sim_clients_full(struct sim *s);
 /* May a read end with MEDIUM ERROR? */
 bool sim_faults_unreadable(const struct sim *s);
+
+/* sim_register.c: openings of volumes that are given up */
+void sim_register_draw(struct sim *s);
+bool sim_register_give_up(struct sim *s, const struct vms_gw_vol *v);
+bool sim_register_is(const struct sim *s, const char *key); /* by a process that lives */
+/* Nothing is registered as open that no gateway has open, or is about to. */
+bool sim_register_over(const struct sim *s, char *why, size_t room);
 
 /* sim_spoil.c: all copies of a chunk rot, and one comes back */
 void sim_spoil_draw(struct sim *s);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct vms_node;
+struct vms_gw_vol;
 
 /* Is this process part of the partition's view of that epoch, with all that was written
  * since in its memory? One that has been started anew is not, until the primary has heard
@@ -29,5 +30,9 @@ bool sim_node_merges(struct vms_node *n, uint32_t extent, unsigned chunk, uint32
 bool sim_node_moves(const struct vms_node *n, uint32_t partition);
 /* It stands for bytes that nobody has. */
 bool sim_node_stands(const struct vms_node *n, uint32_t partition);
+
+/* sim_gw_look.c: may it be registered, by a transaction whose outcome was lost? Under this key
+ * (may be NULL) then. */
+bool sim_gw_unsure(const struct vms_gw_vol *v, char *key);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "target/xcopy_run.h"
 #include "tests/sim/sim_int.h"
+#include "tests/sim/sim_memory.h"
 #include "utils/lib/assert.h"
 
 #define IDLE_TURN_US 50000u
@@ -165,7 +166,7 @@ static void g_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, c
 		sim_note(p->s, "gateway %u: open of volume %u failed: %s", p->idx, i,
 			 text ? text : "");
 		p->vol[i].asked = false; /* again */
-		p->vol[i].h = NULL;
+		p->vol[i].h = p->vol[i].opening = NULL;
 		p->vol[i].again_us = p->s->now_us + 100000;
 		return;
 	}
@@ -173,6 +174,7 @@ static void g_opened(void *ctx, struct vms_gw_vol *vol, void *arg, int status, c
 	if (i == 0) /* what the core was told while it was open before may be lost with that */
 		p->pr_ended = 0;
 	p->vol[i].h = vol;
+	p->vol[i].opening = NULL;
 	p->vol[i].ready = true;
 }
 static void g_changed(void *ctx, struct vms_gw_vol *vol)
@@ -560,6 +562,21 @@ static void gw_volumes(struct sim *s, struct proc *p)
 			p->size_of = i ? p->size_of : NULL;
 			memset(&p->vol[i], 0, sizeof(p->vol[i]));
 		}
+		if (p->vol[i].opening && s->plan.give_up &&
+		    sim_register_give_up(s, p->vol[i].opening)) {
+			char left[VMS_CAT_KEY_BYTES_MAX] = "";
+
+			sim_note(s, "gateway %u: gives the opening of volume %u up", p->idx, i);
+			if (vms_rng_chance(&s->open_rng, 0.5))
+				sim_gw_unsure(p->vol[i].opening, left);
+			vms_gw_vol_close(p->gw, p->vol[i].opening);
+			memset(&p->vol[i], 0, sizeof(p->vol[i]));
+			strcpy(p->vol[i].left, left);
+			p->vol[i].again_us = s->now_us + vms_rng_below(&s->open_rng, 3000000);
+		}
+		if (p->vol[i].left[0] && sim_register_is(s, p->vol[i].left))
+			continue;
+		p->vol[i].left[0] = 0;
 		if (want && !p->vol[i].asked && s->now_us >= p->vol[i].again_us) {
 			struct vms_errmsg msg;
 			struct vms_gw_vol *h = NULL;
@@ -569,6 +586,7 @@ static void gw_volumes(struct sim *s, struct proc *p)
 			p->vol[i].asked = vms_gw_vol_open(p->gw, v->name, i ? 0 : s->plan.vol_bytes,
 							  s->plan.ack, (void *)(uintptr_t)i, &h,
 							  &msg) == 0;
+			p->vol[i].opening = p->vol[i].asked && !p->vol[i].ready ? h : NULL;
 		}
 	}
 }

@@ -45,7 +45,8 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		pr_doubtful, rotten, spoiled, stood, medium, copies, copies_failed, atomics;
+		pr_doubtful, rotten, given_up, unsure, spoiled, stood, medium, copies,
+		copies_failed, atomics;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
 };
 
@@ -114,6 +115,8 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->miscompared += r.miscompared;
 		t->pr_commands += r.pr_commands;
 		t->rotten += r.rotten;
+		t->given_up += r.given_up;
+		t->unsure += r.unsure;
 		t->spoiled += r.spoiled;
 		t->stood += r.stood;
 		t->medium += r.medium;
@@ -335,6 +338,8 @@ int main(int argc, char **argv)
 		sum.miscompared += t.miscompared;
 		sum.pr_commands += t.pr_commands;
 		sum.rotten += t.rotten;
+		sum.given_up += t.given_up;
+		sum.unsure += t.unsure;
 		sum.spoiled += t.spoiled;
 		sum.stood += t.stood;
 		sum.medium += t.medium;
@@ -379,14 +384,16 @@ int main(int argc, char **argv)
 	       "commands "
 	       "ended with MEDIUM ERROR), %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "
-	       "stopped, %llu copies that differed were made again\n",
+	       "stopped, %llu copies that differed were made again; %llu openings of volumes given "
+	       "up, %llu of them perhaps registered\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.spoiled,
 	       (unsigned long long)sum.stood, (unsigned long long)sum.medium,
 	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
 	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed);
+	       (unsigned long long)sum.differed, (unsigned long long)sum.given_up,
+	       (unsigned long long)sum.unsure);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

@@ -60,6 +60,7 @@ struct apply_job {
 	struct log_lend lend; /* of the chunks that lie there */
 	bool there;	      /* the bytes are: a copy that is being made got them with its base */
 	bool out;	      /* it began while the copy was in no set */
+	bool baseless;	      /* of a branch that is lost: what it merges with is not known */
 	uint8_t type;
 	uint64_t seq;
 	unsigned nm;
@@ -549,10 +550,13 @@ static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 			if (p->peer_seq != j->seq) {
 				p->peer_seq = j->seq;
 				p->peer_asks = p->peer_noes = 0;
-				n->st.corrupt++;
-				node_log(n, VMS_LOG_WARN,
-					 "partition %u: own copy of a chunk does not match record "
-					 "%llu: asking another replica",
+				n->st.corrupt += !j->baseless; /* that is no damage */
+				node_log(n, j->baseless ? VMS_LOG_INFO : VMS_LOG_WARN,
+					 j->baseless
+						 ? "partition %u: record %llu is of a branch that "
+						   "was deleted: asking another replica"
+						 : "partition %u: own copy of a chunk does not "
+						   "match record %llu: asking another replica",
 					 p->number, (unsigned long long)j->seq);
 			}
 			peer_ask(n, p, j);
@@ -736,6 +740,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		}
 		if (part_page(n, p, &seen, m->chunk / VMS_SUBEXT_CHUNKS, &page))
 			memset(page.entry, 0, sizeof(page.entry));
+		j->baseless |= node_branch(n, m->branch, true)->lost;
 		f->e[i].skip = false;
 		if (!j->patch) {
 			j->patch = malloc((size_t)VMS_SEG_ENTRIES_MAX * VMS_CHUNK_BYTES);

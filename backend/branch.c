@@ -264,6 +264,7 @@ static void asked_done(void *arg, const struct vms_cat_reply *r)
 		if (!b->volume)
 			own(n, b, b->link.key);
 		b->lineage = b->volume->known ? b->volume->lineage : b->link.key;
+		b->lost = !b->volume->known && n->mut != MUT_LN_BRANCH;
 		learned(n, b);
 	}
 	asked_ends(n, b, false);

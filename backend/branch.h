@@ -33,6 +33,8 @@ struct branch {
 	bool asked; /* the catalog is being asked for its record */
 	bool known; /* requests are served, records applied */
 	bool dead;  /* the volume has left it */
+	bool lost;  /* the catalog has no record of it (any more), and no volume in it: what
+		       showed through it, if anything, is not known */
 	bool dedup; /* of the volume that owns it */
 	bool salted;
 	uint8_t salt[32]; /* of its dedup domain, when salted */

@@ -9,7 +9,8 @@
  * at least that.
  *
  * A record that was in the log when this process started, or lies below the end of
- * the base copy it learnt, is passed over: the index may have been ahead of it.
+ * the base copy it learnt, is passed over: the index may have been ahead of it. So are all
+ * while a copy is made, but the one it asks for: learn_compares().
  *
  * Keeps invariants 1, 4 (rules A1, B5, C5).
  */
@@ -258,7 +259,7 @@ bool digest_apply(struct vms_node *n, struct part *p, uint64_t seq)
 
 	if (d->running)
 		return true;
-	if (seq <= p->digest_after || !pr ||
+	if (seq <= p->digest_after || !pr || !learn_compares(n, p, seq) ||
 	    vms_rec_decode(vms_wal_ptr(n->wal, pr->log_pos), pr->bytes, &r, false) < 0)
 		return false;
 	d->running = true;

@@ -372,6 +372,17 @@ bool learn_has(const struct vms_node *n, struct part *p, uint64_t seq, vms_addr 
 	return seg < c->segs && c->used[seg] && n->mut != MUT_LN_AGAIN;
 }
 
+/* What it replays may be of a branch that was deleted since and has no record any more. What
+ * its pages stood on is not known here; they go with a DROP, which was ordered before the
+ * record went, and so before the DIGEST that is asked for when everything has been applied.
+ * Before it becomes a member it has all that is durable on those. */
+bool learn_compares(const struct vms_node *n, const struct part *p, uint64_t seq)
+{
+	const struct learn *l = p->learn;
+
+	return !l || (l->phase == LP_DIGEST && seq >= l->digest_seq) || n->mut == MUT_LN_BRANCH;
+}
+
 bool learn_ghost(struct part *p, uint64_t seq, uint64_t number)
 {
 	struct ctr *c = part_ctr(p, number);

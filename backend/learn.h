@@ -53,6 +53,9 @@ bool learn_holds(const struct vms_node *n, const struct part *p);
 /* A record that puts bytes at this address: they are there already, or their container
  * is gone for good. */
 bool learn_has(const struct vms_node *n, struct part *p, uint64_t seq, vms_addr a);
+/* Is this replica's state at that DIGEST record the primary's? A copy that is being made says
+ * so of the one that it asked for only. */
+bool learn_compares(const struct vms_node *n, const struct part *p, uint64_t seq);
 /* A container that this record opens has died since. */
 bool learn_ghost(struct part *p, uint64_t seq, uint64_t ctr);
 /* A record did not fit in the log, or did not follow. */

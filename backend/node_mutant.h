@@ -65,6 +65,7 @@ enum node_mutant {
 	MUT_LN_GAP = 53,      /* a returning copy goes on where the log has a gap */
 	MUT_LN_DIGEST = 54,   /* copies are ready without having been compared */
 	MUT_LN_CEILING = 55,  /* log positions and container numbers are not copied */
+	MUT_LN_BRANCH = 142,  /* what pages of a branch without a record stood on counts as known */
 	MUT_LN_VALID = 56,    /* the log's end of a copy counts though it is not durable */
 	MUT_OUT_EARLY = 57,   /* an out copy goes before a later epoch has confirmed it */
 	MUT_OUT_HALF = 58,    /* the end of a deletion comes upon the next copy */

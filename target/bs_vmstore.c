@@ -1093,6 +1093,13 @@ static int start_hook(void)
 	return 0;
 }
 
+static int bs_shared(int tid)
+{
+	bool redirect;
+
+	return vms_registry_target(tid, &redirect);
+}
+
 static struct backingstore_template vmstore_bst = {
 	.bs_name = bs_vmstore_name,
 	.bs_datasize = sizeof(struct bs_lu),
@@ -1109,6 +1116,7 @@ __attribute__((constructor)) static void bs_vmstore_constructor(void)
 	vms_std_fds(); /* before tgtd opens anything */
 	register_backingstore_template(&vmstore_bst);
 	tgt_mgmt_hook = bs_mgmt;
+	tgt_shared_hook = bs_shared;
 	tgt_nexus_hook = nexus_hook;
 	tgt_turn_begin_hook = turn_begin;
 	tgt_turn_end_hook = turn_end;

@@ -497,16 +497,56 @@ void vms_portals_timer(struct vms_portals *p, uint32_t id, const char *portals, 
 
 /* ---- sessions here ---- */
 
+static uint64_t fnv(uint64_t h, const char *s) /* FNV-1a */
+{
+	for (; *s; s++)
+		h = (h ^ (uint8_t)*s) * 0x100000001b3ull;
+	return h;
+}
+
+static uint64_t fold(uint64_t h) /* to 24 bits */
+{
+	return (h ^ h >> 24 ^ h >> 48) & 0xffffff;
+}
+
+static uint64_t target_hash(const char *target)
+{
+	return fold(fnv(0xcbf29ce484222325ull, target));
+}
+
+/* The target in the upper half, both together in the lower one. */
 uint64_t vms_portals_who(const char *initiator, const char *target)
 {
-	uint64_t h = 0xcbf29ce484222325ull; /* FNV-1a */
+	uint64_t h = fnv(0xcbf29ce484222325ull, initiator);
 
-	for (; *initiator; initiator++)
-		h = (h ^ (uint8_t)*initiator) * 0x100000001b3ull;
-	h = (h ^ '\n') * 0x100000001b3ull;
-	for (; *target; target++)
-		h = (h ^ (uint8_t)*target) * 0x100000001b3ull;
-	return (h ^ h >> 48) & 0xffffffffffffull;
+	return target_hash(target) << 24 | fold(fnv((h ^ '\n') * 0x100000001b3ull, target));
+}
+
+unsigned vms_portals_elsewhere(const struct vms_portals *p, const char *target, char *names,
+			       size_t room)
+{
+	uint64_t hash = target_hash(target);
+	unsigned n = 0;
+	size_t used = 0;
+
+	names[0] = 0;
+	VMS_VEC_FOREACH (&p->gates, at) {
+		const struct gate *g = *at;
+		unsigned here = 0;
+
+		if (g->id == p->id || !g->alive)
+			continue;
+		VMS_VEC_FOREACH (&g->who, x)
+			here += *x >> 24 == hash;
+		if (!here)
+			continue;
+		n += here;
+		if (used < room)
+			used += (size_t)snprintf(
+				names + used, room - used, "%s%s", used ? ", " : "",
+				g->rec.name[0] ? g->rec.name : "one without a record");
+	}
+	return n;
 }
 
 void vms_portals_session(struct vms_portals *p, uint64_t who, bool up)

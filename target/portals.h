@@ -46,6 +46,11 @@ bool vms_portals_list_add(char *list, size_t room, const char *one);
 
 /* An initiator at a target, as a number: paths of one initiator have the same. */
 uint64_t vms_portals_who(const char *initiator, const char *target);
+/* Sessions at that target on other gateways that live, as they have told (once a second at
+ * most, the first 5,000 of each): how many, and on which into names (room bytes, joined by
+ * ", ", cut off at its end). Targets are told apart by 24 bits. */
+unsigned vms_portals_elsewhere(const struct vms_portals *p, const char *target, char *names,
+			       size_t room);
 /* A session of an initiator has come here, or has gone. */
 void vms_portals_session(struct vms_portals *p, uint64_t who, bool up);
 

@@ -277,6 +277,12 @@ void tgt_portals_nexus(const struct it_nexus *itn, bool up)
 				    up);
 }
 
+unsigned tgt_portals_elsewhere(const char *target, char *names, size_t room)
+{
+	names[0] = 0;
+	return t.p ? vms_portals_elsewhere(t.p, target, names, room) : 0;
+}
+
 bool tgt_portals_loaded(void)
 {
 	return !t.p || vms_portals_loaded(t.p);

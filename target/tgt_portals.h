@@ -25,6 +25,8 @@ void tgt_portals_close(void);
 void tgt_portals_work(uint32_t id);
 /* A session has come, or has gone; before open and after close nothing happens. */
 void tgt_portals_nexus(const struct it_nexus *itn, bool up);
+/* See vms_portals_elsewhere(); 0 without a cluster. */
+unsigned tgt_portals_elsewhere(const char *target, char *names, size_t room);
 /* It is known whether this gateway may have initiators. */
 bool tgt_portals_loaded(void);
 /* Statistics "portals.…". New reference. */

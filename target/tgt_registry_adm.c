@@ -21,6 +21,7 @@
 #include "target/reg_doc.h"
 #include "target/secret.h"
 #include "target/tgt_glue.h"
+#include "target/tgt_portals.h"
 #include "target/tgt_registry_int.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
@@ -284,6 +285,8 @@ static int err_of(int rc, int mode)
 static int change(struct mgmt_task *mtask, const struct tgtadm_req *req, const char *params)
 {
 	struct vms_reg_entry *e = vms_reg_target_by_tid(registry_sync(), (uint32_t)req->tid);
+	char names[128];
+	unsigned elsewhere;
 	struct scsi_lu *lu;
 
 	if (!e) {
@@ -296,6 +299,13 @@ static int change(struct mgmt_task *mtask, const struct tgtadm_req *req, const c
 			tgt_adm_say("initiators are logged in to %s on this gateway: "
 				    "--force closes their sessions, on all gateways",
 				    e->name);
+			return TGTADM_TARGET_ACTIVE;
+		}
+		if (!req->force &&
+		    (elsewhere = tgt_portals_elsewhere(e->name, names, sizeof(names)))) {
+			tgt_adm_say("%s has %u session%s on %s: --force closes them, on all "
+				    "gateways",
+				    e->name, elsewhere, elsewhere == 1 ? "" : "s", names);
 			return TGTADM_TARGET_ACTIVE;
 		}
 	}

@@ -180,11 +180,29 @@ if perl -MConfig::General -e 1 2> /dev/null; then
 	printf '<target %s-old>\n\t<backing-store once-1>\n\t\tbs-type vmstore\n\t\tlun 1\n\t</backing-store>\n</target>\n' $t > "$IT_DIR/targets.conf"
 	printf 'incomingdiscoveryuser scout 123456789012\n' >> "$IT_DIR/targets.conf"
 	has_old() { show "$1" | grep -q ": $t-old\$"; }
+	lacks_kept() { ! show 2 | grep -q ": $t-kept\$"; }
 	has_scout() { adm 1 --op show --mode account | grep -q scout; }
 	for i in 61 62 63; do adm 2 --op delete --mode target --tid $i --force || fail "deleting target $i"; done
 	export TGT_IPC_SOCKET="$IT_DIR/c/run/tgt" PATH="$B/bin:$PATH"
 	tgt-admin -C "$IT_CONTROL" -c "$IT_DIR/targets.conf" -e > "$IT_DIR/out" 2>&1 || fail "tgt-admin: $(cat "$IT_DIR/out")"
 	wait_for 30 has_old 2 || fail "tgt-admin makes no target: $(cat "$IT_DIR/out")"
+	# what its file does not name stays, and what initiators have open elsewhere, too
+	adm 1 --op new --mode target --tid 71 -T "$t-kept" && adm 1 --op bind --mode target --tid 71 -I ALL &&
+		adm 1 --op new --mode logicalunit --tid 71 --lun 1 --bstype vmstore --backing-store once-2 ||
+		fail "target 71"
+	agree "target 71"
+	grep -v scout "$IT_DIR/targets.conf" > "$IT_DIR/targets2.conf"
+	tgt-admin -C "$IT_CONTROL" -c "$IT_DIR/targets2.conf" -e > "$IT_DIR/out" 2>&1 || fail "tgt-admin again: $(cat "$IT_DIR/out")"
+	show 1 | grep -q ": $t-kept\$" || fail "tgt-admin -e has deleted a target of the cluster"
+	"$B/bin/vmstore-bench" run --idle 0 --warmup 0 --seconds 600 --depth 1 "iscsi://$(portal 2)/$t-kept/1" > "$IT_DIR/bench" 2>&1 &
+	open=$!
+	is_open() { [ "$(vms gateway ls | awk '$2 == "gw2" { print $5 }')" = 1 ]; }
+	wait_for 30 is_open || fail "no session: $(vms gateway ls; cat "$IT_DIR/bench")"
+	refuses "has 1 session on gw2: --force" adm 1 --op delete --mode target --tid 71
+	show 1 | grep -q ": $t-kept\$" || fail "a target that is in use was deleted"
+	adm 1 --op delete --mode target --tid 71 --force || fail "--force does not delete it"
+	wait "$open" && fail "the session outlives its target"
+	wait_for 10 lacks_kept || fail "the target is still there"
 	vms target rm "$t-old" --force > /dev/null || fail "deleting $t-old"
 	proc_kill gw1
 	cluster_start || fail "gw1 does not start again"

@@ -228,7 +228,19 @@ ok "parameters, iSNS, whom the management socket obeys"
 if perl -MConfig::General -e 1 2> /dev/null; then
 	adm --op new --mode logicalunit --tid 1 --lun 5 --bstype null --backing-store some/name \
 		--bsopts 'size=1G;x=y' || fail "LUN 5"
+	adm --op update --mode logicalunit --tid 1 --lun 5 --params readonly=1 || fail "LUN 5 read-only"
+	adm --op new --mode target --tid 9 -T $iqn-some || fail "target 9"
+	for a in 10.0.0.0/8 fd00::/16; do
+		adm --op bind --mode target --tid 9 --initiator-address $a || fail "bind $a"
+	done
+	adm --op bind --mode target --tid 9 --initiator-name iqn.2026-01.x:host || fail "bind a name"
+	adm --op new --mode target --tid 10 -T $iqn-nobody || fail "target 10"
 	"$B/bin/tgt-admin" -C "$ctl" --dump > "$dir/conf" || fail "tgt-admin --dump"
+	for w in 'readonly 1' 'initiator-address 10.0.0.0/8' 'initiator-address fd00::/16' \
+		'initiator-name iqn.2026-01.x:host' 'initiator-address 0.0.0.0/32'; do
+		[ "$(grep -cF "$w" "$dir/conf")" = 1 ] || fail "tgt-admin --dump has no $w: $(cat "$dir/conf")"
+	done
+	! "$B/bin/tgt-admin" -C $((ctl + 99)) --dump > "$dir/out" 2>&1 || fail "a dump of no tgtd: $(cat "$dir/out")"
 	grep -q 'bsopts size=1G;x=y' "$dir/conf" || fail "tgt-admin --dump has no bsopts"
 	"$B/bin/tgt-admin" -C "$ctl" --delete ALL > "$dir/out" 2>&1 || fail "tgt-admin --delete"
 	"$B/bin/tgt-admin" -C "$ctl" -c "$dir/conf" -e > "$dir/out" 2>&1 || fail "tgt-admin -e: $(cat "$dir/out")"

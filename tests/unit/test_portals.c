@@ -220,6 +220,39 @@ static void discovery(void)
 	end();
 }
 
+/* Who has sessions at a target on other gateways. */
+static void elsewhere(void)
+{
+	char who[64], names[64];
+
+	begin();
+	gateway(2, "10.0.0.2:3260");
+	gateway(3, "10.0.0.3:3260");
+	snprintf(who, sizeof(who), "%012llx%012llx%012llx",
+		 (unsigned long long)vms_portals_who("iqn.a", T),
+		 (unsigned long long)vms_portals_who("iqn.b", "iqn.another"),
+		 (unsigned long long)vms_portals_who("iqn.b", T));
+	load(2, 3, who);
+	load(3, 1, who + 24);
+	vms_portals_session(p, vms_portals_who("iqn.a", "iqn.here"), true);
+	tick(1500, 1, "10.0.0.1:3260");
+	CU_ASSERT_EQUAL(vms_portals_elsewhere(p, T, names, sizeof(names)), 3);
+	CU_ASSERT_STRING_EQUAL(names, "gw2, gw3");
+	CU_ASSERT_EQUAL(vms_portals_elsewhere(p, "iqn.another", names, sizeof(names)), 1);
+	CU_ASSERT_STRING_EQUAL(names, "gw2");
+	/* what is here is not elsewhere */
+	CU_ASSERT_EQUAL(vms_portals_elsewhere(p, "iqn.here", names, sizeof(names)), 0);
+	CU_ASSERT_STRING_EQUAL(names, "");
+	CU_ASSERT_EQUAL(vms_portals_elsewhere(p, T, names, 5), 3);
+	CU_ASSERT_STRING_EQUAL(names, "gw2,");
+	/* one that is gone has none */
+	load(2, 0, NULL);
+	CU_ASSERT_EQUAL(vms_portals_elsewhere(p, T, names, sizeof(names)), 1);
+	CU_ASSERT_STRING_EQUAL(names, "gw3");
+	vms_portals_session(p, vms_portals_who("iqn.a", "iqn.here"), false);
+	end();
+}
+
 static void own_load(void)
 {
 	uint64_t a = vms_portals_who("iqn.a", T);
@@ -524,8 +557,8 @@ static void lists(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(lists),    VMS_TEST(networks), VMS_TEST(discovery),
-	VMS_TEST(own_load), VMS_TEST(spread),	VMS_TEST(storm),
-	VMS_TEST(landing),  VMS_TEST(drained),	VMS_TEST(reload),
+	VMS_TEST(lists),  VMS_TEST(networks),  VMS_TEST(discovery), VMS_TEST(own_load),
+	VMS_TEST(spread), VMS_TEST(storm),     VMS_TEST(landing),   VMS_TEST(drained),
+	VMS_TEST(reload), VMS_TEST(elsewhere),
 };
 VMS_TEST_MAIN("portals", tests)

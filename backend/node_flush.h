@@ -27,6 +27,8 @@ struct flush {
 	bool armed;
 };
 
+/* One that waits, and is not armed yet; NULL: too many, answered BUSY. */
+struct flush *flush_new(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void flush_check(struct vms_node *n);
 void flush_wait_floor(struct vms_node *n, struct conn *c, const struct vms_msg *m, uint64_t pos,

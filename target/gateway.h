@@ -93,6 +93,7 @@ enum vms_gw_mutant {
 	VMS_GWM_VETO_LOST,     /* a veto is dropped when the volume's record has changed */
 	VMS_GWM_PARTIAL_ERR,   /* a write of which a part is applied ends in an error */
 	VMS_GWM_REG_LEFT = 58, /* a registration of unknown outcome is nobody's */
+	VMS_GWM_REG_LATE = 27, /* a registration that came late outlives its withdrawal */
 	VMS_GWM_UNNAMED = 62,  /* a lease that no tick names bounds no page */
 	VMS_GWM_MAX
 };

@@ -494,7 +494,8 @@ struct gw_closing { /* registration to be withdrawn, repeated until it worked */
 	uint64_t min_rev; /* after a conflict: what is read must not be older */
 	uint64_t retry_ms;
 	bool busy;
-	bool alone; /* it failed together with others */
+	bool alone;  /* it failed together with others */
+	bool unsure; /* a transaction of before has no outcome, and may come yet */
 };
 
 /* A question to the primaries of all partitions (gw_ask.c). */

@@ -112,6 +112,14 @@ static void closing_end(struct gw_closing *c, const struct vms_cat_reply *r, boo
 		gw_wake_at(c->gw, c->retry_ms);
 		return;
 	}
+	if ((status || c->unsure) && !gw_mutant(c->gw, VMS_GWM_REG_LATE)) {
+		/* A transaction of before, without an outcome, may have registered it once more,
+		 * or may yet. Without such a one a conflict says that it is gone: one look. */
+		c->rev = 0;
+		c->unsure_ms = c->unsure ? 0 : c->gw->now_ms;
+		gw_wake_at(c->gw, c->gw->now_ms);
+		return;
+	}
 	closing_out(c);
 }
 

@@ -767,6 +767,7 @@ static void vol_withdraw(struct vms_gw_vol *v)
 		return;
 	gw_vol_open_key(v, key);
 	c = gw_closing_new(gw, v->rec.id, key, v->open_rev);
+	c->unsure = v->reg_unsure;
 	if (v->open_rev)
 		gw_barrier_close(v, c);
 	v->open_rev = 0;

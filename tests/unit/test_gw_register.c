@@ -102,9 +102,61 @@ static void one_that_is_open_again_stays(void)
 	f_stop();
 }
 
+/* What was registered is registered once more: the transaction without an outcome comes. */
+static char again_key[VMS_CAT_KEY_BYTES_MAX], again_val[300];
+
+static void again(void)
+{
+	f_put(again_key, again_val);
+}
+
+static void remember(void)
+{
+	struct vms_cat_open o;
+
+	for (unsigned i = 0; i < f.nkv; i++) {
+		struct vms_cat_kv kv = {.key = f.kv[i].key,
+					.val = f.kv[i].val,
+					.val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+
+		if (!kv.val || strncmp(kv.key, "open/", 5) || vms_cat_open_decode(&kv, &o, NULL) ||
+		    o.id == F_BRANCH)
+			continue;
+		snprintf(again_key, sizeof(again_key), "%s", kv.key);
+		snprintf(again_val, sizeof(again_val), "%s", kv.val);
+	}
+}
+
+/* (simulator seeds 698, 1887) */
+static void one_that_comes_late_is_taken_away(void)
+{
+	for (unsigned bad = 0; bad < 2; bad++) {
+		make_w(bad ? VMS_GWM_REG_LATE : 0);
+		lost(100);
+		CU_ASSERT_EQUAL(vms_gw_vol_open(f.gw, "w", 0, VMS_ACK_DISK, NULL, &w, NULL), 0);
+		f_run(2000);
+		CU_ASSERT_EQUAL(registered(), 1);
+		remember();
+		/* while it is open ... */
+		again();
+		f_run(100);
+		vms_gw_vol_close(f.gw, w);
+		f_run(2000);
+		CU_ASSERT_EQUAL(registered(), bad);
+		/* ... and when it has been closed */
+		again();
+		f_run(2000);
+		CU_ASSERT_EQUAL(registered(), bad);
+		f_run(2 * UNSURE_MS);
+		CU_ASSERT_EQUAL(registered(), bad);
+		f_stop();
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(one_that_was_made_unheard_is_taken_away),
 	VMS_TEST(also_when_it_was_closed_before_the_answer),
 	VMS_TEST(one_that_is_open_again_stays),
+	VMS_TEST(one_that_comes_late_is_taken_away),
 };
 VMS_TEST_MAIN("gateway: registrations", tests)

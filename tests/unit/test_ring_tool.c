@@ -295,6 +295,10 @@ static void settings_are_checked(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "the ring has 3"));
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "6", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "3", "--no-wait", NULL), TOOL_FAILED);
+	/* two copies are there */
+	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--min-copies", "3", "--no-wait", NULL),
+			TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "4 of 4 partitions have fewer than 3 copies"));
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "3", "--min-copies", "2", "--rebuild-after",
 			    "90s", "--move-rate", "10M", "--scrub-days", "off", "--no-wait", NULL),
 			TOOL_OK);
@@ -544,6 +548,40 @@ static void a_partition_that_stands_is_named(void)
 	end();
 }
 
+static void gate(uint32_t id, bool up)
+{
+	struct vms_cat_gateway g = {.id = id, .incarnation = 1, .portal = "10.0.0.1:3260"};
+	struct vms_cat_gwload load = {.gateway = id};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	snprintf(g.name, sizeof(g.name), "gw%u", id);
+	vms_cat_key_gateway(key, id);
+	put(key, vms_cat_gateway_encode(&g));
+	vms_cat_key_gwload(key, id);
+	if (up)
+		put(key, vms_cat_gwload_encode(&load, ""));
+}
+
+static void advise_names_gateways(void)
+{
+	nodes(3, 2, true);
+	gate(1, true);
+	gate(2, true);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NULL(strstr(said, "gateway"));
+	gate(3, false);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_TRUE(advises("gateway gw3 is down", "vmstore gateway forget gw3"));
+	CU_ASSERT_PTR_NULL(strstr(said, "no other path"));
+	end();
+	nodes(3, 2, true);
+	gate(1, true);
+	gate(2, false);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_TRUE(advises("one gateway serves them all", "vmstore gateway ls"));
+	end();
+}
+
 static void advise_names_risks_of_the_settings(void)
 {
 	struct view v;
@@ -594,6 +632,7 @@ int main(void)
 		VMS_TEST(join_says_who_is_taken_back),
 		VMS_TEST(values_that_cannot_be_are_wrong_usage),
 		VMS_TEST(openers_are_named),
+		VMS_TEST(advise_names_gateways),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 

@@ -8,6 +8,8 @@
 #include <time.h>
 
 #include "utils/lib/size.h"
+#include "utils/tool/gateway.h"
+#include "utils/tool/gwdrain.h"
 #include "utils/tool/nodes.h"
 #include "utils/tool/ring.h"
 #include "utils/tool/ring_cmds.h"
@@ -369,6 +371,45 @@ static void catalog_risks(struct list *l)
 	}
 }
 
+/* Initiators reach their LUNs through two gateways at least, if all is well. */
+static void gateway_risks(struct list *l)
+{
+	struct gateways gws = VMS_VEC_INIT;
+	struct gate_state *st = NULL;
+	struct vms_errmsg why = {""};
+	unsigned all = 0, serving = 0;
+	char mend[200];
+
+	if (gateways_load(l->t, &gws, &why) || gate_states(l->t, &gws, &st, &why)) {
+		say(l, NOTE, "vmstore gateway ls", "which gateways run is not known: %s", why.text);
+		gateways_free(&gws);
+		return;
+	}
+	for (size_t i = 0; i < gws.n; i++) {
+		const struct vms_cat_gateway *g = &gws.d[i].g;
+
+		if (!g->portal[0])
+			continue; /* a tool */
+		all++;
+		serving += st[i].up && !st[i].draining;
+		if (!st[i].up && !st[i].draining)
+			say(l, SOON,
+			    text(mend,
+				 "start it, or if it is gone for good: vmstore gateway forget %s",
+				 g->name),
+			    "gateway %s is down: its initiators have one path less", g->name);
+	}
+	if (all && serving < 2)
+		say(l, SOON,
+		    all > 1 ? "vmstore gateway ls; start the others, or vmstore gateway undrain "
+			      "NAME"
+			    : "set up another one (doc/operations.md, vmstore.conf(5) [gateway])",
+		    "%s: initiators have no other path",
+		    serving ? "one gateway serves them all" : "no gateway takes initiators");
+	free(st);
+	gateways_free(&gws);
+}
+
 static int by_level(const void *a, const void *b)
 {
 	return (int)((const struct advice *)a)->level - (int)((const struct advice *)b)->level;
@@ -426,6 +467,7 @@ static int run_advise(struct cmd_call *c)
 	standing(&l);
 	disks(&l);
 	catalog_risks(&l);
+	gateway_risks(&l);
 	rc = print(&l);
 	if (rc == TOOL_OK)
 		rc = view_exit_code(&r.v, &h);

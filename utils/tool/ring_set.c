@@ -42,6 +42,19 @@ static int edit_set(void *arg, struct view *v, struct vms_errmsg *e)
 		return vms_fail(e, VMS_E_INVAL,
 				"writes would need %u of %u copies: say --min-copies 1 to %u",
 				c->min_copies, c->copies, c->copies);
+	if (c->min_copies > was.min_copies && c->has_data) {
+		uint32_t fewer = 0;
+
+		for (uint32_t p = 0; p < v->nparts; p++)
+			fewer += v->part[p].conf.epoch && v->part[p].conf.nmembers < c->min_copies;
+		if (fewer)
+			return vms_fail(e, VMS_E_INVAL,
+					"%" PRIu32 " of %" PRIu32 " partitions have fewer than %u "
+					"copies now, and writes to them would wait: set --copies "
+					"first, and --min-copies %u when they are made "
+					"(vmstore-ring status)",
+					fewer, v->nparts, c->min_copies, c->min_copies);
+	}
 	if (s->rebuild_s != UNSET)
 		c->rebuild_after_s = (uint32_t)s->rebuild_s;
 	if (s->rate != UNSET)

@@ -11,3 +11,8 @@ bool sim_gw_unsure(const struct vms_gw_vol *v, char *key)
 		gw_vol_open_key(v, key);
 	return true;
 }
+
+bool sim_gw_is(const struct vms_gw *gw, uint32_t id, uint64_t incarnation)
+{
+	return gw->id == id && gw->incarnation == incarnation;
+}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 struct vms_node;
+struct vms_gw;
 struct vms_gw_vol;
 
 /* Is this process part of the partition's view of that epoch, with all that was written
@@ -34,5 +35,7 @@ bool sim_node_stands(const struct vms_node *n, uint32_t partition);
 /* sim_gw_look.c: may it be registered, by a transaction whose outcome was lost? Under this key
  * (may be NULL) then. */
 bool sim_gw_unsure(const struct vms_gw_vol *v, char *key);
+/* sim_gw_look.c: is that what it is in the catalog? */
+bool sim_gw_is(const struct vms_gw *gw, uint32_t id, uint64_t incarnation);
 
 #endif

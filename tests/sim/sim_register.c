@@ -30,20 +30,17 @@ bool sim_register_give_up(struct sim *s, const struct vms_gw_vol *v)
 	return true;
 }
 
-/* Does that gateway's present process say so? */
+/* Does a gateway that runs say so? One that was restarted may be another one now, and its
+ * record of before stays. */
 static bool by_the_living(const struct sim *s, const struct vms_cat_open *o)
 {
-	struct vms_cat_gateway g;
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_kv kv = {.key = key};
-	uint64_t mod;
+	for (unsigned g = 0; g < s->plan.gateways; g++) {
+		const struct proc *p = &s->p[1 + s->plan.nodes + g];
 
-	vms_cat_key_gateway(key, o->gateway);
-	kv.val = sim_history_now(s->history, key, &mod);
-	if (!kv.val)
-		return false;
-	kv.val_bytes = (uint32_t)strlen(kv.val);
-	return !vms_cat_gateway_decode(&kv, &g, NULL) && g.incarnation == o->incarnation;
+		if (p->up && p->gw && sim_gw_is(p->gw, o->gateway, o->incarnation))
+			return true;
+	}
+	return false;
 }
 
 bool sim_register_is(const struct sim *s, const char *key)

@@ -84,6 +84,7 @@ struct planner {
 	uint64_t planned; /* digest of the membership for which all wants are written */
 	struct vms_cat_cluster cluster;
 	uint64_t cluster_rev;
+	uint64_t as_of_rev; /* what is read next must not be older */
 	VMS_VEC(struct pl_node) nodes;
 	VMS_VEC(struct pl_away) away;
 	char after[VMS_CAT_KEY_BYTES_MAX]; /* last key of the page before */
@@ -377,11 +378,12 @@ static void plan_parts(struct vms_node *n, struct planner *pl)
 /* ---- reading ---- */
 
 /* A member of the catalog that is behind may answer with what was before the cluster's record
- * that a plan is written under: a node that has left since would be wanted again, or a want
- * that has been written would not be seen and never be mended. */
-static bool as_of_cluster(const struct planner *pl, const struct vms_cat_reply *r)
+ * that a plan is written under: a node that has left since would be wanted again. The like of
+ * partitions from before the nodes were read: a want that has been written since would not be
+ * seen, and when it is the one that was to be changed (simulator seed 1723), never be mended. */
+static bool recent(const struct vms_node *n, const struct vms_cat_reply *r)
 {
-	return r->revision >= pl->cluster_rev;
+	return r->revision >= n->planner->as_of_rev || n->mut == MUT_PLAN_STALE;
 }
 
 static void parts_done(void *arg, const struct vms_cat_reply *r)
@@ -389,7 +391,7 @@ static void parts_done(void *arg, const struct vms_cat_reply *r)
 	struct vms_node *n = arg;
 	struct planner *pl = n->planner;
 
-	if (r->status || (!as_of_cluster(pl, r) && n->mut != MUT_PLAN_STALE)) {
+	if (r->status || !recent(n, r)) {
 		pass_again(n, pl);
 		return;
 	}
@@ -450,7 +452,7 @@ static void nodes_done(void *arg, const struct vms_cat_reply *r)
 	struct vms_node *n = arg;
 	struct planner *pl = n->planner;
 
-	if (r->status || (!as_of_cluster(pl, r) && n->mut != MUT_PLAN_STALE)) {
+	if (r->status || !recent(n, r)) {
 		pass_again(n, pl);
 		return;
 	}
@@ -470,6 +472,7 @@ static void nodes_done(void *arg, const struct vms_cat_reply *r)
 		n->cat->ops->range(n->cat, "node/", pl->after, nodes_done, n);
 		return;
 	}
+	pl->as_of_rev = r->revision;
 	if (members_write(n, pl))
 		return;
 	if (membership(pl) != pl->planned || somebody_left(n, pl))
@@ -489,6 +492,7 @@ static void cluster_done(void *arg, const struct vms_cat_reply *r)
 		return;
 	}
 	pl->cluster_rev = r->kv[0].mod_revision;
+	pl->as_of_rev = pl->cluster_rev;
 	if (!pl->cluster.has_data || pl->cluster.part_bits != n->conf.part_bits) {
 		pass_end(n, pl, (uint64_t)PASS_TICKS * n->tm.tick_ms);
 		return;

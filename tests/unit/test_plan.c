@@ -287,6 +287,37 @@ static void a_node_that_has_left_is_not_wanted_again(void)
 	CU_ASSERT(after_a_stale_list(MUT_PLAN_STALE) > 0); /* or this proves nothing */
 }
 
+/* Partitions as they were before a node was wanted anywhere, nodes as they are: nothing seems
+ * to be left to do when that node is drained (simulator seed 1723). */
+static unsigned after_stale_partitions(uint32_t mutant)
+{
+	struct vms_cat_node x;
+	unsigned w;
+
+	up(2, mutant, 6);
+	rig_cat_freeze(&R);
+	node_add(4);
+	CU_ASSERT_TRUE(wait_settled(20000));
+	CU_ASSERT_TRUE(wanted_by(4) > 0);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_stale = "part/";
+	CU_ASSERT_TRUE_FATAL(node_get(4, &x));
+	x.state = VMS_NODE_DRAINED;
+	node_put(x);
+	rig_run(&R, 6000);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].cat_stale = NULL;
+	rig_run(&R, 6000);
+	w = wanted_by(4);
+	rig_close(&R);
+	return w;
+}
+static void a_want_that_was_not_seen_is_changed_all_the_same(void)
+{
+	CU_ASSERT_EQUAL(after_stale_partitions(0), 0);
+	CU_ASSERT(after_stale_partitions(MUT_PLAN_STALE) > 0); /* or this proves nothing */
+}
+
 static void copies_change_by_one_each(void)
 {
 	static uint32_t before[PARTS][VMS_COPIES_MAX], after[PARTS][VMS_COPIES_MAX];
@@ -480,6 +511,7 @@ int main(void)
 		VMS_TEST(a_drained_node_is_wanted_nowhere_and_stays),
 		VMS_TEST(a_leaving_node_goes_when_nothing_names_it),
 		VMS_TEST(a_node_that_has_left_is_not_wanted_again),
+		VMS_TEST(a_want_that_was_not_seen_is_changed_all_the_same),
 		VMS_TEST(copies_change_by_one_each),
 		VMS_TEST(a_plan_is_finished_by_the_next_coordinator),
 		VMS_TEST(many_coordinators_do_no_harm),

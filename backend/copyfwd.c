@@ -13,6 +13,7 @@
 
 #include "backend/drain.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
 #include "backend/node_part.h"
 #include "backend/overlay.h"
 #include "backend/record.h"
@@ -29,6 +30,8 @@ struct copy_out {
 	uint64_t seq[256];
 	unsigned n;
 	uint32_t bytes;
+	bool count; /* only how much it is */
+	uint64_t counted_bytes;
 };
 
 static bool needed(struct vms_node *n, struct part *p, const struct vms_rec *r)
@@ -138,6 +141,9 @@ static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, bool d
 		    (drains_only || !needed(n, p, &r)))
 			continue;
 		stay = true;
+		o->counted_bytes += pr->bytes;
+		if (o->count)
+			continue;
 		if (o->n == 256 || (o->n && o->bytes + pr->bytes > COPY_BYTES))
 			if (!flush_out(n, p, o))
 				return false;
@@ -148,31 +154,52 @@ static bool copy_part(struct vms_node *n, struct part *p, uint64_t below, bool d
 	return flush_out(n, p, o);
 }
 
+/* Does the partition need copying? *drains: what it has goes by itself but for drains. */
+static bool to_copy(struct part *p, bool *drains)
+{
+	*drains = p && p->known && p->primary ? part_serving(p) && part_members_ready(p)
+					      : p && p->repl_conn;
+	/* nodes that have a chunk to merge with are away, or nobody has it */
+	*drains &= !(p && (p->base_wait || p->bytes_wait));
+	/* what drains by itself only needs time */
+	return p && !(*drains && !p->copied) && !p->apply;
+}
+
+/* Half the reserve is not for copies: without room for ceilings, drains and what begins an
+ * epoch nothing would ever leave the log again. Part of a generation frees nothing. */
+static bool fits(struct vms_node *n, uint64_t below, struct copy_out *o)
+{
+	uint64_t keep = vms_wal_size_bytes(n->wal) / NODE_GEN_SHARE;
+	bool drains, ok = true;
+
+	o->count = true;
+	o->counted_bytes = 0;
+	for (uint32_t i = 0; i < n->nparts && ok; i++)
+		ok = !to_copy(n->part[i], &drains) || copy_part(n, n->part[i], below, drains, o);
+	o->count = false;
+	return ok &&
+	       (o->counted_bytes + keep <= vms_wal_free_bytes(n->wal) || n->mut == MUT_COPY_FULL);
+}
+
 /* The oldest generation cannot go by draining: take along what it still needs. */
 void copy_forward(struct vms_node *n)
 {
 	uint64_t below = vms_wal_gen_start_pos(n->wal, vms_wal_gen_oldest(n->wal) + 1);
 	struct copy_out *o = malloc(sizeof(*o));
-	bool ok = true;
+	bool ok, drains;
 
 	vms_assert(o);
+	ok = fits(n, below, o);
 	for (uint32_t i = 0; i < n->nparts && ok; i++) {
 		struct part *p = n->part[i];
-		bool drains = p && p->known && p->primary ? part_serving(p) && part_members_ready(p)
-							  : p && p->repl_conn;
 
-		/* nodes that have a chunk to merge with are away, or nobody has it */
-		drains &= !(p && (p->base_wait || p->bytes_wait));
-		/* what drains by itself only needs time */
-		if (!p || (drains && !p->copied) || p->apply)
+		if (!to_copy(p, &drains))
 			continue;
 		ok = copy_part(n, p, below, drains, o);
 		drain_scan_due(n, p);
-		if (!drains && p->clean_pos < below) {
-			/* nothing of it lies below any more, unless the copy stopped short */
-			if (ok)
-				p->clean_pos = below;
-		}
+		/* nothing of it lies below any more, unless the copy stopped short */
+		if (ok && !drains && p->clean_pos < below)
+			p->clean_pos = below;
 	}
 	free(o);
 }

@@ -307,6 +307,7 @@ static void load_done(void *arg, const struct vms_cat_reply *r)
 	else if (n->phase == SP_PARTS && w == 3) {
 		n->phase = SP_RUN;
 		n->run_ms = n->now_ms;
+		n->freed_ms = n->now_ms; /* not since; members need a moment to be there */
 		node_log(n, VMS_LOG_INFO, "node %llu runs, incarnation %llu",
 			 (unsigned long long)n->id, (unsigned long long)n->incarnation);
 	}

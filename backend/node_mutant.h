@@ -144,6 +144,8 @@ enum node_mutant {
 	MUT_HELLO_ASKED = 145,	/* what was asked back on the connection before is waited for */
 	MUT_STAND_FILLS = 143,	/* a partition that stands takes writes until the log is full */
 	MUT_STAND_APPLY = 144,	/* a record whose bytes nobody has is applied with what there is */
+	MUT_GEN_LARGE = 146,	/* generations may be larger than what can be copied forward */
+	MUT_COPY_FULL = 149,	/* copies take the last of the log, and free nothing */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */

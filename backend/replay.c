@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "backend/branch.h"
+#include "backend/copyfwd.h"
 #include "backend/ctr.h"
 #include "backend/drain.h"
 #include "backend/meta.h"
@@ -383,6 +384,8 @@ int replay_open(struct vms_node *n, struct vms_errmsg *msg)
 	rc = vms_wal_open(&n->wal, &n->disk, &wc, &tail, replay_rec, n, msg);
 	if (rc)
 		return rc;
+	if (n->mut != MUT_GEN_LARGE)
+		vms_wal_gen_limit(n->wal, vms_wal_size_bytes(n->wal) / NODE_GEN_SHARE);
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 

@@ -688,6 +688,17 @@ uint64_t vms_wal_room_bytes(const struct vms_wal *w)
 	return used < w->ring_bytes ? w->ring_bytes - used : 0;
 }
 
+uint64_t vms_wal_free_bytes(const struct vms_wal *w)
+{
+	return w->ring_bytes - vms_wal_used_bytes(w);
+}
+
+void vms_wal_gen_limit(struct vms_wal *w, uint64_t bytes)
+{
+	if (bytes < w->gen_bytes_max)
+		w->gen_bytes_max = bytes;
+}
+
 uint64_t vms_wal_size_bytes(const struct vms_wal *w)
 {
 	return w->ring_bytes;

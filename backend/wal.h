@@ -105,6 +105,9 @@ void vms_wal_gen_free(struct vms_wal *w, uint64_t generation);
 
 uint64_t vms_wal_used_bytes(const struct vms_wal *w);
 uint64_t vms_wal_room_bytes(const struct vms_wal *w); /* for client records */
+uint64_t vms_wal_free_bytes(const struct vms_wal *w); /* with the reserve */
+/* Generations that begin from now on are no longer than that, if more was allowed. */
+void vms_wal_gen_limit(struct vms_wal *w, uint64_t bytes);
 uint64_t vms_wal_size_bytes(const struct vms_wal *w);
 uint32_t vms_wal_record_bytes_max(const struct vms_wal *w); /* larger ones: VMS_E_INVAL */
 

@@ -145,7 +145,7 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .min = MIB,
 	 .max = TIB,
 	 .help = "The log is drained into containers in pieces of this size, but at most a\n"
-		 "quarter of the log."},
+		 "sixteenth of the log."},
 	{.section = "node",
 	 .key = "generation_age",
 	 .type = VMS_CONF_DURATION,

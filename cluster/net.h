@@ -4,9 +4,10 @@
  * The one place with sockets (net_posix.c). Plain TCP now; TLS 1.3 fits in as
  * another vms_transport without touching the callers.
  *
- * Used by vmstored (node and catalog), the tools, and the gateway, whose epoll
- * is tgt's: vms_net_fd() is then watched there and vms_net_poll(net, 0) called
- * when it is ready (an epoll fd inside an epoll).
+ * Used by vmstored (node and catalog), the tools, and the gateway, whose loop
+ * is tgt's: that watches the descriptors itself (vms_net_join). A loop that has not much
+ * to do may watch vms_net_fd() and call vms_net_poll(net, 0) when it is ready (an epoll
+ * fd inside an epoll).
  *
  * Frames are queued per connection and written at vms_net_flush() with one
  * writev per connection; a frame with a large payload is written at once, along with
@@ -45,7 +46,8 @@ struct vms_net_handler {
 	void (*accepted)(void *ctx, vms_net_conn c, const char *peer);
 	void (*connected)(void *ctx, vms_net_conn c); /* outgoing connection is up */
 	/* err: why (VMS_E_DISCONNECTED, VMS_E_PROTO, ...; 0: by vms_net_close); also
-	 * after a failed connect. Each connection is closed once, from vms_net_poll. */
+	 * after a failed connect. Each connection is closed once, from vms_net_poll or
+	 * vms_net_ready. */
 	void (*closed)(void *ctx, vms_net_conn c, int err, const char *why);
 	void (*frame)(void *ctx, vms_net_conn c, const struct vms_msg *m);
 };
@@ -65,6 +67,20 @@ int vms_net_send(struct vms_net *n, vms_net_conn c, const struct vms_msg *m);
 void vms_net_close(struct vms_net *n, vms_net_conn c);
 void vms_net_flush(struct vms_net *n); /* end of a turn */
 int vms_net_fd(const struct vms_net *n);
+
+/* Somebody else's loop. watch: call vms_net_ready(n, key, events) whenever fd is ready for
+ * events (EPOLL*, level-triggered); `again`: it is watched already, for other events.
+ * events 0: not any more, and with this key not once more, also if the loop knows already
+ * that it is ready (fd may be closed next). 0, or the loop cannot. */
+struct vms_net_loop {
+	void *ctx;
+	int (*watch)(void *ctx, int fd, uint64_t key, uint32_t events, bool again);
+};
+/* All that is watched goes over to that loop, which lives until vms_net_free; vms_net_fd and
+ * vms_net_poll are not used any more. The handler runs from vms_net_ready only. */
+void vms_net_join(struct vms_net *n, const struct vms_net_loop *loop);
+void vms_net_ready(struct vms_net *n, uint64_t key, uint32_t events);
+
 /* Wait up to timeout_ms (-1: for ever) and handle what is ready; the handler
  * runs from here only. Also watches extra fds given by vms_net_watch_fd. */
 int vms_net_poll(struct vms_net *n, int timeout_ms);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sockets: level-triggered epoll, one read per ready connection and poll, one
- * writev per connection and flush.
+ * Sockets: level-triggered epoll, or the owner's loop (vms_net_join); one read per ready
+ * connection and poll, one writev per connection and flush.
  *
  * Out: frames are copied into a chain of blocks and written from there; a large payload
  * goes to the socket at once from where it lies, and only what the socket does not take is
@@ -151,6 +151,7 @@ struct vms_net {
 	struct vms_net_handler h;
 	size_t queue_bytes_max;
 	int ep, kick;
+	struct vms_net_loop loop; /* watches instead of ep, if watch is set */
 	struct conn *conns;
 	struct source *sources, *dead_sources;
 	vms_net_conn next_id;
@@ -175,20 +176,47 @@ uint64_t vms_clock_ms(void)
 	return vms_clock_us() / 1000;
 }
 
-/* epoll carries the id of a connection (odd) or a source's address (even). */
+static int watch(struct vms_net *n, int op, int fd, uint32_t events, uint64_t key)
+{
+	struct epoll_event ev = {.events = events, .data.u64 = key};
+
+	if (n->loop.watch)
+		return n->loop.watch(n->loop.ctx, fd, key, op == EPOLL_CTL_DEL ? 0 : events,
+				     op == EPOLL_CTL_MOD);
+	return epoll_ctl(n->ep, op, fd, &ev);
+}
+
+/* The loop carries the id of a connection (odd) or a source's address (even). */
 static uint64_t conn_key(const struct conn *c)
 {
 	return c->id << 1 | 1;
 }
 
+static uint64_t source_key(const struct source *s)
+{
+	return (uintptr_t)s;
+}
+
+static int source_watch(struct vms_net *n, struct source *s)
+{
+	return watch(n, EPOLL_CTL_ADD, s->fd, EPOLLIN, source_key(s));
+}
+
 static void conn_watch(struct vms_net *n, struct conn *c, uint32_t events)
 {
-	struct epoll_event ev = {.events = events, .data.u64 = conn_key(c)};
-
 	if (c->events == events)
 		return;
-	vms_assert(!epoll_ctl(n->ep, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, &ev));
+	vms_assert(
+		!watch(n, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, events, conn_key(c)));
 	c->events = events;
+}
+
+/* Before its descriptor is closed: an epoll forgets that by itself, another loop does not. */
+static void conn_unwatch(struct vms_net *n, struct conn *c)
+{
+	if (n->loop.watch && c->events)
+		(void)watch(n, EPOLL_CTL_DEL, c->fd, 0, conn_key(c));
+	c->events = 0;
 }
 
 static struct conn *conn_find(const struct vms_net *n, vms_net_conn id)
@@ -252,6 +280,7 @@ static void conn_end(struct vms_net *n, struct conn *c, int err, const char *why
 	c->state = CLOSING;
 	c->err = err;
 	snprintf(c->why, sizeof(c->why), "%s", why);
+	conn_unwatch(n, c);
 	if (c->t)
 		c->tr->close(c->t);
 	else if (c->fd >= 0)
@@ -286,7 +315,6 @@ static struct conn *conn_new(struct vms_net *n, int fd, bool outgoing)
 struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_max)
 {
 	struct vms_net *n = calloc(1, sizeof(*n));
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct source *s;
 
 	vms_assert(n);
@@ -302,8 +330,7 @@ struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_
 	s->kind = W_KICK;
 	s->fd = n->kick;
 	DL_APPEND(n->sources, s);
-	ev.data.u64 = (uintptr_t)s;
-	vms_assert(!epoll_ctl(n->ep, EPOLL_CTL_ADD, s->fd, &ev));
+	vms_assert(!source_watch(n, s));
 	return n;
 }
 
@@ -315,6 +342,7 @@ void vms_net_free(struct vms_net *n)
 	if (!n)
 		return;
 	HASH_ITER (hh, n->conns, c, ct) {
+		conn_unwatch(n, c);
 		if (c->t)
 			c->tr->close(c->t);
 		else if (c->fd >= 0)
@@ -326,6 +354,8 @@ void vms_net_free(struct vms_net *n)
 	}
 	DL_FOREACH_SAFE (n->sources, s, st) {
 		DL_DELETE(n->sources, s);
+		if (n->loop.watch)
+			(void)watch(n, EPOLL_CTL_DEL, s->fd, 0, source_key(s));
 		if (s->path[0])
 			unlink(s->path);
 		if (s->kind == W_LISTEN)
@@ -420,7 +450,6 @@ static bool unix_alive(const union any_addr *a, socklen_t len)
 
 int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	union any_addr a;
 	struct source *s;
 	struct stat st;
@@ -465,8 +494,7 @@ int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *ms
 	if (s->local)
 		snprintf(s->path, sizeof(s->path), "%s", a.un.sun_path);
 	DL_APPEND(n->sources, s);
-	ev.data.u64 = (uintptr_t)s;
-	vms_assert(!epoll_ctl(n->ep, EPOLL_CTL_ADD, fd, &ev));
+	vms_assert(!source_watch(n, s));
 	return 0;
 }
 
@@ -891,28 +919,23 @@ static void expire_connects(struct vms_net *n)
 			conn_end(n, c, VMS_E_TIMEOUT, "no answer while connecting");
 }
 
-int vms_net_poll(struct vms_net *n, int timeout_ms)
+static void dispatch(struct vms_net *n, uint64_t key, uint32_t events)
 {
-	struct epoll_event ev[EVENTS_PER_POLL];
-	struct source *s, *t;
-	int k;
+	if (key & 1) {
+		struct conn *c = conn_find(n, key >> 1);
 
-	if (n->close_list)
-		timeout_ms = 0;
-	else if (n->nconnecting && (timeout_ms < 0 || timeout_ms > 500))
-		timeout_ms = 500;
-	k = epoll_wait(n->ep, ev, EVENTS_PER_POLL, timeout_ms);
-	for (int i = 0; i < k; i++) {
-		if (ev[i].data.u64 & 1) {
-			struct conn *c = conn_find(n, ev[i].data.u64 >> 1);
-
-			if (c)
-				conn_ready(n, c, ev[i].events);
-		} else {
-			s = (struct source *)(uintptr_t)ev[i].data.u64;
-			source_ready(n, s);
-		}
+		if (c)
+			conn_ready(n, c, events);
+	} else {
+		source_ready(n, (struct source *)(uintptr_t)key);
 	}
+}
+
+/* Behind what was ready. */
+static void tidy(struct vms_net *n)
+{
+	struct source *s, *t;
+
 	if (n->nconnecting)
 		expire_connects(n);
 	reap_closed(n);
@@ -920,12 +943,51 @@ int vms_net_poll(struct vms_net *n, int timeout_ms)
 		DL_DELETE(n->dead_sources, s);
 		free(s);
 	}
+}
+
+void vms_net_ready(struct vms_net *n, uint64_t key, uint32_t events)
+{
+	dispatch(n, key, events);
+	tidy(n);
+}
+
+void vms_net_join(struct vms_net *n, const struct vms_net_loop *loop)
+{
+	struct epoll_event none = {0};
+	struct source *s;
+	struct conn *c, *t;
+
+	DL_FOREACH (n->sources, s)
+		(void)epoll_ctl(n->ep, EPOLL_CTL_DEL, s->fd, &none);
+	HASH_ITER (hh, n->conns, c, t)
+		if (c->events)
+			(void)epoll_ctl(n->ep, EPOLL_CTL_DEL, c->fd, &none);
+	n->loop = *loop;
+	DL_FOREACH (n->sources, s)
+		vms_assert(!source_watch(n, s));
+	HASH_ITER (hh, n->conns, c, t)
+		if (c->events)
+			vms_assert(!watch(n, EPOLL_CTL_ADD, c->fd, c->events, conn_key(c)));
+}
+
+int vms_net_poll(struct vms_net *n, int timeout_ms)
+{
+	struct epoll_event ev[EVENTS_PER_POLL];
+	int k;
+
+	if (n->close_list)
+		timeout_ms = 0;
+	else if (n->nconnecting && (timeout_ms < 0 || timeout_ms > 500))
+		timeout_ms = 500;
+	k = epoll_wait(n->ep, ev, EVENTS_PER_POLL, timeout_ms);
+	for (int i = 0; i < k; i++)
+		dispatch(n, ev[i].data.u64, ev[i].events);
+	tidy(n);
 	return k < 0 ? 0 : k;
 }
 
 int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *arg)
 {
-	struct epoll_event ev = {.events = EPOLLIN};
 	struct source *s;
 
 	DL_FOREACH (n->sources, s)
@@ -934,7 +996,7 @@ int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *
 	if (!ready) {
 		if (!s)
 			return VMS_E_NOENT;
-		epoll_ctl(n->ep, EPOLL_CTL_DEL, fd, &ev);
+		(void)watch(n, EPOLL_CTL_DEL, fd, 0, source_key(s));
 		/* an event of this poll may still name it */
 		s->ready = NULL;
 		DL_DELETE(n->sources, s);
@@ -949,8 +1011,7 @@ int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *
 	s->fd = fd;
 	s->ready = ready;
 	s->arg = arg;
-	ev.data.u64 = (uintptr_t)s;
-	if (epoll_ctl(n->ep, EPOLL_CTL_ADD, fd, &ev)) {
+	if (source_watch(n, s)) {
 		free(s);
 		return VMS_E_INVAL;
 	}

@@ -657,6 +657,23 @@ static void fd_ready(int fd, int events, void *data)
 	vms_gwp_ready_fd(g.gwp, fd);
 }
 
+static void net_ready(int fd, int events, void *data)
+{
+	vms_gwp_net_ready(g.gwp, (uintptr_t)data, (uint32_t)events);
+}
+
+/* What goes is not handled any more in this turn either: tgt_event_del() sees to that. */
+static int net_watch(void *ctx, int fd, uint64_t key, uint32_t events, bool again)
+{
+	if (!events)
+		tgt_event_del(fd);
+	else if (again)
+		return tgt_event_modify(fd, (int)events);
+	else
+		return tgt_event_add_first(fd, (int)events, net_ready, (void *)(uintptr_t)key);
+	return 0;
+}
+
 /* The address initiators use, told to the cluster: tgtd's first portal. */
 static void portal_text(char *out, size_t room)
 {
@@ -722,8 +739,8 @@ int bs_gateway_start(const char *conf, struct vms_errmsg *msg)
 	g.admitting = false;
 	for (struct bs_nexus *n = g.nexuses; n; n = n->next)
 		tgt_portals_nexus(n->itn, true);
-	if (tgt_event_add_first(vms_gwp_net_fd(g.gwp), EPOLLIN, fd_ready, NULL) ||
-	    tgt_event_add_first(vms_gwp_timer_fd(g.gwp), EPOLLIN, fd_ready, NULL))
+	vms_gwp_net_join(g.gwp, &(struct vms_net_loop){NULL, net_watch});
+	if (tgt_event_add_first(vms_gwp_timer_fd(g.gwp), EPOLLIN, fd_ready, NULL))
 		vms_assert(!"the loop watches the gateway");
 	return 0;
 }
@@ -1042,7 +1059,6 @@ static int stop_hook(void)
 	vms_gateways_close(g.gateways);
 	g.gateways = NULL;
 	tgt_portals_close();
-	tgt_event_del(vms_gwp_net_fd(g.gwp));
 	tgt_event_del(vms_gwp_timer_fd(g.gwp));
 	vms_gwp_close(g.gwp);
 	g.gwp = NULL;

@@ -706,6 +706,19 @@ int vms_gwp_timer_fd(const struct vms_gwp *p)
 	return p->timer_fd;
 }
 
+void vms_gwp_net_join(struct vms_gwp *p, const struct vms_net_loop *loop)
+{
+	vms_net_join(p->net, loop);
+}
+
+void vms_gwp_net_ready(struct vms_gwp *p, uint64_t key, uint32_t events)
+{
+	vms_net_ready(p->net, key, events);
+	check_ready(p);
+	/* ticks just received may have shown that commands are too old */
+	after_core(p);
+}
+
 void vms_gwp_ready_fd(struct vms_gwp *p, int fd)
 {
 	uint64_t now = vms_clock_ms(), expired;

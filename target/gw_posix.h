@@ -5,7 +5,7 @@
  * adapter (bs_vmstore.c) gives it a place in tgt's loop. One per process.
  *
  * Owner: tgt's loop; nothing here blocks. Callbacks come from vms_gwp_ready_fd(),
- * vms_gwp_turn_begin() and vms_gwp_turn_end() only.
+ * vms_gwp_net_ready(), vms_gwp_turn_begin() and vms_gwp_turn_end() only.
  *
  * Keeps: what closes the initiators' connections is told right after the core
  * returned, before any initiator's socket is read (rules C2, C4).
@@ -13,6 +13,7 @@
 #ifndef VMS_GW_POSIX_H
 #define VMS_GW_POSIX_H
 
+#include "cluster/net.h"
 #include "target/gateway.h"
 #include "utils/lib/settings.h"
 
@@ -52,6 +53,11 @@ void vms_gwp_close(struct vms_gwp *p);
 int vms_gwp_net_fd(const struct vms_gwp *p);
 int vms_gwp_timer_fd(const struct vms_gwp *p);
 void vms_gwp_ready_fd(struct vms_gwp *p, int fd);
+/* Instead of the first of them: the loop watches each connection itself (cluster/net.h),
+ * and calls vms_gwp_net_ready(). It saves a system call for each turn that has something from
+ * the nodes. */
+void vms_gwp_net_join(struct vms_gwp *p, const struct vms_net_loop *loop);
+void vms_gwp_net_ready(struct vms_gwp *p, uint64_t key, uint32_t events);
 
 /* After the poll of a loop turn and before anything is read; and at its end. */
 void vms_gwp_turn_begin(struct vms_gwp *p);

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -65,6 +66,7 @@ struct vms_gwp {
 	struct vms_gwp_hooks hooks;
 	struct vms_gw gw;
 	int fd;
+	struct vms_net_loop loop;
 	bool told;
 	struct vms_gw_vol *vols;
 	struct queued *queue;
@@ -121,12 +123,25 @@ void vms_gwp_close(struct vms_gwp *p)
 		free(v->mapped);
 		free(v);
 	}
+	if (p->loop.watch)
+		p->loop.watch(p->loop.ctx, p->fd, 0, 0, false);
 	close(p->fd);
 }
 
 int vms_gwp_net_fd(const struct vms_gwp *p)
 {
 	return p->fd;
+}
+
+void vms_gwp_net_join(struct vms_gwp *p, const struct vms_net_loop *loop)
+{
+	p->loop = *loop;
+	vms_assert(!loop->watch(loop->ctx, p->fd, 0, EPOLLIN, false));
+}
+
+void vms_gwp_net_ready(struct vms_gwp *p, uint64_t key, uint32_t events)
+{
+	vms_gwp_ready_fd(p, p->fd);
 }
 
 int vms_gwp_timer_fd(const struct vms_gwp *p)

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Connections between two vms_net of one process, over unix sockets and TCP. */
+/* Connections between two vms_net of one process, over unix sockets and TCP; by their own
+ * epolls, and all of it again in a loop of this file (vms_net_join). */
 #include "cluster/net.h"
 #include "tests/unit/cunit.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -28,6 +30,79 @@ struct side {
 
 static struct side a, b;
 static char path[64], address[80];
+
+/* ---- a loop for vms_net_join: one epoll for both sides ---- */
+
+#define WATCHES_MAX 64u
+
+struct watched {
+	struct side *side;
+	int fd;
+	uint64_t key;
+	bool live;
+};
+
+static bool joined; /* the sides are in this loop */
+static int loop_fd = -1;
+static struct watched watched[WATCHES_MAX];
+static unsigned nwatched;
+
+static struct watched *watched_find(const struct side *s, int fd)
+{
+	for (unsigned i = 0; i < nwatched; i++)
+		if (watched[i].live && watched[i].side == s && watched[i].fd == fd)
+			return &watched[i];
+	return NULL;
+}
+
+static int loop_watch(void *ctx, int fd, uint64_t key, uint32_t events, bool again)
+{
+	struct watched *w = watched_find(ctx, fd);
+	struct epoll_event ev = {.events = events};
+
+	CU_ASSERT_EQUAL(w != NULL, again || !events);
+	if (w)
+		CU_ASSERT_EQUAL(w->key, key);
+	if (!w) {
+		CU_ASSERT_FATAL(nwatched < WATCHES_MAX);
+		w = &watched[nwatched++];
+		*w = (struct watched){ctx, fd, key, true};
+	}
+	w->live = events != 0;
+	ev.data.ptr = w;
+	/* told in time: it is open still */
+	CU_ASSERT_EQUAL(epoll_ctl(loop_fd,
+				  !events ? EPOLL_CTL_DEL
+				  : again ? EPOLL_CTL_MOD
+					  : EPOLL_CTL_ADD,
+				  fd, &ev),
+			0);
+	return 0;
+}
+
+static void loop_join(struct side *s)
+{
+	vms_net_join(s->net, &(struct vms_net_loop){s, loop_watch});
+}
+
+static int loop_turn(int timeout_ms)
+{
+	struct epoll_event ev[WATCHES_MAX];
+	int n = epoll_wait(loop_fd, ev, WATCHES_MAX, timeout_ms);
+
+	for (int i = 0; i < n; i++) {
+		struct watched *w = ev[i].data.ptr;
+
+		if (w->live) /* not ended by another event of this turn */
+			vms_net_ready(w->side->net, w->key, ev[i].events);
+	}
+	return n;
+}
+
+static int side_poll(struct side *s, int timeout_ms)
+{
+	return joined ? loop_turn(timeout_ms) : vms_net_poll(s->net, timeout_ms);
+}
 
 static void on_accepted(void *ctx, vms_net_conn c, const char *peer)
 {
@@ -90,6 +165,12 @@ static void begin(size_t queue_bytes_max)
 	a.net = vms_net_new(&h, queue_bytes_max);
 	h.ctx = &b;
 	b.net = vms_net_new(&h, queue_bytes_max);
+	if (joined) {
+		loop_fd = epoll_create1(EPOLL_CLOEXEC);
+		nwatched = 0;
+		loop_join(&a);
+		loop_join(&b);
+	}
 	snprintf(path, sizeof(path), "/tmp/vms-test-net-%d.sock", (int)getpid());
 	snprintf(address, sizeof(address), "unix:%s", path);
 }
@@ -98,14 +179,20 @@ static void end(void)
 {
 	vms_net_free(a.net);
 	vms_net_free(b.net);
+	if (loop_fd < 0)
+		return;
+	for (unsigned i = 0; i < nwatched; i++)
+		CU_ASSERT(!watched[i].live);
+	close(loop_fd);
+	loop_fd = -1;
 }
 
 static void turn(void)
 {
 	vms_net_flush(a.net);
 	vms_net_flush(b.net);
-	vms_net_poll(a.net, 1);
-	vms_net_poll(b.net, 1);
+	side_poll(&a, 1);
+	side_poll(&b, 1);
 }
 
 #define UNTIL(cond)                                                                                \
@@ -382,7 +469,7 @@ static void crumbs_make_a_frame(void)
 	CU_ASSERT_EQUAL(connect(fd, (struct sockaddr *)&un, sizeof(un)), 0);
 	for (size_t i = 0; i < sizeof(f); i++) {
 		CU_ASSERT_EQUAL(write(fd, f + i, 1), 1);
-		vms_net_poll(b.net, 1);
+		side_poll(&b, 1);
 	}
 	UNTIL(b.frames == 1);
 	close(fd);
@@ -407,15 +494,68 @@ static void other_fds_are_watched(void)
 	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], on_pipe, NULL), 0);
 	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], on_pipe, NULL), VMS_E_EXIST);
 	CU_ASSERT_EQUAL(write(pipe_fd[1], "x", 1), 1);
-	CU_ASSERT_EQUAL(vms_net_poll(a.net, 1000), 1);
+	CU_ASSERT_EQUAL(side_poll(&a, 1000), 1);
 	CU_ASSERT_EQUAL(pipe_ready, 1);
+	pipe_ready = 0;
 	CU_ASSERT_EQUAL(vms_net_watch_fd(a.net, pipe_fd[0], NULL, NULL), 0);
 	CU_ASSERT_EQUAL(write(pipe_fd[1], "x", 1), 1);
-	CU_ASSERT_EQUAL(vms_net_poll(a.net, 10), 0);
+	CU_ASSERT_EQUAL(side_poll(&a, 10), 0);
 	close(pipe_fd[0]);
 	close(pipe_fd[1]);
 	end();
 }
+
+/* A connection that is up, with a full socket, and an address that is listened at. */
+static void connections_go_over_to_a_loop(void)
+{
+	uint8_t *data = noise(1u << 20);
+	bool was = joined;
+
+	joined = false;
+	begin(0);
+	join(address);
+	for (unsigned i = 0; i < 8; i++)
+		send_one(&a, i, data, 1u << 20);
+	vms_net_flush(a.net);
+	CU_ASSERT_EQUAL(b.frames, 0);
+	loop_fd = epoll_create1(EPOLL_CLOEXEC);
+	nwatched = 0;
+	loop_join(&a);
+	loop_join(&b);
+	joined = true;
+	UNTIL(b.frames == 8);
+	CU_ASSERT(b.bytes == 8u << 20 && b.crc_bad == 0);
+	CU_ASSERT(vms_net_connect(a.net, address) != 0);
+	UNTIL(a.connected == 2 && b.accepted == 2);
+	CU_ASSERT_EQUAL(vms_net_poll(a.net, 0), 0); /* nothing is left in the own epoll */
+	end();
+	joined = was;
+	free(data);
+}
+
+/* Both ends are ready in one turn; the first to be handled ends, and so does the connection
+ * whose event is still to come. */
+static void what_ended_in_a_turn_is_not_ready_in_it(void)
+{
+	uint8_t *data = noise(512);
+	bool was = joined;
+
+	joined = true;
+	begin(0);
+	a.close_at = b.close_at = 1;
+	join(address);
+	send_one(&a, 0, data, 512);
+	send_one(&b, 0, data, 512);
+	vms_net_flush(a.net);
+	vms_net_flush(b.net);
+	UNTIL(a.closed == 1 && b.closed == 1);
+	CU_ASSERT_EQUAL(a.frames + b.frames, 2);
+	end();
+	joined = was;
+	free(data);
+}
+
+static void all_of_it_in_anothers_loop(void);
 
 static const struct vms_test tests[] = {
 	VMS_TEST(unix_sockets_carry_frames),
@@ -430,6 +570,17 @@ static const struct vms_test tests[] = {
 	VMS_TEST(garbage_ends_the_connection),
 	VMS_TEST(crumbs_make_a_frame),
 	VMS_TEST(other_fds_are_watched),
+	VMS_TEST(connections_go_over_to_a_loop),
+	VMS_TEST(what_ended_in_a_turn_is_not_ready_in_it),
+	VMS_TEST(all_of_it_in_anothers_loop),
 };
+
+static void all_of_it_in_anothers_loop(void)
+{
+	joined = true;
+	for (unsigned i = 0; tests[i].fn != all_of_it_in_anothers_loop; i++)
+		tests[i].fn();
+	joined = false;
+}
 
 VMS_TEST_MAIN("cluster/net", tests)

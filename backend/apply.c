@@ -314,7 +314,8 @@ static void stub_make(struct vms_node *n, struct part *p, struct vms_ovl_ext *e,
 		handed = c->stub_handed;
 	}
 	vms_ovl_stub_set(&n->ovl, c, handed, to, seq);
-	VMS_VEC_PUSH(&p->stubs, ((struct stub_ref){seq, e->branch, e->snap_gen, e->extent, chunk}));
+	VMS_VEC_PUSH(&p->stubs, ((struct stub_ref){seq, e->branch, e->snap_gen, e->extent, chunk,
+						   vms_addr_is_log(handed, n->conf.part_bits)}));
 }
 
 /* The bytes are in their places: change pages, take the chunks from the overlay. */

@@ -165,7 +165,10 @@ static json_t *space(struct vms_node *n)
 
 		if (!p)
 			continue;
-		undrained += p->ovl.npieces + p->ovl.nranges + p->stubs.n - p->stubs_head;
+		undrained += p->ovl.npieces + p->ovl.nranges;
+		/* what the collector moves is safe where it was */
+		for (size_t k = p->stubs_head; k < p->stubs.n; k++)
+			undrained += p->stubs.d[k].log;
 		VMS_VEC_FOREACH (&p->ctrs, c) {
 			ctrs++;
 			chunks += c->chunks - c->dead.count;

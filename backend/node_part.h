@@ -77,6 +77,7 @@ struct stub_ref {
 	uint64_t branch, snap_gen;
 	uint32_t extent;
 	uint16_t chunk;
+	bool log; /* its old name is in the log: it was drained, not moved */
 };
 
 /* What the own copy of a partition is; in the index. */

@@ -878,14 +878,14 @@ static void seal_left(struct vms_node *n, struct part *p)
 
 void drain_timer(struct vms_node *n)
 {
-	uint64_t open = vms_wal_gen_open(n->wal), used = vms_wal_used_bytes(n->wal);
-	uint64_t size = vms_wal_size_bytes(n->wal);
+	uint64_t tail = vms_wal_gen_start_pos(n->wal, vms_wal_gen_oldest(n->wal));
+	uint64_t size = vms_wal_size_bytes(n->wal), used = vms_wal_used_bytes(n->wal);
 	bool again = n->now_ms >= n->drain_ms;
 	uint64_t limit;
 
 	/* A third full; or space is low and what was deleted waits in the log; or many
 	 * snapshots were taken and reads go through ever more layers. */
-	if (vms_wal_gen_oldest(n->wal) == open &&
+	if (tail >= vms_wal_sealed_pos(n->wal) &&
 	    ((used > size * 3 / 10 && n->now_ms - n->gen_seal_ms > 50) ||
 	     (n->deep && n->now_ms - n->gen_seal_ms > n->tm.tick_ms) ||
 	     (n->nospc && used && n->now_ms - n->gen_seal_ms > 1000))) {
@@ -893,7 +893,9 @@ void drain_timer(struct vms_node *n)
 		n->gen_seal_ms = n->now_ms;
 		n->deep = false;
 	}
-	limit = vms_wal_gen_oldest(n->wal) < open ? vms_wal_gen_start_pos(n->wal, open) : 0;
+	limit = vms_wal_sealed_pos(n->wal);
+	if (limit <= tail)
+		limit = 0;
 	if (limit > n->drain_limit) {
 		n->drain_limit = limit;
 		again = true;

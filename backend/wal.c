@@ -53,7 +53,6 @@ struct gen {
 	uint64_t gen;
 	uint64_t start_pos;
 	uint64_t prev_seq; /* of the last frame before it */
-	uint64_t born_ms;  /* first submit of it; 0: none yet */
 };
 
 struct vms_wal {
@@ -62,6 +61,8 @@ struct vms_wal {
 	uint64_t ring_bytes;
 	uint64_t log_id;
 	uint64_t gen_bytes_max, gen_age_ms, reserve_bytes;
+	uint64_t split_bytes;		  /* of a generation; what is sealed may be several */
+	uint64_t sealed_pos, unsealed_ms; /* of what is not sealed yet: begin, age from */
 	uint32_t frame_bytes_max;
 
 	bool open; /* `cur` holds records */
@@ -301,7 +302,7 @@ static int replay_frame(struct vms_wal *w, const struct frame *f, vms_wal_replay
 
 static void gen_push(struct vms_wal *w, uint64_t gen, uint64_t start_pos)
 {
-	struct gen g = {gen, start_pos, w->last_seq, 0};
+	struct gen g = {gen, start_pos, w->last_seq};
 
 	VMS_VEC_PUSH(&w->gens, g);
 }
@@ -350,6 +351,7 @@ static int replay_all(struct vms_wal *w, const struct vms_wal_tail *tail, vms_wa
 	w->appended_pos = w->written_pos = w->durable_pos = w->sync_pos = pos;
 	if (VMS_VEC_LAST(&w->gens).start_pos != pos)
 		gen_push(w, VMS_VEC_LAST(&w->gens).gen + 1, pos);
+	w->sealed_pos = VMS_VEC_LAST(&w->gens).start_pos;
 	return 0;
 }
 
@@ -370,6 +372,7 @@ int vms_wal_open(struct vms_wal **out, const struct vms_disk *disk, const struct
 	w->ring_bytes = sb.ring_bytes;
 	w->log_id = sb.log_id;
 	w->gen_bytes_max = conf->gen_bytes_max ? conf->gen_bytes_max : w->ring_bytes / 4;
+	w->split_bytes = w->gen_bytes_max;
 	w->gen_age_ms = conf->gen_age_ms ? conf->gen_age_ms : GEN_AGE_MS;
 	w->reserve_bytes = conf->reserve_bytes ? conf->reserve_bytes : w->ring_bytes / 8;
 	w->frame_bytes_max = w->ring_bytes / 2 < FRAME_BYTES_MAX
@@ -424,6 +427,17 @@ static void frame_close(struct vms_wal *w)
 	w->open = false;
 }
 
+/* The open generation ends here. */
+static void gen_next(struct vms_wal *w)
+{
+	const struct gen *g = &VMS_VEC_LAST(&w->gens);
+
+	if (!w->open && w->next_pos == g->start_pos)
+		return; /* empty */
+	frame_close(w);
+	gen_push(w, g->gen + 1, w->next_pos);
+}
+
 /* Where a record of `bytes` goes: room at the end of the open frame or of a new
  * one. The caller fills it and calls append_done(). */
 static int append_room(struct vms_wal *w, uint32_t bytes, bool internal, uint8_t **p)
@@ -441,7 +455,8 @@ static int append_room(struct vms_wal *w, uint32_t bytes, bool internal, uint8_t
 
 		left = w->ring_bytes - w->cur.pos % w->ring_bytes;
 		same = len <= w->frame_bytes_max && len <= left &&
-		       w->cur.pos + len - VMS_VEC_LAST(&w->gens).start_pos <= w->gen_bytes_max;
+		       w->cur.pos + len - w->sealed_pos <= w->gen_bytes_max &&
+		       w->cur.pos + len - VMS_VEC_LAST(&w->gens).start_pos <= w->split_bytes;
 		if (same) {
 			if (w->cur.pos + round_block(len) > limit)
 				return VMS_E_FULL;
@@ -460,8 +475,10 @@ static int append_room(struct vms_wal *w, uint32_t bytes, bool internal, uint8_t
 	    VMS_VEC_LAST(&w->gens).gen >= COUNTER_MAX - 1)
 		return VMS_E_FULL;
 	frame_close(w);
-	if (start + bytes - VMS_VEC_LAST(&w->gens).start_pos > w->gen_bytes_max)
+	if (start + bytes - w->sealed_pos > w->gen_bytes_max)
 		vms_wal_gen_seal(w);
+	else if (start + bytes - VMS_VEC_LAST(&w->gens).start_pos > w->split_bytes)
+		gen_next(w);
 	w->cur = (struct frame){.pos = start,
 				.seq = w->next_seq++,
 				.prev_seq = w->last_seq,
@@ -555,13 +572,11 @@ static void write_next(struct vms_wal *w)
 
 void vms_wal_submit(struct vms_wal *w, bool sync, uint64_t now_ms)
 {
-	struct gen *g = &VMS_VEC_LAST(&w->gens);
-
 	if (w->poisoned)
 		return;
-	if (!g->born_ms && (w->open || w->next_pos != g->start_pos))
-		g->born_ms = now_ms ? now_ms : 1;
-	if (g->born_ms && now_ms > g->born_ms && now_ms - g->born_ms >= w->gen_age_ms)
+	if (!w->unsealed_ms && (w->open || w->next_pos != w->sealed_pos))
+		w->unsealed_ms = now_ms ? now_ms : 1;
+	if (w->unsealed_ms && now_ms > w->unsealed_ms && now_ms - w->unsealed_ms >= w->gen_age_ms)
 		vms_wal_gen_seal(w);
 	if (sync)
 		w->sync_pos = w->appended_pos;
@@ -627,12 +642,14 @@ uint64_t vms_wal_gen_oldest(const struct vms_wal *w)
 
 void vms_wal_gen_seal(struct vms_wal *w)
 {
-	struct gen *g = &VMS_VEC_LAST(&w->gens);
+	gen_next(w);
+	w->sealed_pos = VMS_VEC_LAST(&w->gens).start_pos;
+	w->unsealed_ms = 0;
+}
 
-	if (!w->open && w->next_pos == g->start_pos)
-		return; /* empty */
-	frame_close(w);
-	gen_push(w, g->gen + 1, w->next_pos);
+uint64_t vms_wal_sealed_pos(const struct vms_wal *w)
+{
+	return w->sealed_pos;
 }
 
 static const struct gen *gen_find(const struct vms_wal *w, uint64_t generation)
@@ -695,8 +712,8 @@ uint64_t vms_wal_free_bytes(const struct vms_wal *w)
 
 void vms_wal_gen_limit(struct vms_wal *w, uint64_t bytes)
 {
-	if (bytes < w->gen_bytes_max)
-		w->gen_bytes_max = bytes;
+	if (bytes < w->split_bytes)
+		w->split_bytes = bytes;
 }
 
 uint64_t vms_wal_size_bytes(const struct vms_wal *w)

@@ -106,8 +106,11 @@ void vms_wal_gen_free(struct vms_wal *w, uint64_t generation);
 uint64_t vms_wal_used_bytes(const struct vms_wal *w);
 uint64_t vms_wal_room_bytes(const struct vms_wal *w); /* for client records */
 uint64_t vms_wal_free_bytes(const struct vms_wal *w); /* with the reserve */
-/* Generations that begin from now on are no longer than that, if more was allowed. */
+/* Generations that begin from now on are no longer than that, if more was allowed. When
+ * one is sealed does not change by it: what is sealed at once may be several. */
 void vms_wal_gen_limit(struct vms_wal *w, uint64_t bytes);
+/* Up to here all is sealed, by size, age or vms_wal_gen_seal(). */
+uint64_t vms_wal_sealed_pos(const struct vms_wal *w);
 uint64_t vms_wal_size_bytes(const struct vms_wal *w);
 uint32_t vms_wal_record_bytes_max(const struct vms_wal *w); /* larger ones: VMS_E_INVAL */
 

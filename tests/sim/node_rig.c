@@ -1026,7 +1026,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 	}
 	for (unsigned i = 0; i < nnodes; i++) {
 		struct rig_node *rn = &r->node[i];
-		struct sim_disk_conf dc = {.log_bytes = r->log_bytes ? r->log_bytes : RIG_LOG_BYTES,
+		struct sim_disk_conf dc = {.log_bytes = RIG_LOG_BYTES,
 					   .latency_us_min = 20,
 					   .latency_us_max = 200,
 					   .sync_us_min = r->slow_sync == i + 1 ? 4000 : 100,

@@ -140,7 +140,6 @@ struct rig {
 	uint8_t uuid[16];
 	struct vms_rng rng;
 	uint64_t gen_bytes;
-	uint64_t log_bytes; /* 0: RIG_LOG_BYTES */
 	uint32_t container_bytes, mutant;
 	unsigned fp_bits;  /* of index keys; 0: all */
 	uint8_t slow_sync; /* a node whose disk takes long to sync; 0: none */

@@ -510,7 +510,6 @@ static void found_again(unsigned fp_bits, unsigned least)
 	uint8_t x[CHUNK], b[CHUNK];
 	unsigned k;
 
-	R.log_bytes = 16 << 20;
 	R.gen_bytes = 1 << 20;
 	R.fp_bits = fp_bits;
 	up(2, 3, 11);
@@ -546,7 +545,6 @@ static void found_again(unsigned fp_bits, unsigned least)
 	CU_ASSERT_TRUE(k >= least);
 	expect_image(9, 50, 10000, 77);
 	R.gen_bytes = 0;
-	R.log_bytes = 0;
 	R.fp_bits = 0;
 	rig_close(&R);
 }

@@ -285,6 +285,10 @@ static void test_copy_room(void)
 		CU_ASSERT_TRUE(vms_wal_gen_start_pos(w, g + 1) - vms_wal_gen_start_pos(w, g) <=
 			       vms_wal_size_bytes(w) / 8);
 	CU_ASSERT_TRUE(vms_wal_gen_open(w) > vms_wal_gen_oldest(w));
+	vms_node_drain(n);
+	rig_run(&R, 20000);
+	for (unsigned i = 0; i < 120; i++)
+		put(ext_of_part(i % 4), i, 1000 + i, 0, 0);
 	rig_node_crash(&R, 1, true);
 	while (vms_wal_free_bytes(w) > vms_wal_size_bytes(w) / NODE_GEN_SHARE + sizeof(filler))
 		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);

@@ -144,8 +144,8 @@ const struct vms_conf_key vms_settings_keys[] = {
 	 .def = "256M",
 	 .min = MIB,
 	 .max = TIB,
-	 .help = "The log is drained into containers in pieces of this size, but at most a\n"
-		 "sixteenth of the log."},
+	 .help = "The log is drained into containers in pieces of this size, or when three\n"
+		 "tenths of the log are used."},
 	{.section = "node",
 	 .key = "generation_age",
 	 .type = VMS_CONF_DURATION,

@@ -243,6 +243,8 @@ grep -q 'health *degraded' "$IT_DIR/status" && grep -q 'gw2 is down' "$IT_DIR/st
 vmstore status --json > "$IT_DIR/status" && fail "status --json: exit code 0"
 tr -d ' \n' < "$IT_DIR/status" | grep -q '"name":"gw2"[^}]*"state":"down","up":false' ||
 	fail "status --json: $(cat "$IT_DIR/status")"
+ring status > "$IT_DIR/status"
+[ $? = 3 ] && grep -q 'gw2 is down' "$IT_DIR/status" || fail "ring status with a gateway down: $(cat "$IT_DIR/status")"
 wait_for 30 vmstore gateway forget gw2 || fail "a dead gateway is not forgotten"
 wait_for 30 is_ok || fail "status: $(cat "$IT_DIR/status")"
 [ "$(vmstore gateway ls | grep -c gw)" = 1 ] || fail "it is still listed"

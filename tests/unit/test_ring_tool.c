@@ -570,15 +570,49 @@ static void advise_names_gateways(void)
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
 	CU_ASSERT_PTR_NULL(strstr(said, "gateway"));
 	gate(3, false);
-	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_DEGRADED);
 	CU_ASSERT_TRUE(advises("gateway gw3 is down", "vmstore gateway forget gw3"));
 	CU_ASSERT_PTR_NULL(strstr(said, "no other path"));
 	end();
 	nodes(3, 2, true);
 	gate(1, true);
 	gate(2, false);
-	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_DEGRADED);
 	CU_ASSERT_TRUE(advises("one gateway serves them all", "vmstore gateway ls"));
+	end();
+}
+
+/* A gateway that is down is less safety, and all that show the state of the cluster say so;
+ * one that somebody has drained is not, whether it runs or not. */
+static void status_names_gateways(void)
+{
+	static const struct cmd *const shows[] = {&ring_status, &cmd_status};
+	struct vms_cat_gwdrain d = {.gateway = 2, .since_s = 1, .by = "admin1"};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+
+	nodes(3, 2, true);
+	gate(1, true);
+	gate(2, false);
+	for (unsigned i = 0; i < 2; i++) {
+		t.json = false;
+		CU_ASSERT_EQUAL(run(shows[i], NULL), TOOL_DEGRADED);
+		CU_ASSERT_PTR_NOT_NULL(strstr(said, "gateways"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(said, " 1 of 2 up, 0 sessions"));
+		CU_ASSERT_TRUE(advises("gw2 is down", "vmstore gateway forget gw2"));
+		CU_ASSERT_TRUE(advises("health", "degraded"));
+		CU_ASSERT_EQUAL(run(shows[i], "--json", NULL), TOOL_DEGRADED);
+		CU_ASSERT_TRUE(advises("\"health\": \"degraded\"", "\"name\": \"gw2\""));
+		CU_ASSERT_TRUE(advises("\"name\": \"gw2\"", "\"state\": \"down\""));
+		CU_ASSERT_TRUE(advises("\"name\": \"gw2\"", "\"up\": false"));
+	}
+	t.json = false;
+	vms_cat_key_gwdrain(key, 2);
+	put(key, vms_cat_gwdrain_encode(&d));
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(run(shows[i], NULL), TOOL_OK);
+		CU_ASSERT_TRUE(advises("gw2 is drained,down", "vmstore gateway undrain gw2"));
+		CU_ASSERT_TRUE(advises("health", "ok"));
+	}
 	end();
 }
 
@@ -633,6 +667,7 @@ int main(void)
 		VMS_TEST(values_that_cannot_be_are_wrong_usage),
 		VMS_TEST(openers_are_named),
 		VMS_TEST(advise_names_gateways),
+		VMS_TEST(status_names_gateways),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 

@@ -3,14 +3,12 @@
  * what is being done about it. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "utils/lib/fmt.h"
 #include "utils/lib/size.h"
 #include "utils/tool/cmds.h"
-#include "utils/tool/gwdrain.h"
-#include "utils/tool/ring.h"
+#include "utils/tool/look.h"
 
 #define NAMES_MAX 6u /* nodes that are named in a line */
 
@@ -117,8 +115,9 @@ static void copies_to_come(struct view *v, uint32_t *up, uint32_t *away)
 }
 
 /* What is being done. */
-static void print_doing(struct ring *r, const struct view_health *h)
+static void print_doing(struct look *l)
 {
+	struct ring *r = &l->r;
 	char text[VMS_SIZE_TEXT_MAX];
 	uint32_t wait_s = r->v.cluster.rebuild_after_s, up, away;
 
@@ -136,90 +135,11 @@ static void print_doing(struct ring *r, const struct view_health *h)
 		printf("waiting   for the nodes that are away: their %u copies are not made "
 		       "elsewhere (rebuild-after 0)\n",
 		       away);
-	if (h->nodes_full)
+	if (l->h.nodes_full)
 		printf("          nodes that are full get no copies; add space, or delete and "
 		       "vmstore reclaim\n");
-	if (strcmp(view_health_word(&r->v, h), "ok"))
+	if (strcmp(look_word(l), "ok"))
 		printf("advice    vmstore-ring advise names each risk and what mends it\n");
-}
-
-/* Who takes initiators. */
-struct gates {
-	struct gateways gws;
-	struct gate_state *st; /* of each */
-	unsigned all, up, down, sessions;
-	struct vms_errmsg why; /* it is not known */
-};
-
-/* down: not those that an admin has drained, who may want to stop them. */
-static void gates_load(struct tool *t, struct gates *g)
-{
-	memset(g, 0, sizeof(*g));
-	if (gateways_load(t, &g->gws, &g->why) || gate_states(t, &g->gws, &g->st, &g->why)) {
-		gateways_free(&g->gws);
-		return;
-	}
-	for (size_t i = 0; i < g->gws.n; i++) {
-		if (!g->gws.d[i].g.portal[0])
-			continue; /* a tool */
-		g->all++;
-		g->up += g->st[i].up;
-		g->down += !g->st[i].up && !g->st[i].draining;
-		g->sessions += g->st[i].sessions;
-	}
-}
-
-static void gates_free(struct gates *g)
-{
-	free(g->st);
-	gateways_free(&g->gws);
-}
-
-static void print_gateways(const struct gates *g)
-{
-	if (g->why.text[0]) {
-		printf("gateways  ? %s\n", g->why.text);
-		return;
-	}
-	printf("gateways  %u of %u up, %u session%s of initiators\n", g->up, g->all, g->sessions,
-	       g->sessions == 1 ? "" : "s");
-	for (size_t i = 0; i < g->gws.n; i++) {
-		const struct vms_cat_gateway *gw = &g->gws.d[i].g;
-		const struct gate_state *st = &g->st[i];
-
-		/* one that is drained is easily forgotten */
-		if (st->draining)
-			printf("          %s is %s (asked for on %s): it takes no initiators until "
-			       "vmstore gateway undrain %s\n",
-			       gw->name, gate_state_text(gw, st), st->drain.by, gw->name);
-		else if (gw->portal[0] && !st->up)
-			printf("          %s is down: its initiators have one path less (vmstore "
-			       "gateway forget %s, if it is gone for good)\n",
-			       gw->name, gw->name);
-	}
-}
-
-/* What view_json() says of gateways, and what of that is so now. */
-static void gates_json(const struct gates *g, const char *health, json_t *out)
-{
-	json_t *x;
-	size_t k;
-
-	json_object_set_new(out, "health", json_string(health));
-	json_array_foreach (json_object_get(out, "gateways"), k, x)
-		for (size_t i = 0; !g->why.text[0] && i < g->gws.n; i++) {
-			const struct gate_state *st = &g->st[i];
-
-			if (json_integer_value(json_object_get(x, "id")) !=
-			    (json_int_t)g->gws.d[i].g.id)
-				continue;
-			json_object_set_new(x, "state",
-					    json_string(gate_state_text(&g->gws.d[i].g, st)));
-			json_object_set_new(x, "up", json_boolean(st->up));
-			json_object_set_new(x, "draining", json_boolean(st->draining));
-			json_object_set_new(x, "initiators",
-					    st->up ? json_integer(st->sessions) : json_null());
-		}
 }
 
 static int run_status(struct cmd_call *c)
@@ -228,53 +148,35 @@ static int run_status(struct cmd_call *c)
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
 	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	struct vms_errmsg e = {""};
-	struct view_health h;
-	const char *health;
 	uint64_t sum = 0;
-	struct gates g;
-	struct ring r;
+	struct look l;
 	int code;
 
 	if (!cmd_parse(c, opts, &code))
 		return code;
-	if (ring_load(t, &r, &e)) {
-		ring_free(&r);
+	if (look_load(t, &l, &e)) {
+		look_free(&l);
 		return tool_fail(t, "%s", e.text);
 	}
-	ring_ask(t, &r);
-	ring_count(&r);
-	view_health(&r.v, &h);
-	gates_load(t, &g);
-	code = view_exit_code(&r.v, &h);
-	health = view_health_word(&r.v, &h);
-	if (code == TOOL_OK && (g.down || g.why.text[0])) {
-		code = TOOL_DEGRADED;
-		health = "degraded";
-	}
+	code = look_exit_code(&l);
 	if (t->json) {
-		json_t *out = view_json(&r.v);
-
-		json_object_set_new(out, "standing", ring_stand_json(&r));
-		gates_json(&g, health, out);
-		tool_print_json(out);
-		gates_free(&g);
-		ring_free(&r);
+		tool_print_json(look_json(&l));
+		look_free(&l);
 		return code;
 	}
-	VMS_VEC_FOREACH (&r.v.volumes, vol)
+	VMS_VEC_FOREACH (&l.r.v.volumes, vol)
 		sum += vol->size_bytes;
-	printf("health    %s\n", health);
-	print_nodes(&r.v, &h);
-	print_copies(&r.v, &h);
-	ring_stand_print(&r, "stands    ", 4);
-	print_doing(&r, &h);
-	print_gateways(&g);
-	printf("volumes   %zu, %s in all\n", r.v.volumes.n, vms_size_human(sum, used));
-	if (h.total_bytes)
-		printf("space     %s of %s used\n", vms_size_human(h.used_bytes, used),
-		       vms_size_human(h.total_bytes, total));
-	gates_free(&g);
-	ring_free(&r);
+	printf("health    %s\n", look_word(&l));
+	print_nodes(&l.r.v, &l.h);
+	print_copies(&l.r.v, &l.h);
+	ring_stand_print(&l.r, "stands    ", 4);
+	print_doing(&l);
+	look_print_gateways(&l, 10);
+	printf("volumes   %zu, %s in all\n", l.r.v.volumes.n, vms_size_human(sum, used));
+	if (l.h.total_bytes)
+		printf("space     %s of %s used\n", vms_size_human(l.h.used_bytes, used),
+		       vms_size_human(l.h.total_bytes, total));
+	look_free(&l);
 	return code;
 }
 

@@ -8,10 +8,8 @@
 #include <time.h>
 
 #include "utils/lib/size.h"
-#include "utils/tool/gateway.h"
-#include "utils/tool/gwdrain.h"
+#include "utils/tool/look.h"
 #include "utils/tool/nodes.h"
-#include "utils/tool/ring.h"
 #include "utils/tool/ring_cmds.h"
 
 #define NEARFULL_PERCENT 85u
@@ -372,42 +370,37 @@ static void catalog_risks(struct list *l)
 }
 
 /* Initiators reach their LUNs through two gateways at least, if all is well. */
-static void gateway_risks(struct list *l)
+static void gateway_risks(struct list *l, const struct gates *g)
 {
-	struct gateways gws = VMS_VEC_INIT;
-	struct gate_state *st = NULL;
-	struct vms_errmsg why = {""};
-	unsigned all = 0, serving = 0;
+	unsigned serving = 0;
 	char mend[200];
 
-	if (gateways_load(l->t, &gws, &why) || gate_states(l->t, &gws, &st, &why)) {
-		say(l, NOTE, "vmstore gateway ls", "which gateways run is not known: %s", why.text);
-		gateways_free(&gws);
+	if (g->why.text[0]) {
+		say(l, NOTE, "vmstore gateway ls", "which gateways run is not known: %s",
+		    g->why.text);
 		return;
 	}
-	for (size_t i = 0; i < gws.n; i++) {
-		const struct vms_cat_gateway *g = &gws.d[i].g;
+	for (size_t i = 0; i < g->gws.n; i++) {
+		const struct vms_cat_gateway *gw = &g->gws.d[i].g;
 
-		if (!g->portal[0])
+		if (!gw->portal[0])
 			continue; /* a tool */
-		all++;
-		serving += st[i].up && !st[i].draining;
-		if (!st[i].up && !st[i].draining)
+		serving += g->st[i].up && !g->st[i].draining;
+		if (!g->st[i].up && !g->st[i].draining)
 			say(l, SOON,
 			    text(mend,
 				 "start it, or if it is gone for good: vmstore gateway forget %s",
-				 g->name),
-			    "gateway %s is down: its initiators have one path less", g->name);
+				 gw->name),
+			    "gateway %s is down: its initiators have one path less", gw->name);
 	}
-	if (all && serving < 2)
+	if (g->all && serving < 2)
 		say(l, SOON,
-		    all > 1 ? "vmstore gateway ls; start the others, or vmstore gateway undrain "
+		    g->all > 1
+			    ? "vmstore gateway ls; start the others, or vmstore gateway undrain "
 			      "NAME"
 			    : "set up another one (doc/operations.md, vmstore.conf(5) [gateway])",
 		    "%s: initiators have no other path",
 		    serving ? "one gateway serves them all" : "no gateway takes initiators");
-	free(st);
-	gateways_free(&gws);
 }
 
 static int by_level(const void *a, const void *b)
@@ -442,37 +435,34 @@ static int run_advise(struct cmd_call *c)
 {
 	const struct vms_opt opts[] = {CMD_OPT_JSON(c), VMS_OPT_END};
 	struct vms_errmsg e = {""};
-	struct view_health h;
-	struct ring r;
-	struct list l = {.r = &r, .t = c->t};
+	struct look k;
+	struct list l = {.r = &k.r, .t = c->t};
 	int rc;
 
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
-	rc = ring_load(c->t, &r, &e);
+	rc = look_load(c->t, &k, &e);
 	if (rc) {
-		ring_free(&r);
+		look_free(&k);
 		return tool_fail(c->t, "%s", e.text);
 	}
-	ring_ask(c->t, &r);
-	view_health(&r.v, &h);
-	VMS_VEC_FOREACH (&r.v.nodes, x) {
+	VMS_VEC_FOREACH (&k.r.v.nodes, x) {
 		node_health(&l, x);
 		node_space(&l, x);
 	}
 	versions(&l);
-	copies(&l, &h);
+	copies(&l, &k.h);
 	zones(&l);
 	stopped(&l);
 	standing(&l);
 	disks(&l);
 	catalog_risks(&l);
-	gateway_risks(&l);
+	gateway_risks(&l, &k.g);
 	rc = print(&l);
 	if (rc == TOOL_OK)
-		rc = view_exit_code(&r.v, &h);
+		rc = look_exit_code(&k);
 	VMS_VEC_FREE(&l.a);
-	ring_free(&r);
+	look_free(&k);
 	return rc;
 }
 

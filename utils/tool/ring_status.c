@@ -6,7 +6,7 @@
 
 #include "utils/lib/fmt.h"
 #include "utils/lib/size.h"
-#include "utils/tool/ring.h"
+#include "utils/tool/look.h"
 #include "utils/tool/ring_cmds.h"
 
 #define SAMPLE_MS 1000u
@@ -159,33 +159,39 @@ static void print_nodes(const struct ring *r)
 	vms_table_close(tab);
 }
 
-static void print_gateways(const struct view *v)
+static void print_gateways(const struct gates *g)
 {
 	struct vms_table *tab;
 
-	if (!v->gateways.n)
+	if (!g->gws.n)
 		return;
 	printf("\n");
-	tab = vms_table_open(">gateway|<name|<portal|>starts");
-	VMS_VEC_FOREACH (&v->gateways, g) {
-		char id[16], inc[24];
-		const char *cells[] = {id, g->name, g->portal, inc};
+	tab = vms_table_open(">gateway|<name|<portal|<state|>initiators|>starts");
+	for (size_t i = 0; i < g->gws.n; i++) {
+		const struct vms_cat_gateway *gw = &g->gws.d[i].g;
+		const struct gate_state *st = &g->st[i];
+		char id[16], inits[16], inc[24];
+		const char *cells[] = {id,    gw->name, gw->portal, gate_state_text(gw, st),
+				       inits, inc};
 
-		snprintf(id, sizeof(id), "%u", g->id);
-		snprintf(inc, sizeof(inc), "%" PRIu64, g->incarnation);
-		vms_table_cells(tab, 4, cells);
+		snprintf(id, sizeof(id), "%u", gw->id);
+		snprintf(inits, sizeof(inits), st->up ? "%u" : "-", st->sessions);
+		snprintf(inc, sizeof(inc), "%" PRIu64, gw->incarnation);
+		vms_table_cells(tab, 6, cells);
 	}
 	vms_table_print(tab, stdout);
 	vms_table_close(tab);
 }
 
-static void print_status(struct ring *r, const struct view_health *h, const struct pace *pace)
+static void print_status(struct look *l, const struct pace *pace)
 {
+	const struct view_health *h = &l->h;
+	struct ring *r = &l->r;
 	char uuid[37], used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
 	const struct view *v = &r->v;
 
 	tool_uuid_text(v->cluster.uuid, uuid);
-	printf("cluster     %s\nhealth      %s\n", uuid, view_health_word(v, h));
+	printf("cluster     %s\nhealth      %s\n", uuid, look_word(l));
 	print_partitions(r, h);
 	printf("copies      %u (writes need %u)", v->cluster.copies, v->cluster.min_copies);
 	if (v->cluster.rebuild_after_s)
@@ -205,17 +211,18 @@ static void print_status(struct ring *r, const struct view_health *h, const stru
 			       "vmstore-ring scrub\n",
 			       view_node_lost(n), n->n.name);
 	}
+	look_print_gateways(l, 12);
 	print_moving(r, pace);
 	printf("\n");
 	print_nodes(r);
-	print_gateways(v);
+	print_gateways(&l->g);
 }
 
-static json_t *to_json(struct ring *r, const struct pace *pace)
+static json_t *to_json(struct look *l, const struct pace *pace)
 {
-	json_t *o = view_json(&r->v);
+	const struct ring *r = &l->r;
+	json_t *o = look_json(l);
 
-	json_object_set_new(o, "standing", ring_stand_json(r));
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
 		o, "moving",
@@ -237,35 +244,36 @@ static int run_status(struct cmd_call *c)
 		VMS_OPT_END,
 	};
 	struct vms_errmsg e = {""};
-	struct view_health h;
 	struct pace pace;
-	struct ring r;
+	struct look l;
 	int rc;
 
 	if (!cmd_parse(c, opts, &rc))
 		return rc;
-	rc = ring_load(t, &r, &e);
+	rc = look_load(t, &l, &e);
 	if (rc) {
-		ring_free(&r);
+		look_free(&l);
 		return tool_fail(t, "%s", e.text);
 	}
-	ring_ask(t, &r);
-	ring_count(&r);
-	sample(t, &r, &pace);
-	view_health(&r.v, &h);
+	sample(t, &l.r, &pace);
+	look_again(&l);
 	if (t->json)
-		tool_print_json(to_json(&r, &pace));
+		tool_print_json(to_json(&l, &pace));
 	else
-		print_status(&r, &h, &pace);
-	rc = view_exit_code(&r.v, &h);
-	ring_free(&r);
+		print_status(&l, &pace);
+	rc = look_exit_code(&l);
+	look_free(&l);
 	return rc;
 }
 
 const struct cmd ring_status = {
 	.name = "status",
 	.args = "[--json]",
-	.brief = "show ring, partitions, copies, health, space, what moves",
-	.about = "Shows ring, partitions, copies, health, space and what moves. Exit codes: 0 ok,\n"
-		 "3 degraded, 4 some data cannot be reached.",
+	.brief = "show ring, partitions, copies, health, space, gateways, what moves",
+	.about = "Shows ring, partitions, copies, health, space, gateways and what moves. Exit "
+		 "codes: "
+		 "0 ok,\n"
+		 "3 degraded (as of vmstore status: a gateway that is down and not drained counts "
+		 "too),\n"
+		 "4 some data cannot be reached.",
 	.run = run_status};

@@ -18,6 +18,7 @@
 
 #include "cluster/net.h"
 #include "target/gw_posix.h"
+#include "utils/image/name.h"
 #include "utils/lib/assert.h"
 
 #define READY_MS    20000u /* until the gateway has started */
@@ -378,19 +379,19 @@ static void wake(struct image_dev *d)
 static int take_name(struct image_dev *d, const char *want, struct vms_errmsg *msg)
 {
 	const char *dir = d->set.cluster.run_dir;
-	char host[64], path[4400];
+	char prefix[IMAGE_NAME_BYTES], path[4400];
 	bool ours = false;
 
-	vms_settings_name(NULL, host);
+	image_name_own_prefix(prefix);
 	if (mkdir(dir, 0755) && errno != EEXIST)
 		return vms_fail(msg, VMS_E_CONFIG, "cannot create run_dir %s: %s", dir,
 				strerror(errno));
 	for (unsigned i = 1; want && i <= IMAGE_TOOLS_MAX; i++) {
-		snprintf(d->name, sizeof(d->name), "tool-%.48s-%u", host, i);
+		snprintf(d->name, sizeof(d->name), "%.61s%u", prefix, i);
 		ours |= !strcmp(d->name, want);
 	}
 	for (unsigned i = 1; i <= IMAGE_TOOLS_MAX; i++) {
-		snprintf(d->name, sizeof(d->name), "tool-%.48s-%u", host, i);
+		snprintf(d->name, sizeof(d->name), "%.61s%u", prefix, i);
 		if (ours && strcmp(d->name, want))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s.lock", dir, d->name);

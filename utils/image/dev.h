@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Volumes for the tools: a gateway of the cluster inside this process, named
- * tool-HOST-N, so that barriers, fences and deletes see whatever a tool reads and
- * writes as they see any gateway. N is the first of 1..8 whose lock file in run_dir is
- * free; ids and incarnations are used again by the next run.
+ * tool-HOST-MACHINE-N (utils/image/name.h), so that barriers, fences and deletes see
+ * whatever a tool reads and writes as they see any gateway. N is the first of 1..8 whose
+ * lock file in run_dir is free; ids and incarnations are used again by the next run.
  *
  * The gateway lives on a thread of its own: it has to answer its nodes' ticks whatever
  * the caller waits for (a slow pipe, a disk). Requests go to it and come back; nothing

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "utils/image/dev.h"
+#include "utils/image/name.h"
 
 #define GONE_MS 10000u /* how long a killed tool's session may last */
 
@@ -37,17 +38,6 @@ int leftover_tool(struct tool *t, struct nodes *ns, const struct vms_cat_gateway
 			tool_wait(t, 20);
 	} while (vms_clock_ms() - t0 < wait_ms && !tool_interrupted());
 	return 0;
-}
-
-/* Did it run on this machine? Then its lock, which is free, says that it is dead, and its
- * session ends in a moment. */
-static bool was_here(const struct vms_cat_gateway *g)
-{
-	char host[64], prefix[80];
-
-	vms_settings_name(NULL, host);
-	snprintf(prefix, sizeof(prefix), "tool-%.48s-", host);
-	return !strncmp(g->name, prefix, strlen(prefix));
 }
 
 void leftover_settle(struct tool *t, uint64_t id)
@@ -82,7 +72,10 @@ void leftover_settle(struct tool *t, uint64_t id)
 				if (was.id != o.gateway || !leftover_is_tool(&was))
 					continue;
 				was.incarnation = o.incarnation;
-				(void)leftover_tool(t, &ns, &was, was_here(&was) ? GONE_MS : 0,
+				/* If it ran on this machine its lock, which is free, says that
+				 * it is dead, and its session ends in a moment. */
+				(void)leftover_tool(t, &ns, &was,
+						    image_name_is_own(was.name) ? GONE_MS : 0,
 						    &gone, &ignored);
 			}
 		}

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Task management requests that cannot even begin are answered all the same: an initiator
+ * that hears nothing drops its session. The transport and tgt's objects, turns by hand.
+ */
+#include "target/iscsi_stream_int.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include <driver.h> /* tgt's, not ours */
+#include "scsi.h"
+#include "tgtadm.h"
+
+#include "tests/unit/cunit.h"
+#include "tests/unit/stream_rig.h"
+
+#define BHS 48u
+
+/* Memory is out for the next structure of this many bytes. (A malloc() that is cleared may
+ * have become a calloc().) */
+static size_t none_of;
+void *__real_malloc(size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__real_calloc(size_t n, size_t bytes);
+void *__wrap_calloc(size_t n, size_t bytes);
+
+static bool is_out(size_t bytes)
+{
+	if (!none_of || bytes != none_of)
+		return false;
+	none_of = 0;
+	return true;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+	return is_out(bytes) ? NULL : __real_malloc(bytes);
+}
+
+void *__wrap_calloc(size_t n, size_t bytes)
+{
+	return is_out(n * bytes) ? NULL : __real_calloc(n, bytes);
+}
+
+static void turn(void)
+{
+	tgt_turn_now_ms++;
+	stream_events();
+	stub_scheduled();
+	stream_flush();
+}
+
+static int fd = -1;
+static uint32_t itt;
+
+static struct iscsi_session *session_join(void)
+{
+	struct stream_conn *sc;
+
+	setup();
+	fd = join();
+	login_send(fd, 1000);
+	for (int64_t end = late_us() + 30000000; in_state(STATE_SCSI) != 1;) {
+		turn();
+		CU_ASSERT_FATAL(late_us() < end);
+	}
+	sc = container_of(stream.all.next, struct stream_conn, all);
+	return sc->iscsi_conn.session;
+}
+
+static void session_leave(void)
+{
+	close(fd);
+	for (int64_t end = late_us() + 30000000; stream.nr;) {
+		turn();
+		CU_ASSERT_FATAL(late_us() < end);
+	}
+}
+
+/* The next answer's header; what it carries is dropped. */
+static void next_answer(uint8_t h[BHS])
+{
+	uint8_t buf[BHS + 8192];
+	size_t have = 0, want = BHS;
+
+	for (int64_t end = late_us() + 30000000; have < want;) {
+		ssize_t n = recv(fd, buf + have, want - have, MSG_DONTWAIT);
+
+		CU_ASSERT_FATAL(late_us() < end && n);
+		if (n < 0)
+			turn();
+		else
+			have += (size_t)n;
+		if (have >= BHS)
+			want = BHS + (((size_t)(buf[6] << 8 | buf[7]) + 3) & ~(size_t)3);
+		CU_ASSERT_FATAL(want <= sizeof(buf));
+	}
+	memcpy(h, buf, BHS);
+}
+
+static void request(uint8_t opcode, uint8_t flags)
+{
+	uint8_t h[BHS] = {0};
+
+	h[0] = opcode | 0x40, h[1] = flags; /* immediate */
+	h[19] = (uint8_t)++itt;
+	h[9] = 1; /* LUN */
+	memset(h + 20, 0xff, 4);
+	h[27] = 1;
+	CU_ASSERT_EQUAL_FATAL(send(fd, h, sizeof(h), MSG_NOSIGNAL), (ssize_t)sizeof(h));
+}
+
+/* What it is answered, or -1: not before a ping that comes after it. */
+static int manage(int function)
+{
+	uint8_t h[BHS];
+	uint32_t mine;
+	int answer = -1;
+
+	request(ISCSI_OP_SCSI_TMFUNC, (uint8_t)(0x80 | function));
+	mine = itt;
+	request(ISCSI_OP_NOOP_OUT, 0x80);
+	do {
+		next_answer(h);
+		if (h[0] != ISCSI_OP_SCSI_TMFUNC_RSP)
+			continue;
+		CU_ASSERT_EQUAL(answer, -1);
+		CU_ASSERT_EQUAL(h[19], mine);
+		answer = h[2];
+	} while (h[0] != ISCSI_OP_NOOP_IN);
+	CU_ASSERT_EQUAL(h[19], itt);
+	return answer;
+}
+
+static const int functions[] = {ISCSI_TM_FUNC_ABORT_TASK, ISCSI_TM_FUNC_ABORT_TASK_SET,
+				ISCSI_TM_FUNC_CLEAR_TASK_SET, ISCSI_TM_FUNC_LOGICAL_UNIT_RESET,
+				ISCSI_TM_FUNC_TARGET_WARM_RESET};
+#define NR (sizeof(functions) / sizeof(functions[0]))
+
+static void of_a_target_that_is_not_known(void)
+{
+	struct iscsi_session *s = session_join();
+	int tid = s->target->tid;
+
+	for (size_t i = 0; i < NR; i++) {
+		s->target->tid = 99;
+		CU_ASSERT_EQUAL(manage(functions[i]), ISCSI_TMF_RSP_NO_LUN);
+		s->target->tid = tid;
+		CU_ASSERT_EQUAL(manage(functions[i]),
+				i ? ISCSI_TMF_RSP_COMPLETE : ISCSI_TMF_RSP_NO_TASK);
+	}
+	session_leave();
+}
+
+static void without_memory(void)
+{
+	(void)session_join();
+	for (size_t i = 0; i < NR; i++) {
+		none_of = sizeof(struct mgmt_req);
+		CU_ASSERT_EQUAL(manage(functions[i]), ISCSI_TMF_RSP_REJECTED);
+		CU_ASSERT_EQUAL(none_of, 0);
+		CU_ASSERT_EQUAL(manage(functions[i]),
+				i ? ISCSI_TMF_RSP_COMPLETE : ISCSI_TMF_RSP_NO_TASK);
+	}
+	session_leave();
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(of_a_target_that_is_not_known),
+	VMS_TEST(without_memory),
+};
+VMS_TEST_MAIN("iscsi_tmf", tests)

@@ -132,6 +132,7 @@ enum node_mutant {
 	MUT_LN_HEADLESS = 131,	/* a file header that was not written counts as written */
 	MUT_VOID_COUNTED = 134, /* void records of the replay take away what they never gave */
 	MUT_PLAN_STALE = 124,	/* nodes and wants as of before the cluster's record count */
+	MUT_PLAN_ZONES = 150,	/* wants follow from nodes whose zones nobody looks at */
 	MUT_PEER_FOREVER = 125, /* bytes that nobody has are asked for for ever */
 	MUT_LEFT_BEFORE = 130,	/* a list of nodes from before it joined tells a node to go */
 	MUT_PRUNE_NODES = 126,	/* what a node has emptied counts for all it ever leads */

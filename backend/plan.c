@@ -362,6 +362,8 @@ static void plan_parts(struct vms_node *n, struct planner *pl)
 	vms_assert(list);
 	for (size_t i = 0; i < pl->nodes.n; i++)
 		list[i] = pl->nodes.d[i].n;
+	for (size_t i = 0; i < pl->nodes.n && n->mut == MUT_PLAN_ZONES; i++)
+		list[i].zone[0] = 0;
 	rc = vms_place(&pl->cluster, list, (unsigned)pl->nodes.n, pl->part, &pl->next, &e);
 	free(list);
 	if (rc) {

@@ -227,6 +227,7 @@ static void draw_plan(struct sim *s)
 	}
 	sim_spoil_draw(s);
 	sim_register_draw(s);
+	sim_ring_draw(s);
 	if (s->conf.nodes) {
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
@@ -280,12 +281,14 @@ static void make_catalog(struct sim *s)
 	put(s, "cluster", vms_cat_cluster_encode(&cl));
 	s->copies = pl->copies;
 	s->losses = pl->losses;
+	sim_ring_zones(s);
 	for (unsigned i = 1; i <= pl->first_nodes; i++) {
 		struct vms_cat_node n = {.id = i, .weight = 100, .state = VMS_NODE_IN};
 		s->p[i].joined = true;
 		s->p[i].state = VMS_NODE_IN;
 		s->p[i].weight = 100;
 		snprintf(n.name, sizeof(n.name), "n%u", i - 1);
+		sim_ring_zone_name(&s->p[i], n.zone, sizeof(n.zone));
 		snprintf(n.address, sizeof(n.address), "%s", s->p[i].address);
 		vms_cat_key_node(key, i);
 		put(s, key, vms_cat_node_encode(&n));

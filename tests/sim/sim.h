@@ -48,6 +48,7 @@ struct sim_plan {
 	bool learn;		      /* sets change: copies are made again elsewhere */
 	double ring;		      /* changes of the membership */
 	unsigned first_nodes, losses; /* the rest may join; nodes that are lost for good */
+	unsigned zones;		      /* that nodes are in, some in none; 0: no zones */
 	double outage;		      /* nodes that stay away for long */
 	double slow_link;	      /* links that are slow for a while */
 	double isolate;		      /* a process that only some of the others reach */

@@ -141,6 +141,7 @@ struct proc {
 	bool gone;     /* never comes back */
 	uint8_t state; /* nodes: what node/ is to say */
 	uint32_t weight;
+	unsigned zone;		/* nodes: number of their rack; 0: one of their own */
 	uint64_t full_until_us; /* something else has filled its disk; 0: no */
 	uint64_t unreadable_us; /* the disk fails to read until then, and what it caused lasts */
 	bool fatal;		/* it said that it cannot go on: dies at the end of its turn */
@@ -331,8 +332,12 @@ struct sim_parts { /* part/ as the catalog has it now */
 	uint64_t mod; /* newest change of them */
 	uint64_t rev; /* of the catalog, when they were read */
 };
+void sim_ring_draw(struct sim *s);
+void sim_ring_zones(struct sim *s); /* which node is in which */
+void sim_ring_zone_name(const struct proc *p, char *out, size_t room);
 void sim_parts(const struct sim *s, struct sim_parts *p);
-/* Every set is what is wanted, and nobody who is gone is in one. */
+/* Every set is what is wanted, nobody who is gone is in one, and copies are in as many zones
+ * as there are. */
 bool sim_ring_whole(const struct sim *s, char *why, size_t room);
 /* Partitions all of whose members are gone. */
 unsigned sim_ring_stopped(const struct sim *s);

@@ -25,6 +25,8 @@
 #define CALM_US_MAX 90000000u
 #define HEAL_US_MAX 120000000u
 
+#define ZONES_NAMED_MAX 4
+
 static bool is_in(const struct proc *p)
 {
 	return p->kind == SIM_NODE && p->joined && !p->gone;
@@ -65,13 +67,73 @@ static bool has(const uint32_t *a, uint32_t n, uint32_t node)
 	return false;
 }
 
+/* ---- zones ---- */
+
+void sim_ring_draw(struct sim *s)
+{
+	struct sim_plan *p = &s->plan;
+
+	if (p->learn && vms_rng_chance(&s->mix_rng, 0.4))
+		p->zones = 2 + (unsigned)vms_rng_below(&s->mix_rng, ZONES_NAMED_MAX - 1);
+}
+
+void sim_ring_zones(struct sim *s)
+{
+	for (unsigned i = 1; i <= s->plan.nodes && s->plan.zones; i++)
+		s->p[i].zone = (unsigned)vms_rng_below(&s->mix_rng, s->plan.zones + 1);
+}
+
+void sim_ring_zone_name(const struct proc *p, char *out, size_t room)
+{
+	if (p->zone)
+		snprintf(out, room, "rack%u", p->zone);
+	else
+		*out = 0;
+}
+
+/* Does that node hold what is placed now? */
+static bool is_counted(const struct proc *p)
+{
+	return is_in(p) && p->state == VMS_NODE_IN && p->weight;
+}
+
+#define ZONES_MAX (ZONES_NAMED_MAX + 1 + SIM_NODES_MAX)
+
+static unsigned zone_of(const struct sim *s, unsigned node)
+{
+	return s->p[node].zone ? s->p[node].zone : ZONES_NAMED_MAX + node;
+}
+
+/* No copy can go to a zone where there are fewer by two: while there are enough zones each
+ * has one at most. nodes: in each zone. */
+static bool spread(const struct sim *s, unsigned part, const struct vms_part_conf *set,
+		   const unsigned nodes[ZONES_MAX], char *why, size_t room)
+{
+	unsigned in[ZONES_MAX] = {0};
+
+	for (uint32_t m = 0; m < set->nmembers; m++)
+		in[zone_of(s, set->member[m].node)]++;
+	for (unsigned a = 0; a < ZONES_MAX; a++)
+		for (unsigned b = 0; b < ZONES_MAX && in[a] > 1; b++)
+			if (in[a] >= in[b] + 2 && in[b] < nodes[b]) {
+				snprintf(why, room,
+					 "partition %u: %u copies are in one zone, %u in another "
+					 "with %u nodes",
+					 part, in[a], in[b], nodes[b]);
+				return false;
+			}
+	return true;
+}
+
 bool sim_ring_whole(const struct sim *s, char *why, size_t room)
 {
 	struct sim_parts ps;
-	unsigned in = 0;
+	unsigned in = 0, nodes[ZONES_MAX] = {0};
 
-	for (unsigned i = 1; i <= s->plan.nodes; i++)
-		in += is_in(&s->p[i]) && s->p[i].state == VMS_NODE_IN && s->p[i].weight;
+	for (unsigned i = 1; i <= s->plan.nodes; i++) {
+		in += is_counted(&s->p[i]);
+		nodes[zone_of(s, i)] += is_counted(&s->p[i]);
+	}
 	sim_parts(s, &ps);
 	for (unsigned i = 0; i < ps.n; i++) {
 		const struct vms_part_conf *c = &ps.c[i];
@@ -97,6 +159,8 @@ bool sim_ring_whole(const struct sim *s, char *why, size_t room)
 				 want);
 			return false;
 		}
+		if (s->plan.zones && !spread(s, i, c, nodes, why, room))
+			return false;
 	}
 	return true;
 }
@@ -199,6 +263,7 @@ static void insist(struct sim *s)
 			rec = (struct vms_cat_node){
 				.id = i, .weight = p->weight, .state = p->state};
 			snprintf(rec.name, sizeof(rec.name), "n%u", p->idx);
+			sim_ring_zone_name(p, rec.zone, sizeof(rec.zone));
 			snprintf(rec.address, sizeof(rec.address), "%s", p->address);
 			write_ring(s, i, &rec);
 		} else if (rec.weight != p->weight ||

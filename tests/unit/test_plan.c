@@ -318,6 +318,42 @@ static void a_want_that_was_not_seen_is_changed_all_the_same(void)
 	CU_ASSERT(after_stale_partitions(MUT_PLAN_STALE) > 0); /* or this proves nothing */
 }
 
+static void zone_put(uint32_t id, const char *zone)
+{
+	struct vms_cat_node x;
+
+	CU_ASSERT_TRUE_FATAL(node_get(id, &x));
+	snprintf(x.zone, sizeof(x.zone), "%s", zone);
+	node_put(x);
+}
+
+/* Two nodes share a rack, a third one has its own: returns how many partitions want both of
+ * the first. */
+static unsigned wanted_in_one_zone(uint32_t mutant)
+{
+	unsigned both = 0;
+
+	up(2, mutant, 8);
+	zone_put(1, "a");
+	zone_put(2, "a");
+	zone_put(3, "b");
+	rig_run(&R, 6000);
+	for (uint32_t i = 0; i < PARTS; i++) {
+		struct vms_part_conf c = part(i, NULL);
+		uint32_t w[VMS_COPIES_MAX];
+
+		CU_ASSERT_EQUAL_FATAL(vms_cat_part_want(&c, w), 2);
+		both += w[0] != 3 && w[1] != 3;
+	}
+	rig_close(&R);
+	return both;
+}
+static void copies_are_wanted_in_different_zones(void)
+{
+	CU_ASSERT_EQUAL(wanted_in_one_zone(0), 0);
+	CU_ASSERT(wanted_in_one_zone(MUT_PLAN_ZONES) > 0); /* or this proves nothing */
+}
+
 static void copies_change_by_one_each(void)
 {
 	static uint32_t before[PARTS][VMS_COPIES_MAX], after[PARTS][VMS_COPIES_MAX];
@@ -512,6 +548,7 @@ int main(void)
 		VMS_TEST(a_leaving_node_goes_when_nothing_names_it),
 		VMS_TEST(a_node_that_has_left_is_not_wanted_again),
 		VMS_TEST(a_want_that_was_not_seen_is_changed_all_the_same),
+		VMS_TEST(copies_are_wanted_in_different_zones),
 		VMS_TEST(copies_change_by_one_each),
 		VMS_TEST(a_plan_is_finished_by_the_next_coordinator),
 		VMS_TEST(many_coordinators_do_no_harm),

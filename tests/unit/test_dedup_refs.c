@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Deduplication: writes that carry fingerprints or addresses instead of bytes. */
+#include "backend/dedup.h"
+#include "backend/dedup_int.h"
+#include "backend/node_int.h"
+#include "backend/node_part.h"
+#include "backend/node_write.h"
+#include "include/err.h"
+#include "include/types.h"
+#include "include/wire.h"
+#include "tests/sim/node_rig.h"
+#include "tests/unit/cunit.h"
+#include "tests/unit/dedup_rig.h"
+#include "utils/lib/bytes.h"
+#include "utils/lib/crc32c.h"
+#include "utils/lib/fp.h"
+
+/* REFS chunks from `chunk` on, by fingerprint; what is there into found. */
+#define REFS 100u
+static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint64_t *seed,
+		   uint32_t crc_wrong, uint64_t sequence, uint8_t found[REFS])
+{
+	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], fps[32 * REFS], b[CHUNK];
+	struct vms_fp *fp = vms_fp_open(NULL, 0);
+	struct vms_iov iov = {fps, sizeof(fps)};
+	struct vms_piece pc[REFS];
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = extent,
+			    .slot = 2,
+			    .sequence = sequence,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = sizeof(fps),
+			    .body = body,
+			    .body_bytes = sizeof(body)};
+	int st;
+
+	for (unsigned i = 0; i < REFS; i++) {
+		fill(b, seed[i]);
+		vms_fp_chunk(fp, b, CHUNK, fps + 32 * i);
+		pc[i] = (struct vms_piece){(uint16_t)(chunk + i), 1, 0xff, 0,
+					   vms_crc32c(0, b, CHUNK) ^ crc_wrong};
+	}
+	vms_fp_close(fp);
+	vms_write_body_encode(body, VMS_WRITE_REF, pc, REFS);
+	st = ask(0, &m, &re, 400);
+	memset(found, 9, REFS);
+	if (st == VMS_E_NOENT && re.m.body_bytes == REFS)
+		memcpy(found, re.body, REFS);
+	if (re.done)
+		rig_reply_free(&re);
+	return st;
+}
+
+/* The same by address, as EXTENDED COPY does. */
+static int put_copy(uint64_t branch, uint32_t extent, unsigned chunk, const vms_addr *addr,
+		    unsigned n, uint64_t sequence, uint8_t *found)
+{
+	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], payload[8 * REFS];
+	struct vms_iov iov = {payload, 8 * n};
+	struct vms_piece pc[REFS];
+	struct rig_reply re;
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(branch, extent),
+			    .branch = branch,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = extent,
+			    .slot = 3,
+			    .sequence = sequence,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = 8 * n,
+			    .body = body,
+			    .body_bytes = VMS_WRITE_BODY_BYTES(n)};
+	int st;
+
+	for (unsigned i = 0; i < n; i++) {
+		vms_put_le64(payload + 8 * i, addr[i]);
+		pc[i] = (struct vms_piece){(uint16_t)(chunk + i), 1, 0xff, 0, 0};
+	}
+	vms_write_body_encode(body, VMS_WRITE_COPY, pc, n);
+	st = ask(0, &m, &re, 400);
+	memset(found, 9, n);
+	if (st == VMS_E_NOENT && re.m.body_bytes == n)
+		memcpy(found, re.body, n);
+	if (re.done)
+		rig_reply_free(&re);
+	return st;
+}
+
+static void test_by_address(void)
+{
+	vms_addr a[REFS], wrong[REFS];
+	uint8_t found[REFS], x[CHUNK];
+
+	R.gen_bytes = 1 << 20;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	/* from the pages of another volume, in whatever partitions they lie */
+	for (unsigned i = 0; i < REFS; i++)
+		a[i] = wrong[i] = addr_of(7, 0, i);
+	/* no chunk, and what is no address of a container: nothing happens */
+	wrong[41] = vms_addr_make(vms_addr_container(a[41]) + 999, 64);
+	wrong[43] = VMS_ADDR_HOLE;
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, wrong, REFS, 1, found), VMS_E_NOENT);
+	CU_ASSERT(found[43] == 0 && found[40] == 1);
+	wrong[43] = a[43];
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, wrong, REFS, 2, found), VMS_E_NOENT);
+	CU_ASSERT(found[41] == 0 && found[40] == 1 && found[43] == 1);
+	CU_ASSERT_EQUAL(get(8, 5, 20, x, 400), 0);
+	CU_ASSERT_TRUE(vms_is_zero(x, CHUNK));
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	for (unsigned i = 0; i < REFS; i++)
+		expect(8, 5, 20 + i, 50000 + i);
+	/* asked again: applied once, even with other content in between */
+	put(8, 5, 21, 1);
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	expect(8, 5, 21, 1);
+	settle();
+	/* drained, it is a reference */
+	CU_ASSERT_EQUAL(addr_of(8, 5, 22), addr_of(7, 0, 2));
+	restart_all(true);
+	CU_ASSERT_EQUAL(put_copy(8, 5, 20, a, REFS, 3, found), 0);
+	expect(8, 5, 21, 1);
+	expect(8, 5, 22, 50002);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
+/* Writes by reference wait with the chunks that they will have read, not with the few
+ * bytes that came: the bound on what waiting writes take holds for them, too. */
+static void test_refs_wait(void)
+{
+	enum { N = 512, OPS = 120 };
+	static uint8_t body[VMS_WRITE_BODY_BYTES(N)], payload[8 * N];
+	static struct vms_piece pc[N];
+	struct vms_iov iov = {payload, sizeof(payload)};
+	struct rig_reply re[OPS];
+	unsigned lead, other, busy = 0;
+	uint32_t part;
+	struct vms_node *n;
+
+	up(2, 3, 15);
+	part = part_of(8, 5);
+	lead = rig_primary(&R, part);
+	n = R.node[lead].n;
+	other = rig_conf(&R, part, NULL).member[1].node - 1;
+	CU_ASSERT_NOT_EQUAL_FATAL(other, lead);
+	rig_node_crash(&R, other, false);
+	rig_run(&R, 100);
+	for (unsigned i = 0; i < N; i++)
+		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
+	vms_write_body_encode(body, VMS_WRITE_COPY, pc, N);
+	for (unsigned i = 0; i < OPS; i++) {
+		struct vms_msg m = {.type = VMS_MSG_WRITE,
+				    .partition = part,
+				    .branch = 8,
+				    .snap_gen = 1,
+				    .lun_fence = 1,
+				    .extent = 5,
+				    .slot = 10 + i,
+				    .sequence = 1,
+				    .epoch = node_part(n, part)->conf.epoch,
+				    .payload = &iov,
+				    .npayload = 1,
+				    .payload_bytes = sizeof(payload),
+				    .body = body,
+				    .body_bytes = sizeof(body)};
+
+		rig_send(&R, 0, lead, &m, &re[i]);
+	}
+	rig_run(&R, 200);
+	for (unsigned i = 0; i < OPS; i++)
+		busy += re[i].done && re[i].status == VMS_E_BUSY;
+	CU_ASSERT(n->nwait > 0 && n->nwait * (uint64_t)N * CHUNK <= NODE_WAIT_BYTES_MAX);
+	CU_ASSERT_EQUAL(busy + n->nwait, OPS);
+	rig_run(&R, 4000); /* too old by now */
+	for (unsigned i = 0; i < OPS; i++) {
+		CU_ASSERT(re[i].done);
+		if (re[i].done)
+			rig_reply_free(&re[i]);
+	}
+	CU_ASSERT_EQUAL(n->nwait, 0);
+	CU_ASSERT_EQUAL(n->wait_bytes, 0);
+	rig_close(&R);
+}
+
+static void test_by_reference(void)
+{
+	uint64_t there[REFS], some[REFS];
+	uint8_t found[REFS], x[CHUNK];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < REFS; i++)
+		there[i] = some[i] = 50000 + i;
+	some[41] = 99999;
+
+	R.gen_bytes = 1 << 20;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	/* one is missing: nothing happens, the answer tells which */
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, some, 0, 1, found), VMS_E_NOENT);
+	for (unsigned i = 0; i < REFS; i++)
+		n += found[i];
+	CU_ASSERT_EQUAL(n, REFS - 1);
+	CU_ASSERT_EQUAL(found[41], 0);
+	CU_ASSERT_EQUAL(get(8, 5, 20, x, 400), 0);
+	CU_ASSERT_TRUE(vms_is_zero(x, CHUNK));
+	/* the gateway's checksum is of other content */
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 1, 2, found), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	for (unsigned i = 0; i < REFS; i++)
+		expect(8, 5, 20 + i, there[i]);
+	/* asked again: applied once, even with other content in between */
+	put(8, 5, 21, 1);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	expect(8, 5, 21, 1);
+	settle();
+	CU_ASSERT_EQUAL(addr_of(8, 5, 20), addr_of(7, 0, 0));
+	CU_ASSERT_EQUAL(addr_of(8, 5, 22), addr_of(7, 0, 2));
+	restart_all(true);
+	CU_ASSERT_EQUAL(put_ref(8, 5, 20, there, 0, 3, found), 0);
+	expect(8, 5, 21, 1);
+	expect(8, 5, 22, there[2]);
+	R.gen_bytes = 0;
+	rig_close(&R);
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(test_refs_wait),
+	VMS_TEST(test_by_reference),
+	VMS_TEST(test_by_address),
+};
+
+VMS_TEST_MAIN("dedup_refs", tests)

@@ -7,6 +7,7 @@
 
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 #define BLOCKS (F_CHUNKS * 8u)
 

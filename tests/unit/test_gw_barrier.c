@@ -7,6 +7,7 @@
 #include "target/gw_int.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 #define OPEN_1 "open/0000000000000001/00000001"
 #define ACK_1  "ack/0000000000000001/00000001"

@@ -2,6 +2,7 @@
 /* Pages that clones share: asked for once, and not a moment longer than they are shared. */
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 #define SUB (VMS_SUBEXT_CHUNKS * 8ull) /* blocks */
 

@@ -3,6 +3,7 @@
  * for before fills nothing. */
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 #define BLK 8u /* of a chunk */
 

@@ -8,6 +8,7 @@
 #include "target/gw_int.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 static struct vms_gw_cmd w1;
 static uint8_t w1_data[8192];

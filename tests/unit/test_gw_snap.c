@@ -5,6 +5,7 @@
  */
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 static uint8_t w1_data[8192];
 static struct vms_iov w1_iov;

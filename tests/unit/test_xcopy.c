@@ -8,6 +8,7 @@
 #include "target/xcopy_run.h"
 #include "tests/unit/cunit.h"
 #include "tests/unit/gw_fake.h"
+#include "tests/unit/gw_fake_cmd.h"
 
 static uint8_t list[1024], cdb[16];
 static unsigned len;

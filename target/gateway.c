@@ -10,7 +10,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "target/gw_base.h"
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 /* ---- pools ---- */
 

@@ -17,7 +17,9 @@
  * pages have been asked for, so that clones that boot together ask once). Owner: tgt's event loop.
  * Keeps invariants 1, 2, 19 (rules A4, A5, C7, C10).
  */
+#include "target/gw_base.h"
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 /* No snapshot has such numbers. */
 #define BASE_GEN      (VMS_GEN_LIVE - 1)

@@ -18,6 +18,7 @@
  * A page that has been asked for counts as being there.
  * Owner: tgt's event loop. Keeps invariants 1, 2 (rules A4, A5).
  */
+#include "target/gw_base.h"
 #include "target/gw_int.h"
 
 static uint8_t asked_for(struct vms_gw *gw, const struct vms_msg *m)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* VERIFY, GET LBA STATUS, MAP and PRE-FETCH on top of the read path. */
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 /* All chunks are there and their checksums were right; compare if asked to. */
 void gw_verify_end(struct vms_gw *gw, struct gw_req *r)

@@ -12,7 +12,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "target/gw_base.h"
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 struct gw_node *gw_node_get(struct vms_gw *gw, uint32_t id, bool create)
 {

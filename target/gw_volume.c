@@ -15,7 +15,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include "target/gw_base.h"
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 static void vol_run(struct vms_gw_vol *v);
 

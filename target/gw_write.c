@@ -17,7 +17,9 @@
  */
 #include <inttypes.h>
 
+#include "target/gw_base.h"
 #include "target/gw_int.h"
+#include "target/gw_read.h"
 
 static void slots_refill(struct vms_gw *gw);
 

@@ -13,6 +13,7 @@
 #include "target/gw_base.h"
 #include "target/gw_int.h"
 #include "target/gw_read.h"
+#include "target/gw_write.h"
 
 /* ---- pools ---- */
 

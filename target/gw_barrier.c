@@ -24,6 +24,7 @@
 #include <stdio.h>
 
 #include "target/gw_int.h"
+#include "target/gw_write.h"
 
 #define ABANDON_KEYS 100u /* of snapshots and acknowledgements */
 

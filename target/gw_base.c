@@ -20,6 +20,7 @@
 #include "target/gw_base.h"
 #include "target/gw_int.h"
 #include "target/gw_read.h"
+#include "target/gw_write.h"
 
 /* No snapshot has such numbers. */
 #define BASE_GEN      (VMS_GEN_LIVE - 1)

@@ -7,9 +7,9 @@
  * a primary). An *rpc* is one request frame to a node that waits for its answer.
  *
  * Who calls whom: gateway.c drives; gw_node.c owns connections, ticks and rpcs
- * and hands answers to those who read (gw_read.h), gw_write.c, gw_flush.c; gw_catalog.c
- * keeps nodes, partitions and volumes current. Results go out through gw_req_end() and are
- * delivered at the end of the step or turn, so nothing recurses into the caller.
+ * and hands answers to those who read (gw_read.h), those who write (gw_write.h) and gw_flush.c;
+ * gw_catalog.c keeps nodes, partitions and volumes current. Results go out through gw_req_end() and
+ * are delivered at the end of the step or turn, so nothing recurses into the caller.
  */
 #ifndef VMS_GW_INT_H
 #define VMS_GW_INT_H
@@ -827,24 +827,6 @@ static inline struct gw_pagereq **gw_page_bucket(struct vms_gw *gw, uint64_t bra
 {
 	return &gw->page_hash[vms_mix64(branch * 31 + extent) & (GW_HASH - 1)];
 }
-
-/* gw_write.c */
-int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);
-void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status);
-void gw_cancel_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m, int status);
-void gw_write_abort(struct vms_gw *gw, struct gw_req *req);
-void gw_writes_send(struct vms_gw *gw);
-void gw_write_timer(struct vms_gw *gw);
-/* The volume stops: what has no slot yet gets none. Then it goes on. */
-void gw_ops_stop(struct vms_gw *gw, struct vms_gw_vol *v);
-void gw_ops_release(struct vms_gw *gw, struct vms_gw_vol *v);
-/* Send the op when that is allowed: front before all others of its node. */
-void gw_op_route(struct vms_gw *gw, struct gw_op *op, bool front);
-/* Mask the chunks of own writes in flight in a page that is being installed. */
-void gw_own_mask(struct vms_gw *gw, struct vms_pc_page *p);
-/* Is an own write in flight on those chunks of the extent? */
-bool gw_own_overlap(struct vms_gw *gw, uint64_t branch, uint32_t extent, uint32_t chunk0,
-		    uint32_t n);
 
 /* gw_flush.c */
 int gw_flush_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd);

@@ -15,6 +15,7 @@
 #include "target/gw_base.h"
 #include "target/gw_int.h"
 #include "target/gw_read.h"
+#include "target/gw_write.h"
 
 struct gw_node *gw_node_get(struct vms_gw *gw, uint32_t id, bool create)
 {

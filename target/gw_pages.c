@@ -6,6 +6,7 @@
 #include "target/gw_base.h"
 #include "target/gw_int.h"
 #include "target/gw_read.h"
+#include "target/gw_write.h"
 
 struct vms_pc_page *gw_page_good(struct vms_gw *gw, const struct vms_gw_vol *v, uint32_t extent,
 				 uint8_t sub, const struct gw_part *part, const struct gw_node *n)

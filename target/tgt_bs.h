@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Inside the backing store `vmstore`: what its parts share. bs_vmstore.c owns commands
- * and the loop, tgt_bs_pr.c reservations and resets, tgt_bs_copy.c EXTENDED COPY,
+ * Inside the backing store `vmstore`: what its parts share. bs_vmstore.c owns logical
+ * units and the loop, tgt_bs_gw.c the gateway, tgt_bs_cmd.c commands, tgt_bs_req.c their
+ * requests to the core, tgt_bs_pr.c reservations and resets, tgt_bs_copy.c EXTENDED COPY,
  * tgt_bs_lun.c how LUNs come and go. Nobody else includes this.
  *
  * One per process, on tgt's loop.
@@ -186,25 +187,55 @@ static inline struct bs_lu *bs_lu_of(const struct scsi_lu *dev)
 
 /* NULL: out of memory; the command ends BUSY. */
 const struct bs_nexus *bs_nexus_of(struct scsi_cmd *cmd);
+
+/* ---- tgt_bs_req.c: requests to the core, answers ---- */
+
 /* io: NULL for a command that has no op of its own. NULL: out of memory. */
 struct bs_req *bs_req_new(struct scsi_cmd *cmd, const struct vms_cdb *io);
 void bs_req_free(struct bs_req *r);
-/* It is inside the core from now on; and its end is worked off at the end of the turn. */
+/* It is inside the core from now on, or no more; and its end is worked off at the end of
+ * the turn. */
 void bs_live_add(struct bs_req *r);
+void bs_live_del(struct bs_req *r);
 void bs_queue_done(struct bs_req *r);
 /* Status and sense into cmd; the status. */
 int bs_put_status(struct scsi_cmd *cmd, const struct vms_sense *s);
 int bs_plain_status(struct scsi_cmd *cmd, uint8_t status);
 /* Copies len bytes of an answer; false when memory is out. */
 bool bs_put_data(struct scsi_cmd *cmd, const void *data, uint32_t len);
+/* Fills in and submits the ops of a command. Returns 0 or a VMS_E_* that ended it
+ * before anything was submitted. */
+int bs_req_start(struct bs_req *r, struct vms_sense *s);
+/* The written range is read back (and compared). Returns false when there is
+ * nothing (more) to do. */
+bool bs_req_start_verify(struct bs_req *r);
+/* One of its ops has ended. */
+void bs_req_note(struct bs_req *r, const struct vms_gw_cmd *gc);
+/* All ops of r have ended: what the command ends with. *kept: r lives on until its
+ * data is sent. */
+int bs_req_result(struct bs_req *r, bool *kept);
 /* A request to hurry: it still ends by itself. */
 void bs_req_abort(struct bs_req *r);
+
+/* ---- tgt_bs_cmd.c: commands ---- */
+
+int bs_cmd_perform(int host_no, struct scsi_cmd *cmd);
+/* tgt calls this for commands of its own handlers only; all of ours go to
+ * bs_cmd_perform(). */
+int bs_cmd_submit(struct scsi_cmd *cmd);
+void bs_cmd_abort(struct scsi_cmd *cmd);
 /* The ports of all gateways; and what tgt knows better than the LU. */
 void bs_lu_ports(struct vms_lu *lu);
 void bs_lu_refresh(struct bs_lu *bl);
+
+/* ---- tgt_bs_gw.c: the gateway ---- */
+
 /* conf: NULL or the file's name. Once it runs, it must be the same. */
 int bs_gateway_start(const char *conf, struct vms_errmsg *msg);
 void bs_targets_settled(void);
+/* Nobody comes in before it is known who may, whether anybody may, and whether this
+ * gateway is a path to anything. */
+void bs_work_logins(void);
 
 /* ---- tgt_bs_pr.c: reservations, LOGICAL UNIT RESET ---- */
 

@@ -40,8 +40,9 @@ bool part_no_room(const struct vms_node *n, const struct part *p);
 /* … or none for a segment of chunks that are moved, on top of what its log holds: it would
  * wait for room with it, and with all that comes after it. */
 bool part_cramped(const struct vms_node *n, const struct part *p);
-/* For bytes that nobody has it stands, or does no more. */
+/* For bytes that nobody has it stands, or does no more; one more record of one that does. */
 void part_stands(struct vms_node *n, struct part *p, bool stands);
+void part_stand_more(struct vms_node *n, struct part *p, uint64_t seq);
 /* It stands, and partitions that do have as much of the log as they may. */
 bool part_stands_full(const struct vms_node *n, const struct part *p);
 

@@ -79,12 +79,13 @@ endef
 $(foreach m,$(wildcard $(MAINS)),$(eval $(call progtmpl,$(m))))
 LIBS_vmstore-bench = -liscsi
 LIBS_vmstore = -lnbd
+LIBS_test_advice = -lnbd # has all commands of vmstore in it
 
 # Unit tests: tests/unit/test_X.c, one CUnit program each.
 UNIT = $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
 $(B)/tests/%: $(B)/obj/tests/unit/%.o $(LIB_ALL)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) -lcunit
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -Wl,--start-group $(LIB_ALL) -Wl,--end-group $(LIBS) $(LIBS_$(notdir $@)) -lcunit
 unit: $(UNIT)
 
 # tgt (modified base): mk/tgt.mk overrides nothing here, it only adds `tgt`.

@@ -5,18 +5,7 @@
 
 int main(int argc, char **argv)
 {
-	static const struct cmd *const subs[] = {
-		&cmd_volume,   &cmd_snap,   &cmd_clone,	  &cmd_domain,	    &cmd_target,
-		&cmd_gateway,  &cmd_du,	    &cmd_reclaim, &cmd_stats,	    &cmd_trace,
-		&cmd_status,   &cmd_import, &cmd_export,  &cmd_export_diff, &cmd_import_diff,
-		&cmd_estimate, &cmd_fsck,   NULL,
-	};
-	const struct cmd root = {
-		.name = "vmstore",
-		.brief = "Volumes, snapshots, space and statistics of a VMStore cluster",
-		.sub = subs};
-
-	return cmd_main(&root,
+	return cmd_main(&cmd_root,
 			"Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the cluster is degraded, 4 "
 			"some data\n"
 			"cannot be reached.",

@@ -406,7 +406,11 @@ static void advise_names_risks(void)
 	members(1, 2, 0);
 	/* partition 1 is on a node that is down, and nowhere else */
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_UNAVAILABLE);
-	CU_ASSERT_TRUE(advises("node n2: down", "start vmstored on"));
+	CU_ASSERT_TRUE(advises("node n2: down", "`systemctl start vmstored`"));
+	CU_ASSERT_EQUAL(run(&ring_advise, "--json", NULL), TOOL_UNAVAILABLE);
+	CU_ASSERT_TRUE(advises("\"risk\": \"node n2: down", "\"commands\": [\n"));
+	CU_ASSERT_TRUE(advises("\"risk\": \"node n2: down", "\"systemctl start vmstored\""));
+	t.json = false;
 	CU_ASSERT_TRUE(advises("partitions cannot be reached", "doc/operations.md"));
 	CU_ASSERT_TRUE(
 		advises("the catalog is one process", "vmstore-ring move-catalog --to etcd:"));

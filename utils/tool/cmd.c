@@ -11,6 +11,8 @@
 #include "utils/lib/assert.h"
 #include "utils/lib/stdfd.h"
 
+#define CHECK_ARGS_MAX 32 /* words of a command line to be checked */
+
 static void vwrong(const char *prog, const char *path, const char *fmt, va_list ap)
 {
 	fprintf(stderr, "%s: ", prog);
@@ -143,7 +145,7 @@ bool cmd_parse(struct cmd_call *c, const struct vms_opt *opts, int *code)
 		return false;
 	}
 	*code = TOOL_OK;
-	return true;
+	return !c->check;
 }
 
 int cmd_usage(struct cmd_call *c, const char *fmt, ...)
@@ -233,7 +235,7 @@ int cmd_list_end(struct cmd_call *c, int err, const struct vms_errmsg *e, struct
 	return code;
 }
 
-static int run(const struct cmd *root, const char *tail, int argc, char **argv)
+static int run(const struct cmd *root, const char *tail, int argc, char **argv, bool check)
 {
 	const char *conf = NULL, *catalog = NULL, *via = NULL;
 	bool json = false;
@@ -249,7 +251,7 @@ static int run(const struct cmd *root, const char *tail, int argc, char **argv)
 		VMS_OPT_END,
 	};
 	const struct cmd *leaf = root;
-	struct tool t;
+	struct tool t = {.prog = root->name};
 	struct vms_errmsg e = {""};
 	char path[128];
 	int first, used, code;
@@ -263,6 +265,16 @@ static int run(const struct cmd *root, const char *tail, int argc, char **argv)
 	snprintf(path, sizeof(path), "%s", root->name);
 	if (!find(&leaf, path, sizeof(path), argc - first, argv + first, &used, &code))
 		return code;
+	if (check) {
+		struct cmd_call c = {.t = &t,
+				     .cmd = leaf,
+				     .path = path,
+				     .argc = argc - first - used + 1,
+				     .argv = argv + first + used - 1,
+				     .check = true};
+
+		return leaf->run(&c);
+	}
 	if ((tool_open(&t, root->name, conf, catalog, &e) && (conf || !leaf->alone)) ||
 	    (via && tool_via(&t, via, &e))) {
 		code = tool_fail(&t, "%s", e.text);
@@ -284,5 +296,19 @@ int cmd_main(const struct cmd *root, const char *tail, int argc, char **argv)
 {
 	/* also a --help that nobody can read */
 	vms_std_fds();
-	return vms_std_end(root->name, run(root, tail, argc, argv));
+	return vms_std_end(root->name, run(root, tail, argc, argv, false));
+}
+
+int cmd_check(const struct cmd *root, const char *line)
+{
+	char *argv[CHECK_ARGS_MAX + 1] = {NULL}, *words = strdup(line), *at = words, *word;
+	int argc = 0, code = TOOL_USAGE;
+
+	vms_assert(words);
+	while (argc < CHECK_ARGS_MAX && (word = strsep(&at, " ")))
+		argv[argc++] = word;
+	if (argc && !at && !strcmp(argv[0], root->name))
+		code = run(root, NULL, argc, argv, true);
+	free(words);
+	return code;
 }

@@ -33,6 +33,7 @@ struct cmd_call {
 	const char *path; /* "vmstore volume create" */
 	int argc;
 	char **argv;
+	bool check; /* only whether it can be parsed; cmd_parse() ends it */
 	/* by cmd_parse(): what is no option */
 	unsigned n;
 	char **arg;
@@ -57,6 +58,10 @@ int cmd_list_end(struct cmd_call *c, int err, const struct vms_errmsg *e, struct
 	{                                                                                          \
 		0, "json", VMS_OPT_FLAG, &(c)->t->json, NULL, "print JSON"                         \
 	}
+
+/* Would the program take this command line, which begins with its name? Words are separated
+ * by single blanks. Nothing is done; what is wrong is said on stderr, TOOL_USAGE returned. */
+int cmd_check(const struct cmd *root, const char *line);
 
 /* A whole program: global options, configuration, the command. tail: printed at the
  * end of --help. Returns the exit code. */

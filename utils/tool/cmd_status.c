@@ -10,8 +10,6 @@
 #include "utils/tool/cmds.h"
 #include "utils/tool/look.h"
 
-#define NAMES_MAX 6u /* nodes that are named in a line */
-
 static void print_nodes(const struct view *v, const struct view_health *h)
 {
 	printf("nodes     %u of %zu up\n", h->nodes_up, v->nodes.n);
@@ -36,35 +34,10 @@ static void print_nodes(const struct view *v, const struct view_health *h)
 	}
 }
 
-/* The nodes without which partitions cannot be reached. */
-static void print_missing(struct view *v)
-{
-	unsigned named = 0;
-
-	VMS_VEC_FOREACH (&v->nodes, n) {
-		bool needed = false;
-
-		for (uint32_t p = 0; !n->up && !needed && p < v->nparts; p++) {
-			const struct vms_part_conf *c = &v->part[p].conf;
-			bool any = false, in = false;
-
-			for (uint32_t i = 0; c->epoch && i < c->nmembers; i++) {
-				const struct view_node *m = view_node(v, c->member[i].node);
-
-				any |= m && m->up;
-				in |= c->member[i].node == n->n.id;
-			}
-			needed = in && !any;
-		}
-		if (needed && named++ < NAMES_MAX)
-			printf("%s%s", named > 1 ? ", " : "", n->n.name);
-	}
-	printf("%s\n", named > NAMES_MAX ? ", …" : "");
-}
-
 static void print_copies(struct view *v, const struct view_health *h)
 {
 	uint32_t few = h->missing_copies + h->degraded;
+	char names[300];
 
 	if (h->complete < v->nparts)
 		printf("copies    %u of %u partitions have all %u\n", h->complete, v->nparts,
@@ -80,9 +53,9 @@ static void print_copies(struct view *v, const struct view_health *h)
 		printf("          %u take no writes: these need %u copies\n", h->below_min,
 		       v->cluster.min_copies);
 	if (h->down) {
-		printf("lost      %u partitions cannot be reached until one of these is back: ",
-		       h->down);
-		print_missing(v);
+		view_missing(v, names, sizeof(names));
+		printf("lost      %u partitions cannot be reached until one of these is back: %s\n",
+		       h->down, names);
 	}
 	if (h->placed < v->nparts)
 		printf("          %u are not placed; see vmstore-ring status\n",

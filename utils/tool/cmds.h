@@ -5,6 +5,7 @@
 
 #include "utils/tool/cmd.h"
 
+extern const struct cmd cmd_root; /* all of them */
 extern const struct cmd cmd_volume;
 extern const struct cmd cmd_snap;
 extern const struct cmd cmd_clone;

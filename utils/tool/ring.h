@@ -138,6 +138,16 @@ json_t *ring_stand_json(struct ring *r);
 
 /* Partitions of which this node has an up-to-date copy, and no other node that runs. */
 uint32_t ring_last_copies(const struct ring *r, uint32_t node, uint32_t *first);
+/* What does not fit on the nodes that would get it, if v took the place of r's membership.
+ * Some of each node's space is left free. */
+struct ring_lack {
+	uint64_t bytes; /* on all nodes together; 0: all fits */
+	uint64_t moves; /* bytes that would be copied in all */
+	char node[64];	/* which lacks most: */
+	uint64_t need, room;
+};
+int ring_lacks(const struct ring *r, const struct view *v, struct ring_lack *out,
+	       struct vms_errmsg *e);
 /* May the membership of v, edited, take the place of that of r? The answer in words is
  * an error message. */
 int ring_may(const struct ring *r, const struct view *v, const struct ring_opts *o,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* What vmstore-ring refuses to do to a ring that holds data. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,16 +78,18 @@ static int can_give(const struct ring *r, const struct view *v, struct vms_errms
 	return 0;
 }
 
-static int fits(const struct ring *r, const struct view *v, const struct ring_opts *o,
-		struct vms_errmsg *e)
+int ring_lacks(const struct ring *r, const struct view *v, struct ring_lack *out,
+	       struct vms_errmsg *e)
 {
 	struct ring_moves m;
+	uint64_t most = 0;
 	int rc = ring_moves(r, v, &m, e);
 
+	memset(out, 0, sizeof(*out));
+	out->moves = m.bytes;
 	for (size_t i = 0; !rc && i < m.nodes.n; i++) {
 		const struct ring_node_moves *x = &m.nodes.d[i];
 		const struct view_node *node = was(r, x->node);
-		char need[VMS_SIZE_TEXT_MAX], have[VMS_SIZE_TEXT_MAX];
 		uint64_t used, total, room;
 
 		if (!node || !view_node_space(node, &used, &total) || !x->get_bytes)
@@ -95,16 +98,35 @@ static int fits(const struct ring *r, const struct view *v, const struct ring_op
 			       ? total - used - total / 100 * KEEP_PERCENT
 			       : 0;
 		room += x->give_bytes;
-		if (x->get_bytes > room && !o->ignore_space)
-			rc = vms_fail(e, VMS_E_NOSPC,
-				      "node %s would get %s, but has room for %s; join another "
-				      "node first, or say --ignore-space (no node is ever filled "
-				      "up: what does not fit stays where it is)",
-				      node->n.name, vms_size_human(x->get_bytes, need),
-				      vms_size_human(room, have));
+		if (x->get_bytes <= room)
+			continue;
+		out->bytes += x->get_bytes - room;
+		if (x->get_bytes - room <= most)
+			continue;
+		most = x->get_bytes - room;
+		snprintf(out->node, sizeof(out->node), "%s", node->n.name);
+		out->need = x->get_bytes;
+		out->room = room;
 	}
 	ring_moves_free(&m);
 	return rc;
+}
+
+static int fits(const struct ring *r, const struct view *v, const struct ring_opts *o,
+		struct vms_errmsg *e)
+{
+	char need[VMS_SIZE_TEXT_MAX], have[VMS_SIZE_TEXT_MAX];
+	struct ring_lack lack;
+	int rc = ring_lacks(r, v, &lack, e);
+
+	if (rc || !lack.bytes || o->ignore_space)
+		return rc;
+	return vms_fail(
+		e, VMS_E_NOSPC,
+		"node %s would get %s, but has room for %s; join another node first, or say "
+		"--ignore-space (no node is ever filled up: what does not fit stays where "
+		"it is)",
+		lack.node, vms_size_human(lack.need, need), vms_size_human(lack.room, have));
 }
 
 int ring_may(const struct ring *r, const struct view *v, const struct ring_opts *o,

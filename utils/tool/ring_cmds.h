@@ -5,6 +5,7 @@
 
 #include "utils/tool/cmd.h"
 
+extern const struct cmd ring_root; /* all of them */
 extern const struct cmd ring_init;
 extern const struct cmd ring_join, ring_replace;
 extern const struct cmd ring_leave, ring_drain, ring_undrain, ring_reweight, ring_zone, ring_cancel,

@@ -83,11 +83,12 @@ void ring_stand_mend(struct ring *r, uint32_t p, char *out, size_t room)
 			best = x;
 	if (best)
 		snprintf(out, room,
-			 "start vmstored on %s (node %s); its copy mends the others by itself",
+			 "start vmstored on %s (node %s); its copy mends the others by itself: "
+			 "`systemctl start vmstored`",
 			 best->n.address, best->n.name);
 	else
 		snprintf(out, room,
-			 "vmstore-ring scrub status names the damaged places; then 'A partition "
+			 "`vmstore-ring scrub status` names the damaged places; then 'A partition "
 			 "stands' in doc/operations.md");
 }
 

@@ -7,6 +7,8 @@
 
 #include "utils/lib/assert.h"
 
+#define NAMES_MAX 6u /* nodes that are named in a line */
+
 int view_cluster(struct tool *t, struct vms_cat_cluster *out, uint64_t *mod_revision,
 		 struct vms_errmsg *msg)
 {
@@ -254,6 +256,35 @@ void view_health(struct view *v, struct view_health *h)
 			h->total_bytes += total;
 		}
 	}
+}
+
+void view_missing(struct view *v, char *out, size_t room)
+{
+	unsigned named = 0;
+	size_t at = 0;
+
+	*out = 0;
+	VMS_VEC_FOREACH (&v->nodes, n) {
+		bool needed = false;
+
+		for (uint32_t p = 0; !n->up && !needed && p < v->nparts; p++) {
+			const struct vms_part_conf *c = &v->part[p].conf;
+			bool any = false, in = false;
+
+			for (uint32_t i = 0; c->epoch && i < c->nmembers; i++) {
+				const struct view_node *m = view_node(v, c->member[i].node);
+
+				any |= m && m->up;
+				in |= c->member[i].node == n->n.id;
+			}
+			needed = in && !any;
+		}
+		if (needed && named++ < NAMES_MAX && at < room)
+			at += (size_t)snprintf(out + at, room - at, "%s%s", named > 1 ? ", " : "",
+					       n->n.name);
+	}
+	if (named > NAMES_MAX && at < room)
+		snprintf(out + at, room - at, ", …");
 }
 
 const char *view_health_word(const struct view *v, const struct view_health *h)

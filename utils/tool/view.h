@@ -67,6 +67,8 @@ int view_exit_code(const struct view *v, const struct view_health *h);
 const char *view_state_word(uint8_t state);
 /* One JSON object of everything. */
 json_t *view_json(struct view *v);
+/* Names of the nodes without which partitions cannot be reached, with commas. */
+void view_missing(struct view *v, char *out, size_t room);
 /* Bytes of a node's containers, and these plus what is free; false if the node did
  * not tell. */
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);

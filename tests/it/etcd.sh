@@ -38,6 +38,19 @@ leader() {
 	wait_for 30 cl leader "$IT_DIR/c" || fail "etcd has no leader"
 	cl leader "$IT_DIR/c"
 }
+address_of() { echo "127.0.0.1:$((IT_PORT + 21 + ${1#etcd}))"; } # MEMBER
+# Both name each member that is down; exit code CODE.
+named() { # CODE COMMAND MEMBER...
+	nm_code=$1 nm_cmd=$2
+	shift 2
+	ring "$nm_cmd" > "$IT_DIR/named" 2>&1
+	nm_rc=$?
+	[ $nm_rc = "$nm_code" ] || fail "$nm_cmd with $* down: exit code $nm_rc: $(cat "$IT_DIR/named")"
+	for nm in "$@"; do
+		grep -q "$(address_of "$nm") does not answer" "$IT_DIR/named" ||
+			fail "$nm_cmd does not name $nm: $(cat "$IT_DIR/named")"
+	done
+}
 # A change of the configuration goes through within so many seconds.
 changes() { # SECONDS WHAT
 	ch_t0=$(date +%s%N)
@@ -96,6 +109,10 @@ for n in etcd1 etcd2 etcd3; do
 	}
 done
 changes 10 "follower $n killed"
+named 3 status "$n"
+grep -q '2 of 3 members answer; none more may be lost' "$IT_DIR/named" || fail "status: $(cat "$IT_DIR/named")"
+named 3 advise "$n"
+grep -q 'systemctl start etcd' "$IT_DIR/named" || fail "advise: $(cat "$IT_DIR/named")"
 cl start "$IT_DIR/c" > /dev/null || fail "$n does not start again"
 # a node and the leader in the same moment: others take over
 l=$(leader)
@@ -112,6 +129,8 @@ l=$(leader)
 for n in etcd1 etcd2 etcd3; do [ $n = "$l" ] || break; done
 cl kill "$IT_DIR/c" $n
 cl kill "$IT_DIR/c" "$l"
+named 1 advise $n "$l"
+grep -q 'without a majority' "$IT_DIR/named" || fail "advise: $(cat "$IT_DIR/named")"
 vmstore volume create lost --size 1M > /dev/null 2>&1 && fail "a change without a majority of etcd"
 alive $verify || fail "the load ended without a majority of etcd"
 cl start "$IT_DIR/c" > /dev/null || fail "etcd does not start again"

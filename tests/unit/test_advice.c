@@ -60,6 +60,15 @@ static void gate(const char *name, bool up)
 	l.g.down += !up;
 }
 
+static void member(const char *address)
+{
+	unsigned i = l.e.m.n++;
+
+	snprintf(l.e.address[i], sizeof(l.e.address[i]), "%s", address);
+	l.e.m.m[i] = (struct vms_etcd_member){
+		.told = true, .up = true, .leader = true, .id = 0xa0 + i, .revision = 4711 + i};
+}
+
 /* n nodes with copies of 4 partitions of 50 GiB, two gateways, the catalog on etcd: all is
  * well. */
 static void well(uint32_t n, uint32_t copies)
@@ -111,6 +120,9 @@ static void well(uint32_t n, uint32_t copies)
 	}
 	gate("gw1", true);
 	gate("gw2", true);
+	member("10.0.2.1:2379");
+	member("10.0.2.2:2379");
+	member("10.0.2.3:2379");
 	f = (struct advice_facts){.l = &l, .scrub = scrubs, .nscrub = n, .now_s = 100 * DAY};
 }
 
@@ -530,12 +542,93 @@ static void the_catalog(void)
 {
 	well(4, 2);
 	f.catalog = "10.0.0.77";
+	l.e.m.n = 0;
 	only(ADVICE_SOON, "the catalog is one process (10.0.0.77)",
 	     "vmstore-ring move-catalog --to etcd:HOST:PORT,HOST:PORT,HOST:PORT");
 	f.catalog = "10.0.0.3";
 	ask();
 	CU_ASSERT_EQUAL(said.n, 2);
 	CU_ASSERT_TRUE(says(ADVICE_NOTE, "the catalog shares a machine with node n3", NULL));
+	gone();
+}
+
+static void members_of_etcd(void)
+{
+	struct advices alone = VMS_VEC_INIT;
+
+	well(4, 2);
+	l.e.m.m[1].up = l.e.m.m[1].leader = false;
+	snprintf(l.e.m.m[1].why, sizeof(l.e.m.m[1].why), "Connection refused");
+	only(ADVICE_NOW,
+	     "etcd member 10.0.2.2:2379 does not answer (Connection refused); none more may be "
+	     "lost, or nothing can be changed",
+	     "systemctl start etcd");
+	CU_ASSERT_EQUAL(look_exit_code(&l), TOOL_DEGRADED);
+	member("10.0.2.4:2379");
+	member("10.0.2.5:2379");
+	only(ADVICE_NOW, "does not answer (Connection refused); 1 more may be lost",
+	     "journalctl -u etcd -n 50");
+	l.e.m.n = 3;
+	l.e.m.m[2].leader = false;
+	ask();
+	CU_ASSERT_EQUAL(said.n, 2);
+	CU_ASSERT_TRUE(says(ADVICE_NOW,
+			    "etcd member 10.0.2.3:2379 runs, but has no leader: it does not reach "
+			    "a majority; without a majority nothing can be changed",
+			    "journalctl -u etcd -n 50"));
+	/* also when that is all that is known */
+	advice_etcd(&l.e, &alone);
+	CU_ASSERT_EQUAL(alone.n, 2);
+	VMS_VEC_FREE(&alone);
+	gone();
+
+	well(4, 2);
+	l.e.m.n = 2;
+	only(ADVICE_SOON, "catalog names 2 members of etcd: none may be lost",
+	     "etcdctl member add NAME --peer-urls=URL");
+	CU_ASSERT_EQUAL(look_exit_code(&l), TOOL_OK);
+	gone();
+	well(4, 2);
+	l.e.m.n = 0;
+	vms_fail(&l.e.why, VMS_E_CONFIG, "no such file");
+	only(ADVICE_NOTE, "which members of etcd run is not known: no such file",
+	     "etcdctl endpoint health");
+	CU_ASSERT_EQUAL(look_exit_code(&l), TOOL_DEGRADED);
+	gone();
+}
+
+static void alarms_of_etcd(void)
+{
+	well(4, 2);
+	l.e.m.nalarms = 1;
+	l.e.m.alarm[0].id = 0xa1;
+	l.e.m.alarm[0].kind = VMS_ETCD_NOSPACE;
+	only(ADVICE_NOW, "etcd member 10.0.2.2:2379 has reached its quota (alarm NOSPACE)",
+	     "etcdctl compact 4713");
+	for (unsigned i = 0; i < 3; i++) {
+		char text[128];
+
+		snprintf(text, sizeof(text), "etcdctl defrag --endpoints=%s", l.e.address[i]);
+		CU_ASSERT_TRUE(says(ADVICE_NOW, "NOSPACE", text));
+	}
+	CU_ASSERT_TRUE(says(ADVICE_NOW, "NOSPACE", "etcdctl alarm disarm"));
+	CU_ASSERT_EQUAL(look_exit_code(&l), TOOL_DEGRADED);
+	/* the same of another member is the same work */
+	l.e.m.nalarms = 2;
+	l.e.m.alarm[1].id = 0xa2;
+	l.e.m.alarm[1].kind = VMS_ETCD_NOSPACE;
+	only(ADVICE_NOW, "alarm NOSPACE", "etcdctl alarm disarm");
+	l.e.m.alarm[1].kind = VMS_ETCD_CORRUPT;
+	ask();
+	CU_ASSERT_EQUAL(said.n, 2);
+	CU_ASSERT_TRUE(says(ADVICE_NOW,
+			    "the data of etcd member 10.0.2.3:2379 differs from the others' (alarm "
+			    "CORRUPT)",
+			    "etcdctl member remove a2"));
+	l.e.m.nalarms = 1;
+	l.e.m.alarm[0].kind = VMS_ETCD_ALARM;
+	l.e.m.alarm[0].id = 0xbeef; /* one that catalog does not name */
+	only(ADVICE_NOW, "etcd member beef has raised an alarm", "etcdctl alarm list");
 	gone();
 }
 
@@ -612,6 +705,8 @@ int main(void)
 		VMS_TEST(room_for_the_largest),
 		VMS_TEST(partitions_that_do_not_serve),
 		VMS_TEST(the_catalog),
+		VMS_TEST(members_of_etcd),
+		VMS_TEST(alarms_of_etcd),
 		VMS_TEST(gateways),
 		VMS_TEST(what_is_urgent_comes_first),
 		VMS_TEST(commands_that_do_not_exist_are_noticed),

@@ -17,7 +17,7 @@ enum advice_level {
 struct advice {
 	enum advice_level level;
 	char risk[900];
-	char mend[600]; /* commands in `backquotes`, ready to be typed; WORDS are to be filled in */
+	char mend[900]; /* commands in `backquotes`, ready to be typed; WORDS are to be filled in */
 };
 VMS_VEC_TYPE(advices, struct advice);
 
@@ -37,6 +37,8 @@ struct advice_facts {
 
 /* Adds to out, what is urgent first. */
 void advice(const struct advice_facts *f, struct advices *out);
+/* What can be said when the catalog cannot be read: its etcd alone. */
+void advice_etcd(const struct etcd_look *e, struct advices *out);
 /* "now", "soon", "note" */
 const char *advice_level_word(enum advice_level level);
 /* The commands of it: an array of texts. */

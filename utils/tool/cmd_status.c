@@ -128,8 +128,9 @@ static int run_status(struct cmd_call *c)
 	if (!cmd_parse(c, opts, &code))
 		return code;
 	if (look_load(t, &l, &e)) {
+		code = look_fail(t, &l, &e);
 		look_free(&l);
-		return tool_fail(t, "%s", e.text);
+		return code;
 	}
 	code = look_exit_code(&l);
 	if (t->json) {
@@ -144,6 +145,7 @@ static int run_status(struct cmd_call *c)
 	print_copies(&l.r.v, &l.h);
 	ring_stand_print(&l.r, "stands    ", 4);
 	print_doing(&l);
+	etcd_print(&l.e, 10);
 	look_print_gateways(&l, 10);
 	printf("volumes   %zu, %s in all\n", l.r.v.volumes.n, vms_size_human(sum, used));
 	if (l.h.total_bytes)
@@ -153,13 +155,15 @@ static int run_status(struct cmd_call *c)
 	return code;
 }
 
-const struct cmd cmd_status = {.name = "status",
-			       .args = "[--json]",
-			       .brief = "the cluster on one screen",
-			       .about = "The cluster on one screen: how it is, what is lost or at "
-					"risk, what is being done about\n"
-					"it. Exit codes: 0 ok, 3 degraded (a node is down or full, "
-					"a partition short of copies,\n"
-					"a gateway down that nobody has drained), 4 some data "
-					"cannot be reached.",
-			       .run = run_status};
+const struct cmd cmd_status = {
+	.name = "status",
+	.args = "[--json]",
+	.brief = "the cluster on one screen",
+	.about = "The cluster on one screen: how it is, what is lost or at "
+		 "risk, what is being done about\n"
+		 "it. Exit codes: 0 ok, 3 degraded (a node is down or full, "
+		 "a partition short of copies,\n"
+		 "a member of etcd away or with an alarm, a gateway down that "
+		 "nobody has drained), 4 some\n"
+		 "data cannot be reached.",
+	.run = run_status};

@@ -27,12 +27,28 @@ int look_load(struct tool *t, struct look *l, struct vms_errmsg *msg)
 
 	memset(l, 0, sizeof(*l));
 	rc = ring_load(t, &l->r, msg);
+	if (!rc || rc == VMS_E_TIMEOUT || rc == VMS_E_DISCONNECTED)
+		etcd_ask(t, &l->e);
 	if (rc)
 		return rc;
 	ring_ask(t, &l->r);
 	gates_load(t, &l->g);
 	look_again(l);
 	return 0;
+}
+
+int look_fail(struct tool *t, const struct look *l, const struct vms_errmsg *msg)
+{
+	char text[256];
+
+	tool_fail(t, "%s", msg->text);
+	for (unsigned i = 0; i < l->e.m.n; i++)
+		if (*etcd_member_text(&l->e, i, text))
+			tool_note(t, "etcd member %s %s", l->e.address[i], text);
+	for (unsigned i = 0; i < l->e.m.nalarms; i++)
+		tool_note(t, "etcd member %s: alarm %s", etcd_alarm_member(&l->e, i, text),
+			  etcd_alarm_word(l->e.m.alarm[i].kind));
+	return TOOL_FAILED;
 }
 
 void look_again(struct look *l)
@@ -50,7 +66,7 @@ void look_free(struct look *l)
 
 static bool less_safe(const struct look *l)
 {
-	return l->g.down || l->g.why.text[0];
+	return l->g.down || l->g.why.text[0] || !etcd_well(&l->e);
 }
 
 const char *look_word(const struct look *l)
@@ -95,6 +111,7 @@ json_t *look_json(struct look *l)
 
 	json_object_set_new(o, "health", json_string(look_word(l)));
 	json_object_set_new(o, "standing", ring_stand_json(&l->r));
+	json_object_set_new(o, "catalog", etcd_json(&l->e));
 	gates_json(&l->g, json_object_get(o, "gateways"));
 	return o;
 }

@@ -75,6 +75,12 @@ static int run_advise(struct cmd_call *c)
 		return rc;
 	rc = look_load(c->t, &l, &e);
 	if (rc) {
+		struct advices all = VMS_VEC_INIT;
+
+		advice_etcd(&l.e, &all);
+		if (all.n)
+			print(c->t, &all);
+		VMS_VEC_FREE(&all);
 		rc = tool_fail(c->t, "%s", e.text);
 	} else {
 		advise(c->t, &l);

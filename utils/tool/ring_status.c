@@ -211,6 +211,7 @@ static void print_status(struct look *l, const struct pace *pace)
 			       "vmstore-ring scrub\n",
 			       view_node_lost(n), n->n.name);
 	}
+	etcd_print(&l->e, 12);
 	look_print_gateways(l, 12);
 	print_moving(r, pace);
 	printf("\n");
@@ -252,8 +253,9 @@ static int run_status(struct cmd_call *c)
 		return rc;
 	rc = look_load(t, &l, &e);
 	if (rc) {
+		rc = look_fail(t, &l, &e);
 		look_free(&l);
-		return tool_fail(t, "%s", e.text);
+		return rc;
 	}
 	sample(t, &l.r, &pace);
 	look_again(&l);
@@ -269,11 +271,12 @@ static int run_status(struct cmd_call *c)
 const struct cmd ring_status = {
 	.name = "status",
 	.args = "[--json]",
-	.brief = "show ring, partitions, copies, health, space, gateways, what moves",
-	.about = "Shows ring, partitions, copies, health, space, gateways and what moves. Exit "
-		 "codes: "
-		 "0 ok,\n"
-		 "3 degraded (as of vmstore status: a gateway that is down and not drained counts "
-		 "too),\n"
-		 "4 some data cannot be reached.",
+	.brief = "show ring, partitions, copies, health, space, catalog, gateways, what moves",
+	.about =
+		"Shows ring, partitions, copies, health, space, catalog, gateways and what moves. "
+		"Exit\n"
+		"codes: 0 ok, 3 degraded (as of vmstore status: a gateway that is down and not "
+		"drained, "
+		"and\n"
+		"a member of etcd that does not answer, count too), 4 some data cannot be reached.",
 	.run = run_status};

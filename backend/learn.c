@@ -58,6 +58,7 @@
 
 #define LEARNS_MAX 16u /* at a time, on this node */
 #define BASES_MAX  2u  /* of them, that copy everything */
+#define PIN_SHARE  4u  /* more of the log than this part of it waits: the base is urgent */
 
 static const char *const phase_name[] = {
 	[LP_BEGIN] = "begin",	[LP_MARK] = "mark",    [LP_LOG] = "log",
@@ -404,10 +405,18 @@ bool learn_ask(struct vms_node *n, struct learn *l, struct peer *pe, unsigned op
 
 	m.epoch = l->epoch;
 	m.sequence = l->id;
+	m.flags = l->urgent ? VMS_F_FUA : 0;
 	m.body = body;
 	m.body_bytes = bytes;
 	return rpc_send(n, pe ? pe : node_peer(n, l->primary, false), &m, 5ull * n->tm.lease_ms, fn,
 			arg);
+}
+
+void learn_later(struct vms_node *n, struct learn *l, const struct vms_msg *re, uint32_t ms)
+{
+	l->paced = re->status == VMS_E_BUSY && re->aux;
+	l->wait_ms = n->now_ms + (l->paced ? re->aux : ms);
+	node_wake_at(n, l->wait_ms);
 }
 
 static void answer(struct vms_node *n, void *arg, const struct vms_msg *re);
@@ -445,6 +454,7 @@ static void progress(struct vms_node *n, struct part *p, unsigned op)
 
 		m.epoch = l->epoch;
 		m.sequence = l->id;
+		m.flags = l->urgent ? VMS_F_FUA : 0;
 		m.body = b;
 		m.body_bytes = sizeof(b);
 		if (pe && pe->conn)
@@ -789,9 +799,7 @@ static void answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 		return;
 	}
 	if (re->status == VMS_E_BUSY || re->status == VMS_E_AGAIN) {
-		l->wait_ms = n->now_ms +
-			     (re->status == VMS_E_BUSY && re->aux ? re->aux : n->tm.tick_ms / 4);
-		node_wake_at(n, l->wait_ms);
+		learn_later(n, l, re, n->tm.tick_ms / 4);
 		return;
 	}
 	if (re->status) {
@@ -1024,6 +1032,43 @@ static bool stands_still(struct vms_node *n, struct part *p, struct learn *l)
 	return true;
 }
 
+/* How much of the own log stays because the base is not there: what has come since the
+ * oldest of the partition's records, whoever it belongs to. */
+static uint64_t pinned_bytes(const struct vms_node *n, const struct part *p)
+{
+	uint64_t end = vms_wal_appended_pos(n->wal), first = end;
+
+	if (!learn_holds(n, p))
+		return 0;
+	for (size_t i = p->recs_head; i < p->recs.n; i++) {
+		uint64_t at = p->recs.d[i].log_pos;
+
+		if (at && at < first)
+			first = at;
+		if (at && !p->copied)
+			break; /* they lie in their order */
+	}
+	return end - first;
+}
+
+/* All that is written to this node waits for room in its log: a copy must not take it. First
+ * the base comes as fast as it can. When that is not enough, or it does not come at all, the
+ * copy is given up: what has been fetched is kept, the next attempt goes on from there. */
+static bool yields(struct vms_node *n, struct part *p, struct learn *l)
+{
+	uint64_t pinned = pinned_bytes(n, p), size = vms_wal_size_bytes(n->wal);
+
+	l->urgent = pinned > size / PIN_SHARE;
+	if (l->urgent && l->paced) {
+		l->paced = false;
+		l->wait_ms = n->now_ms;
+	}
+	if (pinned <= size / 2 || log_permille(n) <= LOG_YIELDS || n->mut == MUT_MV_STAYS)
+		return false;
+	learn_fail(n, p, "the learner's log fills up before the base is there");
+	return true;
+}
+
 void learn_timer(struct vms_node *n)
 {
 	for (uint32_t i = 0; i < n->nparts && n->nlearns; i++) {
@@ -1043,7 +1088,7 @@ void learn_timer(struct vms_node *n)
 			l->phase = LP_CHECK;
 			l->wait_ms = n->now_ms + n->tm.tick_ms;
 		}
-		if (stands_still(n, p, l))
+		if (stands_still(n, p, l) || yields(n, p, l))
 			continue;
 		if (n->now_ms - l->told_ms >= n->tm.tick_ms)
 			progress(n, p, LOP_PROGRESS);

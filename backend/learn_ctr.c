@@ -256,8 +256,7 @@ static void heads_answer(struct vms_node *n, void *arg, const struct vms_msg *re
 		return;
 	}
 	if (re->status == VMS_E_BUSY || re->status == VMS_E_AGAIN) {
-		l->wait_ms = n->now_ms + (re->aux ? re->aux : n->tm.tick_ms / 8);
-		node_wake_at(n, l->wait_ms);
+		learn_later(n, l, re, n->tm.tick_ms / 8);
 		return;
 	}
 	if (re->status || re->body_bytes != 4 * (h.to - h.from)) {
@@ -601,8 +600,7 @@ static void seg_answer(struct vms_node *n, void *arg, const struct vms_msg *re)
 		if (j->source == 0) {
 			c->st[j->seg] = SEG_NEED;
 			c->foot &= !j->foot;
-			l->wait_ms = n->now_ms + (re->aux ? re->aux : n->tm.tick_ms / 8);
-			node_wake_at(n, l->wait_ms);
+			learn_later(n, l, re, n->tm.tick_ms / 8);
 			job_end(n, p, l, j);
 			return;
 		}

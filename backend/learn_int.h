@@ -67,6 +67,8 @@ struct learn {
 	bool base;	  /* the whole copy */
 	bool may_base;	  /* BEGIN is asked, and was told that it may become one */
 	bool busy;	  /* a request is out (not those for segments) */
+	bool urgent;	  /* the own log waits for the base */
+	bool paced;	  /* wait_ms is as the limit wants it */
 	uint64_t wait_ms, told_ms, paused_ms;
 	uint64_t applied, applied_ms; /* last seen, since then */
 	uint64_t ticket;	      /* checkpoint */
@@ -97,6 +99,8 @@ void learn_fail(struct vms_node *n, struct part *p, const char *why);
 /* A request to the primary, or to pe. False: not connected (the copy has ended). */
 bool learn_ask(struct vms_node *n, struct learn *l, struct peer *pe, unsigned op,
 	       const uint8_t *body, uint32_t bytes, rpc_fn fn, void *arg);
+/* That answer says BUSY or AGAIN; after ms if it does not say when. */
+void learn_later(struct vms_node *n, struct learn *l, const struct vms_msg *re, uint32_t ms);
 /* The disk is too full to go on; looked at again later. */
 bool learn_paused(struct vms_node *n, struct learn *l);
 

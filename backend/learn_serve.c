@@ -50,39 +50,60 @@
 #define CTRS_BYTES    (1u << 20)
 #define LOG_BYTES     (1u << 20)
 #define PAUSE_MS      2000u
-#define BASES_MAX     2u /* whole copies at a time, from this node */
+#define WAIT_MS_MAX   1000u /* the rate may be another then */
+#define BASES_MAX     2u    /* whole copies at a time, from this node */
 
 /* ---- throttle ---- */
 
-/* May so many bytes go out now? 0: yes, they are counted; else how long to wait. */
-static uint32_t move_wait(struct vms_node *n, uint64_t bytes)
+/* May so many bytes go out now? 0: yes, they are counted; else how long to wait. The limit is
+ * there for the clients' sake: it does not count where it would hold them up. */
+static uint32_t move_wait(struct vms_node *n, uint64_t bytes, bool urgent)
 {
 	struct move_rate *r = &n->move;
 	uint64_t rate = n->cluster.move_bytes_s, gone = n->now_ms - r->at_ms;
 	int64_t top;
 
-	if (!rate)
+	if (!rate || n->mut == MUT_MV_ANY) {
+		n->st.moved_bytes += bytes;
 		return 0;
+	}
 	if (n->now_ms - r->look_ms >= 100) {
 		bool busy = n->npend || n->nwait || n->nreads;
 
 		r->look_ms = n->now_ms;
-		if (busy && r->slow < 3)
+		if (busy && r->slow < 3 && n->mut != MUT_MV_RUDE)
 			r->slow++;
 		else if (!busy && r->slow)
 			r->slow--;
 	}
-	rate >>= r->slow;
+	rate = rate >> r->slow ? rate >> r->slow : 1;
 	top = (int64_t)(rate / 4 + VMS_CHUNK_BYTES);
 	r->at_ms = n->now_ms;
-	r->tokens += (int64_t)(gone > 1000 ? rate : rate * gone / 1000);
+	r->tokens += gone < UINT64_MAX / 1000 / rate ? (int64_t)(rate * gone / 1000) : top;
 	if (r->tokens > top)
 		r->tokens = top;
-	if (r->tokens <= 0)
-		return 1 + (uint32_t)((uint64_t)-r->tokens * 1000 / (rate ? rate : 1));
+	if (urgent && n->mut != MUT_MV_HOLDS) {
+		/* the others do not have to wait longer for it than for one of them */
+		if (r->tokens > 0)
+			r->tokens -= (int64_t)bytes;
+		n->st.moved_bytes += bytes;
+		n->st.moved_urgent_bytes += bytes;
+		return 0;
+	}
+	if (r->tokens <= 0) {
+		uint64_t ms = 1 + (uint64_t)-r->tokens * 1000 / rate;
+
+		return ms < WAIT_MS_MAX ? (uint32_t)ms : WAIT_MS_MAX;
+	}
 	r->tokens -= (int64_t)bytes;
 	n->st.moved_bytes += bytes;
 	return 0;
+}
+
+/* Clients are held up soon, unless it gets on. */
+static bool is_urgent(const struct vms_msg *m)
+{
+	return m->flags & VMS_F_FUA;
 }
 
 /* ---- feeds of a partition ---- */
@@ -212,7 +233,7 @@ bool learn_start(struct vms_node *n, struct part *p, struct peer *pe)
 	f->id = (n->now_ms << 16) ^ ++n->feed_ids;
 	f->heard_ms = n->now_ms;
 	f->hold_log = UINT64_MAX;
-	f->hold_ctrs = f->streams = false;
+	f->hold_ctrs = f->streams = f->urgent = false;
 	f->phase = 0;
 	f->done_bytes = f->total_bytes = f->moved_bytes = f->lost_chunks = 0;
 	f->why[0] = 0;
@@ -272,9 +293,7 @@ void feed_peer_lost(struct vms_node *n, struct peer *pe)
 
 void feed_timer(struct vms_node *n)
 {
-	/* A steady load keeps the log about half full by itself; what a copy must not do
-	 * is to take the rest. */
-	bool full = log_permille(n) > 850;
+	bool full = log_permille(n) > LOG_YIELDS;
 
 	for (uint32_t i = 0; i < n->nparts && n->feeds; i++) {
 		struct part *p = n->part[i];
@@ -524,7 +543,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);
-	wait = move_wait(n, (uint64_t)PAGES_MAX * PAGE_BYTES / 8);
+	wait = move_wait(n, (uint64_t)PAGES_MAX * PAGE_BYTES / 8, is_urgent(m));
 	if (wait) {
 		re.status = VMS_E_BUSY;
 		re.aux = wait;
@@ -844,8 +863,10 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		node_reply(n, c->id, m, ct ? VMS_E_PROTO : VMS_E_GONE);
 		return;
 	}
-	wait = move_wait(n, heads ? (end - seg) * VMS_CHUNK_BYTES
-				  : (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES);
+	wait = move_wait(n,
+			 heads ? (end - seg) * VMS_CHUNK_BYTES
+			       : (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES,
+			 is_urgent(m));
 	if (wait) {
 		struct vms_msg re;
 
@@ -938,6 +959,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		return;
 	}
 	f->heard_ms = n->now_ms;
+	f->urgent = is_urgent(m);
 	if (!part_serving(p) && m->req_id) {
 		node_reply(n, c->id, m, VMS_E_AGAIN); /* a view is being formed */
 		return;

@@ -25,6 +25,7 @@ struct feed {
 	bool heavy;	   /* it has, or is given, one of the places for such */
 	bool streams;	   /* it gets new records as a member does */
 	/* as the learner tells */
+	bool urgent; /* its log waits for the base */
 	uint8_t phase;
 	uint64_t done_bytes, total_bytes, moved_bytes, lost_chunks;
 	char why[200];

@@ -66,7 +66,8 @@ struct node_stats {
 	uint64_t fetched_remote;
 	uint64_t takeovers, drops, promotions, handovers;
 	/* copies: bytes of pages and segments sent to learners, got as one, read back in place */
-	uint64_t moved_bytes, learnt_bytes, kept_bytes, feeds, learnt, copies_deleted, digests;
+	uint64_t moved_bytes, moved_urgent_bytes, learnt_bytes, kept_bytes, feeds, learnt,
+		copies_deleted, digests;
 	uint64_t digest_bad, lost_chunks;
 };
 

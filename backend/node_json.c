@@ -88,11 +88,12 @@ static void part_set(const struct part *p, json_t *o)
 		json_array_append_new(want, json_integer(w[i]));
 	for (const struct feed *f = p->feeds; f; f = f->next)
 		json_array_append_new(learners,
-				      json_pack("{s:i, s:s, s:s, s:I, s:I, s:s}", "node",
+				      json_pack("{s:i, s:s, s:s, s:I, s:I, s:b, s:s}", "node",
 						(int)f->node, "state", names[f->st], "phase",
 						learn_phase_name(f->phase), "done_bytes",
 						(json_int_t)f->done_bytes, "total_bytes",
-						(json_int_t)f->total_bytes, "why", f->why));
+						(json_int_t)f->total_bytes, "urgent",
+						f->st == LEARN_COPY && f->urgent, "why", f->why));
 	json_object_set_new(o, "primary", json_integer(p->conf.primary));
 	json_object_set_new(o, "set", set);
 	json_object_set_new(o, "want", want);
@@ -234,6 +235,7 @@ static json_t *stats(struct vms_node *n)
 	S(feeds);
 	S(learnt);
 	S(moved_bytes);
+	S(moved_urgent_bytes);
 	S(learnt_bytes);
 	S(kept_bytes);
 	S(lost_chunks);

@@ -147,6 +147,10 @@ enum node_mutant {
 	MUT_STAND_APPLY = 144,	/* a record whose bytes nobody has is applied with what there is */
 	MUT_GEN_LARGE = 146,	/* generations may be larger than what can be copied forward */
 	MUT_COPY_FULL = 149,	/* copies take the last of the log, and free nothing */
+	MUT_MV_ANY = 155,	/* copies are fed without a limit */
+	MUT_MV_HOLDS = 156,	/* the limit counts though a log waits for the base of a copy */
+	MUT_MV_RUDE = 157,	/* copies are fed at the same rate while clients wait */
+	MUT_MV_STAYS = 158,	/* a copy that does not get on keeps the log from clients */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */
 	MUT_PLAN_ALL = 110,	/* no defect: every node takes itself for the coordinator */

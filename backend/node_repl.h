@@ -39,6 +39,9 @@ void repl_durable(struct vms_node *n);
 void repl_flush_out(struct vms_node *n); /* end of a turn */
 void repl_want(struct vms_node *n, struct part *p);
 uint32_t log_permille(const struct vms_node *n);
+/* A steady load keeps the log about half full by itself; a copy that is made must not take
+ * the rest: fuller than that, it is given up. */
+#define LOG_YIELDS 850u
 /* What a node tells the others of its room: the log in 1/1000, NODE_FULL while it
  * refuses new data for lack of space. */
 #define NODE_FULL    0x10000u

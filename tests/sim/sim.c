@@ -122,6 +122,16 @@ void sim_wake(struct proc *p, uint64_t delay_us)
 	       NULL);
 }
 
+/* The limit for copies: mostly none that is felt here, else one that takes seconds. */
+static uint64_t draw_move_rate(uint64_t seed)
+{
+	static const uint64_t low[] = {128u << 10, 256u << 10, 1u << 20};
+	struct vms_rng r;
+
+	vms_rng_init(&r, seed ^ 0x30f3);
+	return vms_rng_chance(&r, 0.4) ? low[vms_rng_below(&r, 3)] : 64u << 20;
+}
+
 static void draw_plan(struct sim *s)
 {
 	struct vms_rng *r = &s->rng;
@@ -161,6 +171,7 @@ static void draw_plan(struct sim *s)
 	p->abort = f * (double)PICK(0, 0, 1, 5) / 100;
 	p->outage = (p->learn ? f : 0) * (double)PICK(0, 0, 2, 5) / 100 / p->nodes;
 	p->ring = p->learn ? f * (double)PICK(0, 5, 20) / 100 : 0;
+	p->move_bytes_s = draw_move_rate(s->conf.seed);
 	p->losses = p->learn && p->ack == VMS_ACK_DISK && !calm ? (unsigned)PICK(0, 0, 0, 1, 2) : 0;
 	p->slow_link = f * (double)PICK(0, 0, 10, 40) / 100;
 	p->isolate = f * (double)PICK(0, 0, 3, 10) / 100;
@@ -273,7 +284,7 @@ static void make_catalog(struct sim *s)
 				     .next_node = pl->first_nodes + 1,
 				     .has_data = true,
 				     .rebuild_after_s = 8,
-				     .move_bytes_s = 64u << 20,
+				     .move_bytes_s = pl->move_bytes_s,
 				     .next_gateway = 1};
 	memcpy(cl.uuid, s->uuid, 16);
 	vms_assert(vms_cat_engine_mem_open(&s->p[0].engine) == 0);

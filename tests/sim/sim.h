@@ -46,6 +46,7 @@ struct sim_plan {
 	double crash_node, crash_gw, crash_cat, pause_node, pause_gw, cut, brk, abort;
 	bool failover;		      /* sets shrink, others take over */
 	bool learn;		      /* sets change: copies are made again elsewhere */
+	uint64_t move_bytes_s;	      /* limit for copies */
 	double ring;		      /* changes of the membership */
 	unsigned first_nodes, losses; /* the rest may join; nodes that are lost for good */
 	unsigned zones;		      /* that nodes are in, some in none; 0: no zones */

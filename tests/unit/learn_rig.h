@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Copies of partitions that are made over the volume rig, and whether two of them are the same:
- * what test_learn.c, test_learn_disk.c, test_learn_log.c and test_learn_out.c share.
+ * what test_learn.c and test_learn_*.c share.
  */
 #ifndef VMS_TESTS_LEARN_RIG_H
 #define VMS_TESTS_LEARN_RIG_H

@@ -270,17 +270,21 @@ static void test_dead_places(void)
 static void test_collection(void)
 {
 	some_data(83);
-	for (unsigned i = 0; i < 3; i++) {
-		R.node[i].n->conf.gc_target_percent = 110;
-		R.node[i].n->cluster.move_bytes_s = 2 << 20;
-	}
-	learn_on(2, 0);
-	for (unsigned t = 0; t < 60 && state_on(2, 0) != LEARN_READY; t++) {
+	for (unsigned t = 0; t < 6; t++) {
 		for (unsigned c = 0; c < V_CHS; c += 3)
 			v_write(&V[0], t % 3, c, next_id++);
 		v_drain();
-		rig_run(&R, 100);
 	}
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->cluster.move_bytes_s = 512 << 10;
+	learn_on(2, 0);
+	while (!at_phase(2, LP_FETCH))
+		rig_step(&R);
+	/* much is dead by now, and collected from here on */
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->conf.gc_target_percent = 110;
+	rig_run(&R, 3000);
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_COPY);
 	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
 	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
 	finish(2);

@@ -398,6 +398,36 @@ static void status_tells_moving_from_waiting(void)
 	end();
 }
 
+/* The limit for copies, and where it does not count. */
+static void status_tells_the_limit(void)
+{
+	struct vms_part_conf pc = {.epoch = 2,
+				   .primary = 1,
+				   .nmembers = 1,
+				   .member = {{.node = 1}},
+				   .nwant = 2,
+				   .want = {1, 3}};
+
+	nodes(4, 2, true);
+	put("part/0002", vms_cat_part_encode(&pc));
+	CU_ASSERT_EQUAL(run(&ring_throttle, "1M", NULL), TOOL_OK);
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "(no node sends more than 1.00 MiB/s)"));
+	seen->urgent = true;
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(said, "(no node sends more than 1.00 MiB/s, but for 1 copies that logs "
+			     "wait for)"));
+	(void)run(&ring_status, "--json", NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"urgent_copies\": 1"));
+	t.json = false;
+	CU_ASSERT_EQUAL(run(&ring_throttle, "none", NULL), TOOL_OK);
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NULL(strstr(said, "no node sends"));
+	seen->urgent = false;
+	end();
+}
+
 static void advise_names_risks(void)
 {
 	down = 1u << 2 | 1u << 3;
@@ -665,6 +695,7 @@ int main(void)
 		VMS_TEST(with_data_members_are_left_alone),
 		VMS_TEST(waiting_ends_when_the_time_is_over),
 		VMS_TEST(status_tells_moving_from_waiting),
+		VMS_TEST(status_tells_the_limit),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(a_partition_that_stands_is_named),
 		VMS_TEST(join_says_who_is_taken_back),

@@ -43,6 +43,7 @@ struct seen {
 	bool full;		   /* the node refuses new data */
 	uint32_t identity;	   /* the node says that it is this one */
 	bool stands;		   /* partition 2 needs bytes that nobody has */
+	bool urgent;		   /* copies of partition 2 are fed beyond the limit */
 	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
 	uint64_t snap_gen;	   /* of it */
 	unsigned floor_gateways;   /* floors of gateways */
@@ -147,9 +148,11 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 		return 0;
 	}
 	if (!strcmp(call, "partitions")) {
-		*answer = json_pack("[{si ss ss sb sI}]", "number", 2, "state", "active", "text",
-				    seen->stands ? "stands: no node …; writes wait" : "healthy",
-				    "bytes_wait", (int)seen->stands, "bytes_seq", (json_int_t)4711);
+		*answer = json_pack(
+			"[{si ss ss sb sI s[{sI sb}]}]", "number", 2, "state", "active", "text",
+			seen->stands ? "stands: no node …; writes wait" : "healthy", "bytes_wait",
+			(int)seen->stands, "bytes_seq", (json_int_t)4711, "learners", "done_bytes",
+			(json_int_t)0, "urgent", (int)seen->urgent);
 		return 0;
 	}
 	*answer = json_pack("{ss s{sI sI sI} s{sI sI ss}}", "state", "running", "core",

@@ -58,6 +58,7 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 		uint64_t done = number(learner, "done_bytes");
 
 		q->copied += done < bytes ? done : bytes;
+		q->urgent += json_is_true(json_object_get(learner, "urgent"));
 	}
 }
 
@@ -156,6 +157,7 @@ void ring_count(struct ring *r)
 	r->left_copies = r->left_drops = r->left_leads = r->moving = 0;
 	r->wait_copies = r->wait_parts = 0;
 	r->wait_bytes = 0;
+	r->urgent = 0;
 	for (uint32_t p = 0; p < r->v.nparts; p++) {
 		const struct vms_part_conf *c = &r->v.part[p].conf;
 		uint32_t want[VMS_COPIES_MAX], member[VMS_COPIES_MAX];
@@ -186,6 +188,7 @@ void ring_count(struct ring *r)
 				 (copies || !drops) && (!lead || away(r, want[0]));
 		if (!r->part || !copies)
 			continue;
+		r->urgent += r->part[p].urgent;
 		r->wait_bytes += r->part[p].bytes * waits;
 		bytes = r->part[p].bytes * copies;
 		r->left_bytes += bytes > r->part[p].copied ? bytes - r->part[p].copied : 0;

@@ -19,6 +19,7 @@
 /* What a partition's members say about it, by ring_ask(). */
 struct ring_part {
 	uint64_t bytes;	  /* of one copy: the most that a member told */
+	uint32_t urgent;  /* copies that are fed beyond the limit */
 	uint64_t copied;  /* bytes that nodes which are being fed have got */
 	bool asked;	  /* the primary answered */
 	bool serving;	  /* ... and serves it */
@@ -38,6 +39,7 @@ struct ring {
 	/* of these, for nodes that do not run: nothing moves there until they do */
 	uint32_t wait_copies, wait_parts;
 	uint64_t wait_bytes;
+	uint32_t urgent; /* copies that the limit does not hold back at present */
 };
 
 /* Reads the catalog. Free in any case. */

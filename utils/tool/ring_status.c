@@ -104,8 +104,12 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 		printf(", %s/s, %s left", vms_size_human(pace->bytes_s, rate),
 		       vms_duration_format(pace->left_s * 1000, dur));
 	if (r->v.cluster.move_bytes_s)
-		printf(" (no node sends more than %s/s)",
+		printf(" (no node sends more than %s/s",
 		       vms_size_human(r->v.cluster.move_bytes_s, rate));
+	if (r->v.cluster.move_bytes_s && r->urgent)
+		printf(", but for %u copies that logs wait for", r->urgent);
+	if (r->v.cluster.move_bytes_s)
+		printf(")");
 	printf("\n");
 }
 
@@ -227,13 +231,13 @@ static json_t *to_json(struct look *l, const struct pace *pace)
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
 		o, "moving",
-		json_pack("{sI sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
+		json_pack("{sI sI sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
 			  "copies", (json_int_t)r->left_copies, "drops", (json_int_t)r->left_drops,
 			  "leads", (json_int_t)r->left_leads, "bytes_left",
 			  (json_int_t)r->left_bytes, "bytes_s", (json_int_t)pace->bytes_s,
 			  "seconds_left", (json_int_t)pace->left_s, "limit_bytes_s",
 			  (json_int_t)r->v.cluster.move_bytes_s, "waiting_copies",
-			  (json_int_t)r->wait_copies));
+			  (json_int_t)r->wait_copies, "urgent_copies", (json_int_t)r->urgent));
 	return o;
 }
 

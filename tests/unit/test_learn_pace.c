@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How fast copies are made: the limit, and that it never costs clients anything.
+ */
+#include "backend/learn_int.h"
+#include "backend/learn_serve.h"
+#include "backend/node.h"
+#include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
+#include "include/types.h"
+#include "tests/unit/learn_rig.h"
+
+/* The longest that any write of these tests may take. Of those the log holds up at its usual
+ * fill level none takes a tenth of it. */
+#define ANSWERED_MS 1000u
+
+/* Two partitions, so that the learner is a member of the other one. Each third write goes to
+ * the one that is copied. */
+static void data(uint64_t seed)
+{
+	up(1, seed);
+	for (unsigned i = 0; i < 3; i++)
+		R.node[i].n->conf.gc_target_percent = 100000;
+	v_create(0);
+	for (uint32_t e = 0; e < V_EXTS; e++)
+		for (unsigned c = 0; c < V_CHS; c++)
+			v_write(&V[0], e, c, next_id++);
+	v_drain();
+	rig_run(&R, 6000);
+	CU_ASSERT_PTR_NOT_NULL(part_on(2, 1));
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+}
+
+static void limit(uint64_t bytes_s)
+{
+	for (unsigned i = 0; i < R.nnodes; i++)
+		R.node[i].n->cluster.move_bytes_s = bytes_s;
+}
+
+/* One chunk; how long it took, in ms. */
+static uint64_t write_one(unsigned i)
+{
+	uint64_t at = R.now_us;
+
+	v_write(&V[0], i % V_EXTS, i / V_EXTS % V_CHS, next_id++);
+	at = (R.now_us - at) / 1000;
+	rig_run(&R, 1);
+	return at;
+}
+
+/* A request more than what it allows may go out at once, a quarter of a second's worth before. */
+static uint64_t allowed(uint64_t bytes_s, uint64_t ms)
+{
+	return bytes_s * ms / 1000 + bytes_s / 4 + 66 * V_CHUNK;
+}
+
+static void test_limit(void)
+{
+	const uint64_t rate = 256 << 10;
+	uint64_t at;
+
+	data(201);
+	limit(rate);
+	rig_run(&R, 2000);
+	at = R.now_us;
+	learn_on(2, 0);
+	for (unsigned t = 0; t < 200 && state_on(2, 0) != LEARN_READY; t++) {
+		rig_run(&R, 50);
+		CU_ASSERT(node(0)->st.moved_bytes <= allowed(rate, (R.now_us - at) / 1000));
+	}
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
+	CU_ASSERT(node(0)->st.moved_bytes > 1 << 20);
+	CU_ASSERT_EQUAL(node(0)->st.moved_urgent_bytes, 0);
+	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
+	finish(2);
+}
+
+/* Clients go first: while any of them waits the limit falls to an eighth. */
+static void test_yields(void)
+{
+	const uint64_t rate = 320 << 10;
+	uint64_t first;
+
+	data(202);
+	limit(rate);
+	learn_on(2, 0);
+	node(0)->nreads++; /* one read that takes all that time */
+	rig_run(&R, 1000);
+	first = node(0)->st.moved_bytes;
+	rig_run(&R, 16000);
+	node(0)->nreads--;
+	CU_ASSERT(node(0)->st.moved_bytes > first);
+	CU_ASSERT(node(0)->st.moved_bytes - first <= allowed(rate / 8, 16000));
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_COPY);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(node(0)->st.moved_urgent_bytes, 0);
+	finish(2);
+}
+
+/* However low the limit: writes go on while the copy is made, and it is made. */
+static void test_constant_writes(void)
+{
+	uint64_t ms, most = 0;
+	unsigned i;
+
+	data(203);
+	limit(1 << 10);
+	learn_on(2, 0);
+	for (i = 0; i < 20000 && state_on(2, 0) != LEARN_READY && v_bad < 5; i++) {
+		ms = write_one(i);
+		most = ms > most ? ms : most;
+		learn_on(2, 0);
+		if (most > ANSWERED_MS)
+			break;
+	}
+	CU_ASSERT(most <= ANSWERED_MS);
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
+	CU_ASSERT(node(0)->st.moved_urgent_bytes > 1 << 20);
+	finish(2);
+}
+
+/* A copy that does not get on, here because the learner's disk is too full, gives the log
+ * back. */
+static void test_gives_way(void)
+{
+	uint64_t ms, most = 0;
+
+	data(204);
+	learn_on(2, 0);
+	for (unsigned i = 0; i < 6000 && most <= ANSWERED_MS && v_bad < 5; i++) {
+		struct vms_node *n = node(2);
+
+		n->space_ms = n->now_ms + 60000;
+		n->space_free = n->space_total / 12;
+		ms = write_one(i);
+		most = ms > most ? ms : most;
+		learn_on(2, 0);
+	}
+	CU_ASSERT(most <= ANSWERED_MS);
+	CU_ASSERT(node(0)->st.feeds > 1);
+	node(2)->space_ms = 0;
+	finish(2);
+}
+
+static void test_mutants(void)
+{
+	static const struct learn_mutant m[] = {
+		{MUT_MV_ANY, test_limit},
+		{MUT_MV_HOLDS, test_constant_writes},
+		{MUT_MV_RUDE, test_yields},
+		{MUT_MV_STAYS, test_gives_way},
+	};
+
+	each_is_caught(m, sizeof(m) / sizeof(*m));
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(test_limit),	  VMS_TEST(test_yields),  VMS_TEST(test_constant_writes),
+	VMS_TEST(test_gives_way), VMS_TEST(test_mutants),
+};
+VMS_TEST_MAIN("learn: pace", tests)

@@ -14,6 +14,12 @@
  * the comparison with the primary (digest.c). A crash at any step starts again from
  * BEGIN; containers that are here are compared and kept.
  *
+ * Records that come while the base does wait for it in the log, and with them all that
+ * the node logs. So the containers come twice, as in the migration of a machine that runs:
+ * first in a pass that begins no log (they are copied, synced and read back), then, after
+ * another BEGIN, for good: what the first pass has is told by its headers' checksums, and
+ * only what came since is fetched.
+ *
  * Records of an earlier attempt still lie in the log: those below log_from are void.
  * Nothing is applied here before it is durable in the own log: unlike a member's,
  * nobody waits for this one's.
@@ -178,7 +184,8 @@ static void learn_end(struct vms_node *n, struct part *p)
 		return;
 	p->learn = NULL;
 	n->nlearns--;
-	learn_ctrs_free(l);
+	learn_ctrs_free(&l->ctrs);
+	learn_ctrs_free(&l->known);
 	free(l);
 }
 
@@ -477,8 +484,9 @@ static void ask_begin(struct vms_node *n, struct part *p)
 	/* The log alone, or later. Several are asked at the same time: the answer may make
 	 * any of those that were told nothing a whole copy. */
 	p->learn->may_base = false;
-	p->learn->may_base = bases(n) < BASES_MAX;
+	p->learn->may_base = p->learn->base || bases(n) < BASES_MAX;
 	b[17] = !p->learn->may_base;
+	b[18] = !p->learn->pre_done && n->mut != MUT_LN_ONE_PASS;
 	/* newest runs first: the older ones matter less */
 	for (uint64_t s = p->seq_last; b[16] && s > p->committed && k < 64; s--) {
 		struct prec *pr = part_rec(p, s);
@@ -495,6 +503,19 @@ static void ask_begin(struct vms_node *n, struct part *p)
 		vms_put_le64(b + 24 + 24 * (k - 1) + 8, from);
 	}
 	ask(n, p, LOP_BEGIN, b, 24 + 24 * k);
+}
+
+/* From here on it is as if this were the second attempt, but for what it knows. */
+static void pre_over(struct learn *l)
+{
+	learn_ctrs_free(&l->known);
+	l->known = l->ctrs;
+	l->ctrs = (struct lctrs){0};
+	l->pre = false;
+	l->pre_done = true;
+	l->ctr_after = l->list_seq = 0;
+	l->at = l->seg = l->rounds = 0;
+	l->phase = LP_BEGIN;
 }
 
 static void on_begin(struct vms_node *n, struct part *p, const struct vms_msg *re)
@@ -521,6 +542,11 @@ static void on_begin(struct vms_node *n, struct part *p, const struct vms_msg *r
 		p->digest_after = p->digest_after > common ? p->digest_after : common;
 		l->end_seq = common;
 		l->phase = LP_LOG;
+		return;
+	}
+	l->pre = l->blob[2];
+	if (l->pre && !l->total_bytes) {
+		pre_over(l); /* nothing to fetch */
 		return;
 	}
 	part_forget(n, p);
@@ -909,7 +935,7 @@ void learn_go(struct vms_node *n, struct part *p)
 			/* nothing of an earlier attempt is on its way to the disk */
 			if (n->ckpt_ended >= l->ticket && !p->learn_ios &&
 			    !unlinks_left(n, p->number))
-				l->phase = LP_LOG;
+				l->phase = l->pre ? LP_LIST : LP_LOG;
 			break;
 		case LP_LOG:
 			ask_log(n, p);
@@ -929,6 +955,7 @@ void learn_go(struct vms_node *n, struct part *p)
 		case LP_DROP:
 			if (learn_drop(n, p, l) && !unlinks_left(n, p->number)) {
 				l->at = l->seg = 0;
+				l->done_bytes = 0;
 				l->phase = LP_HEADS;
 			}
 			break;
@@ -941,7 +968,7 @@ void learn_go(struct vms_node *n, struct part *p)
 		case LP_FETCH:
 			if (learn_fetch(n, p, l)) {
 				learn_install(n, p, l);
-				n->outcomes_learnt = true;
+				n->outcomes_learnt |= !l->pre;
 				l->ticket = ckpt_request(n);
 				l->phase = LP_SYNC;
 			}
@@ -956,7 +983,9 @@ void learn_go(struct vms_node *n, struct part *p)
 		case LP_VERIFY:
 			if (!learn_verify(n, p, l))
 				break;
-			if (!l->bad) {
+			if (!l->bad && l->pre) {
+				pre_over(l);
+			} else if (!l->bad) {
 				base_ready(n, p, l);
 			} else if (++l->rounds > 4) {
 				learn_fail(n, p,

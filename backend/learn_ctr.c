@@ -34,16 +34,16 @@
 #define FLIGHT_MAX 4u
 #define HEADS_MAX  1024u
 
-void learn_ctrs_free(struct learn *l)
+void learn_ctrs_free(struct lctrs *v)
 {
-	VMS_VEC_FOREACH (&l->ctrs, c) {
+	VMS_VEC_FOREACH (v, c) {
 		free(c->used);
 		free(c->st);
 		free(c->crc);
 		free(c->dead);
 		free(c->lost);
 	}
-	VMS_VEC_FREE(&l->ctrs);
+	VMS_VEC_FREE(v);
 }
 
 int learn_ctrs_add(struct learn *l, const uint8_t *p, size_t bytes)
@@ -92,19 +92,19 @@ static bool all_dead(const struct lctr *c, uint32_t seg)
 	return (c->dead[seg] & all) == all;
 }
 
-static struct lctr *lctr_find(struct learn *l, uint64_t number)
+static struct lctr *lctr_find(struct lctrs *v, uint64_t number)
 {
-	size_t a = 0, b = l->ctrs.n;
+	size_t a = 0, b = v->n;
 
 	while (a < b) {
 		size_t m = (a + b) / 2;
 
-		if (l->ctrs.d[m].number < number)
+		if (v->d[m].number < number)
 			a = m + 1;
 		else
 			b = m;
 	}
-	return a < l->ctrs.n && l->ctrs.d[a].number == number ? &l->ctrs.d[a] : NULL;
+	return a < v->n && v->d[a].number == number ? &v->d[a] : NULL;
 }
 
 /* Files that this attempt has begun: the next one looks at them. One whose header is not
@@ -165,7 +165,7 @@ static void lio_done(struct vms_node *n, struct dio *d, int status)
 		return;
 	l->flight--;
 	if (number && !status)
-		lctr_find(l, number)->head = true;
+		lctr_find(&l->ctrs, number)->head = true;
 	if (status && status != VMS_E_NOENT) {
 		learn_fail(n, p, vms_err_text(status));
 		return;
@@ -202,7 +202,7 @@ bool learn_drop(struct vms_node *n, struct part *p, struct learn *l)
 	if (l->at == 2)
 		return true;
 	VMS_VEC_FOREACH (&p->ctrs, c) {
-		struct lctr *lc = lctr_find(l, c->number);
+		struct lctr *lc = lctr_find(&l->ctrs, c->number);
 
 		/* no state: a file may be there that was in no checkpoint yet */
 		if (lc && lc->epoch == c->epoch && lc->incarnation == c->incarnation &&
@@ -271,6 +271,40 @@ static void heads_answer(struct vms_node *n, void *arg, const struct vms_msg *re
 	learn_go(n, p);
 }
 
+/* The pass before has the segment: fetched or found here, and read back from the disk. What
+ * it called lost stays lost. */
+static bool known_good(struct learn *l, struct lctr *c, uint32_t s)
+{
+	struct lctr *k = lctr_find(&l->known, c->number);
+
+	if (!k || !c->own || k->epoch != c->epoch || k->incarnation != c->incarnation ||
+	    s >= k->segs || k->st[s] != SEG_GOOD || k->crc[s] != c->crc[s] ||
+	    k->used[s] != c->used[s])
+		return false;
+	if (k->lost && k->lost[s]) {
+		if (!c->lost)
+			c->lost = calloc(c->segs, sizeof(*c->lost)); /* counted already */
+		vms_assert(c->lost);
+		c->lost[s] = k->lost[s];
+	}
+	l->done_bytes += (uint64_t)c->used[s] * VMS_CHUNK_BYTES;
+	return true;
+}
+
+static void mark_segs(struct vms_node *n, struct learn *l, struct lctr *c)
+{
+	struct lctr *k = lctr_find(&l->known, c->number);
+
+	for (uint32_t s = 0; s < c->segs; s++) {
+		if (all_dead(c, s) || (n->mut != MUT_LN_FORGETS && known_good(l, c, s)))
+			c->st[s] = SEG_GOOD;
+		else
+			c->st[s] = c->own && c->crc[s] ? SEG_HEAD : SEG_NEED;
+	}
+	c->foot = c->own && k && k->foot && k->state == 2 && k->epoch == c->epoch &&
+		  k->incarnation == c->incarnation;
+}
+
 /* Ask for the headers' checksums of containers that are here; then all segments are
  * marked by what is to be done with them. */
 bool learn_heads(struct vms_node *n, struct part *p, struct learn *l)
@@ -283,10 +317,7 @@ bool learn_heads(struct vms_node *n, struct part *p, struct learn *l)
 		uint8_t b[16];
 
 		if (!c->own || l->seg >= c->segs) {
-			for (uint32_t s = 0; s < c->segs; s++)
-				c->st[s] = all_dead(c, s)	 ? SEG_GOOD
-					   : c->own && c->crc[s] ? SEG_HEAD
-								 : SEG_NEED;
+			mark_segs(n, l, c);
 			l->at++;
 			l->seg = 0;
 			continue;

@@ -56,6 +56,8 @@ struct lctr {
 	uint64_t *lost; /* places of which nobody has a good copy; NULL: none */
 };
 
+VMS_VEC_TYPE(lctrs, struct lctr);
+
 struct learn {
 	uint32_t part;
 	enum learn_phase phase;
@@ -65,6 +67,8 @@ struct learn {
 	uint32_t primary;
 	vms_conn_id conn; /* its stream comes on */
 	bool base;	  /* the whole copy */
+	bool pre;	  /* the pass before: containers only, and no record waits for them */
+	bool pre_done;	  /* that one is over, or not wanted */
 	bool may_base;	  /* BEGIN is asked, and was told that it may become one */
 	bool busy;	  /* a request is out (not those for segments) */
 	bool urgent;	  /* the own log waits for the base */
@@ -81,11 +85,12 @@ struct learn {
 	bool op_any;
 	uint64_t ctr_after;
 	uint64_t list_seq; /* applied at the primary when the list began; 0: no list yet */
-	VMS_VEC(struct lctr) ctrs;
-	size_t at;	 /* container */
-	uint32_t seg;	 /* in it */
-	unsigned flight; /* requests and disk operations for segments */
-	unsigned rounds; /* of fetching what was found bad */
+	struct lctrs ctrs;
+	struct lctrs known; /* of the pass before: what was verified there */
+	size_t at;	    /* container */
+	uint32_t seg;	    /* in it */
+	unsigned flight;    /* requests and disk operations for segments */
+	unsigned rounds;    /* of fetching what was found bad */
 	bool bad;
 	uint64_t end_seq; /* the base copy is exact once this has been applied */
 	uint64_t digest_seq;
@@ -105,7 +110,7 @@ void learn_later(struct vms_node *n, struct learn *l, const struct vms_msg *re, 
 bool learn_paused(struct vms_node *n, struct learn *l);
 
 /* learn_ctr.c */
-void learn_ctrs_free(struct learn *l);
+void learn_ctrs_free(struct lctrs *v);
 void learn_ctrs_keep(struct vms_node *n, struct part *p, struct learn *l);
 int learn_ctrs_add(struct learn *l, const uint8_t *p, size_t bytes); /* of CTRS' answer */
 /* Each does what can be done now; true: the phase is over. */

@@ -5,7 +5,7 @@
  * is needed. What the primary owes it meanwhile:
  *
  * - the log from the oldest record on, until the learner has it (given up when the
- *   log is nearly full: serving clients comes first);
+ *   log is nearly full: serving clients comes first); nothing of it in the pass before;
  * - no container and no chunk place of the partition dies from BEGIN on until the
  *   records have been applied, so whatever they merge with can be copied, and what they
  *   made can be asked for when they merge with another partition's chunk that has died;
@@ -368,14 +368,15 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	uint64_t committed, last, common, bytes = 0;
 	struct vms_msg re;
 	struct vms_rd r;
-	bool whole, base, no_base;
+	bool whole, base, no_base, pre;
 
 	vms_rd_init(&r, m->body, m->body_bytes);
 	committed = vms_rd_u64(&r);
 	last = vms_rd_u64(&r);
 	whole = vms_rd_u8(&r);
 	no_base = vms_rd_u8(&r);
-	vms_rd_skip(&r, 6);
+	pre = vms_rd_u8(&r);
+	vms_rd_skip(&r, 5);
 	if (!vms_rd_ok(&r)) {
 		node_reply(n, c->id, m, VMS_E_PROTO);
 		return;
@@ -395,12 +396,14 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		node_reply(n, c->id, m, VMS_E_AGAIN);
 		return;
 	}
-	f->hold_log = base ? p->recs_first : common + 1;
+	pre &= base;
+	f->hold_log = pre ? UINT64_MAX : base ? p->recs_first : common + 1;
 	VMS_VEC_FOREACH (&p->ctrs, ct)
 		if (ct->state == 1 || ct->state == 2)
 			bytes += (uint64_t)(ct->chunks - ct->dead.count) * VMS_CHUNK_BYTES;
 	b[0] = base;
 	b[1] = p->mem_flag;
+	b[2] = pre;
 	vms_put_le64(b + 8, common);
 	vms_put_le64(b + 16, base ? p->recs_first : common + 1);
 	vms_put_le64(b + 24, p->seq_last);
@@ -842,6 +845,14 @@ static void seg_read(struct vms_node *n, struct seg_out *o, uint64_t off, void *
 		seg_got(n, &o->d, rc);
 }
 
+/* What sending that segment, or the footer, costs. */
+static uint64_t seg_bytes(const struct ctr *c, uint32_t seg)
+{
+	unsigned n = seg < c->segs && c->used[seg] ? c->used[seg] : VMS_SEG_ENTRIES_MAX;
+
+	return (1ull + n) * VMS_CHUNK_BYTES;
+}
+
 /* Also answered by members that do not lead: what the primary has lost they may have. */
 static void segs(struct vms_node *n, struct conn *c, struct part *p, const struct vms_msg *m,
 		 bool heads)
@@ -863,9 +874,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		node_reply(n, c->id, m, ct ? VMS_E_PROTO : VMS_E_GONE);
 		return;
 	}
-	wait = move_wait(n,
-			 heads ? (end - seg) * VMS_CHUNK_BYTES
-			       : (1 + VMS_SEG_ENTRIES_MAX) * VMS_CHUNK_BYTES,
+	wait = move_wait(n, heads ? (end - seg) * VMS_CHUNK_BYTES : seg_bytes(ct, seg),
 			 is_urgent(m));
 	if (wait) {
 		struct vms_msg re;

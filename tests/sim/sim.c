@@ -125,7 +125,7 @@ void sim_wake(struct proc *p, uint64_t delay_us)
 /* The limit for copies: mostly none that is felt here, else one that takes seconds. */
 static uint64_t draw_move_rate(uint64_t seed)
 {
-	static const uint64_t low[] = {128u << 10, 256u << 10, 1u << 20};
+	static const uint64_t low[] = {512u << 10, 1u << 20, 2u << 20};
 	struct vms_rng r;
 
 	vms_rng_init(&r, seed ^ 0x30f3);

@@ -329,7 +329,17 @@ static inline bool at_phase(unsigned node, enum learn_phase ph)
 {
 	struct part *p = part_on(node, 0);
 
-	return p && p->learn && p->learn->phase >= ph;
+	/* containers come in the pass before */
+	return p && p->learn && p->learn->phase >= ph &&
+	       (!p->learn->pre || ph <= LP_MARK || (ph >= LP_LIST && ph <= LP_VERIFY));
+}
+
+/* The second pass has come so far. */
+static inline bool at_pass2(unsigned node, enum learn_phase ph)
+{
+	struct part *p = part_on(node, 0);
+
+	return p && p->learn && p->learn->phase >= ph && !p->learn->pre && p->learn->pre_done;
 }
 
 /* Everything the set holds is right, whoever leads. */

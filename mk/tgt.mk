@@ -98,12 +98,12 @@ $(B)/stock/tgtadm: $(call stock_obj,tgtadm concat_buf)
 	@mkdir -p $(@D)
 	$(CC) -o $@ $^
 
-# Raw initiators for tests/it/tgt_base.sh, gateways.sh and scsi_paths.sh.
-$(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas: $(B)/tests/iscsi_%: tests/it/iscsi_%.c \
+# Raw initiators for tests/it/tgt_base.sh, gateways.sh, scsi_paths.sh and syscalls.sh.
+$(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas $(B)/tests/iscsi_burst: $(B)/tests/iscsi_%: tests/it/iscsi_%.c \
 		tests/it/iscsi_ini.c tests/it/iscsi_ini.h
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) -lisal -lcrypto
-tgt: $(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas
+tgt: $(B)/tests/iscsi_raw $(B)/tests/iscsi_chap $(B)/tests/iscsi_gate $(B)/tests/iscsi_tas $(B)/tests/iscsi_burst
 
 # Writers whose writes depend on each other, for tests/it/snap.sh.
 $(B)/tests/cut: tests/it/cut.c
@@ -157,7 +157,11 @@ $(B)/tests/vmstored_mutant: $(call obj,backend/vmstored.c) $(B)/obj/tests/vmstor
 $(B)/obj/tests/gw_posix_mutant.o: target/gw_posix.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -DVMS_TEST_MUTANTS -MMD -c -o $@ $<
-$(B)/tests/tgtd_mutant: $(call tgt_obj,$(TGTD_UNITS)) $(TGT_GLUE_OBJ) $(B)/obj/tests/gw_posix_mutant.o $(TGT_LIBS)
+$(B)/obj/tests/iscsi_stream_tx_mutant.o: target/iscsi_stream_tx.c $(TGT_TREE)/.stamp
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -isystem $(TGT_TREE)/usr -isystem $(TGT_TREE)/usr/iscsi -DVMS_TEST_MUTANTS -MMD -c -o $@ $<
+$(B)/tests/tgtd_mutant: $(call tgt_obj,$(TGTD_UNITS)) $(filter-out %/iscsi_stream_tx.o,$(TGT_GLUE_OBJ)) \
+		$(B)/obj/tests/iscsi_stream_tx_mutant.o $(B)/obj/tests/gw_posix_mutant.o $(TGT_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(TGT_SAN) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) \
 		-Wl,--start-group $(TGT_LIBS) -Wl,--end-group $(LIBS) -ldl

@@ -95,6 +95,8 @@ enum vms_gw_mutant {
 	VMS_GWM_REG_LEFT = 58, /* a registration of unknown outcome is nobody's */
 	VMS_GWM_REG_LATE = 27, /* a registration that came late outlives its withdrawal */
 	VMS_GWM_UNNAMED = 62,  /* a lease that no tick names bounds no page */
+	/* the transport, which reads it from the environment itself */
+	VMS_GWM_SEND_ALONE = 63, /* each answer is sent by itself */
 	VMS_GWM_MAX
 };
 

@@ -13,6 +13,10 @@
 #include <isa-l/crc.h>
 #include <sys/uio.h>
 
+#ifdef VMS_TEST_MUTANTS
+#include "target/gateway.h"
+#endif
+
 #define TX_IOV_MAX	1024
 #define TX_HEAD_BYTES	64 /* header, its digest, padding, data digest */
 #define TX_PDUS_MAX	384
@@ -325,6 +329,18 @@ static int send_login_bytes(struct stream_conn *sc)
 	return 0;
 }
 
+/* So many answers leave together. */
+static int pdus_max(void)
+{
+#ifdef VMS_TEST_MUTANTS
+	const char *mutant = getenv("VMS_GW_MUTANT");
+
+	if (mutant && atoi(mutant) == VMS_GWM_SEND_ALONE)
+		return 1;
+#endif
+	return TX_PDUS_MAX;
+}
+
 /* Gather PDUs of a session. Returns 0, or -1: the connection has to go. */
 static int gather(struct iscsi_connection *conn)
 {
@@ -337,7 +353,7 @@ static int gather(struct iscsi_connection *conn)
 	tx.bytes = 0;
 	INIT_LIST_HEAD(&tx.tasks);
 
-	while (tx.heads_nr < TX_PDUS_MAX && tx.bytes < TX_GATHER_BYTES) {
+	while (tx.heads_nr < pdus_max() && tx.bytes < TX_GATHER_BYTES) {
 		if (list_empty(&conn->tx_clist))
 			break;
 		next = list_first_entry(&conn->tx_clist, struct iscsi_task, c_list);

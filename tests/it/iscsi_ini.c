@@ -31,6 +31,7 @@ const char *host, *port, *target;
 unsigned int lun_nr;
 char why[256];
 int ini_mss;
+unsigned int ini_pings;
 
 int fail(const char *fmt, ...)
 {
@@ -214,6 +215,7 @@ int next_pdu(struct ini *s, int ms)
 			return -1;
 		if ((s->hdr[0] & 0x3f) != 0x20 || get32(s->hdr + 16) != RESERVED)
 			return 0;
+		ini_pings++;
 		hdr_init(s, h, 0x40, 0x80);
 		put32(h + 16, RESERVED);
 		memcpy(h + 20, s->hdr + 20, 4);

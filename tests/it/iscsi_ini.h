@@ -21,7 +21,8 @@
 extern const char *host, *port, *target;
 extern unsigned int lun_nr;
 extern char why[256];
-extern int ini_mss; /* of the connections that are made next; 0: the system's */
+extern unsigned int ini_pings; /* that next_pdu() has answered */
+extern int ini_mss;	       /* of the connections that are made next; 0: the system's */
 
 /* How the scenarios use the wire. */
 struct ini {

@@ -2,7 +2,8 @@
 # vmstore-bench's helpers live in their own archive, so that its unit tests
 # can link the model and the histogram without the program.
 #
-#   make bench            our LUN beside stock tgt: table + build/bench.json
+#   make bench            our LUN beside stock tgt: table, build/bench.json, pictures in
+#                         build/bench
 #   make bench BENCH_SECONDS=10 BENCH_ROUNDS=5
 LIB_DIRS += utils/bench
 LIB_ALL += $(call lib,utils/bench)
@@ -10,6 +11,7 @@ LIB_ALL += $(call lib,utils/bench)
 BENCH_SECONDS ?= 3
 BENCH_ROUNDS ?= 3
 bench: all tgt-stock
+	-scripts/install-deps bench
 	B=$(B) scripts/bench --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) \
-		--json $(B)/bench.json $(BENCH_ARGS)
+		--json $(B)/bench.json --plots $(B)/bench $(BENCH_ARGS)
 .PHONY: bench

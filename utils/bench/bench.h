@@ -154,6 +154,11 @@ struct vms_bench_result {
 /* Run one load. url: n_urls strings, borrowed. Returns 0 or -1 (message printed). */
 int vms_bench_load_run(const struct vms_bench_load *l, char *const *url, unsigned n_urls,
 		       struct vms_bench_result *r);
+/* Overwrite 4 KiB blocks of the file (made when it is not there), each durable when the next
+ * begins: the latencies of a flush. Returns 0 or -1 (message printed). */
+int vms_bench_flush_run(const char *path, double seconds, uint64_t seed,
+			struct vms_bench_result *r);
+
 /* Option parsing shared by run and compare. */
 extern const char vms_bench_load_help[];
 void vms_bench_load_defaults(struct vms_bench_load *l);

@@ -34,9 +34,12 @@ static const char help[] =
 	"  --pid NAME=PID    server process of that LUN, for CPU accounting; repeat\n"
 	"  --rw-of NAME=WHAT read, write or mix:PERCENT for that LUN alone\n"
 	"  --sessions-of NAME=N  sessions for that LUN alone\n"
+	"  --flush NAME=FILE in place of a LUN: 4 KiB blocks of FILE overwritten one after\n"
+	"                    the other, O_DIRECT and O_DSYNC; latencies are those of a flush\n"
 	"  --want EXPR       a figure that should hold, FIELD:A/B>=X or FIELD:A<=X with\n"
-	"                    LUN names A and B; FIELD is iops, mb_s, p50_us, p99_us,\n"
-	"                    cmds_per_machine_cpu_s or cmds_per_server_cpu_s; repeat\n"
+	"                    LUN names A and B; X is a number or a sum such as 4.5*A+2*B.\n"
+	"                    FIELD is iops, mb_s, p50_us, p99_us, cmds_per_machine_cpu_s or\n"
+	"                    cmds_per_server_cpu_s; repeat\n"
 	"  --rounds N        rounds (5)\n"
 	"  --title TEXT      heading of the table\n";
 
@@ -48,16 +51,24 @@ struct lun {
 	struct vms_bench_pids pids;
 	int write_percent; /* -1: as the load says */
 	unsigned sessions; /* 0: as the load says */
+	bool is_file;	   /* url[0] is a file whose blocks are flushed */
 	unsigned n;
 	struct vms_bench_result *res; /* one per round */
 };
 
-/* field of a (over b) at least or at most limit */
+#define TERMS_MAX 4
+
+/* field of a (over b) at least or at most the sum of the terms */
 struct want {
 	const char *text;
 	int field;
 	const struct lun *a, *b;
 	bool at_least;
+	struct {
+		double factor;
+		const struct lun *of; /* its field; NULL: the number alone */
+	} term[TERMS_MAX];
+	unsigned n_terms;
 	double limit, value;
 	bool met;
 };
@@ -158,11 +169,34 @@ static double ratio(double a, double b)
 	return b > 0 ? a / b : 0;
 }
 
+/* "4.5", "4.5*A+2*B". Returns 0 or -1. */
+static int want_terms(struct want *w, const char *text, struct lun *t, unsigned n)
+{
+	char *end;
+
+	for (;; text = end + 1) {
+		if (w->n_terms == TERMS_MAX)
+			return -1;
+		w->term[w->n_terms].factor = strtod(text, &end);
+		if (end == text)
+			return -1;
+		if (*end == '*') {
+			text = end + 1;
+			end += 1 + strcspn(text, "+");
+			w->term[w->n_terms].of = find(t, n, text, (size_t)(end - text));
+			if (!w->term[w->n_terms].of)
+				return -1;
+		}
+		w->n_terms++;
+		if (*end != '+')
+			return *end ? -1 : 0;
+	}
+}
+
 /* "FIELD:A[/B]>=X" or "<=". Returns 0, or -1 with a message printed. */
 static int want_parse(struct want *w, const char *text, struct lun *t, unsigned n)
 {
 	const char *colon = strchr(text, ':'), *op = strpbrk(text, "<>"), *slash, *end_a;
-	char *end;
 
 	memset(w, 0, sizeof(*w));
 	w->text = text;
@@ -180,8 +214,7 @@ static int want_parse(struct want *w, const char *text, struct lun *t, unsigned 
 	if (slash)
 		w->b = find(t, n, slash + 1, (size_t)(op - slash - 1));
 	w->at_least = *op == '>';
-	w->limit = strtod(op + 2, &end);
-	if (!w->a || (slash && !w->b) || end == op + 2 || *end)
+	if (!w->a || (slash && !w->b) || want_terms(w, op + 2, t, n))
 		goto bad;
 	return 0;
 bad:
@@ -194,8 +227,15 @@ static void want_check(struct want *w)
 	w->value = stat_of(w->a, w->field).median;
 	if (w->b)
 		w->value = ratio(w->value, stat_of(w->b, w->field).median);
+	w->limit = 0;
+	for (unsigned i = 0; i < w->n_terms; i++)
+		w->limit += w->term[i].factor *
+			    (w->term[i].of ? stat_of(w->term[i].of, w->field).median : 1);
 	w->met = w->at_least ? w->value >= w->limit : w->value <= w->limit;
-	printf("  want %s: %.2f, %s\n", w->text, w->value, w->met ? "met" : "not met");
+	printf("  want %s: %.2f", w->text, w->value);
+	if (w->n_terms > 1 || w->term[0].of)
+		printf(" of %.2f", w->limit);
+	printf(", %s\n", w->met ? "met" : "not met");
 }
 
 static void table(const char *title, const struct lun *t, unsigned n, const struct lun *peer)
@@ -269,14 +309,16 @@ static json_t *as_json(const char *title, const struct vms_bench_load *l, const 
 			 "luns", luns, "ratios", ratios, "wants", wants);
 }
 
+#define OPTIONS 14 /* compare's own */
+
 int vms_bench_cmd_compare(int argc, char **argv)
 {
-	struct option opts[VMS_BENCH_LOAD_OPTIONS + 13] = {
+	struct option opts[VMS_BENCH_LOAD_OPTIONS + OPTIONS] = {
 		{"json", 1, NULL, 'j'},	       {"help", 0, NULL, 'h'},	{"ours", 1, NULL, 'o'},
 		{"peer", 1, NULL, 'p'},	       {"lun", 1, NULL, 'l'},	{"pid", 1, NULL, 'i'},
 		{"rounds", 1, NULL, 'r'},      {"title", 1, NULL, 't'}, {"want", 1, NULL, 'w'},
 		{"rw-of", 1, NULL, 'W'},       {"path", 1, NULL, 'P'},	{"split-of", 1, NULL, 'S'},
-		{"sessions-of", 1, NULL, 'N'},
+		{"sessions-of", 1, NULL, 'N'}, {"flush", 1, NULL, 'F'},
 	};
 	struct want want[WANTS_MAX];
 	unsigned n_want = 0;
@@ -288,7 +330,7 @@ int vms_bench_cmd_compare(int argc, char **argv)
 	struct lun *peer;
 
 	vms_bench_load_defaults(&l);
-	memcpy(opts + 13, vms_bench_load_options, sizeof(vms_bench_load_options));
+	memcpy(opts + OPTIONS, vms_bench_load_options, sizeof(vms_bench_load_options));
 	while ((c = getopt_long(argc, argv, "", opts, NULL)) != -1) {
 		const char *eq = optarg ? strchr(optarg, '=') : NULL;
 
@@ -326,6 +368,15 @@ int vms_bench_cmd_compare(int argc, char **argv)
 			}
 			if (add(t, &n, optarg, (size_t)(eq - optarg), eq + 1))
 				goto out;
+			break;
+		case 'F':
+			if (!eq) {
+				vms_bench_err("compare: --flush wants NAME=FILE, not '%s'", optarg);
+				goto out;
+			}
+			if (add(t, &n, optarg, (size_t)(eq - optarg), eq + 1))
+				goto out;
+			t[n - 1].is_file = true;
 			break;
 		case 'w':
 			if (n_want == WANTS_MAX || want_parse(&want[n_want++], optarg, t, n))
@@ -425,7 +476,9 @@ int vms_bench_cmd_compare(int argc, char **argv)
 
 			one.prefill = l.prefill && r == 0;
 			one.seed = l.seed + r;
-			if (vms_bench_load_run(&one, x->url, x->n_urls, &x->res[x->n]))
+			if (x->is_file ? vms_bench_flush_run(x->url[0], one.seconds, one.seed,
+							     &x->res[x->n])
+				       : vms_bench_load_run(&one, x->url, x->n_urls, &x->res[x->n]))
 				goto out;
 			x->n++;
 		}

@@ -293,16 +293,23 @@ static void gc_end(struct vms_node *n, struct part *p)
 	job_free(g);
 }
 
+/* A walk has come far enough for a step: it goes on at that page. */
+static bool step_full(struct gc_job *g, const struct vms_page *pg)
+{
+	if (g->pages++ != PAGES_PER_STEP)
+		return false;
+	g->resume = pg->key;
+	g->resumed = true;
+	g->more = true;
+	return true;
+}
+
 static int mark_page(void *arg, const struct vms_page *pg)
 {
 	struct gc_job *g = arg;
 
-	if (g->pages++ == PAGES_PER_STEP) {
-		g->resume = pg->key;
-		g->resumed = true;
-		g->more = true;
+	if (step_full(g, pg))
 		return 1;
-	}
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++) {
 		struct ctr *c;
 
@@ -392,12 +399,8 @@ static int move_page(void *arg, const struct vms_page *pg)
 {
 	struct gc_job *g = arg;
 
-	if (g->pages++ == PAGES_PER_STEP) {
-		g->resume = pg->key;
-		g->resumed = true;
-		g->more = true;
+	if (step_full(g, pg))
 		return 1;
-	}
 	for (unsigned i = 0; i < VMS_SUBEXT_CHUNKS; i++) {
 		struct gc_entry *e;
 		struct ctr *c;

@@ -370,13 +370,8 @@ static void confirm_new(struct vms_node *n, const struct vms_dm_confirm *e, unsi
 	c->arg = arg;
 	c->conn = conn;
 	c->until_ms = n->now_ms + DEDUP_LIMIT_MS;
-	if (req) {
-		c->req = *req;
-		c->req.body = NULL;
-		c->req.body_bytes = 0;
-		c->req.payload = NULL;
-		c->req.npayload = 0;
-	}
+	if (req)
+		c->req = vms_msg_head(req);
 	for (unsigned i = 0; i < count; i++) {
 		c->e[i].addr = e[i].addr;
 		memcpy(c->e[i].fp, e[i].fp, 32);
@@ -568,11 +563,7 @@ void serve_list(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	l = calloc(1, sizeof(*l));
 	vms_assert(l);
 	l->conn = c->id;
-	l->req = *m;
-	l->req.body = NULL;
-	l->req.body_bytes = 0;
-	l->req.payload = NULL;
-	l->req.npayload = 0;
+	l->req = vms_msg_head(m);
 	n->dedup->nserves++;
 	rc = lists_pick(n, l, ctr, m->aux < 65536 ? m->aux : 65536);
 	if (rc)

@@ -226,11 +226,7 @@ void match_serve_pull(struct vms_node *n, struct conn *c, const struct vms_msg *
 	}
 	l = pull_new(n, &w);
 	l->conn = c->id;
-	l->req = *m;
-	l->req.body = NULL;
-	l->req.body_bytes = 0;
-	l->req.payload = NULL;
-	l->req.npayload = 0;
+	l->req = vms_msg_head(m);
 	pull_next(n, l);
 }
 

@@ -260,12 +260,7 @@ static void on_hello(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		conn_close(n, c);
 		return;
 	}
-	c->hello_req = *m;
-	c->hello_req.body = NULL;
-	c->hello_req.body_bytes = 0;
-	c->hello_req.payload = NULL;
-	c->hello_req.npayload = 0;
-	c->hello_req.payload_bytes = 0;
+	c->hello_req = vms_msg_head(m);
 	c->hello_pos = pos;
 	c->hello_wait = true;
 	if (pos <= vms_wal_durable_pos(n->wal))

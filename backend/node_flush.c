@@ -36,11 +36,7 @@ struct flush *flush_new(struct vms_node *n, struct conn *c, const struct vms_msg
 	f = calloc(1, sizeof(*f));
 	vms_assert(f);
 	f->conn = c->id;
-	f->req = *m;
-	f->req.body = NULL;
-	f->req.body_bytes = 0;
-	f->req.payload = NULL;
-	f->req.npayload = 0;
+	f->req = vms_msg_head(m);
 	f->arrived_ms = n->now_ms;
 	f->next = n->flushes;
 	n->flushes = f;

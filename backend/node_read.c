@@ -301,10 +301,7 @@ static struct fetch *rop_new(struct vms_node *n, struct conn *c, const struct vm
 	o = calloc(1, sizeof(*o));
 	vms_assert(o);
 	o->conn = c->id;
-	o->req = *m;
-	o->req.body = NULL;
-	o->req.payload = NULL;
-	o->req.npayload = 0;
+	o->req = vms_msg_head(m);
 	o->n = count;
 	o->bytes = (uint64_t)count * VMS_CHUNK_BYTES;
 	o->data = malloc(o->bytes);

@@ -101,10 +101,7 @@ int write_order(struct vms_node *n, struct part *p, const struct wreq *w, int ou
 	o->part = p;
 	o->state = OP_ORDERED;
 	o->conn = w->conn;
-	o->req = *m;
-	o->req.body = NULL;
-	o->req.payload = NULL;
-	o->req.npayload = 0;
+	o->req = vms_msg_head(m);
 	o->kind = w->kind;
 	o->np = w->np;
 	o->seq = r.seq;
@@ -144,10 +141,7 @@ static struct op *op_copy(struct vms_node *n, struct part *p, const struct wreq 
 
 	o->part = p;
 	o->conn = w->conn;
-	o->req = *w->m;
-	o->req.body = NULL;
-	o->req.payload = NULL;
-	o->req.npayload = 0;
+	o->req = vms_msg_head(w->m);
 	o->kind = w->kind;
 	o->np = w->np;
 	o->pieces = malloc(w->np * sizeof(*o->pieces));

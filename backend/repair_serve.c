@@ -158,10 +158,7 @@ void repair_serve_seg(struct vms_node *n, struct conn *c, const struct vms_msg *
 	vms_assert(s->buf);
 	s->d.fn = serve_event;
 	s->conn = c->id;
-	s->req = *m;
-	s->req.body = NULL;
-	s->req.payload = NULL;
-	s->req.npayload = 0;
+	s->req = vms_msg_head(m);
 	s->ctr = ct->number;
 	s->part = p->number;
 	s->seg = (off / VMS_CHUNK_BYTES - 1) / 65;

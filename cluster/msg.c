@@ -172,6 +172,18 @@ int vms_msg_decode(const uint8_t *p, size_t len, struct vms_msg *m, struct vms_i
 	return 0;
 }
 
+struct vms_msg vms_msg_head(const struct vms_msg *m)
+{
+	struct vms_msg h = *m;
+
+	h.body = NULL;
+	h.body_bytes = 0;
+	h.payload = NULL;
+	h.npayload = 0;
+	h.payload_bytes = 0;
+	return h;
+}
+
 void vms_msg_reply_init(struct vms_msg *re, const struct vms_msg *req, int status)
 {
 	memset(re, 0, sizeof(*re));

@@ -177,6 +177,8 @@ int64_t vms_msg_frame_bytes(const uint8_t *p, size_t len);
  * entry, m borrows p and iov. VMS_E_PROTO (malformed), VMS_E_CORRUPT (CRC). */
 int vms_msg_decode(const uint8_t *p, size_t len, struct vms_msg *m, struct vms_iov *iov);
 
+/* The header alone, to answer by later: body and payload are borrowed. */
+struct vms_msg vms_msg_head(const struct vms_msg *m);
 /* Start a reply to req: type, req_id, partition, epoch, branch, extent are
  * echoed, VMS_F_REPLY set; the op id is echoed too. */
 void vms_msg_reply_init(struct vms_msg *re, const struct vms_msg *req, int status);

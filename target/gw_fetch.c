@@ -19,7 +19,7 @@ uint32_t gw_chunk_cached(struct vms_gw *gw, vms_addr a, const uint8_t *data)
 	return slot;
 }
 
-bool gw_chunk_good(struct vms_gw *gw, const uint8_t *data, uint32_t crc)
+static bool chunk_good(struct vms_gw *gw, const uint8_t *data, uint32_t crc)
 {
 	if (gw_mutant(gw, VMS_GWM_NO_CRC) || vms_crc32c(0, data, VMS_CHUNK_BYTES) == crc)
 		return true;
@@ -280,12 +280,39 @@ void gw_fetches_send(struct vms_gw *gw)
 	}
 }
 
+void gw_answer_init(struct gw_answer *r, const struct vms_msg *m)
+{
+	vms_rd_init(&r->rd, m->body, m->body_bytes);
+	r->data = m->npayload ? m->payload[0].base : NULL;
+	r->left = m->npayload ? m->payload[0].len : 0;
+}
+
+struct gw_chunk gw_answer_next(struct vms_gw *gw, struct gw_answer *r, vms_addr want)
+{
+	struct gw_chunk e = {.a = vms_rd_u64(&r->rd)};
+	uint32_t crc = vms_rd_u32(&r->rd);
+
+	e.status = (int16_t)vms_rd_u16(&r->rd);
+	e.valid = vms_rd_u8(&r->rd);
+	vms_rd_skip(&r->rd, 1);
+	if ((e.status && e.status != VMS_E_BAD_SECTORS) || e.a == VMS_ADDR_HOLE)
+		return e;
+	if (r->left < VMS_CHUNK_BYTES) {
+		e.status = VMS_E_CORRUPT;
+		return e;
+	}
+	e.data = r->data;
+	r->data += VMS_CHUNK_BYTES;
+	r->left -= VMS_CHUNK_BYTES;
+	if ((want && e.a != want) || !chunk_good(gw, e.data, crc))
+		e.status = VMS_E_CORRUPT;
+	return e;
+}
+
 void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const struct vms_msg *m,
 		   int status)
 {
-	struct vms_rd rd;
-	const uint8_t *data = NULL;
-	size_t left = 0;
+	struct gw_answer r;
 
 	if (!status && m->body_bytes != b->n * 16)
 		status = VMS_E_PROTO;
@@ -300,38 +327,18 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 		gw_pool_put(&gw->p_batch, b);
 		return;
 	}
-	vms_rd_init(&rd, m->body, m->body_bytes);
-	if (m->npayload) {
-		data = m->payload[0].base;
-		left = m->payload[0].len;
-	}
+	gw_answer_init(&r, m);
 	for (uint32_t i = 0; i < b->n; i++) {
 		struct gw_fetch *f = b->f[i];
-		vms_addr a = vms_rd_u64(&rd);
-		uint32_t crc = vms_rd_u32(&rd);
-		int st = (int16_t)vms_rd_u16(&rd);
-		uint8_t valid = vms_rd_u8(&rd);
-		const uint8_t *d = NULL;
+		struct gw_chunk e = gw_answer_next(gw, &r, f->addr);
 
-		vms_rd_skip(&rd, 1);
-		if ((st == 0 || st == VMS_E_BAD_SECTORS) && a != VMS_ADDR_HOLE) {
-			if (left < VMS_CHUNK_BYTES) {
-				st = VMS_E_CORRUPT;
-			} else {
-				d = data;
-				data += VMS_CHUNK_BYTES;
-				left -= VMS_CHUNK_BYTES;
-				if (a != f->addr || !gw_chunk_good(gw, d, crc))
-					st = VMS_E_CORRUPT;
-			}
-		}
-		switch (st) {
+		switch (e.status) {
 		case 0:
-			fetch_done(gw, f, d ? FE_DATA : FE_ZERO, d, 0);
+			fetch_done(gw, f, e.data ? FE_DATA : FE_ZERO, e.data, 0);
 			break;
 		case VMS_E_BAD_SECTORS:
-			if (d)
-				fetch_done(gw, f, FE_PARTIAL, d, valid);
+			if (e.data)
+				fetch_done(gw, f, FE_PARTIAL, e.data, e.valid);
 			else
 				fetch_done(gw, f, FE_REDO_LBA, NULL, 0);
 			break;

@@ -29,9 +29,7 @@ void gw_piece_lba(struct vms_gw *gw, struct gw_piece *p, struct gw_node *n)
 void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const struct vms_msg *m,
 		  int status)
 {
-	struct vms_rd rd;
-	const uint8_t *data = NULL;
-	size_t left = 0;
+	struct gw_answer r;
 	bool again = false;
 
 	if (!p->req) {
@@ -51,60 +49,41 @@ void gw_lba_reply(struct vms_gw *gw, struct gw_piece *p, uint32_t node, const st
 		}
 		return;
 	}
-	vms_rd_init(&rd, m->body, m->body_bytes);
-	if (m->npayload) {
-		data = m->payload[0].base;
-		left = m->payload[0].len;
-	}
+	gw_answer_init(&r, m);
 	p->nwait = 1;
 	for (unsigned i = 0; i < p->n; i++) {
-		vms_addr a = vms_rd_u64(&rd);
-		uint32_t crc = vms_rd_u32(&rd);
-		int st = (int16_t)vms_rd_u16(&rd);
-		uint8_t valid = vms_rd_u8(&rd);
-		const uint8_t *d = NULL;
+		struct gw_chunk e = gw_answer_next(gw, &r, 0);
 
-		vms_rd_skip(&rd, 1);
-		if ((st == 0 || st == VMS_E_BAD_SECTORS) && a != VMS_ADDR_HOLE) {
-			if (left < VMS_CHUNK_BYTES) {
-				st = VMS_E_CORRUPT;
-			} else {
-				d = data;
-				data += VMS_CHUNK_BYTES;
-				left -= VMS_CHUNK_BYTES;
-				if (!gw_chunk_good(gw, d, crc))
-					st = VMS_E_CORRUPT;
-			}
-		}
-		if (st == 0) {
+		if (e.status == 0) {
 			uint32_t slot = VMS_CC_NONE;
 
-			if (d && a != VMS_ADDR_ASK)
-				slot = gw_chunk_cached(gw, a, d);
+			if (e.data && e.a != VMS_ADDR_ASK)
+				slot = gw_chunk_cached(gw, e.a, e.data);
 			if (p->fill)
-				gw_entry_fill(gw, p, i, a);
-			if (!d)
+				gw_entry_fill(gw, p, i, e.a);
+			if (!e.data)
 				gw_piece_put(gw, p, i, gw->zeros, VMS_CC_NONE, true);
 			else if (slot != VMS_CC_NONE)
 				gw_piece_put(gw, p, i, vms_cc_data(gw->cc, slot), slot, true);
 			else
-				gw_piece_put(gw, p, i, d, VMS_CC_NONE, false);
-		} else if (st == VMS_E_BAD_SECTORS && d) {
-			gw_piece_put_partial(gw, p, i, d, valid);
-		} else if ((st == VMS_E_CORRUPT || st == VMS_E_IO) && a > VMS_ADDR_ASK) {
+				gw_piece_put(gw, p, i, e.data, VMS_CC_NONE, false);
+		} else if (e.status == VMS_E_BAD_SECTORS && e.data) {
+			gw_piece_put_partial(gw, p, i, e.data, e.valid);
+		} else if ((e.status == VMS_E_CORRUPT || e.status == VMS_E_IO) &&
+			   e.a > VMS_ADDR_ASK) {
 			/* the primary's copy: another member has one too */
-			if (vms_cc_has(gw->cc, a)) {
-				uint32_t slot = vms_cc_find(gw->cc, a);
+			if (vms_cc_has(gw->cc, e.a)) {
+				uint32_t slot = vms_cc_find(gw->cc, e.a);
 
 				gw_piece_put(gw, p, i, vms_cc_data(gw->cc, slot), slot, true);
 			} else {
-				gw_fetch_join(gw, p, i, a, node);
+				gw_fetch_join(gw, p, i, e.a, node);
 			}
-		} else if (vms_err_retryable(st) ||
-			   (st == VMS_E_CORRUPT && p->tries < GW_TRIES_MAX * 2)) {
+		} else if (vms_err_retryable(e.status) ||
+			   (e.status == VMS_E_CORRUPT && p->tries < GW_TRIES_MAX * 2)) {
 			again = true;
 		} else {
-			gw_piece_fail(gw, p, st, i, 0);
+			gw_piece_fail(gw, p, e.status, i, 0);
 		}
 	}
 	if (again)

@@ -54,7 +54,21 @@ void gw_addr_reply(struct vms_gw *gw, struct gw_batch *b, uint32_t node, const s
 		   int status);
 /* Cache a verified chunk; its slot, or VMS_CC_NONE when there is no room. */
 uint32_t gw_chunk_cached(struct vms_gw *gw, vms_addr a, const uint8_t *data);
-bool gw_chunk_good(struct vms_gw *gw, const uint8_t *data, uint32_t crc);
+/* Answers to READ_ADDR and READ_LBA, entry by entry. */
+struct gw_answer {
+	struct vms_rd rd;
+	const uint8_t *data; /* what is left of the payload */
+	size_t left;
+};
+struct gw_chunk {
+	vms_addr a;
+	int status;
+	uint8_t valid;	     /* sectors, with VMS_E_BAD_SECTORS */
+	const uint8_t *data; /* NULL: none; else checked, unless status says otherwise */
+};
+void gw_answer_init(struct gw_answer *r, const struct vms_msg *m);
+/* want: the address that was asked for, other content is damage; 0: any. */
+struct gw_chunk gw_answer_next(struct vms_gw *gw, struct gw_answer *r, vms_addr want);
 
 /* ---- gw_pages.c: pages ---- */
 

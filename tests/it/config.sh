@@ -15,12 +15,6 @@ config() {
 }
 same() { [ "$(config 1)" = "$(config 2)" ]; }
 agree() { wait_for 30 same || fail "$1: the gateways differ: $(config 1) // $(config 2)"; }
-refuses() { # TEXT COMMAND...
-	rf_text=$1
-	shift
-	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
-	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
-}
 portal() { "$IT_CLUSTER" portal "$IT_DIR/c" "$1"; }
 t=iqn.2026-01.org.example:shared
 

@@ -11,15 +11,6 @@ conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 cd "$IT_DIR" || exit 1
 
-refuses() { # TEXT COMMAND...: fails with a message that says why
-	rf_text=$1
-	shift
-	rf_out=$("$@" 2>&1 < /dev/null) && fail "$*: was not refused"
-	case $rf_out in
-	*"$rf_text"*) ;;
-	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
-	esac
-}
 json() { sed -nE "s/.*\"$1\": ([0-9]+).*/\1/p" "$2" | head -n 1; }
 put() { # FILE KIB_AT KIB: random data into a file
 	dd if=/dev/urandom of="$1" bs=1K seek="$2" count="$3" conv=notrunc 2> /dev/null

@@ -19,16 +19,6 @@ behind() {
 }
 cd "$IT_DIR" || exit 1
 
-# refuses TEXT COMMAND...: fails with a message that says why
-refuses() {
-	rf_text=$1
-	shift
-	rf_out=$("$@" 2>&1 < /dev/null) && fail "$*: was not refused"
-	case $rf_out in
-	*"$rf_text"*) ;;
-	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
-	esac
-}
 # json NAME FILE: a number out of a JSON object
 json() { sed -nE "s/.*\"$1\": ([0-9]+).*/\1/p" "$2" | head -n 1; }
 kib() { du -k "$1" | cut -f1; }

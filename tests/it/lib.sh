@@ -52,6 +52,24 @@ need() {
 	command -v "$1" > /dev/null || skip "$1 not found (Debian package $2)"
 }
 
+# refuses [CODE] TEXT COMMAND...: it fails, with that exit code, and says TEXT
+refuses() {
+	case $1 in
+	'' | *[!0-9]*) rf_code='' ;;
+	*) rf_code=$1 && shift ;;
+	esac
+	rf_text=$1
+	shift
+	rf_out=$("$@" 2>&1 < /dev/null)
+	rf_rc=$?
+	[ $rf_rc != 0 ] || fail "$*: was not refused"
+	[ $rf_rc = "${rf_code:-$rf_rc}" ] || fail "$*: exit code $rf_rc instead of $rf_code: $rf_out"
+	case $rf_out in
+	*"$rf_text"*) ;;
+	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
+	esac
+}
+
 # background COMMAND...: start it, remember it for cleanup; its pid is in $!
 background() {
 	"$@" &

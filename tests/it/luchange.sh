@@ -20,12 +20,6 @@ watch() { # OPTIONS -- COMMAND...
 	"$B/tests/luwatch" $w_opts "$(gw_url 1)" "$(gw_url 2)" -- "$@" > "$IT_DIR/watch.log" 2>&1 ||
 		fail "$*: $(cat "$IT_DIR/watch.log")"
 }
-refuses() { # TEXT COMMAND...
-	rf_text=$1
-	shift
-	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
-	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
-}
 look() { "$B/tests/luwatch" "$@" "$(gw_url 1)" "$(gw_url 2)" -- || fail "luwatch $*"; }
 
 # Sets the parameter of the LUN and waits until both gateways have it.

@@ -28,18 +28,6 @@ healthy() { ring status > "$IT_DIR/status" 2>&1; }
 well() { # WHAT
 	wait_for 90 healthy || fail "$1: the ring is not well after 90 s: $(cat "$IT_DIR/status")"
 }
-# refuses CODE TEXT COMMAND...
-refuses() {
-	rf_code=$1 rf_text=$2
-	shift 2
-	rf_out=$("$@" 2>&1)
-	rf_rc=$?
-	[ $rf_rc = "$rf_code" ] || fail "$*: exit code $rf_rc instead of $rf_code: $rf_out"
-	case $rf_out in
-	*"$rf_text"*) ;;
-	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
-	esac
-}
 # Number of copies that a node is an up-to-date member of.
 copies_of() { # NODE
 	ring status --json | awk -v n="\"name\": \"$1\"," '

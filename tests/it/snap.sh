@@ -18,13 +18,6 @@ conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }
 
-# refuses TEXT COMMAND...: fails and says why
-refuses() {
-	rf_text=$1
-	shift
-	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
-	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
-}
 new_lun() { # GATEWAY LUN VOLUME [BSOPTS]
 	adm "$1" --op new --mode logicalunit --tid 1 --lun "$2" --bstype vmstore \
 		--backing-store "$3" ${4:+--bsopts "$4"}

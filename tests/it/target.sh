@@ -9,12 +9,6 @@
 vms() { "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" "$@"; }
 tg() { vms target "$@"; }
 portal() { "$IT_CLUSTER" portal "$IT_DIR/c" "$1"; }
-refuses() { # TEXT COMMAND...
-	rf_text=$1
-	shift
-	! rf_out=$("$@" 2>&1) || fail "'$*' succeeded"
-	case $rf_out in *"$rf_text"*) ;; *) fail "$*: '$rf_text' is not in: $rf_out" ;; esac
-}
 serves() { iscsi-inq "iscsi://$2$(portal "$1")/$3" > /dev/null 2>&1; } # GATEWAY USER TARGET/LUN
 t=iqn.2026-01.org.example:one
 u=iqn.2026-01.org.example:two

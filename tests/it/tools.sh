@@ -12,19 +12,6 @@ vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
 node_port() { echo "127.0.0.1:$((IT_PORT + $1))"; }
 
-# refuses CODE TEXT COMMAND...: exit code and a message that says why
-refuses() {
-	rf_code=$1 rf_text=$2
-	shift 2
-	rf_out=$("$@" 2>&1)
-	rf_rc=$?
-	[ $rf_rc = "$rf_code" ] || fail "$*: exit code $rf_rc instead of $rf_code: $rf_out"
-	case $rf_out in
-	*"$rf_text"*) ;;
-	*) fail "$*: '$rf_text' is not in: $rf_out" ;;
-	esac
-}
-
 # ---- ring ----
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well"
 ring status > "$IT_DIR/status" || fail "status: exit code $?"

@@ -395,6 +395,29 @@ bool adm_volume_got(struct sim_admin *a)
 	a->vrev = kv.mod_revision;
 	return vms_cat_volume_decode(&kv, &a->v, NULL) == 0;
 }
+bool adm_volume_free(struct sim_admin *a)
+{
+	struct sim *s = a->p->s;
+
+	if (!a->asked) {
+		adm_volume_get(a, s->vol[0].name);
+		return false;
+	}
+	if (a->status || !adm_volume_got(a)) {
+		adm_end(a);
+		return false;
+	}
+	if (!a->v.barrier)
+		return true;
+	if (a->seen_barrier != a->v.barrier_id)
+		a->seen_us = s->now_us;
+	a->seen_barrier = a->v.barrier_id;
+	if (s->now_us - a->seen_us > OLD_US)
+		adm_go(a, DROP_GET);
+	else
+		adm_later(a, 200000);
+	return false;
+}
 void adm_ack_prefix(struct sim_admin *a, char *out)
 {
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "ack/%016" PRIx64 "/", a->v.id);
@@ -473,24 +496,8 @@ static void snap_step(struct sim_admin *a)
 	}
 	switch (a->step) {
 	case SNAP_GET:
-		if (!a->asked) {
-			adm_volume_get(a, s->vol[0].name);
+		if (!adm_volume_free(a))
 			return;
-		}
-		if (a->status || !adm_volume_got(a)) {
-			adm_end(a);
-			return;
-		}
-		if (a->v.barrier) {
-			if (a->seen_barrier != a->v.barrier_id)
-				a->seen_us = s->now_us;
-			a->seen_barrier = a->v.barrier_id;
-			if (s->now_us - a->seen_us > OLD_US)
-				adm_go(a, DROP_GET);
-			else
-				adm_later(a, 200000);
-			return;
-		}
 		if (a->v.state != 1) { /* is being shrunk */
 			adm_go(a, SIZE_GET);
 			return;
@@ -764,10 +771,28 @@ static bool grow_reads(struct sim_admin *a, enum step snap)
 	return false;
 }
 
+/* The volume's record and the branch that it writes to from now on, over that snapshot.
+ * vrev: of the record so far; 0: there is none. */
+static void branch_txn(struct sim_admin *a, uint64_t vrev, const char *snap)
+{
+	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_cmp cmp[] = {{vk, vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
+	struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
+
+	vms_cat_key_volume(vk, a->v.name, NULL);
+	snprintf(sk, sizeof(sk), "snap/%s", snap);
+	vms_cat_key_branch(bk, a->b.branch);
+	op[0].val = vms_cat_volume_encode(&a->v);
+	op[1].val = vms_cat_branch_encode(&a->b);
+	op[2].val = vms_cat_cluster_encode(&a->cl);
+	adm_txn(a, cmp, 4, op, 3);
+	for (unsigned i = 0; i < 3; i++)
+		free((char *)op[i].val);
+}
+
 static void clone_step(struct sim_admin *a)
 {
 	struct sim *s = a->p->s;
-	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
 	struct sim_vol *from = vol_of_job(a), *v;
 
 	if (!from) { /* cannot be: nothing else deletes it */
@@ -798,25 +823,12 @@ static void clone_step(struct sim_admin *a)
 		snprintf(a->v.parent, sizeof(a->v.parent), "%s", from->name);
 		adm_go(a, CLONE_TXN);
 		return;
-	case CLONE_TXN: {
-		struct vms_cat_cmp cmp[] = {{vk, 0}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
-		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
-
-		if (a->asked) {
+	case CLONE_TXN:
+		if (a->asked)
 			adm_go(a, CLONE_CHECK);
-			return;
-		}
-		vms_cat_key_volume(vk, a->v.name, NULL);
-		snprintf(sk, sizeof(sk), "snap/%s", from->name);
-		vms_cat_key_branch(bk, a->b.branch);
-		op[0].val = vms_cat_volume_encode(&a->v);
-		op[1].val = vms_cat_branch_encode(&a->b);
-		op[2].val = vms_cat_cluster_encode(&a->cl);
-		adm_txn(a, cmp, 4, op, 3);
-		for (unsigned i = 0; i < 3; i++)
-			free((char *)op[i].val);
+		else
+			branch_txn(a, 0, from->name);
 		return;
-	}
 	case CLONE_CHECK:
 		if (!a->asked)
 			adm_volume_get(a, a->v.name);
@@ -854,7 +866,7 @@ static void back_over(struct sim_admin *a)
 static void back_step(struct sim_admin *a)
 {
 	struct sim *s = a->p->s;
-	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
+	char vk[VMS_CAT_KEY_BYTES_MAX];
 	struct sim_vol *snap = vol_of_job(a);
 
 	switch (a->step) {
@@ -894,29 +906,14 @@ static void back_step(struct sim_admin *a)
 		a->v.barrier_quiet = false;
 		adm_go(a, BACK_TXN);
 		return;
-	case BACK_TXN: {
-		struct vms_cat_cmp cmp[] = {
-			{vk, a->vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
-		struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
-
-		if (a->asked) {
-			if (a->status)
-				back_over(a);
-			else
-				adm_go(a, BACK_FLOOR_OLD);
-			return;
-		}
-		vms_cat_key_volume(vk, a->v.name, NULL);
-		snprintf(sk, sizeof(sk), "snap/%s", snap->name);
-		vms_cat_key_branch(bk, a->b.branch);
-		op[0].val = vms_cat_volume_encode(&a->v);
-		op[1].val = vms_cat_branch_encode(&a->b);
-		op[2].val = vms_cat_cluster_encode(&a->cl);
-		adm_txn(a, cmp, 4, op, 3);
-		for (unsigned i = 0; i < 3; i++)
-			free((char *)op[i].val);
+	case BACK_TXN:
+		if (!a->asked)
+			branch_txn(a, a->vrev, snap->name);
+		else if (a->status)
+			back_over(a);
+		else
+			adm_go(a, BACK_FLOOR_OLD);
 		return;
-	}
 	case BACK_FLOOR_OLD:
 		if (adm_floors(a, a->v.branch))
 			adm_go(a, BACK_FLOOR_NEW);

@@ -118,6 +118,9 @@ void adm_txn(struct sim_admin *a, const struct vms_cat_cmp *cmp, unsigned nc,
 struct vms_cat_kv adm_kv(const struct sim_admin *a, size_t i);
 void adm_volume_get(struct sim_admin *a, const char *name);
 bool adm_volume_got(struct sim_admin *a); /* false: not there */
+/* Volume 0 is read, and nobody's barrier is on it; an old one is dropped. False: the step is
+ * entered again, or another one. */
+bool adm_volume_free(struct sim_admin *a);
 /* Who has the volume open, into gw, then the step `next`; without an answer the barrier is given
  * up. */
 void adm_opens(struct sim_admin *a, enum step next);

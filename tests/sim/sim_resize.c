@@ -24,7 +24,6 @@
 
 #define STOP_US	    7000000u
 #define RELEASE_US  3000000u
-#define OLD_US	    10000000u
 #define NODE_US_MAX 10000000u
 
 enum { READY = 1, SHRINKING = 3 };
@@ -281,24 +280,8 @@ static void size_get(struct sim_admin *a)
 	struct sim *s = a->p->s;
 	uint64_t chunks = s->plan.vol_bytes / VMS_CHUNK_BYTES, n;
 
-	if (!a->asked) {
-		adm_volume_get(a, s->vol[0].name);
+	if (!adm_volume_free(a))
 		return;
-	}
-	if (a->status || !adm_volume_got(a)) {
-		adm_end(a);
-		return;
-	}
-	if (a->v.barrier) {
-		if (a->seen_barrier != a->v.barrier_id)
-			a->seen_us = s->now_us;
-		a->seen_barrier = a->v.barrier_id;
-		if (s->now_us - a->seen_us > OLD_US)
-			adm_go(a, DROP_GET);
-		else
-			adm_later(a, 200000);
-		return;
-	}
 	a->trimming = false;
 	if (a->v.state == SHRINKING) {
 		adm_go(a, SIZE_FLOOR);

@@ -223,6 +223,17 @@ static void submit_write(uint8_t value)
 	f_pump();
 }
 
+/* A write whose primary dies before it has answered. */
+static void start_orphan(uint32_t mutant)
+{
+	f_start(mutant, DISK);
+	f.hold_writes = true;
+	submit_write(3);
+	f.reachable[1] = false;
+	f_lose(1);
+	f_forget_held();
+}
+
 /* Node 1 stands still, its connection stays. */
 static bool write_moves(uint32_t mutant)
 {
@@ -266,12 +277,7 @@ static void a_write_goes_on_at_the_new_primary(void)
 static void a_write_of_a_dead_primary_ends_good_or_busy(void)
 {
 	/* it was ordered, and the new primary knows */
-	f_start(0, DISK);
-	f.hold_writes = true;
-	submit_write(3);
-	f.reachable[1] = false;
-	f_lose(1);
-	f_forget_held();
+	start_orphan(0);
 	f_run(2000);
 	CU_ASSERT_FALSE(f_ended(&w1));
 	f.hold_writes = false;
@@ -280,12 +286,7 @@ static void a_write_of_a_dead_primary_ends_good_or_busy(void)
 	CU_ASSERT(f_ended(&w1) && w1.status == 0);
 	f_stop();
 	/* it was not */
-	f_start(0, DISK);
-	f.hold_writes = true;
-	submit_write(3);
-	f.reachable[1] = false;
-	f_lose(1);
-	f_forget_held();
+	start_orphan(0);
 	f_run(2000);
 	f.hold_writes = false;
 	f.write_status = VMS_E_TOO_OLD;
@@ -428,12 +429,7 @@ static bool abort_ends(uint32_t mutant)
 {
 	bool ended;
 
-	f_start(mutant, DISK);
-	f.hold_writes = true;
-	submit_write(3);
-	f.reachable[1] = false;
-	f_lose(1);
-	f_forget_held();
+	start_orphan(mutant);
 	vms_gw_abort(f.gw, &w1);
 	f_run(5000); /* the set may still shed its dead members */
 	CU_ASSERT_FALSE(f_ended(&w1));
@@ -454,12 +450,7 @@ static void an_abort_does_not_wait_for_ever(void)
 
 static void an_aborted_op_is_settled_by_the_new_primary(void)
 {
-	f_start(0, DISK);
-	f.hold_writes = true;
-	submit_write(3);
-	f.reachable[1] = false;
-	f_lose(1);
-	f_forget_held();
+	start_orphan(0);
 	vms_gw_abort(f.gw, &w1);
 	f_run(1000);
 	CU_ASSERT_FALSE(f_ended(&w1));

@@ -521,10 +521,26 @@ static void reserve_six(void)
 	CU_ASSERT_TRUE(conflict_status());
 }
 
+/* Its record, too, tells everybody, and that commands end. */
+static void record_tells_all(struct vms_pr *next, uint16_t asc)
+{
+	struct vms_pr back;
+	char *text;
+
+	next->fence = 9;
+	next->by = (struct vms_pr_owner){1, 2, 3};
+	text = vms_pr_encode(next);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	CU_ASSERT_EQUAL_FATAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
+	CU_ASSERT(back.nevents == 1 && back.event[0].all && back.event[0].abort &&
+		  back.event[0].asc == asc);
+	free(text);
+	vms_pr_free(&back);
+}
+
 static void a_reset_is_for_every_nexus(void)
 {
-	struct vms_pr next, back;
-	char *text;
+	struct vms_pr next;
 
 	fresh();
 	CU_ASSERT(pr.n > 0);
@@ -532,15 +548,7 @@ static void a_reset_is_for_every_nexus(void)
 	/* registrations stay; everybody is told and their commands end first */
 	CU_ASSERT(next.n == pr.n && next.pending && next.nevents == 1);
 	CU_ASSERT(next.event[0].all && next.event[0].abort && next.event[0].asc == 0x2903);
-	next.fence = 9;
-	next.by = (struct vms_pr_owner){1, 2, 3};
-	text = vms_pr_encode(&next);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	CU_ASSERT_EQUAL_FATAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
-	CU_ASSERT(back.nevents == 1 && back.event[0].all && back.event[0].abort &&
-		  back.event[0].asc == 0x2903);
-	free(text);
-	vms_pr_free(&back);
+	record_tells_all(&next, 0x2903);
 	vms_pr_free(&next);
 	/* RESERVE ends with it, whoever has it */
 	vms_pr_free(&pr);
@@ -553,8 +561,7 @@ static void a_reset_is_for_every_nexus(void)
 /* CLEAR TASK SET ends commands and nothing else. */
 static void clearing_the_task_set_is_for_every_nexus(void)
 {
-	struct vms_pr next, back;
-	char *text;
+	struct vms_pr next;
 
 	fresh();
 	vms_pr_free(&pr);
@@ -562,15 +569,7 @@ static void clearing_the_task_set_is_for_every_nexus(void)
 	CU_ASSERT_EQUAL(vms_pr_clear_tasks(&pr, &next), 1);
 	CU_ASSERT(next.held && next.reserve.gateway && next.generation == pr.generation);
 	CU_ASSERT(next.pending && next.nevents == 1);
-	next.fence = 9;
-	next.by = (struct vms_pr_owner){1, 2, 3};
-	text = vms_pr_encode(&next);
-	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
-	CU_ASSERT_EQUAL_FATAL(vms_pr_decode(&back, "pr/x", text, NULL), 0);
-	CU_ASSERT(back.nevents == 1 && back.event[0].all && back.event[0].abort &&
-		  back.event[0].asc == 0);
-	free(text);
-	vms_pr_free(&back);
+	record_tells_all(&next, 0);
 	vms_pr_free(&next);
 }
 

@@ -18,6 +18,11 @@ changed() {
 	wait "$CHANGE" || fail "vmstore-ring: exit code $?: $(tail -n 3 "$OUT/change.log")"
 }
 has_left() { ring status > "$OUT/status.log" 2>&1 && ! grep -q " $1 " "$OUT/status.log"; }
+# Its process is not waited for: it ends when the node has left, and starts no more.
+leaves() { # NODE
+	wait_for 120 has_left "$1" || fail "$1 is in the ring still: $(ring status | grep "$1")"
+	gone "$1"
+}
 addr() { echo "$(ip_of "$1"):$PORT"; }
 
 scenario ring-join 'a fourth node joins' nodes=4 joined=3
@@ -74,9 +79,7 @@ ring_leave_killed() {
 		running node2 || start_later node2
 		nap 1
 	done
-	# it may have left already: then its process ends, and starts no more
-	wait_for 120 has_left node2 || fail "node2 is in the ring still: $(ring status | grep node2)"
-	gone node2
+	leaves node2
 	work 3
 }
 
@@ -112,9 +115,7 @@ ring_replace_killed() {
 		start_later node1
 		nap 1
 	done
-	# its process ends when it has left, and starts no more
-	wait_for 120 has_left node1 || fail "node1 is in the ring still: $(ring status | grep node1)"
-	gone node1
+	leaves node1
 	work 3
 }
 
@@ -196,8 +197,7 @@ ring_power_loss() {
 		up_within 60 node2 node3 node4 gw1 gw2
 		progress 60
 	done
-	wait_for 120 has_left node1 || fail "node1 is in the ring still: $(ring status | grep node1)"
-	gone node1
+	leaves node1
 	work 3
 }
 

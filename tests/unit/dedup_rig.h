@@ -16,6 +16,7 @@
 #include "include/wire.h"
 #include "tests/sim/node_rig.h"
 #include "tests/unit/cunit.h"
+#include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
 #include "utils/lib/rng.h"
@@ -93,13 +94,12 @@ static inline int ask(unsigned g, struct vms_msg *m, struct rig_reply *re, int t
 	return st;
 }
 
-static inline int put_kind(uint64_t branch, uint32_t extent, unsigned chunk, uint8_t kind,
-			   uint8_t mask, const uint8_t *data)
+/* A WRITE of n pieces; its status. found: NULL, or what of it is there when not all is. */
+static inline int put_pieces(uint64_t branch, uint32_t extent, uint8_t kind, struct vms_piece *pc,
+			     unsigned n, struct vms_iov iov, uint32_t slot, uint64_t sequence,
+			     uint8_t *found)
 {
-	struct vms_piece pc = {(uint16_t)chunk, 1, mask, 0, 0};
-	size_t half = vms_mask_sectors(mask) * VMS_LB_BYTES;
-	struct vms_iov iov = {data, kind == VMS_WRITE_CAW ? 2 * half : half};
-	uint8_t body[VMS_WRITE_BODY_BYTES(1)];
+	uint8_t body[VMS_WRITE_BODY_BYTES(VMS_SUBEXT_CHUNKS)];
 	struct rig_reply re;
 	struct vms_msg m = {.type = VMS_MSG_WRITE,
 			    .partition = part_of(branch, extent),
@@ -107,21 +107,36 @@ static inline int put_kind(uint64_t branch, uint32_t extent, unsigned chunk, uin
 			    .snap_gen = 1,
 			    .lun_fence = 1,
 			    .extent = extent,
-			    .slot = 1};
+			    .slot = slot,
+			    .sequence = sequence,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = iov.len,
+			    .body = body,
+			    .body_bytes = VMS_WRITE_BODY_BYTES(n)};
 	int st;
 
-	pc.crc = vms_crc32c(0, data + (iov.len - half), half);
-	vms_write_body_encode(body, kind, &pc, 1);
-	m.body = body;
-	m.body_bytes = sizeof(body);
-	m.payload = &iov;
-	m.npayload = 1;
-	m.payload_bytes = iov.len;
-	m.sequence = ++R.gw[0].next_seq[1];
+	vms_assert(n <= VMS_SUBEXT_CHUNKS);
+	vms_write_body_encode(body, kind, pc, n);
 	st = ask(0, &m, &re, 400);
+	if (found)
+		memset(found, 9, n);
+	if (found && st == VMS_E_NOENT && re.m.body_bytes == n)
+		memcpy(found, re.body, n);
 	if (re.done)
 		rig_reply_free(&re);
 	return st;
+}
+
+static inline int put_kind(uint64_t branch, uint32_t extent, unsigned chunk, uint8_t kind,
+			   uint8_t mask, const uint8_t *data)
+{
+	struct vms_piece pc = {(uint16_t)chunk, 1, mask, 0, 0};
+	size_t half = vms_mask_sectors(mask) * VMS_LB_BYTES;
+	struct vms_iov iov = {data, kind == VMS_WRITE_CAW ? 2 * half : half};
+
+	pc.crc = vms_crc32c(0, data + (iov.len - half), half);
+	return put_pieces(branch, extent, kind, &pc, 1, iov, 1, ++R.gw[0].next_seq[1], NULL);
 }
 
 static inline void put(uint64_t branch, uint32_t extent, unsigned chunk, uint64_t seed)

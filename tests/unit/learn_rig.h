@@ -29,39 +29,7 @@ static inline struct part *part_on(unsigned node, uint32_t number)
 	return R.node[node].n ? node_part(R.node[node].n, number) : NULL;
 }
 
-/* The set of a partition as the catalog has it from now on: node numbers from 0, the
- * primary first, ended by a negative one. */
-static inline void set_put(uint32_t number, const int *nodes)
-{
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_part_conf pc;
-	struct vms_cat_kv kv;
-	struct rig_kv *k;
-	uint32_t got;
-
-	vms_cat_key_part(key, number);
-	k = v_key(key);
-	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
-	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
-	pc.epoch++;
-	pc.nmembers = 0;
-	for (; *nodes >= 0; nodes++) {
-		struct vms_node *n = R.node[*nodes].n;
-		struct vms_member *m = &pc.member[pc.nmembers++];
-
-		m->node = (uint32_t)*nodes + 1;
-		if (n)
-			m->incarnation = n->incarnation;
-	}
-	pc.primary = pc.member[0].node;
-	if (number < 64)
-		R.lead[number] = (uint8_t)pc.primary;
-	rig_put(&R, key, vms_cat_part_encode(&pc));
-	for (unsigned g = 0; g < RIG_GWS; g++)
-		R.gw[g].epoch[number] = pc.epoch;
-}
-
-#define SET(part, ...) set_put(part, (const int[]){__VA_ARGS__, -1})
+#define SET(part, ...) v_set_put(part, (const int[]){__VA_ARGS__, -1})
 
 static inline void learn_on(unsigned node, uint32_t number)
 {

@@ -20,25 +20,9 @@
 static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint64_t *seed,
 		   uint32_t crc_wrong, uint64_t sequence, uint8_t found[REFS])
 {
-	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], fps[32 * REFS], b[CHUNK];
+	uint8_t fps[32 * REFS], b[CHUNK];
 	struct vms_fp *fp = vms_fp_open(NULL, 0);
-	struct vms_iov iov = {fps, sizeof(fps)};
 	struct vms_piece pc[REFS];
-	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE,
-			    .partition = part_of(branch, extent),
-			    .branch = branch,
-			    .snap_gen = 1,
-			    .lun_fence = 1,
-			    .extent = extent,
-			    .slot = 2,
-			    .sequence = sequence,
-			    .payload = &iov,
-			    .npayload = 1,
-			    .payload_bytes = sizeof(fps),
-			    .body = body,
-			    .body_bytes = sizeof(body)};
-	int st;
 
 	for (unsigned i = 0; i < REFS; i++) {
 		fill(b, seed[i]);
@@ -47,51 +31,23 @@ static int put_ref(uint64_t branch, uint32_t extent, unsigned chunk, const uint6
 					   vms_crc32c(0, b, CHUNK) ^ crc_wrong};
 	}
 	vms_fp_close(fp);
-	vms_write_body_encode(body, VMS_WRITE_REF, pc, REFS);
-	st = ask(0, &m, &re, 400);
-	memset(found, 9, REFS);
-	if (st == VMS_E_NOENT && re.m.body_bytes == REFS)
-		memcpy(found, re.body, REFS);
-	if (re.done)
-		rig_reply_free(&re);
-	return st;
+	return put_pieces(branch, extent, VMS_WRITE_REF, pc, REFS,
+			  (struct vms_iov){fps, sizeof(fps)}, 2, sequence, found);
 }
 
 /* The same by address, as EXTENDED COPY does. */
 static int put_copy(uint64_t branch, uint32_t extent, unsigned chunk, const vms_addr *addr,
 		    unsigned n, uint64_t sequence, uint8_t *found)
 {
-	uint8_t body[VMS_WRITE_BODY_BYTES(REFS)], payload[8 * REFS];
-	struct vms_iov iov = {payload, 8 * n};
+	uint8_t payload[8 * REFS];
 	struct vms_piece pc[REFS];
-	struct rig_reply re;
-	struct vms_msg m = {.type = VMS_MSG_WRITE,
-			    .partition = part_of(branch, extent),
-			    .branch = branch,
-			    .snap_gen = 1,
-			    .lun_fence = 1,
-			    .extent = extent,
-			    .slot = 3,
-			    .sequence = sequence,
-			    .payload = &iov,
-			    .npayload = 1,
-			    .payload_bytes = 8 * n,
-			    .body = body,
-			    .body_bytes = VMS_WRITE_BODY_BYTES(n)};
-	int st;
 
 	for (unsigned i = 0; i < n; i++) {
 		vms_put_le64(payload + 8 * i, addr[i]);
 		pc[i] = (struct vms_piece){(uint16_t)(chunk + i), 1, 0xff, 0, 0};
 	}
-	vms_write_body_encode(body, VMS_WRITE_COPY, pc, n);
-	st = ask(0, &m, &re, 400);
-	memset(found, 9, n);
-	if (st == VMS_E_NOENT && re.m.body_bytes == n)
-		memcpy(found, re.body, n);
-	if (re.done)
-		rig_reply_free(&re);
-	return st;
+	return put_pieces(branch, extent, VMS_WRITE_COPY, pc, n, (struct vms_iov){payload, 8 * n},
+			  3, sequence, found);
 }
 
 static void test_by_address(void)

@@ -6,7 +6,6 @@
 #include "backend/node_mutant.h"
 #include "backend/node_part.h"
 #include "backend/wal.h"
-#include "cluster/catalog.h"
 #include "include/types.h"
 #include "tests/unit/gc_rig.h"
 #include "tests/unit/vol_rig.h"
@@ -349,27 +348,6 @@ static void test_epoch(void)
 	v_down();
 }
 
-/* The set of a partition from now on: one node. */
-static void set_alone(uint32_t number, unsigned node)
-{
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_part_conf pc;
-	struct vms_cat_kv kv;
-	struct rig_kv *k;
-	uint32_t got;
-
-	vms_cat_key_part(key, number);
-	k = v_key(key);
-	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
-	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
-	pc.epoch++;
-	pc.nmembers = 1;
-	pc.member[0] = (struct vms_member){node + 1, R.node[node].n->incarnation};
-	pc.primary = node + 1;
-	R.lead[number] = (uint8_t)pc.primary;
-	rig_put(&R, key, vms_cat_part_encode(&pc));
-}
-
 /* A node goes for good in the middle of a round: the round does not wait for it (simulator
  * seeds 894 and 1264). */
 static void test_gone_node(void)
@@ -389,8 +367,8 @@ static void test_gone_node(void)
 	k = cycle_raise();
 	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->gc_cycle == k));
 	rig_node_crash(&R, 2, false);
-	set_alone(1, 1);
-	set_alone(2, 0);
+	v_set_put(1, (const int[]){1, -1});
+	v_set_put(2, (const int[]){0, -1});
 	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
 	CU_ASSERT_TRUE(STEP_UNTIL(!ctr_of(a) || ctr_of(a)->sweeping));
 	v_check_all("a node is gone");

@@ -91,29 +91,6 @@ static void test_volume_rm(void)
 	v_down();
 }
 
-/* The set of a partition from now on, the first leads. */
-static void set_put(uint32_t number, uint32_t a, uint32_t b)
-{
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_part_conf pc;
-	struct vms_cat_kv kv;
-	struct rig_kv *k;
-	uint32_t got, node[] = {a, b};
-
-	vms_cat_key_part(key, number);
-	k = v_key(key);
-	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
-	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
-	pc.epoch++;
-	pc.nmembers = 2;
-	for (unsigned i = 0; i < 2; i++)
-		pc.member[i] = (struct vms_member){node[i] + 1, R.node[node[i]].n->incarnation};
-	pc.primary = a + 1;
-	if (number < 64)
-		R.lead[number] = (uint8_t)pc.primary;
-	rig_put(&R, key, vms_cat_part_encode(&pc));
-}
-
 /* A node has found all that it leads empty, then it is given a partition that nobody has
  * looked at (simulator seed 90). */
 static void test_lead_moves(void)
@@ -140,7 +117,7 @@ static void test_lead_moves(void)
 	R.node[1].n->apply_waits++;
 	v_rm(v);
 	CU_ASSERT_TRUE(V_WAIT(30000, v_keys("reaped/") == 1));
-	set_put(7, 0, 1);
+	v_set_put(7, (const int[]){0, 1, -1});
 	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
 	held->hold_ms = 0;
 	CU_ASSERT_TRUE(V_WAIT(60000, v_keys("branch/") == 0));

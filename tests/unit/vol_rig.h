@@ -488,6 +488,38 @@ static inline struct rig_kv *v_key(const char *key)
 	return NULL;
 }
 
+/* The set of a partition as the catalog has it from now on: node numbers from 0, the
+ * primary first, ended by a negative one. */
+static inline void v_set_put(uint32_t number, const int *nodes)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_part_conf pc;
+	struct vms_cat_kv kv;
+	struct rig_kv *k;
+	uint32_t got;
+
+	vms_cat_key_part(key, number);
+	k = v_key(key);
+	kv = (struct vms_cat_kv){k->key, k->val, (uint32_t)strlen(k->val), k->mod, 1};
+	CU_ASSERT_EQUAL_FATAL(vms_cat_part_decode(&kv, &got, &pc, NULL), 0);
+	pc.epoch++;
+	pc.nmembers = 0;
+	for (; *nodes >= 0; nodes++) {
+		struct vms_node *n = R.node[*nodes].n;
+		struct vms_member *m = &pc.member[pc.nmembers++];
+
+		m->node = (uint32_t)*nodes + 1;
+		if (n)
+			m->incarnation = n->incarnation;
+	}
+	pc.primary = pc.member[0].node;
+	if (number < 64)
+		R.lead[number] = (uint8_t)pc.primary;
+	rig_put(&R, key, vms_cat_part_encode(&pc));
+	for (unsigned g = 0; g < RIG_GWS; g++)
+		R.gw[g].epoch[number] = pc.epoch;
+}
+
 static inline unsigned v_keys(const char *prefix)
 {
 	unsigned k = 0;

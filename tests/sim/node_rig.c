@@ -772,6 +772,46 @@ bool rig_wait(struct rig *r, struct rig_reply *re, uint64_t ms)
 	return re->done;
 }
 
+int rig_ask(struct rig *r, unsigned g, struct vms_msg *m, struct rig_reply *re, int tries,
+	    void (*sent)(const struct rig_reply *re))
+{
+	int st = VMS_E_TIMEOUT;
+
+	for (int i = 0; i < tries; i++) {
+		unsigned nd = rig_primary(r, m->partition);
+
+		if (!r->gw[g].up[nd]) {
+			rig_gw_connect(r, g, nd);
+			rig_run(r, 100);
+			m->flags |= m->type == VMS_MSG_WRITE ? VMS_F_RETRY : 0;
+			continue;
+		}
+		m->epoch = r->gw[g].epoch[m->partition];
+		m->tick = 0;
+		rig_send(r, g, nd, m, re);
+		if (sent)
+			sent(re);
+		if (!rig_wait(r, re, 20000)) {
+			r->gw[g].nwait = 0;
+			return VMS_E_TIMEOUT;
+		}
+		st = re->status;
+		if (!st || st == VMS_E_EPOCH)
+			r->gw[g].epoch[m->partition] = re->m.epoch;
+		if (st == VMS_E_EPOCH || st == VMS_E_DISCONNECTED || st == VMS_E_AGAIN ||
+		    st == VMS_E_NOT_PRIMARY || (st == VMS_E_BUSY && m->type != VMS_MSG_WRITE)) {
+			rig_reply_free(re);
+			if (st == VMS_E_DISCONNECTED && m->type == VMS_MSG_WRITE)
+				m->flags |= VMS_F_RETRY;
+			if (st != VMS_E_EPOCH && i + 1 < tries)
+				rig_run(r, 20);
+			continue;
+		}
+		return st;
+	}
+	return st;
+}
+
 bool rig_active(struct rig *r)
 {
 	for (uint32_t p = 0; p < 1u << r->part_bits; p++) {

@@ -181,6 +181,10 @@ unsigned rig_primary(struct rig *r, uint32_t part); /* node index */
 /* Sends m from gateway g to node; re is filled when the answer comes. */
 void rig_send(struct rig *r, unsigned g, unsigned node, struct vms_msg *m, struct rig_reply *re);
 bool rig_wait(struct rig *r, struct rig_reply *re, uint64_t ms);
+/* Sends m to the primary of its partition until it is settled; its status, re as answered.
+ * sent: called each time it is on its way; may be NULL. */
+int rig_ask(struct rig *r, unsigned g, struct vms_msg *m, struct rig_reply *re, int tries,
+	    void (*sent)(const struct rig_reply *re));
 void rig_reply_free(struct rig_reply *re);
 uint64_t rig_cat_number(struct rig *r, const char *key);
 

@@ -56,42 +56,9 @@ static inline void connect_all(void)
 	rig_run(&R, 400);
 }
 
-/* Send m to the primary of its partition until it is settled. */
 static inline int ask(unsigned g, struct vms_msg *m, struct rig_reply *re, int tries)
 {
-	int st = VMS_E_TIMEOUT;
-
-	for (int i = 0; i < tries; i++) {
-		unsigned nd = rig_primary(&R, m->partition);
-
-		if (!R.gw[g].up[nd]) {
-			rig_gw_connect(&R, g, nd);
-			rig_run(&R, 100);
-			m->flags |= m->type == VMS_MSG_WRITE ? VMS_F_RETRY : 0;
-			continue;
-		}
-		m->epoch = R.gw[g].epoch[m->partition];
-		m->tick = 0;
-		rig_send(&R, g, nd, m, re);
-		if (!rig_wait(&R, re, 20000)) {
-			R.gw[g].nwait = 0;
-			return VMS_E_TIMEOUT;
-		}
-		st = re->status;
-		if (!st || st == VMS_E_EPOCH)
-			R.gw[g].epoch[m->partition] = re->m.epoch;
-		if (st == VMS_E_EPOCH || st == VMS_E_DISCONNECTED || st == VMS_E_AGAIN ||
-		    st == VMS_E_NOT_PRIMARY || (st == VMS_E_BUSY && m->type != VMS_MSG_WRITE)) {
-			rig_reply_free(re);
-			if (st == VMS_E_DISCONNECTED && m->type == VMS_MSG_WRITE)
-				m->flags |= VMS_F_RETRY;
-			if (st != VMS_E_EPOCH && i + 1 < tries)
-				rig_run(&R, 20);
-			continue;
-		}
-		return st;
-	}
-	return st;
+	return rig_ask(&R, g, m, re, tries, NULL);
 }
 
 /* A WRITE of n pieces; its status. found: NULL, or what of it is there when not all is. */

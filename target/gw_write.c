@@ -122,11 +122,6 @@ void gw_write_timer(struct vms_gw *gw)
 
 /* ---- submit ---- */
 
-static bool all_zero(const uint8_t *p, size_t n)
-{
-	return n == 0 || (p[0] == 0 && !memcmp(p, p + 1, n - 1));
-}
-
 static void op_new(struct vms_gw *gw, struct gw_req *r, uint8_t kind, uint64_t lba, uint32_t nblk)
 {
 	struct gw_op *op = gw_pool_zget(&gw->p_op);
@@ -248,7 +243,7 @@ int gw_write_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 		vms_assert(r->pattern);
 		gw_data_slice(cmd, 0, VMS_LB_BYTES, gw->iov, GW_IOV_ROOM);
 		gw_cursor_copy(&cur, r->pattern, VMS_LB_BYTES);
-		if (all_zero(r->pattern, VMS_LB_BYTES)) {
+		if (vms_is_zero(r->pattern, VMS_LB_BYTES)) {
 			kind = VMS_WRITE_ZERO;
 			bytes = 0;
 		} else {

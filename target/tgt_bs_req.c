@@ -219,11 +219,6 @@ static void submit(struct bs_req *r, struct vms_gw_cmd *gc)
 	bs_req_note(r, gc);
 }
 
-static bool all_zero(const uint8_t *p, size_t n)
-{
-	return !p[0] && !memcmp(p, p + 1, n - 1);
-}
-
 int bs_req_start(struct bs_req *r, struct vms_sense *s)
 {
 	struct scsi_cmd *cmd = r->cmd;
@@ -257,7 +252,7 @@ int bs_req_start(struct bs_req *r, struct vms_sense *s)
 		}
 		break;
 	case VMS_GW_WRITE_SAME:
-		if (all_zero(out, VMS_LB_BYTES)) {
+		if (vms_is_zero(out, VMS_LB_BYTES)) {
 			gc->op = VMS_GW_ZERO;
 			gc->data = NULL;
 			gc->ndata = 0;

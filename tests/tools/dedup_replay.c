@@ -26,6 +26,7 @@
 
 #include "include/types.h"
 #include "utils/lib/assert.h"
+#include "utils/lib/bytes.h"
 
 #define NONE UINT32_MAX
 #define NEW  (UINT32_MAX - 1) /* met, not stored yet */
@@ -367,11 +368,6 @@ static uint64_t fingerprint(EVP_MD_CTX *ctx, const uint8_t *b)
 	return v;
 }
 
-static bool is_zero(const uint8_t *b)
-{
-	return b[0] == 0 && !memcmp(b, b + 1, VMS_CHUNK_BYTES - 1);
-}
-
 static unsigned log2_of(uint64_t v)
 {
 	unsigned b = 0;
@@ -467,7 +463,7 @@ int main(int argc, char **argv)
 			     o += VMS_CHUNK_BYTES, chunk++) {
 				uint32_t ext = chunk / VMS_EXTENT_CHUNKS;
 
-				if (is_zero(buf + o))
+				if (vms_is_zero(buf + o, VMS_CHUNK_BYTES))
 					continue;
 				it[n_it] = (struct item){
 					fingerprint(ctx, buf + o), (uint32_t)a, chunk, ext,

@@ -100,11 +100,6 @@ static int stamp_read(const struct vms_model *m, const unsigned char *p, struct 
 	return 1;
 }
 
-static bool is_zero(const unsigned char *p)
-{
-	return !p[0] && !memcmp(p, p + 1, VMS_MODEL_BLOCK_BYTES - 1);
-}
-
 struct vms_model *vms_model_new(const struct vms_model_opts *o)
 {
 	struct vms_model *m = calloc(1, sizeof(*m));
@@ -300,7 +295,7 @@ static void complain(FILE *err, unsigned *bad, const struct block *b, uint64_t l
 			"read seq %" PRIu64 " writer %u LBA %" PRIu64
 			" (write of %u blocks at %" PRIu64 ")",
 			st->seq, st->writer, st->lba, st->wn, st->wlba);
-	else if (is_zero(p))
+	else if (vms_is_zero(p, VMS_MODEL_BLOCK_BYTES))
 		fprintf(err, "read zeros");
 	else
 		fprintf(err, "read %02x%02x%02x%02x%02x%02x%02x%02x...", p[0], p[1], p[2], p[3],
@@ -366,7 +361,7 @@ static struct version *version_of(const struct vms_model *m, struct block *b,
 		v = find(b, st->seq);
 		return v && !v->zero ? v : NULL;
 	}
-	if (is_zero(p)) {
+	if (vms_is_zero(p, VMS_MODEL_BLOCK_BYTES)) {
 		for (uint32_t i = 0; i < b->n; i++) {
 			if (b->v[i].zero ||
 			    (b->v[i].seq == SEQ_INITIAL && m->o.initial == VMS_MODEL_ANY)) {
@@ -428,7 +423,8 @@ static unsigned seen(struct vms_model *m, uint64_t lba, uint32_t n, const unsign
 			if (x)
 				complain(err, &bad, b, at, x, p, start, now,
 					 "stamp in a block never written");
-			else if (m->o.initial == VMS_MODEL_ZERO && !is_zero(p))
+			else if (m->o.initial == VMS_MODEL_ZERO &&
+				 !vms_is_zero(p, VMS_MODEL_BLOCK_BYTES))
 				complain(err, &bad, b, at, NULL, p, start, now,
 					 "unwritten block is not zero");
 			goto next;
@@ -436,9 +432,10 @@ static unsigned seen(struct vms_model *m, uint64_t lba, uint32_t n, const unsign
 		v = version_of(m, b, x, has[k], p, &sure);
 		if (!v) {
 			complain(err, &bad, b, at, x, p, start, now,
-				 x	      ? "stale, or applied although refused"
-				 : is_zero(p) ? "acknowledged data lost (zeros)"
-					      : "torn block or foreign data");
+				 x ? "stale, or applied although refused"
+				 : vms_is_zero(p, VMS_MODEL_BLOCK_BYTES)
+					 ? "acknowledged data lost (zeros)"
+					 : "torn block or foreign data");
 			goto next;
 		}
 		if (!sure) /* legal as one of several; which one stays open */

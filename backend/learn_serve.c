@@ -45,6 +45,7 @@
 
 #define PAGES_MAX     512u
 #define PAGE_BYTES    (28u + 8u * VMS_SUBEXT_CHUNKS)
+#define PAGES_COUNTED ((uint64_t)PAGES_MAX * PAGE_BYTES / 8)
 #define OUTCOMES_MAX  4096u
 #define OUTCOME_BYTES 40u
 #define CTRS_BYTES    (1u << 20)
@@ -82,7 +83,7 @@ static uint32_t move_wait(struct vms_node *n, uint64_t bytes, bool urgent)
 	r->tokens += gone < UINT64_MAX / 1000 / rate ? (int64_t)(rate * gone / 1000) : top;
 	if (r->tokens > top)
 		r->tokens = top;
-	if (urgent && n->mut != MUT_MV_HOLDS) {
+	if (urgent) {
 		/* the others do not have to wait longer for it than for one of them */
 		if (r->tokens > 0)
 			r->tokens -= (int64_t)bytes;
@@ -101,9 +102,18 @@ static uint32_t move_wait(struct vms_node *n, uint64_t bytes, bool urgent)
 }
 
 /* Clients are held up soon, unless it gets on. */
-static bool is_urgent(const struct vms_msg *m)
+static bool is_urgent(const struct vms_node *n, const struct vms_msg *m)
 {
-	return m->flags & VMS_F_FUA;
+	return m->flags & VMS_F_FUA && n->cluster.move_bytes_s && n->mut != MUT_MV_HOLDS &&
+	       n->mut != MUT_MV_ANY;
+}
+
+/* The pace counts what there may be before it is looked for; what is told is what has gone. */
+static void move_sent(struct vms_node *n, uint64_t counted, uint64_t bytes, bool urgent)
+{
+	n->st.moved_bytes += bytes - counted;
+	if (urgent)
+		n->st.moved_urgent_bytes += bytes - counted;
 }
 
 /* ---- feeds of a partition ---- */
@@ -546,7 +556,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);
-	wait = move_wait(n, (uint64_t)PAGES_MAX * PAGE_BYTES / 8, is_urgent(m));
+	wait = move_wait(n, PAGES_COUNTED, is_urgent(n, m));
 	if (wait) {
 		re.status = VMS_E_BUSY;
 		re.aux = wait;
@@ -570,6 +580,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		re.npayload = o.n ? 1 : 0;
 		re.payload_bytes = iov.len;
 	}
+	move_sent(n, PAGES_COUNTED, re.payload_bytes, is_urgent(n, m));
 	node_send(n, c->id, &re);
 	free(o.buf);
 	(void)f;
@@ -675,6 +686,8 @@ struct seg_out {
 	struct vms_msg req;
 	uint64_t ctr;
 	uint32_t seg, end, got; /* HEADS: seg..end - 1, got of them read */
+	uint64_t counted;	/* by the pace */
+	bool urgent;
 	bool heads, footer, body;
 	size_t body_bytes;
 	unsigned nchunks;
@@ -701,6 +714,7 @@ static void seg_reply(struct vms_node *n, struct seg_out *o, int status, const u
 	for (unsigned i = 0; i < niov; i++)
 		re.payload_bytes += iov[i].len;
 	re.flags |= VMS_F_PAYLOAD_CRC;
+	move_sent(n, o->counted, re.payload_bytes + body_bytes, o->urgent);
 	node_send(n, o->conn, &re);
 	seg_free(o);
 }
@@ -861,6 +875,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	struct ctr *ct;
 	struct vms_rd r;
 	uint64_t number;
+	uint64_t counted;
 	uint32_t seg, end;
 	uint32_t wait;
 
@@ -874,8 +889,8 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		node_reply(n, c->id, m, ct ? VMS_E_PROTO : VMS_E_GONE);
 		return;
 	}
-	wait = move_wait(n, heads ? (end - seg) * VMS_CHUNK_BYTES : seg_bytes(ct, seg),
-			 is_urgent(m));
+	counted = heads ? (end - seg) * VMS_CHUNK_BYTES : seg_bytes(ct, seg);
+	wait = move_wait(n, counted, is_urgent(n, m));
 	if (wait) {
 		struct vms_msg re;
 
@@ -897,6 +912,8 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	o->ctr = number;
 	o->seg = seg;
 	o->end = end;
+	o->counted = counted;
+	o->urgent = is_urgent(n, m);
 	o->heads = heads;
 	o->footer = !heads && seg == ct->segs;
 	o->buf = malloc(heads ? VMS_CHUNK_BYTES + 4096
@@ -968,7 +985,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		return;
 	}
 	f->heard_ms = n->now_ms;
-	f->urgent = is_urgent(m);
+	f->urgent = m->flags & VMS_F_FUA;
 	if (!part_serving(p) && m->req_id) {
 		node_reply(n, c->id, m, VMS_E_AGAIN); /* a view is being formed */
 		return;

@@ -281,9 +281,12 @@ static void test_dead_places(void)
 	finish(2);
 }
 
-/* Collection does not take from the copy what it still needs. */
+/* Collection does not take from the copy what it still needs; and what is told as sent for the
+ * copy is what has come. */
 static void test_collection(void)
 {
+	uint64_t sent = 0;
+
 	some_data(83);
 	for (unsigned t = 0; t < 6; t++) {
 		for (unsigned c = 0; c < V_CHS; c += 3)
@@ -302,6 +305,9 @@ static void test_collection(void)
 	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_COPY);
 	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
 	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
+	for (unsigned i = 0; i < 3; i++)
+		sent += R.node[i].n->st.moved_bytes;
+	CU_ASSERT_TRUE(sent > 0 && sent <= node(2)->st.learnt_bytes);
 	finish(2);
 }
 

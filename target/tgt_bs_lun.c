@@ -3,10 +3,12 @@
  * LUNs come and go: asked for by tgtadm, or by the cluster's registry. A LUN is made when
  * its volume is open, and goes when its commands have ended. See tgt_bs.h.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "target/reg_doc.h"
 #include "target/tgt_bs.h"
@@ -149,6 +151,21 @@ static struct open_req *open_new(int tid, uint64_t lun, const char *path, const 
 	return o;
 }
 
+/* Without --bstype a LUN is made of a file of this machine, by tgt. Who meant a volume would
+ * be told of an invalid request only. */
+static int no_bstype(const struct tgtadm_req *req, const char *path)
+{
+	struct stat st;
+
+	/* tgt refuses these by itself */
+	if (!tgt_targetname(req->tid) || tgt_lu_find(req->tid, req->lun))
+		return TGT_MGMT_LOCAL;
+	if (!path || !*path || !stat(path, &st) || errno != ENOENT)
+		return TGT_MGMT_LOCAL;
+	tgt_adm_say("there is no file '%.300s'; a volume of VMStore needs --bstype vmstore", path);
+	return TGTADM_INVALID_REQUEST;
+}
+
 /* Parameters of a LUN that somebody wants, cut out of params in buf. TGT_MGMT_LOCAL: not
  * ours; TGT_MGMT_PENDING: ours and right; or tgtadm's code. */
 static int new_check(const struct tgtadm_req *req, const char *params, char *buf, size_t room,
@@ -169,7 +186,9 @@ static int new_check(const struct tgtadm_req *req, const char *params, char *buf
 		else if (!strncmp(opt, "blocksize=", 10))
 			blocksize = opt + 10;
 	}
-	if (!bstype || strcmp(bstype, bs_vmstore_name))
+	if (!bstype)
+		return no_bstype(req, *path);
+	if (strcmp(bstype, bs_vmstore_name))
 		return TGT_MGMT_LOCAL;
 	if (strlen(params) >= room) {
 		tgt_adm_say("the parameters are longer than %zu bytes", room - 1);

@@ -33,6 +33,13 @@ refuses "is target number 7" adm 2 --op new --mode target --tid 8 -T $t
 refuses "is volume a already" adm 2 --op new --mode logicalunit --tid 7 --lun 3 --bstype vmstore --backing-store c --bsopts size=16M
 refuses "LUN 3 of" adm 2 --op new --mode logicalunit --tid 7 --lun 4 --bstype vmstore --backing-store a
 refuses "does not exist" adm 2 --op new --mode logicalunit --tid 7 --lun 4 --bstype vmstore --backing-store nonesuch
+# without --bstype it is a file
+for v in a nonesuch; do
+	refuses "there is no file '$v'; a volume of VMStore needs --bstype vmstore" adm 1 --op new --mode logicalunit --tid 7 --lun 4 --backing-store $v
+done
+truncate -s 16M "$IT_DIR/file"
+adm 1 --op new --mode logicalunit --tid 7 --lun 4 --backing-store "$IT_DIR/file" || fail "a LUN of a file"
+adm 1 --op delete --mode logicalunit --tid 7 --lun 4 || fail "deleting the LUN of a file"
 refuses "no target number 9" adm 1 --op bind --mode target --tid 9 -I ALL
 refuses "does not take" adm 1 --op update --mode target --tid 7 --name MaxBurstLength --value x
 refuses "can't find the logical unit" adm 1 --op update --mode logicalunit --tid 7 --lun 9 --params vendor_id=X

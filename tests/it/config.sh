@@ -73,6 +73,44 @@ done
 refuses "is bound to target 7" adm 1 --op delete --mode account --user host1
 say "one configuration on both gateways"
 
+# ---- mutual CHAP: what the target answers with, told to one gateway, asked of both ----
+mutual() { # GATEWAY SECRET: the initiator wants the target to prove that it knows it
+	iscsi-inq "iscsi://host1%123456789012@$(portal "$1")/$t/3?target_user=us&target_password=$2" > "$IT_DIR/inq" 2>&1
+}
+chap() { # GATEWAY SECRET
+	p=$(portal "$1")
+	"$B/tests/iscsi_chap" --mutual "${p%:*}" "${p#*:}" $t host1 123456789012 us "$2" > "$IT_DIR/chap" 2>&1
+}
+proves() { # GATEWAY SECRET OTHER-SECRET
+	wait_for 30 mutual "$1" "$2" || fail "gateway $1: mutual login: $(cat "$IT_DIR/inq")"
+	chap "$1" "$2" || fail "gateway $1: $(cat "$IT_DIR/chap")"
+	[ "$(grep -c ^ok "$IT_DIR/chap")" = 6 ] || fail "gateway $1: $(cat "$IT_DIR/chap")"
+	# a host that wants another secret of it leaves
+	! mutual "$1" "$3" || fail "gateway $1: the initiator takes a target with another secret"
+	grep -q 'Authentication failed' "$IT_DIR/inq" || fail "gateway $1: refused for another reason: $(cat "$IT_DIR/inq")"
+	! chap "$1" "$3" && [ "$(grep -c "the target's response is wrong" "$IT_DIR/chap")" = 4 ] ||
+		fail "gateway $1: with another secret: $(cat "$IT_DIR/chap")"
+}
+echo target-secret-1 | adm 1 --op new --mode account --user us --password-file - || fail "the target's account"
+! mutual 1 target-secret-1 || fail "it proves itself with an account that is not bound"
+adm 1 --op bind --mode account --tid 7 --user us --outgoing || fail "binding the target's account"
+agree "the target's account"
+for g in 1 2; do proves $g target-secret-1 target-secret-2; done
+# another secret, told to the catalog; none, told to the other gateway
+echo target-secret-3 | "$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" target account set us > /dev/null || fail "another secret"
+for g in 1 2; do proves $g target-secret-3 target-secret-1; done
+adm 2 --op unbind --mode account --tid 7 --user us --outgoing || fail "unbinding the target's account"
+agree "no account of the target"
+for g in 1 2; do
+	! mutual $g target-secret-3 || fail "gateway $g proves itself with an account that is bound no more"
+	iscsi-inq "iscsi://host1%123456789012@$(portal $g)/$t/3" > /dev/null || fail "gateway $g: one-way login"
+done
+for s in 123456789012 target-secret-; do
+	! grep -ral -- "$s" "$IT_DIR/c/data" "$IT_DIR/c/log" "$IT_DIR/c/run" || fail "a secret lies readable on a disk or in a log"
+	for g in 1 2; do ! adm $g --op show --mode account | grep -- "$s" || fail "gateway $g shows a secret"; done
+done
+say "mutual CHAP through both gateways"
+
 # ---- a gateway that is down, changes meanwhile, and comes back ----
 proc_kill gw2
 adm 1 --op delete --mode logicalunit --tid 7 --lun 5 || fail "deleting LUN 5"

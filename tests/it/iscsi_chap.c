@@ -2,10 +2,11 @@
 /*
  * CHAP as initiators do it, and as they must not.
  *
- *   iscsi_chap HOST PORT TARGET USER SECRET [TARGET_USER TARGET_SECRET]
+ *   iscsi_chap [--mutual] HOST PORT TARGET USER SECRET [TARGET_USER TARGET_SECRET]
  *
  * The target admits USER with SECRET; with the last two it answers challenges as
- * TARGET_USER. One line for each scenario; exit status 1 if one failed.
+ * TARGET_USER. --mutual: only that, with each algorithm. One line for each scenario; exit
+ * status 1 if one failed.
  * Source: RFC 7143, 12.1 and 9.2; RFC 1994; algorithms: IANA, PPP numbers.
  */
 #include <openssl/evp.h>
@@ -273,14 +274,33 @@ static int slower(void)
 	return rc != 0;
 }
 
-int main(int argc, char **argv)
+static const char *const offers[] = {"5", "6", "7", "8"};
+
+/* Both ends prove themselves, or nobody is in. */
+static int mutual_only(void)
 {
-	static const char *const offers[] = {"5", "6", "7", "8"};
 	char name[64];
 	int failed = 0;
 
-	if (argc != 6 && argc != 8) {
-		fprintf(stderr, "usage: iscsi_chap HOST PORT TARGET USER SECRET "
+	for (int i = 0; i < 4; i++) {
+		snprintf(name, sizeof(name), "algorithm %s, mutual", offers[i]);
+		failed += scenario(name, offers[i], 5 + i, HOW_HEX, true, 0);
+	}
+	failed += scenario("a wrong secret of the initiator, mutual", "7", 7, HOW_WRONG, true, 1);
+	failed += scenario("the target's own challenge", "7", 7, HOW_REFLECT, true, 1);
+	return failed;
+}
+
+int main(int argc, char **argv)
+{
+	bool only = argc > 1 && !strcmp(argv[1], "--mutual");
+	char name[64];
+	int failed = 0;
+
+	argc -= only;
+	argv += only;
+	if ((only || argc != 6) && argc != 8) {
+		fprintf(stderr, "usage: iscsi_chap [--mutual] HOST PORT TARGET USER SECRET "
 				"[TARGET_USER TARGET_SECRET]\n");
 		return 2;
 	}
@@ -291,6 +311,8 @@ int main(int argc, char **argv)
 	secret = argv[5];
 	target_user = argc == 8 ? argv[6] : NULL;
 	target_secret = argc == 8 ? argv[7] : NULL;
+	if (only)
+		return mutual_only() ? 1 : 0;
 	for (int i = 0; i < 4; i++) {
 		snprintf(name, sizeof(name), "algorithm %s", offers[i]);
 		failed += scenario(name, offers[i], 5 + i, HOW_HEX, false, 0);

@@ -94,6 +94,7 @@ enum vms_gw_mutant {
 	VMS_GWM_PARTIAL_ERR,   /* a write of which a part is applied ends in an error */
 	VMS_GWM_REG_LEFT = 58, /* a registration of unknown outcome is nobody's */
 	VMS_GWM_REG_LATE = 27, /* a registration that came late outlives its withdrawal */
+	VMS_GWM_OLD_END = 59,  /* GET LBA STATUS goes by the end of before it stood still */
 	VMS_GWM_UNNAMED = 62,  /* a lease that no tick names bounds no page */
 	/* the transport, which reads it from the environment itself */
 	VMS_GWM_SEND_ALONE = 63, /* each answer is sent by itself */

@@ -52,8 +52,10 @@ int gw_lba_status_submit(struct vms_gw *gw, struct vms_gw_cmd *cmd)
 	int rc;
 
 	if (cmd->lba >= v->nblocks || !cmd->nranges || !cmd->ranges) {
+		bool current = vms_gw_current(gw) || gw_mutant(gw, VMS_GWM_OLD_END);
+
 		cmd->status = cmd->lba < v->nblocks ? VMS_E_INVAL
-			      : vms_gw_current(gw)  ? VMS_E_RANGE
+			      : current		    ? VMS_E_RANGE
 						    : VMS_E_BUSY;
 		return VMS_GW_DONE;
 	}

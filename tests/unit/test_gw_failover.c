@@ -798,8 +798,54 @@ static void one_that_stood_still_does_not_go_by_old_records(void)
 	CU_ASSERT_EQUAL(beyond_the_end_after(VMS_GWM_SLEPT, 2300), VMS_E_RANGE);
 }
 
+/* GET LBA STATUS is asked at the end too, where there is nothing to look at. */
+static int end_after(uint32_t mutant, uint64_t lba, uint64_t ms)
+{
+	struct vms_gw_lba_range ranges[4];
+	struct vms_gw_cmd c;
+	int status;
+
+	f_start(mutant, DISK);
+	f_run(500);
+	for (int slept = 0; slept < 2; slept++) {
+		c = f_cmd(VMS_GW_LBA_STATUS, lba, 0);
+		c.ranges = ranges;
+		c.nranges = 4;
+		CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_DONE);
+		status = c.status;
+		if (slept)
+			break;
+		CU_ASSERT_EQUAL(status, VMS_E_RANGE);
+		f.now += ms;
+		vms_gw_turn_begin(f.gw, f.now);
+	}
+	/* what no record says is wrong at any time */
+	c = f_cmd(VMS_GW_LBA_STATUS, 0, 0);
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_DONE);
+	CU_ASSERT_EQUAL(c.status, VMS_E_INVAL);
+	vms_gw_turn_end(f.gw, f.now);
+	f_run(4000);
+	c = f_cmd(VMS_GW_LBA_STATUS, lba, 0);
+	c.ranges = ranges;
+	c.nranges = 4;
+	CU_ASSERT_EQUAL(f_do(&c), VMS_E_RANGE);
+	f_stop();
+	return status;
+}
+static void nor_does_get_lba_status(void)
+{
+	for (unsigned beyond = 0; beyond < 2; beyond++) {
+		uint64_t lba = F_CHUNKS * 8 + beyond;
+
+		CU_ASSERT_EQUAL(end_after(0, lba, 1000), VMS_E_RANGE);
+		CU_ASSERT_EQUAL(end_after(0, lba, 2300), VMS_E_BUSY);
+	}
+	CU_ASSERT_EQUAL(end_after(VMS_GWM_OLD_END, F_CHUNKS * 8, 2300), VMS_E_RANGE);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(one_that_stood_still_does_not_go_by_old_records),
+	VMS_TEST(nor_does_get_lba_status),
 	VMS_TEST(initiators_leave_a_gateway_that_is_cut_off),
 	VMS_TEST(one_that_others_reach_first_is_no_cut),
 	VMS_TEST(a_page_does_not_outlast_a_members_lease),

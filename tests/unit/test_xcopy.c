@@ -331,6 +331,65 @@ static void everything_is_checked_before_anything_is_written(void)
 	f_stop();
 }
 
+/* It ends BUSY before anything was done. */
+static bool is_busy(void)
+{
+	struct vms_xcopy_lu lus[2] = {{&lu[0], f.vol}, {&lu[1], f.vol}};
+	struct vms_pr_who who = {.nexus = &nexus[0]};
+	struct vms_xcopy_run *r;
+
+	CU_ASSERT_EQUAL_FATAL(parse(), 0);
+	r = vms_xcopy_run_new(f.gw, &x, lus, 2, 0, &who, "", NULL, &s);
+	if (r)
+		vms_xcopy_run_free(r);
+	return !r && s.status == VMS_SAM_BUSY;
+}
+
+/* Its volumes' sizes, write protection and reservations are as before: they may allow by now
+ * what they refused. What is in no record of the cluster stays refused. */
+static void a_gateway_that_stood_still_does_not_refuse_by_old_records(void)
+{
+	f_start(0, VMS_ACK_DISK);
+	for (int slept = 0; slept < 3; slept++) {
+		bool old = slept == 1;
+
+		luns();
+		make(2, 3);
+		vms_put_be64(list + 16 + 64 + 28 + 20, 7901);
+		CU_ASSERT(old ? is_busy() : tried(1) == VMS_ASC_NONE);
+		make(2, 3);
+		vms_put_be64(list + 16 + 64 + 56 + 12, UINT64_MAX - 5);
+		CU_ASSERT(old ? is_busy() : tried(2) == VMS_ASC_NONE);
+		make(2, 1);
+		lu[1].ident.write_protect = true;
+		CU_ASSERT(old ? is_busy() : tried(0) == VMS_ASC_WRITE_PROTECTED);
+		luns();
+		reg.nexus = nexus[1];
+		for (unsigned i = 0; i < 2; i++) {
+			luns();
+			pr[i] = (struct vms_pr){
+				.n = 1, .reg = &reg, .type = VMS_PR_EA, .holder = 0, .held = true};
+			CU_ASSERT(old ? is_busy() : tried(0) == VMS_ASC_THIRD_PARTY_FAILURE);
+		}
+		luns();
+		lu[1].mode.swp = true;
+		CU_ASSERT_EQUAL(tried(0), VMS_ASC_SOFTWARE_WRITE_PROTECTED);
+		luns();
+		lu[1].ready = false;
+		CU_ASSERT_EQUAL(tried(0), VMS_ASC_CSCD_NOT_REACHABLE);
+		luns();
+		CU_ASSERT_EQUAL(tried(0), 1);
+		if (!slept) {
+			f.now += 2300;
+			vms_gw_turn_begin(f.gw, f.now);
+		} else if (slept == 1) {
+			vms_gw_turn_end(f.gw, f.now);
+			f_run(4000);
+		}
+	}
+	f_stop();
+}
+
 static void segments_go_one_after_the_other(void)
 {
 	struct vms_xcopy_lu one = {&lu[0], f.vol};
@@ -394,6 +453,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(results_are_kept_for_those_who_may_ask),
 	VMS_TEST(page_8f_is_well_formed),
 	VMS_TEST(everything_is_checked_before_anything_is_written),
+	VMS_TEST(a_gateway_that_stood_still_does_not_refuse_by_old_records),
 	VMS_TEST(segments_go_one_after_the_other),
 };
 VMS_TEST_MAIN("xcopy", tests)

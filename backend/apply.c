@@ -24,6 +24,7 @@
 #include "backend/digest.h"
 #include "backend/drain.h"
 #include "backend/fetch.h"
+#include "backend/lack.h"
 #include "backend/learn.h"
 #include "backend/node_conn.h"
 #include "backend/node_int.h"
@@ -68,6 +69,12 @@ struct apply_job {
 	vms_addr handed[VMS_SEG_ENTRIES_MAX]; /* address gateways may know it by; 0: none */
 	uint8_t patched[VMS_SEG_ENTRIES_MAX];
 	bool changed[VMS_SEG_ENTRIES_MAX]; /* moves that changed a page */
+	/* should it lack bytes: of each move what lies below it, the sectors that lie in the log,
+	 * and those that are whole at all */
+	vms_addr base[VMS_SEG_ENTRIES_MAX];
+	uint8_t over[VMS_SEG_ENTRIES_MAX], keep[VMS_SEG_ENTRIES_MAX];
+	struct lack_twins *twins;
+	bool twins_away;
 	uint8_t *buf; /* segment header, then the chunks that are put together */
 	const uint8_t *at[VMS_SEG_ENTRIES_MAX]; /* chunks of the segment: in buf, or in the log */
 	struct vms_iov iov[1 + VMS_SEG_ENTRIES_MAX];
@@ -86,6 +93,7 @@ struct apply_job {
 static void job_free(struct apply_job *j)
 {
 	log_return(j->n, &j->lend);
+	lack_twins_free(j->twins);
 	free(j->buf);
 	free(j->patch);
 	free(j);
@@ -96,6 +104,7 @@ static void job_end(struct vms_node *n, struct part *p, struct apply_job *j)
 	p->applied = j->seq;
 	p->apply = NULL;
 	part_stands(n, p, false);
+	lack_end(n, p);
 	p->state_dirty = true;
 	n->applies--;
 	job_free(j);
@@ -124,6 +133,7 @@ void apply_abort(struct vms_node *n, struct part *p)
 
 	p->page_wait = false;
 	part_stands(n, p, false);
+	lack_end(n, p);
 	p->peer_seq = 0;
 	if (p->apply_wait) {
 		p->apply_wait = false;
@@ -544,26 +554,55 @@ static bool chunk_ok(struct apply_job *j, unsigned i)
 	return vms_crc32c(0, j->at[j->place[i]], VMS_CHUNK_BYTES) == j->m[i].crc;
 }
 
+/* What does not match, but was found elsewhere or is given up. */
+static bool mended(struct vms_node *n, struct part *p, struct apply_job *j, unsigned i)
+{
+	const uint8_t *found = lack_found(p, j->seq, j->m[i].to);
+
+	if (found) {
+		memcpy(job_chunk(j, j->place[i]), found, VMS_CHUNK_BYTES);
+		j->at[j->place[i]] = job_chunk(j, j->place[i]);
+		if (chunk_ok(j, i))
+			return true;
+	}
+	return lack_given(n, p, j->seq, &j->m[i]) && chunk_ok(j, i);
+}
+
 static void moves_check(struct vms_node *n, struct part *p, struct apply_job *j)
 {
+	struct lack_chunk lack[VMS_SEG_ENTRIES_MAX];
+	bool first = p->peer_seq != j->seq;
+	struct lack_twins *twins = NULL;
+	unsigned k = 0;
+
 	for (unsigned i = 0; i < j->nm; i++)
-		if (vms_move_placed(&j->m[i]) && !j->there && !chunk_ok(j, i)) {
-			if (p->peer_seq != j->seq) {
-				p->peer_seq = j->seq;
-				p->peer_asks = p->peer_noes = 0;
-				n->st.corrupt += !j->baseless; /* that is no damage */
-				node_log(n, j->baseless ? VMS_LOG_INFO : VMS_LOG_WARN,
-					 j->baseless
-						 ? "partition %u: record %llu is of a branch that "
-						   "was deleted: asking another replica"
-						 : "partition %u: own copy of a chunk does not "
-						   "match record %llu: asking another replica",
-					 p->number, (unsigned long long)j->seq);
-			}
-			peer_ask(n, p, j);
-			return;
-		}
-	moves_write(n, p, j);
+		if (vms_move_placed(&j->m[i]) && !j->there && !chunk_ok(j, i) &&
+		    !mended(n, p, j, i))
+			lack[k++] = (struct lack_chunk){j->m[i], j->base[i], j->over[i], j->keep[i],
+							j->at[j->place[i]]};
+	if (!k) {
+		moves_write(n, p, j);
+		return;
+	}
+	if (first) {
+		p->peer_seq = j->seq;
+		p->peer_asks = p->peer_noes = 0;
+		n->st.corrupt += !j->baseless; /* that is no damage */
+		node_log(n, j->baseless ? VMS_LOG_INFO : VMS_LOG_WARN,
+			 j->baseless ? "partition %u: record %llu is of a branch that "
+				       "was deleted: asking another replica"
+				     : "partition %u: own copy of a chunk does not "
+				       "match record %llu: asking another replica",
+			 p->number, (unsigned long long)j->seq);
+		twins = lack_twins(n, p, j->seq, j->m, j->nm);
+	}
+	if (twins) {
+		lack_twins_free(twins);
+		job_again(n, p, j, 1); /* with what lies under these */
+		return;
+	}
+	lack_note(n, p, j->seq, lack, k, j->twins_away);
+	peer_ask(n, p, j);
 }
 
 /* The timer asks again. A partition that stands does not wait for that, as its log cannot be
@@ -620,6 +659,19 @@ void apply_peer_reply(struct vms_node *n, const struct vms_msg *m)
 	apply_run(n, p);
 }
 
+/* Sectors of a chunk that are whole. */
+static void keep_set(struct apply_job *j, unsigned i, const struct fetch_ent *e)
+{
+	uint8_t base = e->skip ? 0 : e->status == VMS_E_BAD_SECTORS ? e->valid : VMS_MASK_FULL;
+
+	if (e->status && e->status != VMS_E_BAD_SECTORS)
+		base = 0;
+	/* nothing is damaged, but it is not what the record says: what lies below is wrong */
+	if ((base | j->over[i]) == VMS_MASK_FULL)
+		base = 0;
+	j->keep[i] = base | j->over[i];
+}
+
 static void bases_done(struct vms_node *n, struct fetch *f)
 {
 	struct apply_job *j = f->arg;
@@ -643,6 +695,10 @@ static void bases_done(struct vms_node *n, struct fetch *f)
 		if (j->patched[i])
 			chunk_merge(f->e[i].buf, j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES,
 				    j->patched[i]);
+		keep_set(j, i, &f->e[i]);
+		if (j->twins && vms_crc32c(0, f->e[i].buf, VMS_CHUNK_BYTES) != j->m[i].crc)
+			j->twins_away |= lack_twins_merge(j->twins, f, &j->m[i], f->e[i].buf,
+							  &j->over[i], &j->keep[i]);
 	}
 	fetch_free(f);
 	if (!again && away) {
@@ -674,7 +730,10 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 	/* Nobody keeps chunks for a copy that is in no set, and those of its own containers
 	 * are asked of the members, too: what has gone there is no damage here. */
 	j->out = !p->known && !p->learn;
-	f = fetch_new(n, j->nm);
+	if (p->peer_seq == r->seq) /* it lacked something before */
+		j->twins = lack_twins(n, p, r->seq, j->m, j->nm);
+	f = fetch_new(n, j->nm + lack_twins_count(j->twins));
+	lack_twins_fetch(n, p, j->twins, f, j->nm);
 	f->arg = j;
 	f->done = bases_done;
 	f->patient = true;
@@ -723,13 +782,14 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		filled |= 1ull << j->place[i];
 		j->nchunks++;
 		if (r->type == VMS_REC_REMAP) {
-			f->e[i].addr = m->from_seq;
+			f->e[i].addr = j->base[i] = m->from_seq;
 			f->e[i].skip = false;
 			continue;
 		}
 		if (chunk_in_log(n, &v)) {
 			j->at[j->place[i]] = chunk_in_log(n, &v);
 			log_lend(n, &j->lend, v.src[0]->data_pos);
+			j->over[i] = VMS_MASK_FULL;
 			continue;
 		}
 		if ((v.have | v.zero) == VMS_MASK_FULL) {
@@ -737,6 +797,7 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 			chunk_resolve(n, p, &v, NULL, m->chunk, f->e[i].buf, &j->patched[i],
 				      &f->e[i].addr);
 			j->patched[i] = 0;
+			j->over[i] = VMS_MASK_FULL;
 			continue;
 		}
 		if (part_page(n, p, &seen, m->chunk / VMS_SUBEXT_CHUNKS, &page))
@@ -750,6 +811,8 @@ static void moves_start(struct vms_node *n, struct part *p, const struct vms_rec
 		chunk_resolve(n, p, &v, &page, m->chunk,
 			      j->patch + (size_t)j->place[i] * VMS_CHUNK_BYTES, &j->patched[i],
 			      &f->e[i].addr);
+		j->base[i] = f->e[i].addr;
+		j->over[i] = j->patched[i];
 	}
 	/* a place that no move names is written all the same */
 	for (unsigned i = 0; i < j->nchunks; i++)

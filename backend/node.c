@@ -25,6 +25,7 @@
 #include "backend/fetch.h"
 #include "backend/holders.h"
 #include "backend/htab.h"
+#include "backend/lack.h"
 #include "backend/learn.h"
 #include "backend/learn_serve.h"
 #include "backend/lease.h"
@@ -294,6 +295,7 @@ static void part_close(struct vms_node *n, struct part *p)
 	learn_close(n, p);
 	feeds_close(n, p);
 	digest_close(n, p);
+	lack_end(n, p);
 	out_close(p);
 	free(p);
 }
@@ -425,6 +427,7 @@ static void node_timer(struct vms_node *n)
 		feed_timer(n);
 		learn_timer(n);
 		digest_timer(n);
+		lack_timer(n);
 		out_timer(n);
 		plan_timer(n);
 		repair_timer(n);

@@ -107,6 +107,11 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what);
 int vms_node_du(struct vms_node *n, struct json_t *req, struct json_t **answer,
 		struct vms_errmsg *msg);
 
+/* ADMIN "lost": what standing partitions lack; with partition, record and without [node, ...]:
+ * gives it up when no other node has it. 0 and *answer, or a VMS_E_* and msg. */
+int vms_node_lost(struct vms_node *n, struct json_t *req, struct json_t **answer,
+		  struct vms_errmsg *msg);
+
 /* ADMIN "scrub": {"do": "status" | "start" | "pause" | "resume"}; answers its state. */
 int vms_node_scrub(struct vms_node *n, struct json_t *req, struct json_t **answer,
 		   struct vms_errmsg *msg);

@@ -69,6 +69,7 @@ struct node_stats {
 	uint64_t moved_bytes, moved_urgent_bytes, learnt_bytes, kept_bytes, feeds, learnt,
 		copies_deleted, digests;
 	uint64_t digest_bad, lost_chunks;
+	uint64_t given_up; /* chunks */
 };
 
 struct vms_node {
@@ -211,6 +212,7 @@ struct vms_node {
 	unsigned applies;	/* apply jobs running */
 	struct log_lend *lends; /* what is lent now */
 	unsigned apply_waits;	/* partitions whose apply lane waits for other nodes */
+	unsigned nlacks;	/* partitions with a lack */
 
 	/* copies */
 	struct move_rate move;

@@ -242,6 +242,7 @@ static json_t *stats(struct vms_node *n)
 	S(copies_deleted);
 	S(digests);
 	S(digest_bad);
+	S(given_up);
 	S(pages);
 	S(invalidations);
 	S(flushes);

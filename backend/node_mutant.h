@@ -145,6 +145,10 @@ enum node_mutant {
 	MUT_HELLO_ASKED = 145,	/* what was asked back on the connection before is waited for */
 	MUT_STAND_FILLS = 143,	/* a partition that stands takes writes until the log is full */
 	MUT_STAND_APPLY = 144,	/* a record whose bytes nobody has is applied with what there is */
+	MUT_LACK_AWAY = 166,	/* bytes are given up though a node that is away may have them */
+	MUT_LACK_BLIND = 167,	/* ... though nobody looked whether another node has them */
+	MUT_LACK_ZEROS = 168,	/* what was given up reads as zeros */
+	MUT_LACK_ALL = 169,	/* sectors that are left are given up, too */
 	MUT_GEN_LARGE = 146,	/* generations may be larger than what can be copied forward */
 	MUT_COPY_FULL = 149,	/* copies take the last of the log, and free nothing */
 	MUT_MV_ANY = 155,	/* copies are fed without a limit */

@@ -24,6 +24,7 @@ struct digest;
 struct drain_job;
 struct feed;
 struct gc_job;
+struct lack;
 struct learn;
 struct op;
 struct out_copy;
@@ -176,6 +177,7 @@ struct part {
 	uint64_t peer_seq;
 	unsigned peer_asks, peer_noes;
 	bool bytes_wait;	    /* ... in vain: the partition stands (doc/storage-node.md) */
+	struct lack *lack;	    /* what that record lacks (lack.c); primary */
 	uint64_t stand_bytes;	    /* of the log, while it stands: no record of it is applied */
 	unsigned moves_ordered;	    /* DRAIN/REMAP records ordered, not applied */
 	VMS_VEC(struct trim) trims; /* ordered, not applied */

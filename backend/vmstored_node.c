@@ -672,6 +672,10 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 		return r->node ? vms_node_scrub(r->node, req, answer, msg)
 			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet",
 					  r->p.name);
+	if (!strcmp(call, "lost"))
+		return r->node ? vms_node_lost(r->node, req, answer, msg)
+			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet",
+					  r->p.name);
 	if (!strcmp(call, "du"))
 		return r->node ? vms_node_du(r->node, req, answer, msg)
 			       : vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet",

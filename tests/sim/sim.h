@@ -111,6 +111,7 @@ struct sim_result {
 	unsigned rotten, filled;
 	unsigned given_up, unsure;	 /* of openings; registered perhaps, sim_register.c */
 	unsigned spoiled, stood, medium; /* sim_spoil.c */
+	unsigned forsaken;		 /* ... chunks that were given up */
 	uint64_t no_space;		 /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;

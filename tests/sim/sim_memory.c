@@ -2,6 +2,9 @@
 /* Apart from the others: a node's connections and the simulator's have one name. */
 #include "tests/sim/sim_memory.h"
 
+#include <jansson.h>
+
+#include "backend/node.h"
 #include "backend/node_int.h"
 #include "backend/node_part.h"
 #include "backend/node_read.h"
@@ -9,6 +12,7 @@
 #include "backend/pages.h"
 #include "backend/part_ctr.h"
 #include "backend/wal.h"
+#include "include/err.h"
 
 uint64_t sim_node_damage(const struct vms_node *n)
 {
@@ -94,4 +98,29 @@ bool sim_node_stands(const struct vms_node *n, uint32_t partition)
 	const struct part *p = led(n, partition);
 
 	return p && p->bytes_wait;
+}
+
+bool sim_node_give_up(struct vms_node *n, uint32_t partition)
+{
+	const struct part *p = led(n, partition);
+	json_t *a = NULL, *req, *away;
+	struct vms_errmsg why;
+
+	if (!p || !p->bytes_wait || vms_node_lost(n, NULL, &a, &why))
+		return false;
+	away = json_incref(json_object_get(a, "away"));
+	json_decref(a);
+	a = NULL;
+	req = json_pack("{sI sI so}", "partition", (json_int_t)partition, "record",
+			(json_int_t)p->peer_seq, "without", away);
+	if (vms_node_lost(n, req, &a, &why))
+		a = NULL;
+	json_decref(req);
+	json_decref(a);
+	return a != NULL;
+}
+
+uint64_t sim_node_given_up(const struct vms_node *n)
+{
+	return n->st.given_up;
 }

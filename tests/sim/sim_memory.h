@@ -32,6 +32,12 @@ bool sim_node_moves(const struct vms_node *n, uint32_t partition);
 /* It stands for bytes that nobody has. */
 bool sim_node_stands(const struct vms_node *n, uint32_t partition);
 
+/* An administrator has it give up what the record lacks at which it stands, without nodes that
+ * are away. False: not now. */
+bool sim_node_give_up(struct vms_node *n, uint32_t partition);
+/* How many chunks have been given up there. */
+uint64_t sim_node_given_up(const struct vms_node *n);
+
 /* sim_gw_look.c: may it be registered, by a transaction whose outcome was lost? Under this key
  * (may be NULL) then. */
 bool sim_gw_unsure(const struct vms_gw_vol *v, char *key);

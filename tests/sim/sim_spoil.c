@@ -10,6 +10,9 @@
  * else is read is right, and other partitions take writes. Then one copy is as it was
  * again: the partition goes on, and if it stood (it does when the record was ordered before)
  * nothing of the chunk may be missing. When it has been written again nothing is left of it all.
+ *
+ * Of those that stand an administrator gives half up before that. What was written over the
+ * chunk is there then; the rest is an error, also when the copy is as it was again.
  */
 #include "tests/sim/sim_int.h"
 #include "tests/sim/sim_memory.h"
@@ -19,13 +22,15 @@
 #define BACK_US_MAX  120000000u
 #define STEP_US	     200u
 #define TRIES_MAX    40u
+#define PART_BLOCKS  3u
 
 struct spoil {
 	uint64_t chunk; /* of the volume */
 	uint32_t partition;
 	uint64_t ctr, block;
 	uint32_t byte;
-	bool power;
+	bool power, forsake;
+	unsigned part;	     /* the first of the PART_BLOCKS blocks that were written over it */
 	struct sim_parts ps; /* when it rotted */
 };
 
@@ -132,8 +137,9 @@ static struct proc *choose(struct sim *s, struct spoil *x)
 
 		if (sim_vol_clip(&s->vol[0], lba, VMS_CHUNK_BLOCKS) < VMS_CHUNK_BLOCKS)
 			continue;
+		x->part = (unsigned)vms_rng_below(&s->end_rng, 5);
 		if (command(s, true, lba, VMS_CHUNK_BLOCKS, false, TRIES_MAX) || !drain(s) ||
-		    command(s, true, lba + vms_rng_below(&s->end_rng, 5), 3, false, TRIES_MAX))
+		    command(s, true, lba + x->part, PART_BLOCKS, false, TRIES_MAX))
 			return NULL;
 		for (unsigned i = 1; i <= s->plan.nodes; i++)
 			if (is_up(s, i) &&
@@ -228,12 +234,60 @@ static void write_all(struct sim *s, const struct spoil *x)
 	}
 }
 
+/* How many blocks of the chunk are an error; what was written over it must not be. */
+static unsigned errors(struct sim *s, const struct spoil *x, const char *when)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < VMS_CHUNK_BLOCKS && !s->failed; i++) {
+		bool part = i >= x->part && i < x->part + PART_BLOCKS;
+		int st = command(s, false, x->chunk * VMS_CHUNK_BLOCKS + i, 1, true, TRIES_MAX);
+
+		if (st && (part || (st != VMS_E_CORRUPT && st != VMS_E_BAD_SECTORS)) && !s->failed)
+			sim_fail(s, "%s: block %u of the chunk ends with %s", when, i,
+				 vms_err_name(st));
+		n += st != 0;
+	}
+	return n;
+}
+
+static uint64_t given_up(const struct sim *s)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 1; i <= s->plan.nodes; i++)
+		n += is_up(s, i) ? sim_node_given_up(s->p[i].node) : 0;
+	return n;
+}
+
+/* Until it does not stand any more. False: some node had the bytes. */
+static bool forsake(struct sim *s, const struct spoil *x)
+{
+	uint64_t before = given_up(s), n;
+
+	for (uint64_t end = s->now_us + BACK_US_MAX; !s->failed && stands(s, x);
+	     sim_run_for(s, 500000)) {
+		for (unsigned i = 1; i <= s->plan.nodes; i++)
+			if (is_up(s, i) && sim_node_give_up(s->p[i].node, x->partition))
+				sim_wake(&s->p[i], 1);
+		if (s->now_us > end)
+			sim_fail(s, "partition %u cannot be given up", x->partition);
+	}
+	n = given_up(s) - before;
+	s->r->forsaken += (unsigned)n;
+	sim_note(s, "%llu chunks of partition %u are given up", (unsigned long long)n,
+		 x->partition);
+	return n != 0;
+}
+
 void sim_spoil(struct sim *s)
 {
 	struct spoil x = {.power = vms_rng_chance(&s->end_rng, 0.75),
-			  .byte = (uint32_t)vms_rng_below(&s->end_rng, VMS_CHUNK_BYTES)};
+			  .byte = (uint32_t)vms_rng_below(&s->end_rng, VMS_CHUNK_BYTES),
+			  .forsake = vms_rng_chance(&s->end_rng, 0.5)};
 	struct proc *leads;
-	bool stood = false;
+	bool stood = false, gone = false;
+	unsigned bad = 0;
 	uint32_t good;
 
 	if (!gateway_ready(s, 0))
@@ -255,11 +309,20 @@ void sim_spoil(struct sim *s)
 	read_all(s, &x, true, "a chunk has no copy");
 	write_all(s, &x);
 	read_all(s, &x, true, "a chunk has no copy, others were written");
+	if (stood && x.forsake && stands(s, &x)) {
+		gone = forsake(s, &x);
+		whole(s, &x, "its bytes were given up");
+		bad = errors(s, &x, "given up");
+		if (gone != (bad != 0) && !s->failed)
+			sim_fail(s, "given up or not, %u blocks are an error", bad);
+	}
 	good = (uint32_t)vms_rng_below(&s->end_rng, x.ps.c[x.partition].nmembers);
 	sim_note(s, "the copy of node %u is good again", x.ps.c[x.partition].member[good].node);
 	stood = stood && stands(s, &x);
 	sim_disk_rot(member(s, &x, good)->disk, x.ctr, x.block, x.byte);
 	whole(s, &x, "a copy is good again");
+	if (gone && errors(s, &x, "given up, and a copy is good again") != bad && !s->failed)
+		sim_fail(s, "what was given up has come back");
 	/* what was merged without its base is bad until it is written */
 	if (!stood)
 		command(s, true, x.chunk * VMS_CHUNK_BLOCKS, VMS_CHUNK_BLOCKS, false, TRIES_MAX);

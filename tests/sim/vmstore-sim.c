@@ -45,7 +45,7 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		pr_doubtful, rotten, given_up, unsure, spoiled, stood, medium, copies,
+		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, medium, copies,
 		copies_failed, atomics;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
 };
@@ -119,6 +119,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->unsure += r.unsure;
 		t->spoiled += r.spoiled;
 		t->stood += r.stood;
+		t->forsaken += r.forsaken;
 		t->medium += r.medium;
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
@@ -342,6 +343,7 @@ int main(int argc, char **argv)
 		sum.unsure += t.unsure;
 		sum.spoiled += t.spoiled;
 		sum.stood += t.stood;
+		sum.forsaken += t.forsaken;
 		sum.medium += t.medium;
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
@@ -380,20 +382,20 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.copies, (unsigned long long)sum.copies_failed,
 	       (unsigned long long)sum.atomics);
 	printf("%llu crashes, %llu failing disks, %llu full ones (%llu commands refused), %llu "
-	       "blocks that rotted, %llu chunks in all copies (%llu partitions stood, %llu "
-	       "commands "
-	       "ended with MEDIUM ERROR), %llu nodes lost, %llu "
+	       "blocks that rotted, %llu chunks in all copies (%llu partitions stood, %llu chunks "
+	       "of "
+	       "them were given up, %llu commands ended with MEDIUM ERROR), %llu nodes lost, %llu "
 	       "joined, %llu left, %llu partitions "
 	       "stopped, %llu copies that differed were made again; %llu openings of volumes given "
 	       "up, %llu of them perhaps registered\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.spoiled,
-	       (unsigned long long)sum.stood, (unsigned long long)sum.medium,
-	       (unsigned long long)sum.lost, (unsigned long long)sum.joined,
-	       (unsigned long long)sum.left, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed, (unsigned long long)sum.given_up,
-	       (unsigned long long)sum.unsure);
+	       (unsigned long long)sum.stood, (unsigned long long)sum.forsaken,
+	       (unsigned long long)sum.medium, (unsigned long long)sum.lost,
+	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
+	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,
+	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

@@ -295,13 +295,6 @@ static void test_damage_all(void)
 
 /* ---- a record whose bytes nobody has ---- */
 
-/* A bit of that chunk turns. */
-static bool rot(unsigned node, vms_addr a)
-{
-	return sim_disk_rot(R.node[node].sd, vms_addr_container(a),
-			    vms_addr_offset_bytes(a) / V_CHUNK, 100);
-}
-
 static bool page_rot(unsigned node, uint32_t ext)
 {
 	struct vms_page_key key = {0, V[0].branch, ext * VMS_EXTENT_SUBEXTS, V[0].gen};
@@ -309,80 +302,6 @@ static bool page_rot(unsigned node, uint32_t ext)
 
 	vms_page_key_encode(k, &key);
 	return sim_disk_meta_rot(R.node[node].sd, k, sizeof(k), 200);
-}
-
-static uint32_t ext_in(uint32_t part)
-{
-	uint32_t e = 0;
-
-	while (v_part(&V[0], e) != part)
-		e++;
-	return e;
-}
-
-/* Where chunk 3 of the extent lies. */
-static vms_addr third(unsigned node, uint32_t ext)
-{
-	struct vms_page_key key = {0, V[0].branch, ext * VMS_EXTENT_SUBEXTS, VMS_GEN_LIVE};
-	struct vms_page page;
-
-	CU_ASSERT_EQUAL_FATAL(vms_pages_lookup(R.node[node].n->pages, &key, &page), 0);
-	return page.entry[3];
-}
-
-/* Partition 0 on nodes 0 and 1. Chunk 3 lies in a container, a half of it is written over;
- * the lane of that node stands before the record that merges them. */
-static struct part *lane_stands(uint64_t seed, unsigned nd, uint32_t *ext)
-{
-	uint8_t b[V_CHUNK];
-	struct part *q;
-
-	up(2, seed);
-	v_create(0);
-	*ext = ext_in(0);
-	for (unsigned c = 0; c < V_CHS; c++)
-		v_write(&V[0], *ext, c, next_id++);
-	v_drain();
-	same("at first", 0, 1, 0);
-	rig_run(&R, 7000); /* the index is on disk, too */
-	q = part_on(nd, 0);
-	if (nd) { /* the primary's holds the drain up, too */
-		q->apply_wait = true;
-		q->hold_ms = UINT64_MAX;
-		node(nd)->apply_waits++;
-	}
-	v_fill(b, next_id++);
-	CU_ASSERT_EQUAL(v_write_raw(&V[0], *ext, 3, 1, 0x0f, b, V_CHUNK / 2), 0);
-	for (unsigned i = 0; i < 3; i++)
-		vms_wal_gen_seal(node(i)->wal);
-	for (unsigned i = 0; i < 100000 && !q->moves_ordered && rig_step(&R); i++)
-		;
-	CU_ASSERT_TRUE(q->moves_ordered && !q->apply);
-	if (!nd) {
-		q->apply_wait = true;
-		q->hold_ms = UINT64_MAX;
-		node(nd)->apply_waits++;
-	}
-	CU_ASSERT_TRUE(V_WAIT(10000, q->committed == part_on(0, 0)->seq_last &&
-					     (!nd || part_on(0, 0)->applied == q->committed)));
-	CU_ASSERT_TRUE(q->applied < q->committed);
-	return q;
-}
-
-/* The log of that node goes round, with writes to a partition that it leads. */
-static void log_goes_round(unsigned n)
-{
-	uint64_t open = vms_wal_gen_open(node(n)->wal);
-	uint32_t ext = 0;
-
-	while (rig_primary(&R, v_part(&V[0], ext)) != n || !v_part(&V[0], ext))
-		ext++;
-	for (unsigned t = 0; t < 12; t++) {
-		for (unsigned c = 0; c < V_CHS; c++)
-			v_write(&V[0], ext, c, next_id++);
-		rig_run(&R, 1000);
-	}
-	CU_ASSERT_TRUE(vms_wal_gen_oldest(node(n)->wal) > open);
 }
 
 /* A copy that is out of its set: what its own record needs is damaged in it. The others'
@@ -433,25 +352,6 @@ static void test_bytes_member(void)
 	same_pages("made again", 0, 1, 0);
 	v_check_all("written again");
 	v_down();
-}
-
-/* What the node tells of partition 0, and how many of those it leads it says stand. */
-static json_t *told(unsigned nd, int *stand)
-{
-	json_t *st = vms_node_json(node(nd), "status"), *a = vms_node_json(node(nd), "partitions");
-	json_t *one = json_incref(json_array_get(a, 0));
-
-	*stand = (int)json_integer_value(json_object_get(st, "partitions_bytes_wait"));
-	json_decref(a);
-	json_decref(st);
-	return one;
-}
-
-static bool says(json_t *o, const char *text)
-{
-	const char *t = json_string_value(json_object_get(o, "text"));
-
-	return t && strstr(t, text);
 }
 
 /* It stands, and takes writes until they are as much as it may have in the log; the other

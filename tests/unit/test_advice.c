@@ -523,7 +523,7 @@ static void partitions_that_do_not_serve(void)
 	l.r.part[2].serving = true;
 	l.r.part[2].stands = 4711;
 	only(ADVICE_NOW, "partition 2 stands: the bytes of record 4711 are damaged on",
-	     "vmstore-ring scrub status");
+	     "vmstore-ring mark-lost 2");
 	for (uint32_t p = 0; p < 4; p++)
 		l.r.part[p].stands = 1;
 	ask();

@@ -573,6 +573,7 @@ static void a_partition_that_stands_is_named(void)
 	seen->stands = true;
 	CU_ASSERT_EQUAL(run(&ring_advise, NULL), TOOL_DEGRADED);
 	CU_ASSERT_TRUE(advises("damaged on n1, and all nodes run", "'A partition stands' in doc"));
+	CU_ASSERT_TRUE(advises("partition 2 stands", "`vmstore-ring mark-lost 2` names"));
 	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_DEGRADED);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "degraded"));
 	/* by itself it is enough to be degraded */
@@ -580,6 +581,72 @@ static void a_partition_that_stands_is_named(void)
 	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_OK);
 	CU_ASSERT_PTR_NULL(strstr(said, "stand"));
 	end();
+}
+
+/* What a partition lacks is listed by volume and place; it is given up when that is asked for
+ * in so many words, for partitions and absent nodes that are named. */
+static void what_stands_is_given_up_by_name(void)
+{
+	struct vms_cat_volume v = {.name = "db",
+				   .id = 7,
+				   .branch = 7,
+				   .lineage = 7,
+				   .size_bytes = 1ull << 30,
+				   .state = 1,
+				   .snap_gen = 5};
+	struct vms_cat_snap old = {.volume = "db",
+				   .name = "old",
+				   .id = 7,
+				   .branch = 7,
+				   .snap_gen = 1,
+				   .size_bytes = 1ull << 30,
+				   .state = VMS_SNAP_COMPLETE},
+			    new = old;
+
+	down = 1u << 1 | 1u << 2;
+	nodes(3, 2, true);
+	for (uint32_t p = 0; p < 4; p++)
+		members(p, 3, 0);
+	put("volume/db", vms_cat_volume_encode(&v));
+	snprintf(new.name, sizeof(new.name), "new");
+	new.snap_gen = 3;
+	put("snap/db@old", vms_cat_snap_encode(&old));
+	put("snap/db@new", vms_cat_snap_encode(&new));
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "no partition stands"));
+	seen->stands = true;
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, NULL), TOOL_DEGRADED);
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(said, "partition 2: record 4711 lacks 1.50 KiB in 1 chunks of 4 KiB"));
+	/* extent 1, chunk 3, blocks 4, 5 and 7; not of the snapshot before that write */
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "lba 8220-8221, 8223 of db, db@new\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "nothing was changed"));
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--json", NULL), TOOL_DEGRADED);
+	CU_ASSERT_TRUE(advises("\"lba\": 8216", "\"lost_blocks\": 3"));
+	t.json = false;
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "--lose-data", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "4", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--without", "n1", NULL), TOOL_USAGE);
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--lose-data", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "--without n1,n2"));
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--lose-data", "--without", "n2", NULL),
+			TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "--without n1\n"));
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--lose-data", "--without", "n1,n3", NULL),
+			TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "node n3 runs"));
+	CU_ASSERT_EQUAL(seen->given_up, 0);
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--lose-data", "--without", "n1,n2", NULL),
+			TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "partition 2 goes on; 1 chunks were given up"));
+	CU_ASSERT_TRUE(seen->given_up == 1 && seen->without == 2);
+	/* once more, and nothing is left to do */
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--lose-data", "--without", "n1,n2", NULL),
+			TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "partition 2 does not stand"));
+	CU_ASSERT_EQUAL(seen->given_up, 1);
+	end();
+	down = 0;
 }
 
 static void gate(uint32_t id, bool up)
@@ -698,6 +765,7 @@ int main(void)
 		VMS_TEST(status_tells_the_limit),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(a_partition_that_stands_is_named),
+		VMS_TEST(what_stands_is_given_up_by_name),
 		VMS_TEST(join_says_who_is_taken_back),
 		VMS_TEST(values_that_cannot_be_are_wrong_usage),
 		VMS_TEST(openers_are_named),

@@ -34,20 +34,21 @@ struct seen {
 	unsigned floors, trims, trims_before_floor;
 	uint64_t branch, lun_fence;
 	uint32_t extent, aux;
-	int fail_floor, fail_trim; /* answer the next one with this */
-	int drop_txn_answer;	   /* close instead of answering the so-manieth txn */
-	int hide_branches;	   /* so many gets of branches are answered "no such key" */
-	unsigned numbers;	   /* container numbers used, in 1/1000 */
-	bool settled;		   /* the last floor of a branch wanted all durable */
-	bool hold_trim;		   /* it is answered AGAIN */
-	bool full;		   /* the node refuses new data */
-	uint32_t identity;	   /* the node says that it is this one */
-	bool stands;		   /* partition 2 needs bytes that nobody has */
-	bool urgent;		   /* copies of partition 2 are fed beyond the limit */
-	uint64_t known;		   /* what the last FLOOR or TRIM said of part/ */
-	uint64_t snap_gen;	   /* of it */
-	unsigned floor_gateways;   /* floors of gateways */
-	bool hold_floor;	   /* these are answered AGAIN */
+	int fail_floor, fail_trim;  /* answer the next one with this */
+	int drop_txn_answer;	    /* close instead of answering the so-manieth txn */
+	int hide_branches;	    /* so many gets of branches are answered "no such key" */
+	unsigned numbers;	    /* container numbers used, in 1/1000 */
+	bool settled;		    /* the last floor of a branch wanted all durable */
+	bool hold_trim;		    /* it is answered AGAIN */
+	bool full;		    /* the node refuses new data */
+	uint32_t identity;	    /* the node says that it is this one */
+	bool stands;		    /* partition 2 needs bytes that nobody has */
+	unsigned given_up, without; /* they were given up, without so many nodes */
+	bool urgent;		    /* copies of partition 2 are fed beyond the limit */
+	uint64_t known;		    /* what the last FLOOR or TRIM said of part/ */
+	uint64_t snap_gen;	    /* of it */
+	unsigned floor_gateways;    /* floors of gateways */
+	bool hold_floor;	    /* these are answered AGAIN */
 	uint64_t floor_incarnation;
 	struct {
 		enum rig_gw_mode mode;
@@ -153,6 +154,28 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 			seen->stands ? "stands: no node …; writes wait" : "healthy", "bytes_wait",
 			(int)seen->stands, "bytes_seq", (json_int_t)4711, "learners", "done_bytes",
 			(json_int_t)0, "urgent", (int)seen->urgent);
+		return 0;
+	}
+	if (!strcmp(call, "lost")) {
+		if (json_object_get(req, "partition")) {
+			if (!seen->stands)
+				return vms_fail(msg, VMS_E_NOENT, "it does not stand");
+			seen->given_up += json_integer_value(json_object_get(req, "record")) ==
+					  4711;
+			seen->without = (unsigned)json_array_size(json_object_get(req, "without"));
+			seen->stands = false;
+		}
+		*answer = json_pack("{so s[] sI}", "partitions", json_array(), "away", "given_up",
+				    (json_int_t)seen->given_up);
+		if (seen->stands)
+			json_array_append_new(json_object_get(*answer, "partitions"),
+					      json_pack("{sI sI ss ss s[{sI sI sI sI sI}]}",
+							"partition", (json_int_t)2, "record",
+							(json_int_t)4711, "state", "stands", "why",
+							"", "chunks", "branch", (json_int_t)7,
+							"snap_gen", (json_int_t)2, "extent",
+							(json_int_t)1, "chunk", (json_int_t)3,
+							"lost_sectors", (json_int_t)0xb0));
 		return 0;
 	}
 	*answer = json_pack("{ss s{sI sI sI} s{sI sI ss}}", "state", "running", "core",

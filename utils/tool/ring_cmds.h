@@ -10,6 +10,7 @@ extern const struct cmd ring_init;
 extern const struct cmd ring_join, ring_replace;
 extern const struct cmd ring_leave, ring_drain, ring_undrain, ring_reweight, ring_zone, ring_cancel,
 	ring_give_up;
+extern const struct cmd ring_mark_lost;
 extern const struct cmd ring_set, ring_throttle;
 extern const struct cmd ring_plan;
 extern const struct cmd ring_status;

@@ -88,8 +88,9 @@ void ring_stand_mend(struct ring *r, uint32_t p, char *out, size_t room)
 			 best->n.address, best->n.name);
 	else
 		snprintf(out, room,
-			 "`vmstore-ring scrub status` names the damaged places; then 'A partition "
-			 "stands' in doc/operations.md");
+			 "`vmstore-ring mark-lost %u` names what is lost; then 'A partition "
+			 "stands' in doc/operations.md",
+			 p);
 }
 
 void ring_stand_print(struct ring *r, const char *head, unsigned most)

@@ -277,6 +277,10 @@ static void part_close(struct vms_node *n, struct part *p)
 		next = o->next;
 		op_free(n, o);
 	}
+	for (o = p->held; o; o = next) {
+		next = o->next;
+		op_free(n, o);
+	}
 	for (o = p->wait_head; o; o = next) {
 		next = o->next;
 		op_free(n, o);

@@ -740,6 +740,7 @@ void part_timer(struct vms_node *n)
 		serve_check(n, p);
 		if (p->wait_head || p->locks)
 			write_timer(n, p);
+		write_held(n, p);
 		if (!p->primary || n->phase != SP_RUN)
 			continue;
 		for (unsigned k = 0; k < p->nm + p->nl; k++) {

@@ -152,6 +152,7 @@ struct part {
 	struct vms_ovl_part ovl;
 	VMS_VEC(struct ctr) ctrs;	  /* ascending */
 	struct op *pend_head, *pend_tail; /* ordered, by seq */
+	struct op *held;		  /* committed with fewer copies than writes need */
 	struct op *wait_head, *wait_tail; /* to be ordered */
 	struct op *locks;		  /* COMPARE AND WRITE, ORWRITE in work */
 	unsigned nwait;

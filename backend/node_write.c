@@ -21,6 +21,7 @@
 #include "backend/branch.h"
 #include "backend/node_conn.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
 #include "backend/node_part.h"
 #include "backend/node_read.h"
 #include "backend/node_repl.h"
@@ -264,6 +265,11 @@ void write_committed(struct vms_node *n, struct part *p, struct op *o, const str
 	struct vms_msg re;
 	struct seen seen;
 
+	if (oc && oc->pending == o && !r->outcome && write_too_few(n, p) &&
+	    n->mut != MUT_FEW_ACKS) {
+		write_hold(p, o, oc);
+		return;
+	}
 	if (oc && oc->pending == o)
 		vms_outcome_settle(&n->outcomes, oc, n->now_ms);
 	if (o->conn) {

@@ -51,6 +51,8 @@ void op_free(struct vms_node *n, struct op *o);
 void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 void write_retry(struct vms_node *n, struct part *p);
 void write_timer(struct vms_node *n, struct part *p);
+/* What is committed and not acknowledged for lack of copies is, when there are enough. */
+void write_held(struct vms_node *n, struct part *p);
 void write_committed(struct vms_node *n, struct part *p, struct op *o, const struct vms_rec *r,
 		     const struct vms_piece *pieces, unsigned np);
 void write_conn_void(struct vms_node *n, vms_conn_id conn);

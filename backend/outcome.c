@@ -93,6 +93,7 @@ struct vms_outcome *vms_outcome_put(struct vms_outcomes *t, uint32_t partition,
 	o->log_pos = log_pos;
 	o->time_ms = now_ms;
 	o->pending = NULL;
+	o->held = false;
 	/* a stored key stays in the index under the same key: rewritten or deleted later */
 	link_newest(t, o);
 	return o;
@@ -101,6 +102,7 @@ struct vms_outcome *vms_outcome_put(struct vms_outcomes *t, uint32_t partition,
 void vms_outcome_settle(struct vms_outcomes *t, struct vms_outcome *o, uint64_t now_ms)
 {
 	o->pending = NULL;
+	o->held = false;
 	o->time_ms = now_ms;
 	unlink_age(t, o);
 	link_newest(t, o);
@@ -219,7 +221,7 @@ unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
 	unsigned k = 0;
 
 	for (const struct vms_outcome *o = t->oldest; o; o = o->newer)
-		if (o->partition == partition && !o->pending &&
+		if (o->partition == partition && (!o->pending || o->held) &&
 		    (!after || op_cmp(&o->op, after) > 0))
 			VMS_VEC_PUSH(&all, o);
 	if (all.n)

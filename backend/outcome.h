@@ -22,7 +22,8 @@ struct vms_outcome {
 	uint64_t seq;	  /* of its record */
 	uint64_t log_pos; /* of its record, to know when its log is freed */
 	uint64_t time_ms; /* learnt */
-	void *pending;	  /* the op while it is not committed (owner's) */
+	void *pending;	  /* the op while it is not committed, or held (owner's) */
+	bool held;	  /* committed, and not to be told yet */
 	bool stored;	  /* in the index */
 };
 
@@ -54,7 +55,7 @@ int vms_outcomes_expire(struct vms_outcomes *t, uint64_t before_ms, struct vms_m
 int vms_outcomes_store(struct vms_outcomes *t, uint64_t log_pos, struct vms_meta_batch *b);
 /* Those of a partition are forgotten; keys that lie in the index are deleted through b. */
 int vms_outcomes_drop_part(struct vms_outcomes *t, uint32_t partition, struct vms_meta_batch *b);
-/* The next ones of a partition whose ops are settled, in the order of (gateway,
+/* The next ones of a partition whose ops are committed, in the order of (gateway,
  * incarnation, slot), behind `after` (NULL: from the first); returns their number. */
 unsigned vms_outcomes_list(const struct vms_outcomes *t, uint32_t partition,
 			   const struct vms_opid *after, const struct vms_outcome **out,

@@ -38,8 +38,8 @@ static void answer_snap_gen(struct vms_node *n, const struct wreq *w, const stru
 
 /* An op that was ordered before: its old answer. Addresses are not repeated (a
  * later write may have replaced them): ASK. */
-static void answer_again(struct vms_node *n, const struct wreq *w, struct part *p,
-			 const struct vms_outcome *oc)
+void write_answer_again(struct vms_node *n, const struct wreq *w, struct part *p,
+			const struct vms_outcome *oc)
 {
 	struct vms_msg re;
 
@@ -89,7 +89,10 @@ int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool w
 		return W_ANSWERED;
 	}
 	if (oc && oc->op.sequence == op.sequence) {
-		answer_again(n, w, p, oc);
+		if (!oc->status && write_too_few(n, p) && n->mut != MUT_FEW_ACKS)
+			write_hold_again(n, p, w, oc);
+		else
+			write_answer_again(n, w, p, oc);
 		return W_ANSWERED;
 	}
 	g = node_gwfloor(n, op.gateway, false);
@@ -177,7 +180,7 @@ bool write_can_order(struct vms_node *n, struct part *p, const struct wreq *w)
 {
 	if (!part_members_ready(p) || !part_leased(n, p))
 		return false;
-	if (p->nm < n->cluster.min_copies && n->mut != MUT_MIN_COPIES)
+	if (write_too_few(n, p))
 		return false; /* too few copies: they wait, then end BUSY */
 	if (part_stands_full(n, p))
 		return false;

@@ -54,6 +54,9 @@ void write_wait_drop(struct vms_node *n, struct op *o);
 /* ---- write_check.c ---- */
 
 void write_answer(struct vms_node *n, const struct wreq *w, int status);
+/* An op that was ordered before: its old answer. */
+void write_answer_again(struct vms_node *n, const struct wreq *w, struct part *p,
+			const struct vms_outcome *oc);
 /* The checks, in their order. 0: may be ordered; 1: answered; 2: must wait. */
 int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool waited);
 /* Above half full, writers are admitted at a rate that falls smoothly. */
@@ -62,6 +65,17 @@ bool write_admit(struct vms_node *n, const struct part *p, uint64_t bytes);
 bool write_can_order(struct vms_node *n, struct part *p, const struct wreq *w);
 /* Do they share a chunk? */
 bool write_overlaps(const struct op *l, const struct wreq *w);
+
+/* ---- write_held.c: below min_copies ---- */
+
+bool write_too_few(const struct vms_node *n, const struct part *p);
+/* It is committed, and not acknowledged before there are enough. The op is the list's now. */
+void write_hold(struct part *p, struct op *o, struct vms_outcome *oc);
+/* The like, asked for anew: this node has begun to lead since, or its connection is another. */
+void write_hold_again(struct vms_node *n, struct part *p, const struct wreq *w,
+		      struct vms_outcome *oc);
+/* All that is held ends with that status; 0: as it has. */
+void write_held_end(struct vms_node *n, struct part *p, int status);
 
 /* ---- write_lock.c: COMPARE AND WRITE, ORWRITE, writes by reference ---- */
 

@@ -116,6 +116,9 @@ void write_conn_void(struct vms_node *n, vms_conn_id conn)
 		for (struct op *o = p->pend_head; o; o = o->next)
 			if (o->conn == conn)
 				o->conn = 0;
+		for (struct op *o = p->held; o; o = o->next)
+			if (o->conn == conn)
+				o->conn = 0;
 	}
 }
 
@@ -142,6 +145,7 @@ void write_demote(struct vms_node *n, struct part *p)
 		op_free(n, o);
 	}
 	p->pend_tail = NULL;
+	write_held_end(n, p, VMS_E_DISCONNECTED);
 	while ((o = p->wait_head)) {
 		struct wreq w = wreq_of(o);
 

@@ -240,6 +240,102 @@ static void test_min_copies(void)
 	down();
 }
 
+/* What was ordered for two copies is on one when the other is dropped, or leads alone after it:
+ * below min_copies that is not acknowledged, however often it is asked for, and not forgotten.
+ * Returns how often it was all the same. */
+static unsigned acknowledged_alone(uint32_t mutant, bool takeover)
+{
+	unsigned stays = takeover, goes = !takeover, acks;
+	struct w w = {.slot = 2, .seed = 2};
+	struct rig_reply re;
+	struct part *p;
+
+	R.mutant = mutant;
+	R.min_copies = 2;
+	up(3, 2, 81, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	w.extent = E0;
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+	p = part_at(0, 0);
+	/* the other one does not get it, or does not say so */
+	rig_cut(&R, takeover, !takeover, true);
+	write_to(0, 0, &w, &re);
+	for (int i = 0; i < 2000 && !p->pend_head; i++)
+		rig_step(&R);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p->pend_head);
+	rig_run(&R, 100);
+	CU_ASSERT_FALSE(re.done);
+	rig_node_crash(&R, goes, true);
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, goes));
+	CU_ASSERT_EQUAL(rig_primary(&R, 0), stays);
+	CU_ASSERT_TRUE(shows(E0, 2)); /* committed */
+	acks = re.done && !re.status;
+	R.gw[0].nwait = 0;
+	if (re.done)
+		rig_reply_free(&re);
+	w.flags |= VMS_F_RETRY;
+	acks += write_within(0, &w, 3000) == 0;
+	acks += write_within(0, &w, 60000) == 0;
+	rig_cut(&R, takeover, !takeover, false);
+	rig_node_start(&R, goes);
+	CU_ASSERT_EQUAL(write_within(0, &w, 15000), 0);
+	for (int i = 0; i < 100 && mutant && !in_set(0, goes); i++)
+		rig_run(&R, 100);
+	CU_ASSERT_TRUE(in_set(0, goes));
+	CU_ASSERT_TRUE(shows(E0, 2));
+	down();
+	R.mutant = 0;
+	R.min_copies = 0;
+	return acks;
+}
+
+static void test_min_copies_acks(void)
+{
+	for (int takeover = 0; takeover < 2; takeover++) {
+		CU_ASSERT_EQUAL(acknowledged_alone(0, takeover), 0);
+		CU_ASSERT(acknowledged_alone(MUT_FEW_ACKS, takeover) > 0);
+	}
+}
+
+/* Whoever cancels it is not told that it never happened, nor that it has. */
+static void test_min_copies_cancel(void)
+{
+	struct w w = {.slot = 2, .seed = 2};
+	struct rig_reply re, ce;
+	struct vms_msg m = {.type = VMS_MSG_CANCEL, .partition = 0, .slot = 2};
+	struct part *p;
+
+	R.min_copies = 2;
+	up(3, 2, 81, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	w.extent = E0;
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	p = part_at(0, 0);
+	rig_cut(&R, 0, 1, true);
+	write_to(0, 0, &w, &re);
+	for (int i = 0; i < 2000 && !p->pend_head; i++)
+		rig_step(&R);
+	rig_node_crash(&R, 1, true);
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	R.gw[0].nwait = 0;
+	w.flags |= VMS_F_RETRY;
+	CU_ASSERT_NOT_EQUAL(write_within(0, &w, 1000), 0);
+	m.sequence = w.sequence;
+	rig_send(&R, 0, 0, &m, &ce);
+	CU_ASSERT_TRUE(rig_wait(&R, &ce, 1000));
+	CU_ASSERT_EQUAL(ce.status, VMS_E_BUSY); /* not CANCELLED: it has happened */
+	rig_reply_free(&ce);
+	rig_cut(&R, 0, 1, false);
+	rig_node_start(&R, 1);
+	CU_ASSERT_EQUAL(write_within(0, &w, 15000), 0);
+	CU_ASSERT_TRUE(in_set(0, 1));
+	down();
+	R.min_copies = 0;
+}
+
 /* A member is added by a transaction that happens long after the candidate has lost
  * sight of the primary: what it has must still be there then. */
 static void test_added_late(void)
@@ -380,6 +476,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_add_unknown),
 	VMS_TEST(test_add_pages),
 	VMS_TEST(test_min_copies),
+	VMS_TEST(test_min_copies_acks),
+	VMS_TEST(test_min_copies_cancel),
 	VMS_TEST(test_move_catalog),
 	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),

@@ -77,6 +77,27 @@ static void one_under_way_is_not_passed(void)
 	vms_outcomes_close(&t);
 }
 
+/* One that is committed and not told yet stays too, and a copy that is made gets it. */
+static void one_that_is_held_is_listed(void)
+{
+	const struct vms_outcome *list[4];
+	struct vms_outcomes t;
+	struct vms_outcome *o;
+	int op;
+
+	vms_outcomes_init(&t);
+	o = put(&t, 2, 50, 2);
+	o->pending = &op;
+	CU_ASSERT_EQUAL(vms_outcomes_list(&t, o->partition, NULL, list, 4), 0);
+	o->held = true;
+	CU_ASSERT_EQUAL(vms_outcomes_list(&t, o->partition, NULL, list, 4), 1);
+	vms_outcomes_expire(&t, 100, NULL);
+	CU_ASSERT_EQUAL(t.n, 1);
+	vms_outcome_settle(&t, o, 50);
+	CU_ASSERT_FALSE(o->held);
+	vms_outcomes_close(&t);
+}
+
 /* Against a table that is looked through each time: whatever comes, is stored, settled and
  * dropped, the same ones are there. */
 static void the_same_as_looking_through_all(void)
@@ -140,6 +161,7 @@ static void the_same_as_looking_through_all(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(those_that_wait_are_looked_at_once),
 	VMS_TEST(one_under_way_is_not_passed),
+	VMS_TEST(one_that_is_held_is_listed),
 	VMS_TEST(the_same_as_looking_through_all),
 };
 

@@ -243,6 +243,7 @@ static void draw_plan(struct sim *s)
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
 		p->copies = s->conf.copies;
+		p->min_copies = 1;
 	}
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
@@ -291,6 +292,7 @@ static void make_catalog(struct sim *s)
 	s->history = sim_history_new(s, &s->p[0].engine);
 	put(s, "cluster", vms_cat_cluster_encode(&cl));
 	s->copies = pl->copies;
+	s->min_copies = pl->min_copies;
 	s->losses = pl->losses;
 	sim_ring_zones(s);
 	for (unsigned i = 1; i <= pl->first_nodes; i++) {
@@ -491,6 +493,7 @@ static void settle(struct sim *s)
 		char why[200] = "";
 		bool idle = all_ready(s) && sim_admin_idle(s) &&
 			    (!s->plan.learn || sim_ring_whole(s, why, sizeof(why))) &&
+			    sim_ring_known(s, why, sizeof(why)) &&
 			    sim_pr_over(s, why, sizeof(why)) &&
 			    sim_register_over(s, why, sizeof(why));
 		for (unsigned i = 0; i < s->plan.clients; i++)

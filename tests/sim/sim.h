@@ -109,10 +109,10 @@ struct sim_result {
 	uint64_t repeated, resets, reinstated, miscompared;
 	uint64_t copies, copies_failed, atomics;
 	unsigned rotten, filled;
-	unsigned given_up, unsure;	 /* of openings; registered perhaps, sim_register.c */
-	unsigned spoiled, stood, medium; /* sim_spoil.c */
-	unsigned forsaken;		 /* ... chunks that were given up */
-	uint64_t no_space;		 /* commands refused for lack of space */
+	unsigned given_up, unsure, copies_set; /* of openings; registered perhaps, sim_register.c */
+	unsigned spoiled, stood, medium;       /* sim_spoil.c */
+	unsigned forsaken;		       /* ... chunks that were given up */
+	uint64_t no_space;		       /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;

@@ -738,7 +738,8 @@ void sim_clients_turns(struct sim *s)
 		uint64_t end = s->now_us + TURN_US_MAX;
 		char why[200] = "";
 
-		if (!p->joined || p->gone || !p->up)
+		/* where there is one copy it cannot be away */
+		if (!p->joined || p->gone || !p->up || s->copies == 1)
 			continue;
 		while (!s->failed && !sim_ring_whole(s, why, sizeof(why))) {
 			sim_run_for(s, 500000);

@@ -155,7 +155,7 @@ static bool node_may_die(struct sim *s)
 	/* the memory of a set that has shrunk is that of one node; so it is while a change of
 	 * the set is still to come */
 	return s->plan.ack == VMS_ACK_DISK ||
-	       (s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000 &&
+	       (s->copies > 1 && s->nodes_stable_us && s->now_us - s->nodes_stable_us > 8000000 &&
 		!sim_history_late(s->history) &&
 		(!s->plan.learn || sim_ring_whole(s, why, sizeof(why))) && memories_whole(s));
 }

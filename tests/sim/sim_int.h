@@ -35,8 +35,9 @@ enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
 /* T_nop + T_op + tick + margin: no sooner does an initiator repeat elsewhere. */
 #define FAILOVER_US 4000000u
 
-#define SIM_VOLS_MAX 10
-#define SIM_ROT_NODE 1 /* the one whose disk rots, when one does */
+#define SIM_VOLS_MAX  10
+#define SIM_PARTS_MAX 16u
+#define SIM_ROT_NODE  1 /* the one whose disk rots, when one does */
 struct ev {
 	uint64_t at_us, seq;
 	enum ev_type type;
@@ -165,6 +166,7 @@ struct proc {
 	struct vms_disk disk_ops;
 	struct vms_node *node;
 	struct vms_node_update nup;
+	uint64_t had[SIM_PARTS_MAX]; /* records of each partition, when it died last */
 	/* gateway */
 	struct vms_gw *gw;
 	struct vms_gw_update gup;
@@ -193,11 +195,13 @@ struct proc {
 	struct sim *s;
 };
 
+#define ACKER_SETS 4u
 struct acker { /* of a partition's writes, sim_watch.c */
 	uint32_t partition;
 	uint64_t epoch; /* the newest one was acknowledged in */
 	int proc;
 	uint32_t life;
+	struct vms_part_conf set[ACKER_SETS]; /* of epochs that are over, by epoch */
 };
 
 struct sim_maybe { /* a write that may have been applied, or may be until … */
@@ -303,7 +307,7 @@ struct sim {
 	uint64_t nodes_stable_us; /* all nodes up since */
 	uint64_t full_us;	  /* a disk was full then, last */
 	bool medium_ok; /* something could not be read when there was no other copy in reach */
-	unsigned copies, losses; /* wanted now, still to come */
+	unsigned copies, min_copies, losses; /* wanted now, still to come */
 	enum { EP_NONE, EP_CALM, EP_HEAL } episode;
 	uint64_t episode_us, insist_us;
 	uint8_t uuid[16];
@@ -323,12 +327,13 @@ void sim_run_for(struct sim *s, uint64_t us);
 
 /* sim_watch.c: what the catalog is told, and who acknowledges */
 void sim_watch_part(struct sim *s, const char *key, const char *was, const char *is);
+void sim_watch_crash(struct sim *s, struct proc *p); /* it is about to */
 void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg *m);
 
 /* sim_ring.c: nodes come and go, weights and numbers of copies change */
 struct sim_parts { /* part/ as the catalog has it now */
 	unsigned n;
-	struct vms_part_conf c[16];
+	struct vms_part_conf c[SIM_PARTS_MAX];
 	uint64_t mod; /* newest change of them */
 	uint64_t rev; /* of the catalog, when they were read */
 };
@@ -339,6 +344,8 @@ void sim_parts(const struct sim *s, struct sim_parts *p);
 /* Every set is what is wanted, nobody who is gone is in one, and copies are in as many zones
  * as there are. */
 bool sim_ring_whole(const struct sim *s, char *why, size_t room);
+/* Every node goes by what the tools wrote last. */
+bool sim_ring_known(const struct sim *s, char *why, size_t room);
 /* Partitions all of whose members are gone. */
 unsigned sim_ring_stopped(const struct sim *s);
 void sim_ring(struct sim *s); /* every FAULT_PERIOD_US */

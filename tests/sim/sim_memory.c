@@ -27,6 +27,18 @@ bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch)
 	       p->intact_view == epoch;
 }
 
+unsigned sim_node_min_copies(const struct vms_node *n)
+{
+	return n->cluster.min_copies;
+}
+
+uint64_t sim_node_top(struct vms_node *n, uint32_t partition, bool memory)
+{
+	const struct part *p = node_part(n, partition);
+
+	return !p ? 0 : memory ? p->seq_last : p->own_durable;
+}
+
 void sim_node_seal(struct vms_node *n)
 {
 	vms_wal_gen_seal(n->wal);

@@ -15,6 +15,11 @@ struct vms_gw_vol;
  * of it and formed a view with it. */
 bool sim_node_remembers(struct vms_node *n, uint32_t partition, uint64_t epoch);
 
+/* What it takes for the number of copies that writes need. */
+unsigned sim_node_min_copies(const struct vms_node *n);
+/* The last record of that partition that it has, durable or in memory. */
+uint64_t sim_node_top(struct vms_node *n, uint32_t partition, bool memory);
+
 /* How often it has found damage on its disk. */
 uint64_t sim_node_damage(const struct vms_node *n);
 

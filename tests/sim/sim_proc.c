@@ -375,6 +375,7 @@ static void proc_stop(struct proc *p)
 
 void sim_proc_crash(struct sim *s, struct proc *p, bool power)
 {
+	sim_watch_crash(s, p);
 	p->up = false;
 	p->paused = false;
 	memset(p->vol, 0, sizeof(p->vol));

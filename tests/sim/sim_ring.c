@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The ring in motion: nodes join, leave, are drained, weigh more or less, the number of
- * copies changes; as the tools do it, by a change of node/ and cluster that the planner
- * in the nodes turns into wants. And nodes that are lost for good: an episode, planned
- * so that the cluster must get over it:
+ * copies, and of those that writes need, changes; as the tools do it, by a change of node/ and
+ *cluster that the planner in the nodes turns into wants. And nodes that are lost for good: an
+ *episode, planned so that the cluster must get over it:
  *
  *	calm	no new faults of nodes until all have been there for a while, every set is
  *		what is wanted and no transaction is still to come: then each partition has
@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "tests/sim/sim_int.h"
+#include "tests/sim/sim_memory.h"
 #include "utils/lib/assert.h"
 
 #define CALM_US	    8000000u
@@ -26,6 +27,11 @@
 #define HEAL_US_MAX 120000000u
 
 #define ZONES_NAMED_MAX 4
+
+static unsigned most_copies(unsigned nodes)
+{
+	return nodes < VMS_COPIES_MAX ? nodes : VMS_COPIES_MAX;
+}
 
 static bool is_in(const struct proc *p)
 {
@@ -41,7 +47,7 @@ void sim_parts(const struct sim *s, struct sim_parts *p)
 	memset(p, 0, sizeof(*p));
 	p->rev = sim_history_rev(s->history);
 	p->n = 1u << s->plan.part_bits;
-	vms_assert(p->n <= 16);
+	vms_assert(p->n <= SIM_PARTS_MAX);
 	for (uint32_t i = 0; i < p->n; i++) {
 		struct vms_cat_kv kv;
 		char key[VMS_CAT_KEY_BYTES_MAX];
@@ -67,12 +73,18 @@ static bool has(const uint32_t *a, uint32_t n, uint32_t node)
 	return false;
 }
 
-/* ---- zones ---- */
+/* ---- what the seed draws ---- */
 
 void sim_ring_draw(struct sim *s)
 {
 	struct sim_plan *p = &s->plan;
 
+	if (vms_rng_chance(&s->mix_rng, 0.4))
+		p->copies = 1 + (unsigned)vms_rng_below(&s->mix_rng, most_copies(p->first_nodes));
+	if (p->copies == 1 && p->rot > 0) /* the others are good */
+		p->copies = 2;
+	if (vms_rng_chance(&s->mix_rng, 0.5))
+		p->min_copies = 1 + (unsigned)vms_rng_below(&s->mix_rng, p->copies);
 	if (p->learn && vms_rng_chance(&s->mix_rng, 0.4))
 		p->zones = 2 + (unsigned)vms_rng_below(&s->mix_rng, ZONES_NAMED_MAX - 1);
 }
@@ -122,6 +134,20 @@ static bool spread(const struct sim *s, unsigned part, const struct vms_part_con
 					 part, in[a], in[b], nodes[b]);
 				return false;
 			}
+	return true;
+}
+
+bool sim_ring_known(const struct sim *s, char *why, size_t room)
+{
+	for (unsigned i = 1; i <= s->plan.nodes; i++) {
+		const struct proc *p = &s->p[i];
+
+		if (!p->node || p->gone || sim_node_min_copies(p->node) == s->min_copies)
+			continue;
+		snprintf(why, room, "node %u goes by min_copies %u, not %u", i,
+			 sim_node_min_copies(p->node), s->min_copies);
+		return false;
+	}
 	return true;
 }
 
@@ -199,7 +225,7 @@ static void write_ring(struct sim *s, unsigned node, const struct vms_cat_node *
 	kv.val_bytes = (uint32_t)strlen(kv.val);
 	vms_assert(vms_cat_cluster_decode(&kv, &cl, NULL) == 0);
 	cl.copies = s->copies;
-	cl.min_copies = s->copies > 1 && s->plan.min_copies > 1 ? 2 : 1;
+	cl.min_copies = s->min_copies;
 	if (node >= cl.next_node)
 		cl.next_node = node + 1;
 	cmp[0] = (struct vms_cat_cmp){"cluster", cmod};
@@ -241,7 +267,7 @@ static void insist(struct sim *s)
 
 	kv.val_bytes = (uint32_t)strlen(kv.val);
 	vms_assert(vms_cat_cluster_decode(&kv, &cl, NULL) == 0);
-	if (cl.copies != s->copies)
+	if (cl.copies != s->copies || cl.min_copies != s->min_copies)
 		write_ring(s, 0, NULL);
 	for (unsigned i = 1; i <= s->plan.nodes; i++) {
 		struct proc *p = &s->p[i];
@@ -275,6 +301,34 @@ static void insist(struct sim *s)
 	}
 }
 
+/* `vmstore-ring set --copies N --min-copies M` on a ring of that many nodes: it refuses more
+ * than a partition has members. */
+static void change_copies(struct sim *s, unsigned in)
+{
+	/* in memory mode one member's memory may go at any time */
+	unsigned least = s->plan.ack == VMS_ACK_MEMORY ? 2 : 1, most = most_copies(in);
+	unsigned copies, min_copies;
+	struct sim_parts ps;
+
+	if (most < least)
+		return;
+	copies = least + (unsigned)vms_rng_below(&s->rng, most - least + 1);
+	min_copies = 1 + (unsigned)vms_rng_below(&s->rng, copies);
+	sim_parts(s, &ps);
+	for (unsigned i = 0; i < ps.n && min_copies > s->min_copies; i++)
+		if (ps.c[i].nmembers < min_copies)
+			min_copies = s->min_copies;
+	if (min_copies > copies)
+		min_copies = copies;
+	if (copies == s->copies && min_copies == s->min_copies)
+		return;
+	s->copies = copies;
+	s->min_copies = min_copies;
+	s->r->copies_set++;
+	sim_note(s, "there are to be %u copies, writes need %u", copies, min_copies);
+	write_ring(s, 0, NULL);
+}
+
 static void change(struct sim *s)
 {
 	unsigned d = (unsigned)vms_rng_below(&s->rng, 100), in = 0;
@@ -301,16 +355,11 @@ static void change(struct sim *s)
 	} else if (d < 75 && p->state == VMS_NODE_DRAINED) {
 		p->state = VMS_NODE_IN;
 		sim_note(s, "node %u is to be filled again", i);
-	} else if (d < 90 && p->state == VMS_NODE_IN) {
+	} else if (d < 85 && p->state == VMS_NODE_IN) {
 		p->weight = 25 + (uint32_t)vms_rng_below(&s->rng, 4) * 75;
 		sim_note(s, "node %u weighs %u", i, p->weight);
-	} else if (d >= 90) {
-		unsigned c = 2 + (unsigned)vms_rng_below(&s->rng, 2);
-
-		if (c <= in && c != s->copies) {
-			s->copies = c;
-			sim_note(s, "there are to be %u copies", c);
-		}
+	} else if (d >= 85) {
+		change_copies(s, in);
 	}
 }
 

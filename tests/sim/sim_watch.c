@@ -7,12 +7,15 @@
  *		none in an epoch after one in a later epoch has been
  *	7	who leads was in the set that its epoch replaced; a set never is empty, and
  *		never wholly new
+ *	1	a write that is acknowledged is on as many members of its epoch's set as
+ *		min_copies says, durable or, in memory mode, in memory
  *	30	no epoch is raised twice from the same one
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/sim/sim_int.h"
+#include "tests/sim/sim_memory.h"
 #include "utils/lib/assert.h"
 
 static const struct vms_member *member_of(const struct vms_part_conf *c, uint32_t node)
@@ -34,6 +37,18 @@ static bool same_set(const struct vms_part_conf *a, const struct vms_part_conf *
 			return false;
 	}
 	return true;
+}
+
+static struct acker *acker_of(struct sim *s, uint32_t partition)
+{
+	struct acker *a;
+
+	for (size_t i = 0; i < s->ackers.n; i++)
+		if (s->ackers.d[i].partition == partition)
+			return &s->ackers.d[i];
+	a = VMS_VEC_ADD(&s->ackers);
+	*a = (struct acker){.partition = partition};
+	return a;
 }
 
 void sim_watch_part(struct sim *s, const char *key, const char *was, const char *is)
@@ -72,24 +87,56 @@ void sim_watch_part(struct sim *s, const char *key, const char *was, const char 
 	else if (now.nmembers > kept + 1)
 		sim_fail(s, "%s: two join the set at once: %s, then %s", key, was, is);
 	if (now.epoch != old.epoch)
+		acker_of(s, part)->set[old.epoch % ACKER_SETS] = old;
+	if (now.epoch != old.epoch)
 		sim_note(s, "%s: epoch %llu: %s", key, (unsigned long long)now.epoch, is);
+}
+
+void sim_watch_crash(struct sim *s, struct proc *p)
+{
+	for (uint32_t i = 0; p->node && i < SIM_PARTS_MAX; i++)
+		p->had[i] = sim_node_top(p->node, i, s->plan.ack == VMS_ACK_MEMORY);
+}
+
+/* The write that is acknowledged has to be on enough members; one that has died since it
+ * said so counts as well. */
+static void copies(struct sim *s, const struct proc *from, struct acker *a, const struct vms_msg *m)
+{
+	const struct vms_part_conf *set = NULL;
+	unsigned have = 0, need = sim_node_min_copies(from->node);
+	struct sim_parts ps;
+
+	sim_parts(s, &ps);
+	if (ps.c[m->partition].epoch == m->epoch)
+		set = &ps.c[m->partition];
+	else if (a->set[m->epoch % ACKER_SETS].epoch == m->epoch)
+		set = &a->set[m->epoch % ACKER_SETS];
+	for (uint32_t i = 0; set && i < set->nmembers; i++) {
+		const struct proc *p = &s->p[set->member[i].node];
+
+		have += m->sequence <= p->had[m->partition] ||
+			(p->node && m->sequence <= sim_node_top(p->node, m->partition,
+								s->plan.ack == VMS_ACK_MEMORY));
+	}
+	if (set && have < need)
+		sim_fail(
+			s,
+			"process %d acknowledges record %llu of partition %u in epoch %llu with %u "
+			"copies, not %u",
+			(int)(from - s->p), (unsigned long long)m->sequence, m->partition,
+			(unsigned long long)m->epoch, have, need);
 }
 
 void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg *m)
 {
 	int me = (int)(from - s->p);
-	struct acker *a = NULL;
+	struct acker *a;
 
 	if (from->kind != SIM_NODE || m->type != VMS_MSG_WRITE || !(m->flags & VMS_F_REPLY) ||
 	    m->status || m->partition == VMS_PART_NONE)
 		return;
-	for (size_t i = 0; i < s->ackers.n && !a; i++)
-		if (s->ackers.d[i].partition == m->partition)
-			a = &s->ackers.d[i];
-	if (!a) {
-		a = VMS_VEC_ADD(&s->ackers);
-		a->partition = m->partition;
-	}
+	a = acker_of(s, m->partition);
+	copies(s, from, a, m);
 	if (m->epoch < a->epoch)
 		sim_fail(
 			s,

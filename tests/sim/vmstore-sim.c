@@ -47,7 +47,7 @@ struct totals {
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, medium, copies,
 		copies_failed, atomics;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, copies_set;
 };
 
 /* One process: its part of the seeds. Shared with the parent, which counts a process that dies
@@ -107,6 +107,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->lost += r.lost;
 		t->joined += r.joined;
 		t->left += r.left;
+		t->copies_set += r.copies_set;
 		t->stopped += r.stopped;
 		t->differed += r.differed;
 		t->repeated += r.repeated;
@@ -251,7 +252,8 @@ int main(int argc, char **argv)
 			if (sscanf(optarg, "%u,%u,%u", &conf.nodes, &conf.gateways, &conf.copies) !=
 				    3 ||
 			    conf.nodes < 3 || conf.nodes > SIM_NODES_MAX || !conf.gateways ||
-			    conf.gateways > SIM_GWS_MAX || !conf.copies || conf.copies > 3) {
+			    conf.gateways > SIM_GWS_MAX || !conf.copies ||
+			    conf.copies > VMS_COPIES_MAX) {
 				fprintf(stderr,
 					"vmstore-sim: --shape wants 3..7,1..3,1..3, not '%s'\n",
 					optarg);
@@ -331,6 +333,7 @@ int main(int argc, char **argv)
 		sum.lost += t.lost;
 		sum.joined += t.joined;
 		sum.left += t.left;
+		sum.copies_set += t.copies_set;
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
 		sum.repeated += t.repeated;
@@ -385,7 +388,7 @@ int main(int argc, char **argv)
 	       "blocks that rotted, %llu chunks in all copies (%llu partitions stood, %llu chunks "
 	       "of "
 	       "them were given up, %llu commands ended with MEDIUM ERROR), %llu nodes lost, %llu "
-	       "joined, %llu left, %llu partitions "
+	       "joined, %llu left, %llu changes of the number of copies, %llu partitions "
 	       "stopped, %llu copies that differed were made again; %llu openings of volumes given "
 	       "up, %llu of them perhaps registered\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
@@ -394,8 +397,9 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.stood, (unsigned long long)sum.forsaken,
 	       (unsigned long long)sum.medium, (unsigned long long)sum.lost,
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
-	       (unsigned long long)sum.stopped, (unsigned long long)sum.differed,
-	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure);
+	       (unsigned long long)sum.copies_set, (unsigned long long)sum.stopped,
+	       (unsigned long long)sum.differed, (unsigned long long)sum.given_up,
+	       (unsigned long long)sum.unsure);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

@@ -361,6 +361,7 @@ static void prepare(struct vms_node *n, struct part *p)
 {
 	uint32_t want[VMS_COPIES_MAX], to;
 	struct peer *pe;
+	unsigned nwant;
 
 	learners_check(n, p);
 	if (p->handing && !p->proposed && n->now_ms - p->handing_ms > n->tm.lease_ms / 2) {
@@ -389,15 +390,23 @@ static void prepare(struct vms_node *n, struct part *p)
 	if (!p->conf.nwant || p->conf.want[0] == n->id || n->now_ms < p->hand_at_ms ||
 	    n->handings >= HANDOVERS_MAX || !part_members_ready(p))
 		return;
-	(void)vms_cat_part_want(&p->conf, want);
-	pe = node_peer(n, want[0], false);
+	nwant = vms_cat_part_want(&p->conf, want);
+	to = want[0];
+	/* Who is to lead is not a member, and there is no room for one more while this node
+	 * leads, which nobody wants: another one is to make it. */
+	for (unsigned i = 1;
+	     i < nwant && p->nm == VMS_COPIES_MAX && !wanted(&p->conf, n->id) &&
+	     conf_index(&p->conf, to) == p->conf.nmembers && n->mut != MUT_FULL_LEAD;
+	     i++)
+		to = want[i];
+	pe = node_peer(n, to, false);
 	/* one that dies again and again is not to stop everything each time */
 	if (!pe || pe->leaving || n->now_ms - pe->up_ms < 5ull * n->tm.tick_gap_ms)
 		return;
-	if (conf_index(&p->conf, want[0]) == p->conf.nmembers || !lease_left_ms(n, pe) ||
-	    peer_dead(n, pe, p->conf.member[conf_index(&p->conf, want[0])].incarnation))
+	if (conf_index(&p->conf, to) == p->conf.nmembers || !lease_left_ms(n, pe) ||
+	    peer_dead(n, pe, p->conf.member[conf_index(&p->conf, to)].incarnation))
 		return;
-	hand_over(n, p, want[0]);
+	hand_over(n, p, to);
 }
 
 /* ---- transactions ---- */

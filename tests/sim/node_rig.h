@@ -17,7 +17,7 @@
 #include "tests/sim/sim_disk.h"
 #include "utils/lib/vec.h"
 
-#define RIG_NODES     3
+#define RIG_NODES     6
 #define RIG_GWS	      2
 #define RIG_LOG_BYTES (4u << 20)
 

@@ -469,6 +469,46 @@ static void test_member_without_catalog(void)
 	down();
 }
 
+/* Five copies are as many as there may be: when the one that leads is to go, and who is to
+ * lead instead has none yet, room is made by a member that leads meanwhile (simulator seed
+ * 50028). Returns whether the set became as it is wanted. */
+static bool full_set_moves(uint32_t mutant)
+{
+	struct vms_part_conf pc;
+	bool moved;
+
+	R.mutant = mutant;
+	up(6, 5, 91, VMS_ACK_DISK);
+	E0 = extent_in(0);
+	CU_ASSERT_EQUAL(put(0, E0, 1, 5000), 0);
+	pc = rig_conf(&R, 0, NULL);
+	CU_ASSERT_EQUAL_FATAL(pc.nmembers, 5);
+	CU_ASSERT_FALSE_FATAL(in_set(0, 5));
+	CU_ASSERT_EQUAL_FATAL(pc.primary, 1);
+	pc.nwant = 5;
+	pc.want[0] = 6;
+	for (unsigned i = 1; i < 5; i++)
+		pc.want[i] = i + 1;
+	rig_put(&R, "part/0000", vms_cat_part_encode(&pc));
+	for (int i = 0; i < 600 && (in_set(0, 0) || rig_primary(&R, 0) != 5); i++)
+		rig_run(&R, 100);
+	moved = in_set(0, 5) && !in_set(0, 0) && rig_primary(&R, 0) == 5;
+	CU_ASSERT_EQUAL(rig_conf(&R, 0, NULL).nmembers, 5);
+	connect_all();
+	rig_run(&R, 600);
+	CU_ASSERT_TRUE(shows(E0, 1));
+	CU_ASSERT_EQUAL(put(0, E0, 2, 5000), 0);
+	down();
+	R.mutant = 0;
+	return moved;
+}
+
+static void test_full_set(void)
+{
+	CU_ASSERT_TRUE(full_set_moves(0));
+	CU_ASSERT_FALSE(full_set_moves(MUT_FULL_LEAD));
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_unknown_outcome),
 	VMS_TEST(test_drop_unknown),
@@ -479,6 +519,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_min_copies_acks),
 	VMS_TEST(test_min_copies_cancel),
 	VMS_TEST(test_move_catalog),
+	VMS_TEST(test_full_set),
 	VMS_TEST(test_added_late),
 	VMS_TEST(test_ticks_name_who_matters),
 	VMS_TEST(test_member_without_catalog),

@@ -733,7 +733,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	sim_size_free(s);
 	VMS_VEC_FREE(&s->checks);
 	VMS_VEC_FREE(&s->cuts);
-	VMS_VEC_FREE(&s->ackers);
+	sim_acks_free(&s->acks);
 	free(s->parts);
 	free(s->hot);
 	free(s->heap);

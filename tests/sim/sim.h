@@ -105,7 +105,8 @@ struct sim_result {
 	uint64_t partial; /* of busy: writes of which a part was applied */
 	uint64_t virtual_ms;
 	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed;
-	uint64_t drains; /* bytes in containers at the end */
+	uint64_t drains;      /* bytes in containers at the end */
+	uint64_t acked_again; /* by a former primary */
 	uint64_t repeated, resets, reinstated, miscompared;
 	uint64_t copies, copies_failed, atomics;
 	unsigned rotten, filled;

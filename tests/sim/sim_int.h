@@ -4,6 +4,7 @@
 #define SIM_INT_H
 
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_acks.h"
 #include "utils/lib/vec.h"
 
 struct sim;
@@ -37,6 +38,7 @@ enum { CRASH_PLAIN, CRASH_DISK, CRASH_LONG };
 
 #define SIM_VOLS_MAX  10
 #define SIM_PARTS_MAX 16u
+#define SIM_SETS      4u
 #define SIM_ROT_NODE  1 /* the one whose disk rots, when one does */
 struct ev {
 	uint64_t at_us, seq;
@@ -195,15 +197,6 @@ struct proc {
 	struct sim *s;
 };
 
-#define ACKER_SETS 4u
-struct acker { /* of a partition's writes, sim_watch.c */
-	uint32_t partition;
-	uint64_t epoch; /* the newest one was acknowledged in */
-	int proc;
-	uint32_t life;
-	struct vms_part_conf set[ACKER_SETS]; /* of epochs that are over, by epoch */
-};
-
 struct sim_maybe { /* a write that may have been applied, or may be until … */
 	struct sim_check *check;
 	uint32_t id;
@@ -296,7 +289,8 @@ struct sim {
 	uint64_t next_vol, lineage;
 	VMS_VEC(struct sim_check *) checks; /* all histories there were */
 	VMS_VEC(struct sim_cut) cuts;
-	VMS_VEC(struct acker) ackers;
+	struct sim_acks acks;
+	struct vms_part_conf sets[SIM_PARTS_MAX][SIM_SETS]; /* of past epochs, by epoch */
 	struct sim_admin *admin;
 	uint64_t next_value, next_cmd;
 	struct sim_pr *pr;

@@ -4,7 +4,8 @@
  *
  *	5	epochs only rise, by one, and with each change of primary or set
  *	6	writes of one (partition, epoch) are acknowledged by one process only, and
- *		none in an epoch after one in a later epoch has been
+ *		none in an epoch after one in a later epoch has been, but for what is
+ *		repeated (sim_acks.h)
  *	7	who leads was in the set that its epoch replaced; a set never is empty, and
  *		never wholly new
  *	1	a write that is acknowledged is on as many members of its epoch's set as
@@ -37,18 +38,6 @@ static bool same_set(const struct vms_part_conf *a, const struct vms_part_conf *
 			return false;
 	}
 	return true;
-}
-
-static struct acker *acker_of(struct sim *s, uint32_t partition)
-{
-	struct acker *a;
-
-	for (size_t i = 0; i < s->ackers.n; i++)
-		if (s->ackers.d[i].partition == partition)
-			return &s->ackers.d[i];
-	a = VMS_VEC_ADD(&s->ackers);
-	*a = (struct acker){.partition = partition};
-	return a;
 }
 
 void sim_watch_part(struct sim *s, const char *key, const char *was, const char *is)
@@ -87,7 +76,7 @@ void sim_watch_part(struct sim *s, const char *key, const char *was, const char 
 	else if (now.nmembers > kept + 1)
 		sim_fail(s, "%s: two join the set at once: %s, then %s", key, was, is);
 	if (now.epoch != old.epoch)
-		acker_of(s, part)->set[old.epoch % ACKER_SETS] = old;
+		s->sets[part][old.epoch % SIM_SETS] = old;
 	if (now.epoch != old.epoch)
 		sim_note(s, "%s: epoch %llu: %s", key, (unsigned long long)now.epoch, is);
 }
@@ -100,7 +89,7 @@ void sim_watch_crash(struct sim *s, struct proc *p)
 
 /* The write that is acknowledged has to be on enough members; one that has died since it
  * said so counts as well. */
-static void copies(struct sim *s, const struct proc *from, struct acker *a, const struct vms_msg *m)
+static void copies(struct sim *s, const struct proc *from, const struct vms_msg *m)
 {
 	const struct vms_part_conf *set = NULL;
 	unsigned have = 0, need = sim_node_min_copies(from->node);
@@ -109,8 +98,8 @@ static void copies(struct sim *s, const struct proc *from, struct acker *a, cons
 	sim_parts(s, &ps);
 	if (ps.c[m->partition].epoch == m->epoch)
 		set = &ps.c[m->partition];
-	else if (a->set[m->epoch % ACKER_SETS].epoch == m->epoch)
-		set = &a->set[m->epoch % ACKER_SETS];
+	else if (s->sets[m->partition][m->epoch % SIM_SETS].epoch == m->epoch)
+		set = &s->sets[m->partition][m->epoch % SIM_SETS];
 	for (uint32_t i = 0; set && i < set->nmembers; i++) {
 		const struct proc *p = &s->p[set->member[i].node];
 
@@ -129,27 +118,40 @@ static void copies(struct sim *s, const struct proc *from, struct acker *a, cons
 
 void sim_watch_send(struct sim *s, const struct proc *from, const struct vms_msg *m)
 {
-	int me = (int)(from - s->p);
-	struct acker *a;
+	struct sim_ack before, a = {.partition = m->partition,
+				    .epoch = m->epoch,
+				    .record = m->sequence,
+				    .gateway = m->sender,
+				    .slot = m->slot,
+				    .incarnation = m->incarnation,
+				    .proc = (int)(from - s->p),
+				    .life = from->life};
 
 	if (from->kind != SIM_NODE || m->type != VMS_MSG_WRITE || !(m->flags & VMS_F_REPLY) ||
 	    m->status || m->partition == VMS_PART_NONE)
 		return;
-	a = acker_of(s, m->partition);
-	copies(s, from, a, m);
-	if (m->epoch < a->epoch)
+	switch (sim_acks_add(&s->acks, &a, &before)) {
+	case SIM_ACK_NEW:
+		copies(s, from, m);
+		break;
+	case SIM_ACK_AGAIN:
+		s->r->acked_again++;
+		sim_note(s, "process %d repeats what it said of record %llu of partition %u",
+			 a.proc, (unsigned long long)a.record, a.partition);
+		break;
+	case SIM_ACK_LATE:
 		sim_fail(
 			s,
 			"process %d acknowledges a write of partition %u in epoch %llu, process %d "
 			"did so in epoch %llu before",
-			me, m->partition, (unsigned long long)m->epoch, a->proc,
-			(unsigned long long)a->epoch);
-	else if (m->epoch == a->epoch && (a->proc != me || a->life != from->life))
+			a.proc, a.partition, (unsigned long long)a.epoch, before.proc,
+			(unsigned long long)before.epoch);
+		break;
+	case SIM_ACK_TWO:
 		sim_fail(
 			s,
 			"processes %d and %d both acknowledge writes of partition %u in epoch %llu",
-			a->proc, me, m->partition, (unsigned long long)m->epoch);
-	a->epoch = m->epoch;
-	a->proc = me;
-	a->life = from->life;
+			before.proc, a.proc, a.partition, (unsigned long long)a.epoch);
+		break;
+	}
 }

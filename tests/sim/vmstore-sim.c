@@ -47,7 +47,8 @@ struct totals {
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, medium, copies,
 		copies_failed, atomics;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, copies_set;
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, copies_set,
+		acked_again;
 };
 
 /* One process: its part of the seeds. Shared with the parent, which counts a process that dies
@@ -108,6 +109,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->joined += r.joined;
 		t->left += r.left;
 		t->copies_set += r.copies_set;
+		t->acked_again += r.acked_again;
 		t->stopped += r.stopped;
 		t->differed += r.differed;
 		t->repeated += r.repeated;
@@ -334,6 +336,7 @@ int main(int argc, char **argv)
 		sum.joined += t.joined;
 		sum.left += t.left;
 		sum.copies_set += t.copies_set;
+		sum.acked_again += t.acked_again;
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
 		sum.repeated += t.repeated;
@@ -389,7 +392,8 @@ int main(int argc, char **argv)
 	       "of "
 	       "them were given up, %llu commands ended with MEDIUM ERROR), %llu nodes lost, %llu "
 	       "joined, %llu left, %llu changes of the number of copies, %llu partitions "
-	       "stopped, %llu copies that differed were made again; %llu openings of volumes given "
+	       "stopped, %llu copies that differed were made again, %llu answers of former "
+	       "primaries; %llu openings of volumes given "
 	       "up, %llu of them perhaps registered\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
@@ -398,8 +402,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.medium, (unsigned long long)sum.lost,
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
 	       (unsigned long long)sum.copies_set, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed, (unsigned long long)sum.given_up,
-	       (unsigned long long)sum.unsure);
+	       (unsigned long long)sum.differed, (unsigned long long)sum.acked_again,
+	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

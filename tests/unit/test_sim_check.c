@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The simulator's checker must accept what is legal and find what is not. */
 #include "tests/sim/sim.h"
+#include "tests/sim/sim_acks.h"
 #include "tests/unit/cunit.h"
 
 static struct sim_check *c;
@@ -478,6 +479,77 @@ static void cut_with_several_at_once(void)
 	}
 }
 
+/* ---- who acknowledges ---- */
+
+static struct sim_acks acks;
+
+static enum sim_ack_is ack(int proc, uint64_t epoch, uint64_t record, uint32_t slot)
+{
+	struct sim_ack before, a = {.partition = 3,
+				    .epoch = epoch,
+				    .record = record,
+				    .gateway = 7,
+				    .slot = slot,
+				    .incarnation = 2,
+				    .proc = proc};
+
+	return sim_acks_add(&acks, &a, &before);
+}
+
+/* Process 1 leads in epochs 4 and 5, then process 2. */
+static void acks_begin(void)
+{
+	memset(&acks, 0, sizeof(acks));
+	CU_ASSERT_EQUAL(ack(1, 4, 9, 1), SIM_ACK_NEW);
+	CU_ASSERT_EQUAL(ack(1, 4, 10, 2), SIM_ACK_NEW);
+	CU_ASSERT_EQUAL(ack(1, 5, 12, 2), SIM_ACK_NEW);
+	CU_ASSERT_EQUAL(ack(2, 6, 14, 3), SIM_ACK_NEW);
+}
+
+static void one_acknowledges_in_an_epoch(void)
+{
+	struct sim_ack before, a = {.partition = 4, .epoch = 2, .record = 1, .proc = 1};
+
+	acks_begin();
+	CU_ASSERT_EQUAL(ack(2, 6, 15, 4), SIM_ACK_NEW);
+	CU_ASSERT_EQUAL(ack(1, 6, 16, 4), SIM_ACK_TWO);
+	CU_ASSERT_EQUAL(ack(1, 6, 14, 3), SIM_ACK_TWO); /* nor may it repeat it */
+	/* another partition, and another process in the same place */
+	CU_ASSERT_EQUAL(sim_acks_add(&acks, &a, &before), SIM_ACK_NEW);
+	a.life++;
+	CU_ASSERT_EQUAL(sim_acks_add(&acks, &a, &before), SIM_ACK_TWO);
+	sim_acks_free(&acks);
+}
+
+/* One that stood still says once more what was said in its time; nothing else. */
+static void a_former_primary_repeats_answers(void)
+{
+	struct sim_ack before, a = {.partition = 3,
+				    .epoch = 5,
+				    .record = 12,
+				    .gateway = 7,
+				    .slot = 2,
+				    .incarnation = 2,
+				    .proc = 1};
+
+	acks_begin();
+	CU_ASSERT_EQUAL(ack(1, 5, 12, 2), SIM_ACK_AGAIN);
+	CU_ASSERT_EQUAL(ack(1, 5, 9, 1), SIM_ACK_AGAIN); /* given in the epoch before */
+	CU_ASSERT_EQUAL(ack(1, 5, 13, 2), SIM_ACK_LATE); /* never given */
+	CU_ASSERT_EQUAL(ack(1, 5, 12, 1), SIM_ACK_LATE); /* another op */
+	CU_ASSERT_EQUAL(ack(1, 4, 12, 2), SIM_ACK_LATE); /* given in a later epoch only */
+	CU_ASSERT_EQUAL(ack(1, 5, 14, 3), SIM_ACK_LATE); /* by the next primary only */
+	a.incarnation++;
+	CU_ASSERT_EQUAL(sim_acks_add(&acks, &a, &before), SIM_ACK_LATE);
+	CU_ASSERT(before.proc == 2 && before.epoch == 6);
+	a.incarnation--;
+	a.gateway++;
+	CU_ASSERT_EQUAL(sim_acks_add(&acks, &a, &before), SIM_ACK_LATE);
+	/* what it says late counts for nothing */
+	CU_ASSERT_EQUAL(ack(2, 6, 15, 4), SIM_ACK_NEW);
+	sim_acks_free(&acks);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_plain_sequence_is_legal),
 	VMS_TEST(test_miscompare_needs_another_value),
@@ -505,5 +577,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(at_once_or_not_at_all),
 	VMS_TEST(who_sees_a_part_has_seen_all),
 	VMS_TEST(cut_with_several_at_once),
+	VMS_TEST(one_acknowledges_in_an_epoch),
+	VMS_TEST(a_former_primary_repeats_answers),
 };
 VMS_TEST_MAIN("sim_check", tests)

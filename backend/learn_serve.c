@@ -101,10 +101,12 @@ static uint32_t move_wait(struct vms_node *n, uint64_t bytes, bool urgent)
 	return 0;
 }
 
-/* Clients are held up soon, unless it gets on. */
-static bool is_urgent(const struct vms_node *n, const struct vms_msg *m)
+/* Clients are held up soon, unless it gets on: or they are, as writes wait for copies. */
+static bool is_urgent(const struct vms_node *n, const struct part *p, const struct vms_msg *m)
 {
-	return m->flags & VMS_F_FUA && n->cluster.move_bytes_s && n->mut != MUT_MV_HOLDS &&
+	bool few = p->conf.nmembers < n->cluster.min_copies && n->mut != MUT_MV_BELOW;
+
+	return (few || m->flags & VMS_F_FUA) && n->cluster.move_bytes_s && n->mut != MUT_MV_HOLDS &&
 	       n->mut != MUT_MV_ANY;
 }
 
@@ -556,7 +558,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);
-	wait = move_wait(n, PAGES_COUNTED, is_urgent(n, m));
+	wait = move_wait(n, PAGES_COUNTED, is_urgent(n, p, m));
 	if (wait) {
 		re.status = VMS_E_BUSY;
 		re.aux = wait;
@@ -580,7 +582,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		re.npayload = o.n ? 1 : 0;
 		re.payload_bytes = iov.len;
 	}
-	move_sent(n, PAGES_COUNTED, re.payload_bytes, is_urgent(n, m));
+	move_sent(n, PAGES_COUNTED, re.payload_bytes, is_urgent(n, p, m));
 	node_send(n, c->id, &re);
 	free(o.buf);
 	(void)f;
@@ -890,7 +892,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		return;
 	}
 	counted = heads ? (end - seg) * VMS_CHUNK_BYTES : seg_bytes(ct, seg);
-	wait = move_wait(n, counted, is_urgent(n, m));
+	wait = move_wait(n, counted, is_urgent(n, p, m));
 	if (wait) {
 		struct vms_msg re;
 
@@ -913,7 +915,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	o->seg = seg;
 	o->end = end;
 	o->counted = counted;
-	o->urgent = is_urgent(n, m);
+	o->urgent = is_urgent(n, p, m);
 	o->heads = heads;
 	o->footer = !heads && seg == ct->segs;
 	o->buf = malloc(heads ? VMS_CHUNK_BYTES + 4096

@@ -36,6 +36,7 @@ enum node_mutant {
 	MUT_ADD_PAGES = 27,	/* gateways keep pages that know nothing of a new member */
 	MUT_HAND_PAGES = 28,	/* the lead is handed over with pages still out */
 	MUT_MIN_COPIES = 29,	/* writes are ordered below min_copies */
+	MUT_MV_BELOW = 153,	/* copies keep to the limit while writes wait for them */
 	MUT_FULL_LEAD = 152,	/* a full set that is led by whom nobody wants stays */
 	MUT_FEW_ACKS = 151,	/* what was ordered before is acknowledged below min_copies */
 	MUT_NO_GRANT_WAIT = 30, /* a new primary does not wait for leases it gave meanwhile */

@@ -106,6 +106,23 @@ static void test_yields(void)
 	finish(2);
 }
 
+/* Below min_copies writes wait for the copy itself: neither the limit nor they hold it up. */
+static void test_below_min_copies(void)
+{
+	data(207);
+	limit(64 << 10);
+	for (unsigned i = 0; i < R.nnodes; i++)
+		R.node[i].n->cluster.min_copies = 3;
+	node(0)->nwait++; /* they wait all the time */
+	learn_on(2, 0);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 5000));
+	node(0)->nwait--;
+	CU_ASSERT(node(0)->st.moved_urgent_bytes > 1 << 20);
+	for (unsigned i = 0; i < R.nnodes; i++)
+		R.node[i].n->cluster.min_copies = 1;
+	finish(2);
+}
+
 /* Until the second pass begins: writes go on meanwhile, and wait for nothing. */
 static unsigned to_second_pass(uint64_t *most)
 {
@@ -197,16 +214,25 @@ static void test_gives_way(void)
 static void test_mutants(void)
 {
 	static const struct learn_mutant m[] = {
-		{MUT_MV_ANY, test_limit},	    {MUT_MV_HOLDS, test_constant_writes},
-		{MUT_MV_RUDE, test_yields},	    {MUT_MV_STAYS, test_gives_way},
-		{MUT_LN_ONE_PASS, test_two_passes}, {MUT_LN_FORGETS, test_two_passes},
+		{MUT_MV_ANY, test_limit},
+		{MUT_MV_HOLDS, test_constant_writes},
+		{MUT_MV_RUDE, test_yields},
+		{MUT_MV_STAYS, test_gives_way},
+		{MUT_LN_ONE_PASS, test_two_passes},
+		{MUT_LN_FORGETS, test_two_passes},
+		{MUT_MV_BELOW, test_below_min_copies},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_limit),	   VMS_TEST(test_yields),    VMS_TEST(test_constant_writes),
-	VMS_TEST(test_two_passes), VMS_TEST(test_gives_way), VMS_TEST(test_mutants),
+	VMS_TEST(test_limit),
+	VMS_TEST(test_yields),
+	VMS_TEST(test_constant_writes),
+	VMS_TEST(test_two_passes),
+	VMS_TEST(test_gives_way),
+	VMS_TEST(test_mutants),
+	VMS_TEST(test_below_min_copies),
 };
 VMS_TEST_MAIN("learn: pace", tests)

@@ -148,5 +148,6 @@ crash_memory_mode() {
 	for n in node1 node2 node3 node1; do
 		bounce 1 "$n"
 		work 6
+		well # what loses all its copies at once may lose what was acknowledged from memory
 	done
 }

@@ -4,7 +4,7 @@
 # 1 % and never jumps; the time of day may do what it likes (libfaketime).
 
 faketime_lib() {
-	find /usr/lib -name libfaketime.so.1 2> /dev/null | grep . || skip "libfaketime is not installed (Debian package libfaketime)"
+	find /usr/lib -name libfaketime.so.1 2> /dev/null | grep . || skip "libfaketime is not installed (Debian package libfaketime)" >&2
 }
 
 scenario clock-apart 'boot clocks of all processes are weeks apart'

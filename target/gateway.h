@@ -61,7 +61,8 @@ enum vms_gw_mutant {
 	/* records */
 	VMS_GWM_SLEPT = 21, /* one that stood still refuses by the records of before */
 	/* reservations */
-	VMS_GWM_PR_STALE = 22, /* a gateway that may be shut out refuses by the table it had */
+	VMS_GWM_CLEAR_ALONE = 29, /* another gateway's CLEAR TASK SET ends nothing */
+	VMS_GWM_PR_STALE = 22,	  /* a gateway that may be shut out refuses by the table it had */
 	/* chunks invalidated one by one */
 	VMS_GWM_ASK_OLD = 23,	 /* who leads what is believed as of any time */
 	VMS_GWM_ASK_ALL = 26,	 /* who does not lead any more has to answer all the same */

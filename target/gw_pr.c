@@ -142,6 +142,8 @@ void gw_pr_take(struct gw_pr *p, struct vms_pr *table, uint64_t rev)
 			gw_barrier_numbers(v);
 		/* before it is open nobody has been let through by an earlier one */
 		if (v->state != GV_OPEN || !gw->up.pr_changed ||
+		    (gw_mutant(gw, VMS_GWM_CLEAR_ALONE) && p->table.nevents &&
+		     p->table.event[0].all && !p->table.event[0].asc) ||
 		    gw->up.pr_changed(gw->up.ctx, v, &p->table))
 			p->settled = p->table.fence;
 	}

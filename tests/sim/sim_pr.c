@@ -4,7 +4,9 @@
  * and the gateway's part that the adapter has (target/tgt_bs_pr.c): commands are checked
  * against the table that the core holds, those of a nexus that was preempted with abort are
  * ended before the core is told that all is settled, RESERVE ends with its session, and who
- * meets another one's asks whether its gateway lives. sim_pr_judge.c is told of everything.
+ * meets another one's asks whether its gateway lives. CLEAR TASK SET, which goes the same way to
+ * all gateways, ends what its own gateway has read of all sessions first. sim_pr_judge.c is told of
+ * everything.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@ struct sim_pr_cmd {
 	uint32_t session;
 	unsigned id; /* of the judge's */
 	bool submitted, unwanted;
+	uint64_t begun_us; /* CLEAR TASK SET: what was read by then here is being ended; 0: not */
 	struct sim_pr_cmd *next;
 };
 
@@ -43,6 +46,8 @@ static uint8_t action_draw(struct sim *s, const struct client *c, int g)
 {
 	unsigned d = (unsigned)vms_rng_below(&s->rng, 100);
 
+	if (vms_rng_chance(&s->mix_rng, 0.06))
+		return PR_CLEAR_TASKS;
 	if (s->plan.pr_legacy && d < 70) {
 		bool mine = sim_pr_reserved(s, (unsigned)c->idx, c->path[g].session);
 
@@ -62,7 +67,8 @@ static void cdb_make(struct sim *s, struct sim_pr_cmd *m, uint8_t action)
 {
 	uint64_t key = 100 + m->client, sa_key = 0;
 
-	if (action == PR_LEGACY_RESERVE || action == PR_LEGACY_RELEASE) {
+	if (action == PR_LEGACY_RESERVE || action == PR_LEGACY_RELEASE ||
+	    action == PR_CLEAR_TASKS) {
 		m->cdb[0] = action;
 		return;
 	}
@@ -148,6 +154,20 @@ void sim_pr_complete(void *ctx, struct vms_gw_pr_cmd *cmd)
 	cmd_over(m);
 }
 
+/* What is under way on the first volume, of that nexus or (NULL) of all, is to end. */
+static bool end_tasks(struct proc *p, const struct vms_pr_nexus *nexus)
+{
+	bool any = false;
+
+	for (struct sim_cmd *m = p->live; m; m = m->next)
+		if (sim_cmd_uses(m, 0) && m->client != SIM_AUDITOR &&
+		    (!nexus || vms_pr_same_nexus(nexus, &m->nexus))) {
+			m->preempted = true;
+			any = true;
+		}
+	return any;
+}
+
 bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 {
 	struct proc *p = ctx;
@@ -155,13 +175,14 @@ bool sim_pr_changed(void *ctx, struct vms_gw_vol *vol, const struct vms_pr *t)
 
 	if (vol != p->vol[0].h)
 		return true;
-	for (unsigned i = 0; i < t->nevents; i++)
-		for (struct sim_cmd *m = p->live; m && t->event[i].abort; m = m->next)
-			if (sim_cmd_uses(m, 0) &&
-			    vms_pr_same_nexus(&t->event[i].nexus, &m->nexus)) {
-				m->preempted = true;
-				any = true;
-			}
+	for (unsigned i = 0; i < t->nevents; i++) {
+		const struct vms_pr_event *e = &t->event[i];
+		bool own = t->by.gateway == p->gw->id &&
+			   t->by.incarnation == vms_gw_incarnation(p->gw);
+
+		if (e->abort && !(e->all && own)) /* its own are ended already */
+			any |= end_tasks(p, e->all ? NULL : &e->nexus);
+	}
 	if (!any)
 		return true;
 	p->pr_fence = t->fence;
@@ -238,6 +259,7 @@ static unsigned asked(struct sim *s, const struct proc *p, const struct sim_pr_c
 				     .key = vms_get_be64(m->list),
 				     .sa_key = vms_get_be64(m->list + 8),
 				     .gw_id = p->gw->id,
+				     .begun_us = m->begun_us,
 				     .session = sim_pr_session(m->client, m->session)};
 
 	return sim_pr_asked(s, &a, vms_gw_incarnation(p->gw));
@@ -264,12 +286,21 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 	if (p->vol[0].ready)
 		reserve_look(s, p);
 	for (struct sim_pr_cmd *m = p->prq, *next; m; m = next) {
+		bool clear = m->cdb[0] == PR_CLEAR_TASKS;
 		const struct path *pa = &s->cl[m->client].path[p->idx];
 		bool there = pa->up && !pa->closed && pa->session == m->session &&
 			     pa->life == p->life && sim_vol_ready(s, p, 0) && s->vol[0].want;
 
 		next = m->next;
-		if (!m->submitted && there) {
+		if (there && clear && !m->begun_us) {
+			m->begun_us = s->now_us;
+			s->r->resets++;
+			left |= end_tasks(p, NULL);
+			sim_wake(p, 1);
+		}
+		if (there && clear && !m->submitted && left) {
+			continue; /* this gateway's first */
+		} else if (!m->submitted && there) {
 			m->submitted = true;
 			m->cmd.vol = p->vol[0].h;
 			m->cmd.cookie = m;
@@ -278,7 +309,10 @@ void sim_pr_turn(struct sim *s, struct proc *p)
 			m->cmd.req.list_bytes = sizeof(m->list);
 			m->cmd.req.who = owner(p, &m->nexus, m->client, m->session);
 			m->id = asked(s, p, m);
-			vms_gw_pr_submit(p->gw, &m->cmd);
+			if (clear)
+				vms_gw_pr_clear_tasks(p->gw, &m->cmd);
+			else
+				vms_gw_pr_submit(p->gw, &m->cmd);
 		} else if (!m->submitted) {
 			struct sim_pr_cmd **at = &p->prq;
 

@@ -19,6 +19,7 @@ enum {
 	PR_REGISTER_KEY = 0,
 	PR_LEGACY_RESERVE = 0x16, /* RESERVE(6), RELEASE(6) */
 	PR_LEGACY_RELEASE = 0x17,
+	PR_CLEAR_TASKS = 0xc0, /* CLEAR TASK SET: changes no reservation */
 };
 
 /* Nexuses are (client, gateway). */
@@ -35,7 +36,8 @@ struct sim_pr_ask {
 	uint8_t action, type;
 	uint64_t key, sa_key;
 	uint32_t gw_id;
-	uint64_t session; /* of all clients */
+	uint64_t session;  /* of all clients */
+	uint64_t begun_us; /* PR_CLEAR_TASKS: what its gateway had read by then is over */
 };
 enum sim_pr_answer { PRA_CONFLICT, PRA_ERROR, PRA_SAME, PRA_CHANGED };
 

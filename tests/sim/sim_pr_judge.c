@@ -35,7 +35,7 @@ struct version {
 	uint64_t reserve_incarnation;		 /* of the process whose session has RESERVE */
 	bool over, holds;			 /* in the catalog; told */
 	int cmd;				 /* that made it; -1: none, RESERVE has ended */
-	bool gone[SIM_CLIENTS_MAX][SIM_GWS_MAX]; /* preempted with abort */
+	bool gone[SIM_CLIENTS_MAX][SIM_GWS_MAX]; /* preempted with abort, or cleared */
 };
 struct asked {
 	struct sim_pr_ask a;
@@ -226,6 +226,16 @@ static void over(struct sim *s, struct version *v)
 	now_holds(s, v);
 }
 
+/* Does what that nexus has under way end before the command's GOOD? */
+static bool gone(const struct sim_pr_ask *a, unsigned c, unsigned g, const struct sim_pr_table *was,
+		 const struct sim_pr_table *is)
+{
+	if (a->action == PR_CLEAR_TASKS)
+		return true;
+	return a->action == PR_PREEMPT_ABORT && was->key[c][g] && !is->key[c][g] &&
+	       (c != a->client || g != a->gw);
+}
+
 static void changed(struct sim *s, const struct vms_pr *t, const struct sim_pr_table *is,
 		    uint64_t rev)
 {
@@ -264,10 +274,7 @@ static void changed(struct sim *s, const struct vms_pr *t, const struct sim_pr_t
 	}
 	for (unsigned c = 0; c < s->plan.clients && next.cmd >= 0; c++)
 		for (unsigned g = 0; g < s->plan.gateways; g++)
-			next.gone[c][g] = s->pr->cmd.d[next.cmd].a.action == PR_PREEMPT_ABORT &&
-					  was->t.key[c][g] && !is->key[c][g] &&
-					  (c != s->pr->cmd.d[next.cmd].a.client ||
-					   g != s->pr->cmd.d[next.cmd].a.gw);
+			next.gone[c][g] = gone(&s->pr->cmd.d[next.cmd].a, c, g, &was->t, is);
 	if (next.cmd >= 0)
 		s->pr->cmd.d[next.cmd].version = (int)s->pr->v.n;
 	v = VMS_VEC_ADD(&s->pr->v);
@@ -406,7 +413,9 @@ static void good(struct sim *s, struct asked *k)
 	for (unsigned c = 0; c < s->plan.clients; c++)
 		for (unsigned g = 0; g < s->plan.gateways; g++)
 			if (v->gone[c][g])
-				sim_client_ends(s, &s->cl[c], g, v->decided_us);
+				sim_client_ends(s, &s->cl[c], g,
+						k->a.begun_us && g == k->a.gw ? k->a.begun_us
+									      : v->decided_us);
 }
 
 void sim_pr_answered(struct sim *s, unsigned id, const struct vms_sense *sense)

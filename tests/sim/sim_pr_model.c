@@ -126,6 +126,8 @@ enum sim_pr_answer sim_pr_model(const struct sim_pr_table *t, const struct sim_p
 				struct sim_pr_table *n)
 {
 	*n = *t;
+	if (a->action == PR_CLEAR_TASKS) /* a table that is the same, and later */
+		return PRA_CHANGED;
 	if (a->action == PR_LEGACY_RESERVE || a->action == PR_LEGACY_RELEASE)
 		return legacy(t, a, n);
 	if (t->reserve_gw)

@@ -101,13 +101,15 @@ static uint32_t move_wait(struct vms_node *n, uint64_t bytes, bool urgent)
 	return 0;
 }
 
-/* Clients are held up soon, unless it gets on: or they are, as writes wait for copies. */
-static bool is_urgent(const struct vms_node *n, const struct part *p, const struct vms_msg *m)
+/* Clients are held up soon, unless it gets on: or they are, as writes wait for copies. f: NULL
+ * of one that another primary feeds. */
+static bool is_urgent(const struct vms_node *n, const struct part *p, const struct feed *f,
+		      const struct vms_msg *m)
 {
 	bool few = p->conf.nmembers < n->cluster.min_copies && n->mut != MUT_MV_BELOW;
 
-	return (few || m->flags & VMS_F_FUA) && n->cluster.move_bytes_s && n->mut != MUT_MV_HOLDS &&
-	       n->mut != MUT_MV_ANY;
+	return (few || (f ? f->urgent : (m->flags & VMS_F_FUA) != 0)) && n->cluster.move_bytes_s &&
+	       n->mut != MUT_MV_HOLDS && n->mut != MUT_MV_ANY;
 }
 
 /* The pace counts what there may be before it is looked for; what is told is what has gone. */
@@ -116,6 +118,25 @@ static void move_sent(struct vms_node *n, uint64_t counted, uint64_t bytes, bool
 	n->st.moved_bytes += bytes - counted;
 	if (urgent)
 		n->st.moved_urgent_bytes += bytes - counted;
+}
+
+static uint64_t ctr_bytes(const struct part *p)
+{
+	uint64_t bytes = 0;
+
+	VMS_VEC_FOREACH (&p->ctrs, ct)
+		if (ct->state == 1 || ct->state == 2)
+			bytes += (uint64_t)(ct->chunks - ct->dead.count) * VMS_CHUNK_BYTES;
+	return bytes;
+}
+
+/* Clients write faster than the pass before comes. What they write is left for the second
+ * pass, which the log waits for, and nothing of it is collected meanwhile: a copy that is
+ * made at the limit would not come to an end, and take ever more space. */
+static bool outgrown(const struct vms_node *n, const struct part *p, const struct feed *f)
+{
+	return f->pre_bytes && ctr_bytes(p) > f->pre_bytes + f->pre_bytes / 2 &&
+	       n->mut != MUT_LN_OUTRUN;
 }
 
 /* ---- feeds of a partition ---- */
@@ -246,6 +267,7 @@ bool learn_start(struct vms_node *n, struct part *p, struct peer *pe)
 	f->heard_ms = n->now_ms;
 	f->hold_log = UINT64_MAX;
 	f->hold_ctrs = f->streams = f->urgent = false;
+	f->pre_bytes = 0;
 	f->phase = 0;
 	f->done_bytes = f->total_bytes = f->moved_bytes = f->lost_chunks = 0;
 	f->why[0] = 0;
@@ -377,7 +399,7 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		  const struct vms_msg *m)
 {
 	uint8_t b[128] = {0};
-	uint64_t committed, last, common, bytes = 0;
+	uint64_t committed, last, common, bytes;
 	struct vms_msg re;
 	struct vms_rd r;
 	bool whole, base, no_base, pre;
@@ -410,9 +432,8 @@ static void begin(struct vms_node *n, struct conn *c, struct part *p, struct fee
 	}
 	pre &= base;
 	f->hold_log = pre ? UINT64_MAX : base ? p->recs_first : common + 1;
-	VMS_VEC_FOREACH (&p->ctrs, ct)
-		if (ct->state == 1 || ct->state == 2)
-			bytes += (uint64_t)(ct->chunks - ct->dead.count) * VMS_CHUNK_BYTES;
+	bytes = ctr_bytes(p);
+	f->pre_bytes = pre ? bytes : 0;
 	b[0] = base;
 	b[1] = p->mem_flag;
 	b[2] = pre;
@@ -558,7 +579,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		return;
 	}
 	vms_msg_reply_init(&re, m, 0);
-	wait = move_wait(n, PAGES_COUNTED, is_urgent(n, p, m));
+	wait = move_wait(n, PAGES_COUNTED, is_urgent(n, p, f, m));
 	if (wait) {
 		re.status = VMS_E_BUSY;
 		re.aux = wait;
@@ -582,7 +603,7 @@ static void pages(struct vms_node *n, struct conn *c, struct part *p, struct fee
 		re.npayload = o.n ? 1 : 0;
 		re.payload_bytes = iov.len;
 	}
-	move_sent(n, PAGES_COUNTED, re.payload_bytes, is_urgent(n, p, m));
+	move_sent(n, PAGES_COUNTED, re.payload_bytes, is_urgent(n, p, f, m));
 	node_send(n, c->id, &re);
 	free(o.buf);
 	(void)f;
@@ -871,7 +892,7 @@ static uint64_t seg_bytes(const struct ctr *c, uint32_t seg)
 
 /* Also answered by members that do not lead: what the primary has lost they may have. */
 static void segs(struct vms_node *n, struct conn *c, struct part *p, const struct vms_msg *m,
-		 bool heads)
+		 bool heads, const struct feed *f)
 {
 	struct seg_out *o;
 	struct ctr *ct;
@@ -892,7 +913,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 		return;
 	}
 	counted = heads ? (end - seg) * VMS_CHUNK_BYTES : seg_bytes(ct, seg);
-	wait = move_wait(n, counted, is_urgent(n, p, m));
+	wait = move_wait(n, counted, is_urgent(n, p, f, m));
 	if (wait) {
 		struct vms_msg re;
 
@@ -915,7 +936,7 @@ static void segs(struct vms_node *n, struct conn *c, struct part *p, const struc
 	o->seg = seg;
 	o->end = end;
 	o->counted = counted;
-	o->urgent = is_urgent(n, p, m);
+	o->urgent = is_urgent(n, p, f, m);
 	o->heads = heads;
 	o->footer = !heads && seg == ct->segs;
 	o->buf = malloc(heads ? VMS_CHUNK_BYTES + 4096
@@ -978,7 +999,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 	}
 	if (m->aux == LOP_SEG && p && p->known && p->copy_state == COPY_WHOLE &&
 	    !(f && f->id == m->sequence)) {
-		segs(n, c, p, m, false);
+		segs(n, c, p, m, false, NULL);
 		return;
 	}
 	if (!p || !p->primary || !f || f->id != m->sequence || feed_rests(f)) {
@@ -987,7 +1008,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		return;
 	}
 	f->heard_ms = n->now_ms;
-	f->urgent = m->flags & VMS_F_FUA;
+	f->urgent = m->flags & VMS_F_FUA || outgrown(n, p, f);
 	if (!part_serving(p) && m->req_id) {
 		node_reply(n, c->id, m, VMS_E_AGAIN); /* a view is being formed */
 		return;
@@ -1013,7 +1034,7 @@ void learn_serve_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m
 		return;
 	case LOP_HEADS:
 	case LOP_SEG:
-		segs(n, c, p, m, m->aux == LOP_HEADS);
+		segs(n, c, p, m, m->aux == LOP_HEADS, f);
 		return;
 	case LOP_CHECK: {
 		struct vms_msg re;

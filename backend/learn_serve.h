@@ -19,13 +19,14 @@ struct feed {
 	int st;	     /* enum learn_state */
 	uint64_t heard_ms, again_ms;
 	unsigned fails;
-	uint64_t hold_log; /* records from here on stay in the log; UINT64_MAX: none */
-	bool hold_ctrs;	   /* nothing of the partition's containers dies */
-	bool base;	   /* the whole copy, not the log alone */
-	bool heavy;	   /* it has, or is given, one of the places for such */
-	bool streams;	   /* it gets new records as a member does */
+	uint64_t hold_log;  /* records from here on stay in the log; UINT64_MAX: none */
+	bool hold_ctrs;	    /* nothing of the partition's containers dies */
+	bool base;	    /* the whole copy, not the log alone */
+	bool heavy;	    /* it has, or is given, one of the places for such */
+	bool streams;	    /* it gets new records as a member does */
+	uint64_t pre_bytes; /* in containers when the pass before began; 0: it is not on */
+	bool urgent;	    /* fed without regard to the limit */
 	/* as the learner tells */
-	bool urgent; /* its log waits for the base */
 	uint8_t phase;
 	uint64_t done_bytes, total_bytes, moved_bytes, lost_chunks;
 	char why[200];

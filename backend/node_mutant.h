@@ -159,6 +159,7 @@ enum node_mutant {
 	MUT_MV_RUDE = 157,	/* copies are fed at the same rate while clients wait */
 	MUT_MV_STAYS = 158,	/* a copy that does not get on keeps the log from clients */
 	MUT_LN_ONE_PASS = 162,	/* records wait for the whole base, from the begin on */
+	MUT_LN_OUTRUN = 164,	/* the limit counts though clients write faster than a copy comes */
 	MUT_LN_FORGETS = 163,	/* the second pass of a copy reads all of the first again */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */

@@ -187,6 +187,27 @@ static void test_two_passes(void)
 	finish(2);
 }
 
+/* Clients write faster than the limit is: the copy ends all the same, and not with a second
+ * pass that is many times what there is. */
+static void test_outrun(void)
+{
+	uint64_t most = 0;
+
+	data(206);
+	limit(16 << 10);
+	learn_on(2, 0);
+	for (unsigned i = 0; i < 3000 && state_on(2, 0) != LEARN_READY && v_bad < 5; i++) {
+		uint64_t ms = write_to(0, i);
+
+		most = ms > most ? ms : most;
+		rig_run(&R, 5);
+	}
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
+	CU_ASSERT(most <= ANSWERED_MS);
+	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
+	finish(2);
+}
+
 /* A copy that does not get on, here because the learner's disk is too full, gives the log
  * back. */
 static void test_gives_way(void)
@@ -214,25 +235,18 @@ static void test_gives_way(void)
 static void test_mutants(void)
 {
 	static const struct learn_mutant m[] = {
-		{MUT_MV_ANY, test_limit},
-		{MUT_MV_HOLDS, test_constant_writes},
-		{MUT_MV_RUDE, test_yields},
-		{MUT_MV_STAYS, test_gives_way},
-		{MUT_LN_ONE_PASS, test_two_passes},
-		{MUT_LN_FORGETS, test_two_passes},
-		{MUT_MV_BELOW, test_below_min_copies},
+		{MUT_MV_ANY, test_limit},	    {MUT_MV_HOLDS, test_constant_writes},
+		{MUT_MV_RUDE, test_yields},	    {MUT_MV_STAYS, test_gives_way},
+		{MUT_LN_ONE_PASS, test_two_passes}, {MUT_LN_FORGETS, test_two_passes},
+		{MUT_LN_OUTRUN, test_outrun},	    {MUT_MV_BELOW, test_below_min_copies},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_limit),
-	VMS_TEST(test_yields),
-	VMS_TEST(test_constant_writes),
-	VMS_TEST(test_two_passes),
-	VMS_TEST(test_gives_way),
-	VMS_TEST(test_mutants),
-	VMS_TEST(test_below_min_copies),
+	VMS_TEST(test_limit),	   VMS_TEST(test_yields),	    VMS_TEST(test_constant_writes),
+	VMS_TEST(test_two_passes), VMS_TEST(test_gives_way),	    VMS_TEST(test_outrun),
+	VMS_TEST(test_mutants),	   VMS_TEST(test_below_min_copies),
 };
 VMS_TEST_MAIN("learn: pace", tests)

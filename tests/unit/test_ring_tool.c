@@ -416,8 +416,7 @@ static void status_tells_the_limit(void)
 	seen->urgent = true;
 	(void)run(&ring_status, NULL);
 	CU_ASSERT_PTR_NOT_NULL(
-		strstr(said, "(no node sends more than 1.00 MiB/s, but for 1 copies that logs "
-			     "wait for)"));
+		strstr(said, "(no node sends more than 1.00 MiB/s, but for 1 urgent copies)"));
 	(void)run(&ring_status, "--json", NULL);
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"urgent_copies\": 1"));
 	t.json = false;

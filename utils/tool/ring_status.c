@@ -107,7 +107,7 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 		printf(" (no node sends more than %s/s",
 		       vms_size_human(r->v.cluster.move_bytes_s, rate));
 	if (r->v.cluster.move_bytes_s && r->urgent)
-		printf(", but for %u copies that logs wait for", r->urgent);
+		printf(", but for %u urgent copies", r->urgent);
 	if (r->v.cluster.move_bytes_s)
 		printf(")");
 	printf("\n");

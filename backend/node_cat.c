@@ -154,7 +154,7 @@ static void on_branch(struct vms_node *n, const struct vms_cat_kv *kv)
 		branch_on_record(n, &b);
 }
 
-static void on_part(struct vms_node *n, const struct vms_cat_kv *kv)
+void cat_part(struct vms_node *n, const struct vms_cat_kv *kv)
 {
 	struct vms_part_conf pc;
 	struct vms_errmsg e;
@@ -204,7 +204,7 @@ static void on_cluster(struct vms_node *n, const struct vms_cat_kv *kv)
 }
 
 typedef void (*kv_fn)(struct vms_node *n, const struct vms_cat_kv *kv);
-static const kv_fn handlers[NODE_PREFIXES] = {on_node, on_gateway, on_volume, on_part,
+static const kv_fn handlers[NODE_PREFIXES] = {on_node, on_gateway, on_volume, cat_part,
 					      on_loss, on_branch,  on_cluster};
 
 const char *cat_prefix(unsigned w)

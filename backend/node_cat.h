@@ -26,6 +26,8 @@ void cat_timer(struct vms_node *n);
 void cat_load_parts(struct vms_node *n); /* reads part/ again, when nothing else is read */
 const char *cat_prefix(unsigned w);
 void cat_apply(struct vms_node *n, unsigned w, const struct vms_cat_kv *kv);
+/* A record of part/, however it became known; older than what is known: nothing. */
+void cat_part(struct vms_node *n, const struct vms_cat_kv *kv);
 void cat_loss_start(struct vms_node *n, struct part *p);
 
 #endif

@@ -142,6 +142,8 @@ enum node_mutant {
 	MUT_RD_OWN_GONE = 137,	/* what a partition itself lets go in a round is held for live */
 	MUT_RD_UNASKED = 140,	/* what a former primary has counted is forgotten */
 	MUT_RD_TWICE = 141, /* a walk done again in a round tells of what went since the first */
+	MUT_RD_VIEW = 170,  /* marks go to who led when the watch last told */
+	MUT_RD_LATE = 171,  /* an epoch that began after the cycle sweeps in it */
 	MUT_RD_GONE_NODE = 127, /* a round waits for a node that is gone and leads nothing */
 	MUT_RETIRE_DEAF = 128,	/* a node that is stopped gives away though no catalog answers */
 	MUT_LOST_PAGES = 138,	/* gateways keep pages of what others have taken over */

@@ -24,6 +24,8 @@
  * marks; one ordered later was confirmed with stamp k or more, so the container has
  * that stamp and is left alone. Stamps lie in memory: a partition whose epoch changes
  * sweeps only in a cycle begun afterwards. One silent partition means no sweep at all.
+ * Nobody marks before it knows all epochs that are older than the cycle, and only those
+ * sweep: else marks could go to a former primary (round_view.c).
  *
  * A container without any mark dies as a whole (SWEEP). Unmarked runs of at least
  * 64 KiB die by PUNCH, which is applied by all members; the disk's space goes back
@@ -97,8 +99,12 @@ static void cycle_set(struct vms_node *n, struct round *rd, uint64_t cycle, bool
 		VMS_VEC_FOREACH (&p->ctrs, c)
 			c->emptying = false; /* what was not moved may be referred to again */
 		p->rd_sent = false;
-		/* stamps since now are complete as long as the epoch stays */
-		p->sweep_cycle = begun && round_may_walk(p) ? cycle : 0;
+		/* Stamps since now are complete as long as the epoch stays. All who mark know of
+		 * an epoch that is older than the cycle; of a later one some may not. */
+		p->sweep_cycle = begun && round_may_walk(p) &&
+						 (p->conf_rev <= rd->rev || n->mut == MUT_RD_LATE)
+					 ? cycle
+					 : 0;
 		p->sweep_epoch = p->conf.epoch;
 		p->rd_again |= unswept || !p->sweep_cycle;
 	}

@@ -74,6 +74,10 @@ struct round {
 		uint64_t cycle, epoch;
 	} * src;
 	uint32_t missing;
+	/* the partitions as of this cycle's begin (round_view.c) */
+	uint64_t viewed, view_cycle, view_ms;
+	char view_after[32];
+	bool view_busy;
 	/* sweeping */
 	uint64_t done;
 	uint32_t at;
@@ -101,6 +105,12 @@ struct frame *round_frame_new(const struct round *rd, uint8_t aux, uint32_t byte
 void round_dests_go(struct vms_node *n, struct round *rd);
 bool round_dests_idle(const struct round *rd);
 bool round_dests_full(const struct round *rd);
+
+/* ---- round_view.c: who leads what ---- */
+
+/* Are the partitions known here as they were when the cycle began, or later? Else they are
+ * being asked for. */
+bool round_viewed(struct vms_node *n, struct round *rd);
 
 /* ---- round_mark.c: marking ---- */
 

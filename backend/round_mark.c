@@ -227,6 +227,8 @@ void round_mark_step(struct vms_node *n, struct round *rd)
 		node_wake_at(n, rd->step_ms);
 		return;
 	}
+	if (!round_viewed(n, rd))
+		return;
 	rd->step_ms = n->now_ms + gc_pace_ms(n);
 	if (!rd->p)
 		for (uint32_t i = 0; i < n->nparts && !rd->p; i++) {

@@ -205,7 +205,8 @@ static void kv_set(struct rig *r, const char *key, const char *val)
 		struct cat_answer *a;
 
 		if (strncmp(key, w->prefix, strlen(w->prefix)) ||
-		    w->owner->cat_mode == RIG_CAT_DOWN || w->owner->cat_mode == RIG_CAT_STALE)
+		    w->owner->cat_mode == RIG_CAT_DOWN || w->owner->cat_mode == RIG_CAT_STALE ||
+		    (w->owner->cat_mute && !strcmp(w->owner->cat_mute, w->prefix)))
 			continue;
 		a = answer_new(r, w->owner, w->fn, w->arg);
 		answer_kv(a, key, val, r->revision);
@@ -901,6 +902,28 @@ void rig_cat_gap(struct rig *r, unsigned i)
 		a = answer_new(r, w->owner, w->fn, w->arg);
 		a->re.status = VMS_E_GONE;
 		answer_send(r, a, RE_CAT);
+	}
+}
+
+void rig_cat_told(struct rig *r, unsigned i)
+{
+	const char *mute = r->node[i].cat_mute;
+
+	r->node[i].cat_mute = NULL;
+	for (size_t k = 0; mute && k < r->watches.n; k++) {
+		struct rig_watch *w = &r->watches.d[k];
+
+		if (w->owner != &r->node[i] || strcmp(mute, w->prefix))
+			continue;
+		VMS_VEC_FOREACH (&r->kv, kv) {
+			struct cat_answer *a;
+
+			if (strncmp(kv->key, mute, strlen(mute)))
+				continue;
+			a = answer_new(r, w->owner, w->fn, w->arg);
+			answer_kv(a, kv->key, kv->val, kv->mod);
+			answer_send(r, a, RE_CAT);
+		}
 	}
 }
 

@@ -62,6 +62,7 @@ struct rig_node {
 	struct rig *r;
 	enum rig_cat_mode cat_mode;
 	const char *cat_stale; /* lists of keys that begin so are as of rig_cat_freeze() */
+	const char *cat_mute;  /* watches of this prefix hear nothing until rig_cat_told() */
 	uint64_t cat_late_ms;
 	uint64_t paused_us; /* nothing reaches it before */
 	unsigned idx;
@@ -169,6 +170,8 @@ void rig_cut(struct rig *r, unsigned from, unsigned to, bool on);
 void rig_cat_freeze(struct rig *r);
 /* The catalog has no more of the history that node i's watches are to tell: they end. */
 void rig_cat_gap(struct rig *r, unsigned i);
+/* Node i's watches that heard nothing are told what is there now; cat_mute ends. */
+void rig_cat_told(struct rig *r, unsigned i);
 /* The partition as the catalog has it. */
 struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev);
 void rig_run(struct rig *r, uint64_t ms);

@@ -5,6 +5,7 @@
 #include "backend/node_int.h"
 #include "backend/node_mutant.h"
 #include "backend/node_part.h"
+#include "backend/round_int.h"
 #include "backend/wal.h"
 #include "include/types.h"
 #include "tests/unit/gc_rig.h"
@@ -348,6 +349,72 @@ static void test_epoch(void)
 	v_down();
 }
 
+/* Only the volume in partition 1, which node 2 leads, refers to what lies in partition 0. */
+static void pair_moves(uint64_t seed, vms_addr *a)
+{
+	pair_up(seed, 2);
+	pair_refer(0, PAIR);
+	seal(0);
+	*a = entry(va, ea, 0, NULL);
+	v_zero(va, ea, 0, PAIR);
+	v_drain();
+	v_set_put(1, (const int[]){2, 1, -1});
+	CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+	rig_run(&R, 6000); /* containers may be swept, too */
+}
+
+/* Partition 0 has moved from node 0 to node 1, and a round begins; the node that refers to it
+ * hears of the second before the first (simulator seed 51297). */
+static void test_view(void)
+{
+	struct vms_node *n;
+	uint64_t rev;
+	vms_addr a;
+
+	pair_moves(38, &a);
+	n = R.node[2].n;
+	R.node[2].cat_mute = "part/";
+	rev = n->part_rev;
+	n->part_rev = UINT64_MAX; /* nor do ticks tell it in time */
+	v_set_put(0, (const int[]){1, 0, -1});
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0) && round_may_walk(part_at(0))));
+	cycle_raise();
+	rig_run(&R, 6000);
+	v_check_all("view");
+	n->part_rev = rev;
+	rig_cat_told(&R, 2);
+	rig_run(&R, 1000);
+	v_check_all("view, told");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("view");
+	v_down();
+}
+
+/* The round has begun, and the partition moves; its new primary hears of the round after it has
+ * taken over. */
+static void test_late(void)
+{
+	uint64_t k;
+	vms_addr a;
+
+	pair_moves(39, &a);
+	R.node[1].cat_mute = "gc";
+	k = cycle_raise();
+	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(1)->rd_cycle == k));
+	rig_run(&R, 300);
+	v_set_put(0, (const int[]){1, 0, -1});
+	CU_ASSERT_TRUE_FATAL(rig_wait_active(&R, 30000));
+	rig_run(&R, 300);
+	rig_cat_told(&R, 1);
+	rig_run(&R, 6000);
+	v_check_all("late");
+	v_rm(va);
+	v_rm(vb);
+	all_gone("late");
+	v_down();
+}
+
 /* A node goes for good in the middle of a round: the round does not wait for it (simulator
  * seeds 894 and 1264). */
 static void test_gone_node(void)
@@ -421,6 +488,8 @@ static void test_mutants(void)
 	CU_ASSERT_TRUE(v_catches(MUT_RD_GONE_NODE, test_gone_node));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_UNASKED, test_forgotten));
 	CU_ASSERT_TRUE(v_catches(MUT_RD_TWICE, test_walked_twice));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_VIEW, test_view));
+	CU_ASSERT_TRUE(v_catches(MUT_RD_LATE, test_late));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_silent));
 }
 
@@ -428,7 +497,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_silent),	    VMS_TEST(test_stamps_lost), VMS_TEST(test_removed),
 	VMS_TEST(test_removed_own), VMS_TEST(test_forgotten),	VMS_TEST(test_walked_twice),
 	VMS_TEST(test_unsafe),	    VMS_TEST(test_open),	VMS_TEST(test_epoch),
-	VMS_TEST(test_gone_node),   VMS_TEST(test_coordinator), VMS_TEST(test_mutants),
+	VMS_TEST(test_view),	    VMS_TEST(test_late),	VMS_TEST(test_gone_node),
+	VMS_TEST(test_coordinator), VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc_round", tests)

@@ -338,7 +338,7 @@ static void claim(struct vms_gw *gw)
 	char gkey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[2];
 	struct vms_cat_op op[2];
-	char *gval, *cval = NULL;
+	char *gval, *cval = NULL, text[256];
 	unsigned n = 1;
 
 	snprintf(gw->found_gw.portal, sizeof(gw->found_gw.portal), "%s", gw->conf.portal);
@@ -349,6 +349,15 @@ static void claim(struct vms_gw *gw)
 	} else {
 		if (!gw->cluster.next_gateway)
 			gw->cluster.next_gateway = 1;
+		if (gw->cluster.next_gateway >= VMS_GATEWAYS_MAX) {
+			/* Who has a volume open is kept by number: one above would not be seen. */
+			snprintf(text, sizeof(text),
+				 "%s is new, and all %u numbers of gateways and tools are given "
+				 "away: give it the name of one that is gone (vmstore gateway ls)",
+				 gw->conf.name, VMS_GATEWAYS_MAX - 1);
+			gw_fatal(gw, VMS_E_FULL, text);
+			return;
+		}
 		gw->found_rev = 0;
 		gw->found_gw.id = gw->cluster.next_gateway++;
 		gw->found_gw.incarnation = 1;

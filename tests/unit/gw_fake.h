@@ -295,7 +295,7 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 				     .timing_factor = 1,
 				     .next_branch = F_BRANCH,
 				     .next_node = 3,
-				     .next_gateway = 1};
+				     .next_gateway = f_gateways + 1};
 	const char *env = getenv("VMS_GW_MUTANT"); /* would the test at hand find it? */
 
 	if (env && !mutant)
@@ -329,6 +329,8 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 		f_put_free(key, vms_cat_part_encode(&pc));
 	}
 	f_gw_start(mutant);
+	if (f.fatals)
+		return;
 	vms_assert(vms_gw_vol_open(f.gw, "v", F_CHUNKS * 4096ull, write_ack, NULL, &f.vol, NULL) ==
 		   0);
 	f_pump();

@@ -153,10 +153,25 @@ static void one_that_comes_late_is_taken_away(void)
 	}
 }
 
+/* The tables of who has a volume open end at VMS_GATEWAYS_MAX. */
+static void no_number_is_left(void)
+{
+	f_gateways = VMS_GATEWAYS_MAX - 2;
+	f_start(0, 0);
+	CU_ASSERT(f.fatals == 0 && f.open_status == 0 && f.opened == 1);
+	f_stop();
+	f_gateways = VMS_GATEWAYS_MAX - 1;
+	f_start(0, 0);
+	CU_ASSERT(f.fatals == 1 && f.opened == 0);
+	f_stop();
+	f_gateways = 0;
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(one_that_was_made_unheard_is_taken_away),
 	VMS_TEST(also_when_it_was_closed_before_the_answer),
 	VMS_TEST(one_that_is_open_again_stays),
 	VMS_TEST(one_that_comes_late_is_taken_away),
+	VMS_TEST(no_number_is_left),
 };
 VMS_TEST_MAIN("gateway: registrations", tests)

@@ -358,11 +358,6 @@ void drain_seal_open(struct vms_node *n, struct part *p)
 		p->open_ctr = 0;
 }
 
-static bool is_zero(const uint8_t *b)
-{
-	return b[0] == 0 && !memcmp(b, b + 1, VMS_CHUNK_BYTES - 1);
-}
-
 static struct vms_ovl_ext *batch_ext(struct vms_node *n, struct part *p, const struct batch_ent *b)
 {
 	return vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, b->m.branch, b->m.extent, b->m.snap_gen,
@@ -570,7 +565,7 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 			continue;
 		be->m.valid = VMS_MASK_FULL;
 		if (be->chunk != b) { /* checked when it came, and again before it is written */
-			if (is_zero(be->chunk))
+			if (vms_is_zero(be->chunk, VMS_CHUNK_BYTES))
 				be->m.to = VMS_ADDR_HOLE;
 			be->m.crc = be->m.to == VMS_ADDR_HOLE ? 0 : be->crc;
 			continue;
@@ -590,7 +585,7 @@ static void batch_content(struct drain_job *d, struct fetch *f)
 				if (!(be->m.valid >> s & 1))
 					memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
 		}
-		if (be->m.valid == VMS_MASK_FULL && is_zero(b)) {
+		if (be->m.valid == VMS_MASK_FULL && vms_is_zero(b, VMS_CHUNK_BYTES)) {
 			be->m.to = VMS_ADDR_HOLE;
 			be->m.crc = 0;
 		} else {

@@ -144,11 +144,6 @@ void lack_twins_fetch(struct vms_node *n, struct part *p, struct lack_twins *t, 
 	}
 }
 
-static void sectors(uint8_t *to, const uint8_t *from, uint8_t mask)
-{
-	chunk_merge(to, from, mask);
-}
-
 /* Sectors that are whole, put together in w->buf. */
 static uint8_t twin_merge(const struct twin *w, const struct fetch *f)
 {
@@ -159,7 +154,7 @@ static uint8_t twin_merge(const struct twin *w, const struct fetch *f)
 		return 0;
 	if (!e->skip && (!e->status || e->status == VMS_E_BAD_SECTORS))
 		base = e->status ? e->valid : VMS_MASK_FULL;
-	sectors(w->buf, w->patch, w->over);
+	chunk_merge(w->buf, w->patch, w->over);
 	return base | w->over;
 }
 
@@ -186,10 +181,10 @@ bool lack_twins_merge(const struct lack_twins *t, const struct fetch *f, const s
 			}
 			have = w->over; /* what lies below it is not what it was */
 		}
-		sectors(b, w->buf, (uint8_t)(w->over & ~*over));
+		chunk_merge(b, w->buf, (uint8_t)(w->over & ~*over));
 		*over |= w->over;
 		more = have & (uint8_t) ~(*keep | w->over);
-		sectors(b, w->buf, more);
+		chunk_merge(b, w->buf, more);
 		*keep |= have | w->over;
 	}
 	return away;
@@ -219,7 +214,7 @@ static void ent_set(const struct vms_node *n, struct lack_ent *e, const struct l
 	if (e->keep == c->m.valid || n->mut == MUT_LACK_ALL)
 		e->keep = 0;
 	memset(b, 0, sizeof(b));
-	sectors(b, c->b, e->keep);
+	chunk_merge(b, c->b, e->keep);
 	e->crc = vms_crc32c(0, b, sizeof(b));
 }
 

@@ -313,13 +313,12 @@ static void test_open(void)
 	v_down();
 }
 
-/* An epoch change after the marks: they are made again before anything is freed. */
-static void test_epoch(void)
+/* Chunks of a sealed container that both volumes referred to, and neither does any more. */
+static vms_addr pair_let_go(uint64_t seed)
 {
-	uint64_t k, e;
 	vms_addr a;
 
-	pair_up(30, 2);
+	pair_up(seed, 2);
 	pair_refer(0, PAIR);
 	seal(0);
 	a = entry(va, ea, 0, NULL);
@@ -327,6 +326,16 @@ static void test_epoch(void)
 	v_zero(vb, eb, 0, PAIR);
 	v_drain();
 	rig_run(&R, 300);
+	return a;
+}
+
+/* An epoch change after the marks: they are made again before anything is freed. */
+static void test_epoch(void)
+{
+	uint64_t k, e;
+	vms_addr a;
+
+	a = pair_let_go(30);
 	k = cycle_raise();
 	e = part_at(1)->conf.epoch;
 	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(2)->rd_cycle == k));
@@ -422,14 +431,7 @@ static void test_gone_node(void)
 	vms_addr a;
 	uint64_t k;
 
-	pair_up(34, 2);
-	pair_refer(0, PAIR);
-	seal(0);
-	a = entry(va, ea, 0, NULL);
-	v_zero(va, ea, 0, PAIR);
-	v_zero(vb, eb, 0, PAIR);
-	v_drain();
-	rig_run(&R, 300);
+	a = pair_let_go(34);
 	CU_ASSERT_TRUE_FATAL(ctr_of(a) != NULL);
 	k = cycle_raise();
 	CU_ASSERT_TRUE_FATAL(STEP_UNTIL(part_at(0)->gc_cycle == k));

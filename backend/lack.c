@@ -36,11 +36,6 @@
 #include "utils/lib/crc32c.h"
 #include "utils/lib/vec.h"
 
-static unsigned place_of(vms_addr a)
-{
-	return vms_seg_index(vms_addr_offset_bytes(a));
-}
-
 void lack_refs(struct vms_node *n, struct part *p, uint64_t seq, const vms_addr *to, unsigned nto,
 	       lack_ref_fn fn, void *arg)
 {
@@ -262,7 +257,7 @@ void lack_end(struct vms_node *n, struct part *p)
 
 const uint8_t *lack_found(const struct part *p, uint64_t seq, vms_addr to)
 {
-	return p->lack && p->lack->seq == seq ? p->lack->found[place_of(to)] : NULL;
+	return p->lack && p->lack->seq == seq ? p->lack->found[lack_place(to)] : NULL;
 }
 
 bool lack_given(struct vms_node *n, struct part *p, uint64_t seq, struct vms_move *m)

@@ -38,4 +38,10 @@ void lack_refs(struct vms_node *n, struct part *p, uint64_t seq, const vms_addr 
 	       lack_ref_fn fn, void *arg);
 void lack_search_end(struct lack *l);
 
+/* Which chunk of its segment an address is. */
+static inline unsigned lack_place(vms_addr a)
+{
+	return vms_seg_index(vms_addr_offset_bytes(a));
+}
+
 #endif

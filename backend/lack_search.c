@@ -102,11 +102,6 @@ static struct lack_ent *ent_of(struct lack *l, vms_addr to)
 	return NULL;
 }
 
-static unsigned place_of(vms_addr a)
-{
-	return vms_seg_index(vms_addr_offset_bytes(a));
-}
-
 static vms_addr header_of(vms_addr a)
 {
 	return vms_addr_make(vms_addr_container(a),
@@ -116,7 +111,7 @@ static vms_addr header_of(vms_addr a)
 static bool in_container(const struct vms_node *n, vms_addr a)
 {
 	return a != VMS_ADDR_HOLE && a != VMS_ADDR_LOST && a != VMS_ADDR_ASK &&
-	       !vms_addr_is_log(a, n->conf.part_bits) && place_of(a) < VMS_SEG_ENTRIES_MAX;
+	       !vms_addr_is_log(a, n->conf.part_bits) && lack_place(a) < VMS_SEG_ENTRIES_MAX;
 }
 
 /* ---- what a node answers ---- */
@@ -152,7 +147,7 @@ static void try_chunk(struct vms_node *n, struct part *p, const struct want *w, 
 	struct lack_ent *e = ent_of(l, to);
 	uint8_t b[VMS_CHUNK_BYTES];
 
-	if (!e || l->found[place_of(to)])
+	if (!e || l->found[lack_place(to)])
 		return;
 	memcpy(b, data, sizeof(b));
 	if (w->base)
@@ -162,9 +157,9 @@ static void try_chunk(struct vms_node *n, struct part *p, const struct want *w, 
 			memset(b + s * VMS_LB_BYTES, 0, VMS_LB_BYTES);
 	if (vms_crc32c(0, b, sizeof(b)) != e->m.crc)
 		return;
-	l->found[place_of(to)] = malloc(sizeof(b));
-	vms_assert(l->found[place_of(to)]);
-	memcpy(l->found[place_of(to)], b, sizeof(b));
+	l->found[lack_place(to)] = malloc(sizeof(b));
+	vms_assert(l->found[lack_place(to)]);
+	memcpy(l->found[lack_place(to)], b, sizeof(b));
 }
 
 static void take_answer(struct vms_node *n, struct part *p, const struct want *w,
@@ -375,7 +370,7 @@ static void decide(struct vms_node *n, struct part *p)
 
 		VMS_VEC_FOREACH (&s->want, w) {
 			to |= !w->base && header_of(l->e[i].m.to) == w->header &&
-			      (w->places >> place_of(l->e[i].m.to) & 1);
+			      (w->places >> lack_place(l->e[i].m.to) & 1);
 			base |= w->base && w->to == l->e[i].m.to &&
 				w->header == header_of(l->e[i].base);
 		}
@@ -429,14 +424,14 @@ static void search_start(struct vms_node *n, struct part *p, const json_t *witho
 	w = VMS_VEC_ADD(&s->want);
 	*w = (struct want){.header = header_of(l->e[0].m.to)};
 	for (unsigned i = 0; i < l->n; i++)
-		w->places |= 1ull << place_of(l->e[i].m.to); /* they lie in one segment */
+		w->places |= 1ull << lack_place(l->e[i].m.to); /* they lie in one segment */
 	for (unsigned i = 0; i < l->n; i++)
 		if (in_container(n, l->e[i].base))
-			*VMS_VEC_ADD(&s->want) = (struct want){.header = header_of(l->e[i].base),
-							       .places = 1ull
-									 << place_of(l->e[i].base),
-							       .base = true,
-							       .to = l->e[i].m.to};
+			*VMS_VEC_ADD(&s->want) = (struct want){
+				.header = header_of(l->e[i].base),
+				.places = 1ull << lack_place(l->e[i].base),
+				.base = true,
+				.to = l->e[i].m.to};
 	l->search = s;
 	l->why[0] = 0;
 	search_go(n, p);

@@ -3,6 +3,7 @@
 #ifndef VMS_LACK_INT_H
 #define VMS_LACK_INT_H
 
+#include "backend/ctr.h"
 #include "backend/lack.h"
 #include "backend/record.h"
 #include "include/types.h"

@@ -118,4 +118,47 @@ grep -q "taken back to u@a first" log || fail "nothing was taken back: $(cat log
 is u@b b.raw
 is u@a a.raw
 say "damaged, cut and killed streams leave nothing behind"
+
+# ---- the same where the size changes, and the volume has snapshots that must stay ----
+killed() { # STREAM VOLUME: an import of it is killed half-way
+	"$B/bin/vmstore" -c "$conf" import-diff "$2" --limit 512K < "$1" > log 2>&1 &
+	began() { [ "$(state "$2")" = importing ]; }
+	wait_for 60 began "$1" "$2" || fail "the import into $2 does not begin: $(cat log)"
+	sleep 0.5
+	kill -9 $!
+	wait $! 2> /dev/null
+	[ "$(state "$2")" = importing ] || fail "$2 is $(state "$2") after kill -9: $(cat log)"
+}
+vmstore export-diff --full src@c fullc.diff > /dev/null && vmstore import-diff fullc.diff w > /dev/null || fail "w"
+head -c 900000 ca.diff | vmstore import-diff w > log 2>&1 && fail "a cut stream that makes it smaller was taken"
+grep -q "again as its snapshot c" log || fail "a cut stream that makes it smaller: $(cat log)"
+is w c.raw
+killed ca.diff w
+vmstore import-diff w < ca.diff > log 2>&1 || fail "a smaller volume, after a kill: $(cat log)"
+is w@a a.raw
+is w@c c.raw
+# larger: without --force, as nobody but the import has changed it
+vmstore import-diff full.diff x > /dev/null || fail "x"
+killed ac.diff x
+vmstore import-diff x < ac.diff > log 2>&1 || fail "a larger volume, after a kill: $(cat log)"
+is x@c c.raw
+is x@a a.raw
+# somebody has made it smaller
+vmstore import-diff full.diff y > /dev/null && vmstore volume resize y 8M --allow-shrink > /dev/null || fail "y"
+refuses "was changed since" vmstore import-diff ab.diff y
+vmstore import-diff ab.diff y --force > log 2>&1 || fail "--force on a smaller volume: $(cat log)"
+is y@b b.raw
+is y@a a.raw
+# an image is being imported into it: that is not taken back, let alone deleted
+"$B/bin/vmstore" -c "$conf" import b.raw y --overwrite --yes --limit 512K > log 2>&1 &
+began() { [ "$(state y)" = importing ]; }
+wait_for 60 began || fail "the import into y does not begin: $(cat log)"
+refuses "an image is being imported" vmstore import-diff ac.diff y
+kill -9 $!
+wait $! 2> /dev/null
+refuses "an image is being imported" vmstore import-diff ac.diff y
+vmstore import b.raw y --overwrite --yes > log 2>&1 || fail "the image after a kill: $(cat log)"
+is y b.raw
+is y@a a.raw
+say "of other sizes too; snapshots stay"
 say "ok"

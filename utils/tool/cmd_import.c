@@ -26,7 +26,8 @@ struct job {
 	struct image_vol *vol;
 	struct importing note;
 	uint64_t volume_bytes;
-	uint64_t from; /* where an interrupted import goes on */
+	bool again;    /* the volume is marked: an import of it was interrupted */
+	uint64_t from; /* where it goes on */
 	bool ask;
 	uint8_t salt[32];
 	uint32_t salt_bytes;
@@ -99,6 +100,7 @@ static int plan(struct job *j, const struct options *o, struct vms_errmsg *e)
 				image_src_bytes(j->src) ? "the input" : "an empty image");
 	}
 	if (!rc && v.v.state == VOLUME_IMPORTING) {
+		j->again = true;
 		rc = importing_load(j->c->t, j->volume, &was, e);
 		if (!rc)
 			rc = plan_again(j, o, &was, e);
@@ -149,7 +151,6 @@ static int mark(struct job *j, const struct options *o, struct vms_errmsg *e)
 {
 	struct tool *t = j->c->t;
 	struct vms_cat_volume made;
-	struct importing was;
 	char key[VMS_CAT_KEY_BYTES_MAX], *val;
 	struct volume_new want = {.name = j->volume,
 				  .size_bytes = j->volume_bytes,
@@ -162,13 +163,12 @@ static int mark(struct job *j, const struct options *o, struct vms_errmsg *e)
 	int rc;
 
 	snprintf(j->note.gateway, sizeof(j->note.gateway), "%s", image_dev_name(j->dev));
-	rc = importing_load(t, j->volume, &was, e);
-	if (!rc) {
+	if (j->again) {
 		rc = importing_shut_out(t, j->volume, image_dev_name(j->dev), e);
 		return rc ? rc : importing_note(t, j->volume, &j->note, e);
 	}
-	if (rc != VMS_E_NOENT)
-		return rc;
+	/* a note of a volume that is ready, or of none, is one that importing_forget() or a
+	 * deletion did not come to */
 	if (!j->note.blank)
 		return importing_begin(t, j->volume, &j->note, e);
 	importing_key(key, j->volume);

@@ -37,7 +37,7 @@ struct job {
 	struct image_copyin copy;
 	struct image_pace pace;
 	struct vms_progress bar;
-	bool undone;
+	bool marked; /* the volume may carry the mark of this run, see is_ours() */
 };
 
 /* ---- the stream ---- */
@@ -172,18 +172,24 @@ static int learn_salt(struct job *j, struct image_copyin *c, struct vms_errmsg *
 	return rc;
 }
 
-/* Takes the volume back to what its base shows. */
+/* Takes the volume, which is marked, back to what its base shows. It is at least as large
+ * afterwards: the stream, or somebody before it, may have made it smaller. */
 static int take_back(struct job *j, struct vms_errmsg *e)
 {
-	struct image_copyin c = {.dev = j->dev, .vol = j->vol, .next = next_difference};
+	struct image_copyin c = {.dev = j->dev, .next = next_difference};
 	uint64_t size = image_vol_bytes(j->vol), base = image_vol_bytes(j->base_vol);
 	int rc = learn_salt(j, &c, e);
 
+	if (!rc && size < base) {
+		close_vols(j);
+		rc = importing_grow(j->c->t, j->volume, base, e);
+		if (!rc)
+			rc = open_vols(j, e);
+		size = base;
+	}
 	if (rc)
 		return rc;
-	if (size < base)
-		return vms_fail(e, VMS_E_RANGE, "volume %.80s is smaller than its snapshot %.80s",
-				j->volume, j->note.base);
+	c.vol = j->vol;
 	c.src = image_compare_open(j->dev, j->vol, j->base_vol);
 	rc = image_copy_in(&c, e);
 	image_compare_close(c.src);
@@ -255,6 +261,26 @@ static int find_base(struct job *j, struct vms_errmsg *e)
 	return rc;
 }
 
+/* Takes back what a diff has done to its volume; as large as its base it is ready again. */
+static int give_back(struct job *j, struct vms_errmsg *e)
+{
+	uint64_t old, bytes = 0;
+	int rc = 0;
+
+	if (!j->vol || !j->base_vol) {
+		close_vols(j);
+		rc = open_vols(j, e);
+	}
+	if (!rc)
+		rc = take_back(j, e);
+	if (!rc)
+		bytes = image_vol_bytes(j->base_vol);
+	close_vols(j);
+	if (!rc)
+		rc = importing_end(j->c->t, j->volume, e);
+	return rc ? rc : volume_resize(j->c->t, j->volume, bytes, true, &old, e);
+}
+
 /* Takes back, or removes, what an interrupted import left. */
 static int clean_up(struct job *j, struct vms_errmsg *e)
 {
@@ -273,11 +299,25 @@ static int clean_up(struct job *j, struct vms_errmsg *e)
 		return volume_delete(t, j->volume, true, e);
 	tool_note(t, "an interrupted import is taken back to %s@%s first", j->volume, was.base);
 	j->note = was;
-	rc = open_vols(j, e);
-	if (!rc)
-		rc = take_back(j, e);
-	close_vols(j);
-	return rc ? rc : importing_end(t, j->volume, e);
+	return give_back(j, e);
+}
+
+/* Does the volume carry the mark that this run has set? What others have begun, and what
+ * an interrupted run has left that could not be taken back now, is not ours to undo. */
+static bool is_ours(struct job *j)
+{
+	struct vms_errmsg ignored;
+	struct importing now;
+	struct volume_view v;
+	bool yes = j->marked && !volume_load(j->c->t, j->volume, &v, &ignored);
+
+	if (!yes)
+		return false;
+	yes = v.v.state == VOLUME_IMPORTING;
+	volume_free(&v);
+	return yes && !importing_load(j->c->t, j->volume, &now, &ignored) &&
+	       !strcmp(now.kind, "diff") && !strcmp(now.gateway, j->note.gateway) &&
+	       !strcmp(now.base, j->note.base);
 }
 
 /* The volume is marked and open, and as the stream wants it. */
@@ -291,8 +331,9 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 	if (!rc && v.v.state == VOLUME_IMPORTING) {
 		rc = clean_up(j, e);
 		volume_free(&v);
-		if (!rc)
-			rc = volume_load(t, j->volume, &v, e);
+		if (rc)
+			return rc;
+		rc = volume_load(t, j->volume, &v, e);
 	}
 	volume_free(&v);
 	memset(&j->note, 0, sizeof(j->note));
@@ -316,6 +357,7 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 			return rc;
 		importing_key(key, j->volume);
 		want.val = val = importing_encode(&j->note);
+		j->marked = true;
 		rc = volume_make(t, &want, &made, e);
 		free(val);
 		return rc ? rc : open_vols(j, e);
@@ -330,8 +372,10 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 	if (!rc && !snap_get(t, j->volume, j->h.to, &have, e))
 		rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already", j->volume,
 			      j->h.to);
-	if (!rc)
-		rc = importing_begin(t, j->volume, &j->note, e);
+	if (rc)
+		return rc;
+	j->marked = true;
+	rc = importing_begin(t, j->volume, &j->note, e);
 	if (rc)
 		return rc;
 	rc = open_vols(j, e);
@@ -345,7 +389,7 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 		/* nothing was touched */
 		close_vols(j);
 		(void)importing_end(t, j->volume, &ignored);
-		j->undone = true;
+		j->marked = false;
 		return rc;
 	}
 	if (!rc && image_vol_bytes(j->vol) != j->h.to_bytes) {
@@ -360,31 +404,10 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 /* After a failure: as if nothing had been. */
 static int undo(struct job *j, struct vms_errmsg *e)
 {
-	struct tool *t = j->c->t;
-	struct volume_view v;
-	int rc = 0;
-
-	if (!j->note.base[0]) {
-		close_vols(j);
-		return volume_delete(t, j->volume, true, e);
-	}
-	if (!j->vol || !j->base_vol) {
-		close_vols(j);
-		rc = open_vols(j, e);
-	}
-	if (!rc)
-		rc = take_back(j, e);
+	if (!diff_is_full(&j->h))
+		return give_back(j, e);
 	close_vols(j);
-	if (!rc)
-		rc = importing_end(t, j->volume, e);
-	if (!rc && !(rc = volume_load(t, j->volume, &v, e))) {
-		uint64_t old, bytes = v.v.size_bytes;
-
-		volume_free(&v);
-		if (bytes != j->h.from_bytes)
-			rc = volume_resize(t, j->volume, j->h.from_bytes, true, &old, e);
-	}
-	return rc;
+	return volume_delete(j->c->t, j->volume, true, e);
 }
 
 static int import_diff(struct job *j, struct vms_errmsg *e)
@@ -394,8 +417,6 @@ static int import_diff(struct job *j, struct vms_errmsg *e)
 	struct vms_errmsg why = {""};
 	struct barrier_report rep;
 	struct vms_cat_snap made;
-	struct volume_view v = {.losses = 0};
-	bool marked;
 	int rc = open_stream(j, e);
 
 	if (!rc)
@@ -429,13 +450,9 @@ static int import_diff(struct job *j, struct vms_errmsg *e)
 		importing_forget(t, j->volume);
 		return 0;
 	}
-	/* only what this run has marked */
-	marked = !j->undone && !volume_load(t, j->volume, &v, &why) &&
-		 v.v.state == VOLUME_IMPORTING;
-	volume_free(&v);
-	if (!marked)
+	if (!is_ours(j))
 		return rc;
-	if (!j->note.gateway[0] || undo(j, &why))
+	if (undo(j, &why))
 		tool_note(t,
 			  "volume %s is not whole: %s; vmstore import-diff or volume rm "
 			  "cleans up",

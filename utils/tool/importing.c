@@ -152,6 +152,32 @@ int importing_note(struct tool *t, const char *volume, const struct importing *i
 	return rc;
 }
 
+int importing_grow(struct tool *t, const char *volume, uint64_t bytes, struct vms_errmsg *msg)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		struct vms_cat_volume next;
+		struct volume_view v;
+
+		rc = volume_load(t, volume, &v, msg);
+		if (!rc && v.v.state != VOLUME_IMPORTING)
+			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is %s", volume,
+				      volume_state_word(v.v.state));
+		if (!rc)
+			rc = volume_refuse_open(&v, "resized", msg);
+		next = v.v;
+		if (!rc && next.size_bytes < bytes) {
+			next.size_bytes = bytes;
+			rc = volume_store(t, &next, v.mod_revision, msg);
+		}
+		volume_free(&v);
+		if (!tool_txn_again(rc))
+			break;
+	}
+	return rc;
+}
+
 int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg)
 {
 	int rc = 0;

@@ -37,6 +37,8 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 /* Notes how far it is, or that it begins anew. */
 int importing_note(struct tool *t, const char *volume, const struct importing *in,
 		   struct vms_errmsg *msg);
+/* A volume that is being imported, and open nowhere, gets so many bytes if it has fewer. */
+int importing_grow(struct tool *t, const char *volume, uint64_t bytes, struct vms_errmsg *msg);
 /* All of it is there: the volume is ready. Repeatable. */
 int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg);
 

@@ -22,7 +22,9 @@
 #include "include/wire.h"
 #include "utils/lib/assert.h"
 
-#define COPY_BYTES (256u << 10)
+#define COPY_BYTES	 (256u << 10)
+#define COPY_ROUND_BYTES 8192u /* headers of what is copied, and the block it begins */
+#define LITTLE_SHARE	 4u
 
 struct copy_out {
 	struct vms_iov iov[256];
@@ -166,19 +168,25 @@ static bool to_copy(struct part *p, bool *drains)
 }
 
 /* Half the reserve is not for copies: without room for ceilings, drains and what begins an
- * epoch nothing would ever leave the log again. Part of a generation frees nothing. */
+ * epoch nothing would ever leave the log again. Part of a generation frees nothing. What is
+ * little against that generation, and against what is left, is copied all the same: more
+ * than was taken is free when the generation goes, and nothing else may free it. */
 static bool fits(struct vms_node *n, uint64_t below, struct copy_out *o)
 {
 	uint64_t keep = vms_wal_size_bytes(n->wal) / NODE_GEN_SHARE;
-	bool drains, ok = true;
+	uint64_t room = vms_wal_free_bytes(n->wal);
+	uint64_t gain = below - vms_wal_gen_start_pos(n->wal, vms_wal_gen_oldest(n->wal));
+	bool drains, ok = true, little;
 
 	o->count = true;
 	o->counted_bytes = 0;
 	for (uint32_t i = 0; i < n->nparts && ok; i++)
 		ok = !to_copy(n->part[i], &drains) || copy_part(n, n->part[i], below, drains, o);
 	o->count = false;
-	return ok &&
-	       (o->counted_bytes + keep <= vms_wal_free_bytes(n->wal) || n->mut == MUT_COPY_FULL);
+	gain = gain < room ? gain : room;
+	little = n->mut != MUT_COPY_NEVER &&
+		 o->counted_bytes + COPY_ROUND_BYTES <= gain / LITTLE_SHARE;
+	return ok && (o->counted_bytes + keep <= room || little || n->mut == MUT_COPY_FULL);
 }
 
 /* The oldest generation cannot go by draining: take along what it still needs. */

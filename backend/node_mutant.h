@@ -156,12 +156,14 @@ enum node_mutant {
 	MUT_LACK_ALL = 169,	/* sectors that are left are given up, too */
 	MUT_GEN_LARGE = 146,	/* generations may be larger than what can be copied forward */
 	MUT_COPY_FULL = 149,	/* copies take the last of the log, and free nothing */
+	MUT_COPY_NEVER = 183,	/* what is little is not copied either when room is short */
 	MUT_MV_ANY = 155,	/* copies are fed without a limit */
 	MUT_MV_HOLDS = 156,	/* the limit counts though a log waits for the base of a copy */
 	MUT_MV_RUDE = 157,	/* copies are fed at the same rate while clients wait */
 	MUT_MV_STAYS = 158,	/* a copy that does not get on keeps the log from clients */
 	MUT_LN_ONE_PASS = 162,	/* records wait for the whole base, from the begin on */
 	MUT_LN_OUTRUN = 164,	/* the limit counts though clients write faster than a copy comes */
+	MUT_LN_RESERVE = 182,	/* a copy that is being made takes the last of the log */
 	MUT_LN_FORGETS = 163,	/* the second pass of a copy reads all of the first again */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */

@@ -428,8 +428,11 @@ int part_append_raw(struct vms_node *n, struct part *p, const struct vms_rec *r,
 	/* What a primary has ordered must find room: a client record may use the
 	 * reserve here, else it would keep back the drains that follow it and that
 	 * alone can free the log. Primaries stop ordering long before (admit(), the
-	 * window per peer), so only what is in flight gets there. */
-	int rc = vms_wal_append_raw(n->wal, raw, bytes, true, &ref);
+	 * window per peer), so only what is in flight gets there. A copy that is being
+	 * made gets all of the partition's records at once, holds nobody up when it is
+	 * given up, and leaves the reserve to those that need it. */
+	bool reserve = !p->learn || n->mut == MUT_LN_RESERVE;
+	int rc = vms_wal_append_raw(n->wal, raw, bytes, reserve, &ref);
 
 	if (rc)
 		return rc;

@@ -389,6 +389,42 @@ static void test_durable_first(void)
 	v_down();
 }
 
+/* The last of the learner's log is for the sets it is in: without it nothing that these need
+ * could be written any more, and nothing would ever leave the log. */
+static void test_reserve(void)
+{
+	static uint8_t filler[8 << 10];
+	struct vms_iov iov = {filler, sizeof(filler)};
+	struct vms_rec r = {.type = VMS_REC_COPY,
+			    .flags = VMS_RF_INTERNAL,
+			    .partition = VMS_PART_NONE,
+			    .payload_bytes = sizeof(filler)};
+	struct vms_rec_ref ref;
+	struct log_lend held = {0};
+	struct vms_wal *w;
+	uint64_t reserve;
+
+	up(0, 88);
+	v_create(0);
+	for (unsigned c = 0; c < 40; c++)
+		v_write(&V[0], 1, c, next_id++);
+	w = node(2)->wal;
+	reserve = vms_wal_free_bytes(w) - vms_wal_room_bytes(w);
+	log_lend(node(2), &held, 0);
+	while (vms_wal_room_bytes(w) > 4 * sizeof(filler))
+		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);
+	learn_on(2, 0);
+	rig_run(&R, 3000);
+	CU_ASSERT_TRUE(vms_wal_free_bytes(w) + sizeof(filler) >= reserve);
+	CU_ASSERT_NOT_EQUAL(state_on(2, 0), LEARN_READY);
+	log_return(node(2), &held);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	SET(0, 0, 2);
+	CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	v_check_all("with room in the log");
+	v_down();
+}
+
 static void test_mutants(void)
 {
 	static const struct learn_mutant m[] = {
@@ -400,6 +436,7 @@ static void test_mutants(void)
 		{MUT_LN_VALID, test_durable_first},
 		{MUT_VOID_COUNTED, test_void_counted},
 		{MUT_LN_BRANCH, test_gone_branch},
+		{MUT_LN_RESERVE, test_reserve},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));
@@ -411,6 +448,6 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_digest_lost),   VMS_TEST(test_round),
 	VMS_TEST(test_durable_first), VMS_TEST(test_acks_of_former_epoch),
 	VMS_TEST(test_void_counted),  VMS_TEST(test_gone_branch),
-	VMS_TEST(test_mutants),
+	VMS_TEST(test_reserve),	      VMS_TEST(test_mutants),
 };
 VMS_TEST_MAIN("learn: log", tests)

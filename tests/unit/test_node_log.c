@@ -303,6 +303,42 @@ static void test_copy_room(void)
 	rig_close(&R);
 }
 
+/* What is little, and holds a whole generation, is copied also with less room than that. */
+static void test_copy_little(void)
+{
+	struct vms_node *n;
+	struct vms_wal *w;
+	uint64_t copied, keep;
+	static uint8_t filler[32 << 10];
+	struct vms_iov iov = {filler, sizeof(filler)};
+	struct vms_rec r = {.type = VMS_REC_COPY,
+			    .flags = VMS_RF_INTERNAL,
+			    .partition = VMS_PART_NONE,
+			    .payload_bytes = sizeof(filler)};
+	struct vms_rec_ref ref;
+
+	R.gen_bytes = 0;
+	up(3, 2, 2, 23, VMS_ACK_DISK);
+	n = R.node[0].n;
+	w = n->wal;
+	keep = vms_wal_size_bytes(w) / NODE_GEN_SHARE;
+	put(ext_of_part(0), 1, 1, 0, 0);
+	put(ext_of_part(0), 2, 2, 0, 0);
+	rig_run(&R, 10);
+	rig_node_crash(&R, 1, true);
+	for (uint32_t i = 0; i < n->nparts; i++)
+		if (n->part[i])
+			n->part[i]->base_wait = true; /* nothing drains */
+	while (vms_wal_free_bytes(w) > keep / 2)
+		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);
+	copied = n->st.copied;
+	copy_forward(n);
+	CU_ASSERT_TRUE(n->st.copied > copied);
+	rig_run(&R, 1000);
+	CU_ASSERT_TRUE(vms_wal_free_bytes(w) > keep);
+	rig_close(&R);
+}
+
 static void stop_all(void)
 {
 	for (unsigned i = 0; i < 3; i++) {
@@ -801,17 +837,10 @@ static void test_fading(void)
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_drain),
-	VMS_TEST(test_crash),
-	VMS_TEST(test_copy_forward),
-	VMS_TEST(test_copy_room),
-	VMS_TEST(test_memory_loss),
-	VMS_TEST(test_space),
-	VMS_TEST(test_nospc),
-	VMS_TEST(test_trim_waits),
-	VMS_TEST(test_trim_behind),
-	VMS_TEST(test_trim),
-	VMS_TEST(test_opened_not_swept),
+	VMS_TEST(test_drain),	    VMS_TEST(test_crash),	VMS_TEST(test_copy_forward),
+	VMS_TEST(test_copy_room),   VMS_TEST(test_copy_little), VMS_TEST(test_memory_loss),
+	VMS_TEST(test_space),	    VMS_TEST(test_nospc),	VMS_TEST(test_trim_waits),
+	VMS_TEST(test_trim_behind), VMS_TEST(test_trim),	VMS_TEST(test_opened_not_swept),
 	VMS_TEST(test_fading),
 };
 VMS_TEST_MAIN("node: log", tests)

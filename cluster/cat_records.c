@@ -197,6 +197,7 @@ int vms_cat_cluster_decode(const struct vms_cat_kv *kv, struct vms_cat_cluster *
 						    : VMS_MOVE_BYTES_S;
 	out->scrub_days = has(&d, "scrub_days") ? (uint32_t)dec_u64(&d, "scrub_days", 36500)
 						: VMS_SCRUB_DAYS;
+	out->gateways_from = has(&d, "gateways_from") ? dec_u64(&d, "gateways_from", INT64_MAX) : 0;
 	return dec_close(&d);
 }
 
@@ -296,6 +297,11 @@ unsigned vms_cat_part_want(const struct vms_part_conf *c, uint32_t want[VMS_COPI
 	for (uint32_t i = 0; i < c->nmembers; i++)
 		want[i] = c->member[i].node;
 	return c->nmembers;
+}
+
+bool vms_cat_gateway_is_tool(const struct vms_cat_gateway *g)
+{
+	return !strncmp(g->name, VMS_CAT_TOOL_PREFIX, strlen(VMS_CAT_TOOL_PREFIX)) && !g->portal[0];
 }
 
 int vms_cat_gateway_decode(const struct vms_cat_kv *kv, struct vms_cat_gateway *out,
@@ -573,12 +579,13 @@ static char *enc_close(json_t *o)
 char *vms_cat_cluster_encode(const struct vms_cat_cluster *in)
 {
 	return enc_close(json_pack(
-		"{so si si si sf so so so sb so so so}", "uuid", enc_uuid(in->uuid), "part_bits",
+		"{so si si si sf so so so sb so so so so}", "uuid", enc_uuid(in->uuid), "part_bits",
 		(int)in->part_bits, "copies", (int)in->copies, "min_copies", (int)in->min_copies,
 		"timing_factor", in->timing_factor, "next_branch", enc_u64(in->next_branch),
 		"next_node", enc_u64(in->next_node), "next_gateway", enc_u64(in->next_gateway),
 		"has_data", (int)in->has_data, "rebuild_after_s", enc_u64(in->rebuild_after_s),
-		"move_bytes_s", enc_u64(in->move_bytes_s), "scrub_days", enc_u64(in->scrub_days)));
+		"move_bytes_s", enc_u64(in->move_bytes_s), "scrub_days", enc_u64(in->scrub_days),
+		"gateways_from", enc_u64(in->gateways_from)));
 }
 
 char *vms_cat_node_encode(const struct vms_cat_node *in)

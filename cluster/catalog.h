@@ -103,6 +103,9 @@ struct vms_cat_cluster {
 	uint32_t rebuild_after_s; /* a node that is away that long counts as lost; 0: never */
 	uint64_t move_bytes_s;	  /* feeding of copies, per node; 0: not held back */
 	uint32_t scrub_days;	  /* every stored byte is verified once in that time; 0: off */
+	/* Incarnations of new gateways go on above this one: after restore-catalog a number
+	 * may be given that a gateway had which the copy does not know. */
+	uint64_t gateways_from;
 };
 #define VMS_REBUILD_AFTER_S 600u
 #define VMS_MOVE_BYTES_S    (64ull << 20)
@@ -258,6 +261,9 @@ int vms_cat_volume_decode(const struct vms_cat_kv *kv, struct vms_cat_volume *ou
 			  struct vms_errmsg *msg);
 int vms_cat_open_decode(const struct vms_cat_kv *kv, struct vms_cat_open *out,
 			struct vms_errmsg *msg);
+/* A command that is its own gateway for a while (import, export, diff). */
+#define VMS_CAT_TOOL_PREFIX "tool-"
+bool vms_cat_gateway_is_tool(const struct vms_cat_gateway *g);
 /* Encoders return malloc'ed JSON text (caller frees). */
 char *vms_cat_cluster_encode(const struct vms_cat_cluster *in);
 char *vms_cat_node_encode(const struct vms_cat_node *in);

@@ -13,8 +13,6 @@
 
 #include "target/gw_int.h"
 
-static void start_run(struct vms_gw *gw);
-
 /* ---- nodes and partitions ---- */
 
 static void node_gone(struct vms_gw *gw, struct gw_node *n)
@@ -239,7 +237,7 @@ static void cluster_got(void *arg, const struct vms_cat_reply *r)
 	gw->phase = GP_FIND;
 	gw->found = false;
 	gw->cat_busy = false;
-	start_run(gw);
+	gw_start_run(gw);
 }
 
 static bool differ(const char *was, const char *is)
@@ -290,7 +288,7 @@ static void gateways_got(void *arg, const struct vms_cat_reply *r)
 	}
 	gw->phase = maybe_twin(gw) ? GP_TWIN : GP_CLAIM;
 	gw->cat_busy = false;
-	start_run(gw);
+	gw_start_run(gw);
 }
 
 static void twin_got(void *arg, const struct vms_cat_reply *r)
@@ -313,7 +311,7 @@ static void twin_got(void *arg, const struct vms_cat_reply *r)
 	}
 	gw->phase = GP_CLAIM;
 	gw->cat_busy = false;
-	start_run(gw);
+	gw_start_run(gw);
 }
 
 static void claim_done(void *arg, const struct vms_cat_reply *r)
@@ -330,7 +328,7 @@ static void claim_done(void *arg, const struct vms_cat_reply *r)
 	gw->gw_rev = r->revision;
 	gw->phase = GP_NODES;
 	gw->cat_busy = false;
-	start_run(gw);
+	gw_start_run(gw);
 }
 
 static void claim(struct vms_gw *gw)
@@ -338,7 +336,7 @@ static void claim(struct vms_gw *gw)
 	char gkey[VMS_CAT_KEY_BYTES_MAX];
 	struct vms_cat_cmp cmp[2];
 	struct vms_cat_op op[2];
-	char *gval, *cval = NULL, text[256];
+	char *gval, *cval = NULL;
 	unsigned n = 1;
 
 	snprintf(gw->found_gw.portal, sizeof(gw->found_gw.portal), "%s", gw->conf.portal);
@@ -350,17 +348,13 @@ static void claim(struct vms_gw *gw)
 		if (!gw->cluster.next_gateway)
 			gw->cluster.next_gateway = 1;
 		if (gw->cluster.next_gateway >= VMS_GATEWAYS_MAX) {
-			/* Who has a volume open is kept by number: one above would not be seen. */
-			snprintf(text, sizeof(text),
-				 "%s is new, and all %u numbers of gateways and tools are given "
-				 "away: give it the name of one that is gone (vmstore gateway ls)",
-				 gw->conf.name, VMS_GATEWAYS_MAX - 1);
-			gw_fatal(gw, VMS_E_FULL, text);
+			gw->phase = GP_NUMBER;
+			gw_number_find(gw);
 			return;
 		}
 		gw->found_rev = 0;
 		gw->found_gw.id = gw->cluster.next_gateway++;
-		gw->found_gw.incarnation = 1;
+		gw->found_gw.incarnation = gw->cluster.gateways_from + 1;
 		snprintf(gw->found_gw.name, sizeof(gw->found_gw.name), "%s", gw->conf.name);
 		cval = vms_cat_cluster_encode(&gw->cluster);
 		cmp[1] = (struct vms_cat_cmp){"cluster", gw->cluster_rev};
@@ -409,7 +403,7 @@ static void nodes_got(void *arg, const struct vms_cat_reply *r)
 		return;
 	gw->phase = GP_PARTS;
 	gw->cat_busy = false;
-	start_run(gw);
+	gw_start_run(gw);
 }
 
 static void parts_got(void *arg, const struct vms_cat_reply *r)
@@ -462,7 +456,7 @@ static void parts_load(struct vms_gw *gw)
 	gw->cat->ops->range(gw->cat, "part/", NULL, parts_got, gw);
 }
 
-static void start_run(struct vms_gw *gw)
+void gw_start_run(struct vms_gw *gw)
 {
 	if (gw->cat_busy || gw->now_ms < gw->cat_retry_ms)
 		return;
@@ -483,6 +477,8 @@ static void start_run(struct vms_gw *gw)
 	}
 	case GP_CLAIM:
 		claim(gw);
+		break;
+	case GP_NUMBER: /* goes on by its own answers */
 		break;
 	case GP_NODES: {
 		char key[VMS_CAT_KEY_BYTES_MAX];
@@ -538,7 +534,7 @@ static void stale_got(void *arg, const struct vms_cat_reply *r)
 void gw_cat_timer(struct vms_gw *gw)
 {
 	if (gw->phase < GP_CONNECT) {
-		start_run(gw);
+		gw_start_run(gw);
 		if (gw->cat_retry_ms > gw->now_ms)
 			gw_wake_at(gw, gw->cat_retry_ms);
 		return;

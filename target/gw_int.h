@@ -499,11 +499,19 @@ enum gw_phase {
 	GP_FIND,
 	GP_TWIN, /* does another process of this name live? */
 	GP_CLAIM,
+	GP_NUMBER, /* all are given away: gw_number.c */
 	GP_NODES,
 	GP_PARTS,
 	GP_CONNECT,
 	GP_RUN,
 	GP_DEAD
+};
+
+/* gw_number.c: looking for a number that a tool does not need any more */
+struct gw_number {
+	uint64_t held[VMS_GATEWAYS_MAX / 64]; /* something is registered under it */
+	uint8_t scan;			      /* prefixes of registrations done */
+	uint64_t rev;			      /* of the longest unused one; 0: none found */
 };
 
 struct vms_gw {
@@ -529,6 +537,7 @@ struct vms_gw {
 	struct vms_cat_gateway found_gw;
 	bool told_twin;
 	uint64_t found_rev;
+	struct gw_number number;
 	uint64_t watch_node, watch_part, watch_gw;
 	bool reload_nodes, reload_parts, reload_self;
 	uint64_t connect_start_ms;
@@ -657,6 +666,8 @@ static inline struct gw_node *gw_primary(struct vms_gw *gw, uint32_t partition)
 }
 
 /* gw_catalog.c */
+void gw_start_run(struct vms_gw *gw);
+void gw_number_find(struct vms_gw *gw);
 void gw_cat_timer(struct vms_gw *gw);
 void gw_cat_ask_part(struct vms_gw *gw, uint32_t partition);
 void gw_cat_fini(struct vms_gw *gw);

@@ -70,6 +70,10 @@ say "restored from the nodes' copies"
 vmstore volume create more --size 1M > /dev/null || fail "a volume after restore-catalog"
 vmstore snap create v@after > /dev/null || fail "a snapshot after restore-catalog"
 vmstore export v@before "$IT_DIR/before.raw" > /dev/null || fail "the snapshot of before cannot be read"
+vmstore clone v@before c > /dev/null || fail "a clone after restore-catalog"
+# numbers are handed out above those of the copy: not above what there is room for
+added=$("$IT_CLUSTER" add "$IT_DIR/c") || fail "a node more: $added"
+ring join --timeout 60 "${added#* }" > "$IT_DIR/out" 2>&1 || fail "join after restore-catalog: $(cat "$IT_DIR/out")"
 "$BENCH" verify --span 32M --state "$state" --ops 2000 --sessions 2 --depth 4 "$(gw_url 1)" "$(gw_url 2)" \
 	> "$IT_DIR/verify.out" 2>&1 || fail "verify after restore-catalog: $(tail -n 5 "$IT_DIR/verify.out")"
 cluster_kill

@@ -328,6 +328,8 @@ static inline void f_start(uint32_t mutant, uint8_t write_ack)
 		vms_cat_key_part(key, 1);
 		f_put_free(key, vms_cat_part_encode(&pc));
 	}
+	if (f_before)
+		f_before();
 	f_gw_start(mutant);
 	if (f.fatals)
 		return;

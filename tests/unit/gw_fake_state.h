@@ -145,8 +145,9 @@ static struct fake f;
 static struct {
 	const char *portal, *host, *boot;
 } f_place = {"", "", ""};
-static uint32_t f_gateways; /* before f_start(): as many numbers are given away already */
-static uint32_t f_second;   /* before f_start(): leads a second partition; 0: there is none */
+static uint32_t f_gateways;    /* before f_start(): as many numbers are given away already */
+static void (*f_before)(void); /* puts what is in the catalog before the gateway starts */
+static uint32_t f_second;      /* before f_start(): leads a second partition; 0: there is none */
 
 static inline uint32_t f_leader(uint32_t partition)
 {

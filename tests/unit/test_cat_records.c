@@ -23,7 +23,8 @@ static void cluster_round_trips(void)
 				    .has_data = true,
 				    .rebuild_after_s = 61,
 				    .move_bytes_s = 5ull << 32,
-				    .scrub_days = 3},
+				    .scrub_days = 3,
+				    .gateways_from = 7ull << 40},
 			       g;
 	struct vms_cat_kv kv;
 	char *t;
@@ -37,7 +38,8 @@ static void cluster_round_trips(void)
 	CU_ASSERT(!memcmp(c.uuid, g.uuid, 16) && g.part_bits == 10 && g.copies == 2 &&
 		  g.min_copies == 1 && g.timing_factor == 2.5 && g.next_branch == c.next_branch &&
 		  g.next_node == 4 && g.next_gateway == 3 && g.has_data &&
-		  g.rebuild_after_s == 61 && g.move_bytes_s == 5ull << 32 && g.scrub_days == 3);
+		  g.rebuild_after_s == 61 && g.move_bytes_s == 5ull << 32 && g.scrub_days == 3 &&
+		  g.gateways_from == 7ull << 40);
 	free(t);
 }
 
@@ -304,7 +306,7 @@ static void older_cluster_records_are_read(void)
 
 	CU_ASSERT_EQUAL(vms_cat_cluster_decode(&kv, &c, NULL), 0);
 	CU_ASSERT(c.rebuild_after_s == VMS_REBUILD_AFTER_S && c.move_bytes_s == VMS_MOVE_BYTES_S &&
-		  c.scrub_days == VMS_SCRUB_DAYS);
+		  c.scrub_days == VMS_SCRUB_DAYS && c.gateways_from == 0);
 	kv.key = "node/00000001";
 	kv.val = "{\"id\":1,\"name\":\"n\",\"address\":\"a\",\"zone\":\"\",\"weight\":100,"
 		 "\"incarnation\":1}";

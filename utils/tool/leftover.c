@@ -10,11 +10,6 @@
 
 #define GONE_MS 10000u /* how long a killed tool's session may last */
 
-bool leftover_is_tool(const struct vms_cat_gateway *g)
-{
-	return !strncmp(g->name, "tool-", strlen("tool-")) && !g->portal[0];
-}
-
 int leftover_tool(struct tool *t, struct nodes *ns, const struct vms_cat_gateway *g,
 		  uint32_t wait_ms, bool *gone, struct vms_errmsg *msg)
 {
@@ -69,7 +64,7 @@ void leftover_settle(struct tool *t, uint64_t id)
 			VMS_VEC_FOREACH (&all, g) {
 				struct vms_cat_gateway was = g->g;
 
-				if (was.id != o.gateway || !leftover_is_tool(&was))
+				if (was.id != o.gateway || !vms_cat_gateway_is_tool(&was))
 					continue;
 				was.incarnation = o.incarnation;
 				/* If it ran on this machine its lock, which is free, says that

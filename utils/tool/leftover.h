@@ -9,9 +9,6 @@
 
 #include "utils/tool/gateway.h"
 
-/* Is that gateway a tool? */
-bool leftover_is_tool(const struct vms_cat_gateway *g);
-
 /* A tool whose process is gone, and whose sessions have ended or do so within wait_ms, is
  * shut out, with all it had open. *gone: so it was; else it lives. */
 int leftover_tool(struct tool *t, struct nodes *ns, const struct vms_cat_gateway *g,

@@ -21,7 +21,7 @@
 #define CALL_MS	     10000u
 #define NODES_MAX    128u
 #define MARGIN	     UINT64_C(1000000)
-#define MARGIN_SMALL 1000u /* of 32-bit numbers */
+#define MARGIN_NODES 16u /* numbers that new nodes may have got since */
 
 struct source {
 	char address[128], name[64];
@@ -239,6 +239,16 @@ static int do_volume(struct restoring *r, const struct vms_cat_kv *kv, struct vm
 	return 0;
 }
 
+static uint32_t next_node(const struct restoring *r, uint32_t next)
+{
+	for (unsigned i = 0; i < r->n; i++)
+		if (next <= r->src[i].node)
+			next = r->src[i].node + 1;
+	if (next >= VMS_NODES_MAX)
+		return next;
+	return next + MARGIN_NODES < VMS_NODES_MAX ? next + MARGIN_NODES : VMS_NODES_MAX;
+}
+
 static int do_cluster(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
 {
 	struct vms_cat_cluster c;
@@ -248,8 +258,12 @@ static int do_cluster(struct restoring *r, const struct vms_cat_kv *kv, struct v
 		return rc;
 	raise_to(&c.next_branch, r->branch + 1);
 	c.next_branch += MARGIN;
-	c.next_node += MARGIN_SMALL;
-	c.next_gateway += MARGIN_SMALL;
+	/* Of these there are few. A gateway that the copy does not know has its number only as
+	 * long as nobody gets it with a higher incarnation; a node whose number is another's by
+	 * now is told by its name, and does not start. */
+	raise_to(&c.gateways_from, r->gateway_incarnation);
+	c.gateways_from += MARGIN;
+	c.next_node = next_node(r, c.next_node);
 	put(r, kv->key, vms_cat_cluster_encode(&c));
 	return 0;
 }

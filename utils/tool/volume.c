@@ -120,7 +120,8 @@ int volume_load_settled(struct tool *t, const char *name, struct volume_view *ou
 	bool tool = false;
 
 	for (size_t i = 0; !rc && i < out->openers.n; i++)
-		tool |= !strncmp(out->openers.d[i].gateway, "tool-", strlen("tool-"));
+		tool |= !strncmp(out->openers.d[i].gateway, VMS_CAT_TOOL_PREFIX,
+				 strlen(VMS_CAT_TOOL_PREFIX));
 	if (rc || !tool)
 		return rc;
 	leftover_settle(t, out->v.id);
@@ -307,7 +308,7 @@ int volume_store(struct tool *t, const struct vms_cat_volume *next, uint64_t mod
 
 static bool by_tool(const struct volume_opener *o)
 {
-	return !strncmp(o->gateway, "tool-", 5);
+	return !strncmp(o->gateway, VMS_CAT_TOOL_PREFIX, strlen(VMS_CAT_TOOL_PREFIX));
 }
 
 void volume_openers_text(const struct volume_view *v, char *out, size_t room)

@@ -254,6 +254,21 @@ static void nothing_is_said_when_all_is_well(void)
 	gone();
 }
 
+/* None is given twice, so they run out in clusters that are old. */
+static void numbers_of_nodes(void)
+{
+	well(4, 2);
+	l.r.v.cluster.next_node = VMS_NODES_MAX - 64;
+	nothing();
+	l.r.v.cluster.next_node = VMS_NODES_MAX - 63;
+	only(ADVICE_NOTE, "63 of 255 numbers for nodes are left", "vmstore-ring join HOST:PORT");
+	l.r.v.cluster.next_node = VMS_NODES_MAX - 4;
+	only(ADVICE_SOON, "4 of 255 numbers for nodes are left", "vmstore-ring join HOST:PORT");
+	l.r.v.cluster.next_node = VMS_NODES_MAX + 9;
+	only(ADVICE_SOON, "0 of 255 numbers for nodes are left", "vmstore-ring join HOST:PORT");
+	gone();
+}
+
 static void nodes_that_do_not_run(void)
 {
 	well(4, 2);
@@ -696,6 +711,7 @@ int main(void)
 	static const struct vms_test tests[] = {
 		VMS_TEST(nothing_is_said_when_all_is_well),
 		VMS_TEST(nodes_that_do_not_run),
+		VMS_TEST(numbers_of_nodes),
 		VMS_TEST(states_of_nodes),
 		VMS_TEST(space_of_nodes),
 		VMS_TEST(disks_of_nodes),

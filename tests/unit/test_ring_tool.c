@@ -13,19 +13,13 @@
 static char said[16384]; /* by the last command, stderr too */
 
 /* Runs a command as the program would; its exit code. */
-static int run(const struct cmd *cmd, ...)
+static int run_args(const struct cmd *cmd, int argc, char **argv)
 {
 	char path[64], name[] = "/tmp/test_ring_tool.XXXXXX";
-	char *argv[ARGS_MAX + 1] = {(char *)cmd->name};
-	int argc = 1, code, out, err, f;
+	int code, out, err, f;
 	struct cmd_call c;
 	ssize_t n;
-	va_list ap;
 
-	va_start(ap, cmd);
-	while (argc < ARGS_MAX && (argv[argc] = va_arg(ap, char *)))
-		argc++;
-	va_end(ap);
 	snprintf(path, sizeof(path), "vmstore-ring %s", cmd->name);
 	c = (struct cmd_call){.t = &t, .cmd = cmd, .path = path, .argc = argc, .argv = argv};
 	f = mkstemp(name);
@@ -48,6 +42,19 @@ static int run(const struct cmd *cmd, ...)
 	said[n > 0 ? n : 0] = 0;
 	close(f);
 	return code;
+}
+
+static int run(const struct cmd *cmd, ...)
+{
+	char *argv[ARGS_MAX + 1] = {(char *)cmd->name};
+	int argc = 1;
+	va_list ap;
+
+	va_start(ap, cmd);
+	while (argc < ARGS_MAX && (argv[argc] = va_arg(ap, char *)))
+		argc++;
+	va_end(ap);
+	return run_args(cmd, argc, argv);
 }
 
 /* vmstore volume create and so on. */
@@ -472,6 +479,88 @@ static void join_says_who_is_taken_back(void)
 	end();
 }
 
+static void next_node_is(uint32_t number)
+{
+	struct view v = look_at();
+
+	v.cluster.next_node = number;
+	put("cluster", vms_cat_cluster_encode(&v.cluster));
+	view_free(&v);
+}
+
+/* Gateways and nodes keep tables of the numbers below VMS_NODES_MAX: one above would be in
+ * the ring, and no gateway would ever speak to it. */
+static void join_ends_where_the_numbers_do(void)
+{
+	uint64_t before;
+
+	nodes(4, 2, false);
+	next_node_is(VMS_NODES_MAX - 1);
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, NULL), TOOL_OK);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "node 'n' becomes node 255;"));
+	CU_ASSERT_EQUAL(state_of(VMS_NODES_MAX - 1), VMS_NODE_IN);
+	/* what had a number already is none too many: its first answer may have been lost */
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, NULL), TOOL_OK);
+	end();
+
+	nodes(4, 2, false);
+	next_node_is(VMS_NODES_MAX);
+	before = cluster_revision();
+	CU_ASSERT_EQUAL(run(&ring_join, rig_node, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "all 255 numbers of nodes are given away"));
+	CU_ASSERT_EQUAL(run(&ring_replace, "n2", rig_node, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "all 255 numbers of nodes are given away"));
+	CU_ASSERT_EQUAL(cluster_revision(), before);
+	CU_ASSERT_EQUAL(state_of(VMS_NODES_MAX), 0);
+	CU_ASSERT_EQUAL(state_of(2), VMS_NODE_IN);
+	end();
+
+	/* a plan says so too */
+	nodes(4, 2, true);
+	next_node_is(VMS_NODES_MAX - 1);
+	CU_ASSERT_EQUAL(run(&ring_join, "--dry-run", rig_nobody, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_join, "--dry-run", rig_nobody, "127.0.0.1:1", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "all 255 numbers of nodes are given away"));
+	end();
+}
+
+static int edit_first(void *arg, struct view *v, struct vms_errmsg *msg)
+{
+	const unsigned *n = arg;
+
+	for (unsigned i = 0; i < *n; i++)
+		v->nodes.d[i].n.weight = 77;
+	return 0;
+}
+
+/* A transaction has an end. What did not fit was left out, and called done. */
+static void too_many_nodes_at_once_are_refused(void)
+{
+	char *many[2 + RING_CHANGE_NODES_MAX + 1 + 1] = {(char *)ring_join.name, "--no-wait"};
+	unsigned n = RING_CHANGE_NODES_MAX + 1;
+	uint64_t before;
+	struct view v;
+
+	nodes(n, 2, true);
+	before = cluster_revision();
+	CU_ASSERT_EQUAL(ring_change(&t, edit_first, &n, &e), VMS_E_FULL);
+	CU_ASSERT_STRING_EQUAL(e.text, "more than 119 nodes would change at once; name fewer");
+	CU_ASSERT_EQUAL(cluster_revision(), before);
+	n--;
+	CU_ASSERT_EQUAL(ring_change(&t, edit_first, &n, &e), 0);
+	v = look_at();
+	for (unsigned i = 0; i < v.nodes.n; i++)
+		CU_ASSERT_EQUAL(v.nodes.d[i].n.weight, i < n ? 77 : 100);
+	view_free(&v);
+
+	/* nobody is asked, and no folder formatted, for a change that cannot be made */
+	for (unsigned i = 0; i <= n; i++)
+		many[2 + i] = rig_node;
+	CU_ASSERT_EQUAL(run_args(&ring_join, (int)n + 3, many), TOOL_USAGE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "120 nodes: at most 119 at a time"));
+	end();
+}
+
 /* What can be seen to be wrong without the cluster is wrong usage; nothing is changed. */
 static void values_that_cannot_be_are_wrong_usage(void)
 {
@@ -766,6 +855,8 @@ int main(void)
 		VMS_TEST(a_partition_that_stands_is_named),
 		VMS_TEST(what_stands_is_given_up_by_name),
 		VMS_TEST(join_says_who_is_taken_back),
+		VMS_TEST(join_ends_where_the_numbers_do),
+		VMS_TEST(too_many_nodes_at_once_are_refused),
 		VMS_TEST(values_that_cannot_be_are_wrong_usage),
 		VMS_TEST(openers_are_named),
 		VMS_TEST(advise_names_gateways),

@@ -41,7 +41,7 @@ struct seen {
 	bool settled;		    /* the last floor of a branch wanted all durable */
 	bool hold_trim;		    /* it is answered AGAIN */
 	bool full;		    /* the node refuses new data */
-	uint32_t identity;	    /* the node says that it is this one */
+	uint32_t identity;	    /* the node says that it is this one; 0: new */
 	bool stands;		    /* partition 2 needs bytes that nobody has */
 	unsigned given_up, without; /* they were given up, without so many nodes */
 	bool urgent;		    /* copies of partition 2 are fed beyond the limit */
@@ -143,9 +143,10 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 		return 0;
 	}
 	if (!strcmp(call, "identity")) {
-		*answer = json_pack("{ss ss sb sI ss}", "name", "n", "address", rig_node, "joined",
-				    1, "node", (json_int_t)seen->identity, "cluster",
-				    "00000000-0000-0000-0000-000000000000");
+		*answer = json_pack(
+			"{ss ss sb sI ss sI}", "name", "n", "address", rig_node, "joined",
+			(int)(seen->identity != 0), "node", (json_int_t)seen->identity, "cluster",
+			"00000000-0000-0000-0000-000000000000", "weight", (json_int_t)100);
 		return 0;
 	}
 	if (!strcmp(call, "partitions")) {

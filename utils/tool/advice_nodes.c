@@ -14,6 +14,7 @@
 #define INDEX_NEARFULL_PERCENT 70u /* as the node itself counts: doc/storage-node.md */
 #define INDEX_FULL_PERCENT     80u
 #define NUMBERS_PERMILLE       500u /* of a partition's container numbers (rule B9) */
+#define NODE_NUMBERS_LEFT      64u  /* numbers for nodes that are new */
 
 /* What the cluster does about a node that is away. */
 static void without_it(const struct view *v, const struct view_node *x, char out[200])
@@ -150,6 +151,24 @@ static void numbers(const struct view_node *x, struct advices *out)
 		       "VOLUME`");
 }
 
+/* Joins and replacements that are left: a number is not given twice. */
+static void node_numbers(const struct view *v, struct advices *out)
+{
+	uint32_t next = v->cluster.next_node,
+		 left = next < VMS_NODES_MAX ? VMS_NODES_MAX - next : 0;
+	struct advice *a;
+
+	if (left >= NODE_NUMBERS_LEFT)
+		return;
+	a = advice_add(out, left <= v->nodes.n ? ADVICE_SOON : ADVICE_NOTE,
+		       "%u of %u numbers for nodes are left: so many can still join, or replace "
+		       "another one",
+		       left, VMS_NODES_MAX - 1);
+	advice_mend(a,
+		    "join a node whose disk is new under its old name and address (`vmstore-ring "
+		    "join HOST:PORT`): it keeps its number");
+}
+
 static void versions(const struct view *v, struct advices *out)
 {
 	const char *first = NULL, *first_name = NULL;
@@ -212,6 +231,7 @@ void advice_nodes(const struct advice_facts *f, struct advices *out)
 		space(x, out);
 		numbers(x, out);
 	}
+	node_numbers(v, out);
 	versions(v, out);
 	if (!v->cluster.scrub_days)
 		advice_mend(advice_add(out, ADVICE_SOON,

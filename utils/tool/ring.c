@@ -229,25 +229,32 @@ static bool same_node(const struct vms_cat_node *a, const struct vms_cat_node *b
 static int write_change(struct tool *t, const struct view *v, const struct vms_cat_node *was,
 			size_t nwas, struct vms_errmsg *e)
 {
-	struct vms_cat_cmp cmp[VMS_NODES_MAX + 1] = {{"cluster", v->cluster_revision}};
-	struct vms_cat_op op[VMS_NODES_MAX + 1] = {{"cluster", NULL, 0}};
+	struct vms_cat_cmp cmp[RING_CHANGE_NODES_MAX + 1] = {{"cluster", v->cluster_revision}};
+	struct vms_cat_op op[RING_CHANGE_NODES_MAX + 1] = {{"cluster", NULL, 0}};
 	char(*key)[VMS_CAT_KEY_BYTES_MAX] = calloc(v->nodes.n + 1, sizeof(*key));
 	unsigned k = 1;
-	int rc;
+	int rc = 0;
 
 	vms_assert(key);
-	for (size_t i = 0; i < v->nodes.n && k < VMS_CAT_TXN_OPS_MAX - 1; i++) {
+	for (size_t i = 0; i < v->nodes.n; i++) {
 		const struct view_node *x = &v->nodes.d[i];
 
 		if (i < nwas && same_node(&x->n, &was[i]))
 			continue;
+		if (k > RING_CHANGE_NODES_MAX) {
+			rc = vms_fail(e, VMS_E_FULL,
+				      "more than %u nodes would change at once; name fewer",
+				      RING_CHANGE_NODES_MAX);
+			break;
+		}
 		vms_cat_key_node(key[i], x->n.id);
 		cmp[k] = (struct vms_cat_cmp){key[i], x->mod_revision};
 		op[k] = (struct vms_cat_op){key[i], vms_cat_node_encode(&x->n), 0};
 		k++;
 	}
 	op[0].val = vms_cat_cluster_encode(&v->cluster);
-	rc = tool_txn(t, cmp, k, op, k, e);
+	if (!rc)
+		rc = tool_txn(t, cmp, k, op, k, e);
 	for (unsigned i = 0; i < k; i++)
 		free((char *)op[i].val);
 	free(key);

@@ -63,8 +63,10 @@ struct vms_part_conf *ring_confs(const struct view *v);
 /* Changes nodes and settings of the view in place, and may append nodes (mod_revision
  * 0). 0: write it; anything else: an error, or VMS_E_CANCELLED for "nothing to do". */
 typedef int (*ring_edit_fn)(void *arg, struct view *v, struct vms_errmsg *e);
+#define RING_CHANGE_NODES_MAX (VMS_CAT_TXN_OPS_MAX - 1) /* with the cluster's own record */
 /* Reads, edits and writes, again when somebody else was faster. Places the partitions
- * itself as long as there is no data. */
+ * itself as long as there is no data. VMS_E_FULL: edit changed more nodes than that, and
+ * nothing was written. */
 int ring_change(struct tool *t, ring_edit_fn edit, void *arg, struct vms_errmsg *e);
 
 /* Options that all changes have. */

@@ -88,6 +88,21 @@ static int edit_again(struct join *j, const struct view *v, const struct vms_cat
 	return VMS_E_CANCELLED;
 }
 
+/* The number of one more node. None is given twice, so that a disk that comes back after its
+ * node has left is nobody's: they run out, however few nodes there are. */
+static int new_number(struct view *v, uint32_t *id, struct vms_errmsg *e)
+{
+	if (v->cluster.next_node >= VMS_NODES_MAX)
+		return vms_fail(e, VMS_E_FULL,
+				"all %u numbers of nodes are given away, those of nodes that have "
+				"left too, and no new one fits into this cluster; a node of the "
+				"ring that comes back under its name and address, with an empty "
+				"folder, keeps its own",
+				VMS_NODES_MAX - 1);
+	*id = v->cluster.next_node++;
+	return 0;
+}
+
 /* A record for one new node, or the one an earlier join gave it. */
 static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 {
@@ -115,9 +130,9 @@ static int edit_register(void *arg, struct view *v, struct vms_errmsg *e)
 			"%s another name, or take the old one out: vmstore-ring leave %s",
 			j->name, old->n.id, old->n.address, j->address, j->name);
 	}
-	if (v->nodes.n >= VMS_NODES_MAX - 1)
-		return vms_fail(e, VMS_E_FULL, "the ring has %zu nodes, no more fit", v->nodes.n);
-	j->given = n.id = v->cluster.next_node++;
+	if (new_number(v, &n.id, e))
+		return VMS_E_FULL;
+	j->given = n.id;
 	n.weight = (uint32_t)weight;
 	snprintf(n.name, sizeof(n.name), "%s", j->name);
 	snprintf(n.address, sizeof(n.address), "%s", j->address);
@@ -205,8 +220,7 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 	struct join *j = arg;
 
 	for (unsigned i = 0; i < j->n; i++) {
-		struct vms_cat_node n = {.id = v->cluster.next_node,
-					 .state = VMS_NODE_DRAINED,
+		struct vms_cat_node n = {.state = VMS_NODE_DRAINED,
 					 .incarnation = 1,
 					 .weight = j->weight ? (uint32_t)j->weight : 100};
 
@@ -218,7 +232,9 @@ static int edit_dry(void *arg, struct view *v, struct vms_errmsg *e)
 			continue;
 		snprintf(n.name, sizeof(n.name), "new%u", i + 1);
 		snprintf(n.zone, sizeof(n.zone), "%s", j->zone ? j->zone : "");
-		j->id[i] = v->cluster.next_node++;
+		if (new_number(v, &n.id, e))
+			return VMS_E_FULL;
+		j->id[i] = n.id;
 		*VMS_VEC_ADD(&v->nodes) = (struct view_node){.n = n};
 	}
 	return edit_admit(arg, v, e);
@@ -391,6 +407,8 @@ static int admit(struct cmd_call *c, struct join *j, char **address, unsigned n,
 	bool has_data;
 	int rc, code = TOOL_OK;
 
+	if (n > RING_CHANGE_NODES_MAX)
+		return cmd_usage(c, "%u nodes: at most %u at a time", n, RING_CHANGE_NODES_MAX);
 	for (unsigned i = 0; i < n; i++) {
 		struct vms_conf_addr a;
 

@@ -373,10 +373,11 @@ static void run_end(struct vms_node *n, struct run *r, int status)
 		}
 		if (e->status == VMS_E_CORRUPT) {
 			n->st.corrupt++;
-			node_log(n, VMS_LOG_ERROR,
-				 "container %09llx offset %u: chunk does not match its checksum",
-				 (unsigned long long)vms_addr_container(e->addr),
-				 vms_addr_offset_bytes(e->addr));
+			node_log_place(
+				n, VMS_LOG_ERROR, vms_mix64(e->addr),
+				"container %09llx offset %u: chunk does not match its checksum",
+				(unsigned long long)vms_addr_container(e->addr),
+				vms_addr_offset_bytes(e->addr));
 		}
 		if (e->status == VMS_E_CORRUPT && n->mut == MUT_RP_LOST_READ) {
 			memset(e->buf, 0, VMS_CHUNK_BYTES);

@@ -745,10 +745,10 @@ static void seg_reply(struct vms_node *n, struct seg_out *o, int status, const u
 static void seg_corrupt(struct vms_node *n, const struct seg_out *o, const char *what)
 {
 	n->st.corrupt++;
-	node_log(n, VMS_LOG_ERROR,
-		 "container %09llx: %s of segment %u is damaged; found while a "
-		 "copy was made",
-		 (unsigned long long)o->ctr, what, o->seg);
+	node_log_place(n, VMS_LOG_ERROR, vms_mix64(o->ctr) + o->seg,
+		       "container %09llx: %s of segment %u is damaged; found while a "
+		       "copy was made",
+		       (unsigned long long)o->ctr, what, o->seg);
 }
 
 /* All of the segment has been read. */

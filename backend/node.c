@@ -77,6 +77,23 @@ void node_log(struct vms_node *n, int level, const char *fmt, ...)
 	n->up.log(n->up.ctx, level, text);
 }
 
+void node_log_place(struct vms_node *n, int level, uint64_t key, const char *fmt, ...)
+{
+	char text[300];
+	uint32_t dropped;
+	va_list ap;
+
+	if (!vms_log_places_pass(&n->said, key, n->now_ms, &dropped))
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (dropped)
+		node_log(n, level, "%s (%u like it not shown)", text, dropped);
+	else
+		node_log(n, level, "%s", text);
+}
+
 void node_fatal(struct vms_node *n, int err, const char *fmt, ...)
 {
 	char text[300];

@@ -21,6 +21,7 @@
 #include "cluster/catalog.h"
 #include "include/disk.h"
 #include "include/wire.h"
+#include "utils/lib/log.h"
 #include "utils/lib/rng.h"
 #include "utils/lib/vec.h"
 
@@ -234,7 +235,8 @@ struct vms_node {
 	struct round *round;
 	struct repair *repair;
 	struct scrub *scrub;
-	bool rewrite; /* repaired index values wait for a checkpoint */
+	struct vms_log_places said; /* damage */
+	bool rewrite;		    /* repaired index values wait for a checkpoint */
 	struct planner *planner;
 	struct empty *empty;
 	VMS_VEC(struct hole)
@@ -251,6 +253,10 @@ struct vms_node {
 
 void node_log(struct vms_node *n, int level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Damage, of which each further look at that place tells again: said once, and then once in a
+ * minute. key: the place, mixed with what is said of it. */
+void node_log_place(struct vms_node *n, int level, uint64_t key, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 void node_fatal(struct vms_node *n, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 uint64_t dio_token(struct vms_node *n, struct dio *d);

@@ -113,11 +113,11 @@ int part_page(struct vms_node *n, struct part *p, const struct seen *s, unsigned
 		return 0;
 	}
 	if (rc)
-		node_log(n, VMS_LOG_ERROR,
-			 "partition %u: index page of branch %llu, sub-extent %u: "
-			 "%s",
-			 p->number, (unsigned long long)s->st.l[0].branch, subext,
-			 vms_err_text(rc));
+		node_log_place(n, VMS_LOG_ERROR, vms_mix64(s->st.l[0].branch) + subext,
+			       "partition %u: index page of branch %llu, sub-extent %u: "
+			       "%s",
+			       p->number, (unsigned long long)s->st.l[0].branch, subext,
+			       vms_err_text(rc));
 	return rc;
 }
 

@@ -19,6 +19,7 @@
 #include "tests/unit/learn_rig.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/crc32c.h"
+#include "utils/lib/log.h"
 
 static struct vms_errmsg why;
 
@@ -286,6 +287,36 @@ static void who_is_away_is_named(void)
 	v_down();
 }
 
+static unsigned said;
+
+static void count_said(void *ctx, int level, const char *text)
+{
+	(void)ctx;
+	(void)level;
+	said += strstr(text, "does not match its checksum") != NULL;
+}
+
+/* The lane looks again and again: that the chunk is damaged is told once a minute. */
+static void damage_is_not_told_again_and_again(void)
+{
+	uint8_t want[V_CHUNK];
+	vms_addr from;
+	uint32_t ext;
+	struct part *p = all_lost(93, &ext, &from, want);
+	uint64_t looks = node(0)->st.corrupt;
+	unsigned first;
+
+	node(0)->up.log = count_said;
+	rig_run(&R, 2 * VMS_LOG_PLACES_MS);
+	first = said;
+	CU_ASSERT(node(0)->st.corrupt - looks > 20);
+	CU_ASSERT(first >= 1 && first <= 2);
+	rig_run(&R, VMS_LOG_PLACES_MS);
+	CU_ASSERT(said - first == 1);
+	CU_ASSERT_TRUE(p->bytes_wait);
+	v_down();
+}
+
 /* A search counts in the epoch that it was made in: who was asked may have changed. */
 static void another_epoch_begins_anew(void)
 {
@@ -532,6 +563,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(what_a_former_member_made_is_found),
 	VMS_TEST(a_base_of_a_former_member_is_found),
 	VMS_TEST(who_is_away_is_named),
+	VMS_TEST(damage_is_not_told_again_and_again),
 	VMS_TEST(another_epoch_begins_anew),
 	VMS_TEST(crash_anywhere),
 	VMS_TEST(a_moved_chunk_is_given_up),

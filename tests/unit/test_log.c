@@ -83,6 +83,28 @@ static void limit_passes_a_burst_and_counts_the_rest(void)
 	CU_ASSERT_EQUAL(dropped, 0);
 }
 
+/* However many places there are, and whatever is seen of them: no more than so many lines. */
+static void each_place_is_told_once_a_minute(void)
+{
+	static struct vms_log_places t;
+	unsigned n = 0;
+	uint32_t d;
+
+	CU_ASSERT(vms_log_places_pass(&t, 0, 5, &d) && d == 0);
+	CU_ASSERT(vms_log_places_pass(&t, 7, 5, &d) && d == 0);
+	CU_ASSERT_FALSE(vms_log_places_pass(&t, 0, 69, &d));
+	CU_ASSERT_FALSE(vms_log_places_pass(&t, 7, 60004, &d));
+	CU_ASSERT_FALSE(vms_log_places_pass(&t, 0, 60004, &d));
+	CU_ASSERT(vms_log_places_pass(&t, 7, 60005, &d) && d == 3);
+	CU_ASSERT(vms_log_places_pass(&t, 0, 60005, &d) && d == 0);
+	CU_ASSERT_FALSE(vms_log_places_pass(&t, 7, 60006, &d));
+	for (unsigned i = 0; i < 1000; i++)
+		n += vms_log_places_pass(&t, 100 + i % 200, 70000 + i, &d);
+	CU_ASSERT_EQUAL(n, VMS_LOG_PLACES - 2);
+	CU_ASSERT(vms_log_places_pass(&t, 7, 120005, &d));
+	CU_ASSERT_EQUAL(d, 1000 - (VMS_LOG_PLACES - 2));
+}
+
 static void ratelimited_macro_reports_what_it_dropped(void)
 {
 	struct seen s = {0};
@@ -142,6 +164,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(overlong_text_is_cut_not_overrun),
 	VMS_TEST(level_names_parse_back),
 	VMS_TEST(limit_passes_a_burst_and_counts_the_rest),
+	VMS_TEST(each_place_is_told_once_a_minute),
 	VMS_TEST(ratelimited_macro_reports_what_it_dropped),
 	VMS_TEST(lines_of_daemons_have_the_time),
 };

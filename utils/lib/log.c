@@ -132,3 +132,30 @@ bool vms_log_limit_pass(struct vms_log_limit *l, uint64_t now_ms, uint32_t *drop
 	l->used++;
 	return true;
 }
+
+bool vms_log_places_pass(struct vms_log_places *t, uint64_t key, uint64_t now_ms, uint32_t *dropped)
+{
+	unsigned room = VMS_LOG_PLACES;
+
+	*dropped = 0;
+	for (unsigned i = 0; i < VMS_LOG_PLACES; i++) {
+		bool over = !t->place[i].used || now_ms - t->place[i].at_ms >= VMS_LOG_PLACES_MS;
+
+		if (over) {
+			room = i;
+		} else if (t->place[i].key == key) {
+			room = VMS_LOG_PLACES;
+			break;
+		}
+	}
+	if (room == VMS_LOG_PLACES) {
+		t->dropped++;
+		return false;
+	}
+	t->place[room].key = key;
+	t->place[room].at_ms = now_ms;
+	t->place[room].used = true;
+	*dropped = t->dropped;
+	t->dropped = 0;
+	return true;
+}

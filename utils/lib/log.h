@@ -76,6 +76,22 @@ struct vms_log_limit {
  * the last one that was let through. */
 bool vms_log_limit_pass(struct vms_log_limit *l, uint64_t now_ms, uint32_t *dropped);
 
+/* The same for messages that are each about some place (of the disk, the index): one for each
+ * place in that time, and of no more than VMS_LOG_PLACES places. All zeros: none seen yet. */
+#define VMS_LOG_PLACES	  64u
+#define VMS_LOG_PLACES_MS 60000u
+struct vms_log_places {
+	struct {
+		uint64_t key, at_ms;
+		bool used;
+	} place[VMS_LOG_PLACES];
+	uint32_t dropped;
+};
+
+/* key: the place, and what is said of it. True, *dropped: as above, of all places. */
+bool vms_log_places_pass(struct vms_log_places *t, uint64_t key, uint64_t now_ms,
+			 uint32_t *dropped);
+
 /* For one place in the source: 10 messages per 10 s. Single-threaded callers. */
 #define vms_log_ratelimited(now_ms, level, fmt, ...)                                               \
 	do {                                                                                       \

@@ -54,6 +54,7 @@
 #include "backend/round.h"
 #include "backend/rpc.h"
 #include "backend/wal.h"
+#include "backend/yield.h"
 #include "include/err.h"
 #include "include/types.h"
 #include "include/wire.h"
@@ -238,8 +239,10 @@ void learn_fail(struct vms_node *n, struct part *p, const char *why)
 
 void learn_log_full(struct vms_node *n, struct part *p)
 {
-	if (p->learn)
-		learn_fail(n, p, "the learner's log is full");
+	if (!p->learn)
+		return;
+	yield_more(n, p, &p->outrun);
+	learn_fail(n, p, "the learner's log is full");
 }
 
 static unsigned running(const struct vms_node *n)
@@ -355,6 +358,7 @@ void learn_conf(struct vms_node *n, struct part *p)
 		node_log(n, VMS_LOG_ERROR,
 			 "partition %u: member of the set with an unfinished copy", p->number);
 	n->st.learnt++;
+	p->outrun = 0;
 	learn_end(n, p);
 }
 
@@ -1087,13 +1091,15 @@ static bool yields(struct vms_node *n, struct part *p, struct learn *l)
 {
 	uint64_t pinned = pinned_bytes(n, p), size = vms_wal_size_bytes(n->wal);
 
-	l->urgent = pinned > size / PIN_SHARE;
+	l->urgent = pinned > size / PIN_SHARE || p->outrun;
 	if (l->urgent && l->paced) {
 		l->paced = false;
 		l->wait_ms = n->now_ms;
 	}
 	if (pinned <= size / 2 || log_permille(n) <= LOG_YIELDS || n->mut == MUT_MV_STAYS)
 		return false;
+	if (!l->paused_ms) /* it is not clients that hold it up */
+		yield_more(n, p, &p->outrun);
 	learn_fail(n, p, "the learner's log fills up before the base is there");
 	return true;
 }

@@ -33,6 +33,7 @@
 #include "backend/part_ctr.h"
 #include "backend/set.h"
 #include "backend/wal.h"
+#include "backend/yield.h"
 #include "include/err.h"
 #include "include/types.h"
 #include "include/wire.h"
@@ -108,8 +109,8 @@ static bool is_urgent(const struct vms_node *n, const struct part *p, const stru
 {
 	bool few = p->conf.nmembers < n->cluster.min_copies && n->mut != MUT_MV_BELOW;
 
-	return (few || (f ? f->urgent : (m->flags & VMS_F_FUA) != 0)) && n->cluster.move_bytes_s &&
-	       n->mut != MUT_MV_HOLDS && n->mut != MUT_MV_ANY;
+	return (few || (f && f->outrun) || (f ? f->urgent : (m->flags & VMS_F_FUA) != 0)) &&
+	       n->cluster.move_bytes_s && n->mut != MUT_MV_HOLDS && n->mut != MUT_MV_ANY;
 }
 
 /* The pace counts what there may be before it is looked for; what is told is what has gone. */
@@ -342,9 +343,10 @@ void feed_timer(struct vms_node *n)
 			else if (feed_rests(f))
 				continue;
 			else if (full && (f->hold_log != UINT64_MAX ||
-					  (m && m->streaming && m->sent < p->committed)))
+					  (m && m->streaming && m->sent < p->committed))) {
+				yield_more(n, p, &f->outrun);
 				feed_failed(n, p, f, "the log fills up");
-			else if (f->streams && (!m || !m->streaming))
+			} else if (f->streams && (!m || !m->streaming))
 				feed_failed(n, p, f, "the stream has ended");
 			else if (f->st == LEARN_COPY &&
 				 n->now_ms - f->heard_ms > 10ull * n->tm.lease_ms)

@@ -19,6 +19,7 @@ struct feed {
 	int st;	     /* enum learn_state */
 	uint64_t heard_ms, again_ms;
 	unsigned fails;
+	uint8_t outrun;	    /* attempts that ended as the own log filled up */
 	uint64_t hold_log;  /* records from here on stay in the log; UINT64_MAX: none */
 	bool hold_ctrs;	    /* nothing of the partition's containers dies */
 	bool base;	    /* the whole copy, not the log alone */

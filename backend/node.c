@@ -55,6 +55,7 @@
 #include "backend/scrub.h"
 #include "backend/set.h"
 #include "backend/wal.h"
+#include "backend/yield.h"
 #include "include/err.h"
 #include "include/types.h"
 #include "utils/lib/assert.h"
@@ -447,6 +448,7 @@ static void node_timer(struct vms_node *n)
 		round_timer(n);
 		feed_timer(n);
 		learn_timer(n);
+		yield_timer(n);
 		digest_timer(n);
 		lack_timer(n);
 		out_timer(n);

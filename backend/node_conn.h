@@ -5,6 +5,7 @@
 
 #include "backend/htab.h"
 #include "backend/node.h"
+#include "backend/yield.h"
 #include "include/wire.h"
 #include "utils/lib/vec.h"
 
@@ -59,6 +60,7 @@ struct peer {
 	bool want_fua, held_wanted;
 	bool ckpt_dirty;
 	uint32_t log_permille; /* how full its log is */
+	struct yield yield;    /* to copies that are made there */
 	bool full;	       /* it refuses new data for lack of space */
 };
 

@@ -18,6 +18,7 @@
 #include "backend/overlay.h"
 #include "backend/record.h"
 #include "backend/set.h"
+#include "backend/yield.h"
 #include "cluster/catalog.h"
 #include "include/disk.h"
 #include "include/wire.h"
@@ -217,6 +218,7 @@ struct vms_node {
 
 	/* copies */
 	struct move_rate move;
+	struct yield yield;
 	unsigned nfeeds, nbases, nlearns; /* running; whole copies among the first */
 	unsigned feeds;			  /* all that there are */
 	unsigned digests;		  /* being summed up, or told */

@@ -213,6 +213,7 @@ struct part {
 	uint64_t log_from;    /* the partition's records below this log position are void */
 	bool forget_outcomes; /* with the next checkpoint */
 	struct learn *learn;  /* this node makes a copy of it */
+	uint8_t outrun;	      /* attempts at that which ended as the own log filled up */
 	unsigned learn_ios;   /* disk operations of attempts, present and past */
 	struct feed *feeds;   /* this node, the primary, feeds others */
 	struct digest *digest;

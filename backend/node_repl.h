@@ -44,13 +44,14 @@ uint32_t log_permille(const struct vms_node *n);
 #define LOG_YIELDS 850u
 /* What a node tells the others of its room: the log in 1/1000, NODE_FULL while it
  * refuses new data for lack of space. */
-#define NODE_FULL    0x10000u
-#define NODE_LEAVING 0x20000u /* it is being stopped: give it no lead */
-#define NODE_CRAMPED 0x40000u /* not even chunks can be moved to empty containers */
+#define NODE_FULL	 0x10000u
+#define NODE_LEAVING	 0x20000u /* it is being stopped: give it no lead */
+#define NODE_CRAMPED	 0x40000u /* not even chunks can be moved to empty containers */
+#define NODE_YIELD_SHIFT 20u	  /* above: struct yield's steps */
 static inline uint32_t node_fill(const struct vms_node *n)
 {
 	return log_permille(n) | (n->nospc ? NODE_FULL : 0) | (n->retiring ? NODE_LEAVING : 0) |
-	       (n->cramped ? NODE_CRAMPED : 0);
+	       (n->cramped ? NODE_CRAMPED : 0) | (uint32_t)n->yield.steps << NODE_YIELD_SHIFT;
 }
 static inline void peer_fill(struct peer *pe, uint32_t aux)
 {
@@ -58,6 +59,9 @@ static inline void peer_fill(struct peer *pe, uint32_t aux)
 	pe->full = aux & NODE_FULL;
 	pe->leaving = aux & NODE_LEAVING;
 	pe->cramped = aux & NODE_CRAMPED;
+	pe->yield.steps = aux >> NODE_YIELD_SHIFT & 7;
+	if (pe->yield.steps > YIELD_STEPS)
+		pe->yield.steps = YIELD_STEPS;
 }
 void repl_ack_want(struct vms_node *n, struct part *p);
 void part_order_ceiling(struct vms_node *n, struct part *p);

@@ -177,7 +177,7 @@ int write_try_order(struct vms_node *n, struct part *p, const struct wreq *w, bo
 	for (struct op *l = p->locks; l; l = l->next)
 		if (write_overlaps(l, w))
 			return W_WAIT;
-	if (!write_can_order(n, p, w) || !write_admit(n, p, w->payload_bytes + 512))
+	if (!write_can_order(n, p, w) || !write_admit(n, p, w))
 		return W_WAIT;
 	if (wreq_is_locking(w))
 		return W_WAIT; /* the caller makes it a lock */
@@ -208,7 +208,7 @@ static void wait_add(struct vms_node *n, struct part *p, const struct wreq *w)
 void write_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct part *p = node_part(n, m->partition);
-	struct wreq w = {.m = m, .conn = c->id, .pieces = n->piece_buf};
+	struct wreq w = {.m = m, .conn = c->id, .pieces = n->piece_buf, .arrived_ms = n->now_ms};
 	uint64_t at = 0;
 	int np, rc;
 

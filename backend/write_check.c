@@ -11,6 +11,7 @@
 #include "backend/node_write.h"
 #include "backend/outcome.h"
 #include "backend/write_int.h"
+#include "backend/yield.h"
 #include "include/types.h"
 #include "include/wire.h"
 #include "utils/lib/bytes.h"
@@ -143,7 +144,7 @@ static uint32_t fill_permille(const struct vms_node *n, const struct part *p)
 	return f;
 }
 
-bool write_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
+static bool log_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 {
 	uint32_t f = fill_permille(n, p);
 	uint64_t rate, ms;
@@ -161,6 +162,16 @@ bool write_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 	if (n->pace_bytes < bytes && n->pace_bytes < rate * 50)
 		return false;
 	n->pace_bytes -= bytes < n->pace_bytes ? bytes : n->pace_bytes;
+	return true;
+}
+
+bool write_admit(struct vms_node *n, struct part *p, const struct wreq *w)
+{
+	uint64_t bytes = w->payload_bytes + 512;
+
+	if (!yield_admit(n, p, w->arrived_ms) || !log_admit(n, p, bytes))
+		return false;
+	yield_count(n, p, bytes);
 	return true;
 }
 

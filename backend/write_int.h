@@ -20,6 +20,7 @@ struct wreq {
 	const struct vms_piece *pieces;
 	const uint8_t *payload;
 	uint64_t payload_bytes;
+	uint64_t arrived_ms;
 };
 enum { W_ORDERED, W_ANSWERED, W_WAIT };
 
@@ -30,8 +31,8 @@ static inline struct vms_opid opid_of(const struct vms_msg *m)
 
 static inline struct wreq wreq_of(const struct op *o)
 {
-	return (struct wreq){&o->req,	o->conn,    o->kind,	     o->np,
-			     o->pieces, o->payload, o->payload_bytes};
+	return (struct wreq){&o->req,	o->conn,    o->kind,	      o->np,
+			     o->pieces, o->payload, o->payload_bytes, o->arrived_ms};
 }
 
 static inline bool wreq_is_locking(const struct wreq *w)
@@ -59,8 +60,9 @@ void write_answer_again(struct vms_node *n, const struct wreq *w, struct part *p
 			const struct vms_outcome *oc);
 /* The checks, in their order. 0: may be ordered; 1: answered; 2: must wait. */
 int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool waited);
-/* Above half full, writers are admitted at a rate that falls smoothly. */
-bool write_admit(struct vms_node *n, const struct part *p, uint64_t bytes);
+/* Above half full, writers are admitted at a rate that falls smoothly; and they yield to
+ * copies. */
+bool write_admit(struct vms_node *n, struct part *p, const struct wreq *w);
 /* Can anything be ordered in this partition now? */
 bool write_can_order(struct vms_node *n, struct part *p, const struct wreq *w);
 /* Do they share a chunk? */

@@ -32,8 +32,7 @@ void write_retry(struct vms_node *n, struct part *p)
 				for (struct op *l = p->locks; l; l = l->next)
 					if (write_overlaps(l, &w))
 						rc = W_WAIT;
-				if (!rc && write_can_order(n, p, &w) &&
-				    write_admit(n, p, w.payload_bytes))
+				if (!rc && write_can_order(n, p, &w) && write_admit(n, p, &w))
 					lock = true;
 				else
 					rc = W_WAIT;

@@ -232,21 +232,115 @@ static void test_gives_way(void)
 	finish(2);
 }
 
+/* The learner's disk takes so long for what the second pass fetches. */
+#define SLOW_MS 8000u
+
+static void slow_learner(uint64_t *id, uint64_t *until_ms)
+{
+	struct learn *l = part_on(2, 0)->learn;
+
+	if (!l || !at_pass2(2, LP_HEADS) || l->phase > LP_FETCH)
+		return;
+	if (l->id != *id) {
+		*id = l->id;
+		*until_ms = node(2)->now_ms + SLOW_MS;
+	}
+	if (node(2)->now_ms < *until_ms)
+		l->wait_ms = *until_ms;
+}
+
+/* Without any limit clients fill the learner's log before the base is there: attempt for
+ * attempt they write less to it, also to the partition that the learner is a member of, and
+ * none of them waits long. */
+static void test_outrun_at_full_speed(void)
+{
+	uint64_t most = 0, id = 0, until = 0;
+
+	data(208);
+	limit(0);
+	learn_on(2, 0);
+	for (unsigned i = 0; i < 30000 && state_on(2, 0) != LEARN_READY && v_bad < 5; i++) {
+		uint64_t ms = write_one(i);
+
+		most = ms > most ? ms : most;
+		if (most > ANSWERED_MS)
+			break;
+		slow_learner(&id, &until);
+		learn_on(2, 0);
+	}
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
+	CU_ASSERT(most <= ANSWERED_MS);
+	CU_ASSERT(node(0)->st.feeds > 1);
+	CU_ASSERT(part_on(2, 0)->outrun > 0);
+	rig_run(&R, 500);
+	CU_ASSERT_EQUAL(node(0)->yield.steps, 0);
+	CU_ASSERT_EQUAL(node_peer(node(0), 3, false)->yield.steps, 0);
+	finish(2);
+}
+
+/* However far they yield: none waits longer than it may, and each is answered as ever. */
+static void test_yields_no_longer(void)
+{
+	uint64_t most = 0, id = 0, until = 0, before;
+	unsigned i;
+
+	data(209);
+	limit(0);
+	learn_on(2, 0);
+	for (i = 0; i < 5000 && !part_on(2, 0); i++)
+		rig_step(&R);
+	CU_ASSERT_PTR_NOT_NULL_FATAL(part_on(2, 0));
+	part_on(2, 0)->outrun = YIELD_STEPS;
+	for (i = 0; i < 100000 && !id; i++) {
+		rig_step(&R);
+		slow_learner(&id, &until);
+	}
+	CU_ASSERT_NOT_EQUAL(id, 0);
+	rig_run(&R, 500); /* all have been told */
+	CU_ASSERT_EQUAL(node_peer(node(0), 3, false)->yield.steps, YIELD_STEPS);
+	before = R.now_us;
+	for (i = 0; i < 12 && most <= ANSWERED_MS && v_bad < 5; i++) {
+		uint64_t ms = write_to(0, i);
+
+		most = ms > most ? ms : most;
+		slow_learner(&id, &until);
+	}
+	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_COPY);
+	CU_ASSERT((R.now_us - before) / 1000 > 3000);
+	CU_ASSERT(most <= ANSWERED_MS);
+	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));
+	CU_ASSERT_EQUAL(node(0)->st.feeds, 1);
+	finish(2);
+}
+
 static void test_mutants(void)
 {
 	static const struct learn_mutant m[] = {
-		{MUT_MV_ANY, test_limit},	    {MUT_MV_HOLDS, test_constant_writes},
-		{MUT_MV_RUDE, test_yields},	    {MUT_MV_STAYS, test_gives_way},
-		{MUT_LN_ONE_PASS, test_two_passes}, {MUT_LN_FORGETS, test_two_passes},
-		{MUT_LN_OUTRUN, test_outrun},	    {MUT_MV_BELOW, test_below_min_copies},
+		{MUT_MV_ANY, test_limit},
+		{MUT_MV_HOLDS, test_constant_writes},
+		{MUT_MV_RUDE, test_yields},
+		{MUT_MV_STAYS, test_gives_way},
+		{MUT_LN_ONE_PASS, test_two_passes},
+		{MUT_LN_FORGETS, test_two_passes},
+		{MUT_LN_OUTRUN, test_outrun},
+		{MUT_MV_BELOW, test_below_min_copies},
+		{MUT_MV_PUSHY, test_outrun_at_full_speed},
+		{MUT_MV_HELD, test_yields_no_longer},
 	};
 
 	each_is_caught(m, sizeof(m) / sizeof(*m));
 }
 
 static const struct vms_test tests[] = {
-	VMS_TEST(test_limit),	   VMS_TEST(test_yields),	    VMS_TEST(test_constant_writes),
-	VMS_TEST(test_two_passes), VMS_TEST(test_gives_way),	    VMS_TEST(test_outrun),
-	VMS_TEST(test_mutants),	   VMS_TEST(test_below_min_copies),
+	VMS_TEST(test_limit),
+	VMS_TEST(test_yields),
+	VMS_TEST(test_constant_writes),
+	VMS_TEST(test_two_passes),
+	VMS_TEST(test_gives_way),
+	VMS_TEST(test_outrun),
+	VMS_TEST(test_mutants),
+	VMS_TEST(test_below_min_copies),
+	VMS_TEST(test_outrun_at_full_speed),
+	VMS_TEST(test_yields_no_longer),
 };
 VMS_TEST_MAIN("learn: pace", tests)

@@ -206,6 +206,9 @@ failures() {
 	[ $? = 4 ] && grep -q 'cannot be reached' "$IT_DIR/advise" || fail "advise: $(cat "$IT_DIR/advise")"
 	refuses 1 "only copy" ring give-up "$n1"
 	refuses 1 "only copy" ring leave "$n1" --fewer-copies
+	lost=$(ring give-up "$n1" 2>&1 | sed -n 's/.*(the first is \([0-9]*\)).*/\1/p')
+	refuses 1 "give-up NODE" ring mark-lost "$lost" --lose-data --without "$n1,$n2"
+	refuses 3 "cannot be reached" ring mark-lost
 	cluster_start > /dev/null
 	well "all are back"
 	check "all are back"

@@ -671,6 +671,36 @@ static void a_partition_that_stands_is_named(void)
 	end();
 }
 
+/* A partition of which no copy can be reached is no case for it: it says what is. */
+static void last_copies_are_not_marked_lost(void)
+{
+	down = 1u << 1 | 1u << 3;
+	nodes(3, 2, true);
+	members(0, 2, 0);
+	members(1, 3, 1);
+	members(2, 2, 0);
+	members(3, 2, 0);
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, NULL), TOOL_DEGRADED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "1 partitions cannot be reached: the first is 1, "));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "runs (n3, n1)"));
+	CU_ASSERT_PTR_NULL(strstr(said, "nothing is lacking"));
+	for (unsigned i = 0; i < 2; i++) {
+		CU_ASSERT_EQUAL(
+			i ? run(&ring_mark_lost, "1", "--lose-data", "--without", "n1,n3", NULL)
+			  : run(&ring_mark_lost, "1", NULL),
+			TOOL_FAILED);
+		CU_ASSERT_PTR_NOT_NULL(strstr(said, "partition 1 cannot be reached: no node"));
+		CU_ASSERT_PTR_NOT_NULL(strstr(said, "`vmstore-ring give-up NODE`"));
+	}
+	CU_ASSERT_EQUAL(run(&ring_mark_lost, "0", NULL), TOOL_OK);
+	/* ... and that is what it does */
+	CU_ASSERT_EQUAL(run(&ring_give_up, "n3", NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "node n3 has the only copy of 1 partitions (the "
+					    "first is 1)"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "'The last copy is lost'"));
+	end();
+}
+
 /* What a partition lacks is listed by volume and place; it is given up when that is asked for
  * in so many words, for partitions and absent nodes that are named. */
 static void what_stands_is_given_up_by_name(void)
@@ -853,6 +883,7 @@ int main(void)
 		VMS_TEST(status_tells_the_limit),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(a_partition_that_stands_is_named),
+		VMS_TEST(last_copies_are_not_marked_lost),
 		VMS_TEST(what_stands_is_given_up_by_name),
 		VMS_TEST(join_says_who_is_taken_back),
 		VMS_TEST(join_ends_where_the_numbers_do),

@@ -42,6 +42,34 @@ static struct view_node *primary(struct lost *l, uint32_t p)
 	return view_node(&l->r.v, l->r.v.part[p].conf.primary);
 }
 
+/* Does no node run that has it up to date? names: of those that have it. */
+static bool out_of_reach(struct lost *l, uint32_t p, char *names, size_t room)
+{
+	const struct vms_part_conf *c = &l->r.v.part[p].conf;
+	size_t n = 0;
+
+	names[0] = 0;
+	for (uint32_t i = 0; i < c->nmembers; i++) {
+		const struct view_node *x = view_node(&l->r.v, c->member[i].node);
+
+		if (x && x->up)
+			return false;
+		if (x && n < room)
+			n += (size_t)snprintf(names + n, room - n, "%s%s", n ? ", " : "",
+					      x->n.name);
+	}
+	return c->epoch && c->nmembers;
+}
+
+/* That is not what is given up here. */
+static void say_whole(struct lost *l)
+{
+	tool_note(l->t, "mark-lost gives up blocks of partitions that stand, never whole "
+			"partitions. Start one of these nodes; if none ever comes back, "
+			"`vmstore-ring give-up NODE` names the damaged volumes: see 'The last "
+			"copy is lost' in doc/operations.md");
+}
+
 /* What the primary says of the partition; NULL: it does not stand, or *rc and e. *given: how
  * many chunks it has given up so far. */
 static json_t *ask(struct lost *l, uint32_t p, uint64_t *given, int *rc, struct vms_errmsg *e)
@@ -294,8 +322,9 @@ static int who_is_out(struct lost *l, struct cmd_call *c)
 
 static int run_parts(struct lost *l)
 {
-	unsigned stand = 0;
+	unsigned stand = 0, whole = 0;
 	int code = TOOL_OK;
+	char names[200];
 
 	VMS_VEC_FOREACH (&l->parts, p) {
 		struct vms_errmsg e = {""};
@@ -303,6 +332,14 @@ static int run_parts(struct lost *l)
 		json_t *one;
 		int rc;
 
+		if (out_of_reach(l, *p, names, sizeof(names))) {
+			code = tool_fail(l->t,
+					 "partition %u cannot be reached: no node that has it up "
+					 "to date runs (%s)",
+					 *p, names);
+			whole++;
+			continue;
+		}
 		one = ask(l, *p, &given, &rc, &e);
 		if (rc) {
 			code = tool_fail(l->t, "partition %u: %s", *p, e.text);
@@ -318,6 +355,8 @@ static int run_parts(struct lost *l)
 			print_lost(one);
 		json_array_append_new(l->json, one);
 	}
+	if (whole)
+		say_whole(l);
 	if (!stand || code)
 		return code;
 	if (l->give)
@@ -328,6 +367,34 @@ static int run_parts(struct lost *l)
 		return code;
 	tool_note(l->t, "nothing was changed. The bytes come back with a node or disk that has "
 			"them (vmstore-ring status); --lose-data gives them up for good");
+	return TOOL_DEGRADED;
+}
+
+/* Of all partitions: those that nobody can be asked about. */
+static int rest(struct lost *l)
+{
+	char names[200], first_names[200] = "";
+	uint32_t n = 0, first = 0;
+
+	for (uint32_t p = 0; p < l->r.v.nparts; p++) {
+		if (!out_of_reach(l, p, names, sizeof(names)))
+			continue;
+		if (!n++) {
+			first = p;
+			memcpy(first_names, names, sizeof(names));
+		}
+	}
+	if (!n) {
+		if (!l->parts.n)
+			tool_note(l->t, "no partition stands: nothing is lacking");
+		return TOOL_OK;
+	}
+	tool_note(
+		l->t,
+		"%u partitions cannot be reached: the first is %u, no node that has it up to date "
+		"runs (%s)",
+		n, first, first_names);
+	say_whole(l);
 	return TOOL_DEGRADED;
 }
 
@@ -371,8 +438,8 @@ static int run_mark_lost(struct cmd_call *c)
 			code = who_is_out(&l, c);
 		if (!code)
 			code = run_parts(&l);
-		if (!code && !l.parts.n)
-			tool_note(c->t, "no partition stands: nothing is lacking");
+		if (!code && !c->n)
+			code = rest(&l);
 	}
 	if (c->t->json && (code == TOOL_OK || code == TOOL_DEGRADED)) {
 		rc = tool_print_json(l.json);

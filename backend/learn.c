@@ -105,6 +105,7 @@ void part_forget(struct vms_node *n, struct part *p)
 	p->recs_head = 0;
 	p->recs_first = 1;
 	p->seq_last = p->committed = p->applied = p->own_durable = p->all_durable = 0;
+	p->enough_durable = 0;
 	p->view_epoch = p->view_first = p->intact_view = p->view_seq = 0;
 	p->ck_view_epoch = p->ck_view_first = 0;
 	p->mem_flag = p->mem_ordered = p->mem_ok = false;

@@ -70,6 +70,15 @@ void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	flush_new(n, c, m);
 }
 
+/* Below min_copies nothing is acknowledged as durable either: only what was on enough nodes
+ * before is. */
+static bool too_few_have(const struct vms_node *n, const struct flush *f, const struct part *p,
+			 uint64_t seq)
+{
+	return f->req.type == VMS_MSG_FLUSH && p->nm < n->cluster.min_copies &&
+	       seq > p->enough_durable && n->mut != MUT_FLUSH_FEW;
+}
+
 /* What the flush waits for: fixed once every led partition serves, because only
  * then a loss is known. Memory-mode records; to settle: all records. */
 static void flush_arm(struct vms_node *n, struct flush *f)
@@ -89,7 +98,7 @@ static void flush_arm(struct vms_node *n, struct flush *f)
 		if (!p || !p->known || !p->primary)
 			continue;
 		seq = f->settle ? p->seq_last : p->mem_last;
-		if (seq <= p->all_durable && seq <= p->committed)
+		if (seq <= p->all_durable && seq <= p->committed && !too_few_have(n, f, p, seq))
 			continue;
 		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
 		f->want.d[f->want.n].part = i;
@@ -143,7 +152,8 @@ void flush_check(struct vms_node *n)
 				struct part *p = node_part(n, VMS_VEC_LAST(&f->want).part);
 
 				if (p->all_durable < VMS_VEC_LAST(&f->want).seq ||
-				    p->committed < VMS_VEC_LAST(&f->want).seq)
+				    p->committed < VMS_VEC_LAST(&f->want).seq ||
+				    too_few_have(n, f, p, VMS_VEC_LAST(&f->want).seq))
 					break;
 				/* what is cut off must not show when the volume grows again */
 				if (f->req.type == VMS_MSG_TRIM && n->mut != MUT_TRIM_EARLY &&

@@ -163,6 +163,7 @@ enum node_mutant {
 	MUT_MV_STAYS = 158,	/* a copy that does not get on keeps the log from clients */
 	MUT_MV_PUSHY = 176,	/* writes do not yield to a copy that they outrun */
 	MUT_MV_HELD = 177,	/* ... or yield to it however long they wait */
+	MUT_FLUSH_FEW = 178,	/* flushes are answered with fewer copies than min_copies */
 	MUT_LN_ONE_PASS = 162,	/* records wait for the whole base, from the begin on */
 	MUT_LN_OUTRUN = 164,	/* the limit counts though clients write faster than a copy comes */
 	MUT_LN_RESERVE = 182,	/* a copy that is being made takes the last of the log */

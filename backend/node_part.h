@@ -134,7 +134,8 @@ struct part {
 	size_t recs_head;
 	uint64_t recs_first; /* seq of recs.d[recs_head] */
 	uint64_t seq_last, committed, applied, own_durable, all_durable;
-	uint64_t view_seq; /* seq of the VIEW record of the view being formed */
+	uint64_t enough_durable; /* all_durable, when the set last had min_copies: seen here */
+	uint64_t view_seq;	 /* seq of the VIEW record of the view being formed */
 	uint64_t last_internal;
 	bool was_active; /* this process has served as primary: its reads go on */
 	uint64_t fetch_last;

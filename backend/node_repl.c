@@ -915,6 +915,8 @@ void repl_advance(struct vms_node *n, struct part *p)
 		}
 		if (durable > p->all_durable)
 			p->all_durable = durable;
+		if (p->nm >= n->cluster.min_copies)
+			p->enough_durable = p->all_durable;
 	} else {
 		held = durable = p->told_commit < p->seq_last ? p->told_commit : p->seq_last;
 		/* nobody waits for a learner's log: what is not durable in it is not there */

@@ -299,6 +299,69 @@ static void test_min_copies_acks(void)
 	}
 }
 
+/* Asks that node; with the answer in flight after ms: TIMEOUT. */
+static int flush_within(unsigned nd, uint64_t ms)
+{
+	struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = BR};
+	struct rig_reply re;
+	int st;
+
+	rig_send(&R, 0, nd, &m, &re);
+	if (!rig_wait(&R, &re, ms)) {
+		R.gw[0].nwait = 0;
+		return VMS_E_TIMEOUT;
+	}
+	st = re.status;
+	rig_reply_free(&re);
+	return st;
+}
+
+/* In memory on both, acknowledged, and durable on the one that stays: a flush says so only when
+ * there are min_copies again. One before that covers all that there is is as good as ever.
+ * Returns how many flushes said so all the same. */
+static unsigned flushed_alone(uint32_t mutant)
+{
+	struct w one = {.seed = 1, .flags = VMS_F_MEMORY}, two = {.seed = 2, .flags = VMS_F_MEMORY};
+	unsigned alone;
+
+	R.mutant = mutant;
+	R.min_copies = 2;
+	up(3, 2, 84, VMS_ACK_MEMORY);
+	E0 = one.extent = two.extent = extent_in(0);
+	CU_ASSERT_EQUAL(write_within(0, &one, 5000), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+	CU_ASSERT_EQUAL(flush_within(0, 3000), 0);
+	rig_node_crash(&R, 1, true);
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	CU_ASSERT_EQUAL(flush_within(0, 3000), 0); /* that was on two */
+	rig_node_start(&R, 1);
+	for (int i = 0; i < 300 && !in_set(0, 1); i++)
+		rig_run(&R, 100);
+	CU_ASSERT_TRUE(in_set(0, 1));
+	CU_ASSERT_EQUAL(write_within(0, &two, 15000), 0);
+	rig_node_crash(&R, 1, true); /* it had it in memory */
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, 1));
+	CU_ASSERT_TRUE(shows(E0, 2));
+	alone = flush_within(0, 10000) == 0;
+	rig_node_start(&R, 1);
+	for (int i = 0; i < 300 && !in_set(0, 1); i++)
+		rig_run(&R, 100);
+	CU_ASSERT_TRUE(in_set(0, 1));
+	CU_ASSERT_EQUAL(flush_within(0, 5000), 0);
+	down();
+	R.mutant = 0;
+	R.min_copies = 0;
+	return alone;
+}
+
+static void test_min_copies_flush(void)
+{
+	CU_ASSERT_EQUAL(flushed_alone(0), 0);
+	CU_ASSERT_EQUAL(flushed_alone(MUT_FLUSH_FEW), 1);
+}
+
 /* Whoever cancels it is not told that it never happened, nor that it has. */
 static void test_min_copies_cancel(void)
 {
@@ -518,6 +581,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_min_copies),
 	VMS_TEST(test_min_copies_acks),
 	VMS_TEST(test_min_copies_cancel),
+	VMS_TEST(test_min_copies_flush),
 	VMS_TEST(test_move_catalog),
 	VMS_TEST(test_full_set),
 	VMS_TEST(test_added_late),

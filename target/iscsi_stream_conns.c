@@ -17,6 +17,8 @@
 #define CONNS_MAX     8192
 #define HALF_OPEN_MAX 1024 /* connections that have not logged in */
 
+#define GUEST_UNSENT_BYTES 16384 /* in the socket of one */
+
 static int half_open_nr;
 static int conns_max = CONNS_MAX;
 static int spare_fd = -1;
@@ -40,10 +42,17 @@ void tgt_accept_logins(int on)
 	stream.accepting = on;
 }
 
-int stream_watch(struct stream_conn *sc, int events)
+int stream_watch(struct stream_conn *sc, uint32_t events)
 {
-	return sc->late ? tgt_late_modify(&stream.guests, sc->fd, (uint32_t)events, sc)
-			: tgt_event_modify(sc->fd, events);
+	int err;
+
+	if (sc->watched == events)
+		return 0;
+	err = sc->late ? tgt_late_modify(&stream.guests, sc->fd, events, sc)
+		       : tgt_event_modify(sc->fd, (int)events);
+	if (!err)
+		sc->watched = events;
+	return err;
 }
 
 void stream_unwatch(struct stream_conn *sc)
@@ -59,12 +68,20 @@ static bool half_open(const struct iscsi_connection *conn)
 	return conn->state != STATE_SCSI && conn->state != STATE_FULL && conn->state != STATE_CLOSE;
 }
 
+/* Bytes that the kernel keeps unsent for it, at most; 0: as many as it likes. */
+void stream_unsent_max(int fd, int bytes)
+{
+	if (setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)))
+		eprintf("TCP_NOTSENT_LOWAT: %m\n");
+}
+
 static int tune_socket(int fd)
 {
 	int one = 1;
 
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
 		return -1;
+	stream_unsent_max(fd, GUEST_UNSENT_BYTES);
 	return setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
 }
 
@@ -146,7 +163,8 @@ void stream_accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len
 	if (hold_ms > tgt_turn_now_ms)
 		sc->hold_ms = hold_ms;
 	sc->late = true;
-	if (tgt_late_add(&stream.guests, fd, sc->hold_ms ? 0 : EPOLLIN, sc)) {
+	sc->watched = sc->hold_ms ? 0 : EPOLLIN;
+	if (tgt_late_add(&stream.guests, fd, sc->watched, sc)) {
 		conn_exit(conn);
 		goto out;
 	}

@@ -40,9 +40,9 @@ struct stream_conn {
 	bool late;    /* watched by guests, not by the loop itself */
 	bool at_once; /* its close does not wait */
 	bool want_tx;
-	bool epollout; /* EPOLLOUT is being asked for */
 	bool ping_out; /* a ping waits for its answer */
 	uint32_t ping_ttt;
+	uint32_t watched; /* what its socket is watched for */
 	int64_t born_ms, alive_ms, ping_ms;
 	unsigned leave_round; /* of tgt_logout_sessions(); 0: never asked to leave */
 	bool leaving;	      /* told that it is dropped */
@@ -58,9 +58,10 @@ struct stream_conn {
 	struct list_head all;
 	struct list_head ready; /* has something to send, or (closing_conns) to be closed */
 
-	/* bytes of the login and discovery phases */
+	/* An answer of the login and discovery phases, from login_out_at on. Whoever has no
+	 * session is not read while there is one. */
 	uint8_t *login_out;
-	size_t login_out_len, login_out_cap;
+	size_t login_out_at, login_out_len, login_out_cap;
 
 	struct backlog *backlog;
 
@@ -120,8 +121,9 @@ void stream_accept(int afd); /* the next one at that portal */
 void stream_accept_one(int fd, struct sockaddr_storage *peer, socklen_t peer_len);
 size_t stream_close(struct iscsi_connection *conn);
 void stream_release(struct iscsi_connection *conn);
-int stream_watch(struct stream_conn *sc, int events);
+int stream_watch(struct stream_conn *sc, uint32_t events);
 void stream_unwatch(struct stream_conn *sc);
+void stream_unsent_max(int fd, int bytes);
 int stream_show(struct iscsi_connection *conn, char *buf, int rest);
 int stream_getsockname(struct iscsi_connection *conn, struct sockaddr *sa, socklen_t *len);
 int stream_getpeername(struct iscsi_connection *conn, struct sockaddr *sa, socklen_t *len);

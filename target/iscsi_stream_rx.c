@@ -50,9 +50,10 @@ static void promote(struct stream_conn *sc)
 	if (!sc->late || sc->iscsi_conn.state != STATE_SCSI)
 		return;
 	stream_unwatch(sc);
+	stream_unsent_max(sc->fd, 0);
 	sc->late = false;
-	if (tgt_event_add(sc->fd, sc->epollout ? EPOLLIN | EPOLLOUT : EPOLLIN, stream_event,
-			  &sc->iscsi_conn))
+	sc->watched = EPOLLIN;
+	if (tgt_event_add(sc->fd, EPOLLIN, stream_event, &sc->iscsi_conn))
 		stream_doom(sc);
 }
 
@@ -84,6 +85,9 @@ static void login_answer(struct stream_conn *sc)
 			sc->last_words = true;
 	}
 	sc->taken_ms = tgt_turn_now_ms;
+	/* its next request is read when this answer has been taken: see flush_conn() */
+	if (sc->login_out_len && stream_watch(sc, 0))
+		stream_doom(sc);
 	promote(sc);
 }
 

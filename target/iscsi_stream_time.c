@@ -60,7 +60,8 @@ void stream_nop_reply(struct iscsi_connection *conn, uint32_t ttt)
 /* It takes no byte of its answers, whatever else it sends: they hold memory. */
 static bool stuck(const struct stream_conn *sc)
 {
-	return sc->backlog && tgt_turn_now_ms - sc->taken_ms > 2 * (int64_t)t_nop_ms;
+	return (sc->backlog || sc->login_out_len) &&
+	       tgt_turn_now_ms - sc->taken_ms > 2 * (int64_t)t_nop_ms;
 }
 
 /* It has announced, or was asked for, data of writes, and hardly any comes. */
@@ -203,6 +204,8 @@ void stream_tick(int fd, int events, void *data)
 				 * its answer to a ping queues behind its own Data-Out. */
 				send_ping(sc);
 			}
+		} else if (stuck(sc)) {
+			stream_give_up(sc);
 		} else if (conn->state == STATE_FULL) {
 			if (tgt_turn_now_ms - sc->alive_ms >
 			    (int64_t)login_ms * DISCOVERY_IDLE_FACTOR)

@@ -94,14 +94,13 @@ void stream_free_data_buf(struct iscsi_connection *conn, void *buf)
 
 /* ---- sending --------------------------------------------------------------- */
 
+/* out: the socket is full. Whoever has no session is not read meanwhile. */
 static void stream_interest(struct stream_conn *sc, bool out)
 {
-	if (sc->fd < 0 || sc->epollout == out)
+	if (sc->fd < 0 || sc->iscsi_conn.state == STATE_CLOSE)
 		return;
-	if (stream_watch(sc, out ? EPOLLIN | EPOLLOUT : EPOLLIN))
+	if (stream_watch(sc, !out ? EPOLLIN : sc->late ? EPOLLOUT : EPOLLIN | EPOLLOUT))
 		eprintf("epoll_ctl: %m\n");
-	else
-		sc->epollout = out;
 }
 
 static void stream_release_tasks(struct list_head *tasks)
@@ -311,21 +310,21 @@ static int send_backlog(struct stream_conn *sc)
 /* Bytes of the login and discovery phases. Returns as send_backlog(). */
 static int send_login_bytes(struct stream_conn *sc)
 {
-	struct iovec iov = {.iov_base = sc->login_out, .iov_len = sc->login_out_len};
+	struct iovec iov = {.iov_base = sc->login_out + sc->login_out_at,
+			    .iov_len = sc->login_out_len};
 	ssize_t n = stream_send(sc, &iov, 1);
 
 	if (n < 0)
 		return -1;
+	sc->login_out_at += n;
 	sc->login_out_len -= n;
 	if (n)
 		sc->taken_ms = tgt_turn_now_ms;
-	if (sc->login_out_len) {
-		memmove(sc->login_out, sc->login_out + n, sc->login_out_len);
+	if (sc->login_out_len)
 		return 1;
-	}
 	free(sc->login_out);
 	sc->login_out = NULL;
-	sc->login_out_cap = 0;
+	sc->login_out_at = sc->login_out_cap = 0;
 	return 0;
 }
 
@@ -495,13 +494,14 @@ size_t stream_write_begin(struct iscsi_connection *conn, void *buf, size_t nbyte
 {
 	struct stream_conn *sc = SC(conn);
 
-	if (sc->login_out_len + nbytes > LOGIN_OUT_MAX) {
-		/* it asks and asks, and does not read */
+	size_t end = sc->login_out_at + sc->login_out_len;
+
+	if (end + nbytes > LOGIN_OUT_MAX) {
 		errno = ENOBUFS;
 		return -1;
 	}
-	if (sc->login_out_len + nbytes > sc->login_out_cap) {
-		size_t cap = (sc->login_out_len + nbytes) * 2;
+	if (end + nbytes > sc->login_out_cap) {
+		size_t cap = end + nbytes;
 		uint8_t *p = realloc(sc->login_out, cap);
 
 		if (!p) {
@@ -511,7 +511,7 @@ size_t stream_write_begin(struct iscsi_connection *conn, void *buf, size_t nbyte
 		sc->login_out = p;
 		sc->login_out_cap = cap;
 	}
-	memcpy(sc->login_out + sc->login_out_len, buf, nbytes);
+	memcpy(sc->login_out + end, buf, nbytes);
 	sc->login_out_len += nbytes;
 	stream_ready(sc);
 	return nbytes;

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What who has no session can make the target keep and do: one answer that is not taken, and
+ * no turn of the loop for it. The transport and tgt's objects,
+ * real sockets, turns by hand; what is counted are requests, bytes and connections.
+ */
+#include "target/iscsi_stream_int.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <driver.h> /* tgt's, not ours */
+#include "scsi.h"
+#include "tgtadm.h"
+
+#include "tests/unit/cunit.h"
+#include "tests/unit/stream_rig.h"
+
+#define BHS	 48u
+#define ASKED	 6000 /* lists: far more than the socket takes */
+#define T_NOP_MS 1500
+#define LOGIN_MS 10000
+
+static bool again;
+
+static void turn(void)
+{
+	tgt_turn_now_ms++;
+	stream_events();
+	stub_scheduled();
+	again = stream_flush();
+}
+
+/* Would the loop sleep now? */
+static bool sleeps(void)
+{
+	struct pollfd p = {.fd = loop_fd, .events = POLLIN};
+
+	return !again && !poll(&p, 1, 0);
+}
+
+#define TURNS_UNTIL(what)                                                                          \
+	for (int64_t end = late_us() + 30000000; !(what);) {                                       \
+		turn();                                                                            \
+		if (late_us() > end) {                                                             \
+			CU_FAIL_FATAL(#what " takes more than 30 s");                              \
+		}                                                                                  \
+	}
+
+static int tick_fd[2] = {-1, -1};
+
+static void tick(void)
+{
+	uint64_t one = 1;
+
+	if (tick_fd[0] < 0)
+		vms_assert(!pipe(tick_fd));
+	tgt_set_timing(500, T_NOP_MS, LOGIN_MS);
+	vms_assert(write(tick_fd[1], &one, sizeof(one)) == sizeof(one));
+	stream_tick(tick_fd[0], EPOLLIN, NULL);
+}
+
+static struct stream_conn *newest(void)
+{
+	return container_of(stream.all.prev, struct stream_conn, all);
+}
+
+static void discovery_send(int fd)
+{
+	static const char text[] = "InitiatorName=iqn.fuzz\0SessionType=Discovery";
+	uint8_t out[2 * BHS + sizeof(text) + 3] = {
+		0x43, 0x87, [7] = sizeof(text), [8] = 0x80, [13] = 1, [27] = 1};
+	size_t n = BHS + ((sizeof(text) + 3) & ~3ul);
+
+	memcpy(out + BHS, text, sizeof(text));
+	CU_ASSERT_EQUAL_FATAL(send(fd, out, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+/* A discovery session whose socket takes little. */
+static int discovery(void)
+{
+	int fd = join(), few = 32768, before = in_state(STATE_FULL);
+	uint8_t answer[4096];
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few));
+	discovery_send(fd);
+	TURNS_UNTIL(in_state(STATE_FULL) == before + 1);
+	CU_ASSERT(recv(fd, answer, sizeof(answer), 0) >= (ssize_t)BHS);
+	return fd;
+}
+
+/* Asks for the list of targets n times; what the socket does not take comes with the turns. */
+static void ask(int fd, int n)
+{
+	static const char all[16] = "SendTargets=All";
+	uint8_t out[BHS + sizeof(all)] = {0x44, 0x80, [7] = sizeof(all)};
+	int64_t end = late_us() + 30000000;
+
+	memset(out + 20, 0xff, 4);
+	memcpy(out + BHS, all, sizeof(all));
+	for (int i = 0; i < n && late_us() < end; i++) {
+		ssize_t sent;
+
+		out[18] = (uint8_t)(i >> 8), out[19] = (uint8_t)i;
+		while ((sent = send(fd, out, sizeof(out), MSG_NOSIGNAL | MSG_DONTWAIT)) < 0 &&
+		       late_us() < end)
+			turn();
+		CU_ASSERT_EQUAL_FATAL(sent, (ssize_t)sizeof(out));
+	}
+}
+
+static bool read_all(int fd, uint8_t *p, size_t n)
+{
+	int64_t end = late_us() + 30000000;
+
+	for (size_t got = 0; got < n; turn()) {
+		ssize_t k = recv(fd, p + got, n - got, MSG_DONTWAIT);
+
+		if (k == 0 || (k < 0 && errno != EAGAIN) || late_us() > end)
+			return false;
+		got += k > 0 ? (size_t)k : 0;
+	}
+	return true;
+}
+
+/* The next answer's opcode, or -1. */
+static int answer(int fd, uint8_t *hdr)
+{
+	uint8_t data[8192];
+	size_t n;
+
+	if (!read_all(fd, hdr, BHS))
+		return -1;
+	n = ((size_t)hdr[5] << 16 | (size_t)hdr[6] << 8 | hdr[7]) + 3;
+	return n < sizeof(data) && read_all(fd, data, n & ~3ul) ? hdr[0] & 0x3f : -1;
+}
+
+static void leave(int fd)
+{
+	close(fd);
+	TURNS_UNTIL(!stream.nr);
+}
+
+/* Asks and asks, and does not read: requests wait in the socket, one answer here, and the loop
+ * sleeps. As soon as it reads it is served, nothing is lost. */
+static void never_reads(void)
+{
+	struct stream_conn *sc;
+	uint32_t answered;
+	uint8_t hdr[BHS];
+	int fd, i, unsent;
+	size_t kept;
+
+	setup();
+	fd = discovery();
+	sc = newest();
+	ask(fd, ASKED);
+	do { /* until nothing moves any more: what the other side acknowledges makes room */
+		answered = sc->iscsi_conn.stat_sn;
+		usleep(60000);
+		TURNS_UNTIL(sc->login_out_len && sleeps());
+	} while (sc->iscsi_conn.stat_sn != answered);
+	kept = sc->login_out_len;
+	CU_ASSERT(kept > 0 && kept <= 256);
+	CU_ASSERT(sc->login_out_cap <= 256);
+	CU_ASSERT(!ioctl(sc->fd, SIOCOUTQNSD, &unsent));
+	/* the bound, and what the kernel had begun to fill */
+	CU_ASSERT(unsent > 0 && unsent <= 16384 + 65536);
+	CU_ASSERT(answered < ASKED / 2);
+	for (i = 0; i < 100; i++) {
+		turn();
+		CU_ASSERT(sleeps());
+	}
+	CU_ASSERT_EQUAL(sc->iscsi_conn.stat_sn, answered);
+	CU_ASSERT_EQUAL(sc->login_out_len, kept);
+	for (i = 0; i < ASKED && answer(fd, hdr) == 0x24; i++)
+		CU_ASSERT_EQUAL(hdr[18] << 8 | hdr[19], i & 0xffff);
+	CU_ASSERT_EQUAL(i, ASKED);
+	TURNS_UNTIL(sleeps());
+	CU_ASSERT_PTR_NULL(sc->login_out);
+	leave(fd);
+}
+
+/* An answer of which not one byte is taken for 2 T_nop ends the connection; one that is taken
+ * slowly does not. */
+static void takes_nothing(void)
+{
+	uint8_t some[16384];
+	int fd;
+
+	setup();
+	fd = discovery();
+	ask(fd, ASKED);
+	TURNS_UNTIL(newest()->login_out_len && sleeps());
+	for (int i = 0; i < 5; i++) {
+		ssize_t left = (ssize_t)newest()->login_out_len, tries = 0;
+		uint32_t n = newest()->iscsi_conn.stat_sn;
+
+		CU_ASSERT_FATAL(left > 0);
+		tgt_turn_now_ms += T_NOP_MS;
+		/* a window's worth, until something has left */
+		while ((ssize_t)newest()->login_out_len == left &&
+		       newest()->iscsi_conn.stat_sn == n && tries++ < 1000) {
+			CU_ASSERT_FATAL(recv(fd, some, sizeof(some), 0) > 0);
+			turn();
+		}
+		TURNS_UNTIL(newest()->login_out_len && sleeps());
+		tick();
+		CU_ASSERT_EQUAL_FATAL(in_state(STATE_FULL), 1);
+	}
+	tgt_turn_now_ms += 2 * T_NOP_MS + 1;
+	tick();
+	CU_ASSERT_EQUAL(in_state(STATE_FULL), 0);
+	stream_flush();
+	CU_ASSERT_EQUAL(stream.nr, 0);
+	close(fd);
+}
+
+/* Bytes into a socket until it takes no more; how many. */
+static size_t fill(int fd)
+{
+	static const uint8_t bytes[4096];
+	size_t sent = 0;
+	ssize_t n;
+
+	while ((n = send(fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT)) > 0)
+		sent += (size_t)n;
+	return sent;
+}
+
+/* The answer to a logout comes although the socket is full when it is asked for. */
+static void last_words(void)
+{
+	uint8_t out[BHS] = {0x46, 0x80, [19] = 7}, hdr[BHS];
+	size_t sent = 0, more;
+	int fd;
+
+	setup();
+	fd = discovery();
+	do { /* until nothing moves any more: what was sent makes room when it is acknowledged */
+		more = fill(newest()->fd);
+		sent += more;
+		usleep(60000);
+	} while (more);
+	CU_ASSERT_EQUAL_FATAL(send(fd, out, BHS, MSG_NOSIGNAL), (ssize_t)BHS);
+	TURNS_UNTIL(newest()->last_words);
+	CU_ASSERT_EQUAL(newest()->login_out_len, BHS);
+	TURNS_UNTIL(sleeps());
+	CU_ASSERT_EQUAL(stream.nr, 1);
+	for (; sent; sent--)
+		CU_ASSERT_FATAL(read_all(fd, hdr, 1));
+	CU_ASSERT(read_all(fd, hdr, BHS));
+	CU_ASSERT_EQUAL(hdr[0], 0x26);
+	CU_ASSERT_EQUAL(hdr[19], 7);
+	TURNS_UNTIL(!stream.nr);
+	CU_ASSERT_EQUAL(recv(fd, hdr, 1, 0), 0);
+	close(fd);
+}
+
+static const struct vms_test tests[] = {
+	VMS_TEST(never_reads),
+	VMS_TEST(takes_nothing),
+	VMS_TEST(last_words),
+};
+VMS_TEST_MAIN("iscsi_guest", tests)

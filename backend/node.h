@@ -102,6 +102,9 @@ void vms_node_drain(struct vms_node *n);
  * "reclaim", "scrub". */
 struct json_t;
 struct json_t *vms_node_json(struct vms_node *n, const char *what);
+/* "partitions" from number `from` of req on, at most `max` of them: all that a node holds may
+ * be more than a frame takes. */
+struct json_t *vms_node_partitions(struct vms_node *n, const struct json_t *req);
 /* ADMIN "du": begins a count of space, or tells how far it is (doc/wire-format.md
  * "Administration"). 0 and *answer, or a VMS_E_* and msg. */
 int vms_node_du(struct vms_node *n, struct json_t *req, struct json_t **answer,

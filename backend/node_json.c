@@ -124,11 +124,11 @@ static void primary_state(const struct part *p, json_t *o)
 	json_object_set_new(o, "ops_waiting", json_integer((json_int_t)p->nwait));
 }
 
-static json_t *partitions(struct vms_node *n)
+static json_t *partitions(struct vms_node *n, uint32_t from, uint32_t max)
 {
 	json_t *a = json_array();
 
-	for (uint32_t i = 0; i < n->nparts; i++) {
+	for (uint32_t i = from; i < n->nparts && json_array_size(a) < max; i++) {
 		struct part *p = n->part[i];
 
 		char text[120];
@@ -388,7 +388,7 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what)
 	if (!strcmp(what, "scrub"))
 		return n->scrub ? scrub_json(n) : NULL;
 	if (!strcmp(what, "partitions"))
-		return partitions(n);
+		return partitions(n, 0, UINT32_MAX);
 	if (!strcmp(what, "space"))
 		return space(n);
 	if (!strcmp(what, "stats"))
@@ -398,6 +398,17 @@ struct json_t *vms_node_json(struct vms_node *n, const char *what)
 	if (!strcmp(what, "reclaim"))
 		return n->prune ? prune_json(n) : NULL;
 	return status(n);
+}
+
+struct json_t *vms_node_partitions(struct vms_node *n, const struct json_t *req)
+{
+	json_int_t from = json_integer_value(json_object_get(req, "from"));
+	json_int_t max = json_integer_value(json_object_get(req, "max"));
+
+	if (from < 0 || from > UINT32_MAX)
+		return json_array();
+	return partitions(n, (uint32_t)from,
+			  max > 0 && max < UINT32_MAX ? (uint32_t)max : UINT32_MAX);
 }
 
 /* ADMIN and STATS: body {"what": "status" | "partitions" | "space" | "stats" |

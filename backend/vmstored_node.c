@@ -656,7 +656,8 @@ static int do_call(void *ctx, uint64_t conn, const char *call, json_t *req, json
 	    !strcmp(call, "reclaim")) {
 		if (!r->node)
 			return vms_fail(msg, VMS_E_AGAIN, "node %s is not running yet", r->p.name);
-		*answer = vms_node_json(r->node, call);
+		*answer = !strcmp(call, "partitions") ? vms_node_partitions(r->node, req)
+						      : vms_node_json(r->node, call);
 		/* before the core has all that it needs from the catalog there is nothing to tell
 		 */
 		return *answer ? 0 : VMS_E_AGAIN;

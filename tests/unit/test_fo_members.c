@@ -240,6 +240,33 @@ static void test_min_copies(void)
 	down();
 }
 
+/* In parts, for tools: one answer has no room for all of them. */
+static void test_told_in_parts(void)
+{
+	json_t *all, *req, *some;
+
+	up(3, 2, 82, VMS_ACK_DISK);
+	all = vms_node_json(R.node[0].n, "partitions");
+	CU_ASSERT_FATAL(json_array_size(all) > 2);
+	req = json_pack("{sO sI}", "from", json_object_get(json_array_get(all, 1), "number"), "max",
+			(json_int_t)2);
+	some = vms_node_partitions(R.node[0].n, req);
+	CU_ASSERT_EQUAL(json_array_size(some), 2);
+	for (size_t i = 0; i < 2; i++)
+		CU_ASSERT_TRUE(json_equal(json_array_get(some, i), json_array_get(all, 1 + i)));
+	json_decref(some);
+	json_object_set_new(req, "from", json_integer(1 << R.part_bits));
+	some = vms_node_partitions(R.node[0].n, req);
+	CU_ASSERT_EQUAL(json_array_size(some), 0);
+	json_decref(some);
+	some = vms_node_partitions(R.node[0].n, NULL);
+	CU_ASSERT_EQUAL(json_array_size(some), json_array_size(all));
+	json_decref(some);
+	json_decref(req);
+	json_decref(all);
+	down();
+}
+
 /* What was ordered for two copies is on one when the other is dropped, or leads alone after it:
  * below min_copies that is not acknowledged, however often it is asked for, and not forgotten.
  * Returns how often it was all the same. */
@@ -573,6 +600,7 @@ static void test_full_set(void)
 }
 
 static const struct vms_test tests[] = {
+	VMS_TEST(test_told_in_parts),
 	VMS_TEST(test_unknown_outcome),
 	VMS_TEST(test_drop_unknown),
 	VMS_TEST(test_drop_asked_for),

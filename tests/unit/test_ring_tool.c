@@ -293,6 +293,28 @@ static void a_dry_run_counts_what_moves(void)
 	end();
 }
 
+/* What a node tells of all that it holds is more than a frame takes, from 9000 partitions on:
+ * nothing of it came, and no command knew any more how far it was. */
+static void partitions_are_asked_for_in_parts(void)
+{
+	struct ring r;
+
+	for (unsigned few = 1; few <= 2; few++) {
+		nodes(1, 1, true);
+		seen->few = few;
+		CU_ASSERT_EQUAL_FATAL(ring_load(&t, &r, &e), 0);
+		ring_ask(&t, &r);
+		for (uint32_t p = 0; p < 4; p++) {
+			CU_ASSERT_TRUE(r.part[p].asked);
+			CU_ASSERT_EQUAL(r.part[p].bytes, (p + 1) * VMS_CHUNK_BYTES);
+		}
+		/* all at once, as an earlier release does, is enough once */
+		CU_ASSERT_EQUAL(seen->asked_parts, few == 1 ? 4 : 1);
+		ring_free(&r);
+		end();
+	}
+}
+
 static void settings_are_checked(void)
 {
 	struct view v;
@@ -875,6 +897,7 @@ int main(void)
 		VMS_TEST(cancel_takes_it_back),
 		VMS_TEST(a_dry_run_changes_nothing),
 		VMS_TEST(a_dry_run_counts_what_moves),
+		VMS_TEST(partitions_are_asked_for_in_parts),
 		VMS_TEST(settings_are_checked),
 		VMS_TEST(without_data_the_tool_places_at_once),
 		VMS_TEST(with_data_members_are_left_alone),

@@ -9,6 +9,8 @@
 
 #define PARTS_PER_TXN 100u
 #define ASK_MS_MAX    5000u
+/* Partitions of one answer: up to 1 KiB each, and a frame takes 4 MiB. */
+#define PARTS_PER_ASK 2000u
 
 /* ---- reading ---- */
 
@@ -62,6 +64,47 @@ static void take_part(struct ring *r, const struct view_node *x, const json_t *o
 	}
 }
 
+/* A part of what node x holds, from partition *from on. False: that was the last one. */
+static bool take_parts(struct ring *r, const struct view_node *x, const json_t *answer,
+		       uint64_t *from)
+{
+	const json_t *o;
+	size_t k;
+
+	/* a node of an earlier release tells all at once, whatever it is asked for */
+	if (!json_array_size(answer) || number(json_array_get(answer, 0), "number") < *from)
+		return false;
+	json_array_foreach (answer, k, o) {
+		take_part(r, x, o);
+		*from = number(o, "number") + 1;
+	}
+	return *from < r->v.nparts;
+}
+
+static void ask_parts(struct tool *t, struct ring *r, struct tool_peer *p)
+{
+	size_t n = r->v.nodes.n, left = 0;
+	uint64_t *from = calloc(n + 1, sizeof(*from));
+	bool *more = calloc(n + 1, sizeof(*more));
+
+	vms_assert(from && more);
+	for (size_t i = 0; i < n; i++)
+		left += more[i] = r->v.nodes.d[i].up;
+	while (left) {
+		for (size_t i = 0; i < n; i++)
+			if (more[i])
+				tool_peer_ask(t, &p[i], "partitions",
+					      json_pack("{sI sI}", "from", (json_int_t)from[i],
+							"max", (json_int_t)PARTS_PER_ASK));
+		tool_peers_wait(t, p, (unsigned)n, ASK_MS_MAX, NULL, NULL);
+		for (size_t i = left = 0; i < n; i++)
+			left += more[i] = more[i] && !p[i].status &&
+					  take_parts(r, &r->v.nodes.d[i], p[i].answer, &from[i]);
+	}
+	free(from);
+	free(more);
+}
+
 void ring_ask(struct tool *t, struct ring *r)
 {
 	size_t n = r->v.nodes.n;
@@ -72,21 +115,11 @@ void ring_ask(struct tool *t, struct ring *r)
 	free(r->part);
 	r->part = calloc(r->v.nparts, sizeof(*r->part));
 	vms_assert(r->part);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++)
 		snprintf(p[i].address, sizeof(p[i].address), "%s", r->v.nodes.d[i].n.address);
-		if (r->v.nodes.d[i].up)
-			tool_peer_ask(t, &p[i], "partitions", NULL);
-	}
-	tool_peers_wait(t, p, (unsigned)n, ASK_MS_MAX, NULL, NULL);
-	for (size_t i = 0; i < n; i++) {
-		const json_t *o;
-		size_t k;
-
-		if (r->v.nodes.d[i].up && !p[i].status)
-			json_array_foreach (p[i].answer, k, o)
-				take_part(r, &r->v.nodes.d[i], o);
+	ask_parts(t, r, p);
+	for (size_t i = 0; i < n; i++)
 		tool_peer_close(t, &p[i]);
-	}
 	free(p);
 }
 

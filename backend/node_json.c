@@ -60,6 +60,8 @@ static void part_text(struct vms_node *n, const struct part *p, char *out, size_
 		snprintf(out, room, "stands: no node that runs has the bytes of record %llu%s",
 			 (unsigned long long)p->peer_seq,
 			 part_stands_full(n, p) ? "; writes wait" : "");
+	else if (part_used_up(n, p, true))
+		snprintf(out, room, "used up: no numbers are left for what is written");
 	else if (p->nm < n->cluster.min_copies)
 		snprintf(out, room, "degraded: %u of %u copies, min_copies %u: writes wait", p->nm,
 			 copies, n->cluster.min_copies);
@@ -322,19 +324,25 @@ static json_t *sessions(struct vms_node *n)
 	return a;
 }
 
-/* The partition that has used most of its container numbers, in 1/1000 (rule B9). */
+/* The partition that has used most of its container numbers, or of the places of its
+ * sequence, in 1/1000 (rule B9). */
 static unsigned numbers_permille(struct vms_node *n)
 {
-	uint64_t count = vms_ctr_count(n->conf.part_bits), most = 0;
+	uint64_t ctr_1000th = vms_ctr_count(n->conf.part_bits) / 1000;
+	uint64_t pos_1000th = vms_logpos_max(n->conf.part_bits) / 1000, most = 0;
 
 	for (uint32_t i = 0; i < n->nparts; i++) {
-		uint64_t used = n->part[i]
-					? n->part[i]->next_ctr - vms_ctr_first(i, n->conf.part_bits)
-					: 0;
+		const struct part *p = n->part[i];
+		uint64_t ctr, pos;
 
-		most = used > most ? used : most;
+		if (!p)
+			continue;
+		ctr = (p->next_ctr - vms_ctr_first(i, n->conf.part_bits)) / ctr_1000th;
+		pos = p->next_pos / pos_1000th;
+		most = ctr > most ? ctr : most;
+		most = pos > most ? pos : most;
 	}
-	return count ? (unsigned)(most * 1000 / count) : 0;
+	return (unsigned)most;
 }
 
 static json_t *status(struct vms_node *n)

@@ -130,6 +130,7 @@ enum node_mutant {
 	MUT_TRIM_SHOWS = 122,	/* what another primary cut off shows until it is applied here */
 	MUT_LOOSE_PAGES = 123,	/* a write does not wait for pages that were asked back before */
 	MUT_HOLDER_ONCE = 118,	/* who keeps its page is told of one write only */
+	MUT_USED_UP = 187,	/* a partition takes writes when its numbers are used up */
 	MUT_FULL_LATE = 113,	/* room is only what was there when the disk was asked */
 
 	MUT_LN_HEADLESS = 131,	/* a file header that was not written counts as written */

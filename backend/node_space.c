@@ -14,7 +14,8 @@
 #include "include/types.h"
 #include "utils/lib/log.h"
 
-#define NODE_STAND_SHARE 8u /* partitions that stand may have an eighth of the log */
+#define NODE_STAND_SHARE  8u  /* partitions that stand may have an eighth of the log */
+#define NODE_NUMBERS_KEPT 64u /* of a partition's numbers, that part is not for writes */
 
 bool part_no_room(const struct vms_node *n, const struct part *p)
 {
@@ -23,6 +24,19 @@ bool part_no_room(const struct vms_node *n, const struct part *p)
 	for (unsigned i = 0; i < p->nm && n->mut != MUT_FULL_MEMBER; i++)
 		full |= i != p->self && p->m[i].peer && p->m[i].peer->full;
 	return full;
+}
+
+bool part_used_up(const struct vms_node *n, const struct part *p, bool data)
+{
+	uint64_t count = vms_ctr_count(n->conf.part_bits);
+	uint64_t used = p->next_ctr - vms_ctr_first(p->number, n->conf.part_bits);
+
+	if (n->mut == MUT_USED_UP)
+		return false;
+	/* whoever leads after this one goes on above the ceiling */
+	if (p->next_pos + 2 * NODE_CEILING_STEP >= vms_logpos_max(n->conf.part_bits))
+		return true;
+	return data && used >= count - count / NODE_NUMBERS_KEPT;
 }
 
 bool part_cramped(const struct vms_node *n, const struct part *p)

@@ -37,6 +37,9 @@ struct op {
 
 /* Is there a member that has no place for new data in its containers? */
 bool part_no_room(const struct vms_node *n, const struct part *p);
+/* Numbers of containers and places in the sequence are given once and end (rules B9): what is
+ * left is for what the log holds already. data: the write brings bytes that need a container. */
+bool part_used_up(const struct vms_node *n, const struct part *p, bool data);
 /* … or none for a segment of chunks that are moved, on top of what its log holds: it would
  * wait for room with it, and with all that comes after it. */
 bool part_cramped(const struct vms_node *n, const struct part *p);

@@ -118,6 +118,8 @@ int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool w
 		rc = VMS_E_CANCELLED;
 	else if (w->kind != VMS_WRITE_ZERO && part_no_room(n, p))
 		rc = VMS_E_NOSPC;
+	else if (part_used_up(n, p, w->kind != VMS_WRITE_ZERO))
+		rc = VMS_E_NOSPC;
 	else if (n->stopping)
 		rc = VMS_E_STOPPING;
 	if (!rc)

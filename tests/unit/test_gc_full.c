@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Full disks: nothing new is taken that has no place, and deleting makes room again. */
+#include <jansson.h>
+#include <string.h>
+
 #include "backend/node_int.h"
 #include "backend/node_mutant.h"
+#include "backend/node_part.h"
+#include "backend/node_repl.h"
 #include "backend/wal.h"
 #include "include/err.h"
 #include "tests/unit/vol_rig.h"
@@ -165,18 +170,87 @@ static void test_full_fast(void)
 	v_down();
 }
 
+static struct part *led(void)
+{
+	return R.node[rig_primary(&R, 0)].n->part[0];
+}
+
+static unsigned told_permille(void)
+{
+	json_t *o = vms_node_json(R.node[rig_primary(&R, 0)].n, "status");
+	unsigned n = (unsigned)json_integer_value(json_object_get(o, "container_numbers_permille"));
+
+	json_decref(o);
+	return n;
+}
+
+/* Numbers are given once and end. A write says so before it is taken; what is in the log has
+ * numbers left, and everything that needs none goes on. */
+static void test_used_up(void)
+{
+	static uint8_t b[V_CHUNK];
+	uint64_t end = vms_ctr_first(0, 0) + vms_ctr_count(0);
+	struct v_vol *v;
+	json_t *o;
+
+	v_up(2, 2, 0, 48);
+	v = v_create(0);
+	v_learn();
+	led()->next_ctr = end - vms_ctr_count(0) / 64 - 1;
+	CU_ASSERT_EQUAL(told_permille(), 984);
+	CU_ASSERT_EQUAL(v_write(v, 0, 0, next_id++), 0);
+	led()->next_ctr = end - vms_ctr_count(0) / 64;
+	v_fill(b, 1);
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 60, 1, 0xff, b, V_CHUNK), VMS_E_NOSPC);
+	o = vms_node_json(R.node[rig_primary(&R, 0)].n, "partitions");
+	CU_ASSERT_PTR_NOT_NULL(strstr(
+		json_string_value(json_object_get(json_array_get(o, 0), "text")), "used up"));
+	json_decref(o);
+	v_drain();
+	CU_ASSERT_TRUE(led()->next_ctr > end - vms_ctr_count(0) / 64);
+	v_zero(v, 0, 0, 10);
+	for (unsigned i = 0; i < 2; i++) {
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 60, 1, 0xff, b, V_CHUNK), VMS_E_NOSPC);
+	v_check_all("no containers");
+	v_down();
+
+	v_up(2, 2, 0, 49);
+	v = v_create(0);
+	v_learn();
+	led()->next_pos = vms_logpos_max(0) - 2 * NODE_CEILING_STEP - 50;
+	CU_ASSERT_EQUAL(told_permille(), 999);
+	for (unsigned i = 0; i < 50; i++)
+		CU_ASSERT_EQUAL(v_write(v, 0, i, next_id++), 0);
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 60, 1, 0xff, b, V_CHUNK), VMS_E_NOSPC);
+	v_check_all("no places");
+	v_drain();
+	for (unsigned i = 0; i < 2; i++) {
+		rig_node_crash(&R, i, true);
+		rig_node_start(&R, i);
+		CU_ASSERT_TRUE(rig_wait_active(&R, 30000));
+	}
+	CU_ASSERT_EQUAL(v_write_raw(v, 0, 60, 1, 0xff, b, V_CHUNK), VMS_E_NOSPC);
+	v_check_all("no places, started again");
+	v_down();
+}
+
 /* Each rule, switched off, makes one of these tests fail. */
 static void test_mutants(void)
 {
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MEMBER, test_full_member));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_LATE, test_full_fast));
 	CU_ASSERT_TRUE(v_catches(MUT_FULL_MOVE, test_full_cramped));
+	CU_ASSERT_TRUE(v_catches(MUT_USED_UP, test_used_up));
 	CU_ASSERT_FALSE(v_catches(MUT_NONE, test_full_fast));
 }
 
 static const struct vms_test tests[] = {
 	VMS_TEST(test_full),	     VMS_TEST(test_full_member), VMS_TEST(test_full_fast),
-	VMS_TEST(test_full_cramped), VMS_TEST(test_mutants),
+	VMS_TEST(test_full_cramped), VMS_TEST(test_used_up),	 VMS_TEST(test_mutants),
 };
 
 VMS_TEST_MAIN("gc_full", tests)

@@ -144,7 +144,8 @@ static void numbers(const struct view_node *x, struct advices *out)
 	if (used < NUMBERS_PERMILLE)
 		return;
 	a = advice_add(out, used >= 900 ? ADVICE_NOW : ADVICE_SOON,
-		       "on node %s a partition has used %" PRIu64 " %% of its container numbers",
+		       "on node %s a partition has used %" PRIu64 " %% of its container numbers, "
+		       "or of the places in its log",
 		       x->n.name, used / 10);
 	advice_mend(a, "make a new cluster with more partitions and move the volumes: `vmstore "
 		       "export-diff --full VOLUME@SNAP FILE`, there `vmstore import-diff FILE "

@@ -56,8 +56,9 @@ bool lack_given(struct vms_node *n, struct part *p, uint64_t seq, struct vms_mov
 
 /* ---- administration ---- */
 
-/* {"partitions": [...], "away": [...]}: what those lack that this node leads. */
-struct json_t *lack_json(struct vms_node *n);
+/* {"partitions": [...], "away": [...]}: what those lack that this node leads, of the partitions
+ * first to end - 1. */
+struct json_t *lack_json(struct vms_node *n, uint32_t first, uint32_t end);
 /* Look for what the record of the partition lacks on every node that runs; what none has
  * is given up then. 0: it has begun, or is under way, or was done. */
 int lack_give_up(struct vms_node *n, struct json_t *req, struct vms_errmsg *msg);

@@ -476,9 +476,20 @@ int lack_give_up(struct vms_node *n, json_t *req, struct vms_errmsg *msg)
 
 int vms_node_lost(struct vms_node *n, json_t *req, json_t **answer, struct vms_errmsg *msg)
 {
-	int rc = json_object_get(req, "partition") ? lack_give_up(n, req, msg) : 0;
+	const json_t *one = json_object_get(req, "partition");
+	int rc = one ? lack_give_up(n, req, msg) : 0;
+	json_int_t of;
 
-	*answer = rc ? NULL : lack_json(n);
+	one = one ? one : json_object_get(req, "of");
+	of = json_integer_value(one);
+	if (rc)
+		*answer = NULL;
+	else if (!one)
+		*answer = lack_json(n, 0, n->nparts);
+	else if (of < 0 || of >= n->nparts)
+		*answer = lack_json(n, 0, 0);
+	else
+		*answer = lack_json(n, (uint32_t)of, (uint32_t)of + 1);
 	return rc;
 }
 
@@ -502,11 +513,11 @@ static void tell_ref(void *arg, const struct vms_move *ref, unsigned i)
 	tell(t->a, ref, t->l->e[i].m.valid & (uint8_t)~t->l->e[i].keep, true);
 }
 
-json_t *lack_json(struct vms_node *n)
+json_t *lack_json(struct vms_node *n, uint32_t first, uint32_t end)
 {
 	json_t *parts = json_array(), *away = json_array();
 
-	for (uint32_t i = 0; i < n->nparts && n->nlacks; i++) {
+	for (uint32_t i = first; i < end && n->nlacks; i++) {
 		struct part *p = n->part[i];
 		struct lack *l = p ? p->lack : NULL;
 		struct told t = {json_array(), l};

@@ -31,6 +31,10 @@ int vms_admin_send_json(const struct vms_admin *a, uint64_t conn, const struct v
 	vms_assert(text);
 	iov.base = text;
 	iov.len = strlen(text);
+	if (iov.len > VMS_FRAME_PAYLOAD_BYTES_MAX && !req) {
+		free(text);
+		return VMS_E_FULL;
+	}
 	if (iov.len > VMS_FRAME_PAYLOAD_BYTES_MAX) {
 		static const char large[] = "{\"error\":\"the answer is larger than 4 MiB\"}";
 

@@ -29,7 +29,8 @@ struct vms_admin {
 /* Answers HELLO (only when hello is set), STATS and ADMIN. False: another type. */
 bool vms_admin_msg(const struct vms_admin *a, uint64_t conn, const struct vms_msg *m, bool hello);
 
-/* A whole answer or request; send copies. req NULL: a request with req_id. */
+/* A whole answer or request; send copies. req NULL: a request with req_id; VMS_E_FULL: it is
+ * larger than a message takes, and was not sent. */
 int vms_admin_send_json(const struct vms_admin *a, uint64_t conn, const struct vms_msg *req,
 			uint8_t type, uint64_t req_id, int status, json_t *j);
 /* Text of a received frame as JSON, NULL if it is none. New reference. */

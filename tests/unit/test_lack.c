@@ -136,6 +136,16 @@ static void goes_on(struct part *p)
 	CU_ASSERT_PTR_NULL(p->lack);
 }
 
+/* Partitions that the node tells of when it is asked for that one. */
+static size_t listed_of(unsigned nd, int partition)
+{
+	json_t *a = lost(nd, json_pack("{si}", "of", partition));
+	size_t n = json_array_size(json_object_get(a, "partitions"));
+
+	json_decref(a);
+	return n;
+}
+
 /* Given up: what was written over it stays, the rest is an error, at every replica and after
  * every restart, also when what lay below is whole again. Writing it heals it. */
 static void what_is_lost_is_an_error_for_good(void)
@@ -149,6 +159,8 @@ static void what_is_lost_is_an_error_for_good(void)
 	to = third(1, ext);
 	CU_ASSERT_EQUAL(listed(0, "stands", &chunks), 0xf0);
 	CU_ASSERT_EQUAL(chunks, 1);
+	CU_ASSERT_EQUAL(listed_of(0, 0), 1);
+	CU_ASSERT_EQUAL(listed_of(0, 1) + listed_of(0, -1) + listed_of(0, 1 << R.part_bits), 0);
 	CU_ASSERT_EQUAL(readable(ext, 3, want), 0x0f);
 	CU_ASSERT_TRUE(give_up(0, -1));
 	(void)listed(0, "searching", &chunks);

@@ -315,6 +315,27 @@ static void partitions_are_asked_for_in_parts(void)
 	}
 }
 
+/* Nobody answers a request that was never sent: it is refused here, as what it is. */
+static void a_request_that_is_too_large_is_refused(void)
+{
+	size_t n = VMS_FRAME_PAYLOAD_BYTES_MAX;
+	char *text = malloc(n + 1);
+	json_t *a = NULL;
+
+	CU_ASSERT_PTR_NOT_NULL_FATAL(text);
+	memset(text, 'x', n);
+	text[n] = 0;
+	begin(4);
+	CU_ASSERT_EQUAL(
+		tool_call(&t, rig_node, "du", json_pack("{ss}", "branches", text), 5000, &a, &e),
+		VMS_E_FULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "the request is larger than 4 MiB"));
+	CU_ASSERT_EQUAL(tool_call(&t, rig_node, "identity", NULL, 5000, &a, &e), 0);
+	json_decref(a);
+	free(text);
+	end();
+}
+
 static void settings_are_checked(void)
 {
 	struct view v;
@@ -761,6 +782,7 @@ static void what_stands_is_given_up_by_name(void)
 	/* extent 1, chunk 3, blocks 4, 5 and 7; not of the snapshot before that write */
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "lba 8220-8221, 8223 of db, db@new\n"));
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "nothing was changed"));
+	CU_ASSERT_EQUAL(seen->lost_of, 2);
 	CU_ASSERT_EQUAL(run(&ring_mark_lost, "2", "--json", NULL), TOOL_DEGRADED);
 	CU_ASSERT_TRUE(advises("\"lba\": 8216", "\"lost_blocks\": 3"));
 	t.json = false;
@@ -898,6 +920,7 @@ int main(void)
 		VMS_TEST(a_dry_run_changes_nothing),
 		VMS_TEST(a_dry_run_counts_what_moves),
 		VMS_TEST(partitions_are_asked_for_in_parts),
+		VMS_TEST(a_request_that_is_too_large_is_refused),
 		VMS_TEST(settings_are_checked),
 		VMS_TEST(without_data_the_tool_places_at_once),
 		VMS_TEST(with_data_members_are_left_alone),

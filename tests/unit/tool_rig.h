@@ -42,6 +42,7 @@ struct seen {
 	bool hold_trim;		    /* it is answered AGAIN */
 	bool full;		    /* the node refuses new data */
 	uint32_t identity;	    /* the node says that it is this one; 0: new */
+	int lost_of;		    /* the last question was for that partition */
 	unsigned few;		    /* 1: it tells of one partition at a time; 2: of all, always */
 	unsigned asked_parts;	    /* so often */
 	bool stands;		    /* partition 2 needs bytes that nobody has */
@@ -174,6 +175,9 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 		return 0;
 	}
 	if (!strcmp(call, "lost")) {
+		json_t *of = json_object_get(req, "of");
+
+		seen->lost_of = of ? (int)json_integer_value(of) : -1;
 		if (json_object_get(req, "partition")) {
 			if (!seen->stands)
 				return vms_fail(msg, VMS_E_NOENT, "it does not stand");

@@ -79,7 +79,8 @@ static json_t *ask(struct lost *l, uint32_t p, uint64_t *given, int *rc, struct 
 	size_t i;
 
 	if (x)
-		*rc = tool_call(l->t, x->n.address, "lost", NULL, NODE_MS_MAX, &a, e);
+		*rc = tool_call(l->t, x->n.address, "lost", json_pack("{si}", "of", (int)p),
+				NODE_MS_MAX, &a, e);
 	else
 		*rc = vms_fail(e, VMS_E_NOENT, "no node leads it");
 	*given = num(a, "given_up");

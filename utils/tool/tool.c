@@ -480,8 +480,9 @@ void tool_peer_ask(struct tool *t, struct tool_peer *p, const char *call, json_t
 	if (call)
 		json_object_set_new(req, "call", json_string(call));
 	p->m.req_id = p->m.req_id < 2 ? 2 : p->m.req_id + 1;
-	(void)vms_admin_send_json(&via, p->conn, NULL, call ? VMS_MSG_ADMIN : VMS_MSG_STATS,
-				  p->m.req_id, 0, req);
+	if (vms_admin_send_json(&via, p->conn, NULL, call ? VMS_MSG_ADMIN : VMS_MSG_STATS,
+				p->m.req_id, 0, req) == VMS_E_FULL)
+		peer_done(p, VMS_E_FULL, "the request is larger than 4 MiB");
 	json_decref(req);
 }
 

@@ -74,7 +74,7 @@ int ckpt_put_ident(struct vms_node *n, struct vms_meta_batch *b, bool clean)
 static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b)
 {
 	uint64_t applied = p->applied < p->all_durable ? p->applied : p->all_durable;
-	uint8_t k[3] = {'P'}, v[96] = {1};
+	uint8_t k[3] = {'P'}, v[120] = {1};
 
 	/* a memory-mode record that is committed may be gone after a crash: the
 	 * index must not claim more than the log will hold */
@@ -98,6 +98,9 @@ static int put_part(struct vms_node *n, struct part *p, struct vms_meta_batch *b
 	vms_put_le64(v + 80, p->gc_cycle);
 	v[2] = n->mut == MUT_LN_MARK ? COPY_WHOLE : p->copy_state;
 	vms_put_le64(v + 88, n->mut == MUT_LN_VOID ? 0 : p->log_from);
+	vms_put_le32(v + 96, n->mut == MUT_VIEW_UNNAMED ? 0 : p->ck_view.n);
+	for (uint32_t i = 0; i < p->ck_view.n; i++)
+		vms_put_le32(v + 100 + 4 * i, p->ck_view.member[i].node);
 	p->frozen_drain = p->drain_applied;
 	return vms_meta_batch_put(b, k, 3, v, sizeof(v));
 }

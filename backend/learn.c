@@ -108,6 +108,7 @@ void part_forget(struct vms_node *n, struct part *p)
 	p->enough_durable = 0;
 	p->view_epoch = p->view_first = p->intact_view = p->view_seq = 0;
 	p->ck_view_epoch = p->ck_view_first = 0;
+	p->ck_view.n = 0;
 	p->mem_flag = p->mem_ordered = p->mem_ok = false;
 	p->mem_last = p->last_internal = p->replay_applied = 0;
 	p->was_active = false;
@@ -563,6 +564,7 @@ static void on_begin(struct vms_node *n, struct part *p, const struct vms_msg *r
 	p->view_epoch = vms_get_le64(l->blob + 32);
 	p->view_first = vms_get_le64(l->blob + 40);
 	p->ck_view_epoch = vms_get_le64(l->blob + 112);
+	p->ck_view.n = 0; /* those that were in it tell */
 	p->ck_view_first = vms_get_le64(l->blob + 120);
 	if (n->mut != MUT_LN_CEILING) {
 		p->next_pos = vms_get_le64(l->blob + 48);

@@ -141,6 +141,7 @@ struct part {
 	uint64_t fetch_last;
 	uint64_t replay_applied, swept_below;
 	uint64_t ck_view_epoch, ck_view_first; /* of the last committed view */
+	struct vms_view ck_view;	       /* who was in it, for views.c */
 	/* backup */
 	vms_conn_id repl_conn;
 	uint64_t ack_held, ack_durable;

@@ -880,6 +880,7 @@ static void commit_one(struct vms_node *n, struct part *p, uint64_t s, struct pr
 		part_mark_retry(n, p);
 	} else if (r.type == VMS_REC_VIEW) {
 		p->ck_view_epoch = r.meta_bytes >= 8 ? vms_get_le64(r.meta) : 0;
+		vms_rec_view_decode(&r, &p->ck_view);
 		p->ck_view_first = s;
 		p->state_dirty = true;
 	}

@@ -374,3 +374,17 @@ int vms_rec_punch_decode(const struct vms_rec *r, uint64_t *container, struct vm
 	}
 	return (int)n;
 }
+
+bool vms_rec_view_decode(const struct vms_rec *r, struct vms_view *v)
+{
+	uint32_t n = r->meta_bytes >= 20 ? vms_get_le32(r->meta + 16) : 0;
+
+	v->n = 0;
+	if (!n || n > VMS_COPIES_MAX || r->meta_bytes < 20 + 12 * n)
+		return false;
+	v->epoch = vms_get_le64(r->meta);
+	for (; v->n < n; v->n++)
+		v->member[v->n] = (struct vms_member){vms_get_le32(r->meta + 20 + 12 * v->n),
+						      vms_get_le64(r->meta + 24 + 12 * v->n)};
+	return true;
+}

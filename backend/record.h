@@ -149,6 +149,10 @@ void vms_rec_drops_put(struct vms_rec *r, uint8_t *meta, const struct vms_drop *
 /* Their number, or VMS_E_CORRUPT: malformed or more than VMS_DROPS_MAX. */
 int vms_rec_drops_decode(const struct vms_rec *r, struct vms_drop *d);
 
+/* Meta of VIEW: u64 epoch, u64 first seq, u32 n, then n members: u32 node, u64 incarnation.
+ * False: malformed, v->n is 0. */
+bool vms_rec_view_decode(const struct vms_rec *r, struct vms_view *v);
+
 /* Meta of PUNCH: u64 container, u32 n, u32 0, then n segments of it with the chunk
  * places in them that die, ascending. */
 struct vms_punch {

@@ -24,6 +24,7 @@
 #include "backend/overlay.h"
 #include "backend/part_ctr.h"
 #include "backend/record.h"
+#include "backend/views.h"
 #include "backend/wal.h"
 #include "include/disk.h"
 #include "include/err.h"
@@ -43,7 +44,7 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 	int bytes = vms_meta_check(k, kb, v, vb);
 	struct part *p;
 
-	if (kb != 3 || (bytes != 80 && bytes != 88 && bytes != 96) || v[0] != 1 ||
+	if (kb != 3 || (bytes != 80 && bytes != 88 && bytes != 96 && bytes != 120) || v[0] != 1 ||
 	    vms_get_be16(k + 1) >= l->n->nparts) {
 		l->rc = vms_fail(l->msg, VMS_E_CORRUPT, "index: partition state is damaged");
 		return 1;
@@ -70,6 +71,7 @@ static int load_part(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *v,
 		p->copy_state = v[2];
 		p->log_from = vms_get_le64(v + 88);
 	}
+	views_decode(v, (uint32_t)bytes, &p->ck_view);
 	return 0;
 }
 

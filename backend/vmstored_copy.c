@@ -377,7 +377,7 @@ int vms_catcopy_json(struct vms_catcopy *c, const char *after, json_t **answer,
 /* Highest numbers that the index knows, for a catalog that is to be restored above
  * them. The log may hold higher ones: restoring leaves room for them. */
 struct highest {
-	uint64_t epoch, incarnation, gateway_incarnation, branch, snap_gen, lun_fence;
+	uint64_t epoch, incarnation, gateway_incarnation, branch, snap_gen, lun_fence, gc_cycle;
 };
 
 static void raise_to(uint64_t *to, uint64_t v)
@@ -394,6 +394,7 @@ static int high(void *arg, const uint8_t *key, uint32_t key_bytes, const uint8_t
 
 	if (key[0] == 'P' && n >= 16) {
 		raise_to(&h->epoch, vms_get_le64(val + 8));
+		raise_to(&h->gc_cycle, n >= 88 ? vms_get_le64(val + 80) : 0);
 	} else if (key[0] == 'G' && n >= 8) {
 		raise_to(&h->gateway_incarnation, vms_get_le64(val));
 	} else if (key[0] == 'F' && n >= 16 && key_bytes >= 9) {
@@ -417,8 +418,9 @@ json_t *vms_catcopy_highest(const struct vms_disk *d)
 		/* what cannot be read is left out: the margin covers it */
 		(void)d->ops->meta_range(d->ctx, kinds[i], 1, &to, 1, high, &h);
 	}
-	return json_pack("{sI sI sI sI sI sI}", "epoch", (json_int_t)h.epoch, "incarnation",
+	return json_pack("{sI sI sI sI sI sI sI}", "epoch", (json_int_t)h.epoch, "incarnation",
 			 (json_int_t)h.incarnation, "gateway_incarnation",
 			 (json_int_t)h.gateway_incarnation, "branch", (json_int_t)h.branch,
-			 "snap_gen", (json_int_t)h.snap_gen, "lun_fence", (json_int_t)h.lun_fence);
+			 "snap_gen", (json_int_t)h.snap_gen, "lun_fence", (json_int_t)h.lun_fence,
+			 "gc_cycle", (json_int_t)h.gc_cycle);
 }

@@ -23,6 +23,7 @@
 #include "backend/disk_fault.h"
 #include "backend/disk_posix.h"
 #include "backend/node.h"
+#include "backend/views.h"
 #include "backend/vmstored_copy.h"
 #include "backend/vmstored_int.h"
 #include "cluster/cat_conn.h"
@@ -56,6 +57,7 @@ struct run {
 	struct nconn *conns;
 	struct vms_cat_conn *cc;
 	struct vms_catcopy *copy; /* of the catalog, in the folder */
+	struct vms_view *views;	  /* by partition, once they were asked for */
 	struct vms_disk_posix *posix;
 	struct vms_disk disk;
 	struct vms_node *node;
@@ -586,14 +588,55 @@ static int do_format(struct run *r, json_t *req, json_t **answer, struct vms_err
 	return 0;
 }
 
+static json_t *view_json(uint32_t part, const struct vms_view *v)
+{
+	json_t *j = json_pack("[II]", (json_int_t)part, (json_int_t)v->epoch);
+
+	for (uint32_t i = 0; i < v->n; i++) {
+		json_array_append_new(j, json_integer(v->member[i].node));
+		json_array_append_new(j, json_integer((json_int_t)v->member[i].incarnation));
+	}
+	return j;
+}
+
+/* The views of the partitions whose records are in this part of the copy. */
+static json_t *views_json(const struct run *r, const json_t *kvs)
+{
+	json_t *views = json_array();
+
+	for (size_t i = 0; i < json_array_size(kvs); i++) {
+		const char *key = json_string_value(json_array_get(json_array_get(kvs, i), 0));
+		uint64_t part = key && !strncmp(key, "part/", 5) ? strtoull(key + 5, NULL, 16)
+								 : UINT64_MAX;
+
+		if (part < 1u << r->id.part_bits && r->views[part].n)
+			json_array_append_new(views, view_json((uint32_t)part, &r->views[part]));
+	}
+	return views;
+}
+
 static int do_catalog_copy(struct run *r, json_t *req, json_t **answer, struct vms_errmsg *msg)
 {
 	const char *after = json_string_value(json_object_get(req, "after"));
 	int rc = vms_catcopy_json(r->copy, after, answer, msg);
 
-	if (!rc && !after && r->posix)
+	if (rc || !r->posix || r->node) /* one that runs is no source */
+		return rc;
+	if (!r->views) {
+		int bad;
+
+		r->views = calloc(1u << r->id.part_bits, sizeof(*r->views));
+		vms_assert(r->views);
+		bad = vms_views_read(&r->disk, r->views, 1u << r->id.part_bits);
+		if (bad)
+			vms_warn("the log cannot be read (%s): this node does not know all of its "
+				 "sets",
+				 vms_err_text(bad));
+	}
+	if (!after)
 		json_object_set_new(*answer, "highest", vms_catcopy_highest(&r->disk));
-	return rc;
+	json_object_set_new(*answer, "views", views_json(r, json_object_get(*answer, "kvs")));
+	return 0;
 }
 
 static json_t *do_stats(void *ctx)
@@ -743,6 +786,7 @@ static void close_all(struct run *r)
 	if (r->node)
 		vms_node_close(r->node);
 	vms_catcopy_free(r->copy);
+	free(r->views);
 	if (r->cc)
 		vms_cat_conn_free(r->cc);
 	r->cc = NULL;

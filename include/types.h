@@ -125,6 +125,13 @@ struct vms_member {
 	uint64_t incarnation; /* 0: has never served in this set */
 };
 
+/* Who was in a view of a partition, as its VIEW record tells; n 0: not known. */
+struct vms_view {
+	uint64_t epoch;
+	uint32_t n;
+	struct vms_member member[VMS_COPIES_MAX];
+};
+
 /* A partition's configuration as the catalog holds it. */
 struct vms_part_conf {
 	uint64_t epoch; /* 0: partition does not exist */

@@ -2,11 +2,11 @@
 /*
  * vmstore-ring restore-catalog: a lost catalog from the copies that storage nodes keep.
  *
- * The newest copy counts. Everything that must never be used twice (epochs, incarnations,
- * branches, numbers of nodes and gateways, snap_gen, lun_fence, revisions) goes on far
- * above what any copy and any node's index knows: what was handed out after the copy was
- * made cannot be met again. Safe only when each partition's last in-sync set is there:
- * a member that is missing might have gone on with writes that nobody here knows.
+ * The newest copy counts, and of each partition's set what nodes have in index and log of a
+ * later view: a copy is up to five seconds old, and nobody of the set that it names need have
+ * the data any more. What is made of it: cluster/cat_restore.h. Safe only when each
+ * partition's last in-sync set is there: a member that is missing might have gone on with
+ * writes that nobody here knows.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,14 +14,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "cluster/cat_restore.h"
 #include "utils/lib/assert.h"
 #include "utils/tool/catalog_fill.h"
 #include "utils/tool/ring_cmds.h"
 
-#define CALL_MS	     10000u
-#define NODES_MAX    128u
-#define MARGIN	     UINT64_C(1000000)
-#define MARGIN_NODES 16u /* numbers that new nodes may have got since */
+#define CALL_MS	  60000u /* a node reads its log for it */
+#define NODES_MAX 128u
+#define PARTS_MAX 65536u
 
 struct source {
 	char address[128], name[64];
@@ -37,8 +37,8 @@ struct restoring {
 	unsigned n;
 	struct source src[NODES_MAX];
 	struct source *newest;
-	uint64_t epoch, gateway_incarnation, branch, snap_gen, lun_fence; /* highest of all */
-	uint64_t revision;
+	struct vms_restore to;
+	uint64_t revision; /* highest of all copies */
 	struct tool_kvs out;
 	uint32_t parts, missing; /* partitions; ... whose last set is not all here */
 	char absent[200];	 /* names of the nodes */
@@ -59,12 +59,35 @@ static uint64_t number(const json_t *o, const char *field)
 
 static void take_highest(struct restoring *r, struct source *s, const json_t *h)
 {
-	raise_to(&r->epoch, number(h, "epoch"));
-	raise_to(&r->gateway_incarnation, number(h, "gateway_incarnation"));
-	raise_to(&r->branch, number(h, "branch"));
-	raise_to(&r->snap_gen, number(h, "snap_gen"));
-	raise_to(&r->lun_fence, number(h, "lun_fence"));
+	raise_to(&r->to.epoch, number(h, "epoch"));
+	raise_to(&r->to.gateway_incarnation, number(h, "gateway_incarnation"));
+	raise_to(&r->to.branch, number(h, "branch"));
+	raise_to(&r->to.snap_gen, number(h, "snap_gen"));
+	raise_to(&r->to.lun_fence, number(h, "lun_fence"));
+	raise_to(&r->to.gc_cycle, number(h, "gc_cycle"));
 	raise_to(&s->incarnation, number(h, "incarnation"));
+}
+
+/* [partition, epoch, node, incarnation, node, ...] */
+static void take_view(struct restoring *r, const json_t *j)
+{
+	struct vms_view v = {0};
+	size_t n = json_array_size(j);
+
+	if (n < 4 || n % 2 || n > 2 + 2 * VMS_COPIES_MAX)
+		return;
+	v.epoch = (uint64_t)json_integer_value(json_array_get(j, 1));
+	for (size_t i = 2; i < n; i += 2)
+		v.member[v.n++] = (struct vms_member){
+			(uint32_t)json_integer_value(json_array_get(j, i)),
+			(uint64_t)json_integer_value(json_array_get(j, i + 1))};
+	vms_restore_view_add(&r->to, (uint32_t)json_integer_value(json_array_get(j, 0)), &v);
+}
+
+static void take_views(struct restoring *r, const json_t *views)
+{
+	for (size_t i = 0; i < json_array_size(views); i++)
+		take_view(r, json_array_get(views, i));
 }
 
 /* ---- what the nodes have ---- */
@@ -81,6 +104,8 @@ static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms
 	text = json_string_value(json_object_get(j, "name"));
 	snprintf(s->name, sizeof(s->name), "%s", text ? text : "");
 	s->node = (uint32_t)number(j, "node");
+	if (s->node > r->to.node)
+		r->to.node = s->node;
 	text = json_string_value(json_object_get(j, "state"));
 	if (!text || !s->node)
 		rc = vms_fail(e, VMS_E_INVAL, "%s: what answers is no node of a cluster",
@@ -105,6 +130,7 @@ static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms
 		s->saved_s = number(j, "saved_s");
 		if (!s->kvs.n)
 			take_highest(r, s, json_object_get(j, "highest"));
+		take_views(r, json_object_get(j, "views"));
 		more = json_is_true(json_object_get(j, "more"));
 		if (catalog_kvs_add(&s->kvs, json_object_get(j, "kvs")) || (more && !s->kvs.n))
 			rc = vms_fail(e, VMS_E_PROTO, "node %s answers nonsense", s->name);
@@ -169,12 +195,14 @@ static void absent(struct restoring *r, uint32_t node)
 		snprintf(r->absent + at, sizeof(r->absent) - at, "%s%.100s", at ? ", " : "", text);
 }
 
-static int do_part(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+/* Is all of its set there? */
+static int look_at_set(struct restoring *r, const char *key, const char *val, struct vms_errmsg *e)
 {
+	struct vms_cat_kv kv = {.key = key, .val = val, .val_bytes = (uint32_t)strlen(val)};
 	struct vms_part_conf p;
 	bool all = true;
 	uint32_t part;
-	int rc = vms_cat_part_decode(kv, &part, &p, e);
+	int rc = vms_cat_part_decode(&kv, &part, &p, e);
 
 	if (rc)
 		return rc;
@@ -185,92 +213,14 @@ static int do_part(struct restoring *r, const struct vms_cat_kv *kv, struct vms_
 			all = false;
 		}
 	r->missing += !all;
-	raise_to(&p.epoch, r->epoch);
-	p.epoch += MARGIN;
-	p.handover = 0;
-	put(r, kv->key, vms_cat_part_encode(&p));
 	return 0;
 }
 
-static int do_node(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
+static uint64_t incarnation_of(void *ctx, uint32_t node)
 {
-	struct vms_cat_node n;
-	struct source *s;
-	int rc = vms_cat_node_decode(kv, &n, e);
+	struct source *s = source_of(ctx, node);
 
-	if (rc)
-		return rc;
-	s = source_of(r, n.id);
-	raise_to(&n.incarnation, s ? s->incarnation : 0);
-	n.incarnation += MARGIN;
-	put(r, kv->key, vms_cat_node_encode(&n));
-	return 0;
-}
-
-static int do_gateway(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
-{
-	struct vms_cat_gateway g;
-	int rc = vms_cat_gateway_decode(kv, &g, e);
-
-	if (rc)
-		return rc;
-	raise_to(&g.incarnation, r->gateway_incarnation);
-	g.incarnation += MARGIN;
-	put(r, kv->key, vms_cat_gateway_encode(&g));
-	return 0;
-}
-
-static int do_volume(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
-{
-	struct vms_cat_volume v;
-	bool same;
-	int rc = vms_cat_volume_decode(kv, &v, e);
-
-	if (rc)
-		return rc;
-	same = v.barrier_id == v.snap_gen;
-	raise_to(&v.snap_gen, r->snap_gen);
-	raise_to(&v.lun_fence, r->lun_fence);
-	v.snap_gen += MARGIN;
-	v.lun_fence += MARGIN;
-	if (same)
-		v.barrier_id = v.snap_gen;
-	put(r, kv->key, vms_cat_volume_encode(&v));
-	return 0;
-}
-
-static uint32_t next_node(const struct restoring *r, uint32_t next)
-{
-	for (unsigned i = 0; i < r->n; i++)
-		if (next <= r->src[i].node)
-			next = r->src[i].node + 1;
-	if (next >= VMS_NODES_MAX)
-		return next;
-	return next + MARGIN_NODES < VMS_NODES_MAX ? next + MARGIN_NODES : VMS_NODES_MAX;
-}
-
-static int do_cluster(struct restoring *r, const struct vms_cat_kv *kv, struct vms_errmsg *e)
-{
-	struct vms_cat_cluster c;
-	int rc = vms_cat_cluster_decode(kv, &c, e);
-
-	if (rc)
-		return rc;
-	raise_to(&c.next_branch, r->branch + 1);
-	c.next_branch += MARGIN;
-	/* Of these there are few. A gateway that the copy does not know has its number only as
-	 * long as nobody gets it with a higher incarnation; a node whose number is another's by
-	 * now is told by its name, and does not start. */
-	raise_to(&c.gateways_from, r->gateway_incarnation);
-	c.gateways_from += MARGIN;
-	c.next_node = next_node(r, c.next_node);
-	put(r, kv->key, vms_cat_cluster_encode(&c));
-	return 0;
-}
-
-static bool below(const char *key, const char *prefix)
-{
-	return !strncmp(key, prefix, strlen(prefix));
+	return s ? s->incarnation : 0;
 }
 
 static int build(struct restoring *r, struct vms_errmsg *e)
@@ -279,19 +229,16 @@ static int build(struct restoring *r, struct vms_errmsg *e)
 
 	for (size_t i = 0; i < r->newest->kvs.n && !rc; i++) {
 		struct vms_cat_kv kv = tool_cat_kv(&r->newest->kvs.d[i]);
+		char *val;
 
-		if (below(kv.key, "part/"))
-			rc = do_part(r, &kv, e);
-		else if (below(kv.key, "node/"))
-			rc = do_node(r, &kv, e);
-		else if (below(kv.key, "gateway/"))
-			rc = do_gateway(r, &kv, e);
-		else if (below(kv.key, "volume/"))
-			rc = do_volume(r, &kv, e);
-		else if (!strcmp(kv.key, "cluster"))
-			rc = do_cluster(r, &kv, e);
-		else if (!catalog_key_passes(kv.key))
-			put(r, kv.key, strdup(kv.val));
+		if (catalog_key_passes(kv.key))
+			continue;
+		val = vms_restore_val(&r->to, &kv, e);
+		if (!val)
+			return VMS_E_CORRUPT;
+		put(r, kv.key, val);
+		if (!strncmp(kv.key, "part/", strlen("part/")))
+			rc = look_at_set(r, kv.key, val, e);
 	}
 	return rc;
 }
@@ -305,11 +252,12 @@ static int raise_revision(struct tool *t, const struct restoring *r, struct vms_
 	int rc = VMS_E_CONFIG;
 
 	if (t->set.cluster.catalog.scheme)
-		return tool_catalog_base(t, r->revision + MARGIN, e);
+		return tool_catalog_base(t, r->revision + VMS_RESTORE_MARGIN, e);
 	for (unsigned i = 0; i < t->set.cluster.catalog.n && rc; i++) {
 		vms_conf_addr_format(&t->set.cluster.catalog.a[i], address);
 		rc = tool_call(t, address, "raise",
-			       json_pack("{sI}", "revision", (json_int_t)(r->revision + MARGIN)),
+			       json_pack("{sI}", "revision",
+					 (json_int_t)(r->revision + VMS_RESTORE_MARGIN)),
 			       CALL_MS, &j, e);
 		json_decref(j);
 	}
@@ -382,7 +330,11 @@ static int run(struct cmd_call *c)
 	int rc;
 
 	vms_assert(r);
+	r->to = (struct vms_restore){.incarnation = incarnation_of, .ctx = r, .nviews = PARTS_MAX};
+	r->to.view = calloc(PARTS_MAX, sizeof(*r->to.view));
+	vms_assert(r->to.view);
 	if (!cmd_parse(c, opts, &rc)) {
+		free(r->to.view);
 		free(r);
 		return rc;
 	}
@@ -399,6 +351,7 @@ static int run(struct cmd_call *c)
 	for (unsigned i = 0; i < r->n; i++)
 		tool_kvs_free(&r->src[i].kvs);
 	tool_kvs_free(&r->out);
+	free(r->to.view);
 	free(r);
 	return rc;
 }

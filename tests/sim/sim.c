@@ -239,6 +239,7 @@ static void draw_plan(struct sim *s)
 	sim_spoil_draw(s);
 	sim_register_draw(s);
 	sim_ring_draw(s);
+	sim_restore_draw(s);
 	if (s->conf.nodes) {
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
@@ -251,7 +252,7 @@ static void draw_plan(struct sim *s)
 			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
 				p->fill = p->isolate = p->disk_error = p->outage = p->ring =
 					p->losses = 0;
-		p->spoil = p->give_up = false;
+		p->spoil = p->give_up = p->restore = false;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));

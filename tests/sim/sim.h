@@ -80,6 +80,7 @@ struct sim_plan {
 	uint32_t admin_us;	     /* longest pause between two jobs */
 	double late_news;	     /* nodes and gateways that learn late of a snapshot's intent */
 	bool turns;		     /* at the end each node is away in turn */
+	bool restore;		     /* the catalog is lost, and restored */
 	bool give_up;		     /* volumes are closed before they have been opened */
 	bool spoil;		     /* at the end all copies of a chunk rot */
 	double admin_dies;	     /* the coordinator dies, at each step */
@@ -112,6 +113,7 @@ struct sim_result {
 	unsigned rotten, filled;
 	unsigned given_up, unsure, copies_set; /* of openings; registered perhaps, sim_register.c */
 	unsigned spoiled, stood, medium;       /* sim_spoil.c */
+	unsigned restored;		       /* catalogs, of nodes' copies */
 	unsigned forsaken;		       /* ... chunks that were given up */
 	uint64_t no_space;		       /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "cluster/cat_restore.h"
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
@@ -27,7 +28,8 @@ struct sim_history {
 	struct sim *s;
 	struct vms_cat_engine under;
 	VMS_VEC(struct change) ch;
-	uint64_t late_us; /* by then all that was to come late has come */
+	uint64_t first_rev; /* nothing before it can be read: it was another catalog */
+	uint64_t late_us;   /* by then all that was to come late has come */
 };
 
 static uint64_t h_revision(void *ctx)
@@ -163,6 +165,93 @@ static unsigned as_of(const struct sim_history *h, const char *prefix, const cha
 	vms_assert(live <= REPLY_MAX);
 	*out = all.d;
 	return (unsigned)live;
+}
+
+/* ---- lost, and made anew ---- */
+
+static bool begins(const char *key, const char *prefix)
+{
+	return !strncmp(key, prefix, strlen(prefix));
+}
+
+static bool is_own(const struct change *c)
+{
+	bool made = c->create == c->rev || !c->val;
+
+	if (begins(c->key, "part/") || c->key[0] == '~')
+		return true;
+	if (!strcmp(c->key, "planner") || !strcmp(c->key, "gc") || !strcmp(c->key, "cluster"))
+		return !made;
+	return !made && (begins(c->key, "node/") || begins(c->key, "gateway/"));
+}
+
+uint64_t sim_history_own_since(const struct sim_history *h)
+{
+	for (size_t i = h->ch.n; i-- > 0;)
+		if (!is_own(&h->ch.d[i]))
+			return h->ch.d[i].rev;
+	return 0;
+}
+
+uint64_t sim_history_as_of(const struct sim_history *h, uint64_t us)
+{
+	for (size_t i = h->ch.n; i-- > 0;)
+		if (h->ch.d[i].at_us <= us)
+			return h->ch.d[i].rev;
+	return 0;
+}
+
+bool sim_history_sets_since(const struct sim_history *h, uint64_t rev)
+{
+	for (size_t i = h->ch.n; i-- > 0 && h->ch.d[i].rev > rev;)
+		if (begins(h->ch.d[i].key, "part/"))
+			return true;
+	return false;
+}
+
+static void restored(struct sim_history *h, const struct vms_cat_op *op, uint64_t rev)
+{
+	struct vms_cat_kv kv;
+	bool there = !h->under.ops->get(h->under.ctx, op->key, &kv);
+	struct change *c = VMS_VEC_ADD(&h->ch);
+
+	*c = (struct change){rev, h->s->now_us, there ? kv.create_revision : 0, strdup(op->key),
+			     op->val ? strdup(op->val) : NULL};
+}
+
+void sim_history_restore(struct sim_history *h, uint64_t rev, const struct vms_restore *to)
+{
+	VMS_VEC(struct vms_cat_op) ops = VMS_VEC_INIT;
+	struct vms_cat_kv *kv, now;
+	unsigned n = as_of(h, "", NULL, false, rev, &kv);
+	char after[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_errmsg msg = {""};
+
+	for (const char *at = NULL; !h->under.ops->next(h->under.ctx, "", at, &now); at = after) {
+		bool kept = now.key[0] == '~';
+
+		for (unsigned i = 0; i < n && !kept; i++)
+			kept = !strcmp(kv[i].key, now.key);
+		if (!kept)
+			VMS_VEC_PUSH(&ops, ((struct vms_cat_op){strdup(now.key), NULL, 0}));
+		snprintf(after, sizeof(after), "%s", now.key);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		char *val = vms_restore_val(to, &kv[i], &msg);
+
+		if (!val)
+			sim_fail(h->s, "%s cannot be restored: %s", kv[i].key, msg.text);
+		VMS_VEC_PUSH(&ops, ((struct vms_cat_op){strdup(kv[i].key), val, 0}));
+	}
+	h->first_rev = h_revision(h) + VMS_RESTORE_MARGIN;
+	vms_assert(h->under.ops->apply(h->under.ctx, h->first_rev, ops.d, (unsigned)ops.n) == 0);
+	VMS_VEC_FOREACH (&ops, op) {
+		restored(h, op, h->first_rev);
+		free((char *)op->key);
+		free((char *)op->val);
+	}
+	VMS_VEC_FREE(&ops);
+	free(kv);
 }
 
 /* ---- the ten calls ---- */
@@ -307,6 +396,8 @@ static bool stale(struct sim_catalog *c, struct req *r)
 		r->rev = now - (now > STALE_REVISIONS ? below(c, STALE_REVISIONS) : 0);
 	else
 		return false;
+	if (r->rev < s->history->first_rev)
+		r->rev = s->history->first_rev;
 	r->due_us = s->now_us + 1 + s->plan.net_us_min + below(c, s->plan.net_us_max);
 	wake_at(c, r->due_us);
 	return true;

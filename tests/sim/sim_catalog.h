@@ -47,6 +47,16 @@ const char *sim_history_now(const struct sim_history *h, const char *key, uint64
 /* A transaction whose outcome is unknown has still to come. */
 bool sim_history_late(const struct sim_history *h);
 
+/* Since that revision nothing has changed but what nodes and gateways write of themselves and
+ * of the partitions. */
+uint64_t sim_history_own_since(const struct sim_history *h);
+uint64_t sim_history_as_of(const struct sim_history *h, uint64_t us);
+/* Has a partition's record changed since? */
+bool sim_history_sets_since(const struct sim_history *h, uint64_t rev);
+/* Another catalog takes its place, which holds what was true at that revision. */
+struct vms_restore;
+void sim_history_restore(struct sim_history *h, uint64_t rev, const struct vms_restore *to);
+
 struct sim_catalog *sim_catalog_new(struct proc *p, struct vms_catalog *under);
 void sim_catalog_free(struct sim_catalog *c);
 struct vms_catalog *sim_catalog_calls(struct sim_catalog *c);

@@ -315,6 +315,7 @@ void sim_faults(struct sim *s)
 	stability(s);
 	no_damage(s);
 	sim_ring(s);
+	sim_restore(s);
 	if (!s->faults || s->failed)
 		return;
 	crashes(s);

@@ -269,6 +269,11 @@ struct sim {
 	struct vms_rng rng, cat_rng, mix_rng; /* the last: what was added to plans since */
 	struct vms_rng open_rng;	      /* sim_register.c */
 	struct vms_rng end_rng;		      /* sim_spoil.c */
+	struct vms_rng restore_rng;	      /* sim_restore.c */
+	struct {
+		uint64_t at_us; /* the catalog is lost then; or made anew … */
+		uint64_t rev;	/* … as of this revision */
+	} restore;
 	struct {
 		uint64_t first, n; /* chunks of volumes that have no good copy; n 0: none */
 	} spoil;
@@ -302,7 +307,7 @@ struct sim {
 	uint64_t full_us;	  /* a disk was full then, last */
 	bool medium_ok; /* something could not be read when there was no other copy in reach */
 	unsigned copies, min_copies, losses; /* wanted now, still to come */
-	enum { EP_NONE, EP_CALM, EP_HEAL } episode;
+	enum { EP_NONE, EP_CALM, EP_HEAL, EP_LOST } episode;
 	uint64_t episode_us, insist_us;
 	uint8_t uuid[16];
 };
@@ -362,6 +367,11 @@ bool sim_register_give_up(struct sim *s, const struct vms_gw_vol *v);
 bool sim_register_is(const struct sim *s, const char *key); /* by a process that lives */
 /* Nothing is registered as open that no gateway has open, or is about to. */
 bool sim_register_over(const struct sim *s, char *why, size_t room);
+
+/* sim_restore.c: the catalog is lost, and made anew of the nodes' copies */
+#define SIM_RESTORE_BLIND 185u /* node mutant: ... though nodes know of later sets */
+void sim_restore_draw(struct sim *s);
+void sim_restore(struct sim *s);
 
 /* sim_spoil.c: all copies of a chunk rot, and one comes back */
 void sim_spoil_draw(struct sim *s);

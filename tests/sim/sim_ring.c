@@ -464,5 +464,7 @@ void sim_ring(struct sim *s)
 			sim_fail(s, "two minutes after a node was lost: %s", why);
 		}
 		return;
+	case EP_LOST:
+		return;
 	}
 }

@@ -45,8 +45,8 @@ struct totals {
 	uint64_t snaps, snap_tries, clones, rollbacks, deleted, resizes, told, beyond, tables,
 		filled, nospc;
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
-		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, medium, copies,
-		copies_failed, atomics;
+		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, restored, medium,
+		copies, copies_failed, atomics;
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, copies_set,
 		acked_again;
 };
@@ -123,6 +123,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->spoiled += r.spoiled;
 		t->stood += r.stood;
 		t->forsaken += r.forsaken;
+		t->restored += r.restored;
 		t->medium += r.medium;
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
@@ -350,6 +351,7 @@ int main(int argc, char **argv)
 		sum.spoiled += t.spoiled;
 		sum.stood += t.stood;
 		sum.forsaken += t.forsaken;
+		sum.restored += t.restored;
 		sum.medium += t.medium;
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
@@ -394,7 +396,7 @@ int main(int argc, char **argv)
 	       "joined, %llu left, %llu changes of the number of copies, %llu partitions "
 	       "stopped, %llu copies that differed were made again, %llu answers of former "
 	       "primaries; %llu openings of volumes given "
-	       "up, %llu of them perhaps registered\n",
+	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.spoiled,
@@ -403,7 +405,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
 	       (unsigned long long)sum.copies_set, (unsigned long long)sum.stopped,
 	       (unsigned long long)sum.differed, (unsigned long long)sum.acked_again,
-	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure);
+	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure,
+	       (unsigned long long)sum.restored);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

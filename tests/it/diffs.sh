@@ -134,6 +134,8 @@ head -c 900000 ca.diff | vmstore import-diff w > log 2>&1 && fail "a cut stream 
 grep -q "again as its snapshot c" log || fail "a cut stream that makes it smaller: $(cat log)"
 is w c.raw
 killed ca.diff w
+# what it goes back to stays, or nothing would be left but to delete the volume
+refuses "import-diff" vmstore snap rm w@c
 vmstore import-diff w < ca.diff > log 2>&1 || fail "a smaller volume, after a kill: $(cat log)"
 is w@a a.raw
 is w@c c.raw

@@ -8,6 +8,7 @@
 
 #include "utils/tool/barrier.h"
 #include "utils/tool/branch.h"
+#include "utils/tool/importing.h"
 #include "utils/tool/leftover.h"
 #include "utils/tool/target_store.h"
 #include "utils/tool/volume.h"
@@ -277,6 +278,29 @@ static void find_lun(const struct targets *all, const struct snap_info *s, struc
 	}
 }
 
+/* An import-diff that is under way, or was interrupted, takes its volume back to it. Whoever
+ * begins one opens the snapshot after that is noted, so one that is marked here stays. */
+static int find_import(struct tool *t, const struct snap_info *s, struct snap_fate *fate,
+		       struct vms_errmsg *msg)
+{
+	struct importing in;
+	struct volume_view v;
+	int rc = importing_load(t, s->s.volume, &in, msg);
+
+	if (rc)
+		return rc == VMS_E_NOENT ? 0 : rc;
+	if (strcmp(in.base, s->s.name) != 0)
+		return 0;
+	rc = volume_load(t, s->s.volume, &v, msg);
+	if (!rc && v.v.state == VOLUME_IMPORTING)
+		fate->status = vms_fail(&fate->why, VMS_E_BUSY,
+					"the volume goes back to it, or on from it, by the next "
+					"vmstore import-diff, as one was interrupted or is under "
+					"way");
+	volume_free(&v);
+	return rc;
+}
+
 /* The reasons not to delete, looked for when no new ones can come any more. */
 static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
 		      struct vms_errmsg *msg)
@@ -296,7 +320,9 @@ static int find_users(struct tool *t, struct snap_info *s, size_t n, struct snap
 
 		if (!fate[i].status && !fate[i].gone)
 			find_lun(&tgts, &s[i], &fate[i]);
-		if (fate[i].status || fate[i].gone)
+		if (!fate[i].status && !fate[i].gone)
+			rc = find_import(t, &s[i], &fate[i], msg);
+		if (rc || fate[i].status || fate[i].gone)
 			continue;
 		rc = exporters(t, &s[i], &gws, &c, msg);
 		if (!rc && c.n) { /* an export that was killed is none */

@@ -164,6 +164,18 @@ char *vms_reg_encode(const json_t *rec)
 	return json_dumps(rec, JSON_COMPACT | JSON_SORT_KEYS);
 }
 
+int vms_reg_room_check(const json_t *rec, struct vms_errmsg *msg)
+{
+	if (json_dumpb(rec, NULL, 0, JSON_COMPACT | JSON_SORT_KEYS) <= VMS_CAT_VAL_BYTES_MAX)
+		return 0;
+	return vms_fail(
+		msg, VMS_E_FULL,
+		"%.100s would have more in it than the catalog keeps of a target (%u KiB; it "
+		"has %zu LUNs): make another target for the rest",
+		vms_reg_name(rec), VMS_CAT_VAL_BYTES_MAX >> 10,
+		json_array_size(json_object_get(rec, "luns")));
+}
+
 json_t *vms_reg_new(const char *name, uint32_t tid)
 {
 	return json_pack("{s:s,s:I,s:[],s:[],s:[],s:[]}", "name", name, "tid", (json_int_t)tid,

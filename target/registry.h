@@ -45,6 +45,9 @@ int vms_reg_check(const struct json_t *rec, const char *where, struct vms_errmsg
 struct json_t *vms_reg_decode(const char *text, const char *where, struct vms_errmsg *msg);
 /* malloc'ed text, sorted keys: equal records have equal texts. */
 char *vms_reg_encode(const struct json_t *rec);
+/* Does it fit into one value of the catalog? Else VMS_E_FULL with msg: lists have a limit of
+ * their own, names and parameters together only this one. */
+int vms_reg_room_check(const struct json_t *rec, struct vms_errmsg *msg);
 
 const char *vms_reg_name(const struct json_t *rec);
 uint32_t vms_reg_tid(const struct json_t *rec);

@@ -342,13 +342,18 @@ static int build_change(struct job *j, struct vms_errmsg *msg)
 
 int registry_build(struct job *j, struct vms_errmsg *msg)
 {
+	int err;
+
 	json_decref(j->rec);
 	free(j->options);
 	j->rec = NULL;
 	j->options = NULL;
 	j->base = j->e->rev;
-	return j->req.mode == MODE_TARGET && j->req.op == OP_NEW ? build_new(j, msg)
-								 : build_change(j, msg);
+	err = j->req.mode == MODE_TARGET && j->req.op == OP_NEW ? build_new(j, msg)
+								: build_change(j, msg);
+	if (!err && j->rec && vms_reg_room_check(j->rec, msg))
+		err = TGTADM_INVALID_REQUEST;
+	return err;
 }
 
 /* ---- accounts by tgtadm ---- */

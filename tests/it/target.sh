@@ -154,6 +154,28 @@ refuses 'nothing is called "redirekt"' tg apply "$f.bad"
 sed 's/"volume": "c"/"volume": "nonesuch"/' "$f" > "$f.bad"
 refuses "there is no volume 'nonesuch'" tg apply "$f.bad"
 [ "$(tg dump)" = "$before" ] || fail "a refused document has changed something"
+# what does not fit into the catalog: nothing is done, and with tgtadm neither
+long=$(awk 'BEGIN { for (i = 0; i < 200; i++) printf "x" }')
+names() { # N: a document of two targets, the second with so many names
+	awk -v n="$1" -v x="$long" -v t="$u" 'BEGIN {
+		printf "{\"version\": 1, \"targets\": [{\"name\": \"%s-small\"}, {\"name\": \"%s-big\", \"names\": [", t, t
+		for (i = 100; i < 100 + n; i++) printf "%s\"iqn.%s%d\"", (i > 100) ? "," : "", x, i
+		print "]}]}"
+	}'
+}
+names 350 > "$f.big"
+refuses 1 "$u-big would have more in it than the catalog keeps" tg apply --dry-run "$f.big"
+refuses 1 "$u-big would have more in it than the catalog keeps" tg apply "$f.big"
+refuses "no target $u-small" tg show $u-small
+names 280 | tg apply - > /dev/null || fail "apply of what fits"
+tid=$(tg show $u-big --json | sed -n 's/.*"tid": \([0-9]*\).*/\1/p')
+for i in $(seq 100 199); do
+	out=$("$IT_CLUSTER" tgtadm "$IT_DIR/c" 1 --mode target --op bind --tid "$tid" --initiator-name "iqn.y$long$i" 2>&1) || break
+done
+case $out in
+*"more in it than the catalog keeps"*) ;;
+*) fail "tgtadm fills a target: $out" ;;
+esac
 echo '{"version": 1, "targets": []}' | tg apply --prune - > /dev/null || fail "prune"
 [ "$(tg dump | grep -cE '"name"|"user"')" = 0 ] || fail "left after pruning: $(tg dump)"
 gone() { ! serves "$1" host2%999999999999@ $u/1; }

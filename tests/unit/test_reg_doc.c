@@ -260,6 +260,25 @@ static void stored(void)
 	end();
 }
 
+/* A record that the catalog does not take: told in words, before it is tried. */
+static void too_large(void)
+{
+	json_t *a = vms_reg_new(A, 1);
+	char volume[101];
+
+	begin(4);
+	for (unsigned i = 1; i <= VMS_REG_LIST_MAX; i++) {
+		snprintf(volume, sizeof(volume), "%0100u", i);
+		CU_ASSERT_EQUAL(vms_reg_add_lun(a, i, volume, &e), 0);
+		if (i == 500)
+			CU_ASSERT_EQUAL(target_store(&t, A, 1, a, 0, NULL, &e), 0);
+	}
+	CU_ASSERT_EQUAL(target_store(&t, B, 2, a, 0, NULL, &e), VMS_E_FULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(e.text, "64 KiB; it has 1024 LUNs"));
+	json_decref(a);
+	end();
+}
+
 /* Somebody else writes between reading and writing. */
 static int raced(void *arg, struct targets *all, json_t *rec, struct vms_errmsg *msg)
 {
@@ -414,6 +433,7 @@ int main(void)
 						VMS_TEST(what_becomes),
 						VMS_TEST(differences),
 						VMS_TEST(stored),
+						VMS_TEST(too_large),
 						VMS_TEST(at_the_same_moment),
 						VMS_TEST(others_at_the_same_moment),
 						VMS_TEST(volumes)};

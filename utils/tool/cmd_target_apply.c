@@ -258,6 +258,8 @@ static int judge(struct plan *p, struct vms_errmsg *e)
 
 		if (was && json_equal(was, n->rec) && !p->prune)
 			continue;
+		if (!rc)
+			rc = vms_reg_room_check(n->rec, e);
 		VMS_VEC_FOREACH (&live, o)
 			if (!rc && o != n && vms_reg_tid(o->rec) == vms_reg_tid(n->rec))
 				rc = vms_fail(e, VMS_E_EXIST, "%s: target number %u is %s", name,

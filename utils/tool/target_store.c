@@ -121,8 +121,12 @@ int target_store(struct tool *t, const char *name, uint32_t tid, const json_t *r
 	struct vms_cat_cmp cmp[3] = {{key, mod_revision}, {idkey, 0}};
 	struct vms_cat_op op[3] = {{key, text, 0}, {idkey, rec ? id : NULL, 0}};
 	unsigned ncmp = mod_revision ? 1 : 2, nop = !mod_revision || !rec ? 2 : 1;
-	int rc;
+	int rc = rec ? vms_reg_room_check(rec, msg) : 0;
 
+	if (rc) {
+		free(text);
+		return rc;
+	}
 	vms_assert(text || !rec);
 	snprintf(key, sizeof(key), PREFIX "%s", name);
 	snprintf(idkey, sizeof(idkey), "targetid/%08x", tid);

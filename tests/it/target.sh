@@ -28,7 +28,7 @@ refuses "target number 1 is $t" tg create $u --number 1
 refuses "LUN 7 of $t is volume b already" tg add-lun $t c --lun 7
 refuses "volume a is LUN 1 of $t already" tg add-lun $t a --lun 9
 refuses "there is no volume 'nonesuch'" tg add-lun $t nonesuch
-refuses "no snapshot a@s" tg add-lun $t a@s
+refuses "no snapshot 'a@s'" tg add-lun $t a@s
 refuses "LUNs go from 1 to 16383" tg add-lun $t c --lun 20000
 refuses "LUNs go from 1 to 16383" tg add-lun $t a --lun 0
 # a volume whose name is a number

@@ -262,6 +262,29 @@ static void what_a_dead_tool_left_is_given_up(void)
 	end();
 }
 
+/* Nobody completes it, so nobody is told to wait for it. */
+static void what_a_dead_tool_left_is_no_snapshot(void)
+{
+	struct vms_cat_volume made;
+	struct snap_info s;
+
+	begin(4);
+	create("a", 1u << 30);
+	leave_behind("exported", 60);
+	CU_ASSERT_EQUAL(snap_get_made(&t, "a", "exported", &s, &e), VMS_E_NOENT);
+	is_clean("a", 0);
+	leave_behind("cloned", 60);
+	CU_ASSERT_EQUAL(move_clone(&t, "a", "cloned", "c", 0, &made, &e), VMS_E_NOENT);
+	is_clean("a", 0);
+	leave_behind("a_lun", 60);
+	CU_ASSERT_EQUAL(target_volume_check(&t, "a@a_lun", &e), VMS_E_NOENT);
+	is_clean("a", 0);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	CU_ASSERT_EQUAL(snap_get_made(&t, "a", "s", &s, &e), 0);
+	CU_ASSERT_EQUAL(s.s.state, VMS_SNAP_COMPLETE);
+	end();
+}
+
 /* Ages what a killed tool left, so that nobody waits 10 s for it. */
 static void make_old(const char *volume)
 {
@@ -330,6 +353,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(who_leads_answers),
 	VMS_TEST(lost_answers_change_nothing),
 	VMS_TEST(what_a_dead_tool_left_is_given_up),
+	VMS_TEST(what_a_dead_tool_left_is_no_snapshot),
 	VMS_TEST(killed_at_any_point_it_can_be_repeated),
 };
 

@@ -57,7 +57,7 @@ static int look(struct job *j, bool live, struct vms_errmsg *e)
 	}
 	rc = vms_cat_snap_name_split(j->name, volume, snap, e);
 	if (!rc)
-		rc = snap_get(j->c->t, volume, snap, &s, e);
+		rc = snap_get_made(j->c->t, volume, snap, &s, e);
 	if (rc)
 		return rc;
 	/* a snapshot never changes: an export of it can go on later */

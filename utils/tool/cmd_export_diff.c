@@ -39,7 +39,7 @@ static int look(struct job *j, struct vms_errmsg *e)
 	int rc = vms_cat_snap_name_split(j->to, volume, snap, e);
 
 	if (!rc)
-		rc = snap_get(t, volume, snap, &s, e);
+		rc = snap_get_made(t, volume, snap, &s, e);
 	if (rc)
 		return rc;
 	memcpy(j->h.to_uuid, s.s.uuid, 16);
@@ -55,7 +55,7 @@ static int look(struct job *j, struct vms_errmsg *e)
 		return rc;
 	rc = vms_cat_snap_name_split(j->from, of, snap, e);
 	if (!rc)
-		rc = snap_get(t, of, snap, &s, e);
+		rc = snap_get_made(t, of, snap, &s, e);
 	if (!rc && strcmp(of, volume))
 		rc = vms_fail(e, VMS_E_INVAL,
 			      "%.100s and %.100s are snapshots of different volumes", j->from,

@@ -369,7 +369,7 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 				j->volume);
 	if (!rc)
 		rc = find_base(j, e);
-	if (!rc && !snap_get(t, j->volume, j->h.to, &have, e))
+	if (!rc && !snap_get_made(t, j->volume, j->h.to, &have, e))
 		rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already", j->volume,
 			      j->h.to);
 	if (rc)

@@ -391,7 +391,7 @@ int move_clone(struct tool *t, const char *volume, const char *snap, const char 
 	if (rc)
 		goto out;
 	do {
-		rc = snap_get(t, volume, snap, &s, msg);
+		rc = snap_get_made(t, volume, snap, &s, msg);
 		if (!rc)
 			rc = complete_only(&s, msg);
 		if (!rc && size_bytes && size_bytes < s.s.size_bytes)

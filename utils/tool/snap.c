@@ -112,6 +112,20 @@ int snap_get(struct tool *t, const char *volume, const char *snap, struct snap_i
 	return rc;
 }
 
+int snap_get_made(struct tool *t, const char *volume, const char *snap, struct snap_info *out,
+		  struct vms_errmsg *msg)
+{
+	char dead[240] = "";
+	int rc = snap_get(t, volume, snap, out, msg);
+
+	if (rc || out->s.state != VMS_SNAP_CREATING)
+		return rc;
+	rc = barrier_settle(t, volume, dead, msg);
+	if (dead[0])
+		tool_note(t, "snapshot %s had been begun and was given up", dead);
+	return rc ? rc : snap_get(t, volume, snap, out, msg);
+}
+
 /* ---- who depends ---- */
 
 static void add_name(char *names, size_t room, const char *name)

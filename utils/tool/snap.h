@@ -24,6 +24,10 @@ void snaps_free(struct snaps *s);
 /* One; VMS_E_NOENT with words when it does not exist. */
 int snap_get(struct tool *t, const char *volume, const char *snap, struct snap_info *out,
 	     struct vms_errmsg *msg);
+/* The same, but one that is being made is waited for; one whose tool died is given up, and
+ * does not exist. */
+int snap_get_made(struct tool *t, const char *volume, const char *snap, struct snap_info *out,
+		  struct vms_errmsg *msg);
 const char *snap_state_word(uint8_t state);
 json_t *snap_json(const struct vms_cat_snap *s);
 

@@ -8,6 +8,7 @@
 
 #include "target/reg_doc.h"
 #include "utils/lib/assert.h"
+#include "utils/tool/snap.h"
 #include "utils/tool/volume.h"
 
 #define PREFIX "target/"
@@ -183,10 +184,10 @@ int target_change(struct tool *t, const char *name, target_change_fn fn, void *a
 
 int target_volume_check(struct tool *t, const char *volume, struct vms_errmsg *msg)
 {
-	char name[VMS_REG_NAME_MAX + 1], key[VMS_CAT_KEY_BYTES_MAX];
+	char name[VMS_REG_NAME_MAX + 1];
 	const char *snap = strchr(volume, '@');
 	struct volume_view v;
-	struct tool_kvs kv;
+	struct snap_info s;
 	int rc;
 
 	if (strlen(volume) > VMS_REG_NAME_MAX)
@@ -202,18 +203,8 @@ int target_volume_check(struct tool *t, const char *volume, struct vms_errmsg *m
 	volume_free(&v);
 	if (rc || !snap)
 		return rc;
-	snprintf(key, sizeof(key), "snap/%s", volume);
-	rc = tool_get(t, key, &kv, msg);
-	if (!rc && !kv.n)
-		rc = vms_fail(msg, VMS_E_NOENT, "there is no snapshot %s", volume);
-	if (!rc) {
-		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
-		struct vms_cat_snap s;
-
-		rc = vms_cat_snap_decode(&c, &s, msg);
-		if (!rc && s.state != VMS_SNAP_COMPLETE)
-			rc = vms_fail(msg, VMS_E_BUSY, "snapshot %s is not complete", volume);
-	}
-	tool_kvs_free(&kv);
+	rc = snap_get_made(t, name, snap + 1, &s, msg);
+	if (!rc && s.s.state != VMS_SNAP_COMPLETE)
+		rc = vms_fail(msg, VMS_E_BUSY, "snapshot %s is not complete", volume);
 	return rc;
 }

@@ -909,6 +909,40 @@ static void advise_names_risks_of_the_settings(void)
 	end();
 }
 
+static void forget(const char *key)
+{
+	const struct vms_cat_op op = {key, NULL, 0};
+
+	CU_ASSERT_EQUAL(tool_txn(&t, NULL, 0, &op, 1, &e), 0);
+}
+
+/* The catalog of a cluster that was lost: no new cluster is made in the middle of what
+ * brings it back. */
+static void half_a_catalog_is_no_empty_one(void)
+{
+	const struct vms_cat_op passes = {"gwload/00000001", "{}", 0};
+	struct tool_kvs kvs;
+
+	nodes(3, 2, false);
+	CU_ASSERT_EQUAL(run(&ring_init, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "holds a cluster already"));
+	forget("cluster");
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "restore-catalog or move-catalog was interrupted"));
+	CU_ASSERT_EQUAL(run(&ring_init, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "restore-catalog or move-catalog was interrupted"));
+	CU_ASSERT_EQUAL(tool_range(&t, "", &kvs, &e), 0);
+	VMS_VEC_FOREACH (&kvs, kv)
+		forget(kv->key);
+	tool_kvs_free(&kvs);
+	CU_ASSERT_EQUAL(tool_txn(&t, NULL, 0, &passes, 1, &e), 0);
+	CU_ASSERT_EQUAL(run(&ring_status, NULL), TOOL_FAILED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "vmstore-ring restore-catalog"));
+	CU_ASSERT_EQUAL(run(&ring_init, NULL), TOOL_OK);
+	CU_ASSERT_EQUAL(run(&ring_init, NULL), TOOL_FAILED);
+	end();
+}
+
 int main(void)
 {
 	static const struct vms_test tests[] = {
@@ -938,6 +972,7 @@ int main(void)
 		VMS_TEST(openers_are_named),
 		VMS_TEST(advise_names_gateways),
 		VMS_TEST(status_names_gateways),
+		VMS_TEST(half_a_catalog_is_no_empty_one),
 		VMS_TEST(advise_names_risks_of_the_settings),
 	};
 

@@ -148,6 +148,22 @@ static int read_back(struct tool *t, const struct tool_kvs *kvs, struct vms_errm
 	return rc;
 }
 
+int catalog_fill_interrupted(struct tool *t, struct vms_errmsg *msg)
+{
+	struct tool_kvs now;
+	int rc = tool_range(t, "", &now, msg);
+
+	if (!rc)
+		catalog_drop_passing(&now);
+	if (!rc && now.n && !catalog_find(&now, "cluster"))
+		rc = vms_fail(
+			msg, VMS_E_BUSY,
+			"the catalog holds part of a cluster: vmstore-ring restore-catalog or "
+			"move-catalog was interrupted, and goes on when it is repeated");
+	tool_kvs_free(&now);
+	return rc;
+}
+
 int catalog_fill(struct tool *t, const struct tool_kvs *kvs, struct vms_errmsg *msg)
 {
 	const struct tool_kv *cluster = catalog_find(kvs, "cluster");

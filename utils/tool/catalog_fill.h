@@ -12,6 +12,8 @@ int catalog_fill_check(struct tool *t, const struct tool_kvs *kvs, bool *done,
 /* Writes all of kvs, "cluster" last (nobody uses a catalog without it), deletes what else
  * was there and reads it back. May be repeated after any failure. */
 int catalog_fill(struct tool *t, const struct tool_kvs *kvs, struct vms_errmsg *msg);
+/* Of a catalog without a cluster's record: VMS_E_BUSY when it was being filled. */
+int catalog_fill_interrupted(struct tool *t, struct vms_errmsg *msg);
 const struct tool_kv *catalog_find(const struct tool_kvs *kvs, const char *key);
 /* Does the key go with the session of a process? What such a key says is over when it is
  * read from a copy, and nothing would ever delete it. */

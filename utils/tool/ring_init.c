@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utils/tool/catalog_fill.h"
 #include "utils/tool/ring_cmds.h"
 
 static int part_bits_of(uint64_t partitions, uint32_t *bits)
@@ -61,6 +62,8 @@ static int run_init(struct cmd_call *c)
 	if (*end || !(cl.timing_factor >= 0.1 && cl.timing_factor <= 1000))
 		return cmd_usage(c, "--timing-factor %s: must be a number from 0.1 to 1000",
 				 factor_text);
+	if (catalog_fill_interrupted(t, &e))
+		return tool_fail(t, "%s", e.text);
 	cl.copies = (uint32_t)copies;
 	cl.min_copies = (uint32_t)min_copies;
 	tool_uuid_new(cl.uuid);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "utils/lib/assert.h"
+#include "utils/tool/catalog_fill.h"
 
 #define NAMES_MAX 6u /* nodes that are named in a line */
 
@@ -16,8 +17,12 @@ int view_cluster(struct tool *t, struct vms_cat_cluster *out, uint64_t *mod_revi
 	int rc = tool_get(t, "cluster", &kv, msg);
 
 	if (!rc && !kv.n)
+		rc = catalog_fill_interrupted(t, msg);
+	if (!rc && !kv.n)
 		rc = vms_fail(msg, VMS_E_NOENT,
-			      "the catalog is empty: create the cluster with vmstore-ring init");
+			      "the catalog is empty: create the cluster with vmstore-ring init; if "
+			      "one has lost its catalog, bring that back with vmstore-ring "
+			      "restore-catalog");
 	if (!rc) {
 		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What people do with the tools, as one process that never crashes but whose jobs
- * die: snapshots through the barrier of doc/architecture.md, clones, rollback,
+ * die: snapshots (sim_snap.c), clones and rollback (sim_clone.c), new sizes (sim_resize.c),
  * deletion; and the reading of whole snapshots by the auditor. One job at a time, each a
  * chain of steps; a step asks the catalog or the nodes once and goes on with the answer.
  */
@@ -13,11 +13,8 @@
 #include "tests/sim/sim_admin_int.h"
 #include "utils/lib/assert.h"
 
-#define STOP_US	   900000u
-#define FLOOR_US   5000000u
-#define RELEASE_US 3000000u
-#define OLD_US	   10000000u
-#define AUDIT_US   5000000u
+#define OLD_US	 10000000u
+#define AUDIT_US 5000000u
 
 /* ---- catalog ---- */
 
@@ -27,7 +24,7 @@ static void kv_clear(struct sim_admin *a)
 		free(a->kv.d[i].val);
 	a->kv.n = 0;
 }
-static void doomed_clear(struct sim_admin *a)
+void adm_doomed_clear(struct sim_admin *a)
 {
 	for (size_t i = 0; i < a->doomed.n; i++)
 		free(a->doomed.d[i].val);
@@ -106,7 +103,7 @@ void adm_later(struct sim_admin *a, uint64_t us)
 	a->again_us = a->p->s->now_us + us;
 	sim_wake(a->p, us);
 }
-static struct sim_vol *vol_of_job(struct sim_admin *a)
+struct sim_vol *adm_vol_of_job(struct sim_admin *a)
 {
 	return sim_vol_of(a->p->s, a->vol, a->vol_id);
 }
@@ -117,7 +114,7 @@ bool sim_vol_open_anywhere(const struct sim *s, unsigned vol)
 			return true;
 	return false;
 }
-static struct sim_vol *vol_free(struct sim *s)
+struct sim_vol *adm_vol_free(struct sim *s)
 {
 	for (unsigned i = 1; i < SIM_VOLS_MAX; i++)
 		if (!s->vol[i].id && !sim_vol_open_anywhere(s, i))
@@ -129,16 +126,6 @@ struct sim_check *sim_check_add(struct sim *s)
 	struct sim_check *c = sim_check_new(s->plan.vol_bytes / VMS_LB_BYTES);
 
 	VMS_VEC_PUSH(&s->checks, c);
-	return c;
-}
-/* A history that begins with what the snapshot shows. */
-static struct sim_check *check_from(struct sim *s, const struct sim_vol *snap)
-{
-	struct sim_check *c = sim_check_add(s);
-
-	for (uint64_t i = 0; i < s->plan.vol_bytes / VMS_LB_BYTES; i++)
-		if (snap->image[i] != SIM_UNSEEN)
-			sim_check_initial(c, i, snap->image[i]);
 	return c;
 }
 static void vol_drop(struct sim *s, struct sim_vol *v)
@@ -238,9 +225,7 @@ bool adm_floors(struct sim_admin *a, uint64_t branch)
 
 /* ---- auditor ---- */
 
-/* Every used block of snapshot v, through whatever gateway has it; true: done. What
- * is read is compared as the answers come in. */
-static bool audit(struct sim_admin *a, struct sim_vol *v)
+bool adm_audit(struct sim_admin *a, struct sim_vol *v)
 {
 	struct sim *s = a->p->s;
 	struct client *c = &s->cl[SIM_AUDITOR];
@@ -300,7 +285,7 @@ static void job_pick(struct sim_admin *a)
 		return;
 	}
 	if (d < 50) {
-		if (vol_free(s))
+		if (adm_vol_free(s))
 			adm_go(a, SNAP_GET);
 		return;
 	}
@@ -316,7 +301,7 @@ static void job_pick(struct sim_admin *a)
 	} else if (!v->read) {
 		return;
 	} else if (d < 75) {
-		if (vol_free(s))
+		if (adm_vol_free(s))
 			adm_go(a, CLONE_SNAP);
 	} else if (d < 85) {
 		s->vol[0].want = false;
@@ -324,57 +309,6 @@ static void job_pick(struct sim_admin *a)
 	} else {
 		adm_go(a, DELS_READ);
 	}
-}
-
-static void snap_put(struct sim_admin *a, uint8_t barrier, uint8_t state, bool acks)
-{
-	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp[40] = {{vk, a->vrev}, {sk, a->srev}};
-	struct vms_cat_op op[40] = {{vk, NULL, 0}, {sk, NULL, 0}};
-	unsigned nc = state ? 2 : 1, no = nc;
-
-	vms_cat_key_volume(vk, a->v.name, NULL);
-	vms_cat_key_snap(sk, a->s.volume, a->s.name, NULL);
-	a->v.barrier = barrier;
-	a->s.state = state;
-	op[0].val = vms_cat_volume_encode(&a->v);
-	if (state)
-		op[1].val = vms_cat_snap_encode(&a->s);
-	for (size_t i = 0; acks && i < a->doomed.n && nc < 40; i++) {
-		cmp[nc++] = (struct vms_cat_cmp){a->doomed.d[i].key, a->doomed.d[i].mod};
-		op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
-	}
-	adm_txn(a, cmp, nc, op, no);
-	free((char *)op[0].val);
-	if (state)
-		free((char *)op[1].val);
-}
-
-/* How many of those asked have acknowledged with at least this state; -1: a veto. */
-static int acks(struct sim_admin *a, uint8_t state)
-{
-	int n = 0;
-
-	doomed_clear(a);
-	for (size_t i = 0; i < a->kv.n; i++) {
-		struct vms_cat_kv kv = adm_kv(a, i);
-		struct vms_cat_ack ack;
-
-		if (vms_cat_ack_decode(&kv, &ack, NULL) || ack.barrier_id != a->v.barrier_id)
-			continue;
-		for (unsigned k = 0; k < a->ngw; k++) {
-			if (a->gw[k] != ack.gateway)
-				continue;
-			if (ack.state == VMS_ACK_VETO)
-				return -1;
-			n += ack.state >= state;
-			struct kv *d = VMS_VEC_ADD(&a->doomed);
-
-			snprintf(d->key, sizeof(d->key), "%s", kv.key);
-			d->mod = kv.mod_revision;
-		}
-	}
-	return n;
 }
 
 void adm_volume_get(struct sim_admin *a, const char *name)
@@ -423,39 +357,6 @@ void adm_ack_prefix(struct sim_admin *a, char *out)
 	snprintf(out, VMS_CAT_KEY_BYTES_MAX, "ack/%016" PRIx64 "/", a->v.id);
 }
 
-static void snap_done(struct sim_admin *a)
-{
-	struct sim *s = a->p->s;
-	struct sim_vol *v = vol_free(s);
-	uint64_t n = s->plan.vol_bytes / VMS_LB_BYTES;
-
-	s->r->snaps++;
-	sim_note(s, "admin: %s@%s is complete, number %" PRIu64 ", branch %" PRIu64, a->s.volume,
-		 a->s.name, a->s.snap_gen, a->s.branch);
-	if (!v) {
-		adm_end(a);
-		return;
-	}
-	*v = (struct sim_vol){.id = ++s->next_vol,
-			      .snap = true,
-			      .want = true,
-			      .check = s->vol[0].check,
-			      .branch = a->s.branch,
-			      .gen = a->s.snap_gen,
-			      .blocks = a->s.size_bytes / VMS_LB_BYTES,
-			      .begin_us = a->begin_us,
-			      .end_us = a->end_us};
-	snprintf(v->name, sizeof(v->name), "%s@%s", a->s.volume, a->s.name);
-	v->image = malloc(n * sizeof(*v->image));
-	for (uint64_t i = 0; i < n; i++)
-		v->image[i] = SIM_UNSEEN;
-	a->vol = (unsigned)(v - s->vol);
-	a->vol_id = v->id;
-	a->at = 0;
-	a->reading = false;
-	adm_go(a, SNAP_READ);
-}
-
 void adm_opens(struct sim_admin *a, enum step next)
 {
 	char key[VMS_CAT_KEY_BYTES_MAX];
@@ -481,517 +382,15 @@ void adm_opens(struct sim_admin *a, enum step next)
 }
 
 /* One step of the making of a snapshot. */
-static void snap_step(struct sim_admin *a)
-{
-	struct sim *s = a->p->s;
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	int n;
-
-	if (a->step != SNAP_GET && a->step != SNAP_READ && a->step != SNAP_CHECK && s->faults &&
-	    !a->asked && !a->again_us && vms_rng_chance(&s->rng, s->plan.admin_dies)) {
-		sim_note(s, "admin: the coordinator of %s dies (step %d)", a->s.name, a->step);
-		s->r->deaths++;
-		adm_end(a);
-		return;
-	}
-	switch (a->step) {
-	case SNAP_GET:
-		if (!adm_volume_free(a))
-			return;
-		if (a->v.state != 1) { /* is being shrunk */
-			adm_go(a, SIZE_GET);
-			return;
-		}
-		s->r->snap_tries++;
-		memset(&a->s, 0, sizeof(a->s));
-		a->s.id = a->v.id;
-		a->s.branch = a->v.branch;
-		a->s.snap_gen = a->v.snap_gen++;
-		a->v.barrier_id = a->v.snap_gen;
-		a->v.barrier_quiet = false; /* as the one before it may have been */
-		a->s.size_bytes = a->v.size_bytes;
-		vms_rng_fill(&s->rng, a->s.uuid, 16);
-		snprintf(a->s.volume, sizeof(a->s.volume), "%s", a->v.name);
-		snprintf(a->s.name, sizeof(a->s.name), "s%u", ++a->nsnaps);
-		a->srev = 0;
-		a->begin_us = s->now_us;
-		/* some learn of it late: what do the others do meanwhile? */
-		for (unsigned i = 1; i <= s->plan.nodes + s->plan.gateways && s->faults; i++)
-			if (vms_rng_chance(&s->rng, s->plan.late_news))
-				s->blocked_until[0][i] = s->now_us +
-							 vms_rng_below(&s->rng, STOP_US);
-		adm_go(a, SNAP_INTENT);
-		return;
-	case SNAP_INTENT:
-		if (!a->asked) {
-			snap_put(a, VMS_BARRIER_STOP, VMS_SNAP_CREATING, false);
-			return;
-		}
-		if (a->status) { /* refused, or not known: then somebody will find it */
-			adm_end(a);
-			return;
-		}
-		adm_go(a, SNAP_OPENS);
-		return;
-	case SNAP_OPENS:
-		adm_opens(a, SNAP_STOPPED);
-		return;
-	case SNAP_STOPPED:
-	case SNAP_RELEASED:
-		if (!a->asked) {
-			adm_ack_prefix(a, key);
-			adm_range(a, key);
-			return;
-		}
-		n = a->status
-			    ? -1
-			    : acks(a, a->step == SNAP_STOPPED ? VMS_ACK_STOPPED : VMS_ACK_RELEASED);
-		if (n == (int)a->ngw)
-			adm_go(a, a->step == SNAP_STOPPED ? SNAP_FLOOR : SNAP_COMPLETE);
-		else if (n < 0 ||
-			 s->now_us - (a->step == SNAP_STOPPED ? a->begin_us : a->since_us) >
-				 (a->step == SNAP_STOPPED ? STOP_US : RELEASE_US))
-			adm_go(a, DROP_GET);
-		else
-			adm_later(a, ADM_POLL_US);
-		return;
-	case SNAP_FLOOR:
-		/* the last stop must have come in time: the gateways' second has not passed */
-		if (s->now_us - a->since_us > FLOOR_US)
-			adm_go(a, DROP_GET);
-		else if (adm_floors(a, a->v.branch))
-			adm_go(a, SNAP_RELEASE);
-		return;
-	case SNAP_RELEASE:
-	case SNAP_COMPLETE:
-		/* both need the records' revisions as they are now */
-		if (!a->asked) {
-			if (a->step == SNAP_RELEASE)
-				a->end_us = s->now_us;
-			adm_volume_get(a, a->v.name);
-			a->step = a->step == SNAP_RELEASE ? SNAP_RELEASE : SNAP_COMPLETE;
-			a->srev = 0;
-			return;
-		}
-		if (a->srev == 0) { /* the volume has been read; now the snapshot */
-			struct vms_cat_volume now = a->v;
-			uint64_t id = a->v.barrier_id;
-
-			if (a->status || !adm_volume_got(a) || a->v.barrier_id != id ||
-			    a->v.barrier == VMS_BARRIER_NONE) {
-				a->v = now;
-				adm_go(a, DROP_GET);
-				return;
-			}
-			a->srev = 1;
-			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
-			adm_get(a, key);
-			return;
-		}
-		if (a->srev == 1) {
-			if (a->status || !a->kv.n) {
-				adm_go(a, DROP_GET);
-				return;
-			}
-			a->srev = a->kv.d[0].mod;
-			if (a->step == SNAP_RELEASE)
-				snap_put(a, VMS_BARRIER_RELEASE, 0, false);
-			else
-				snap_put(a, VMS_BARRIER_NONE, VMS_SNAP_COMPLETE, true);
-			return;
-		}
-		if (a->step == SNAP_RELEASE)
-			adm_go(a, a->status ? DROP_GET : SNAP_RELEASED);
-		else
-			adm_go(a, SNAP_CHECK);
-		return;
-	case SNAP_CHECK: /* whatever the answer was: what does the catalog say? */
-		if (!a->asked) {
-			vms_cat_key_snap(key, a->s.volume, a->s.name, NULL);
-			adm_get(a, key);
-			return;
-		}
-		if (a->status) {
-			adm_later(a, 100000);
-			return;
-		}
-		if (a->kv.n) {
-			struct vms_cat_kv kv = adm_kv(a, 0);
-			struct vms_cat_snap now;
-
-			if (!vms_cat_snap_decode(&kv, &now, NULL) &&
-			    now.state == VMS_SNAP_COMPLETE) {
-				snap_done(a);
-				return;
-			}
-		}
-		adm_go(a, DROP_GET);
-		return;
-	default: { /* SNAP_READ */
-		struct sim_vol *v = vol_of_job(a);
-
-		if (v && !audit(a, v))
-			return;
-		if (v)
-			v->read = true;
-		adm_end(a);
-	}
-	}
-}
-
-/* Gives up a barrier, ours or one that nobody ends. */
-static void drop_step(struct sim_admin *a)
-{
-	struct sim *s = a->p->s;
-	char key[VMS_CAT_KEY_BYTES_MAX];
-
-	switch (a->step) {
-	case DROP_GET:
-		if (!a->asked) {
-			adm_volume_get(a, s->vol[0].name);
-			return;
-		}
-		if (a->status || !adm_volume_got(a) || !a->v.barrier) {
-			adm_end(a);
-			return;
-		}
-		doomed_clear(a);
-		adm_go(a, DROP_SNAPS);
-		return;
-	case DROP_SNAPS:
-	case DROP_ACKS:
-		if (!a->asked) {
-			if (a->step == DROP_SNAPS)
-				snprintf(key, sizeof(key), "snap/%s@", a->v.name);
-			else
-				adm_ack_prefix(a, key);
-			adm_range(a, key);
-			return;
-		}
-		if (a->status) {
-			adm_end(a);
-			return;
-		}
-		for (size_t i = 0; i < a->kv.n; i++) {
-			struct vms_cat_kv kv = adm_kv(a, i);
-			struct vms_cat_snap sn;
-			struct kv *d;
-
-			if (a->step == DROP_SNAPS &&
-			    (vms_cat_snap_decode(&kv, &sn, NULL) || sn.state != VMS_SNAP_CREATING))
-				continue;
-			d = VMS_VEC_ADD(&a->doomed);
-			snprintf(d->key, sizeof(d->key), "%s", kv.key);
-		}
-		adm_go(a, a->step == DROP_SNAPS ? DROP_ACKS : DROP_TXN);
-		return;
-	default: {
-		struct vms_cat_cmp cmp = {key, a->vrev};
-		struct vms_cat_op op[60] = {{key, NULL, 0}};
-		unsigned no = 1;
-
-		if (a->asked) {
-			adm_end(a);
-			return;
-		}
-		vms_cat_key_volume(key, a->v.name, NULL);
-		a->v.barrier = VMS_BARRIER_NONE;
-		op[0].val = vms_cat_volume_encode(&a->v);
-		for (size_t i = 0; i < a->doomed.n && no < 60; i++)
-			op[no++] = (struct vms_cat_op){a->doomed.d[i].key, NULL, 0};
-		adm_txn(a, &cmp, 1, op, no);
-		free((char *)op[0].val);
-		sim_note(s, "admin: gives up barrier %" PRIu64, a->v.barrier_id);
-	}
-	}
-}
-
-/* a->b: a new branch over a->s, whose branch record is a->parent. */
-static bool branch_grow(struct sim_admin *a)
-{
-	if (a->parent.nancestors == VMS_ANCESTORS_MAX)
-		return false;
-	a->b = (struct vms_cat_branch){.branch = a->cl.next_branch++,
-				       .lineage = a->parent.lineage,
-				       .state = 1,
-				       .nancestors = 1};
-	a->b.salted = a->parent.salted;
-	memcpy(a->b.salt, a->parent.salt, sizeof(a->b.salt));
-	a->b.ancestor[0] = (struct vms_cat_ancestor){a->s.branch, a->s.snap_gen,
-						     a->s.size_bytes / VMS_CHUNK_BYTES};
-	for (unsigned i = 0; i < a->parent.nancestors; i++)
-		a->b.ancestor[a->b.nancestors++] = a->parent.ancestor[i];
-	return true;
-}
-
-/* The reads that a new branch needs: snapshot, its branch, the cluster. true: all there. */
-static bool grow_reads(struct sim_admin *a, enum step snap)
-{
-	struct sim_vol *v = vol_of_job(a);
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_kv kv;
-
-	if (!v) {
-		adm_end(a);
-		return false;
-	}
-	if (!a->asked) {
-		if (a->step == snap)
-			snprintf(key, sizeof(key), "snap/%s", v->name);
-		else if (a->step == snap + 1)
-			vms_cat_key_branch(key, a->s.branch);
-		else
-			snprintf(key, sizeof(key), "cluster");
-		adm_get(a, key);
-		return false;
-	}
-	if (a->status) {
-		adm_later(a, 100000);
-		return false;
-	}
-	if (!a->kv.n && a->step != snap + 1) {
-		adm_end(a);
-		return false;
-	}
-	if (a->kv.n)
-		kv = adm_kv(a, 0);
-	if (a->step == snap) {
-		a->srev = kv.mod_revision;
-		vms_assert(vms_cat_snap_decode(&kv, &a->s, NULL) == 0);
-	} else if (a->step == snap + 1) {
-		a->parent = (struct vms_cat_branch){.branch = a->s.branch, .lineage = a->v.lineage};
-		if (a->kv.n)
-			vms_assert(vms_cat_branch_decode(&kv, &a->parent, NULL) == 0);
-	} else {
-		a->clrev = kv.mod_revision;
-		vms_assert(vms_cat_cluster_decode(&kv, &a->cl, NULL) == 0);
-		return true;
-	}
-	adm_go(a, a->step + 1);
-	return false;
-}
-
-/* The volume's record and the branch that it writes to from now on, over that snapshot.
- * vrev: of the record so far; 0: there is none. */
-static void branch_txn(struct sim_admin *a, uint64_t vrev, const char *snap)
-{
-	char vk[VMS_CAT_KEY_BYTES_MAX], sk[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_cmp cmp[] = {{vk, vrev}, {sk, a->srev}, {"cluster", a->clrev}, {bk, 0}};
-	struct vms_cat_op op[] = {{vk, NULL, 0}, {bk, NULL, 0}, {"cluster", NULL, 0}};
-
-	vms_cat_key_volume(vk, a->v.name, NULL);
-	snprintf(sk, sizeof(sk), "snap/%s", snap);
-	vms_cat_key_branch(bk, a->b.branch);
-	op[0].val = vms_cat_volume_encode(&a->v);
-	op[1].val = vms_cat_branch_encode(&a->b);
-	op[2].val = vms_cat_cluster_encode(&a->cl);
-	adm_txn(a, cmp, 4, op, 3);
-	for (unsigned i = 0; i < 3; i++)
-		free((char *)op[i].val);
-}
-
-static void clone_step(struct sim_admin *a)
-{
-	struct sim *s = a->p->s;
-	struct sim_vol *from = vol_of_job(a), *v;
-
-	if (!from) { /* cannot be: nothing else deletes it */
-		adm_end(a);
-		return;
-	}
-	switch (a->step) {
-	case CLONE_SNAP:
-	case CLONE_BRANCH:
-	case CLONE_CLUSTER:
-		a->v.lineage = s->lineage;
-		if (!grow_reads(a, CLONE_SNAP))
-			return;
-		if (!branch_grow(a)) {
-			adm_end(a);
-			return;
-		}
-		memset(&a->v, 0, sizeof(a->v));
-		snprintf(a->v.name, sizeof(a->v.name), "c%u", ++a->nclones);
-		vms_rng_fill(&s->rng, a->v.uuid, 16);
-		a->v.id = a->v.branch = a->b.owner = a->b.branch;
-		a->v.lineage = a->b.lineage;
-		a->v.size_bytes = a->s.size_bytes;
-		a->v.snap_gen = a->v.lun_fence = 1;
-		a->v.write_ack = (uint8_t)s->plan.ack;
-		a->v.state = 1;
-		a->v.dedup = true;
-		snprintf(a->v.parent, sizeof(a->v.parent), "%s", from->name);
-		adm_go(a, CLONE_TXN);
-		return;
-	case CLONE_TXN:
-		if (a->asked)
-			adm_go(a, CLONE_CHECK);
-		else
-			branch_txn(a, 0, from->name);
-		return;
-	case CLONE_CHECK:
-		if (!a->asked)
-			adm_volume_get(a, a->v.name);
-		else if (a->status)
-			adm_later(a, 100000);
-		else if (!adm_volume_got(a))
-			adm_end(a);
-		else
-			adm_go(a, CLONE_FLOOR);
-		return;
-	default:
-		if (!adm_floors(a, a->v.branch))
-			return;
-		v = vol_free(s);
-		s->r->clones++;
-		sim_note(s, "admin: %s is a clone of %s, branch %" PRIu64, a->v.name, from->name,
-			 a->v.branch);
-		if (v) {
-			*v = (struct sim_vol){.id = ++s->next_vol,
-					      .want = true,
-					      .blocks = from->blocks,
-					      .check = check_from(s, from)};
-			snprintf(v->name, sizeof(v->name), "%s", a->v.name);
-		}
-		adm_end(a);
-	}
-}
-
-static void back_over(struct sim_admin *a)
-{
-	a->p->s->vol[0].want = true;
-	adm_end(a);
-}
-
-static void back_step(struct sim_admin *a)
-{
-	struct sim *s = a->p->s;
-	char vk[VMS_CAT_KEY_BYTES_MAX];
-	struct sim_vol *snap = vol_of_job(a);
-
-	switch (a->step) {
-	case BACK_CLOSE:
-		if (sim_vol_open_anywhere(s, 0))
-			adm_later(a, ADM_POLL_US);
-		else
-			adm_go(a, BACK_GET);
-		return;
-	case BACK_GET:
-		if (!a->asked) {
-			adm_volume_get(a, s->vol[0].name);
-			return;
-		}
-		if (a->status || !adm_volume_got(a) || a->v.barrier || a->v.state != 1)
-			back_over(a);
-		else
-			adm_go(a, BACK_SNAP);
-		return;
-	case BACK_SNAP:
-	case BACK_BRANCH:
-	case BACK_CLUSTER:
-		if (!grow_reads(a, BACK_SNAP)) {
-			if (a->step == IDLE)
-				s->vol[0].want = true;
-			return;
-		}
-		if (!branch_grow(a)) {
-			back_over(a);
-			return;
-		}
-		a->b.owner = a->v.id;
-		a->v.snap_gen++;
-		a->v.lun_fence++;
-		a->v.barrier = VMS_BARRIER_STOP;
-		a->v.barrier_id = a->v.snap_gen;
-		a->v.barrier_quiet = false;
-		adm_go(a, BACK_TXN);
-		return;
-	case BACK_TXN:
-		if (!a->asked)
-			branch_txn(a, a->vrev, snap->name);
-		else if (a->status)
-			back_over(a);
-		else
-			adm_go(a, BACK_FLOOR_OLD);
-		return;
-	case BACK_FLOOR_OLD:
-		if (adm_floors(a, a->v.branch))
-			adm_go(a, BACK_FLOOR_NEW);
-		return;
-	case BACK_FLOOR_NEW:
-		if (adm_floors(a, a->b.branch))
-			adm_go(a, BACK_FINISH);
-		return;
-	case BACK_FINISH: {
-		struct vms_cat_volume next = a->v;
-		struct vms_cat_cmp cmp = {vk, 0};
-		struct vms_cat_op op = {vk, NULL, 0};
-
-		if (!a->asked) {
-			adm_volume_get(a, a->v.name);
-			a->clrev = 0;
-			return;
-		}
-		if (a->clrev) {
-			adm_go(a, BACK_CHECK);
-			return;
-		}
-		if (a->status || !adm_volume_got(a)) {
-			adm_later(a, 100000);
-			return;
-		}
-		if (a->v.barrier_id != next.barrier_id || !a->v.barrier) {
-			adm_go(a, BACK_CHECK); /* given up by a gateway that wanted to open */
-			return;
-		}
-		vms_cat_key_volume(vk, a->v.name, NULL);
-		next.branch = a->b.branch;
-		next.size_bytes = a->s.size_bytes;
-		next.barrier = VMS_BARRIER_NONE;
-		cmp.mod_revision = a->vrev;
-		op.val = vms_cat_volume_encode(&next);
-		a->clrev = 1;
-		adm_txn(a, &cmp, 1, &op, 1);
-		free((char *)op.val);
-		return;
-	}
-	default: /* BACK_CHECK */
-		if (!a->asked) {
-			adm_volume_get(a, a->v.name);
-			return;
-		}
-		if (a->status || !adm_volume_got(a)) {
-			adm_later(a, 100000);
-			return;
-		}
-		if (a->v.barrier && a->v.branch != a->b.branch) {
-			adm_go(a, BACK_FINISH);
-			return;
-		}
-		if (a->v.branch == a->b.branch) {
-			s->r->rollbacks++;
-			sim_note(s, "admin: rolled back to %s, branch %" PRIu64, snap->name,
-				 a->v.branch);
-			/* whoever had it open finds another volume in its place */
-			s->vol[0].id = ++s->next_vol;
-			s->vol[0].check = check_from(s, snap);
-			sim_size_held(s);
-			for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++)
-				memset(s->cl[i].last, 0, sizeof(s->cl[i].last));
-		}
-		back_over(a);
-	}
-}
-
 static void delete_step(struct sim_admin *a)
 {
 	struct sim *s = a->p->s;
-	struct sim_vol *v = vol_of_job(a);
+	struct sim_vol *v = adm_vol_of_job(a);
 	char key[VMS_CAT_KEY_BYTES_MAX], bk[VMS_CAT_KEY_BYTES_MAX];
 
 	switch (a->step) {
 	case DELS_READ: /* its last content is its first */
-		if (!audit(a, v))
+		if (!adm_audit(a, v))
 			return;
 		v->want = false;
 		adm_go(a, DELS_CLOSE);
@@ -1081,7 +480,7 @@ static void empty_step(struct sim_admin *a)
 	if (a->step < EMPTY_TXN) {
 		if (!a->asked) {
 			if (a->step == EMPTY_SNAPS)
-				doomed_clear(a);
+				adm_doomed_clear(a);
 			adm_range(a, prefix[a->step - EMPTY_SNAPS]);
 			return;
 		}
@@ -1143,13 +542,13 @@ void sim_admin_turn(struct sim *s, struct proc *p)
 		if (a->step == IDLE)
 			return;
 		if (a->step <= SNAP_READ)
-			snap_step(a);
+			adm_snap_step(a);
 		else if (a->step <= DROP_TXN)
-			drop_step(a);
+			adm_drop_step(a);
 		else if (a->step <= CLONE_FLOOR)
-			clone_step(a);
+			adm_clone_step(a);
 		else if (a->step <= BACK_CHECK)
-			back_step(a);
+			adm_back_step(a);
 		else if (a->step <= DELV_TXN)
 			delete_step(a);
 		else if (a->step >= SIZE_GET)
@@ -1178,7 +577,7 @@ void sim_admin_stop(struct sim *s, struct proc *p)
 	if (!a)
 		return;
 	kv_clear(a);
-	doomed_clear(a);
+	adm_doomed_clear(a);
 	VMS_VEC_FREE(&a->kv);
 	VMS_VEC_FREE(&a->doomed);
 	free(a);

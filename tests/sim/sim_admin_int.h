@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Private to sim_admin.c and sim_resize.c: the jobs of the tools. */
+/* Private to sim_admin.c and the files of its jobs: the jobs of the tools. */
 #ifndef SIM_ADMIN_INT_H
 #define SIM_ADMIN_INT_H
 
@@ -132,6 +132,21 @@ void adm_end(struct sim_admin *a);
 /* FLOOR with the volume's numbers, or its tail's TRIM, at the primary of every partition. */
 bool adm_floors(struct sim_admin *a, uint64_t branch);
 
+/* The snapshot or clone that the job is about; NULL: it is gone. */
+struct sim_vol *adm_vol_of_job(struct sim_admin *a);
+/* Room for another one, or NULL. */
+struct sim_vol *adm_vol_free(struct sim *s);
+/* Every used block of snapshot v, through whatever gateway has it; true: done. What
+ * is read is compared as the answers come in. */
+bool adm_audit(struct sim_admin *a, struct sim_vol *v);
+void adm_doomed_clear(struct sim_admin *a);
+
+/* sim_snap.c; drop: somebody else's barrier, that nobody ends */
+void adm_snap_step(struct sim_admin *a);
+void adm_drop_step(struct sim_admin *a);
+/* sim_clone.c; back: the first volume to what a snapshot shows */
+void adm_clone_step(struct sim_admin *a);
+void adm_back_step(struct sim_admin *a);
 /* sim_resize.c */
 void adm_resize_step(struct sim_admin *a);
 

@@ -10,13 +10,14 @@
 #include "include/err.h"
 #include "include/types.h"
 #include "include/wire.h"
+#include "tests/sim/node_rig_int.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/bytes.h"
 #include "utils/lib/log.h"
 #include "utils/lib/rng.h"
 #include "utils/lib/vec.h"
 
-static void push(struct rig *r, uint64_t delay, struct rig_event e)
+void rig_push(struct rig *r, uint64_t delay, struct rig_event e)
 {
 	size_t i;
 
@@ -69,286 +70,6 @@ static uint64_t now_ms(const struct rig *r)
 	return 100000 + r->now_us / 1000;
 }
 
-/* ---- catalog ---- */
-struct cat_answer {
-	vms_cat_done_fn fn;
-	void *arg;
-	struct rig_node *owner;
-	uint32_t life;
-	struct vms_cat_reply re;
-	struct vms_cat_kv kv[40];
-	char keys[40][VMS_CAT_KEY_BYTES_MAX];
-	char *vals[40];
-};
-
-static struct cat_answer *answer_new(struct rig *r, struct rig_node *o, vms_cat_done_fn fn,
-				     void *arg)
-{
-	struct cat_answer *a = calloc(1, sizeof(*a));
-
-	vms_assert(a);
-	a->fn = fn;
-	a->arg = arg;
-	a->owner = o;
-	a->life = o->life;
-	a->re.revision = r->revision;
-	a->re.kv = a->kv;
-	return a;
-}
-
-static void answer_kv(struct cat_answer *a, const char *key, const char *val, uint64_t mod)
-{
-	unsigned i = a->re.nkv++;
-
-	snprintf(a->keys[i], sizeof(a->keys[i]), "%s", key);
-	a->vals[i] = val ? strdup(val) : NULL;
-	a->kv[i] = (struct vms_cat_kv){a->keys[i], a->vals[i], val ? (uint32_t)strlen(val) : 0, mod,
-				       1};
-}
-
-static void answer_send(struct rig *r, struct cat_answer *a, enum rig_ev type)
-{
-	push(r, 300, (struct rig_event){.type = type, .p = a});
-}
-
-static struct rig_cat *cat_of(struct vms_catalog *c)
-{
-	return (struct rig_cat *)c;
-}
-
-static struct rig_kv *kv_find(struct rig *r, const char *key)
-{
-	for (size_t i = 0; i < r->kv.n; i++)
-		if (!strcmp(r->kv.d[i].key, key))
-			return &r->kv.d[i];
-	return NULL;
-}
-
-static void c_get(struct vms_catalog *c, const char *key, vms_cat_done_fn done, void *arg)
-{
-	struct rig_cat *rc = cat_of(c);
-	struct cat_answer *a = answer_new(rc->r, rc->owner, done, arg);
-	struct rig_kv *kv = kv_find(rc->r, key);
-
-	if (rc->owner->cat_mode == RIG_CAT_DOWN) {
-		a->re.status = VMS_E_TIMEOUT;
-		answer_send(rc->r, a, RE_CAT);
-		return;
-	}
-	if (kv)
-		answer_kv(a, kv->key, kv->val, kv->mod);
-	answer_send(rc->r, a, RE_CAT);
-}
-
-static int kv_cmp(const void *a, const void *b)
-{
-	return strcmp(((const struct rig_kv *)a)->key, ((const struct rig_kv *)b)->key);
-}
-
-static void c_range(struct vms_catalog *c, const char *prefix, const char *after,
-		    vms_cat_done_fn done, void *arg)
-{
-	struct rig_cat *rc = cat_of(c);
-	struct rig *r = rc->r;
-	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
-
-	const struct rig_kv *d;
-	size_t nd;
-
-	if (rc->owner->cat_mode == RIG_CAT_DOWN) {
-		a->re.status = VMS_E_TIMEOUT;
-		answer_send(r, a, RE_CAT);
-		return;
-	}
-	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
-	d = r->kv.d;
-	nd = r->kv.n;
-	if (rc->owner->cat_mode == RIG_CAT_STALE ||
-	    (rc->owner->cat_stale && !strcmp(prefix, rc->owner->cat_stale))) {
-		d = r->old.d;
-		nd = r->old.n;
-		a->re.revision = r->old_revision;
-	}
-	for (size_t i = 0; i < nd; i++) {
-		if (strncmp(d[i].key, prefix, strlen(prefix)) ||
-		    (after && strcmp(d[i].key, after) <= 0))
-			continue;
-		if (a->re.nkv == 30) {
-			a->re.more = true;
-			break;
-		}
-		answer_kv(a, d[i].key, d[i].val, d[i].mod);
-	}
-	answer_send(r, a, RE_CAT);
-}
-
-static void kv_set(struct rig *r, const char *key, const char *val)
-{
-	struct rig_kv *kv = kv_find(r, key);
-
-	if (!kv) {
-		if (!val)
-			return;
-		kv = VMS_VEC_ADD(&r->kv);
-		snprintf(kv->key, sizeof(kv->key), "%s", key);
-	}
-	free(kv->val);
-	if (val) {
-		kv->val = strdup(val);
-		kv->mod = r->revision;
-	} else {
-		*kv = VMS_VEC_LAST(&r->kv);
-		r->kv.n--;
-	}
-	for (size_t i = 0; i < r->watches.n; i++) {
-		struct rig_watch *w = &r->watches.d[i];
-		struct cat_answer *a;
-
-		if (strncmp(key, w->prefix, strlen(w->prefix)) ||
-		    w->owner->cat_mode == RIG_CAT_DOWN || w->owner->cat_mode == RIG_CAT_STALE ||
-		    (w->owner->cat_mute && !strcmp(w->owner->cat_mute, w->prefix)))
-			continue;
-		a = answer_new(r, w->owner, w->fn, w->arg);
-		answer_kv(a, key, val, r->revision);
-		answer_send(r, a, RE_CAT);
-	}
-}
-
-static int txn_do(struct rig *r, const struct vms_cat_cmp *cmp, unsigned ncmp,
-		  const struct vms_cat_op *op, unsigned nop)
-{
-	for (unsigned i = 0; i < ncmp; i++) {
-		struct rig_kv *kv = kv_find(r, cmp[i].key);
-
-		if ((kv ? kv->mod : 0) != cmp[i].mod_revision)
-			return VMS_E_CONFLICT;
-	}
-	r->revision++;
-	for (unsigned i = 0; i < nop; i++)
-		kv_set(r, op[i].key, op[i].val);
-	return 0;
-}
-
-/* One that is under way still. */
-struct late_txn {
-	unsigned ncmp, nop;
-	struct vms_cat_cmp cmp[64];
-	struct vms_cat_op op[64];
-};
-
-static void late_end(struct rig *r, struct late_txn *t, bool happens)
-{
-	if (happens)
-		(void)txn_do(r, t->cmp, t->ncmp, t->op, t->nop);
-	for (unsigned i = 0; i < t->ncmp; i++)
-		free((char *)t->cmp[i].key);
-	for (unsigned i = 0; i < t->nop; i++) {
-		free((char *)t->op[i].key);
-		free((char *)t->op[i].val);
-	}
-	free(t);
-}
-
-static void c_txn(struct vms_catalog *c, const struct vms_cat_cmp *cmp, unsigned ncmp,
-		  const struct vms_cat_op *op, unsigned nop, vms_cat_done_fn done, void *arg)
-{
-	struct rig_cat *rc = cat_of(c);
-	struct rig *r = rc->r;
-	struct cat_answer *a = answer_new(r, rc->owner, done, arg);
-
-	switch (rc->owner->cat_mode) {
-	case RIG_CAT_DOWN:
-		a->re.status = VMS_E_TIMEOUT;
-		break;
-	case RIG_CAT_LATE: {
-		struct late_txn *t = calloc(1, sizeof(*t));
-
-		vms_assert(t && ncmp <= 64 && nop <= 64);
-		t->ncmp = ncmp;
-		t->nop = nop;
-		for (unsigned i = 0; i < ncmp; i++)
-			t->cmp[i] = (struct vms_cat_cmp){strdup(cmp[i].key), cmp[i].mod_revision};
-		for (unsigned i = 0; i < nop; i++)
-			t->op[i] = (struct vms_cat_op){strdup(op[i].key),
-						       op[i].val ? strdup(op[i].val) : NULL, 0};
-		push(r, rc->owner->cat_late_ms * 1000, (struct rig_event){.type = RE_TXN, .p = t});
-		a->re.status = VMS_E_TIMEOUT;
-		break;
-	}
-	default:
-		a->re.status = txn_do(r, cmp, ncmp, op, nop);
-		if (rc->owner->cat_mode == RIG_CAT_LOSE)
-			a->re.status = VMS_E_TIMEOUT;
-	}
-	a->re.revision = r->revision;
-	answer_send(r, a, RE_CAT);
-}
-
-static uint64_t c_watch(struct vms_catalog *c, const char *prefix, uint64_t from,
-			vms_cat_done_fn fn, void *arg)
-{
-	struct rig_cat *rc = cat_of(c);
-	struct rig *r = rc->r;
-	struct rig_watch *w = VMS_VEC_ADD(&r->watches);
-
-	w->id = ++r->next_watch;
-	w->from = from;
-	snprintf(w->prefix, sizeof(w->prefix), "%s", prefix);
-	w->fn = fn;
-	w->arg = arg;
-	w->owner = rc->owner;
-	for (size_t i = 0; i < r->kv.n; i++) {
-		struct cat_answer *a;
-
-		if (r->kv.d[i].mod <= from || strncmp(r->kv.d[i].key, prefix, strlen(prefix)))
-			continue;
-		a = answer_new(r, rc->owner, fn, arg);
-		answer_kv(a, r->kv.d[i].key, r->kv.d[i].val, r->kv.d[i].mod);
-		answer_send(r, a, RE_CAT);
-	}
-	return r->next_watch;
-}
-
-static void c_unwatch(struct vms_catalog *c, uint64_t id)
-{
-	struct rig *r = cat_of(c)->r;
-
-	for (size_t i = 0; i < r->watches.n; i++)
-		if (r->watches.d[i].id == id) {
-			VMS_VEC_REMOVE_FAST(&r->watches, i);
-			return;
-		}
-}
-
-static void c_forget(struct vms_catalog *c, void *arg)
-{
-	struct rig_cat *rc = cat_of(c);
-
-	(void)arg;
-	for (size_t i = 0; i < rc->r->watches.n;)
-		if (rc->r->watches.d[i].owner == rc->owner)
-			VMS_VEC_REMOVE_FAST(&rc->r->watches, i);
-		else
-			i++;
-}
-
-static const struct vms_catalog_ops cat_ops = {
-	.struct_bytes = sizeof(cat_ops),
-	.get = c_get,
-	.range = c_range,
-	.txn = c_txn,
-	.watch = c_watch,
-	.unwatch = c_unwatch,
-	.forget = c_forget,
-};
-
-uint64_t rig_cat_number(struct rig *r, const char *key)
-{
-	struct rig_kv *kv = kv_find(r, key);
-
-	return kv ? strtoull(kv->val, NULL, 10) : 0;
-}
-
 /* ---- network ---- */
 static struct rig_conn *conn_find(struct rig *r, uint64_t id)
 {
@@ -371,8 +92,8 @@ static uint64_t conn_new(struct rig *r, int a, int b)
 	c->life[0] = life_of(r, a);
 	c->life[1] = life_of(r, b);
 	c->open = true;
-	push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 0});
-	push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 1});
+	rig_push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 0});
+	rig_push(r, 200, (struct rig_event){.type = RE_UP, .a = c->id, .b = 1});
 	return c->id;
 }
 
@@ -381,8 +102,8 @@ static void conn_break(struct rig *r, struct rig_conn *c)
 	if (!c->open)
 		return;
 	c->open = false;
-	push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 0});
-	push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 1});
+	rig_push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 0});
+	rig_push(r, 300, (struct rig_event){.type = RE_DOWN, .a = c->id, .b = 1});
 }
 
 static int conn_send(struct rig *r, int from, uint64_t id, const struct vms_msg *m)
@@ -416,7 +137,7 @@ static int conn_send(struct rig *r, int from, uint64_t id, const struct vms_msg 
 		when = c->last_us[to] + 1;
 	c->last_us[to] = when;
 	e = (struct rig_event){.type = RE_MSG, .a = id, .b = to, .p = buf, .len = at};
-	push(r, when - r->now_us, e);
+	rig_push(r, when - r->now_us, e);
 	return 0;
 }
 
@@ -474,7 +195,7 @@ static void d_schedule(void *ctx, uint64_t delay, uint64_t id)
 {
 	struct rig_node *rn = ctx;
 
-	push(rn->r, delay, (struct rig_event){.type = RE_DISK, .a = rn->idx, .b = id});
+	rig_push(rn->r, delay, (struct rig_event){.type = RE_DISK, .a = rn->idx, .b = id});
 }
 
 /* ---- gateways ---- */
@@ -642,7 +363,7 @@ static void event(struct rig *r, struct rig_event *e)
 	int side;
 
 	if (e->type == RE_TXN) {
-		late_end(r, e->p, true);
+		rig_cat_late_end(r, e->p, true);
 		return;
 	}
 	side = e->type == RE_CAT    ? (int)((struct cat_answer *)e->p)->owner->idx
@@ -651,7 +372,7 @@ static void event(struct rig *r, struct rig_event *e)
 	if (side < 100 && r->node[side].paused_us > r->now_us) {
 		struct rig_event later = *e;
 
-		push(r, r->node[side].paused_us - r->now_us, later);
+		rig_push(r, r->node[side].paused_us - r->now_us, later);
 		return;
 	}
 	switch (e->type) {
@@ -845,7 +566,7 @@ struct vms_part_conf rig_conf(struct rig *r, uint32_t part, uint64_t *rev)
 	uint32_t number;
 
 	vms_cat_key_part(key, part);
-	have = kv_find(r, key);
+	have = rig_kv_find(r, key);
 	vms_assert(have);
 	kv = (struct vms_cat_kv){key, have->val, (uint32_t)strlen(have->val), have->mod, 1};
 	vms_assert(vms_cat_part_decode(&kv, &number, &pc, NULL) == 0);
@@ -869,62 +590,6 @@ void rig_node_pause(struct rig *r, unsigned i, uint64_t ms)
 void rig_cut(struct rig *r, unsigned from, unsigned to, bool on)
 {
 	r->cut[from][to] = on;
-}
-
-static void old_free(struct rig *r)
-{
-	for (size_t i = 0; i < r->old.n; i++)
-		free(r->old.d[i].val);
-	VMS_VEC_FREE(&r->old);
-}
-
-void rig_cat_freeze(struct rig *r)
-{
-	old_free(r);
-	qsort(r->kv.d, r->kv.n, sizeof(struct rig_kv), kv_cmp);
-	for (size_t i = 0; i < r->kv.n; i++) {
-		struct rig_kv *kv = VMS_VEC_ADD(&r->old);
-
-		*kv = r->kv.d[i];
-		kv->val = strdup(kv->val);
-	}
-	r->old_revision = r->revision;
-}
-
-void rig_cat_gap(struct rig *r, unsigned i)
-{
-	for (size_t k = 0; k < r->watches.n; k++) {
-		struct rig_watch *w = &r->watches.d[k];
-		struct cat_answer *a;
-
-		if (w->owner != &r->node[i])
-			continue;
-		a = answer_new(r, w->owner, w->fn, w->arg);
-		a->re.status = VMS_E_GONE;
-		answer_send(r, a, RE_CAT);
-	}
-}
-
-void rig_cat_told(struct rig *r, unsigned i)
-{
-	const char *mute = r->node[i].cat_mute;
-
-	r->node[i].cat_mute = NULL;
-	for (size_t k = 0; mute && k < r->watches.n; k++) {
-		struct rig_watch *w = &r->watches.d[k];
-
-		if (w->owner != &r->node[i] || strcmp(mute, w->prefix))
-			continue;
-		VMS_VEC_FOREACH (&r->kv, kv) {
-			struct cat_answer *a;
-
-			if (strncmp(kv->key, mute, strlen(mute)))
-				continue;
-			a = answer_new(r, w->owner, w->fn, w->arg);
-			answer_kv(a, kv->key, kv->val, kv->mod);
-			answer_send(r, a, RE_CAT);
-		}
-	}
 }
 
 void rig_node_start(struct rig *r, unsigned i)
@@ -951,7 +616,7 @@ void rig_node_start(struct rig *r, unsigned i)
 	snprintf(conf.address, sizeof(conf.address), "n%u:1", i + 1);
 	memcpy(conf.cluster_uuid, r->uuid, 16);
 	rn->fatal = rn->stopped = false;
-	rn->cat = (struct rig_cat){{&cat_ops}, r, rn};
+	rn->cat = (struct rig_cat){{&rig_cat_ops}, r, rn};
 	rc = vms_node_open(&rn->n, &conf, &rn->disk, &rn->cat.base, &up, now_ms(r), &e);
 	if (rc) {
 		fprintf(stderr, "node %u does not start: %s %s\n", i + 1, vms_err_name(rc), e.text);
@@ -1004,7 +669,7 @@ const char *rig_fsck(struct rig *r, unsigned i)
 void rig_put(struct rig *r, const char *key, char *val)
 {
 	r->revision++;
-	kv_set(r, key, val);
+	rig_kv_set(r, key, val);
 	free(val);
 }
 
@@ -1032,7 +697,7 @@ void rig_branch_put(struct rig *r, struct vms_cat_branch b)
 	vms_cat_key_branch(key, b.branch);
 	val = vms_cat_branch_encode(&b);
 	r->revision++;
-	kv_set(r, key, val);
+	rig_kv_set(r, key, val);
 	free(val);
 }
 
@@ -1063,7 +728,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 	memcpy(cl.uuid, r->uuid, 16);
 	r->revision = 1;
 	val = vms_cat_cluster_encode(&cl);
-	kv_set(r, "cluster", val);
+	rig_kv_set(r, "cluster", val);
 	free(val);
 	for (unsigned i = 0; i < nnodes; i++) {
 		struct vms_cat_node cn = {.id = i + 1, .weight = 100};
@@ -1073,7 +738,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		snprintf(cn.zone, sizeof(cn.zone), "z%u", i + 1);
 		vms_cat_key_node(key, i + 1);
 		val = vms_cat_node_encode(&cn);
-		kv_set(r, key, val);
+		rig_kv_set(r, key, val);
 		free(val);
 	}
 	for (uint32_t p = 0; p < 1u << part_bits; p++) {
@@ -1084,7 +749,7 @@ void rig_open(struct rig *r, unsigned nnodes, unsigned copies, unsigned part_bit
 		pc.primary = pc.member[0].node;
 		vms_cat_key_part(key, p);
 		val = vms_cat_part_encode(&pc);
-		kv_set(r, key, val);
+		rig_kv_set(r, key, val);
 		free(val);
 	}
 	for (unsigned i = 0; i < nnodes; i++) {
@@ -1141,16 +806,12 @@ void rig_close(struct rig *r)
 				free(a->vals[i]);
 		}
 		if (e.type == RE_TXN)
-			late_end(r, e.p, false);
+			rig_cat_late_end(r, e.p, false);
 		else if (e.type != RE_DISK)
 			free(e.p);
 	}
 	free(r->ev);
-	for (size_t i = 0; i < r->kv.n; i++)
-		free(r->kv.d[i].val);
-	VMS_VEC_FREE(&r->kv);
-	old_free(r);
+	rig_cat_close(r);
 	VMS_VEC_FREE(&r->conns);
-	VMS_VEC_FREE(&r->watches);
 	memset(r, 0, sizeof(*r));
 }

@@ -2,7 +2,7 @@
 /*
  * Draining: the primary names, for each chunk of its sealed log generations, the
  * newest committed seq and a new place in the partition's open container (DRAIN
- * records, one segment each); every replica copies the bytes itself (apply.c).
+ * records, one segment each); every replica copies the bytes itself (apply_moves.c).
  *
  * Overwritten chunks have dropped out, zero chunks become holes. Ranges of an
  * extent are drained before its later chunks, and older layers (lower snap_gens,

@@ -2,7 +2,7 @@
 /*
  * Bytes that nobody has: the apply lane's part. A record says where chunks go and which
  * checksum they have. When their base has rotted on every replica since, nobody can make
- * these bytes and the partition stands (apply.c).
+ * these bytes and the partition stands (apply_moves.c).
  *
  * Before that the lane tries the record's twins: references to the same place that were
  * ordered before it is written. Their content is the same, but it lies elsewhere, maybe

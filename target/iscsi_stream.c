@@ -86,7 +86,7 @@ static bool late_round(void)
 	return any;
 }
 
-/* The end of a turn: send everything, then some of what may wait.
+/* The end of a turn: send everything, then some of what may wait, then reads that may begin.
  * Returns 1 if the loop has to go on at once. */
 int stream_flush(void)
 {
@@ -103,6 +103,8 @@ int stream_flush(void)
 		}
 		stream_flush_ready();
 	}
+	if (iscsi_turn_ends())
+		any = true;
 	/* a login may have given the gateway something to send: that is in the next turn */
 	return any || !list_empty(&stream.ready) || !list_empty(&stream.closing);
 }

@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #define CONNS_MAX     8192
-#define HALF_OPEN_MAX 1024 /* connections that have not logged in */
+#define HALF_OPEN_MAX 1024 /* connections without a session, or for discovery */
 
 #define GUEST_UNSENT_BYTES 16384 /* in the socket of one */
 
@@ -63,9 +63,10 @@ void stream_unwatch(struct stream_conn *sc)
 		tgt_event_del(sc->fd);
 }
 
+/* Discovery sessions among them: nobody has to prove anything for one. */
 static bool half_open(const struct iscsi_connection *conn)
 {
-	return conn->state != STATE_SCSI && conn->state != STATE_FULL && conn->state != STATE_CLOSE;
+	return conn->state != STATE_SCSI && conn->state != STATE_CLOSE;
 }
 
 /* Bytes that the kernel keeps unsent for it, at most; 0: as many as it likes. */

@@ -104,10 +104,12 @@ static inline void stream_doom(struct stream_conn *sc)
 	stream_ready(sc);
 }
 
-/* The same for one that is silent: its end is not queued behind what it does not take. */
+/* The same for one that is silent: its end is not queued behind what it does not take. One
+ * without a session has nothing that could be late. */
 static inline void stream_give_up(struct stream_conn *sc)
 {
-	sc->given_up = sc->at_once = true;
+	sc->given_up = true;
+	sc->at_once = !sc->late;
 	stream_doom(sc);
 }
 

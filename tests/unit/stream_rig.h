@@ -15,13 +15,13 @@ static int loop_fd = -1;
 static struct {
 	event_handler_t handler;
 	void *data;
-} ev_of[1024];
+} ev_of[4096];
 
 int tgt_event_add(int fd, int events, event_handler_t handler, void *data)
 {
 	struct epoll_event ev = {.events = (uint32_t)events, .data.fd = fd};
 
-	vms_assert(fd < 1024);
+	vms_assert(fd < 4096);
 	ev_of[fd].handler = handler;
 	ev_of[fd].data = data;
 	return epoll_ctl(loop_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;

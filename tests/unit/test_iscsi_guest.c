@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What who has no session can make the target keep and do: one answer that is not taken, and
- * no turn of the loop for it. The transport and tgt's objects,
- * real sockets, turns by hand; what is counted are requests, bytes and connections.
+ * no turn of the loop for it, a place among 1,024, an end among others. The transport and tgt's
+ * objects, real sockets, turns by hand; what is counted are requests, bytes and connections.
  */
 #include "target/iscsi_stream_int.h"
 
@@ -13,6 +13,7 @@
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <driver.h> /* tgt's, not ours */
@@ -26,6 +27,9 @@
 #define ASKED	 6000 /* lists: far more than the socket takes */
 #define T_NOP_MS 1500
 #define LOGIN_MS 10000
+#define KEPT	 1024 /* connections without a session */
+#define MANY	 40
+#define BOUND	 16 /* closes in a turn */
 
 static bool again;
 
@@ -71,15 +75,29 @@ static struct stream_conn *newest(void)
 	return container_of(stream.all.prev, struct stream_conn, all);
 }
 
-static void discovery_send(int fd)
+static void login_text_send(int fd, const char *text, size_t n)
 {
-	static const char text[] = "InitiatorName=iqn.fuzz\0SessionType=Discovery";
-	uint8_t out[2 * BHS + sizeof(text) + 3] = {
-		0x43, 0x87, [7] = sizeof(text), [8] = 0x80, [13] = 1, [27] = 1};
-	size_t n = BHS + ((sizeof(text) + 3) & ~3ul);
+	static uint8_t out[BHS + 8192];
 
-	memcpy(out + BHS, text, sizeof(text));
+	memset(out, 0, sizeof(out));
+	out[0] = 0x43, out[1] = 0x87, out[8] = 0x80, out[13] = 1, out[27] = 1;
+	out[6] = (uint8_t)(n >> 8), out[7] = (uint8_t)n;
+	memcpy(out + BHS, text, n);
+	n = BHS + ((n + 3) & ~3ul);
 	CU_ASSERT_EQUAL_FATAL(send(fd, out, n, MSG_NOSIGNAL), (ssize_t)n);
+}
+
+/* most: MaxRecvDataSegmentLength; 0: not said */
+static void discovery_send(int fd, unsigned most)
+{
+	char text[256];
+	size_t n = (size_t)snprintf(text, sizeof(text),
+				    "InitiatorName=iqn.fuzz%cSessionType=Discovery%c", 0, 0);
+
+	if (most)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "MaxRecvDataSegmentLength=%u%c",
+				      most, 0);
+	login_text_send(fd, text, n);
 }
 
 /* A discovery session whose socket takes little. */
@@ -89,7 +107,7 @@ static int discovery(void)
 	uint8_t answer[4096];
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few));
-	discovery_send(fd);
+	discovery_send(fd, 0);
 	TURNS_UNTIL(in_state(STATE_FULL) == before + 1);
 	CU_ASSERT(recv(fd, answer, sizeof(answer), 0) >= (ssize_t)BHS);
 	return fd;
@@ -263,9 +281,80 @@ static void last_words(void)
 	close(fd);
 }
 
+/* Connections with an answer that has not left. */
+static int waiting(void)
+{
+	struct stream_conn *sc;
+	int nr = 0;
+
+	list_for_each_entry(sc, &stream.all, all) nr += sc->login_out_len > 0;
+	return nr;
+}
+
+/* Many whose time is over at once are closed a few in a turn, as all who have no session. */
+static void ends_shared_out(void)
+{
+	int fd[MANY], before;
+	size_t more;
+
+	setup();
+	for (int i = 0; i < MANY; i++)
+		fd[i] = discovery();
+	do {
+		struct stream_conn *sc;
+
+		more = 0;
+		list_for_each_entry(sc, &stream.all, all) more += fill(sc->fd);
+		usleep(60000);
+	} while (more);
+	for (int i = 0; i < MANY; i++)
+		ask(fd[i], 1);
+	TURNS_UNTIL(waiting() == MANY);
+	tgt_turn_now_ms += 2 * T_NOP_MS + 1;
+	tick();
+	CU_ASSERT_EQUAL(in_state(STATE_CLOSE), MANY);
+	while (stream.nr) {
+		before = stream.nr;
+		turn();
+		CU_ASSERT(stream.nr >= before - BOUND);
+		CU_ASSERT_FATAL(stream.nr < before);
+	}
+	for (int i = 0; i < MANY; i++)
+		close(fd[i]);
+}
+
+/* Discovery sessions are among those of whom 1,024 are kept: the one that came first makes
+ * room for the next login. */
+static void places(void)
+{
+	static int fd[KEPT + 1];
+	struct rlimit all;
+	char c;
+
+	setup();
+	CU_ASSERT_FATAL(!getrlimit(RLIMIT_NOFILE, &all) && all.rlim_max >= 3 * KEPT);
+	all.rlim_cur = 3 * KEPT;
+	CU_ASSERT_FATAL(!setrlimit(RLIMIT_NOFILE, &all));
+	for (int i = 0; i < KEPT; i++) {
+		fd[i] = join();
+		discovery_send(fd[i], 0);
+		turn();
+	}
+	TURNS_UNTIL(in_state(STATE_FULL) == KEPT);
+	fd[KEPT] = join();
+	login_send(fd[KEPT], 1);
+	TURNS_UNTIL(in_state(STATE_SCSI) == 1);
+	TURNS_UNTIL(stream.nr == KEPT);
+	while (recv(fd[0], &c, 1, MSG_DONTWAIT) == 1)
+		;
+	CU_ASSERT_EQUAL(recv(fd[0], &c, 1, 0), 0);
+	for (int i = 0; i <= KEPT; i++)
+		close(fd[i]);
+	TURNS_UNTIL(!stream.nr);
+}
+
 static const struct vms_test tests[] = {
-	VMS_TEST(never_reads),
-	VMS_TEST(takes_nothing),
-	VMS_TEST(last_words),
+	VMS_TEST(never_reads),	   VMS_TEST(takes_nothing), VMS_TEST(last_words),
+	VMS_TEST(ends_shared_out), VMS_TEST(places),
 };
 VMS_TEST_MAIN("iscsi_guest", tests)

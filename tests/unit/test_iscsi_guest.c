@@ -30,6 +30,7 @@
 #define KEPT	 1024 /* connections without a session */
 #define MANY	 40
 #define BOUND	 16 /* closes in a turn */
+#define TARGETS	 200
 
 static bool again;
 
@@ -353,8 +354,64 @@ static void places(void)
 	TURNS_UNTIL(!stream.nr);
 }
 
+/* ---- text ------------------------------------------------------------------------------- */
+
+/* The list of targets as it comes to one who takes that much at a time; its length. */
+static size_t list(unsigned most, char *text, size_t room)
+{
+	static const char all[16] = "SendTargets=All";
+	uint8_t out[BHS + sizeof(all)] = {0x44, 0x80, [7] = sizeof(all)}, hdr[BHS];
+	size_t len = 0, n, asked = sizeof(out);
+	int fd = join();
+
+	discovery_send(fd, most);
+	CU_ASSERT_FATAL(answer(fd, hdr) == 0x23 && !hdr[36]);
+	if (!(hdr[1] & 0x80)) {
+		login_text_send(fd, "", 0);
+		CU_ASSERT_FATAL(answer(fd, hdr) == 0x23 && !hdr[36]);
+	}
+	memset(out + 20, 0xff, 4);
+	memcpy(out + BHS, all, sizeof(all));
+	do {
+		CU_ASSERT_EQUAL_FATAL(send(fd, out, asked, MSG_NOSIGNAL), (ssize_t)asked);
+		CU_ASSERT_FATAL(read_all(fd, hdr, BHS) && hdr[0] == 0x24);
+		n = (size_t)hdr[5] << 16 | (size_t)hdr[6] << 8 | hdr[7];
+		CU_ASSERT_FATAL(n <= most && len + n + 3 <= room);
+		CU_ASSERT_FATAL(read_all(fd, (uint8_t *)text + len, (n + 3) & ~3ul));
+		len += n;
+		/* the rest: by the tag, without text */
+		memcpy(out + 20, hdr + 20, 4);
+		out[7] = 0;
+		asked = BHS;
+	} while (!(hdr[1] & 0x80));
+	leave(fd);
+	return len;
+}
+
+static void lists(void)
+{
+	static char whole[64 << 10], cut[64 << 10], arg[64];
+	size_t n, lines = 0;
+
+	setup();
+	for (int i = 0; i < TARGETS; i++) {
+		snprintf(arg, sizeof(arg), "targetname=iqn.list:%d", i * i * i);
+		vms_assert(!tgt_target_create(get_driver_index("iscsi"), 100 + i, arg));
+		vms_assert(!acl_add(100 + i, (char *)"ALL"));
+	}
+	n = list(1 << 20, whole, sizeof(whole));
+	for (size_t at = 0; at < n; at += strlen(whole + at) + 1)
+		lines += !strncmp(whole + at, "TargetName=iqn.list:", 20);
+	CU_ASSERT_EQUAL(lines, TARGETS);
+	CU_ASSERT(n > 8192); /* more than the buffer that is there from the beginning */
+	for (unsigned most = 512; most < 520; most++) {
+		CU_ASSERT_EQUAL(list(most, cut, sizeof(cut)), n);
+		CU_ASSERT(!memcmp(cut, whole, n));
+	}
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(never_reads),	   VMS_TEST(takes_nothing), VMS_TEST(last_words),
-	VMS_TEST(ends_shared_out), VMS_TEST(places),
+	VMS_TEST(ends_shared_out), VMS_TEST(places),	    VMS_TEST(lists),
 };
 VMS_TEST_MAIN("iscsi_guest", tests)

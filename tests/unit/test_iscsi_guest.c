@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What who has no session can make the target keep and do: one answer that is not taken, and
- * no turn of the loop for it, a place among 1,024, an end among others. The transport and tgt's
- * objects, real sockets, turns by hand; what is counted are requests, bytes and connections.
+ * no turn of the loop for it, a place among 1,024, an end among others, a look at as
+ * much text as its answer has room for. The transport and tgt's objects, real sockets, turns by
+ * hand; what is counted are requests, bytes and connections.
  */
 #include "target/iscsi_stream_int.h"
 
@@ -356,6 +357,37 @@ static void places(void)
 
 /* ---- text ------------------------------------------------------------------------------- */
 
+static unsigned looked_up;
+int __real_param_index_by_name(char *name, struct iscsi_key *keys);
+int __wrap_param_index_by_name(char *name, struct iscsi_key *keys);
+
+int __wrap_param_index_by_name(char *name, struct iscsi_key *keys)
+{
+	looked_up++;
+	return __real_param_index_by_name(name, keys);
+}
+
+/* 500 unknown keys fill an answer; the rest is not even looked at. */
+static void too_many_keys(void)
+{
+	static char text[8100] = "InitiatorName=iqn.fuzz\0SessionType=Discovery";
+	uint8_t hdr[BHS];
+	size_t n = 45;
+	int fd;
+
+	setup();
+	fd = join();
+	for (; n + 3 < sizeof(text); n += 3)
+		memcpy(text + n, "a=", 3);
+	looked_up = 0;
+	login_text_send(fd, text, n);
+	CU_ASSERT_EQUAL(answer(fd, hdr), 0x23);
+	CU_ASSERT_EQUAL(hdr[36], 2);
+	CU_ASSERT_EQUAL(hdr[37], 0);
+	CU_ASSERT(looked_up > 500 && looked_up < 1100);
+	leave(fd);
+}
+
 /* The list of targets as it comes to one who takes that much at a time; its length. */
 static size_t list(unsigned most, char *text, size_t room)
 {
@@ -412,6 +444,7 @@ static void lists(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(never_reads),	   VMS_TEST(takes_nothing), VMS_TEST(last_words),
-	VMS_TEST(ends_shared_out), VMS_TEST(places),	    VMS_TEST(lists),
+	VMS_TEST(ends_shared_out), VMS_TEST(places),	    VMS_TEST(too_many_keys),
+	VMS_TEST(lists),
 };
 VMS_TEST_MAIN("iscsi_guest", tests)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Task management requests that cannot even begin are answered all the same: an initiator
- * that hears nothing drops its session. The transport and tgt's objects, turns by hand.
+ * that hears nothing drops its session. And how many can wait for how many commands is
+ * bounded. The transport and tgt's objects, turns by hand.
  */
 #include "target/iscsi_stream_int.h"
 
@@ -168,8 +169,119 @@ static void without_memory(void)
 	session_leave();
 }
 
+/* ---- many requests for many commands ------------------------------------------------------ */
+
+#define CMDS	128
+#define ENTRIES (128u << 10) /* of requests that wait, one at each command */
+#define MORE	6
+
+static struct scsi_cmd *pending[CMDS];
+static int pending_nr;
+
+static int pend_submit(struct scsi_cmd *cmd)
+{
+	vms_assert(pending_nr < CMDS);
+	pending[pending_nr++] = cmd;
+	set_cmd_async(cmd);
+	return 0;
+}
+
+static int pend_open(struct scsi_lu *lu, char *path, int *lu_fd, uint64_t *size)
+{
+	*size = 1 << 30;
+	return 0;
+}
+
+static void pend_close(struct scsi_lu *lu)
+{
+}
+
+static struct backingstore_template pend = {
+	.bs_name = "pend",
+	.bs_open = pend_open,
+	.bs_close = pend_close,
+	.bs_cmd_submit = pend_submit,
+};
+
+/* A command without data to LUN 2; its number is its tag too. */
+static void command(uint8_t op, int sn)
+{
+	uint8_t h[BHS] = {0x01, 0x81, [9] = 2, [32] = op};
+
+	h[18] = h[26] = (uint8_t)(sn >> 8), h[19] = h[27] = (uint8_t)sn;
+	CU_ASSERT_EQUAL_FATAL(send(fd, h, sizeof(h), MSG_NOSIGNAL), (ssize_t)sizeof(h));
+}
+
+static void commands(int first_sn)
+{
+	pending_nr = 0;
+	for (int i = 0; i < CMDS; i++)
+		command(0x35, first_sn + i);
+	for (int64_t end = late_us() + 30000000; pending_nr < CMDS;) {
+		turn();
+		CU_ASSERT_FATAL(late_us() < end);
+	}
+}
+
+static void commands_end(void)
+{
+	for (int i = 0; i < CMDS; i++)
+		target_cmd_io_done(pending[i], SAM_STAT_GOOD);
+}
+
+static void abort_all(int n)
+{
+	uint8_t h[BHS] = {0x42, 0x80 | ISCSI_TM_FUNC_ABORT_TASK_SET, [9] = 2, [16] = 1, [27] = 1};
+
+	memset(h + 20, 0xff, 4);
+	for (int i = 0; i < n; i++) {
+		h[18] = (uint8_t)(i >> 8), h[19] = (uint8_t)i;
+		CU_ASSERT_EQUAL_FATAL(send(fd, h, sizeof(h), MSG_NOSIGNAL), (ssize_t)sizeof(h));
+		turn();
+	}
+}
+
+static void answers(int n, int response)
+{
+	uint8_t h[BHS];
+
+	while (n--) {
+		next_answer(h);
+		CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_TMFUNC_RSP);
+		CU_ASSERT_EQUAL(h[2], response);
+	}
+}
+
+static void for_many_commands(void)
+{
+	char arg[] = "path=none,bstype=pend";
+	uint8_t h[BHS];
+
+	setup();
+	vms_assert(!register_backingstore_template(&pend));
+	vms_assert(!tgt_device_create(1, TYPE_DISK, 2, arg, 1));
+	(void)session_join();
+	command(0x00, 1); /* takes the unit attention */
+	do {
+		next_answer(h);
+	} while (h[0] == ISCSI_OP_LOGIN_RSP);
+	CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_CMD_RSP);
+	commands(2);
+	abort_all((int)(ENTRIES / CMDS) + MORE);
+	answers(MORE, ISCSI_TMF_RSP_REJECTED);
+	commands_end();
+	answers((int)(ENTRIES / CMDS), ISCSI_TMF_RSP_COMPLETE);
+	/* and they are free again */
+	commands(2 + CMDS);
+	abort_all(1);
+	commands_end();
+	answers(1, ISCSI_TMF_RSP_COMPLETE);
+	session_leave();
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(of_a_target_that_is_not_known),
 	VMS_TEST(without_memory),
+	VMS_TEST(for_many_commands),
 };
 VMS_TEST_MAIN("iscsi_tmf", tests)

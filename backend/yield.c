@@ -43,7 +43,9 @@ void yield_timer(struct vms_node *n)
 
 		if (!p)
 			continue;
-		if (p->learn && p->learn->phase < LP_READY && p->outrun > steps)
+		/* one that waits for room on its disk gets on no faster */
+		if (p->learn && p->learn->phase < LP_READY && !p->learn->paused_ms &&
+		    p->outrun > steps)
 			steps = p->outrun;
 		for (const struct feed *f = p->feeds; f; f = f->next)
 			if (f->st == LEARN_COPY && f->outrun > steps)

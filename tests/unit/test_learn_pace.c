@@ -228,6 +228,21 @@ static void test_gives_way(void)
 	}
 	CU_ASSERT(most <= ANSWERED_MS);
 	CU_ASSERT(node(0)->st.feeds > 1);
+	/* no writes would yield to that: clients are not what holds it up */
+	CU_ASSERT_EQUAL(part_on(2, 0)->outrun, 0);
+	part_on(2, 0)->outrun = YIELD_STEPS;
+	for (unsigned i = 0;
+	     i < 20000 && !(part_on(2, 0)->learn && part_on(2, 0)->learn->paused_ms); i++) {
+		struct vms_node *n = node(2);
+
+		n->space_ms = n->now_ms + 60000;
+		n->space_free = n->space_total / 12;
+		learn_on(2, 0);
+		rig_run(&R, 1);
+	}
+	CU_ASSERT_TRUE(part_on(2, 0)->learn && part_on(2, 0)->learn->paused_ms);
+	rig_run(&R, 100);
+	CU_ASSERT_EQUAL(node(2)->yield.steps, 0);
 	node(2)->space_ms = 0;
 	finish(2);
 }

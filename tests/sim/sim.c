@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backend/fsck.h"
+#include "backend/yield.h"
 #include "tests/sim/sim_int.h"
 #include "utils/lib/assert.h"
 
@@ -132,6 +133,15 @@ static uint64_t draw_move_rate(uint64_t seed)
 	return vms_rng_chance(&r, 0.4) ? low[vms_rng_below(&r, 3)] : 64u << 20;
 }
 
+/* In some runs all copies are made as after attempts that clients have outrun. */
+static uint8_t draw_outrun(uint64_t seed)
+{
+	struct vms_rng r;
+
+	vms_rng_init(&r, seed ^ 0x0a7b);
+	return vms_rng_chance(&r, 0.3) ? (uint8_t)(1 + vms_rng_below(&r, YIELD_STEPS)) : 0;
+}
+
 static void draw_plan(struct sim *s)
 {
 	struct vms_rng *r = &s->rng;
@@ -172,6 +182,7 @@ static void draw_plan(struct sim *s)
 	p->outage = (p->learn ? f : 0) * (double)PICK(0, 0, 2, 5) / 100 / p->nodes;
 	p->ring = p->learn ? f * (double)PICK(0, 5, 20) / 100 : 0;
 	p->move_bytes_s = draw_move_rate(s->conf.seed);
+	p->outrun = draw_outrun(s->conf.seed);
 	p->losses = p->learn && p->ack == VMS_ACK_DISK && !calm ? (unsigned)PICK(0, 0, 0, 1, 2) : 0;
 	p->slow_link = f * (double)PICK(0, 0, 10, 40) / 100;
 	p->isolate = f * (double)PICK(0, 0, 3, 10) / 100;

@@ -47,6 +47,7 @@ struct sim_plan {
 	bool failover;		      /* sets shrink, others take over */
 	bool learn;		      /* sets change: copies are made again elsewhere */
 	uint64_t move_bytes_s;	      /* limit for copies */
+	uint8_t outrun;		      /* steps by which writes yield to each copy; 0: none */
 	double ring;		      /* changes of the membership */
 	unsigned first_nodes, losses; /* the rest may join; nodes that are lost for good */
 	unsigned zones;		      /* that nodes are in, some in none; 0: no zones */
@@ -105,7 +106,7 @@ struct sim_result {
 	uint64_t acked, issued, unknown, busy;
 	uint64_t partial; /* of busy: writes of which a part was applied */
 	uint64_t virtual_ms;
-	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed;
+	unsigned crashes, cuts, pauses, disk_errors, lost, joined, left, stopped, differed, outrun;
 	uint64_t drains;      /* bytes in containers at the end */
 	uint64_t acked_again; /* by a former primary */
 	uint64_t repeated, resets, reinstated, miscompared;

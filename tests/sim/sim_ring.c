@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/node_int.h"
+#include "backend/node_part.h"
 #include "tests/sim/sim_int.h"
 #include "tests/sim/sim_memory.h"
 #include "utils/lib/assert.h"
@@ -407,12 +409,30 @@ static void lose(struct sim *s)
 	}
 }
 
+/* Those that are being made had attempts before that clients have outrun. */
+static void outrun(struct sim *s)
+{
+	for (unsigned i = 0; i < s->nprocs && s->plan.outrun; i++) {
+		struct vms_node *n = s->p[i].kind == SIM_NODE && s->p[i].up ? s->p[i].node : NULL;
+
+		for (uint32_t k = 0; n && k < n->nparts; k++) {
+			struct part *p = n->part[k];
+
+			if (!p || !p->learn || p->outrun)
+				continue;
+			p->outrun = s->plan.outrun;
+			s->r->outrun++;
+		}
+	}
+}
+
 void sim_ring(struct sim *s)
 {
 	char why[200];
 
 	if (!s->plan.learn && !s->conf.beyond)
 		return;
+	outrun(s);
 	if (s->now_us >= s->insist_us) {
 		s->insist_us = s->now_us + 500000;
 		insist(s);

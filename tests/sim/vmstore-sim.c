@@ -47,7 +47,7 @@ struct totals {
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, restored, medium,
 		copies, copies_failed, atomics;
-	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, copies_set,
+	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, outrun, copies_set,
 		acked_again;
 };
 
@@ -112,6 +112,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->acked_again += r.acked_again;
 		t->stopped += r.stopped;
 		t->differed += r.differed;
+		t->outrun += r.outrun;
 		t->repeated += r.repeated;
 		t->resets += r.resets;
 		t->reinstated += r.reinstated;
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
 		sum.acked_again += t.acked_again;
 		sum.stopped += t.stopped;
 		sum.differed += t.differed;
+		sum.outrun += t.outrun;
 		sum.repeated += t.repeated;
 		sum.resets += t.resets;
 		sum.reinstated += t.reinstated;
@@ -394,7 +396,8 @@ int main(int argc, char **argv)
 	       "of "
 	       "them were given up, %llu commands ended with MEDIUM ERROR), %llu nodes lost, %llu "
 	       "joined, %llu left, %llu changes of the number of copies, %llu partitions "
-	       "stopped, %llu copies that differed were made again, %llu answers of former "
+	       "stopped, %llu copies that differed were made again, %llu that writes yielded to, "
+	       "%llu answers of former "
 	       "primaries; %llu openings of volumes given "
 	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
@@ -404,9 +407,9 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.medium, (unsigned long long)sum.lost,
 	       (unsigned long long)sum.joined, (unsigned long long)sum.left,
 	       (unsigned long long)sum.copies_set, (unsigned long long)sum.stopped,
-	       (unsigned long long)sum.differed, (unsigned long long)sum.acked_again,
-	       (unsigned long long)sum.given_up, (unsigned long long)sum.unsure,
-	       (unsigned long long)sum.restored);
+	       (unsigned long long)sum.differed, (unsigned long long)sum.outrun,
+	       (unsigned long long)sum.acked_again, (unsigned long long)sum.given_up,
+	       (unsigned long long)sum.unsure, (unsigned long long)sum.restored);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

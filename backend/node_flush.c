@@ -70,13 +70,13 @@ void flush_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 	flush_new(n, c, m);
 }
 
-/* Below min_copies nothing is acknowledged as durable either: only what was on enough nodes
- * before is. */
-static bool too_few_have(const struct vms_node *n, const struct flush *f, const struct part *p,
-			 uint64_t seq)
+/* Below min_copies nothing that was acknowledged in memory counts as durable, neither for a
+ * flush nor for a snapshot: only what was on enough nodes before does. No such record is
+ * ordered meanwhile. */
+static bool too_few_have(const struct vms_node *n, const struct flush *f, const struct part *p)
 {
-	return f->req.type == VMS_MSG_FLUSH && p->nm < n->cluster.min_copies &&
-	       seq > p->enough_durable && n->mut != MUT_FLUSH_FEW;
+	return (f->req.type == VMS_MSG_FLUSH || f->settle) && p->nm < n->cluster.min_copies &&
+	       p->mem_last > p->enough_durable && n->mut != MUT_FLUSH_FEW;
 }
 
 /* What the flush waits for: fixed once every led partition serves, because only
@@ -98,7 +98,7 @@ static void flush_arm(struct vms_node *n, struct flush *f)
 		if (!p || !p->known || !p->primary)
 			continue;
 		seq = f->settle ? p->seq_last : p->mem_last;
-		if (seq <= p->all_durable && seq <= p->committed && !too_few_have(n, f, p, seq))
+		if (seq <= p->all_durable && seq <= p->committed && !too_few_have(n, f, p))
 			continue;
 		VMS_VEC_RESERVE(&f->want, f->want.n + 1);
 		f->want.d[f->want.n].part = i;
@@ -153,7 +153,7 @@ void flush_check(struct vms_node *n)
 
 				if (p->all_durable < VMS_VEC_LAST(&f->want).seq ||
 				    p->committed < VMS_VEC_LAST(&f->want).seq ||
-				    too_few_have(n, f, p, VMS_VEC_LAST(&f->want).seq))
+				    too_few_have(n, f, p))
 					break;
 				/* what is cut off must not show when the volume grows again */
 				if (f->req.type == VMS_MSG_TRIM && n->mut != MUT_TRIM_EARLY &&

@@ -326,12 +326,19 @@ static void test_min_copies_acks(void)
 	}
 }
 
-/* Asks that node; with the answer in flight after ms: TIMEOUT. */
-static int flush_within(unsigned nd, uint64_t ms)
+/* A flush, or what a snapshot asks; TIMEOUT: no answer within that time. */
+static int durable_within(unsigned nd, bool snapshot, uint64_t ms)
 {
-	struct vms_msg m = {.type = VMS_MSG_FLUSH, .partition = VMS_PART_NONE, .branch = BR};
+	struct vms_msg m = {.type = snapshot ? VMS_MSG_FLOOR : VMS_MSG_FLUSH,
+			    .partition = VMS_PART_NONE,
+			    .branch = BR};
 	struct rig_reply re;
 	int st;
+
+	if (snapshot) {
+		m.snap_gen = m.lun_fence = 1;
+		m.flags = VMS_F_FUA;
+	}
 
 	rig_send(&R, 0, nd, &m, &re);
 	if (!rig_wait(&R, &re, ms)) {
@@ -345,7 +352,7 @@ static int flush_within(unsigned nd, uint64_t ms)
 
 /* In memory on both, acknowledged, and durable on the one that stays: a flush says so only when
  * there are min_copies again. One before that covers all that there is is as good as ever.
- * Returns how many flushes said so all the same. */
+ * So it is with a snapshot. Returns how many said so all the same. */
 static unsigned flushed_alone(uint32_t mutant)
 {
 	struct w one = {.seed = 1, .flags = VMS_F_MEMORY}, two = {.seed = 2, .flags = VMS_F_MEMORY};
@@ -357,11 +364,12 @@ static unsigned flushed_alone(uint32_t mutant)
 	E0 = one.extent = two.extent = extent_in(0);
 	CU_ASSERT_EQUAL(write_within(0, &one, 5000), 0);
 	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
-	CU_ASSERT_EQUAL(flush_within(0, 3000), 0);
+	CU_ASSERT_EQUAL(durable_within(0, false, 3000), 0);
 	rig_node_crash(&R, 1, true);
 	rig_run(&R, 4000);
 	CU_ASSERT_FALSE(in_set(0, 1));
-	CU_ASSERT_EQUAL(flush_within(0, 3000), 0); /* that was on two */
+	CU_ASSERT_EQUAL(durable_within(0, false, 3000), 0); /* that was on two */
+	CU_ASSERT_EQUAL(durable_within(0, true, 3000), 0);
 	rig_node_start(&R, 1);
 	for (int i = 0; i < 300 && !in_set(0, 1); i++)
 		rig_run(&R, 100);
@@ -371,12 +379,14 @@ static unsigned flushed_alone(uint32_t mutant)
 	rig_run(&R, 4000);
 	CU_ASSERT_FALSE(in_set(0, 1));
 	CU_ASSERT_TRUE(shows(E0, 2));
-	alone = flush_within(0, 10000) == 0;
+	alone = durable_within(0, false, 10000) == 0;
+	alone += durable_within(0, true, 10000) == 0;
 	rig_node_start(&R, 1);
 	for (int i = 0; i < 300 && !in_set(0, 1); i++)
 		rig_run(&R, 100);
 	CU_ASSERT_TRUE(in_set(0, 1));
-	CU_ASSERT_EQUAL(flush_within(0, 5000), 0);
+	CU_ASSERT_EQUAL(durable_within(0, false, 5000), 0);
+	CU_ASSERT_EQUAL(durable_within(0, true, 5000), 0);
 	down();
 	R.mutant = 0;
 	R.min_copies = 0;
@@ -386,7 +396,7 @@ static unsigned flushed_alone(uint32_t mutant)
 static void test_min_copies_flush(void)
 {
 	CU_ASSERT_EQUAL(flushed_alone(0), 0);
-	CU_ASSERT_EQUAL(flushed_alone(MUT_FLUSH_FEW), 1);
+	CU_ASSERT_EQUAL(flushed_alone(MUT_FLUSH_FEW), 2);
 }
 
 /* Whoever cancels it is not told that it never happened, nor that it has. */

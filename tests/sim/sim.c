@@ -256,7 +256,15 @@ static void draw_plan(struct sim *s)
 		p->gateways = s->conf.gateways;
 		p->copies = s->conf.copies;
 		p->min_copies = 1;
+	} else if (vms_rng_chance(&s->restore_rng, 0.05) && !s->conf.beyond) {
+		p->nodes = p->first_nodes = 1 + (unsigned)vms_rng_below(&s->restore_rng, 2);
+		if (p->copies > p->nodes)
+			p->copies = p->nodes;
+		if (p->min_copies > p->copies)
+			p->min_copies = p->copies;
 	}
+	if (p->copies == 1) /* the others are good */
+		p->rot = 0;
 	if (s->conf.no_faults) {
 		memset(&p->cat, 0, sizeof(p->cat));
 		p->crash_node = p->crash_gw = p->crash_cat = p->pause_node = p->pause_gw = p->cut =

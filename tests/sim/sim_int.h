@@ -269,7 +269,7 @@ struct sim {
 	struct vms_rng rng, cat_rng, mix_rng; /* the last: what was added to plans since */
 	struct vms_rng open_rng;	      /* sim_register.c */
 	struct vms_rng end_rng;		      /* sim_spoil.c */
-	struct vms_rng restore_rng;	      /* sim_restore.c */
+	struct vms_rng restore_rng;	      /* sim_restore.c, and what was added with it */
 	struct {
 		uint64_t at_us; /* the catalog is lost then; or made anew … */
 		uint64_t rev;	/* … as of this revision */

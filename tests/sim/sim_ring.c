@@ -8,7 +8,8 @@
  *	calm	no new faults of nodes until all have been there for a while, every set is
  *		what is wanted and no transaction is still to come: then each partition has
  *		copies - 1 members to spare
- *	lost	one node (copies - 1 in some seeds) dies and never comes back
+ *	lost	one node (copies - 1 in some seeds) dies and never comes back; some are given
+ *		up at once, as `vmstore-ring give-up` does
  *	heal	no other faults of nodes until no set has it and every set is whole again,
  *		two minutes at most
  *
@@ -402,6 +403,10 @@ static void lose(struct sim *s)
 			continue;
 		sim_note(s, "node %u is lost for good", i);
 		s->p[i].gone = true;
+		if (!s->conf.beyond && vms_rng_chance(&s->restore_rng, 0.4)) {
+			sim_note(s, "node %u is given up", i);
+			s->p[i].state = VMS_NODE_LEAVING; /* insist() */
+		}
 		sim_proc_crash(s, &s->p[i], true);
 		s->r->lost++;
 		left--;

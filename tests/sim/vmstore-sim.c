@@ -255,11 +255,12 @@ int main(int argc, char **argv)
 		case O_SHAPE:
 			if (sscanf(optarg, "%u,%u,%u", &conf.nodes, &conf.gateways, &conf.copies) !=
 				    3 ||
-			    conf.nodes < 3 || conf.nodes > SIM_NODES_MAX || !conf.gateways ||
+			    !conf.nodes || conf.nodes > SIM_NODES_MAX || !conf.gateways ||
 			    conf.gateways > SIM_GWS_MAX || !conf.copies ||
-			    conf.copies > VMS_COPIES_MAX) {
+			    conf.copies > VMS_COPIES_MAX || conf.copies > conf.nodes) {
 				fprintf(stderr,
-					"vmstore-sim: --shape wants 3..7,1..3,1..3, not '%s'\n",
+					"vmstore-sim: --shape wants 1..7,1..3,1..5 (nodes at "
+					"most), not '%s'\n",
 					optarg);
 				return 2;
 			}

@@ -24,8 +24,6 @@
 #include "backend/dedup.h"
 #include "backend/drain_int.h"
 #include "backend/fetch.h"
-#include "backend/holders.h"
-#include "backend/match.h"
 #include "backend/node.h"
 #include "backend/node_conn.h"
 #include "backend/node_int.h"
@@ -33,7 +31,6 @@
 #include "backend/node_part.h"
 #include "backend/node_read.h"
 #include "backend/node_repl.h"
-#include "backend/node_session.h"
 #include "backend/overlay.h"
 #include "backend/part_ctr.h"
 #include "backend/record.h"
@@ -278,84 +275,6 @@ static bool is_run(const struct vms_node *n, const struct drain_job *d)
 			a->chunk + 1 == b->chunk;
 	}
 	return next >= CTR_CHUNKS_MIN && (next >= d->items.n / 8 * 7 || n->mut == MUT_RUN_ANY);
-}
-
-/* With how many chunks the open container is sealed. */
-static uint64_t seal_chunks(const struct vms_node *n, const struct part *p, bool run)
-{
-	uint64_t c = p->live_chunks / 4, min = run ? CTR_CHUNKS_RUN : CTR_CHUNKS_MIN;
-
-	if (c < min)
-		c = min;
-	if (c > n->conf.container_bytes_max / VMS_CHUNK_BYTES)
-		c = n->conf.container_bytes_max / VMS_CHUNK_BYTES;
-	return c;
-}
-
-static int seal_order(struct vms_node *n, struct part *p, uint64_t number, uint32_t segs)
-{
-	struct vms_rec r = {.type = VMS_REC_CTR_SEAL, .flags = VMS_RF_INTERNAL};
-	uint8_t meta[16];
-
-	vms_put_le64(meta, number);
-	vms_put_le64(meta + 8, vms_seg_offset(segs));
-	r.meta = meta;
-	r.meta_bytes = sizeof(meta);
-	return part_order(n, p, &r, NULL, 0);
-}
-
-/* A free segment for `want` chunks. VMS_E_AGAIN: a container is being opened. */
-int drain_place(struct vms_node *n, struct part *p, unsigned want, uint64_t *ctr, uint32_t *seg)
-{
-	struct vms_rec r = {.type = VMS_REC_CTR_OPEN, .flags = VMS_RF_INTERNAL};
-	uint64_t first = vms_ctr_first(p->number, n->conf.part_bits);
-	uint8_t meta[16];
-	int rc;
-
-	if (p->open_ctr && p->open_chunks &&
-	    (p->open_chunks + want > seal_chunks(n, p, p->drain && p->drain->run) ||
-	     p->open_seg > 7000)) {
-		rc = seal_order(n, p, p->open_ctr, p->open_seg);
-		if (rc)
-			return rc;
-		p->open_ctr = 0;
-	}
-	if (p->open_ctr) {
-		*ctr = p->open_ctr;
-		*seg = p->open_seg;
-		return 0;
-	}
-	if (p->open_ordered)
-		return VMS_E_AGAIN;
-	if (p->next_ctr - first >= vms_ctr_count(n->conf.part_bits))
-		return VMS_E_NOSPC; /* out of numbers */
-	vms_put_le64(meta, p->next_ctr);
-	vms_put_le64(meta + 8, n->incarnation);
-	r.meta = meta;
-	r.meta_bytes = sizeof(meta);
-	p->open_ordered = p->next_ctr;
-	rc = part_order(n, p, &r, NULL, 0);
-	if (rc) {
-		p->open_ordered = 0;
-		return rc;
-	}
-	return VMS_E_AGAIN;
-}
-
-/* All of a run is ordered: a container that is larger for its sake does not stay open, where
- * half of it may be dead for long. If the log has no room, the next drain seals it. */
-static void run_end(struct vms_node *n, struct part *p)
-{
-	if (p->open_ctr && p->open_chunks > seal_chunks(n, p, false) && n->mut != MUT_RUN_OPEN &&
-	    seal_order(n, p, p->open_ctr, p->open_seg) == 0)
-		p->open_ctr = 0;
-}
-
-/* The collector: nothing in the open container is live. */
-void drain_seal_open(struct vms_node *n, struct part *p)
-{
-	if (p->open_ctr && seal_order(n, p, p->open_ctr, p->open_seg) == 0)
-		p->open_ctr = 0;
 }
 
 static struct vms_ovl_ext *batch_ext(struct vms_node *n, struct part *p, const struct batch_ent *b)
@@ -782,7 +701,7 @@ static void drain_go(struct vms_node *n, struct part *p)
 		}
 		if (d->at >= d->items.n) {
 			if (d->run)
-				run_end(n, p);
+				drain_run_end(n, p);
 			job_done(n, p);
 			return;
 		}
@@ -860,17 +779,6 @@ void drain_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 		node_send(n, c->id, &re);
 }
 
-/* Containers that an earlier process or epoch left open are sealed at their end. */
-static void seal_left(struct vms_node *n, struct part *p)
-{
-	if (p->moves_ordered || p->applied != p->committed || p->committed != p->seq_last)
-		return;
-	VMS_VEC_FOREACH (&p->ctrs, c)
-		if (c->state == 1 && c->number != p->open_ctr && c->number != p->open_ordered &&
-		    !c->sealing && seal_order(n, p, c->number, c->segs) == 0)
-			c->sealing = true;
-}
-
 void drain_timer(struct vms_node *n)
 {
 	uint64_t tail = vms_wal_gen_start_pos(n->wal, vms_wal_gen_oldest(n->wal));
@@ -914,7 +822,7 @@ void drain_timer(struct vms_node *n)
 		if (!p || (!p->known && !p->learn))
 			continue;
 		if (part_serving(p) && again)
-			seal_left(n, p);
+			drain_seal_left(n, p);
 		if (p->drain)
 			continue;
 		if (p->clean_pos >= n->drain_limit && !p->scan_due) {
@@ -987,96 +895,4 @@ void vms_node_drain(struct vms_node *n)
 	vms_wal_gen_seal(n->wal);
 	n->gen_seal_ms = n->now_ms;
 	node_wake_at(n, n->now_ms);
-}
-
-/* ---- new addresses become safe ---- */
-
-/* Another node leads, and knows no old names: gateways read by LBA what has one. */
-void drain_stubs_drop(struct vms_node *n, struct part *p)
-{
-	for (size_t i = p->stubs_head; i < p->stubs.n; i++) {
-		const struct stub_ref *r = &p->stubs.d[i];
-		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r->branch,
-							r->extent, r->snap_gen, false);
-		struct vms_ovl_chunk *c = e ? vms_ovl_chunk_get(&n->ovl, e, r->chunk, false) : NULL;
-
-		if (!c || !c->stub)
-			continue;
-		vms_ovl_stub_drop(&n->ovl, c);
-		vms_ovl_chunk_tidy(&n->ovl, c);
-		vms_ovl_ext_tidy(&n->ovl, e);
-	}
-	VMS_VEC_FREE(&p->stubs);
-	p->stubs_head = 0;
-}
-
-struct upd {
-	uint64_t branch;
-	uint32_t extent;
-	unsigned n;
-	uint8_t subs;
-	uint8_t body[24 * 256];
-};
-
-static void upd_send(struct vms_node *n, struct part *p, struct upd *u)
-{
-	struct vms_holder *h = u->n ? vms_holder_find(&n->holders, u->branch, u->extent) : NULL;
-
-	for (uint32_t i = 0; h && i < h->n; i++) {
-		struct session *s = session_get(n, h->gw[i].gateway);
-		struct vms_msg m = {.type = VMS_MSG_PAGE_UPDATE, .partition = p->number};
-
-		if (!s || !s->conn || !(h->gw[i].subexts & u->subs))
-			continue;
-		m.epoch = p->conf.epoch;
-		m.branch = u->branch;
-		m.extent = u->extent;
-		m.body = u->body;
-		m.body_bytes = 24 * u->n;
-		n->st.page_updates++;
-		node_send(n, s->conn, &m);
-	}
-	u->n = 0;
-	u->subs = 0;
-}
-
-void drain_safe(struct vms_node *n, struct part *p)
-{
-	uint64_t safe = p->drain_ckpt;
-	struct upd u = {.n = 0};
-
-	for (unsigned i = 0; i < p->nm; i++)
-		if (i != p->self && p->m[i].ckpt_seq < safe)
-			safe = p->m[i].ckpt_seq;
-	if (!p->primary || safe <= p->safe_seq)
-		return;
-	p->safe_seq = safe;
-	dedup_safe(n, p);
-	match_safe(n, p);
-	while (p->stubs_head < p->stubs.n && p->stubs.d[p->stubs_head].seq <= safe) {
-		struct stub_ref r = p->stubs.d[p->stubs_head++];
-		struct vms_ovl_ext *e = vms_ovl_ext_get(&n->ovl, &p->ovl, p->number, r.branch,
-							r.extent, r.snap_gen, false);
-		struct vms_ovl_chunk *c = e ? vms_ovl_chunk_get(&n->ovl, e, r.chunk, false) : NULL;
-
-		if (!c || !c->stub || c->stub_seq != r.seq)
-			continue;
-		if (u.n && (u.branch != r.branch || u.extent != r.extent || u.n == 256))
-			upd_send(n, p, &u);
-		u.branch = r.branch;
-		u.extent = r.extent;
-		u.subs |= (uint8_t)(1u << r.chunk / VMS_SUBEXT_CHUNKS);
-		vms_put_le16(u.body + 24 * u.n, r.chunk);
-		vms_put_le16(u.body + 24 * u.n + 2, 0);
-		vms_put_le32(u.body + 24 * u.n + 4, 0);
-		vms_put_le64(u.body + 24 * u.n + 8, c->stub_handed);
-		vms_put_le64(u.body + 24 * u.n + 16, c->stub_to);
-		u.n++;
-		vms_ovl_stub_drop(&n->ovl, c);
-		vms_ovl_chunk_tidy(&n->ovl, c);
-		vms_ovl_ext_tidy(&n->ovl, e);
-	}
-	upd_send(n, p, &u);
-	if (p->stubs_head == p->stubs.n)
-		p->stubs_head = p->stubs.n = 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Private to drain.c and drain_dedup.c. */
+/* Private to drain.c, drain_ctr.c and drain_dedup.c. */
 #ifndef VMS_DRAIN_INT_H
 #define VMS_DRAIN_INT_H
 
@@ -70,5 +70,12 @@ bool drain_dedup(struct vms_node *n, struct part *p, struct drain_job *d,
 /* Ask once more for the entries that are marked `again`; false: there are none. */
 bool drain_dedup_again(struct vms_node *n, struct part *p, struct drain_job *d,
 		       void (*done)(struct vms_node *n, struct part *p, struct drain_job *d));
+
+/* drain_ctr.c. All of a run is ordered: a container that is larger for its sake does not stay
+ * open, where half of it may be dead for long. If the log has no room, the next drain seals
+ * it. */
+void drain_run_end(struct vms_node *n, struct part *p);
+/* Containers that an earlier process or epoch left open are sealed at their end. */
+void drain_seal_left(struct vms_node *n, struct part *p);
 
 #endif

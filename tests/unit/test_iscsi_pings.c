@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What sessions may hold with the data of pings, all together. The transport and tgt's
- * objects, real sockets, turns by hand; what is counted are sessions that stay.
+ * What sessions may hold with the data of pings, all together, and with data that nobody
+ * wants. The transport and tgt's objects, real sockets, turns by hand; what is counted are
+ * sessions that stay, and buffers.
  */
 #include "target/iscsi_stream_int.h"
 
@@ -110,7 +111,61 @@ static void together(void)
 	TURNS_UNTIL(!stream.nr);
 }
 
+static unsigned buffers;
+void *__real_tgt_buf_alloc(uint32_t len_bytes);
+void *__wrap_tgt_buf_alloc(uint32_t len_bytes);
+
+void *__wrap_tgt_buf_alloc(uint32_t len_bytes)
+{
+	buffers++;
+	return __real_tgt_buf_alloc(len_bytes);
+}
+
+static void put(int fd, const uint8_t *p, size_t n)
+{
+	for (int64_t end = late_us() + 30000000; n;) {
+		ssize_t sent = send(fd, p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		CU_ASSERT_FATAL((sent > 0 || errno == EAGAIN) && late_us() < end);
+		p += sent > 0 ? sent : 0;
+		n -= sent > 0 ? (size_t)sent : 0;
+		turn();
+	}
+}
+
+/* Data-Out of no command, on two connections by turns: it takes no buffer, and both go on. */
+static void of_nobody(void)
+{
+	static uint8_t out[BHS + EACH];
+	uint8_t answer[BHS];
+	int fd[2];
+
+	setup();
+	for (int i = 0; i < 2; i++)
+		fd[i] = session_join(i + 1);
+	out[0] = 0x05, out[1] = 0x80, out[5] = EACH >> 16, out[19] = 77, out[23] = 5;
+	buffers = 0;
+	for (size_t at = 0; at < sizeof(out); at += sizeof(out) / 16)
+		for (int i = 0; i < 2; i++)
+			put(fd[i], out + at, sizeof(out) / 16);
+	for (int i = 0; i < 2; i++) {
+		ping(fd[i], 0, 0);
+		for (int64_t end = late_us() + 30000000; late_us() < end;) {
+			if (recv(fd[i], answer, BHS, MSG_DONTWAIT) == BHS)
+				break;
+			turn();
+		}
+		CU_ASSERT_EQUAL(answer[0], 0x20);
+		CU_ASSERT_EQUAL(answer[19], 9);
+	}
+	CU_ASSERT_EQUAL(in_state(STATE_SCSI), 2);
+	CU_ASSERT_EQUAL(buffers, 0);
+	close(fd[0]), close(fd[1]);
+	TURNS_UNTIL(!stream.nr);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(together),
+	VMS_TEST(of_nobody),
 };
 VMS_TEST_MAIN("iscsi_pings", tests)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the parts of the etcd client share: catalog_etcd.c (requests, endpoints, the
- * fence) and catalog_etcd_watch.c (the watch stream and the poll behind it). */
+ * fence), catalog_etcd_calls.c (where requests come from) and catalog_etcd_watch.c (the watch
+ * stream and the poll behind it). */
 #ifndef VMS_CATALOG_ETCD_INT_H
 #define VMS_CATALOG_ETCD_INT_H
 
@@ -111,6 +112,17 @@ json_t *etcd_key(const struct vms_cat_etcd *e, const char *key);
 bool etcd_kv(const struct vms_cat_etcd *e, const json_t *j, struct vms_cat_kv *kv);
 void etcd_kv_free(struct vms_cat_kv *kv);
 json_t *etcd_range_json(const struct vms_cat_etcd *e, const char *key);
+
+/* One more, behind those that there are: sent by a pump, or answered with what `failed` says. */
+struct request *etcd_request_new(struct vms_cat_etcd *e, enum kind kind, vms_cat_done_fn done,
+				 void *arg);
+void etcd_request_free(struct vms_cat_etcd *e, struct request *r);
+/* Sends what can be sent. */
+void etcd_pump(struct vms_cat_etcd *e);
+
+/* ---- catalog_etcd_calls.c ---- */
+
+extern const struct vms_catalog_ops etcd_ops;
 
 /* ---- catalog_etcd_watch.c ---- */
 

@@ -186,6 +186,7 @@ struct vms_node {
 
 	/* admission */
 	uint64_t pace_ms, pace_bytes;
+	uint64_t lock_bytes; /* of the log, that locks have been admitted for */
 	uint64_t log_due_ms; /* what gathers for the log is written then; 0: nothing */
 	bool nospc, nearfull, cramped;
 	uint64_t space_ms, space_free, space_total;

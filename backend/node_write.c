@@ -53,6 +53,7 @@ struct op *op_new(struct vms_node *n)
 
 void op_free(struct vms_node *n, struct op *o)
 {
+	n->lock_bytes -= o->lock_bytes;
 	free(o->pieces);
 	free(o->payload);
 	o->next = n->free_ops;

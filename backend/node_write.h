@@ -28,6 +28,7 @@ struct op {
 	uint8_t *payload;
 	uint64_t payload_bytes;
 	uint64_t wait_bytes; /* its part of the node's */
+	uint64_t lock_bytes; /* the same: of the log, of a lock that is not ordered yet */
 	uint64_t seq, first_pos;
 	unsigned inval_left;
 	uint64_t arrived_ms;

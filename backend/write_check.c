@@ -146,11 +146,20 @@ static uint32_t fill_permille(const struct vms_node *n, const struct part *p)
 	return f;
 }
 
+uint64_t wreq_log_bytes(const struct wreq *w)
+{
+	bool refers = w->kind == VMS_WRITE_REF || w->kind == VMS_WRITE_COPY;
+
+	return (refers ? (uint64_t)w->np * VMS_CHUNK_BYTES : w->payload_bytes) + 512;
+}
+
 static bool log_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 {
-	uint32_t f = fill_permille(n, p);
-	uint64_t rate, ms;
+	uint64_t client = vms_wal_size_bytes(n->wal) / 8 * 7;
+	uint64_t f = fill_permille(n, p), rate, ms, most;
 
+	/* Locks come on top, as soon as they have read what they refer to. */
+	f += n->mut != MUT_LOCK_FREE ? n->lock_bytes * 1000 / client : 0;
 	if (f <= 500)
 		return true;
 	if (f >= 930)
@@ -159,9 +168,11 @@ static bool log_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 	ms = n->now_ms - n->pace_ms;
 	n->pace_ms = n->now_ms;
 	n->pace_bytes += rate * (ms > 100 ? 100 : ms);
-	if (n->pace_bytes > rate * 100)
-		n->pace_bytes = rate * 100;
-	if (n->pace_bytes < bytes && n->pace_bytes < rate * 50)
+	/* What is saved up must not fill a small log before anybody hears how full it is. */
+	most = rate * 100 < client / 32 ? rate * 100 : client / 32;
+	if (n->pace_bytes > most)
+		n->pace_bytes = most;
+	if (n->pace_bytes < bytes && n->pace_bytes < most / 2)
 		return false;
 	n->pace_bytes -= bytes < n->pace_bytes ? bytes : n->pace_bytes;
 	return true;
@@ -169,7 +180,7 @@ static bool log_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 
 bool write_admit(struct vms_node *n, struct part *p, const struct wreq *w)
 {
-	uint64_t bytes = w->payload_bytes + 512;
+	uint64_t bytes = n->mut == MUT_LOCK_FREE ? w->payload_bytes + 512 : wreq_log_bytes(w);
 
 	if (!yield_admit(n, p, w->arrived_ms) || !log_admit(n, p, bytes))
 		return false;

@@ -63,6 +63,8 @@ int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool w
 /* Above half full, writers are admitted at a rate that falls smoothly; and they yield to
  * copies. */
 bool write_admit(struct vms_node *n, struct part *p, const struct wreq *w);
+/* What the write's record takes of the log: of one by reference, what it refers to. */
+uint64_t wreq_log_bytes(const struct wreq *w);
 /* Can anything be ordered in this partition now? */
 bool write_can_order(struct vms_node *n, struct part *p, const struct wreq *w);
 /* Do they share a chunk? */

@@ -25,12 +25,15 @@
 void write_lock_add(struct vms_node *n, struct part *p, struct op *o)
 {
 	struct op **at = &p->locks;
+	struct wreq w = wreq_of(o);
 
 	while (*at)
 		at = &(*at)->next;
 	o->next = NULL;
 	o->state = OP_LOCK;
 	*at = o;
+	o->lock_bytes = wreq_log_bytes(&w);
+	n->lock_bytes += o->lock_bytes;
 	part_mark_retry(n, p);
 }
 

@@ -3,8 +3,10 @@
 #include "backend/dedup.h"
 #include "backend/dedup_int.h"
 #include "backend/node_int.h"
+#include "backend/node_mutant.h"
 #include "backend/node_part.h"
 #include "backend/node_write.h"
+#include "backend/wal.h"
 #include "include/err.h"
 #include "include/types.h"
 #include "include/wire.h"
@@ -192,10 +194,84 @@ static void test_by_reference(void)
 	rig_close(&R);
 }
 
+/* The most of the log that writes by reference were admitted for at a time, of n->log; all
+ * of them have to end well. */
+static uint64_t most_of_log(uint32_t mutant, uint64_t *client)
+{
+	enum { OPS = 24 };
+	static uint8_t body[OPS][VMS_WRITE_BODY_BYTES(REFS)], payload[8 * REFS];
+	struct vms_iov iov = {payload, sizeof(payload)};
+	static struct rig_reply re[OPS];
+	struct vms_piece pc[REFS];
+	uint64_t most = 0;
+	struct vms_node *n;
+	unsigned lead, k = 0;
+
+	R.gen_bytes = 1 << 20;
+	R.mutant = mutant;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	for (unsigned i = 0; i < REFS; i++) {
+		vms_put_le64(payload + 8 * i, addr_of(7, 0, i));
+		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
+	}
+	lead = rig_primary(&R, part_of(8, 5));
+	n = R.node[lead].n;
+	*client = vms_wal_size_bytes(n->wal) / 8 * 7;
+	memset(re, 0, sizeof(re));
+	for (uint32_t x = 0; k < OPS; x++) {
+		uint32_t part = part_of(8, x);
+
+		if (rig_primary(&R, part) != lead)
+			continue;
+		vms_write_body_encode(body[k], VMS_WRITE_COPY, pc, REFS);
+		struct vms_msg m = {.type = VMS_MSG_WRITE,
+				    .partition = part,
+				    .branch = 8,
+				    .snap_gen = 1,
+				    .lun_fence = 1,
+				    .extent = x,
+				    .slot = 10 + k,
+				    .sequence = 1,
+				    .epoch = node_part(n, part)->conf.epoch,
+				    .payload = &iov,
+				    .npayload = 1,
+				    .payload_bytes = sizeof(payload),
+				    .body = body[k],
+				    .body_bytes = VMS_WRITE_BODY_BYTES(REFS)};
+
+		rig_send(&R, 0, lead, &m, &re[k++]);
+	}
+	for (unsigned ms = 0; ms < 1000; ms++) {
+		rig_run(&R, 1);
+		most = most > n->lock_bytes ? most : n->lock_bytes;
+	}
+	for (k = 0; !mutant && k < OPS; k++)
+		CU_ASSERT(re[k].done && !re[k].status);
+	CU_ASSERT(mutant || !n->lock_bytes);
+	R.gen_bytes = 0;
+	R.mutant = 0;
+	rig_close(&R);
+	return most;
+}
+
+/* They count as what they refer to before they have read it, or they would fill a small log,
+ * and those of the other members, reserve and all, however full these are. */
+static void test_refs_and_the_log(void)
+{
+	uint64_t client, most = most_of_log(0, &client);
+
+	CU_ASSERT(most > 0 && most <= client * 6 / 10);
+	CU_ASSERT(most_of_log(MUT_LOCK_FREE, &client) > client);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(test_refs_wait),
 	VMS_TEST(test_by_reference),
 	VMS_TEST(test_by_address),
+	VMS_TEST(test_refs_and_the_log),
 };
 
 VMS_TEST_MAIN("dedup_refs", tests)

@@ -23,6 +23,7 @@
 
 #define COPY_US	     5000000u
 #define FIRST_US     3000000u
+#define AGAIN_US     4000000u
 #define SPREAD_US    15000000u
 #define WAIT_US	     8000000u
 #define ALONE_US_MAX 8000000u
@@ -31,7 +32,7 @@
 void sim_restore_draw(struct sim *s)
 {
 	vms_rng_init(&s->restore_rng, s->conf.seed ^ 0x4e57032e);
-	s->plan.restore = vms_rng_chance(&s->restore_rng, 0.2) && s->plan.ack == VMS_ACK_DISK &&
+	s->plan.restore = vms_rng_chance(&s->restore_rng, 0.3) && s->plan.ack == VMS_ACK_DISK &&
 			  s->plan.learn && s->plan.rot == 0 && !s->conf.beyond;
 	s->restore.at_us = FIRST_US + vms_rng_below(&s->restore_rng, SPREAD_US);
 }
@@ -112,7 +113,8 @@ void sim_restore(struct sim *s)
 		return;
 	if (s->episode == EP_LOST && s->now_us >= s->restore.at_us) {
 		restore(s);
-		s->plan.restore = false;
+		s->plan.restore = vms_rng_chance(&s->restore_rng, 0.4); /* once more */
+		s->restore.at_us = s->now_us + AGAIN_US + vms_rng_below(&s->restore_rng, SPREAD_US);
 		s->episode = EP_NONE;
 		s->episode_us = s->now_us + 5000000;
 		return;

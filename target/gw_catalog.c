@@ -162,8 +162,9 @@ static void self_check(struct vms_gw *gw, const struct vms_cat_kv *kv)
 	if (kv->val && !vms_cat_gateway_decode(kv, &rec, &msg) && rec.id == gw->id &&
 	    rec.incarnation > gw->incarnation)
 		gw_fatal(gw, VMS_E_INCARNATION,
-			 "a newer process of this gateway has registered in the catalog; give "
-			 "each gateway a name of its own");
+			 "it was shut out while it stood still or did not answer, or a newer "
+			 "process of its name has registered in the catalog: start it again, "
+			 "and give each gateway a name of its own");
 }
 
 static void self_event(void *arg, const struct vms_cat_reply *r)

@@ -291,7 +291,9 @@ static void hello_reply(struct vms_gw *gw, struct gw_node *n, const struct vms_m
 	if (n->state != GN_HELLO)
 		return;
 	if (status == VMS_E_INCARNATION) {
-		gw_fatal(gw, status, "a newer process of this gateway is known to the nodes");
+		gw_fatal(gw, status,
+			 "it was shut out while it stood still or did not answer, or a newer "
+			 "process of its name is known to the nodes");
 		return;
 	}
 	if (status) {

@@ -237,7 +237,9 @@ void gw_write_reply(struct vms_gw *gw, struct gw_op *op, const struct vms_msg *m
 		op_never(gw, op, VMS_E_BUSY);
 		break;
 	case VMS_E_INCARNATION:
-		gw_fatal(gw, status, "a newer process of this gateway is known to the nodes");
+		gw_fatal(gw, status,
+			 "it was shut out while it stood still or did not answer, or a newer "
+			 "process of its name is known to the nodes");
 		break;
 	case VMS_E_EPOCH:
 	case VMS_E_NOT_PRIMARY:

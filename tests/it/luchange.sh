@@ -133,6 +133,8 @@ fi
 	kill -STOP "$(proc_pid gw2)"
 	$vms volume resize v 100M > /dev/null || fail "resize with a gateway that stands still"
 	kill -CONT "$(proc_pid gw2)"
+	told() { grep -q "shut out while it stood still" "$IT_DIR/c/log/gw2.log"; }
+	wait_for 30 told || fail "gateway 2 does not say why it ends: $(tail -n 2 "$IT_DIR/c/log/gw2.log")"
 }
 back() { cluster_start > /dev/null 2>&1 && gw_ready 2; }
 wait_for 30 back || fail "gateway 2 does not come back"

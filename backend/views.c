@@ -14,6 +14,7 @@
 struct reading {
 	struct vms_view *v;
 	uint32_t nparts;
+	bool damaged;
 };
 
 void views_decode(const uint8_t *state, uint32_t bytes, struct vms_view *v)
@@ -37,12 +38,15 @@ static void take(struct reading *r, uint32_t part, const struct vms_view *v)
 static int in_index(void *arg, const uint8_t *k, uint32_t kb, const uint8_t *val, uint32_t vb)
 {
 	int bytes = vms_meta_check(k, kb, val, vb);
+	struct reading *r = arg;
 	struct vms_view v;
 
-	if (kb == 3 && bytes > 0) {
-		views_decode(val, (uint32_t)bytes, &v);
-		take(arg, vms_get_be16(k + 1), &v);
+	if (kb != 3 || bytes < 0) {
+		r->damaged = true;
+		return 0;
 	}
+	views_decode(val, (uint32_t)bytes, &v);
+	take(r, vms_get_be16(k + 1), &v);
 	return 0;
 }
 
@@ -59,7 +63,7 @@ static int in_log(void *arg, const struct vms_rec *rec, struct vms_rec_ref ref, 
 
 int vms_views_read(const struct vms_disk *d, struct vms_view *views, uint32_t nparts)
 {
-	struct reading r = {views, nparts};
+	struct reading r = {.v = views, .nparts = nparts};
 	struct vms_wal_conf conf = {0};
 	struct vms_wal_tail tail = {0};
 	struct vms_errmsg msg;
@@ -68,8 +72,12 @@ int vms_views_read(const struct vms_disk *d, struct vms_view *views, uint32_t np
 	int rc;
 
 	memset(views, 0, nparts * sizeof(*views));
-	(void)d->ops->meta_range(d->ctx, "P", 1, "Q", 1, in_index, &r);
-	if (vms_meta_get(d, "V", 1, v, sizeof(v)) != 32)
+	if (d->ops->meta_range(d->ctx, "P", 1, "Q", 1, in_index, &r))
+		r.damaged = true;
+	rc = vms_meta_get(d, "V", 1, v, sizeof(v));
+	if (rc == VMS_E_NOENT && !r.damaged)
+		return 0; /* it has joined and never run */
+	if (rc != 32)
 		return VMS_E_CORRUPT;
 	memcpy(conf.cluster_uuid, v + 8, 16);
 	conf.node_id = vms_get_le64(v + 24);
@@ -79,5 +87,5 @@ int vms_views_read(const struct vms_disk *d, struct vms_view *views, uint32_t np
 	rc = vms_wal_open(&w, d, &conf, &tail, in_log, &r, &msg);
 	if (!rc)
 		vms_wal_close(w);
-	return rc;
+	return !rc && r.damaged ? VMS_E_CORRUPT : rc;
 }

@@ -12,7 +12,7 @@
 /* The partition's state in the index (with its CRC checked and off). */
 void views_decode(const uint8_t *state, uint32_t bytes, struct vms_view *v);
 /* By partition, nparts of them; n 0: it knows of none. Reads index and log, so it takes as
- * long as a start. What is damaged is passed over: 0, or the log's error, with what is known. */
+ * long as a start. Not 0: some of it could not be read, v has the rest. */
 int vms_views_read(const struct vms_disk *d, struct vms_view *v, uint32_t nparts);
 
 #endif

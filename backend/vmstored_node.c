@@ -58,6 +58,7 @@ struct run {
 	struct vms_cat_conn *cc;
 	struct vms_catcopy *copy; /* of the catalog, in the folder */
 	struct vms_view *views;	  /* by partition, once they were asked for */
+	int views_bad;		  /* ... not all of them: what failed */
 	struct vms_disk_posix *posix;
 	struct vms_disk disk;
 	struct vms_node *node;
@@ -415,6 +416,8 @@ static void core_open(struct run *r)
 	uint64_t t0 = vms_clock_ms();
 	int rc = vms_node_open(&r->node, &c, &r->disk, vms_cat_conn_catalog(r->cc), &up, t0, &msg);
 
+	free(r->views);
+	r->views = NULL;
 	if (rc) {
 		r->node = NULL;
 		up_fatal(r, rc, msg.text[0] ? msg.text : vms_err_text(rc));
@@ -623,19 +626,20 @@ static int do_catalog_copy(struct run *r, json_t *req, json_t **answer, struct v
 	if (rc || !r->posix || r->node) /* one that runs is no source */
 		return rc;
 	if (!r->views) {
-		int bad;
-
 		r->views = calloc(1u << r->id.part_bits, sizeof(*r->views));
 		vms_assert(r->views);
-		bad = vms_views_read(&r->disk, r->views, 1u << r->id.part_bits);
-		if (bad)
-			vms_warn("the log cannot be read (%s): this node does not know all of its "
-				 "sets",
-				 vms_err_text(bad));
+		r->views_bad = vms_views_read(&r->disk, r->views, 1u << r->id.part_bits);
+		if (r->views_bad)
+			vms_warn("index or log cannot be read (%s): this node does not know all "
+				 "of its sets",
+				 vms_err_text(r->views_bad));
 	}
 	if (!after)
 		json_object_set_new(*answer, "highest", vms_catcopy_highest(&r->disk));
 	json_object_set_new(*answer, "views", views_json(r, json_object_get(*answer, "kvs")));
+	if (r->views_bad)
+		json_object_set_new(*answer, "views_error",
+				    json_string(vms_err_text(r->views_bad)));
 	return 0;
 }
 

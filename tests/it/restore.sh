@@ -53,7 +53,18 @@ ring restore-catalog --dry-run $addresses > "$IT_DIR/out" 2>&1 || fail "--dry-ru
 grep -q '^would restore [0-9]* keys from the copy of node node[123]' "$IT_DIR/out" || fail "--dry-run: $(cat "$IT_DIR/out")"
 # shellcheck disable=SC2086
 refuses "not complete without node3" ring restore-catalog ${addresses% *}
-# neither has changed anything: it is still empty, so it is filled now
+# what a node has in its log counts: one that cannot be read is not passed over
+proc_kill node3
+cp "$IT_DIR/c/data/node3/log" "$IT_DIR/log"
+head -c 2097152 /dev/urandom | dd of="$IT_DIR/c/data/node3/log" conv=notrunc status=none
+"$IT_CLUSTER" restart "$IT_DIR/c" node3 || fail "node3 does not start"
+# shellcheck disable=SC2086
+refuses "node node3 does not know all sets that it was in" ring restore-catalog $addresses
+proc_kill node3
+dd if="$IT_DIR/log" of="$IT_DIR/c/data/node3/log" conv=notrunc status=none
+rm "$IT_DIR/log"
+"$IT_CLUSTER" restart "$IT_DIR/c" node3 || fail "node3 does not start again"
+# none of these has changed anything: it is still empty, so it is filled now
 # shellcheck disable=SC2086
 ring restore-catalog $addresses > "$IT_DIR/out" 2>&1 || fail "restore-catalog: $(cat "$IT_DIR/out")"
 # shellcheck disable=SC2086

@@ -261,7 +261,8 @@ static int find_base(struct job *j, struct vms_errmsg *e)
 	return rc;
 }
 
-/* Takes back what a diff has done to its volume; as large as its base it is ready again. */
+/* Takes back what a diff has done to its volume, which is ready then; killed before it has its
+ * size again it counts as changed, and the next diff wants --force. */
 static int give_back(struct job *j, struct vms_errmsg *e)
 {
 	uint64_t old, bytes = 0;
@@ -369,9 +370,14 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 				j->volume);
 	if (!rc)
 		rc = find_base(j, e);
-	if (!rc && !snap_get_made(t, j->volume, j->h.to, &have, e))
-		rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already", j->volume,
-			      j->h.to);
+	if (!rc) {
+		rc = snap_get_made(t, j->volume, j->h.to, &have, e);
+		if (!rc)
+			rc = vms_fail(e, VMS_E_EXIST, "snapshot %.100s@%.100s exists already",
+				      j->volume, j->h.to);
+		else if (rc == VMS_E_NOENT)
+			rc = 0;
+	}
 	if (rc)
 		return rc;
 	j->marked = true;

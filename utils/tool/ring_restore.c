@@ -19,7 +19,8 @@
 #include "utils/tool/catalog_fill.h"
 #include "utils/tool/ring_cmds.h"
 
-#define CALL_MS	  60000u /* a node reads its log for it */
+#define CALL_MS	  10000u
+#define COPY_MS	  600000u /* a node reads its log for it */
 #define NODES_MAX 128u
 #define PARTS_MAX 65536u
 
@@ -30,6 +31,7 @@ struct source {
 	uint64_t revision, saved_s;
 	struct tool_kvs kvs;
 	uint64_t incarnation;
+	char blind[100]; /* why it does not know all sets it was in; "": it does */
 };
 
 struct restoring {
@@ -84,8 +86,15 @@ static void take_view(struct restoring *r, const json_t *j)
 	vms_restore_view_add(&r->to, (uint32_t)json_integer_value(json_array_get(j, 0)), &v);
 }
 
-static void take_views(struct restoring *r, const json_t *views)
+static void take_views(struct restoring *r, struct source *s, const json_t *answer)
 {
+	const json_t *views = json_object_get(answer, "views");
+	const char *error = json_string_value(json_object_get(answer, "views_error"));
+
+	if (!views)
+		error = "it is of an earlier release";
+	if (error)
+		snprintf(s->blind, sizeof(s->blind), "%s", error);
 	for (size_t i = 0; i < json_array_size(views); i++)
 		take_view(r, json_array_get(views, i));
 }
@@ -116,12 +125,14 @@ static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms
 			      "(it then waits for the catalog)",
 			      s->name);
 	json_decref(j);
+	if (!rc)
+		tool_note(t, "node %s reads its index and log", s->name);
 	while (!rc && more) {
 		json_t *req = json_object();
 
 		if (s->kvs.n)
 			json_object_set_new(req, "after", json_string(VMS_VEC_LAST(&s->kvs).key));
-		rc = tool_call(t, s->address, "catalog-copy", req, CALL_MS, &j, e);
+		rc = tool_call(t, s->address, "catalog-copy", req, COPY_MS, &j, e);
 		if (rc)
 			break;
 		text = json_string_value(json_object_get(j, "cluster"));
@@ -130,7 +141,7 @@ static int ask(struct tool *t, struct restoring *r, struct source *s, struct vms
 		s->saved_s = number(j, "saved_s");
 		if (!s->kvs.n)
 			take_highest(r, s, json_object_get(j, "highest"));
-		take_views(r, json_object_get(j, "views"));
+		take_views(r, s, j);
 		more = json_is_true(json_object_get(j, "more"));
 		if (catalog_kvs_add(&s->kvs, json_object_get(j, "kvs")) || (more && !s->kvs.n))
 			rc = vms_fail(e, VMS_E_PROTO, "node %s answers nonsense", s->name);
@@ -226,6 +237,8 @@ static uint64_t incarnation_of(void *ctx, uint32_t node)
 static int build(struct restoring *r, struct vms_errmsg *e)
 {
 	int rc = 0;
+	/* the first cycle may have begun after the copy was made */
+	bool gc = !r->to.gc_cycle || catalog_find(&r->newest->kvs, "gc");
 
 	for (size_t i = 0; i < r->newest->kvs.n && !rc; i++) {
 		struct vms_cat_kv kv = tool_cat_kv(&r->newest->kvs.d[i]);
@@ -233,6 +246,16 @@ static int build(struct restoring *r, struct vms_errmsg *e)
 
 		if (catalog_key_passes(kv.key))
 			continue;
+		if (!gc && strcmp(kv.key, "gc") > 0) {
+			struct vms_cat_kv none = {.key = "gc", .val = "{\"cycle\": 1}"};
+
+			none.val_bytes = (uint32_t)strlen(none.val);
+			val = vms_restore_val(&r->to, &none, e);
+			if (!val)
+				return VMS_E_NOMEM;
+			put(r, none.key, val);
+			gc = true;
+		}
 		val = vms_restore_val(&r->to, &kv, e);
 		if (!val)
 			return VMS_E_CORRUPT;
@@ -276,6 +299,14 @@ static int restore(struct tool *t, struct restoring *r, struct vms_errmsg *e)
 			      "the last in-sync set of %" PRIu32
 			      " partitions is not complete without %.150s: start and name them too",
 			      r->missing, r->absent);
+	for (unsigned i = 0; i < r->n && !rc && !r->force && !r->dry_run; i++)
+		if (r->src[i].blind[0])
+			rc = vms_fail(
+				e, VMS_E_PERM,
+				"node %s does not know all sets that it was in (%s): one that "
+				"the copy does not name may have gone on without the others. "
+				"--lose-missing takes the copy's word",
+				r->src[i].name, r->src[i].blind);
 	if (!rc)
 		rc = catalog_fill_check(t, &r->out, &done, e);
 	if (!rc && done)
@@ -289,17 +320,21 @@ static int restore(struct tool *t, struct restoring *r, struct vms_errmsg *e)
 static int tell(struct tool *t, const struct restoring *r)
 {
 	time_t saved = (time_t)r->newest->saved_s;
+	json_t *unsure = t->json ? json_array() : NULL; /* of the sets they were in */
 	char when[40];
 	struct tm tm;
 
 	localtime_r(&saved, &tm);
 	strftime(when, sizeof(when), "%F %T", &tm);
+	for (unsigned i = 0; i < r->n && t->json; i++)
+		if (r->src[i].blind[0])
+			json_array_append_new(unsure, json_string(r->src[i].name));
 	if (t->json)
 		return tool_print_json(json_pack(
-			"{ss sI sI sI sI ss sb}", "from", r->newest->name, "saved_s",
+			"{ss sI sI sI sI ss sb so}", "from", r->newest->name, "saved_s",
 			(json_int_t)r->newest->saved_s, "keys", (json_int_t)r->out.n, "partitions",
 			(json_int_t)r->parts, "incomplete", (json_int_t)r->missing, "absent",
-			r->absent, "dry_run", (int)r->dry_run));
+			r->absent, "dry_run", (int)r->dry_run, "unsure", unsure));
 	printf("%s %zu keys from the copy of node %s, as of %s.\n",
 	       r->dry_run ? "would restore" : "restored", r->out.n, r->newest->name, when);
 	if (r->missing)
@@ -308,6 +343,11 @@ static int tell(struct tool *t, const struct restoring *r)
 		       "only it has acknowledged is lost%s.\n",
 		       r->missing, r->parts, r->absent,
 		       r->dry_run ? "; refused without --lose-missing" : "");
+	for (unsigned i = 0; i < r->n; i++)
+		if (r->src[i].blind[0])
+			printf("Node %s does not know all sets that it was in (%s)%s.\n",
+			       r->src[i].name, r->src[i].blind,
+			       r->dry_run ? "; refused without --lose-missing" : "");
 	if (!r->dry_run)
 		printf("Volumes, snapshots and settings that were changed after that moment are as "
 		       "before\n"

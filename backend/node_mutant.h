@@ -170,6 +170,7 @@ enum node_mutant {
 	MUT_LN_OUTRUN = 164,	/* the limit counts though clients write faster than a copy comes */
 	MUT_LN_RESERVE = 182,	/* a copy that is being made takes the last of the log */
 	MUT_LOCK_FREE = 172,	/* writes by reference take nothing of the log but their names */
+	MUT_LOCK_TWICE = 188,	/* what locks is admitted, and counted, when it comes, too */
 	MUT_LN_FORGETS = 163,	/* the second pass of a copy reads all of the first again */
 	MUT_RUN_ANY = 147,	/* what has many neighbours among other chunks counts as a run */
 	MUT_RUN_OPEN = 148,	/* a container that is large for a run's sake stays open */

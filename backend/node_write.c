@@ -178,10 +178,15 @@ int write_try_order(struct vms_node *n, struct part *p, const struct wreq *w, bo
 	for (struct op *l = p->locks; l; l = l->next)
 		if (write_overlaps(l, w))
 			return W_WAIT;
-	if (!write_can_order(n, p, w) || !write_admit(n, p, w))
+	if (!write_can_order(n, p, w))
 		return W_WAIT;
-	if (wreq_is_locking(w))
-		return W_WAIT; /* the caller makes it a lock */
+	if (wreq_is_locking(w)) {
+		if (n->mut == MUT_LOCK_TWICE)
+			write_admit(n, p, w);
+		return W_WAIT; /* write_retry() makes it a lock, and admits it then */
+	}
+	if (!write_admit(n, p, w))
+		return W_WAIT;
 	return write_order(n, p, w, 0, 0);
 }
 

@@ -5,6 +5,7 @@
 #include "backend/node_int.h"
 #include "backend/node_mutant.h"
 #include "backend/node_part.h"
+#include "backend/node_repl.h"
 #include "backend/node_write.h"
 #include "backend/wal.h"
 #include "include/err.h"
@@ -267,11 +268,83 @@ static void test_refs_and_the_log(void)
 	CU_ASSERT(most_of_log(MUT_LOCK_FREE, &client) > client);
 }
 
+/* What of the pace's savings one write by reference has used when it is a lock, in bytes. */
+static uint64_t pace_used(uint32_t mutant, uint64_t *bytes)
+{
+	enum { OP_REFS = 20 };
+	static uint8_t body[VMS_WRITE_BODY_BYTES(OP_REFS)];
+	uint8_t payload[8 * OP_REFS];
+	struct vms_iov iov = {payload, sizeof(payload)};
+	struct vms_piece pc[OP_REFS];
+	struct rig_reply re = {0};
+	uint64_t client, fake, used = 0;
+	struct vms_node *n;
+	unsigned lead;
+
+	R.gen_bytes = 1 << 20;
+	R.mutant = mutant;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	for (unsigned i = 0; i < OP_REFS; i++) {
+		vms_put_le64(payload + 8 * i, addr_of(7, 0, i));
+		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
+	}
+	lead = rig_primary(&R, part_of(8, 5));
+	n = R.node[lead].n;
+	client = vms_wal_size_bytes(n->wal) / 8 * 7;
+	vms_write_body_encode(body, VMS_WRITE_COPY, pc, OP_REFS);
+	struct vms_msg m = {.type = VMS_MSG_WRITE,
+			    .partition = part_of(8, 5),
+			    .branch = 8,
+			    .snap_gen = 1,
+			    .lun_fence = 1,
+			    .extent = 5,
+			    .slot = 10,
+			    .sequence = 1,
+			    .epoch = node_part(n, part_of(8, 5))->conf.epoch,
+			    .payload = &iov,
+			    .npayload = 1,
+			    .payload_bytes = sizeof(payload),
+			    .body = body,
+			    .body_bytes = sizeof(body)};
+
+	/* the log counts as full as where writers are let in slowest: little is saved up
+	 * between two steps */
+	CU_ASSERT_FATAL(log_permille(n) < 880);
+	fake = client / 1000 * (880 - log_permille(n));
+	n->lock_bytes += fake;
+	n->pace_bytes = client;
+	*bytes = OP_REFS * VMS_CHUNK_BYTES + 512;
+	rig_send(&R, 0, lead, &m, &re);
+	for (unsigned i = 0; i < 10000 && n->lock_bytes == fake; i++)
+		rig_step(&R);
+	CU_ASSERT_EQUAL(n->lock_bytes, fake + *bytes);
+	/* it was cut to this before the lock was counted */
+	used = client / 32 - n->pace_bytes;
+	n->lock_bytes -= fake;
+	rig_run(&R, 1000);
+	CU_ASSERT(re.done && !re.status);
+	rig_reply_free(&re);
+	R.gen_bytes = 0;
+	R.mutant = 0;
+	rig_close(&R);
+	return used;
+}
+
+/* Such a write waits for its turn to become a lock. It counts then, and only then. */
+static void test_refs_count_once(void)
+{
+	uint64_t bytes;
+
+	CU_ASSERT_EQUAL(pace_used(0, &bytes), bytes);
+	CU_ASSERT(pace_used(MUT_LOCK_TWICE, &bytes) > bytes);
+}
+
 static const struct vms_test tests[] = {
-	VMS_TEST(test_refs_wait),
-	VMS_TEST(test_by_reference),
-	VMS_TEST(test_by_address),
-	VMS_TEST(test_refs_and_the_log),
+	VMS_TEST(test_refs_wait),	 VMS_TEST(test_by_reference),	 VMS_TEST(test_by_address),
+	VMS_TEST(test_refs_and_the_log), VMS_TEST(test_refs_count_once),
 };
 
 VMS_TEST_MAIN("dedup_refs", tests)

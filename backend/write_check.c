@@ -159,7 +159,8 @@ static bool log_admit(struct vms_node *n, const struct part *p, uint64_t bytes)
 	uint64_t f = fill_permille(n, p), rate, ms, most;
 
 	/* Locks come on top, as soon as they have read what they refer to. */
-	f += n->mut != MUT_LOCK_FREE ? n->lock_bytes * 1000 / client : 0;
+	if (n->lock_bytes && n->mut != MUT_LOCK_FREE)
+		f += n->lock_bytes * 1000 / client;
 	if (f <= 500)
 		return true;
 	if (f >= 930)

@@ -57,11 +57,13 @@ void yield_timer(struct vms_node *n)
 /* What may go to that log now. The logs are taken to be of one size. */
 static bool may_go(struct vms_node *n, struct yield *y)
 {
-	uint64_t ms = n->now_ms - y->at_ms;
-	int64_t rate = (int64_t)(vms_wal_size_bytes(n->wal) >> 2 * y->steps); /* per second */
+	uint64_t ms;
+	int64_t rate; /* per second */
 
 	if (!y->steps || n->mut == MUT_MV_PUSHY)
 		return true;
+	ms = n->now_ms - y->at_ms;
+	rate = (int64_t)(vms_wal_size_bytes(n->wal) >> 2 * y->steps);
 	y->at_ms = n->now_ms;
 	y->bytes += rate * (int64_t)(ms > 1000 ? 1000 : ms) / 1000;
 	if (y->bytes > rate / 10)

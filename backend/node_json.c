@@ -333,11 +333,13 @@ static unsigned numbers_permille(struct vms_node *n)
 
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		const struct part *p = n->part[i];
-		uint64_t ctr, pos;
+		uint64_t first, ctr, pos;
 
 		if (!p)
 			continue;
-		ctr = (p->next_ctr - vms_ctr_first(i, n->conf.part_bits)) / ctr_1000th;
+		/* a copy that is being made or deleted has no number yet, or none any more */
+		first = vms_ctr_first(i, n->conf.part_bits);
+		ctr = p->next_ctr > first ? (p->next_ctr - first) / ctr_1000th : 0;
 		pos = p->next_pos / pos_1000th;
 		most = ctr > most ? ctr : most;
 		most = pos > most ? pos : most;

@@ -238,6 +238,25 @@ static void test_used_up(void)
 	v_down();
 }
 
+/* A copy that is begun or deleted knows of no number: none of its partition's are used. */
+static void test_no_number(void)
+{
+	struct part *p;
+	uint64_t next;
+
+	v_up(2, 2, 2, 50);
+	p = R.node[rig_primary(&R, 0)].n->part[3];
+	CU_ASSERT_PTR_NOT_NULL_FATAL(p);
+	next = p->next_ctr;
+	CU_ASSERT_EQUAL(told_permille(), 0);
+	p->next_ctr = 0; /* as part_forget() does */
+	CU_ASSERT_EQUAL(told_permille(), 0);
+	p->next_ctr = vms_ctr_first(3, 2) + vms_ctr_count(2) / 2;
+	CU_ASSERT_EQUAL(told_permille(), 500);
+	p->next_ctr = next;
+	v_down();
+}
+
 /* Each rule, switched off, makes one of these tests fail. */
 static void test_mutants(void)
 {
@@ -251,6 +270,7 @@ static void test_mutants(void)
 static const struct vms_test tests[] = {
 	VMS_TEST(test_full),	     VMS_TEST(test_full_member), VMS_TEST(test_full_fast),
 	VMS_TEST(test_full_cramped), VMS_TEST(test_used_up),	 VMS_TEST(test_mutants),
+	VMS_TEST(test_no_number),
 };
 
 VMS_TEST_MAIN("gc_full", tests)

@@ -133,6 +133,7 @@ static void delete_begin(struct vms_node *n, struct part *p)
 		 "deleted",
 		 p->number);
 	part_forget(n, p);
+	p->outrun = 0;
 	p->copy_state = COPY_DELETING;
 	p->log_from = n->mut == MUT_OUT_LOG ? 0 : vms_wal_appended_pos(n->wal);
 	p->forget_outcomes = true;

@@ -52,17 +52,23 @@ static int session_join(int nr)
 	return fd;
 }
 
-/* A ping that wants an answer, with so many bytes of its data. */
+/* The header of a ping that wants an answer, in cleared memory. */
+static void ping_header(uint8_t *out, uint32_t len, uint8_t tag)
+{
+	out[0] = 0x40, out[1] = 0x80;
+	out[5] = (uint8_t)(len >> 16), out[6] = (uint8_t)(len >> 8), out[7] = (uint8_t)len;
+	out[19] = tag;
+	memset(out + 20, 0xff, 4);
+	out[27] = 1;
+}
+
+/* One with so many bytes of its data. */
 static void ping(int fd, uint32_t len, uint32_t sent)
 {
 	static uint8_t out[BHS + PING_FAIR];
 
 	memset(out, 0, sizeof(out));
-	out[0] = 0x40, out[1] = 0x80;
-	out[5] = (uint8_t)(len >> 16), out[6] = (uint8_t)(len >> 8), out[7] = (uint8_t)len;
-	out[19] = 9;
-	memset(out + 20, 0xff, 4);
-	out[27] = 1;
+	ping_header(out, len, 9);
 	CU_ASSERT_EQUAL_FATAL(send(fd, out, BHS + sent, MSG_NOSIGNAL), (ssize_t)(BHS + sent));
 }
 
@@ -106,6 +112,52 @@ static void together(void)
 		turn();
 	CU_ASSERT_EQUAL(stream.nr, (int)(ALL / EACH) + 1);
 	for (unsigned i = 0; i < ALL / EACH; i++)
+		close(fd[i]);
+	close(good);
+	TURNS_UNTIL(!stream.nr);
+}
+
+/* Bytes of pings that are not answered, all connections together. */
+static uint64_t open_bytes(void)
+{
+	struct stream_conn *sc;
+	uint64_t n = 0;
+
+	list_for_each_entry(sc, &stream.all, all) n += sc->iscsi_conn.ping_bytes;
+	return n;
+}
+
+/* What has no data is let through by a connection that has some already, also when all have
+ * more than together they may: the little that each may have goes beyond that. */
+static void without_data(void)
+{
+	enum { FULL = ALL / EACH, LITTLE = 512 };
+	static int fd[FULL + 2];
+	uint8_t both[BHS + LITTLE + BHS] = {0};
+	size_t have = 0;
+	int good;
+
+	setup();
+	good = session_join(1000);
+	for (int i = 0; i < FULL + 2; i++) {
+		fd[i] = session_join(i + 1);
+		ping(fd[i], i < FULL ? EACH : PING_FAIR, 1);
+	}
+	TURNS_UNTIL(open_bytes() == ALL + 2 * PING_FAIR);
+	ping_header(both, LITTLE, 9);
+	ping_header(both + BHS + LITTLE, 0, 10);
+	CU_ASSERT_EQUAL_FATAL(send(good, both, sizeof(both), MSG_NOSIGNAL), (ssize_t)sizeof(both));
+	memset(both, 0, sizeof(both));
+	for (int64_t end = late_us() + 30000000; have < sizeof(both); turn()) {
+		ssize_t n = recv(good, both + have, sizeof(both) - have, MSG_DONTWAIT);
+
+		CU_ASSERT_FATAL(n > 0 || (n < 0 && errno == EAGAIN && late_us() < end));
+		have += n > 0 ? (size_t)n : 0;
+	}
+	CU_ASSERT(both[0] == 0x20 && both[19] == 9);
+	CU_ASSERT(both[BHS + LITTLE] == 0x20 && both[BHS + LITTLE + 19] == 10);
+	CU_ASSERT_EQUAL(in_state(STATE_SCSI), FULL + 3);
+	for (int i = 0; i < FULL + 2; i++)
 		close(fd[i]);
 	close(good);
 	TURNS_UNTIL(!stream.nr);
@@ -166,6 +218,7 @@ static void of_nobody(void)
 
 static const struct vms_test tests[] = {
 	VMS_TEST(together),
+	VMS_TEST(without_data),
 	VMS_TEST(of_nobody),
 };
 VMS_TEST_MAIN("iscsi_pings", tests)

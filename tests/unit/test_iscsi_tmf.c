@@ -57,17 +57,25 @@ static void turn(void)
 static int fd = -1;
 static uint32_t itt;
 
+/* One more, which the rest is about from here. */
+static void session_add(int nr)
+{
+	int before = in_state(STATE_SCSI);
+
+	fd = join();
+	login_send(fd, nr);
+	for (int64_t end = late_us() + 30000000; in_state(STATE_SCSI) != before + 1;) {
+		turn();
+		CU_ASSERT_FATAL(late_us() < end);
+	}
+}
+
 static struct iscsi_session *session_join(void)
 {
 	struct stream_conn *sc;
 
 	setup();
-	fd = join();
-	login_send(fd, 1000);
-	for (int64_t end = late_us() + 30000000; in_state(STATE_SCSI) != 1;) {
-		turn();
-		CU_ASSERT_FATAL(late_us() < end);
-	}
+	session_add(1000);
 	sc = container_of(stream.all.next, struct stream_conn, all);
 	return sc->iscsi_conn.session;
 }
@@ -175,12 +183,12 @@ static void without_memory(void)
 #define ENTRIES (128u << 10) /* of requests that wait, one at each command */
 #define MORE	6
 
-static struct scsi_cmd *pending[CMDS];
+static struct scsi_cmd *pending[CMDS + 1];
 static int pending_nr;
 
 static int pend_submit(struct scsi_cmd *cmd)
 {
-	vms_assert(pending_nr < CMDS);
+	vms_assert(pending_nr <= CMDS);
 	pending[pending_nr++] = cmd;
 	set_cmd_async(cmd);
 	return 0;
@@ -212,12 +220,25 @@ static void command(uint8_t op, int sn)
 	CU_ASSERT_EQUAL_FATAL(send(fd, h, sizeof(h), MSG_NOSIGNAL), (ssize_t)sizeof(h));
 }
 
-static void commands(int first_sn)
+/* The first one of a session; takes the unit attention. */
+static void first_command(void)
 {
-	pending_nr = 0;
-	for (int i = 0; i < CMDS; i++)
+	uint8_t h[BHS];
+
+	command(0x00, 1);
+	do {
+		next_answer(h);
+	} while (h[0] == ISCSI_OP_LOGIN_RSP);
+	CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_CMD_RSP);
+}
+
+static void commands(int first_sn, int n)
+{
+	int want = pending_nr + n;
+
+	for (int i = 0; i < n; i++)
 		command(0x35, first_sn + i);
-	for (int64_t end = late_us() + 30000000; pending_nr < CMDS;) {
+	for (int64_t end = late_us() + 30000000; pending_nr < want;) {
 		turn();
 		CU_ASSERT_FATAL(late_us() < end);
 	}
@@ -225,8 +246,8 @@ static void commands(int first_sn)
 
 static void commands_end(void)
 {
-	for (int i = 0; i < CMDS; i++)
-		target_cmd_io_done(pending[i], SAM_STAT_GOOD);
+	while (pending_nr)
+		target_cmd_io_done(pending[--pending_nr], SAM_STAT_GOOD);
 }
 
 static void abort_all(int n)
@@ -241,41 +262,55 @@ static void abort_all(int n)
 	}
 }
 
-static void answers(int n, int response)
+/* The tag of what is answered next. */
+static int answered(int response)
 {
 	uint8_t h[BHS];
 
-	while (n--) {
-		next_answer(h);
-		CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_TMFUNC_RSP);
-		CU_ASSERT_EQUAL(h[2], response);
-	}
+	next_answer(h);
+	CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_TMFUNC_RSP);
+	CU_ASSERT_EQUAL(h[2], response);
+	return h[18] << 8 | h[19];
 }
 
+/* A session has all entries that there are. The next ones are rejected, but another session
+ * ends a command all the same; not twice. */
 static void for_many_commands(void)
 {
+	enum { ALL = ENTRIES / CMDS };
 	char arg[] = "path=none,bstype=pend";
-	uint8_t h[BHS];
+	bool seen[ALL] = {0};
+	int first, tag;
 
 	setup();
 	vms_assert(!register_backingstore_template(&pend));
 	vms_assert(!tgt_device_create(1, TYPE_DISK, 2, arg, 1));
 	(void)session_join();
-	command(0x00, 1); /* takes the unit attention */
-	do {
-		next_answer(h);
-	} while (h[0] == ISCSI_OP_LOGIN_RSP);
-	CU_ASSERT_EQUAL(h[0], ISCSI_OP_SCSI_CMD_RSP);
-	commands(2);
-	abort_all((int)(ENTRIES / CMDS) + MORE);
-	answers(MORE, ISCSI_TMF_RSP_REJECTED);
+	first_command();
+	commands(2, CMDS);
+	abort_all(ALL + MORE);
+	for (int i = 0; i < MORE; i++)
+		CU_ASSERT_EQUAL(answered(ISCSI_TMF_RSP_REJECTED), ALL + i);
+	first = fd;
+	session_add(1001);
+	first_command();
+	commands(2, 1);
+	abort_all(2);
+	CU_ASSERT_EQUAL(answered(ISCSI_TMF_RSP_REJECTED), 1);
 	commands_end();
-	answers((int)(ENTRIES / CMDS), ISCSI_TMF_RSP_COMPLETE);
+	CU_ASSERT_EQUAL(answered(ISCSI_TMF_RSP_COMPLETE), 0);
+	close(fd);
+	fd = first;
+	for (int i = 0; i < ALL; i++) {
+		tag = answered(ISCSI_TMF_RSP_COMPLETE);
+		CU_ASSERT_FATAL(tag < ALL && !seen[tag]);
+		seen[tag] = true;
+	}
 	/* and they are free again */
-	commands(2 + CMDS);
+	commands(2 + CMDS, CMDS);
 	abort_all(1);
 	commands_end();
-	answers(1, ISCSI_TMF_RSP_COMPLETE);
+	CU_ASSERT_EQUAL(answered(ISCSI_TMF_RSP_COMPLETE), 0);
 	session_leave();
 }
 

@@ -46,9 +46,13 @@ TGT_GLUE = target/bs_vmstore.c $(wildcard target/iscsi_stream*.c) $(wildcard tar
 src = $(filter-out $(MAINS) $(TGT_GLUE),$(wildcard $(1)/*.c))
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 
-LIB_DIRS = utils/lib cluster backend target tests/sim
+# All archives are named here, not where they are used: prerequisites are expanded as they
+# are read, and whoever needs them all has to see them all. utils/bench, utils/tool (what
+# vmstore and vmstore-ring share), utils/image (sources, formats, what dedup would save) and
+# tests/history (the checker of recorded histories) are for programs and their tests.
+LIB_DIRS = utils/lib cluster backend target tests/sim utils/bench utils/tool utils/image tests/history
 lib = $(B)/lib/lib$(subst /,_,$(1)).a
-LIB_ALL = $(foreach d,tests/sim target backend cluster utils/lib,$(call lib,$(d)))
+LIB_ALL = $(foreach d,$(LIB_DIRS),$(call lib,$(d)))
 
 all: programs tgt
 

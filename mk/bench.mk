@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# vmstore-bench's helpers live in their own archive, so that its unit tests
-# can link the model and the histogram without the program.
+# Benchmarks.
 #
 #   make bench            our LUN beside stock tgt: table, build/bench.json, pictures in
 #                         build/bench
 #   make bench BENCH_SECONDS=10 BENCH_ROUNDS=5
-LIB_DIRS += utils/bench
-LIB_ALL += $(call lib,utils/bench)
 
 BENCH_SECONDS ?= 3
 BENCH_ROUNDS ?= 3

@@ -69,9 +69,6 @@ format:
 .PHONY: check-faults check check-long check-model check-mutants check-deps check-asan check-scsi check-kill check-image \
 	check-guest man lint format
 
-# The checker of recorded histories.
-LIB_DIRS += tests/history
-LIB_ALL += $(call lib,tests/history)
 $(B)/tests/tools/history: LIBS += -liscsi
 
 # Preloaded into nodes by tests/faults.

@@ -32,6 +32,7 @@
 #define MANY	 40
 #define BOUND	 16 /* closes in a turn */
 #define TARGETS	 200
+#define QUIET_US 250000
 
 static bool again;
 
@@ -58,6 +59,21 @@ static bool sleeps(void)
 			CU_FAIL_FATAL(#what " takes more than 30 s");                              \
 		}                                                                                  \
 	}
+
+/* Until nothing has moved for a time: longer than the kernel's timers for late acknowledgements
+ * and for what a small window holds back (200 ms), which make room once more. */
+static void until_quiet(bool (*moved)(void))
+{
+	int64_t now, since = late_us(), end = since + 30000000;
+
+	do {
+		usleep(5000);
+		now = late_us();
+		CU_ASSERT_FATAL(now < end);
+		if (moved())
+			since = late_us();
+	} while (now < since + QUIET_US);
+}
 
 static int tick_fd[2] = {-1, -1};
 
@@ -167,12 +183,22 @@ static void leave(int fd)
 	TURNS_UNTIL(!stream.nr);
 }
 
+static uint32_t answered; /* requests of the newest */
+
+static bool answers_more(void)
+{
+	uint32_t before = answered;
+
+	TURNS_UNTIL(newest()->login_out_len && sleeps());
+	answered = newest()->iscsi_conn.stat_sn;
+	return answered != before;
+}
+
 /* Asks and asks, and does not read: requests wait in the socket, one answer here, and the loop
  * sleeps. As soon as it reads it is served, nothing is lost. */
 static void never_reads(void)
 {
 	struct stream_conn *sc;
-	uint32_t answered;
 	uint8_t hdr[BHS];
 	int fd, i, unsent;
 	size_t kept;
@@ -181,11 +207,7 @@ static void never_reads(void)
 	fd = discovery();
 	sc = newest();
 	ask(fd, ASKED);
-	do { /* until nothing moves any more: what the other side acknowledges makes room */
-		answered = sc->iscsi_conn.stat_sn;
-		usleep(60000);
-		TURNS_UNTIL(sc->login_out_len && sleeps());
-	} while (sc->iscsi_conn.stat_sn != answered);
+	until_quiet(answers_more);
 	kept = sc->login_out_len;
 	CU_ASSERT(kept > 0 && kept <= 256);
 	CU_ASSERT(sc->login_out_cap <= 256);
@@ -254,26 +276,33 @@ static size_t fill(int fd)
 	return sent;
 }
 
+static size_t filled; /* of all sockets */
+
+static bool fills(void)
+{
+	size_t before = filled;
+	struct stream_conn *sc;
+
+	list_for_each_entry(sc, &stream.all, all) filled += fill(sc->fd);
+	return filled != before;
+}
+
 /* The answer to a logout comes although the socket is full when it is asked for. */
 static void last_words(void)
 {
 	uint8_t out[BHS] = {0x46, 0x80, [19] = 7}, hdr[BHS];
-	size_t sent = 0, more;
 	int fd;
 
 	setup();
 	fd = discovery();
-	do { /* until nothing moves any more: what was sent makes room when it is acknowledged */
-		more = fill(newest()->fd);
-		sent += more;
-		usleep(60000);
-	} while (more);
+	filled = 0;
+	until_quiet(fills);
 	CU_ASSERT_EQUAL_FATAL(send(fd, out, BHS, MSG_NOSIGNAL), (ssize_t)BHS);
 	TURNS_UNTIL(newest()->last_words);
 	CU_ASSERT_EQUAL(newest()->login_out_len, BHS);
 	TURNS_UNTIL(sleeps());
 	CU_ASSERT_EQUAL(stream.nr, 1);
-	for (; sent; sent--)
+	for (; filled; filled--)
 		CU_ASSERT_FATAL(read_all(fd, hdr, 1));
 	CU_ASSERT(read_all(fd, hdr, BHS));
 	CU_ASSERT_EQUAL(hdr[0], 0x26);
@@ -297,18 +326,11 @@ static int waiting(void)
 static void ends_shared_out(void)
 {
 	int fd[MANY], before;
-	size_t more;
 
 	setup();
 	for (int i = 0; i < MANY; i++)
 		fd[i] = discovery();
-	do {
-		struct stream_conn *sc;
-
-		more = 0;
-		list_for_each_entry(sc, &stream.all, all) more += fill(sc->fd);
-		usleep(60000);
-	} while (more);
+	until_quiet(fills);
 	for (int i = 0; i < MANY; i++)
 		ask(fd[i], 1);
 	TURNS_UNTIL(waiting() == MANY);
@@ -325,18 +347,32 @@ static void ends_shared_out(void)
 		close(fd[i]);
 }
 
+/* May so many files be open? Beyond the hard limit only with privilege. */
+static bool may_open(rlim_t files)
+{
+	struct rlimit have;
+
+	vms_assert(!getrlimit(RLIMIT_NOFILE, &have));
+	if (have.rlim_cur >= files)
+		return true;
+	have.rlim_cur = files;
+	if (have.rlim_max < files)
+		have.rlim_max = files;
+	return !setrlimit(RLIMIT_NOFILE, &have);
+}
+
 /* Discovery sessions are among those of whom 1,024 are kept: the one that came first makes
  * room for the next login. */
 static void places(void)
 {
 	static int fd[KEPT + 1];
-	struct rlimit all;
 	char c;
 
 	setup();
-	CU_ASSERT_FATAL(!getrlimit(RLIMIT_NOFILE, &all) && all.rlim_max >= 3 * KEPT);
-	all.rlim_cur = 3 * KEPT;
-	CU_ASSERT_FATAL(!setrlimit(RLIMIT_NOFILE, &all));
+	if (!may_open(2 * (KEPT + 1) + 50)) {
+		printf("[too few files may be open: skipped] ");
+		return;
+	}
 	for (int i = 0; i < KEPT; i++) {
 		fd[i] = join();
 		discovery_send(fd[i], 0);

@@ -522,7 +522,7 @@ static void stream(struct vms_node *n, struct conn *c, struct part *p, struct fe
 	member_inflight_drop(mb);
 	mb->streaming = true;
 	mb->sent = mb->held = last;
-	mb->durable = mb->told = mb->told_all = 0;
+	mb->durable = mb->told = mb->told_all = mb->told_enough = 0;
 	mb->progress_ms = n->now_ms;
 	f->streams = true;
 	f->hold_log = UINT64_MAX;

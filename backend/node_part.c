@@ -557,7 +557,7 @@ static void view_answer(struct vms_node *n, struct conn *c, const struct vms_msg
 	member_inflight_drop(mb);
 	mb->streaming = true;
 	mb->progress_ms = mb->moved_ms = n->now_ms;
-	mb->told = mb->told_all = 0;
+	mb->told = mb->told_all = mb->told_enough = 0;
 	if (p->state >= PS_VIEW) {
 		/* the same view goes on after a broken connection */
 		member_place(n, p, mb);
@@ -750,8 +750,7 @@ void part_timer(struct vms_node *n)
 				continue;
 			if (!m->streaming) {
 				m->asked = false;
-			} else if (p->state >= PS_VIEW && !m->in_out &&
-				   (m->told < p->committed || m->told_all < p->all_durable)) {
+			} else if (p->state >= PS_VIEW && !m->in_out && repl_to_tell(p, m)) {
 				/* the last commits of a quiet partition are told late */
 				m->in_out = true;
 				VMS_VEC_PUSH(&m->peer->out, p->number);

@@ -62,7 +62,7 @@ struct member {
 	bool differs;	/* a DIGEST said so (digest.c) */
 	bool streaming; /* VIEW_STATE answered on the present connection */
 	bool asked;
-	uint64_t sent, held, durable, ckpt_seq, told, told_all;
+	uint64_t sent, held, durable, ckpt_seq, told, told_all, told_enough;
 	uint64_t inflight_bytes; /* its part of the peer's */
 	uint64_t progress_ms;	 /* last time held or durable rose, or a record was sent */
 	uint64_t moved_ms;	 /* the same, but asking it where it is does not count */
@@ -134,7 +134,7 @@ struct part {
 	size_t recs_head;
 	uint64_t recs_first; /* seq of recs.d[recs_head] */
 	uint64_t seq_last, committed, applied, own_durable, all_durable;
-	uint64_t enough_durable; /* all_durable, when the set last had min_copies: seen here */
+	uint64_t enough_durable; /* all_durable, when the set last had min_copies: as known here */
 	uint64_t view_seq;	 /* seq of the VIEW record of the view being formed */
 	uint64_t last_internal;
 	bool was_active; /* this process has served as primary: its reads go on */

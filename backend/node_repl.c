@@ -360,6 +360,8 @@ void part_truncate(struct vms_node *n, struct part *p, uint64_t from)
 {
 	size_t k;
 
+	if (p->enough_durable >= from)
+		p->enough_durable = from - 1;
 	for (uint64_t s = p->seq_last; s >= from && s > 0; s--) {
 		struct prec *pr = part_rec(p, s);
 		struct vms_rec r;
@@ -515,6 +517,23 @@ static uint64_t peer_window(const struct vms_node *n)
 	return w < NODE_PEER_WINDOW ? w : NODE_PEER_WINDOW;
 }
 
+bool repl_to_tell(const struct part *p, const struct member *m)
+{
+	return m->told < p->committed || m->told_all < p->all_durable ||
+	       m->told_enough < p->enough_durable;
+}
+
+/* How the commit message tells enough_durable: 1 + by how much all_durable is above it; 0:
+ * nothing is known, as with a sender that does not tell. */
+static uint32_t enough_tell(const struct vms_node *n, const struct part *p)
+{
+	uint64_t above = p->all_durable - p->enough_durable;
+
+	return p->enough_durable && above < UINT32_MAX && n->mut != MUT_ENOUGH_UNTOLD
+		       ? (uint32_t)above + 1
+		       : 0;
+}
+
 static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 {
 	uint64_t window = peer_window(n);
@@ -557,7 +576,7 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 			m->sent++;
 			told = true;
 		}
-		if (told || m->told < p->committed || m->told_all < p->all_durable) {
+		if (told || repl_to_tell(p, m)) {
 			/* the commit point rides along; alone it goes for internal records,
 			 * whose effects wait for it, and when the partition is quiet */
 			uint8_t *b;
@@ -566,12 +585,13 @@ static void peer_out(struct vms_node *n, struct peer *pe, struct out_frame *f)
 				out_send(n, pe, f);
 			b = f->body + 32 * f->nbody++;
 			vms_put_le32(b, p->number);
-			vms_put_le32(b + 4, 0);
+			vms_put_le32(b + 4, enough_tell(n, p));
 			vms_put_le64(b + 8, p->conf.epoch);
 			vms_put_le64(b + 16, p->committed);
 			vms_put_le64(b + 24, p->all_durable);
 			m->told = p->committed;
 			m->told_all = p->all_durable;
+			m->told_enough = p->enough_durable;
 		}
 		if (m->streaming && m->sent < p->seq_last) {
 			pe->out.d[keep++] = p->number; /* window full: an ack goes on */
@@ -679,6 +699,13 @@ void repl_ack_want(struct vms_node *n, struct part *p)
 	VMS_VEC_PUSH(&pe->ack, p->number);
 }
 
+static uint64_t enough_told(const struct vms_node *n, uint32_t above, uint64_t all)
+{
+	if (n->mut == MUT_ENOUGH_ALL)
+		return all;
+	return above && above - 1 <= all ? all - (above - 1) : 0;
+}
+
 static void commit_told(struct vms_node *n, struct conn *c, const struct vms_msg *m)
 {
 	struct vms_rd r;
@@ -686,9 +713,9 @@ static void commit_told(struct vms_node *n, struct conn *c, const struct vms_msg
 	vms_rd_init(&r, m->body, m->body_bytes);
 	while (vms_rd_left(&r) >= 32) {
 		struct part *p = node_part(n, vms_rd_u32(&r));
-		uint64_t epoch, committed, all;
+		uint64_t epoch, committed, all, enough;
+		uint32_t above = vms_rd_u32(&r);
 
-		vms_rd_skip(&r, 4);
 		epoch = vms_rd_u64(&r);
 		committed = vms_rd_u64(&r);
 		all = vms_rd_u64(&r);
@@ -700,6 +727,9 @@ static void commit_told(struct vms_node *n, struct conn *c, const struct vms_msg
 			p->told_commit = committed;
 		if (all > p->all_durable)
 			p->all_durable = all < p->seq_last ? all : p->seq_last;
+		enough = enough_told(n, above, all);
+		if (enough > p->enough_durable)
+			p->enough_durable = enough < p->seq_last ? enough : p->seq_last;
 		part_mark_dirty(n, p);
 	}
 }

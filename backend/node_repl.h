@@ -8,6 +8,7 @@
 #include "backend/record.h"
 #include "backend/wal.h"
 
+struct member;
 struct part;
 struct prec;
 
@@ -38,6 +39,8 @@ void repl_advance(struct vms_node *n, struct part *p);
 void repl_durable(struct vms_node *n);
 void repl_flush_out(struct vms_node *n); /* end of a turn */
 void repl_want(struct vms_node *n, struct part *p);
+/* Does the member not know yet of what is committed, or durable on all? */
+bool repl_to_tell(const struct part *p, const struct member *m);
 uint32_t log_permille(const struct vms_node *n);
 /* A steady load keeps the log about half full by itself; a copy that is made must not take
  * the rest: fuller than that, it is given up. */

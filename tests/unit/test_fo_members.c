@@ -393,6 +393,105 @@ static unsigned flushed_alone(uint32_t mutant)
 	return alone;
 }
 
+static unsigned durable_on(unsigned nd, uint64_t ms)
+{
+	if (!R.gw[0].up[nd])
+		rig_gw_connect(&R, 0, nd);
+	rig_run(&R, 100);
+	return (durable_within(nd, false, ms) == 0) + (durable_within(nd, true, ms) == 0);
+}
+
+static void back_in_set(unsigned nd)
+{
+	rig_node_start(&R, nd);
+	for (int i = 0; i < 300 && !in_set(0, nd); i++)
+		rig_run(&R, 100);
+	CU_ASSERT_TRUE(in_set(0, nd));
+}
+
+/* The same where the primary dies: who leads then says so of what was on min_copies before
+ * (returned: how often, of two), and of nothing else (how often all the same: in *alone). */
+static unsigned flushed_after(uint32_t mutant, unsigned *alone)
+{
+	struct w one = {.seed = 1, .flags = VMS_F_MEMORY}, two = {.seed = 2, .flags = VMS_F_MEMORY};
+	unsigned good, lead;
+
+	R.mutant = mutant;
+	R.min_copies = 2;
+	up(3, 2, 84, VMS_ACK_MEMORY);
+	E0 = one.extent = two.extent = extent_in(0);
+	CU_ASSERT_EQUAL(write_within(0, &one, 5000), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+	CU_ASSERT_EQUAL(durable_on(0, 3000), 2);
+	rig_run(&R, 500); /* the other one has been told */
+	rig_node_crash(&R, 0, true);
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, 0));
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 1);
+	good = durable_on(1, 10000);
+	back_in_set(0);
+	rig_run(&R, 5000); /* the lead may go back to it */
+	lead = rig_primary(&R, 0);
+	CU_ASSERT_EQUAL(durable_on(lead, 5000), 2);
+	CU_ASSERT_EQUAL(write_within(0, &two, 15000), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), lead);
+	rig_node_crash(&R, lead, true); /* it had it in memory */
+	rig_run(&R, 4000);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), !lead);
+	CU_ASSERT_FALSE(in_set(0, lead));
+	CU_ASSERT_TRUE(shows(E0, 2));
+	*alone = durable_on(!lead, 10000);
+	back_in_set(lead);
+	CU_ASSERT_EQUAL(durable_on(rig_primary(&R, 0), 5000), 2);
+	down();
+	R.mutant = 0;
+	R.min_copies = 0;
+	return good;
+}
+
+/* Of three, two stay, and one of these: what was durable on two only is not on three. */
+static unsigned flushed_by_last(uint32_t mutant)
+{
+	struct w one = {.seed = 1, .flags = VMS_F_MEMORY}, two = {.seed = 2, .flags = VMS_F_MEMORY};
+	unsigned alone;
+
+	R.mutant = mutant;
+	R.min_copies = 3;
+	up(3, 3, 85, VMS_ACK_MEMORY);
+	E0 = one.extent = two.extent = extent_in(0);
+	CU_ASSERT_EQUAL(write_within(0, &one, 5000), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 0);
+	CU_ASSERT_EQUAL(durable_on(0, 3000), 2);
+	CU_ASSERT_EQUAL(write_within(0, &two, 5000), 0);
+	rig_node_crash(&R, 2, true); /* it had it in memory */
+	rig_run(&R, 4000);
+	CU_ASSERT_FALSE(in_set(0, 2));
+	CU_ASSERT_EQUAL(durable_on(0, 10000), 0);
+	CU_ASSERT(part_at(1, 0)->all_durable >= part_at(1, 0)->mem_last);
+	rig_node_crash(&R, 0, true);
+	rig_run(&R, 4000);
+	CU_ASSERT_EQUAL_FATAL(rig_primary(&R, 0), 1);
+	alone = durable_on(1, 10000);
+	back_in_set(0);
+	back_in_set(2);
+	CU_ASSERT_EQUAL(durable_on(rig_primary(&R, 0), 5000), 2);
+	down();
+	R.mutant = 0;
+	R.min_copies = 0;
+	return alone;
+}
+
+static void test_min_copies_flush_lead(void)
+{
+	unsigned alone;
+
+	CU_ASSERT_EQUAL(flushed_after(0, &alone), 2);
+	CU_ASSERT_EQUAL(alone, 0);
+	CU_ASSERT_EQUAL(flushed_after(MUT_ENOUGH_UNTOLD, &alone), 0);
+	CU_ASSERT_EQUAL(flushed_by_last(0), 0);
+	CU_ASSERT_EQUAL(flushed_by_last(MUT_ENOUGH_ALL), 2);
+}
+
 static void test_min_copies_flush(void)
 {
 	CU_ASSERT_EQUAL(flushed_alone(0), 0);
@@ -620,6 +719,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_min_copies_acks),
 	VMS_TEST(test_min_copies_cancel),
 	VMS_TEST(test_min_copies_flush),
+	VMS_TEST(test_min_copies_flush_lead),
 	VMS_TEST(test_move_catalog),
 	VMS_TEST(test_full_set),
 	VMS_TEST(test_added_late),

@@ -149,6 +149,22 @@ wait_for 60 begun || fail "the import does not begin: $(cat import.log)"
 kill -INT $!
 wait $! && fail "an interrupted import ends with 0"
 grep -q "the same command goes on" import.log || fail "no hint: $(cat import.log)"
+# the second time at once, also while no node answers what is under way
+behind import.log import large.raw gone --limit 8M
+imports() { vmstore volume info gone --json 2> /dev/null | grep -q importing && grep -q 'going on at' import.log; }
+wait_for 60 imports || fail "the import does not go on: $(cat import.log)"
+for n in node1 node2 node3; do kill -STOP "$(proc_pid $n)"; done
+p=$!
+kill -INT $p
+sleep 0.5 # it has it, and its flush is not answered
+kill -INT $p
+gone() { ! alive $p; }
+wait_for 30 gone || kill -9 $p
+wait $p
+rc=$?
+for n in node1 node2 node3; do kill -CONT "$(proc_pid $n)"; done
+[ $rc = 130 ] || fail "a second SIGINT: exit code $rc: $(cat import.log)"
+"$IT_CLUSTER" wait "$IT_DIR/c" || fail "the cluster is not well"
 vmstore volume rm gone > /dev/null || fail "rm of a volume that is being imported"
 refuses "no volume 'gone'" vmstore volume info gone
 say "killed imports and exports go on"

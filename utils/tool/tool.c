@@ -55,7 +55,9 @@ static void on_signal(int sig)
 
 void tool_catch_signals(void)
 {
-	struct sigaction sa = {.sa_handler = on_signal};
+	/* What is under way is waited for, and may be stuck: a second one ends the process,
+	 * which leaves no more behind than any crash of it. */
+	struct sigaction sa = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
 
 	sigaction(SIGINT, &sa, NULL);
 	sigaction(SIGTERM, &sa, NULL);

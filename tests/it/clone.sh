@@ -1,8 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0-only
 # What grows from snapshots, by its bytes: clones, rollback, shrinking; what is deleted
-# beside them; tools killed half-way; everything once more after a restart. How long
-# snapshot and clone of a 1 TiB volume take that two gateways have open.
+# beside them; tools killed half-way; everything once more after a restart.
 # KILLS (1): tools killed while they make a snapshot, each may cost 10 s
 # shellcheck source=tests/it/lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -29,38 +28,6 @@ lun_delete() { # VOLUME LUN
 	wait_for 30 sh -c "'$B/bin/vmstore' -c '$conf' volume info $1 --json | grep -q '\"open\": \[\]'" ||
 		fail "$1 is closed, but open in the catalog"
 }
-
-# ---- how long it takes: no longer for 1 TiB than for 1 GiB (50 ms are the goal, but other
-# tests share the machine) ----
-lun_create big $((1024 * 1024)) 1 || fail "cannot create a LUN of 1 TiB"
-lun_create small 1024 4 || fail "cannot create a LUN of 1 GiB"
-gw_wait 1
-gw_wait 4
-took() { # FILE: quartile, median and largest of the microseconds in it, in ms
-	sed -n 's/.*"us": \([0-9]*\).*/\1/p' "$1" | sort -n |
-		awk '{ v[NR] = $1 / 1000 }
-			END { printf "%.1f %.1f %.1f", v[int((NR + 3) / 4)], v[int((NR + 1) / 2)], v[NR] }'
-}
-for l in 1 4; do
-	"$BENCH" run --idle 0 --warmup 0 --seconds 6 --depth 4 --rw write "$(gw_url 1 $l)" > /dev/null 2>&1 &
-	IT_PIDS="$IT_PIDS $!"
-done
-for i in 1 2 3 4 5 6 7 8 9; do
-	for v in big small; do
-		vmstore snap create "$v@s$i" --json >> "$IT_DIR/snap_$v" || fail "snapshot of the $v volume"
-		vmstore clone "$v@s$i" "$v-c$i" --json >> "$IT_DIR/clone_$v" || fail "clone of the $v volume"
-	done
-done
-for what in snap clone; do
-	# shellcheck disable=SC2046
-	set -- $(took "$IT_DIR/${what}_big") $(took "$IT_DIR/${what}_small")
-	say "$what, two gateways: 1 TiB $2 ms (quartile $1, at most $3), 1 GiB $5 ms (quartile $4, at most $6); goal: 50"
-	awk -v b="$1" 'BEGIN { exit !(b < 50) }' || fail "$what of 1 TiB takes more than 50 ms"
-	# a thousand times as long is what work for each extent would cost; what runs beside this
-	# test may cost ten times
-	awk -v b="$1" -v s="$4" 'BEGIN { exit !(b > 0 && b < 50 * s) }' ||
-		fail "$what of 1 TiB takes $1 ms, of 1 GiB $4: it grows with the volume"
-done
 
 # ---- contents ----
 lun_create v $MIB 2 || fail "cannot create the LUN"

@@ -201,7 +201,7 @@ static void self_got(void *arg, const struct vms_cat_reply *r)
 
 /* ---- start ---- */
 
-static void start_retry(struct vms_gw *gw, enum gw_phase phase)
+void gw_start_retry(struct vms_gw *gw, enum gw_phase phase)
 {
 	gw->phase = phase;
 	gw->cat_busy = false;
@@ -218,7 +218,7 @@ static void cluster_got(void *arg, const struct vms_cat_reply *r)
 		if (!r->status)
 			gw_log(gw, VMS_LOG_WARN,
 			       "the catalog holds no cluster yet: run `vmstore-ring init`");
-		start_retry(gw, GP_CLUSTER);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	if (vms_cat_cluster_decode(&r->kv[0], &gw->cluster, &msg) ||
@@ -267,7 +267,7 @@ static void gateways_got(void *arg, const struct vms_cat_reply *r)
 	struct vms_errmsg msg;
 
 	if (r->status) {
-		start_retry(gw, GP_CLUSTER);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	for (unsigned i = 0; i < r->nkv; i++) {
@@ -307,7 +307,7 @@ static void twin_got(void *arg, const struct vms_cat_reply *r)
 			       gw->found_gw.portals[0] ? gw->found_gw.portals : gw->found_gw.portal,
 			       gw->found_gw.host[0] ? gw->found_gw.host : "another machine");
 		gw->told_twin |= r->nkv > 0;
-		start_retry(gw, GP_CLUSTER);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	gw->phase = GP_CLAIM;
@@ -321,7 +321,7 @@ static void claim_done(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		/* conflict or unknown: read again. A number spent for nothing is no harm. */
-		start_retry(gw, GP_CLUSTER);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	gw->id = gw->found_gw.id;
@@ -377,7 +377,7 @@ static void nodes_got(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		if (gw->phase == GP_NODES) {
-			start_retry(gw, GP_NODES);
+			gw_start_retry(gw, GP_NODES);
 		} else {
 			gw->reload_nodes = true;
 			gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
@@ -413,7 +413,7 @@ static void parts_got(void *arg, const struct vms_cat_reply *r)
 
 	if (r->status) {
 		if (gw->phase == GP_PARTS) {
-			start_retry(gw, GP_PARTS);
+			gw_start_retry(gw, GP_PARTS);
 		} else {
 			gw->reload_parts = true;
 			gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;

@@ -667,6 +667,8 @@ static inline struct gw_node *gw_primary(struct vms_gw *gw, uint32_t partition)
 
 /* gw_catalog.c */
 void gw_start_run(struct vms_gw *gw);
+/* The catalog did not answer, or what was read is no more so: again from there, in a while. */
+void gw_start_retry(struct vms_gw *gw, enum gw_phase phase);
 void gw_number_find(struct vms_gw *gw);
 void gw_cat_timer(struct vms_gw *gw);
 void gw_cat_ask_part(struct vms_gw *gw, uint32_t partition);

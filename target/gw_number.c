@@ -14,14 +14,6 @@
 #define SCANS 2
 static const char *const scanned[SCANS] = {"open/", "snapopen/"};
 
-static void again(struct vms_gw *gw)
-{
-	gw->phase = GP_CLUSTER;
-	gw->cat_busy = false;
-	gw->cat_retry_ms = gw->now_ms + GW_CAT_RETRY_MS;
-	gw_wake_at(gw, gw->cat_retry_ms);
-}
-
 static void tools_got(void *arg, const struct vms_cat_reply *r)
 {
 	struct vms_gw *gw = arg;
@@ -29,7 +21,7 @@ static void tools_got(void *arg, const struct vms_cat_reply *r)
 	char text[256];
 
 	if (r->status) {
-		again(gw);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	for (unsigned i = 0; i < r->nkv; i++) {
@@ -73,7 +65,7 @@ static void open_got(void *arg, const struct vms_cat_reply *r)
 	struct gw_number *nu = &gw->number;
 
 	if (r->status) {
-		again(gw);
+		gw_start_retry(gw, GP_CLUSTER);
 		return;
 	}
 	for (unsigned i = 0; i < r->nkv; i++) {

@@ -815,3 +815,19 @@ void rig_close(struct rig *r)
 	VMS_VEC_FREE(&r->conns);
 	memset(r, 0, sizeof(*r));
 }
+
+int rig_log_fill(struct vms_wal *w, uint64_t (*left)(const struct vms_wal *w), uint64_t bytes)
+{
+	static uint8_t filler[RIG_FILL_BYTES];
+	struct vms_iov iov = {filler, sizeof(filler)};
+	struct vms_rec r = {.type = VMS_REC_COPY,
+			    .flags = VMS_RF_INTERNAL,
+			    .partition = VMS_PART_NONE,
+			    .payload_bytes = sizeof(filler)};
+	struct vms_rec_ref ref;
+	int rc = 0;
+
+	while (!rc && left(w) > bytes)
+		rc = vms_wal_append(w, &r, &iov, 1, true, &ref);
+	return rc;
+}

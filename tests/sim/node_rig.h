@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "backend/node.h"
+#include "backend/wal.h"
 #include "cluster/catalog.h"
 #include "include/wire.h"
 #include "tests/sim/sim_disk.h"
@@ -190,5 +191,9 @@ int rig_ask(struct rig *r, unsigned g, struct vms_msg *m, struct rig_reply *re, 
 	    void (*sent)(const struct rig_reply *re));
 void rig_reply_free(struct rig_reply *re);
 uint64_t rig_cat_number(struct rig *r, const char *key);
+/* Records that nothing needs, RIG_FILL_BYTES each, until left() says no more than so many
+ * bytes. 0 or the log's error. */
+#define RIG_FILL_BYTES (8u << 10)
+int rig_log_fill(struct vms_wal *w, uint64_t (*left)(const struct vms_wal *w), uint64_t bytes);
 
 #endif

@@ -195,6 +195,22 @@ static void test_by_reference(void)
 	rig_close(&R);
 }
 
+/* An image is there whose first chunks a write to (8, 5) refers to; who leads that. */
+static unsigned refs_up(uint32_t mutant, uint8_t *payload, struct vms_piece *pc, unsigned refs)
+{
+	R.gen_bytes = 1 << 20;
+	R.mutant = mutant;
+	up(2, 3, 14);
+	put_image(7, 0, 50000, 0);
+	settle();
+	rig_run(&R, 500);
+	for (unsigned i = 0; i < refs; i++) {
+		vms_put_le64(payload + 8 * i, addr_of(7, 0, i));
+		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
+	}
+	return rig_primary(&R, part_of(8, 5));
+}
+
 /* The most of the log that writes by reference were admitted for at a time, of n->log; all
  * of them have to end well. */
 static uint64_t most_of_log(uint32_t mutant, uint64_t *client)
@@ -208,17 +224,7 @@ static uint64_t most_of_log(uint32_t mutant, uint64_t *client)
 	struct vms_node *n;
 	unsigned lead, k = 0;
 
-	R.gen_bytes = 1 << 20;
-	R.mutant = mutant;
-	up(2, 3, 14);
-	put_image(7, 0, 50000, 0);
-	settle();
-	rig_run(&R, 500);
-	for (unsigned i = 0; i < REFS; i++) {
-		vms_put_le64(payload + 8 * i, addr_of(7, 0, i));
-		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
-	}
-	lead = rig_primary(&R, part_of(8, 5));
+	lead = refs_up(mutant, payload, pc, REFS);
 	n = R.node[lead].n;
 	*client = vms_wal_size_bytes(n->wal) / 8 * 7;
 	memset(re, 0, sizeof(re));
@@ -281,17 +287,7 @@ static uint64_t pace_used(uint32_t mutant, uint64_t *bytes)
 	struct vms_node *n;
 	unsigned lead;
 
-	R.gen_bytes = 1 << 20;
-	R.mutant = mutant;
-	up(2, 3, 14);
-	put_image(7, 0, 50000, 0);
-	settle();
-	rig_run(&R, 500);
-	for (unsigned i = 0; i < OP_REFS; i++) {
-		vms_put_le64(payload + 8 * i, addr_of(7, 0, i));
-		pc[i] = (struct vms_piece){(uint16_t)i, 1, 0xff, 0, 0};
-	}
-	lead = rig_primary(&R, part_of(8, 5));
+	lead = refs_up(mutant, payload, pc, OP_REFS);
 	n = R.node[lead].n;
 	client = vms_wal_size_bytes(n->wal) / 8 * 7;
 	vms_write_body_encode(body, VMS_WRITE_COPY, pc, OP_REFS);

@@ -11,6 +11,13 @@
 
 static struct vms_gw_vol *w;
 
+static struct vms_cat_kv kv_at(unsigned i)
+{
+	return (struct vms_cat_kv){.key = f.kv[i].key,
+				   .val = f.kv[i].val,
+				   .val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+}
+
 /* Registrations of volume "w", which is not the one that f_start() opens. */
 static unsigned registered(void)
 {
@@ -18,9 +25,7 @@ static unsigned registered(void)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < f.nkv; i++) {
-		struct vms_cat_kv kv = {.key = f.kv[i].key,
-					.val = f.kv[i].val,
-					.val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+		struct vms_cat_kv kv = kv_at(i);
 
 		if (kv.val && !strncmp(kv.key, "open/", 5) && !vms_cat_open_decode(&kv, &o, NULL) &&
 		    o.id != F_BRANCH)
@@ -115,9 +120,7 @@ static void remember(void)
 	struct vms_cat_open o;
 
 	for (unsigned i = 0; i < f.nkv; i++) {
-		struct vms_cat_kv kv = {.key = f.kv[i].key,
-					.val = f.kv[i].val,
-					.val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+		struct vms_cat_kv kv = kv_at(i);
 
 		if (!kv.val || strncmp(kv.key, "open/", 5) || vms_cat_open_decode(&kv, &o, NULL) ||
 		    o.id == F_BRANCH)
@@ -203,9 +206,7 @@ static uint32_t number_of(const char *name, uint64_t *incarnation)
 	uint32_t id = 0;
 
 	for (unsigned i = 0; i < f.nkv; i++) {
-		struct vms_cat_kv kv = {.key = f.kv[i].key,
-					.val = f.kv[i].val,
-					.val_bytes = f.kv[i].val ? strlen(f.kv[i].val) : 0};
+		struct vms_cat_kv kv = kv_at(i);
 
 		if (!kv.val || strncmp(kv.key, "gateway/", 8) ||
 		    vms_cat_gateway_decode(&kv, &g, NULL) || strcmp(g.name, name))

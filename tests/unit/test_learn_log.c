@@ -393,13 +393,6 @@ static void test_durable_first(void)
  * could be written any more, and nothing would ever leave the log. */
 static void test_reserve(void)
 {
-	static uint8_t filler[8 << 10];
-	struct vms_iov iov = {filler, sizeof(filler)};
-	struct vms_rec r = {.type = VMS_REC_COPY,
-			    .flags = VMS_RF_INTERNAL,
-			    .partition = VMS_PART_NONE,
-			    .payload_bytes = sizeof(filler)};
-	struct vms_rec_ref ref;
 	struct log_lend held = {0};
 	struct vms_wal *w;
 	uint64_t reserve;
@@ -411,11 +404,10 @@ static void test_reserve(void)
 	w = node(2)->wal;
 	reserve = vms_wal_free_bytes(w) - vms_wal_room_bytes(w);
 	log_lend(node(2), &held, 0);
-	while (vms_wal_room_bytes(w) > 4 * sizeof(filler))
-		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_log_fill(w, vms_wal_room_bytes, 4 * RIG_FILL_BYTES), 0);
 	learn_on(2, 0);
 	rig_run(&R, 3000);
-	CU_ASSERT_TRUE(vms_wal_free_bytes(w) + sizeof(filler) >= reserve);
+	CU_ASSERT_TRUE(vms_wal_free_bytes(w) + RIG_FILL_BYTES >= reserve);
 	CU_ASSERT_NOT_EQUAL(state_on(2, 0), LEARN_READY);
 	log_return(node(2), &held);
 	CU_ASSERT_TRUE(learn_wait(2, 0, 60000));

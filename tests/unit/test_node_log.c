@@ -267,13 +267,6 @@ static void test_copy_room(void)
 	struct vms_node *n;
 	struct vms_wal *w;
 	uint64_t copied, room;
-	static uint8_t filler[32 << 10];
-	struct vms_iov iov = {filler, sizeof(filler)};
-	struct vms_rec r = {.type = VMS_REC_COPY,
-			    .flags = VMS_RF_INTERNAL,
-			    .partition = VMS_PART_NONE,
-			    .payload_bytes = sizeof(filler)};
-	struct vms_rec_ref ref;
 
 	R.gen_bytes = 0; /* a quarter of the log, it says */
 	up(3, 2, 2, 22, VMS_ACK_DISK);
@@ -290,8 +283,9 @@ static void test_copy_room(void)
 	for (unsigned i = 0; i < 120; i++)
 		put(ext_of_part(i % 4), i, 1000 + i, 0, 0);
 	rig_node_crash(&R, 1, true);
-	while (vms_wal_free_bytes(w) > vms_wal_size_bytes(w) / NODE_GEN_SHARE + sizeof(filler))
-		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_log_fill(w, vms_wal_free_bytes,
+					   vms_wal_size_bytes(w) / NODE_GEN_SHARE + RIG_FILL_BYTES),
+			      0);
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i])
 			n->part[i]->base_wait = true; /* nothing drains */
@@ -309,13 +303,6 @@ static void test_copy_little(void)
 	struct vms_node *n;
 	struct vms_wal *w;
 	uint64_t copied, keep;
-	static uint8_t filler[32 << 10];
-	struct vms_iov iov = {filler, sizeof(filler)};
-	struct vms_rec r = {.type = VMS_REC_COPY,
-			    .flags = VMS_RF_INTERNAL,
-			    .partition = VMS_PART_NONE,
-			    .payload_bytes = sizeof(filler)};
-	struct vms_rec_ref ref;
 
 	R.gen_bytes = 0;
 	up(3, 2, 2, 23, VMS_ACK_DISK);
@@ -329,8 +316,7 @@ static void test_copy_little(void)
 	for (uint32_t i = 0; i < n->nparts; i++)
 		if (n->part[i])
 			n->part[i]->base_wait = true; /* nothing drains */
-	while (vms_wal_free_bytes(w) > keep / 2)
-		CU_ASSERT_EQUAL_FATAL(vms_wal_append(w, &r, &iov, 1, true, &ref), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_log_fill(w, vms_wal_free_bytes, keep / 2), 0);
 	copied = n->st.copied;
 	copy_forward(n);
 	CU_ASSERT_TRUE(n->st.copied > copied);

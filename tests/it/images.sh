@@ -155,8 +155,13 @@ imports() { vmstore volume info gone --json 2> /dev/null | grep -q importing && 
 wait_for 60 imports || fail "the import does not go on: $(cat import.log)"
 for n in node1 node2 node3; do kill -STOP "$(proc_pid $n)"; done
 p=$!
+# it has read up to what no node answers: one that has nothing under way ends at the first
+read_bytes() { sed -n 's/^rchar: //p' /proc/$p/task/$p/io; }
+stands() { was=$(read_bytes) && [ -n "$was" ] && sleep 1 && [ "$was" = "$(read_bytes)" ]; }
+wait_for 30 stands || fail "the import goes on without nodes: $(cat import.log)"
 kill -INT $p
-sleep 0.5 # it has it, and its flush is not answered
+sleep 0.5
+alive $p || fail "the import ended without nodes: $(cat import.log)"
 kill -INT $p
 gone() { ! alive $p; }
 wait_for 30 gone || kill -9 $p

@@ -22,7 +22,7 @@ IT_NAME=$(basename "$0" .sh)
 IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
 IT_RAM_KIB=${IT_RAM_KIB:-6291456}
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
-IT_PIDS=""
+IT_PIDS="" IT_FAILED=""
 BENCH=$B/bin/vmstore-bench
 # ext4 tools live here for other users than root
 PATH=$PATH:/usr/sbin:/sbin
@@ -38,7 +38,8 @@ say() {
 }
 
 fail() {
-	say "FAILED: $*"
+	IT_FAILED="FAILED: $*"
+	say "$IT_FAILED"
 	exit 1
 }
 
@@ -112,6 +113,8 @@ it_cleanup() {
 			echo "--- ${it_f#"$IT_DIR"/}"
 			tail -n 6 "$it_f" | cut -c1-300
 		done
+		# once more: who sees the end of a log only is to see why
+		[ -z "$IT_FAILED" ] || say "$IT_FAILED"
 	fi
 	cluster_stop > /dev/null 2>&1
 	for it_p in $IT_PIDS; do

@@ -414,6 +414,49 @@ static void shrinking_below_a_snapshot_moves(void)
 	end();
 }
 
+/* Another process takes a@s while a get is held, and lets that go. */
+static pid_t snapshot_when_held(void)
+{
+	pid_t child = fork();
+	struct vms_cat_snap s;
+	struct tool own;
+	int rc;
+
+	if (child)
+		return child;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (tool_open(&own, "other", "/dev/null", rig_catalog, NULL))
+		_exit(1);
+	while (!seen->held)
+		tool_wait(&own, 1);
+	rc = barrier_snapshot(&own, "a", "s", 5000, &s, &rep, NULL);
+	seen->hold[0] = 0;
+	_exit(rc ? 1 : 0);
+}
+
+/* Somebody takes a snapshot when shrinking has looked for some and found none. */
+static void shrinking_cuts_no_snapshot_taken_meanwhile(void)
+{
+	struct vms_cat_volume a;
+	uint64_t old;
+	int status = 1;
+	pid_t other;
+
+	begin(4);
+	a = create("a", 64u << 20);
+	strcpy(seen->hold, "pr/");
+	other = snapshot_when_held();
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), 0);
+	CU_ASSERT_EQUAL(waitpid(other, &status, 0), other);
+	CU_ASSERT_EQUAL(status, 0);
+	CU_ASSERT(look("a").size_bytes == 8u << 20 && look("a").state == VOLUME_READY);
+	/* its tail shows in the snapshot: no node may trim it */
+	CU_ASSERT_EQUAL(seen->trims, 0);
+	CU_ASSERT(look("a").branch != a.branch && get("a", 0).branch == a.branch);
+	CU_ASSERT_EQUAL(get("a", 0).size_bytes, 64u << 20);
+	end();
+}
+
 static void lost_answers_make_no_second_clone(void)
 {
 	begin(4);
@@ -690,6 +733,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(rolling_back_moves_to_a_new_branch),
 	VMS_TEST(a_branch_has_at_most_eight_ancestors),
 	VMS_TEST(shrinking_below_a_snapshot_moves),
+	VMS_TEST(shrinking_cuts_no_snapshot_taken_meanwhile),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
 	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),

@@ -42,6 +42,8 @@ struct seen {
 	bool hold_trim;		    /* it is answered AGAIN */
 	bool full;		    /* the node refuses new data */
 	uint32_t identity;	    /* the node says that it is this one; 0: new */
+	char hold[32];		    /* the first get of such a key waits till this is empty */
+	bool held;		    /* it does */
 	int lost_of;		    /* the last question was for that partition */
 	unsigned few;		    /* 1: it tells of one partition at a time; 2: of all, always */
 	unsigned asked_parts;	    /* so often */
@@ -111,12 +113,43 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 	if (!ctx)
 		vms_cat_server_down(srv, c);
 }
+/* The request that waits: a get, whose key is all it has. */
+static struct {
+	struct vms_msg m;
+	vms_net_conn conn;
+	uint8_t body[512];
+} waits;
+
+static bool cat_hold(vms_net_conn c, const struct vms_msg *m)
+{
+	if (!seen->hold[0] || seen->held || m->type != VMS_MSG_CAT_GET ||
+	    m->body_bytes > sizeof(waits.body) ||
+	    !memmem(m->body, m->body_bytes, seen->hold, strlen(seen->hold)))
+		return false;
+	waits.m = *m;
+	waits.conn = c;
+	memcpy(waits.body, m->body, m->body_bytes);
+	waits.m.body = waits.body;
+	seen->held = true;
+	return true;
+}
+
+static void cat_release(void)
+{
+	if (!seen->held || seen->hold[0])
+		return;
+	seen->held = false;
+	vms_cat_server_msg(srv, waits.conn, &waits.m, vms_clock_ms());
+}
+
 static void cat_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 {
 	struct vms_msg other = *m;
 	uint8_t body[512];
 	uint8_t *at;
 
+	if (cat_hold(c, m))
+		return;
 	/* as a stale read would: another key is looked up */
 	if (m->type == VMS_MSG_CAT_GET && seen->hide_branches && m->body_bytes <= sizeof(body)) {
 		memcpy(body, m->body, m->body_bytes);
@@ -269,6 +302,7 @@ static void catalog_and_node(void)
 	vms_net_watch_fd(cnet, vms_net_fd(nnet), poll_node, NULL);
 	for (;;) {
 		vms_net_poll(cnet, 50);
+		cat_release();
 		vms_net_flush(cnet);
 		vms_net_flush(nnet);
 	}

@@ -133,9 +133,15 @@ static int grow_stop(void *arg, struct vms_cat_volume *next, bool *done, struct 
 static int shrink_stop(void *arg, struct vms_cat_volume *next, bool *done, struct vms_errmsg *msg)
 {
 	const struct resize *r = arg;
+	bool history = false;
 	int rc = usable(next, msg);
 
-	*done = !rc && (next->state == VOLUME_SHRINKING || next->size_bytes <= r->size_bytes);
+	/* The tail goes from all that the branch ever was. A snapshot may have been taken since
+	 * shrink() looked; one that comes after this look makes the stop fail. */
+	if (!rc)
+		rc = has_history(r->t, next, &history, msg);
+	*done = !rc &&
+		(history || next->state == VOLUME_SHRINKING || next->size_bytes <= r->size_bytes);
 	return rc;
 }
 

@@ -52,18 +52,40 @@ static void lru_in(struct vms_disk_posix *d, struct file *f)
 		d->lru_tail = f;
 	d->lru_head = f;
 }
+static void file_out(struct vms_disk_posix *d, struct file *f)
+{
+	if (f->dirty || f->fresh)
+		d->ndirty--;
+	lru_out(d, f);
+	HASH_DEL(d->files, f);
+	d->nfiles--;
+}
 void disk_file_close(struct vms_disk_posix *d, struct file *f)
 {
 	vms_assert(f->refs == 0);
-	if (f->dirty || f->fresh) {
+	if (f->dirty || f->fresh)
 		d->lost_dirty = true;
-		d->ndirty--;
-	}
-	lru_out(d, f);
-	HASH_DEL(d->files, f);
+	file_out(d, f);
 	close(f->fd);
 	free(f);
-	d->nfiles--;
+}
+void disk_file_gone(struct vms_disk_posix *d, uint64_t ctr)
+{
+	struct file *f;
+	HASH_FIND(hh, d->files, &ctr, sizeof(ctr), f);
+	if (!f)
+		return;
+	file_out(d, f);
+	f->gone = true;
+	f->refs++;
+	disk_file_put(d, f);
+}
+void disk_file_put(struct vms_disk_posix *d, struct file *f)
+{
+	if (--f->refs || !f->gone)
+		return;
+	close(f->fd);
+	free(f);
 }
 int disk_file_get(struct vms_disk_posix *d, uint64_t ctr, bool make, struct file **out)
 {

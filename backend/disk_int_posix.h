@@ -34,6 +34,7 @@ struct file { /* an open container */
 	unsigned refs;
 	uint64_t kept;		  /* bytes written that nobody has sent to the disk yet */
 	bool dirty, fresh;	  /* written / made since the last sync */
+	bool gone;		  /* its name is: in no list, ends with its last reference */
 	struct file *prev, *next; /* LRU, head is newest */
 	UT_hash_handle hh;
 };
@@ -81,7 +82,7 @@ struct vms_disk_posix {
 	struct file *files, *lru_head, *lru_tail;
 	unsigned nfiles;
 	unsigned ndirty;
-	bool lost_dirty; /* a dirty descriptor was closed: only syncfs will do */
+	bool lost_dirty;    /* a dirty descriptor was closed: only syncfs will do */
 	uint64_t inflight;
 	struct req *pool;
 	struct queue work, commits, hashes;
@@ -117,6 +118,9 @@ void disk_ctr_dir(uint64_t ctr, char *out, size_t room);
 int disk_fsync_dir(int dirfd, const char *name);
 /* Takes a reference. */
 int disk_file_get(struct vms_disk_posix *d, uint64_t ctr, bool make, struct file **out);
+void disk_file_put(struct vms_disk_posix *d, struct file *f);
 void disk_file_close(struct vms_disk_posix *d, struct file *f);
+/* The name is removed: nobody gets the file by it any more. Who has it goes on. */
+void disk_file_gone(struct vms_disk_posix *d, uint64_t ctr);
 
 #endif

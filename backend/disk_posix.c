@@ -183,7 +183,7 @@ static int ctr_read_now(void *ctx, uint64_t ctr, uint64_t off, void *buf, size_t
 	while (k < 0 && errno == EINTR);
 	if (k < 0)
 		rc = errno == EOPNOTSUPP ? VMS_E_AGAIN : disk_errno(errno);
-	f->refs--;
+	disk_file_put(d, f);
 	if (rc)
 		return rc;
 	if (k == 0)
@@ -230,10 +230,6 @@ static void ctr_unlink(void *ctx, uint64_t ctr, uint64_t token)
 {
 	struct vms_disk_posix *d = ctx;
 	struct req *r = disk_req_get(d, K_UNLINK, token);
-	struct file *f;
-	HASH_FIND(hh, d->files, &ctr, sizeof(ctr), f);
-	if (f && !f->refs)
-		disk_file_close(d, f);
 	r->ctr = ctr;
 	disk_start(d, r);
 }

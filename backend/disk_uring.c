@@ -76,13 +76,17 @@ static void req_end(struct vms_disk_posix *d, struct req *r,
 		*(uint8_t *)r->iov[0].iov_base ^= 1;
 	if (r->file) {
 		/* A sync that began while this write ran did not cover it. */
-		if (r->kind == K_CTR_WRITE && !r->file->dirty) {
+		if (r->kind == K_CTR_WRITE && !r->file->dirty && !r->file->gone) {
 			if (!r->file->fresh)
 				d->ndirty++;
 			r->file->dirty = true;
 		}
-		r->file->refs--;
+		disk_file_put(d, r->file);
 	}
+	/* Its number may come into use again: who still reads the old file, or opened it while
+	 * this was on its way, must not leave it to who writes the new one. */
+	if (r->kind == K_UNLINK && !r->status)
+		disk_file_gone(d, r->ctr);
 	if (r->kind == K_CTR_SYNC) {
 		for (unsigned i = 0; i < r->niov; i++)
 			free(r->iov[i].iov_base);

@@ -245,6 +245,28 @@ static void container_life(void)
 	teardown();
 }
 
+/* A read of the old file is under way when it is removed: what is written under its number
+ * later is in a file that is still there after a restart. */
+static void a_number_that_comes_again_is_another_file(void)
+{
+	setup();
+	memset(buf, 1, 4096);
+	CU_ASSERT_EQUAL(ctr_write(7, 0, buf, 4096), 0);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	disk.ops->ctr_read(disk.ctx, 7, 0, buf2, 4096, 1);
+	disk.ops->ctr_unlink(disk.ctx, 7, 2);
+	CU_ASSERT_EQUAL(wait_events(2), 0);
+	CU_ASSERT_EQUAL(ctr_read(7, 0, buf2, 4096), VMS_E_NOENT);
+	memset(buf, 2, 4096);
+	CU_ASSERT_EQUAL(ctr_write(7, 0, buf, 4096), 0);
+	CU_ASSERT_EQUAL(ctr_sync(), 0);
+	CU_ASSERT_EQUAL(reopen(), 0);
+	memset(buf2, 0, 4096);
+	CU_ASSERT_EQUAL(ctr_read(7, 0, buf2, 4096), 0);
+	CU_ASSERT_EQUAL(memcmp(buf, buf2, 4096), 0);
+	teardown();
+}
+
 /* The sync of a checkpoint finds little to do: containers go to the disk as they grow, in
  * pieces that are worth it. */
 static void containers_go_out_early(void)
@@ -580,6 +602,7 @@ static void digests(void)
 	X(container_life)                                                                          \
 	X(more_containers_than_descriptors)                                                        \
 	X(commits_and_reads)                                                                       \
+	X(a_number_that_comes_again_is_another_file)                                               \
 	X(containers_go_out_early)                                                                 \
 	X(all_calls_at_once)                                                                       \
 	X(close_waits_for_what_is_in_flight)                                                       \

@@ -83,6 +83,7 @@ struct vms_disk_posix {
 	unsigned nfiles;
 	unsigned ndirty;
 	bool lost_dirty;    /* a dirty descriptor was closed: only syncfs will do */
+	_Atomic int wb_err; /* a write that failed was told to a read: no sync succeeds any more */
 	uint64_t inflight;
 	struct req *pool;
 	struct queue work, commits, hashes;

@@ -110,7 +110,7 @@ int disk_rw_rest(struct req *r, bool write_)
 /* Past the page cache: dirty pages are written out, clean ones dropped. What was not in
  * the cache before does not stay there. A file system that keeps its files in memory
  * has no other copy. */
-static int read_cold(struct req *r)
+static int read_cold(struct vms_disk_posix *d, struct req *r)
 {
 	struct iovec probe = {r->iov[0].iov_base, r->iov[0].iov_len};
 	bool hot = preadv2(r->fd, &probe, 1, (off_t)r->off, RWF_NOWAIT) == (ssize_t)r->len;
@@ -118,8 +118,12 @@ static int read_cold(struct req *r)
 	if (sync_file_range(r->fd, (off_t)r->off, (off_t)r->len,
 			    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
 				    SYNC_FILE_RANGE_WAIT_AFTER) &&
-	    errno == EIO)
+	    (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
+		/* Of any write to this file. The kernel tells it once per description: the
+		 * sync that has to know would succeed. */
+		d->wb_err = disk_errno(errno);
 		return VMS_E_IO;
+	}
 	(void)posix_fadvise(r->fd, (off_t)r->off, (off_t)r->len, POSIX_FADV_DONTNEED);
 	rc = disk_rw_rest(r, false);
 	if (!hot)
@@ -144,13 +148,14 @@ static void run(struct vms_disk_posix *d, struct req *r)
 			(void)sync_file_range(r->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 		break;
 	case K_CTR_READ:
-		r->status = r->cold ? read_cold(r) : disk_rw_rest(r, false);
+		r->status = r->cold ? read_cold(d, r) : disk_rw_rest(r, false);
 		break;
 	case K_LOG_SYNC:
 		r->status = fdatasync(r->fd) ? disk_errno(errno) : 0;
 		break;
 	case K_CTR_SYNC:
-		if (r->syncfs && syncfs(d->dirfd))
+		r->status = d->wb_err;
+		if (!r->status && r->syncfs && syncfs(d->dirfd))
 			r->status = disk_errno(errno);
 		for (unsigned i = 0; i < r->nfds; i++) {
 			/* Even after syncfs: reports a write error of this very file. */
@@ -161,6 +166,9 @@ static void run(struct vms_disk_posix *d, struct req *r)
 		if (!r->syncfs)
 			for (unsigned i = 0; i < r->niov && !r->status; i++)
 				r->status = disk_fsync_dir(d->dirfd, r->iov[i].iov_base);
+		/* told while this one worked */
+		if (!r->status)
+			r->status = d->wb_err;
 		break;
 	case K_COMMIT:
 		r->status = vms_meta_lmdb_commit(d->meta, r->batch);

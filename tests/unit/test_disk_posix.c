@@ -2,6 +2,7 @@
 /* Each case runs over io_uring (where the kernel has it) and over threads. */
 #include "backend/disk_posix.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <poll.h>
@@ -33,9 +34,14 @@ static uint8_t *buf, *buf2; /* 1 MiB, aligned */
 
 /* The C library's, for who counts: containers that are sent to the disk before their sync. */
 static atomic_uint sent;
+static atomic_int waits_fail; /* with this, once: the kernel tells no descriptor twice */
 int sync_file_range(int fd, off64_t from, off64_t bytes, unsigned int flags)
 {
 	sent += flags == SYNC_FILE_RANGE_WRITE;
+	if (flags & SYNC_FILE_RANGE_WAIT_AFTER && waits_fail) {
+		errno = atomic_exchange(&waits_fail, 0);
+		return -1;
+	}
 	return (int)syscall(SYS_sync_file_range, fd, from, bytes, flags);
 }
 
@@ -265,6 +271,28 @@ static void a_number_that_comes_again_is_another_file(void)
 	CU_ASSERT_EQUAL(ctr_read(7, 0, buf2, 4096), 0);
 	CU_ASSERT_EQUAL(memcmp(buf, buf2, 4096), 0);
 	teardown();
+}
+
+/* A read past the cache waits for what is not written yet; that this failed is what the next
+ * sync has to say, and the kernel does not tell it again. */
+static void a_read_hides_no_write_that_failed(void)
+{
+	static const int error[] = {EIO, ENOSPC, EDQUOT};
+
+	for (unsigned i = 0; i < 3; i++) {
+		int told = i ? VMS_E_NOSPC : VMS_E_IO;
+
+		setup();
+		CU_ASSERT_EQUAL(ctr_write(1, 0, buf, 8192), 0);
+		waits_fail = error[i];
+		disk.ops->ctr_read_disk(disk.ctx, 1, 0, buf2, 4096, 6);
+		CU_ASSERT_EQUAL(wait_events(1), VMS_E_IO);
+		CU_ASSERT_EQUAL(waits_fail, 0);
+		CU_ASSERT_EQUAL(ctr_sync(), told);
+		CU_ASSERT_EQUAL(ctr_write(2, 0, buf, 4096), 0);
+		CU_ASSERT_EQUAL(ctr_sync(), told);
+		teardown();
+	}
 }
 
 /* The sync of a checkpoint finds little to do: containers go to the disk as they grow, in
@@ -603,6 +631,7 @@ static void digests(void)
 	X(more_containers_than_descriptors)                                                        \
 	X(commits_and_reads)                                                                       \
 	X(a_number_that_comes_again_is_another_file)                                               \
+	X(a_read_hides_no_write_that_failed)                                                       \
 	X(containers_go_out_early)                                                                 \
 	X(all_calls_at_once)                                                                       \
 	X(close_waits_for_what_is_in_flight)                                                       \

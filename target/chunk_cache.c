@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "utils/lib/arena.h"
 #include "utils/lib/assert.h"
 
 #define CC_SLOTS_MIN 64u
@@ -63,6 +64,7 @@ struct vms_chunk_cache *vms_cc_new(uint64_t bytes)
 {
 	struct vms_chunk_cache *c = calloc(1, sizeof(*c));
 	uint64_t n = bytes / VMS_CHUNK_BYTES;
+	size_t slot_bytes, bucket_bytes;
 
 	if (!c)
 		return NULL;
@@ -74,15 +76,20 @@ struct vms_chunk_cache *vms_cc_new(uint64_t bytes)
 	c->bucket_mask = pow2_at_least(c->nslots) - 1;
 	c->ghost_mask = pow2_at_least(c->nslots) - 1;
 	c->small_target = c->nslots / 10 ? c->nslots / 10 : 1;
-	c->data = aligned_alloc(VMS_CHUNK_BYTES, (size_t)n * VMS_CHUNK_BYTES);
-	c->slot = calloc(n, sizeof(*c->slot));
-	c->bucket = malloc((c->bucket_mask + 1ull) * sizeof(*c->bucket));
+	slot_bytes = (size_t)n * sizeof(*c->slot);
+	bucket_bytes = (c->bucket_mask + 1ull) * sizeof(*c->bucket);
+	/* one piece: what finds a chunk lies in huge pages as the chunk does, and a random one
+	 * misses the address cache for none of them */
+	c->data = vms_arena_alloc((size_t)n * VMS_CHUNK_BYTES + slot_bytes + bucket_bytes);
 	c->ghost = calloc(c->ghost_mask + 1ull, sizeof(*c->ghost));
-	if (!c->data || !c->slot || !c->bucket || !c->ghost) {
+	if (!c->data || !c->ghost) {
 		vms_cc_free(c);
 		return NULL;
 	}
-	memset(c->bucket, 0xff, (c->bucket_mask + 1ull) * sizeof(*c->bucket));
+	c->slot = (struct slot *)(c->data + (size_t)n * VMS_CHUNK_BYTES);
+	c->bucket = (uint32_t *)((uint8_t *)c->slot + slot_bytes);
+	memset(c->slot, 0, slot_bytes);
+	memset(c->bucket, 0xff, bucket_bytes);
 	for (uint32_t i = 0; i < c->nslots; i++)
 		c->slot[i].newer = i + 1 < c->nslots ? i + 1 : VMS_CC_NONE;
 	c->free_head = 0;
@@ -96,9 +103,7 @@ void vms_cc_free(struct vms_chunk_cache *c)
 {
 	if (!c)
 		return;
-	free(c->data);
-	free(c->slot);
-	free(c->bucket);
+	free(c->data); /* slots and buckets with it */
 	free(c->ghost);
 	free(c);
 }

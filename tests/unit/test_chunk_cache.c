@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "target/chunk_cache.h"
 #include "tests/unit/cunit.h"
@@ -154,6 +156,39 @@ static void random_use_never_returns_wrong_content(void)
 	vms_cc_free(c);
 }
 
+/* Is the memory at p one that the kernel was asked to keep in huge pages (proc(5), VmFlags)?
+ * 1, 0, or -1: it does not say. */
+static int in_huge_pages(const void *p)
+{
+	FILE *f = fopen("/proc/self/smaps", "r");
+	unsigned long from, to;
+	bool here = false;
+	char line[512];
+	int is = -1;
+
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			here = from <= (unsigned long)p && (unsigned long)p < to;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			is = strstr(line, " hg") != NULL;
+	}
+	if (f)
+		fclose(f);
+	return is;
+}
+
+/* A random chunk of many would miss the processor's address cache each time. */
+static void chunks_lie_in_huge_pages(void)
+{
+	struct vms_chunk_cache *c = vms_cc_new(64u << 20);
+
+	fill(c, 1);
+	CU_ASSERT(holds(c, 1));
+	if (!access("/sys/kernel/mm/transparent_hugepage", F_OK)) /* a kernel that has them */
+		CU_ASSERT_NOT_EQUAL(in_huge_pages(vms_cc_data(c, vms_cc_find(c, addr(1)))), 0);
+	vms_cc_free(c);
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(what_was_put_in_is_found),
 	VMS_TEST(a_scan_does_not_push_out_what_is_used),
@@ -162,5 +197,6 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_rekeyed_chunk_has_its_new_name_only),
 	VMS_TEST(memory_is_told_from_other_memory),
 	VMS_TEST(random_use_never_returns_wrong_content),
+	VMS_TEST(chunks_lie_in_huge_pages),
 };
 VMS_TEST_MAIN("chunk_cache", tests)

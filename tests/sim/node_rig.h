@@ -62,8 +62,9 @@ enum rig_cat_mode {
 struct rig_node {
 	struct rig *r;
 	enum rig_cat_mode cat_mode;
-	const char *cat_stale; /* lists of keys that begin so are as of rig_cat_freeze() */
-	const char *cat_mute;  /* watches of this prefix hear nothing until rig_cat_told() */
+	const char *cat_stale;	   /* lists of keys that begin so are as of rig_cat_freeze() */
+	const char *cat_stale_get; /* single keys that begin so are, too */
+	const char *cat_mute;	   /* watches of this prefix hear nothing until rig_cat_told() */
 	uint64_t cat_late_ms;
 	uint64_t paused_us; /* nothing reaches it before */
 	unsigned idx;

@@ -65,6 +65,14 @@ static void c_get(struct vms_catalog *c, const char *key, vms_cat_done_fn done, 
 		answer_send(rc->r, a, RE_CAT);
 		return;
 	}
+	if (rc->owner->cat_stale_get &&
+	    !strncmp(key, rc->owner->cat_stale_get, strlen(rc->owner->cat_stale_get))) {
+		kv = NULL;
+		VMS_VEC_FOREACH (&rc->r->old, o)
+			if (!strcmp(o->key, key))
+				kv = o;
+		a->re.revision = rc->r->old_revision;
+	}
 	if (kv)
 		answer_kv(a, kv->key, kv->val, kv->mod);
 	answer_send(rc->r, a, RE_CAT);

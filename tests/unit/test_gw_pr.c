@@ -351,6 +351,29 @@ static void preempt_and_abort_waits_for_the_other_gateway(void)
 	r_stop();
 }
 
+/* What CLEAR TASK SET ends runs at another gateway: GOOD waits for that one, too. */
+static void clear_task_set_waits_for_the_other_gateway(void)
+{
+	struct r_cmd *c = &R.cmd[0][0];
+
+	r_start(13, 0);
+	R.g[1].wait = true;
+	c->pc.vol = R.g[0].vol;
+	c->pc.cookie = c;
+	c->pc.req.cdb = c->cdb; /* for the rig only */
+	c->busy = true;
+	vms_gw_pr_clear_tasks(R.g[0].gw, &c->pc);
+	r_run(3000);
+	CU_ASSERT_TRUE(c->busy);
+	CU_ASSERT_FATAL(table(1)->nevents == 1);
+	CU_ASSERT(table(1)->event[0].all && !table(1)->event[0].asc);
+	vms_gw_pr_settled(R.g[1].gw, R.g[1].vol, table(1)->fence);
+	r_run(100);
+	CU_ASSERT(!c->busy && c->pc.sense.status == GOOD);
+	CU_ASSERT_EQUAL(R.violations, 0);
+	r_stop();
+}
+
 /* A write that was let through waits at its gateway while another host preempts: it is
  * not sent under the new number, and ends in RESERVATION CONFLICT. */
 static void a_write_that_was_let_through_is_checked_again(void)
@@ -723,6 +746,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(unknown_outcomes_are_settled),
 	VMS_TEST(a_gateway_that_dies_leaves_nothing_half_done),
 	VMS_TEST(preempt_and_abort_waits_for_the_other_gateway),
+	VMS_TEST(clear_task_set_waits_for_the_other_gateway),
 	VMS_TEST(a_write_that_was_let_through_is_checked_again),
 	VMS_TEST(who_may_be_shut_out_refuses_nobody),
 	VMS_TEST(reserve_belongs_to_a_living_session),

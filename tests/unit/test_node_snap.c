@@ -356,8 +356,9 @@ static void only_readers_of_the_present_are_told(void)
 }
 
 /* A backup whose watch lags gets the drain of a clone it does not know: the record
- * waits, the others' too, and everything goes on when the branch arrives. */
-static void records_wait_for_their_branch(void)
+ * waits, the others' too, and everything goes on when the branch arrives. A read of the
+ * catalog that is as of before the clone does not make it a branch without ancestors. */
+static void records_wait(bool stale)
 {
 	struct part *p;
 	bool waited = false;
@@ -367,6 +368,7 @@ static void records_wait_for_their_branch(void)
 	for (uint16_t i = 0; i < 10; i++)
 		CU_ASSERT_EQUAL(put_seed(LIN, 1, 0, i, 10 + i), 0);
 	next_gen(LIN, 2);
+	rig_cat_freeze(&R);
 	clone_put(20, (struct vms_cat_ancestor[]){{LIN, 1, 1000}}, 1);
 	for (uint16_t i = 5; i < 15; i++) {
 		uint8_t b[VMS_LB_BYTES] = {(uint8_t)i};
@@ -379,6 +381,7 @@ static void records_wait_for_their_branch(void)
 
 		CU_ASSERT_EQUAL(put(0, &w), 0);
 	}
+	R.node[1].cat_stale_get = stale ? "branch/" : NULL;
 	node_branch(node(1), 20, false)->known = false;
 	vms_wal_gen_seal(node(0)->wal);
 	primary_part(0)->scan_due = true;
@@ -387,6 +390,12 @@ static void records_wait_for_their_branch(void)
 		waited = p->branch_wait && p->applied < p->committed;
 	}
 	CU_ASSERT_TRUE(waited);
+	if (stale) {
+		rig_run(&R, 2000);
+		CU_ASSERT_FALSE(node_branch_known(node(1), 20));
+		CU_ASSERT_TRUE(p->applied < p->committed);
+		R.node[1].cat_stale_get = NULL;
+	}
 	rig_run(&R, 2000);
 	CU_ASSERT_TRUE(node_branch_known(node(1), 20));
 	CU_ASSERT_EQUAL(p->applied, p->committed);
@@ -405,6 +414,12 @@ static void records_wait_for_their_branch(void)
 		CU_ASSERT_EQUAL(memcmp(x, want, CHUNK), 0);
 	}
 	rig_close(&R);
+}
+
+static void records_wait_for_their_branch(void)
+{
+	records_wait(false);
+	records_wait(true);
 }
 
 static int trim_at(uint64_t branch, uint32_t extent, uint32_t chunk)

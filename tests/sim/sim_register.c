@@ -15,7 +15,7 @@
 void sim_register_draw(struct sim *s)
 {
 	vms_rng_init(&s->open_rng, s->conf.seed ^ 0x0be7);
-	s->plan.give_up = !s->conf.beyond && vms_rng_chance(&s->open_rng, 0.15);
+	s->plan.give_up = !s->conf.beyond && vms_rng_chance(&s->open_rng, 0.4);
 }
 
 /* More gladly when the outcome of its registration is not known, as that is rare. */
@@ -23,7 +23,7 @@ bool sim_register_give_up(struct sim *s, const struct vms_gw_vol *v)
 {
 	bool unsure = sim_gw_unsure(v, NULL);
 
-	if (!s->faults || !vms_rng_chance(&s->open_rng, unsure ? 0.3 : 0.01))
+	if (!s->faults || !vms_rng_chance(&s->open_rng, unsure ? 0.8 : 0.01))
 		return false;
 	s->r->given_up++;
 	s->r->unsure += unsure;

@@ -15,7 +15,7 @@ $(B)/tests/fuzz_iscsi: $(B)/obj/tests/fuzz/fuzz_iscsi.o $(STREAM_TGT) $(STREAM_G
 		-Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS) -ldl
 $(B)/tests/test_iscsi_tmf: LDFLAGS_ALL += -Wl,--wrap=malloc,--wrap=calloc # memory that is out
 $(B)/tests/test_iscsi_guest: LDFLAGS_ALL += -Wl,--wrap=param_index_by_name
-$(B)/tests/test_iscsi_reads: LDFLAGS_ALL += -Wl,--wrap=target_cmd_queue,--wrap=iscsi_turn_ends
+$(B)/tests/test_iscsi_reads: LDFLAGS_ALL += -Wl,--wrap=target_cmd_queue,--wrap=iscsi_turn_ends,--wrap=sendmsg
 $(B)/tests/test_iscsi_pings: LDFLAGS_ALL += -Wl,--wrap=tgt_buf_alloc
 STREAM_TESTS = turn tmf guest reads pings
 $(STREAM_TESTS:%=$(B)/tests/test_iscsi_%): $(B)/tests/%: $(B)/obj/tests/unit/%.o $(STREAM_TGT) $(STREAM_GLUE) $(LIB_ALL)

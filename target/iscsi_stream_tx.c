@@ -261,6 +261,7 @@ static int tx_keep(struct stream_conn *sc, size_t sent)
 	INIT_LIST_HEAD(&b->tasks);
 	list_splice_init(&tx.tasks, &b->tasks);
 	sc->backlog = b;
+	sc->iscsi_conn.tx_full = 1;
 	sc->taken_ms = tgt_turn_now_ms;
 	return 0;
 }
@@ -284,24 +285,25 @@ static int send_backlog(struct stream_conn *sc)
 	struct backlog *b = sc->backlog;
 	ssize_t n;
 
-	while (b->iov_at < b->iov_nr) {
-		n = stream_send(sc, b->iov + b->iov_at, b->iov_nr - b->iov_at);
-		if (n < 0)
-			return -1;
-		if (!n)
-			return 1;
-		/* the other side takes data */
-		sc->alive_ms = sc->taken_ms = tgt_turn_now_ms;
-		while (b->iov_at < b->iov_nr && (size_t)n >= b->iov[b->iov_at].iov_len) {
-			n -= b->iov[b->iov_at].iov_len;
-			b->iov_at++;
-		}
-		if (b->iov_at < b->iov_nr) {
-			b->iov[b->iov_at].iov_base = (uint8_t *)b->iov[b->iov_at].iov_base + n;
-			b->iov[b->iov_at].iov_len -= n;
-		}
+	n = stream_send(sc, b->iov + b->iov_at, b->iov_nr - b->iov_at);
+	if (n < 0)
+		return -1;
+	if (!n)
+		return 1;
+	/* the other side takes data */
+	sc->alive_ms = sc->taken_ms = tgt_turn_now_ms;
+	while (b->iov_at < b->iov_nr && (size_t)n >= b->iov[b->iov_at].iov_len) {
+		n -= b->iov[b->iov_at].iov_len;
+		b->iov_at++;
+	}
+	if (b->iov_at < b->iov_nr) {
+		/* one call reaches all of it: the socket is full, and a second would only say so */
+		b->iov[b->iov_at].iov_base = (uint8_t *)b->iov[b->iov_at].iov_base + n;
+		b->iov[b->iov_at].iov_len -= n;
+		return 1;
 	}
 	sc->backlog = NULL;
+	sc->iscsi_conn.tx_full = 0;
 	stream_release_tasks(&b->tasks);
 	free(b);
 	return 0;
@@ -443,6 +445,8 @@ out:
 	stream_interest(sc, false);
 	return again;
 stalled:
+	/* EPOLLOUT tells when to go on, whatever has been answered meanwhile */
+	list_del_init(&sc->ready);
 	stream_interest(sc, true);
 	return 0;
 }
@@ -485,6 +489,7 @@ void stream_backlog_drop(struct stream_conn *sc)
 	if (!b)
 		return;
 	sc->backlog = NULL;
+	sc->iscsi_conn.tx_full = 0;
 	stream_release_tasks(&b->tasks);
 	free(b);
 }
@@ -526,6 +531,6 @@ void stream_event_modify(struct iscsi_connection *conn, int events)
 	struct stream_conn *sc = SC(conn);
 
 	sc->want_tx = events & EPOLLOUT;
-	if (sc->want_tx)
+	if (sc->want_tx && !sc->backlog)
 		stream_ready(sc);
 }

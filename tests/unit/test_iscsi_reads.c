@@ -2,8 +2,9 @@
 /*
  * How much of what sessions ask to read begins in one turn of the loop: large reads share a
  * few MiB, small ones do not wait for them, and all of them come, in the order of their
- * session. The transport and tgt's objects, real sockets, turns by hand; what is counted are
- * the commands that reach the target between two ends of a turn.
+ * session. Who takes no answers has hardly any begun. The transport and tgt's objects, real
+ * sockets, turns by hand; what is counted are the commands that reach the target between two ends
+ * of a turn.
  */
 #include "target/iscsi_stream_int.h"
 
@@ -22,7 +23,7 @@
 #define BHS	   48u
 #define SESSIONS   3
 #define READS	   12 /* of each */
-#define TURN_BYTES (4u << 20)
+#define TURN_BYTES (2u << 20)
 
 /* ---- what reaches the target ------------------------------------------------------------ */
 
@@ -63,11 +64,34 @@ int __wrap_iscsi_turn_ends(void)
 	return __real_iscsi_turn_ends();
 }
 
+/* ---- what leaves -------------------------------------------------------------------------- */
+
+static struct {
+	int fd; /* took less than all in this turn */
+	unsigned partly, in_vain;
+} sent = {.fd = -1};
+
+ssize_t __real_sendmsg(int s, const struct msghdr *msg, int flags);
+ssize_t __wrap_sendmsg(int s, const struct msghdr *msg, int flags);
+
+ssize_t __wrap_sendmsg(int s, const struct msghdr *msg, int flags)
+{
+	ssize_t n = __real_sendmsg(s, msg, flags), all = 0;
+
+	for (size_t i = 0; i < msg->msg_iovlen; i++)
+		all += (ssize_t)msg->msg_iov[i].iov_len;
+	sent.in_vain += s == sent.fd;
+	if (n > 0 && n < all)
+		sent.fd = s, sent.partly++;
+	return n;
+}
+
 /* ---- initiators ------------------------------------------------------------------------- */
 
 static int fd[SESSIONS + 1];
 static uint32_t sn[SESSIONS + 1];
 static uint64_t got;
+static int takes_nothing = -1, takes_little = -1; /* a few KiB in each turn */
 
 static void turn(void)
 {
@@ -75,12 +99,18 @@ static void turn(void)
 	ssize_t n;
 
 	tgt_turn_now_ms++;
+	sent.fd = -1;
 	stream_events();
 	stub_scheduled();
 	stream_flush();
 	for (int i = 0; i <= SESSIONS; i++)
-		while (fd[i] > 0 && (n = recv(fd[i], buf, sizeof(buf), MSG_DONTWAIT)) > 0)
+		while (fd[i] > 0 && i != takes_nothing &&
+		       (n = recv(fd[i], buf, i == takes_little ? 50000 : sizeof(buf),
+				 MSG_DONTWAIT)) > 0) {
 			got += (uint64_t)n;
+			if (i == takes_little)
+				break;
+		}
 }
 
 #define TURNS_UNTIL(what)                                                                          \
@@ -157,7 +187,7 @@ static void shared_out(void)
 	TURNS_UNTIL(got >= (uint64_t)SESSIONS * READS << 20);
 	CU_ASSERT_EQUAL(begun.large, SESSIONS * READS);
 	CU_ASSERT_EQUAL(begun.most, TURN_BYTES);
-	CU_ASSERT(begun.turns >= SESSIONS * READS / 4);
+	CU_ASSERT(begun.turns >= SESSIONS * READS / 2);
 	CU_ASSERT(!begun.out_of_order);
 	sessions_leave();
 }
@@ -209,10 +239,62 @@ static void gone(void)
 	CU_ASSERT(!iscsi_turn_ends());
 }
 
+static struct stream_conn *first_session(void)
+{
+	return list_first_entry(&stream.all, struct stream_conn, all);
+}
+
+/* What it asks for does not begin, but for what a socket and one share hold; that of others
+ * does. When it takes what it has been sent, the rest comes. */
+static void taken_by_nobody(void)
+{
+	int bytes = 65536;
+	unsigned n;
+
+	sessions_join();
+	CU_ASSERT_EQUAL_FATAL(
+		setsockopt(first_session()->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+	takes_nothing = 0;
+	ask(0, READS, 2048);
+	TURNS_UNTIL(first_session()->backlog);
+	for (int i = 0; i < 100; i++)
+		turn();
+	n = begun.large;
+	CU_ASSERT(n >= 1 && n <= 4);
+	got = 0;
+	ask(1, READS, 2048);
+	TURNS_UNTIL(got >= (uint64_t)READS << 20);
+	CU_ASSERT_EQUAL(begun.large, n + READS);
+	takes_nothing = -1;
+	TURNS_UNTIL(got >= (uint64_t)READS << 21);
+	CU_ASSERT_EQUAL(begun.large, 2 * READS);
+	CU_ASSERT(!begun.out_of_order);
+	sessions_leave();
+}
+
+/* Who takes a little at a time is sent something once in a turn, not again to hear that there
+ * is no room. */
+static void taken_by_and_by(void)
+{
+	int bytes = 65536;
+
+	sessions_join();
+	CU_ASSERT_EQUAL_FATAL(
+		setsockopt(first_session()->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+	memset(&sent, 0, sizeof(sent));
+	takes_little = 0;
+	got = 0;
+	ask(0, 4, 2048);
+	TURNS_UNTIL(got >= 3u << 20);
+	takes_little = -1;
+	TURNS_UNTIL(got >= 4u << 20);
+	CU_ASSERT(sent.partly > 1);
+	CU_ASSERT_EQUAL(sent.in_vain, 0);
+	sessions_leave();
+}
+
 static const struct vms_test tests[] = {
-	VMS_TEST(shared_out),
-	VMS_TEST(larger_than_a_turn),
-	VMS_TEST(small_ones_pass),
-	VMS_TEST(gone),
+	VMS_TEST(shared_out), VMS_TEST(larger_than_a_turn), VMS_TEST(small_ones_pass),
+	VMS_TEST(gone),	      VMS_TEST(taken_by_nobody),    VMS_TEST(taken_by_and_by),
 };
 VMS_TEST_MAIN("iscsi_reads", tests)

@@ -220,6 +220,7 @@ struct vms_node {
 	/* copies */
 	struct move_rate move;
 	struct yield yield;
+	struct yield_said yield_said;
 	unsigned nfeeds, nbases, nlearns; /* running; whole copies among the first */
 	unsigned feeds;			  /* all that there are */
 	unsigned digests;		  /* being summed up, or told */

@@ -25,6 +25,7 @@
 #include "backend/repair.h"
 #include "backend/scrub.h"
 #include "backend/wal.h"
+#include "backend/yield.h"
 #include "cluster/catalog.h"
 #include "include/types.h"
 #include "include/wire.h"
@@ -351,7 +352,10 @@ static json_t *status(struct vms_node *n)
 {
 	unsigned led = 0, active = 0, backup = 0, waiting = 0, out = 0, degraded = 0, stand = 0;
 	json_t *peers = json_array();
+	unsigned steps;
+	uint64_t yield_s;
 
+	yield_say(n, &steps, &yield_s);
 	for (uint32_t i = 0; i < n->nparts; i++) {
 		struct part *p = n->part[i];
 
@@ -378,7 +382,7 @@ static json_t *status(struct vms_node *n)
 						(json_int_t)n->peer[i]->incarnation));
 	return json_pack(
 		"{s:I, s:I, s:i, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:o, "
-		"s:o, s:o, s:i}",
+		"s:o, s:o, s:i, s:{s:i, s:i, s:I}}",
 		"lost", (json_int_t)repair_lost_count(n), "repairing",
 		(json_int_t)repair_running(n), "node", (int)n->id, "name", n->conf.name,
 		"incarnation", (json_int_t)n->incarnation, "state",
@@ -390,7 +394,8 @@ static json_t *status(struct vms_node *n)
 		(int)degraded, "partitions_waiting", (int)waiting, "partitions_bytes_wait",
 		(int)stand, "partitions_backup", (int)backup, "partitions_out", (int)out,
 		"gateways", (int)n->nsessions, "peers", peers, "space", space(n), "planner",
-		plan_json(n), "container_numbers_permille", (int)numbers_permille(n));
+		plan_json(n), "container_numbers_permille", (int)numbers_permille(n), "yield",
+		"step", (int)steps, "steps", (int)YIELD_STEPS, "seconds", (json_int_t)yield_s);
 }
 
 struct json_t *vms_node_json(struct vms_node *n, const char *what)

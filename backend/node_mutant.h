@@ -165,6 +165,7 @@ enum node_mutant {
 	MUT_MV_STAYS = 158,	 /* a copy that does not get on keeps the log from clients */
 	MUT_MV_PUSHY = 176,	 /* writes do not yield to a copy that they outrun */
 	MUT_MV_HELD = 177,	 /* ... or yield to it however long they wait */
+	MUT_MV_SAYS_ON = 203,	 /* ... and are said to when that is long over */
 	MUT_FLUSH_FEW = 178,	 /* flushes are answered with fewer copies than min_copies */
 	MUT_ENOUGH_UNTOLD = 189, /* who leads next does not know what min_copies had durable */
 	MUT_ENOUGH_ALL = 190,	 /* ... and takes what all had, however few they were, for that */

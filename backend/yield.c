@@ -34,6 +34,22 @@ void yield_more(struct vms_node *n, const struct part *p, uint8_t *tries)
 		 p->number, *tries, YIELD_STEPS);
 }
 
+#define OVER_MS 60000u /* the longest pause between two attempts, several times */
+
+static void said(struct vms_node *n)
+{
+	struct yield_said *s = &n->yield_said;
+
+	if (n->yield.steps) {
+		s->steps = n->yield.steps;
+		s->last_ms = n->now_ms;
+		if (!s->since_ms)
+			s->since_ms = n->now_ms;
+	} else if (s->since_ms && n->now_ms - s->last_ms > OVER_MS && n->mut != MUT_MV_SAYS_ON) {
+		s->since_ms = 0;
+	}
+}
+
 void yield_timer(struct vms_node *n)
 {
 	uint8_t steps = 0;
@@ -52,6 +68,15 @@ void yield_timer(struct vms_node *n)
 				steps = f->outrun;
 	}
 	n->yield.steps = steps;
+	said(n);
+}
+
+void yield_say(const struct vms_node *n, unsigned *steps, uint64_t *seconds)
+{
+	const struct yield_said *s = &n->yield_said;
+
+	*steps = s->since_ms ? s->steps : 0;
+	*seconds = s->since_ms ? (n->now_ms - s->since_ms) / 1000 : 0;
 }
 
 /* What may go to that log now. The logs are taken to be of one size. */

@@ -365,6 +365,28 @@ static void space_of_nodes(void)
 	gone();
 }
 
+static void writes_that_yield_for_long(void)
+{
+	json_t *y = json_pack("{sI sI sI}", "step", (json_int_t)0, "steps", (json_int_t)6,
+			      "seconds", (json_int_t)0);
+
+	well(4, 2);
+	json_object_set_new(part_of(3, "core"), "yield", y);
+	nothing();
+	set(y, "step", 2);
+	set(y, "seconds", 59);
+	nothing();
+	set(y, "seconds", 75);
+	only(ADVICE_SOON,
+	     "writes to node n3 have been slowed for 75s, as they outrun a copy that is made "
+	     "there (step 2 of 6)",
+	     "vmstore-ring status");
+	CU_ASSERT_FALSE(says(ADVICE_SOON, "n3", "vmstore-ring throttle none"));
+	l.r.v.cluster.move_bytes_s = 1 << 20;
+	only(ADVICE_SOON, "writes to node n3", "vmstore-ring throttle none");
+	gone();
+}
+
 static void disks_of_nodes(void)
 {
 	json_t *core, *scrub;
@@ -714,6 +736,7 @@ int main(void)
 		VMS_TEST(numbers_of_nodes),
 		VMS_TEST(states_of_nodes),
 		VMS_TEST(space_of_nodes),
+		VMS_TEST(writes_that_yield_for_long),
 		VMS_TEST(disks_of_nodes),
 		VMS_TEST(copies_and_how_many_writes_need),
 		VMS_TEST(enough_nodes_for_the_copies),

@@ -264,16 +264,30 @@ static void slow_learner(uint64_t *id, uint64_t *until_ms)
 		l->wait_ms = *until_ms;
 }
 
+/* The step that a node tells, and for how long; at once. */
+static unsigned said_step(unsigned nd, uint64_t *seconds)
+{
+	json_t *o = vms_node_json(node(nd), "status"), *y = json_object_get(o, "yield");
+	unsigned step = (unsigned)json_integer_value(json_object_get(y, "step"));
+
+	CU_ASSERT_EQUAL(json_integer_value(json_object_get(y, "steps")), YIELD_STEPS);
+	*seconds = (uint64_t)json_integer_value(json_object_get(y, "seconds"));
+	json_decref(o);
+	return step;
+}
+
 /* Without any limit clients fill the learner's log before the base is there: attempt for
  * attempt they write less to it, also to the partition that the learner is a member of, and
  * none of them waits long. */
 static void test_outrun_at_full_speed(void)
 {
-	uint64_t most = 0, id = 0, until = 0;
+	uint64_t most = 0, id = 0, until = 0, s, before, from = 0;
+	unsigned step = 0;
 
 	data(208);
 	limit(0);
 	learn_on(2, 0);
+	CU_ASSERT_EQUAL(said_step(2, &s), 0);
 	for (unsigned i = 0; i < 30000 && state_on(2, 0) != LEARN_READY && v_bad < 5; i++) {
 		uint64_t ms = write_one(i);
 
@@ -282,14 +296,26 @@ static void test_outrun_at_full_speed(void)
 			break;
 		slow_learner(&id, &until);
 		learn_on(2, 0);
+		/* said from then on, also in the pauses between attempts */
+		before = step;
+		step = said_step(2, &s);
+		CU_ASSERT(step >= before && step >= node(2)->yield.steps);
+		if (!from && step)
+			from = R.now_us;
+		CU_ASSERT(from ? s + 1 - (R.now_us - from) / 1000000 <= 2 : !s);
 	}
 	CU_ASSERT_EQUAL(state_on(2, 0), LEARN_READY);
 	CU_ASSERT(most <= ANSWERED_MS);
 	CU_ASSERT(node(0)->st.feeds > 1);
 	CU_ASSERT(part_on(2, 0)->outrun > 0);
+	CU_ASSERT_EQUAL(step, part_on(2, 0)->outrun);
+	CU_ASSERT_EQUAL(said_step(0, &s), 0); /* that node's log alone */
 	rig_run(&R, 500);
 	CU_ASSERT_EQUAL(node(0)->yield.steps, 0);
 	CU_ASSERT_EQUAL(node_peer(node(0), 3, false)->yield.steps, 0);
+	rig_run(&R, 61000);
+	CU_ASSERT_EQUAL(said_step(2, &s), 0);
+	CU_ASSERT_EQUAL(s, 0);
 	finish(2);
 }
 
@@ -340,6 +366,7 @@ static void test_mutants(void)
 		{MUT_LN_OUTRUN, test_outrun},
 		{MUT_MV_BELOW, test_below_min_copies},
 		{MUT_MV_PUSHY, test_outrun_at_full_speed},
+		{MUT_MV_SAYS_ON, test_outrun_at_full_speed},
 		{MUT_MV_HELD, test_yields_no_longer},
 	};
 

@@ -477,6 +477,29 @@ static void status_tells_the_limit(void)
 	end();
 }
 
+/* Why writes are slow while copies are made. */
+static void status_tells_what_writes_yield_to(void)
+{
+	nodes(4, 2, true);
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NULL(strstr(said, "slowed"));
+	seen->yields = 90;
+	(void)run(&ring_status, NULL);
+	CU_ASSERT_PTR_NOT_NULL(
+		strstr(said, "\nyielding    writes to n1 are slowed, so that a copy that they "
+			     "outrun gets done there (step 2 of 6, for 90s)\n            writes "
+			     "to n2 are slowed"));
+	(void)run(&ring_status, "--json", NULL);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"yielding\": [\n"));
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"seconds\": 90"));
+	t.json = false;
+	(void)run(&ring_advise, NULL);
+	CU_ASSERT_TRUE(
+		advises("writes to node n2 have been slowed for 90s", "vmstore-ring status"));
+	seen->yields = 0;
+	end();
+}
+
 static void advise_names_risks(void)
 {
 	down = 1u << 2 | 1u << 3;
@@ -961,6 +984,7 @@ int main(void)
 		VMS_TEST(waiting_ends_when_the_time_is_over),
 		VMS_TEST(status_tells_moving_from_waiting),
 		VMS_TEST(status_tells_the_limit),
+		VMS_TEST(status_tells_what_writes_yield_to),
 		VMS_TEST(advise_names_risks),
 		VMS_TEST(a_partition_that_stands_is_named),
 		VMS_TEST(last_copies_are_not_marked_lost),

@@ -37,6 +37,7 @@ struct seen {
 	int fail_floor, fail_trim;  /* answer the next one with this */
 	int drop_txn_answer;	    /* close instead of answering the so-manieth txn */
 	int hide_branches;	    /* so many gets of branches are answered "no such key" */
+	unsigned yields;	    /* seconds for which writes to it have been slowed */
 	unsigned numbers;	    /* container numbers used, in 1/1000 */
 	bool settled;		    /* the last floor of a branch wanted all durable */
 	bool hold_trim;		    /* it is answered AGAIN */
@@ -232,9 +233,11 @@ static int n_call(void *ctx, uint64_t conn, const char *call, json_t *req, json_
 							"lost_sectors", (json_int_t)0xb0));
 		return 0;
 	}
-	*answer = json_pack("{ss s{sI sI sI} s{sI sI ss}}", "state", "running", "core",
+	*answer = json_pack("{ss s{sI sI s{sI sI sI} sI} s{sI sI ss}}", "state", "running", "core",
 			    "partitions_active", (json_int_t)4, "partitions_bytes_wait",
-			    (json_int_t)seen->stands, "container_numbers_permille",
+			    (json_int_t)seen->stands, "yield", "step",
+			    (json_int_t)(seen->yields ? 2 : 0), "steps", (json_int_t)6, "seconds",
+			    (json_int_t)seen->yields, "container_numbers_permille",
 			    (json_int_t)seen->numbers, "space", "container_chunks", (json_int_t)2,
 			    "free_bytes", (json_int_t)808, "state", seen->full ? "full" : "ok");
 	return 0;

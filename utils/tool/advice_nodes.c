@@ -14,6 +14,7 @@
 #define INDEX_NEARFULL_PERCENT 70u /* as the node itself counts: doc/storage-node.md */
 #define INDEX_FULL_PERCENT     80u
 #define NUMBERS_PERMILLE       500u /* of a partition's container numbers (rule B9) */
+#define YIELDS_LONG_S	       60u  /* a few attempts at a copy */
 #define NODE_NUMBERS_LEFT      64u  /* numbers for nodes that are new */
 
 /* What the cluster does about a node that is away. */
@@ -135,6 +136,27 @@ static void space(const struct view_node *x, struct advices *out)
 	}
 }
 
+/* The limit holds what comes next back until writes outrun that, too. */
+static void yielding(const struct view *v, const struct view_node *x, struct advices *out)
+{
+	struct view_yield y;
+	struct advice *a;
+	char dur[VMS_SIZE_TEXT_MAX];
+
+	if (!view_node_yields(x, &y) || y.seconds < YIELDS_LONG_S)
+		return;
+	a = advice_add(out, ADVICE_SOON,
+		       "writes to node %s have been slowed for %s, as they outrun a copy that is "
+		       "made there (step %" PRIu64 " of %" PRIu64 ")",
+		       x->n.name, vms_duration_format(y.seconds * 1000, dur), y.step, y.steps);
+	advice_mend(a,
+		    "%suntil `vmstore-ring status` shows nothing that moves: write less; it would "
+		    "not be so with a larger log_size, which a node gets when it is formatted",
+		    v->cluster.move_bytes_s
+			    ? "copies may go faster: `vmstore-ring throttle none`; or, "
+			    : "");
+}
+
 static void numbers(const struct view_node *x, struct advices *out)
 {
 	uint64_t used = advice_number(json_object_get(x->status, "core"),
@@ -230,6 +252,7 @@ void advice_nodes(const struct advice_facts *f, struct advices *out)
 	VMS_VEC_FOREACH (&v->nodes, x) {
 		health(v, x, out);
 		space(x, out);
+		yielding(v, x, out);
 		numbers(x, out);
 	}
 	node_numbers(v, out);

@@ -113,6 +113,38 @@ static void print_moving(const struct ring *r, const struct pace *pace)
 	printf("\n");
 }
 
+/* Why writes are slower than the disks. */
+static void print_yielding(const struct ring *r)
+{
+	const char *head = "yielding";
+	struct view_yield y;
+	char dur[VMS_SIZE_TEXT_MAX];
+
+	VMS_VEC_FOREACH (&r->v.nodes, n) {
+		if (!view_node_yields(n, &y))
+			continue;
+		printf("%-12swrites to %s are slowed, so that a copy that they outrun gets done "
+		       "there (step %" PRIu64 " of %" PRIu64 ", for %s)\n",
+		       head, n->n.name, y.step, y.steps,
+		       vms_duration_format(y.seconds * 1000, dur));
+		head = "";
+	}
+}
+
+static json_t *yielding_json(const struct ring *r)
+{
+	json_t *a = json_array();
+	struct view_yield y;
+
+	VMS_VEC_FOREACH (&r->v.nodes, n)
+		if (view_node_yields(n, &y))
+			json_array_append_new(a, json_pack("{ss sI sI sI}", "node", n->n.name,
+							   "step", (json_int_t)y.step, "steps",
+							   (json_int_t)y.steps, "seconds",
+							   (json_int_t)y.seconds));
+	return a;
+}
+
 static void print_nodes(const struct ring *r)
 {
 	char used[VMS_SIZE_TEXT_MAX], total[VMS_SIZE_TEXT_MAX];
@@ -218,6 +250,7 @@ static void print_status(struct look *l, const struct pace *pace)
 	etcd_print(&l->e, 12);
 	look_print_gateways(l, 12);
 	print_moving(r, pace);
+	print_yielding(r);
 	printf("\n");
 	print_nodes(r);
 	print_gateways(&l->g);
@@ -231,13 +264,14 @@ static json_t *to_json(struct look *l, const struct pace *pace)
 	json_object_set_new(o, "planned", json_boolean(ring_planned(r)));
 	json_object_set_new(
 		o, "moving",
-		json_pack("{sI sI sI sI sI sI sI sI sI sI}", "partitions", (json_int_t)r->moving,
+		json_pack("{sI sI sI sI sI sI sI sI sI sI so}", "partitions", (json_int_t)r->moving,
 			  "copies", (json_int_t)r->left_copies, "drops", (json_int_t)r->left_drops,
 			  "leads", (json_int_t)r->left_leads, "bytes_left",
 			  (json_int_t)r->left_bytes, "bytes_s", (json_int_t)pace->bytes_s,
 			  "seconds_left", (json_int_t)pace->left_s, "limit_bytes_s",
 			  (json_int_t)r->v.cluster.move_bytes_s, "waiting_copies",
-			  (json_int_t)r->wait_copies, "urgent_copies", (json_int_t)r->urgent));
+			  (json_int_t)r->wait_copies, "urgent_copies", (json_int_t)r->urgent,
+			  "yielding", yielding_json(r)));
 	return o;
 }
 

@@ -218,6 +218,14 @@ uint64_t view_node_lost(const struct view_node *n)
 	return k;
 }
 
+bool view_node_yields(const struct view_node *n, struct view_yield *y)
+{
+	json_t *o = json_object_get(json_object_get(n->status, "core"), "yield");
+
+	return n->up && number(o, "step", &y->step) && number(o, "steps", &y->steps) &&
+	       number(o, "seconds", &y->seconds) && y->step;
+}
+
 void view_health(struct view *v, struct view_health *h)
 {
 	memset(h, 0, sizeof(*h));

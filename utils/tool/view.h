@@ -72,6 +72,12 @@ void view_missing(struct view *v, char *out, size_t room);
 /* Bytes of a node's containers, and these plus what is free; false if the node did
  * not tell. */
 bool view_node_space(const struct view_node *n, uint64_t *used, uint64_t *total);
+/* Writes to its log yield to a copy that they outrun: how far, of how many steps, and for how
+ * long (vmstored's backend/yield.c). False: they do not, or it did not tell. */
+struct view_yield {
+	uint64_t step, steps, seconds;
+};
+bool view_node_yields(const struct view_node *n, struct view_yield *y);
 /* "full" (it takes no new data), "nearly full", or "" (also when it did not tell). */
 const char *view_node_full(const struct view_node *n);
 /* Chunks and index pages that this node knows to be lost on every node. */

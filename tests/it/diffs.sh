@@ -145,6 +145,18 @@ killed ac.diff x
 vmstore import-diff x < ac.diff > log 2>&1 || fail "a larger volume, after a kill: $(cat log)"
 is x@c c.raw
 is x@a a.raw
+# what was interrupted has been taken back, but has not got its size again: its ancestors are
+# as many as there may be, so it cannot be made smaller. Nor does that want --force
+vmstore import-diff full.diff z > /dev/null || fail "z"
+for i in 1 2 3 4 5 6 7 8; do
+	vmstore snap create "z@r$i" > /dev/null && vmstore snap rollback "z@r$i" --yes > /dev/null || fail "z@r$i"
+done
+killed ac.diff z
+vmstore import-diff z < ac.diff > log 2>&1 && fail "z has become smaller"
+grep -q "taken back to z@a first" log && [ "$(state z)" = ready ] || fail "z is $(state z): $(cat log)"
+vmstore import-diff z < ac.diff > log 2>&1 || fail "a volume between two sizes: $(cat log)"
+is z@c c.raw
+is z@a a.raw
 # somebody has made it smaller
 vmstore import-diff full.diff y > /dev/null && vmstore volume resize y 8M --allow-shrink > /dev/null || fail "y"
 refuses "was changed since" vmstore import-diff ab.diff y

@@ -5,6 +5,7 @@
 #include "utils/tool/catalog_fill.h"
 #include "utils/tool/domain.h"
 #include "utils/tool/gwdrain.h"
+#include "utils/tool/importing.h"
 
 static void create_gives_identity_and_counts_branches(void)
 {
@@ -541,6 +542,39 @@ static void a_volume_may_begin_as_importing(void)
 	end();
 }
 
+/* Between two sizes a volume is ready and its note stays; it goes when that is over, and never
+ * while somebody else's import needs it. */
+static void a_note_stays_while_a_size_changes(void)
+{
+	const struct importing diff = {.kind = "diff", .base = "a", .resize = 2 << 20};
+	const struct importing image = {.kind = "image", .source = "/x"};
+	struct volume_new want = {.name = "imp", .size_bytes = 1 << 20, .state = VOLUME_IMPORTING};
+	struct importing in;
+	struct vms_cat_volume v;
+	char *val;
+
+	begin(4);
+	want.key = "import/imp";
+	want.val = val = importing_encode(&diff);
+	CU_ASSERT_EQUAL(volume_make(&t, &want, &v, &e), 0);
+	free(val);
+	CU_ASSERT_EQUAL(importing_end(&t, "imp", &diff, &e), 0);
+	CU_ASSERT_EQUAL(look("imp").state, VOLUME_READY);
+	CU_ASSERT_EQUAL_FATAL(importing_load(&t, "imp", &in, &e), 0);
+	CU_ASSERT(in.resize == 2 << 20 && !strcmp(in.kind, "diff") && !strcmp(in.base, "a"));
+	CU_ASSERT_EQUAL(importing_begin(&t, "imp", &image, &e), 0);
+	importing_forget(&t, "imp");
+	CU_ASSERT_EQUAL_FATAL(importing_load(&t, "imp", &in, &e), 0);
+	CU_ASSERT(!in.resize && !strcmp(in.kind, "image"));
+	CU_ASSERT_EQUAL(importing_end(&t, "imp", &diff, &e), 0);
+	importing_forget(&t, "imp");
+	CU_ASSERT_EQUAL(importing_load(&t, "imp", &in, &e), VMS_E_NOENT);
+	CU_ASSERT_EQUAL(look("imp").state, VOLUME_READY);
+	importing_forget(&t, "none");
+	CU_ASSERT_EQUAL(count("volume/none"), 0);
+	end();
+}
+
 static const struct vms_test tests[] = {
 	VMS_TEST(create_gives_identity_and_counts_branches),
 	VMS_TEST(a_copy_leaves_out_what_passes),
@@ -549,6 +583,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(create_does_not_need_every_copy),
 	VMS_TEST(a_lost_answer_creates_no_second_volume),
 	VMS_TEST(a_volume_may_begin_as_importing),
+	VMS_TEST(a_note_stays_while_a_size_changes),
 	VMS_TEST(delete_changes_the_catalog_only),
 	VMS_TEST(delete_of_an_old_volume_leaves_a_dead_branch),
 	VMS_TEST(delete_is_refused_while_open),

@@ -290,7 +290,7 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 	}
 	image_dev_close(j->dev);
 	if (!rc)
-		rc = importing_end(t, j->volume, e);
+		rc = importing_end(t, j->volume, NULL, e);
 	if (rc && marked)
 		tool_note(t,
 			  "volume %s is incomplete: the same command goes on with it, vmstore "

@@ -37,7 +37,8 @@ struct job {
 	struct image_copyin copy;
 	struct image_pace pace;
 	struct vms_progress bar;
-	bool marked; /* the volume may carry the mark of this run, see is_ours() */
+	uint64_t left_bytes; /* the size that an interrupted run has left the volume with, or 0 */
+	bool marked;	     /* the volume may carry the mark of this run, see is_ours() */
 };
 
 /* ---- the stream ---- */
@@ -201,12 +202,15 @@ static int unchanged(struct job *j, struct vms_errmsg *e)
 {
 	struct image_compare *c = image_compare_open(j->dev, j->base_vol, j->vol);
 	uint8_t *buf = malloc(IMAGE_PIECE_BYTES);
+	uint64_t bytes = image_vol_bytes(j->vol);
 	struct image_piece p;
 	int rc = buf ? image_compare_next(c, buf, &p, e) : VMS_E_NOMEM;
 
 	image_compare_close(c);
 	free(buf);
-	if (rc == 1 || (!rc && image_vol_bytes(j->vol) != j->h.from_bytes))
+	if (!rc && bytes != j->h.from_bytes && bytes != j->left_bytes)
+		rc = 1;
+	if (rc == 1)
 		rc = vms_fail(e, VMS_E_CONFLICT,
 			      "volume '%.60s' was changed since its snapshot %.60s; "
 			      "--force throws that away",
@@ -219,8 +223,11 @@ static int resize(struct job *j, uint64_t bytes, struct vms_errmsg *e)
 {
 	struct tool *t = j->c->t;
 	uint64_t old;
-	int rc = importing_end(t, j->volume, e);
+	int rc;
 
+	j->note.resize = bytes;
+	rc = importing_end(t, j->volume, &j->note, e);
+	j->note.resize = 0;
 	if (!rc)
 		rc = volume_resize(t, j->volume, bytes, true, &old, e);
 	return rc ? rc : importing_begin(t, j->volume, &j->note, e);
@@ -262,12 +269,13 @@ static int find_base(struct job *j, struct vms_errmsg *e)
 }
 
 /* Takes back what a diff has done to its volume, which is ready then; killed before it has its
- * size again it counts as changed, and the next diff wants --force. */
+ * size again the next diff knows that size by the note. */
 static int give_back(struct job *j, struct vms_errmsg *e)
 {
 	uint64_t old, bytes = 0;
 	int rc = 0;
 
+	j->note.resize = 0;
 	if (!j->vol || !j->base_vol) {
 		close_vols(j);
 		rc = open_vols(j, e);
@@ -276,10 +284,29 @@ static int give_back(struct job *j, struct vms_errmsg *e)
 		rc = take_back(j, e);
 	if (!rc)
 		bytes = image_vol_bytes(j->base_vol);
+	if (!rc && image_vol_bytes(j->vol) != bytes)
+		j->note.resize = image_vol_bytes(j->vol);
 	close_vols(j);
 	if (!rc)
-		rc = importing_end(j->c->t, j->volume, e);
-	return rc ? rc : volume_resize(j->c->t, j->volume, bytes, true, &old, e);
+		rc = importing_end(j->c->t, j->volume, j->note.resize ? &j->note : NULL, e);
+	if (rc || !j->note.resize)
+		return rc;
+	rc = volume_resize(j->c->t, j->volume, bytes, true, &old, e);
+	if (!rc)
+		importing_forget(j->c->t, j->volume);
+	return rc;
+}
+
+/* A run that ended between two sizes has left the volume ready, as its base but for the size.
+ * 0, also if there was none. */
+static int left_size(struct job *j, struct vms_errmsg *e)
+{
+	struct importing was;
+	int rc = importing_load(j->c->t, j->volume, &was, e);
+
+	if (!rc && !strcmp(was.kind, "diff") && !strcmp(was.base, j->base.s.name))
+		j->left_bytes = was.resize;
+	return rc == VMS_E_NOENT ? 0 : rc;
 }
 
 /* Takes back, or removes, what an interrupted import left. */
@@ -370,6 +397,8 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 				j->volume);
 	if (!rc)
 		rc = find_base(j, e);
+	if (!rc)
+		rc = left_size(j, e);
 	if (!rc) {
 		rc = snap_get_made(t, j->volume, j->h.to, &have, e);
 		if (!rc)
@@ -387,14 +416,19 @@ static int prepare(struct job *j, struct vms_errmsg *e)
 	rc = open_vols(j, e);
 	if (!rc)
 		rc = unchanged(j, e);
-	if (rc == VMS_E_CONFLICT && j->force)
+	/* what was cut off is back in its base alone */
+	if ((rc == VMS_E_CONFLICT && j->force) ||
+	    (!rc && image_vol_bytes(j->vol) < j->h.from_bytes))
 		rc = take_back(j, e);
 	else if (rc) {
 		struct vms_errmsg ignored;
 
 		/* nothing was touched */
 		close_vols(j);
-		(void)importing_end(t, j->volume, &ignored);
+		j->note.resize = j->left_bytes;
+		(void)importing_end(t, j->volume,
+				    rc == VMS_E_CONFLICT || !j->left_bytes ? NULL : &j->note,
+				    &ignored);
 		j->marked = false;
 		return rc;
 	}

@@ -17,19 +17,20 @@ void importing_key(char key[VMS_CAT_KEY_BYTES_MAX], const char *volume)
 
 char *importing_encode(const struct importing *in)
 {
-	json_t *j = json_pack("{ss ss% ss ss ss ss sI sI sb}", "kind", in->kind, "source",
+	json_t *j = json_pack("{ss ss% ss ss ss ss sI sI sI sb}", "kind", in->kind, "source",
 			      in->source, strlen(in->source), "format", in->format, "identity",
 			      in->identity, "base", in->base, "gateway", in->gateway, "bytes",
-			      (json_int_t)in->bytes, "done", (json_int_t)in->done, "blank",
-			      in->blank);
+			      (json_int_t)in->bytes, "done", (json_int_t)in->done, "resize",
+			      (json_int_t)in->resize, "blank", in->blank);
 	char *text;
 
 	/* a path that is no UTF-8 is not told */
 	if (!j)
-		j = json_pack("{ss ss ss ss ss ss sI sI sb}", "kind", in->kind, "source", "?",
+		j = json_pack("{ss ss ss ss ss ss sI sI sI sb}", "kind", in->kind, "source", "?",
 			      "format", in->format, "identity", in->identity, "base", in->base,
 			      "gateway", in->gateway, "bytes", (json_int_t)in->bytes, "done",
-			      (json_int_t)in->done, "blank", in->blank);
+			      (json_int_t)in->done, "resize", (json_int_t)in->resize, "blank",
+			      in->blank);
 	text = json_dumps(j, JSON_COMPACT);
 	vms_assert(text);
 	json_decref(j);
@@ -70,6 +71,7 @@ int importing_load(struct tool *t, const char *volume, struct importing *out,
 	text_of(j, "gateway", out->gateway, sizeof(out->gateway));
 	out->bytes = (uint64_t)json_integer_value(json_object_get(j, "bytes"));
 	out->done = (uint64_t)json_integer_value(json_object_get(j, "done"));
+	out->resize = (uint64_t)json_integer_value(json_object_get(j, "resize"));
 	out->blank = json_is_true(json_object_get(j, "blank"));
 	json_decref(j);
 	return 0;
@@ -178,7 +180,8 @@ int importing_grow(struct tool *t, const char *volume, uint64_t bytes, struct vm
 	return rc;
 }
 
-int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg)
+int importing_end(struct tool *t, const char *volume, const struct importing *left,
+		  struct vms_errmsg *msg)
 {
 	int rc = 0;
 
@@ -194,7 +197,7 @@ int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg)
 			rc = vms_fail(msg, VMS_E_BUSY, "volume '%s' is %s", volume,
 				      volume_state_word(v.v.state));
 		if (!rc)
-			rc = change(t, &v, VOLUME_READY, NULL, msg);
+			rc = change(t, &v, VOLUME_READY, left, msg);
 		volume_free(&v);
 		if (!tool_txn_again(rc))
 			break;
@@ -204,12 +207,27 @@ int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg)
 
 void importing_forget(struct tool *t, const char *volume)
 {
-	char key[VMS_CAT_KEY_BYTES_MAX];
-	struct vms_cat_op op = {key, NULL, 0};
-	struct vms_errmsg ignored;
+	char vkey[VMS_CAT_KEY_BYTES_MAX], ikey[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {ikey, NULL, 0};
+	int rc = 0;
 
-	importing_key(key, volume);
-	(void)tool_txn(t, NULL, 0, &op, 1, &ignored);
+	(void)vms_cat_key_volume(vkey, volume, NULL);
+	importing_key(ikey, volume);
+	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		struct vms_errmsg ignored;
+		struct volume_view v;
+
+		/* by now somebody else may have begun one */
+		rc = volume_load(t, volume, &v, &ignored);
+		if (!rc && v.v.state != VOLUME_IMPORTING) {
+			struct vms_cat_cmp cmp = {vkey, v.mod_revision};
+
+			rc = tool_txn(t, &cmp, 1, &op, 1, &ignored);
+		}
+		volume_free(&v);
+		if (!tool_txn_again(rc))
+			break;
+	}
 }
 
 /* The gateway has no session left, or gets none: what a killed process had at the nodes

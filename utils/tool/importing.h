@@ -8,6 +8,9 @@
  * import/<volume>: JSON. kind: "image", source, format, identity (of the source file),
  * bytes (of the image), done (all before it is durable), blank (the volume was new), or
  * kind: "diff", source, base (the snapshot that an interrupted import goes back to).
+ *
+ * A volume is ready while it is given another size. The note of a diff stays meanwhile and
+ * says so (resize), or whoever is killed then would leave a volume that seems to be changed.
  */
 #ifndef VMS_TOOL_IMPORTING_H
 #define VMS_TOOL_IMPORTING_H
@@ -22,6 +25,7 @@ struct importing {
 	char base[104];	   /* snapshot's name; "": the volume was new */
 	char gateway[64];  /* name of the tool that works on it, or did */
 	uint64_t bytes, done;
+	uint64_t resize; /* of the volume, ready: the size that is not its base's; 0: it has that */
 	bool blank;
 };
 
@@ -39,10 +43,11 @@ int importing_note(struct tool *t, const char *volume, const struct importing *i
 		   struct vms_errmsg *msg);
 /* A volume that is being imported, and open nowhere, gets so many bytes if it has fewer. */
 int importing_grow(struct tool *t, const char *volume, uint64_t bytes, struct vms_errmsg *msg);
-/* All of it is there: the volume is ready. Repeatable. */
-int importing_end(struct tool *t, const char *volume, struct vms_errmsg *msg);
+/* All of it is there: the volume is ready; left: the note that stays, or NULL. Repeatable. */
+int importing_end(struct tool *t, const char *volume, const struct importing *left,
+		  struct vms_errmsg *msg);
 
-/* The note goes; of a volume that is ready already it means nothing. */
+/* The note of a volume that is ready goes. */
 void importing_forget(struct tool *t, const char *volume);
 
 /* Nobody but this gateway ("": nobody) has a volume open that is being imported:

@@ -471,6 +471,7 @@ static void status_tells_the_limit(void)
 	CU_ASSERT_PTR_NOT_NULL(strstr(said, "\"urgent_copies\": 1"));
 	t.json = false;
 	CU_ASSERT_EQUAL(run(&ring_throttle, "none", NULL), TOOL_OK);
+	CU_ASSERT_STRING_EQUAL(said, "copying is not limited\n");
 	(void)run(&ring_status, NULL);
 	CU_ASSERT_PTR_NULL(strstr(said, "no node sends"));
 	seen->urgent = false;
@@ -635,6 +636,8 @@ static void values_that_cannot_be_are_wrong_usage(void)
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "0", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_set, "--min-copies", "0", "--no-wait", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(&ring_set, "--copies", "4", "--no-wait", NULL), TOOL_FAILED);
+	CU_ASSERT_EQUAL(run(&ring_move_catalog, "--to", "10.0.0.9", NULL), TOOL_USAGE);
+	CU_ASSERT_PTR_NOT_NULL(strstr(said, "--to 10.0.0.9: expected etcd:HOST:PORT"));
 	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "create"), "v", "--size", "1", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(run(leaf(&cmd_volume, "create"), "v", "--size", "17P", NULL), TOOL_USAGE);
 	CU_ASSERT_EQUAL(count("volume/"), 0);

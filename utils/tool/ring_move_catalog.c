@@ -98,9 +98,6 @@ static int use_new(struct tool *t, const struct moving *m, struct vms_errmsg *e)
 					  &t->set, e);
 	if (!rc)
 		rc = tool_catalog_set(t, m->to, e);
-	if (!rc && !t->set.cluster.catalog.scheme)
-		rc = vms_fail(e, VMS_E_INVAL, "--to %.100s: expected etcd:HOST:PORT,HOST:PORT,...",
-			      m->to);
 	return rc;
 }
 
@@ -208,6 +205,8 @@ static int run(struct cmd_call *c)
 		return cmd_usage(c, "--to is missing: where to?");
 	if (strlen(m.to) > VMS_CAT_MOVED_TO_MAX)
 		return cmd_usage(c, "--to is longer than %u characters", VMS_CAT_MOVED_TO_MAX);
+	if (strncmp(m.to, "etcd:", 5) != 0)
+		return cmd_usage(c, "--to %.100s: expected etcd:HOST:PORT,HOST:PORT,...", m.to);
 	if (m.prefix && (!*m.prefix || vms_settings_prefix_check(m.prefix, &e)))
 		return cmd_usage(c, "--prefix %s", *m.prefix ? e.text : "is empty");
 	if (t->set.cluster.catalog.scheme)

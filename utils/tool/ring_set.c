@@ -249,8 +249,11 @@ static int run_throttle(struct cmd_call *c)
 	if (c->t->json)
 		return tool_print_json(
 			json_pack("{sI}", "move_bytes_s", (json_int_t)s.now.move_bytes_s));
-	printf("copying is %s%s for each node\n", s.now.move_bytes_s ? "limited to " : "",
-	       rate_text(s.now.move_bytes_s, text));
+	rate_text(s.now.move_bytes_s, text);
+	if (s.now.move_bytes_s)
+		printf("copying is limited to %s for each node\n", text);
+	else
+		printf("copying is %s\n", text);
 	return TOOL_OK;
 }
 

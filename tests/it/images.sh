@@ -67,6 +67,16 @@ refuses "exists already" vmstore import in.raw vol-raw
 refuses "--yes" vmstore import in.raw vol-raw --overwrite
 refuses "must be raw" vmstore import in.raw new --format cow
 refuses "not in qcow2 format" vmstore import in.raw new --format qcow2
+# a download that is a page saying "not found": raw, and that is said, unless --format says raw
+echo "404" > page.qcow2
+vmstore import page.qcow2 page > log 2>&1 && grep -q "page.qcow2 is no qcow2 image by its content" log ||
+	fail "a name that is wrong is not told: $(cat log)"
+vmstore import page.qcow2 page --format raw --overwrite --yes > log 2>&1 && ! grep -q "by its content" log ||
+	fail "--format raw: $(cat log)"
+vmstore volume rm page > /dev/null || fail "rm page"
+vmstore import out.vhdx page > log 2>&1 && ! grep -q "by its content" log ||
+	fail "a name that is right: $(cat log)"
+vmstore volume rm page > /dev/null || fail "rm page"
 head -c $(($(stat -c %s in.qcow2) / 2)) in.qcow2 > cut.qcow2
 refuses "damaged or cut off" vmstore import cut.qcow2 new
 qemu-img create -q -f qcow2 -b in.qcow2 -F qcow2 backed.qcow2 || fail "qemu-img create -b"

@@ -299,6 +299,20 @@ static int import(struct job *j, const struct options *o, struct vms_errmsg *e)
 	return rc;
 }
 
+/* An image that is damaged at its begin, or no image, is raw by its content, and would become
+ * the volume of a guest that finds no disk in it. */
+static void say_if_raw(struct tool *t, const char *path, const char *format)
+{
+	const char *dot = strrchr(path, '.');
+	const char *name = dot ? image_format_name(dot + 1) : NULL;
+
+	if (name && strcmp(name, "raw") != 0 && !strcmp(format, "raw"))
+		tool_note(t,
+			  "%s is no %s image by its content and is read as raw; --format %s if it "
+			  "is one all the same",
+			  path, dot + 1, dot + 1);
+}
+
 static int run(struct cmd_call *c)
 {
 	struct job j = {.c = c};
@@ -365,6 +379,8 @@ static int run(struct cmd_call *c)
 	else if (o.size)
 		rc = vms_fail(&e, o.size < j.volume_bytes ? VMS_E_INVAL : 0,
 			      "--size is smaller than the image, %" PRIu64 " bytes", j.note.bytes);
+	if (!rc && !conf.format)
+		say_if_raw(c->t, conf.path, image_src_format(j.src));
 	if (!rc)
 		rc = import(&j, &o, &e);
 	code = rc ? tool_fail(c->t, "%s", e.text) : report(&j, vms_clock_ms() - t0);

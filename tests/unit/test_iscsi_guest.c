@@ -456,6 +456,30 @@ static size_t list(unsigned most, char *text, size_t room)
 	return len;
 }
 
+/* Asked for again and again and not read, a list of n bytes lies here twice: as a whole, and as
+ * the answer that waits. With places() that bounds what all of them together take. */
+static void holds_two_lists(size_t n)
+{
+	struct stream_conn *sc;
+	int fd = join(), few = 32768;
+	uint8_t hdr[BHS];
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &few, sizeof(few));
+	discovery_send(fd, 1 << 20);
+	CU_ASSERT_FATAL(answer(fd, hdr) == 0x23 && !hdr[36]);
+	if (!(hdr[1] & 0x80)) {
+		login_text_send(fd, "", 0);
+		CU_ASSERT_FATAL(answer(fd, hdr) == 0x23 && !hdr[36]);
+	}
+	sc = newest();
+	ask(fd, 300);
+	until_quiet(answers_more);
+	CU_ASSERT(sc->login_out_len > 0 && sc->login_out_cap <= BHS + n + 3);
+	CU_ASSERT(sc->iscsi_conn.rsp_buffer_size <= (int)n + 3);
+	CU_ASSERT(answered < 150);
+	leave(fd);
+}
+
 static void lists(void)
 {
 	static char whole[64 << 10], cut[64 << 10], arg[64];
@@ -476,6 +500,7 @@ static void lists(void)
 		CU_ASSERT_EQUAL(list(most, cut, sizeof(cut)), n);
 		CU_ASSERT(!memcmp(cut, whole, n));
 	}
+	holds_two_lists(n);
 }
 
 static const struct vms_test tests[] = {

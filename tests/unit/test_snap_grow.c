@@ -414,11 +414,10 @@ static void shrinking_below_a_snapshot_moves(void)
 	end();
 }
 
-/* Another process takes a@s while a get is held, and lets that go. */
-static pid_t snapshot_when_held(void)
+/* Another process does something while a read is held, and lets that go. */
+static pid_t when_held(int (*what)(struct tool *own))
 {
 	pid_t child = fork();
-	struct vms_cat_snap s;
 	struct tool own;
 	int rc;
 
@@ -429,9 +428,24 @@ static pid_t snapshot_when_held(void)
 		_exit(1);
 	while (!seen->held)
 		tool_wait(&own, 1);
-	rc = barrier_snapshot(&own, "a", "s", 5000, &s, &rep, NULL);
+	rc = what(&own);
 	seen->hold[0] = 0;
 	_exit(rc ? 1 : 0);
+}
+
+static void done_by(pid_t other)
+{
+	int status = 1;
+
+	CU_ASSERT_EQUAL(waitpid(other, &status, 0), other);
+	CU_ASSERT_EQUAL(status, 0);
+}
+
+static int take_snapshot(struct tool *own)
+{
+	struct vms_cat_snap s;
+
+	return barrier_snapshot(own, "a", "s", 5000, &s, &rep, NULL);
 }
 
 /* Somebody takes a snapshot when shrinking has looked for some and found none. */
@@ -439,21 +453,80 @@ static void shrinking_cuts_no_snapshot_taken_meanwhile(void)
 {
 	struct vms_cat_volume a;
 	uint64_t old;
-	int status = 1;
 	pid_t other;
 
 	begin(4);
 	a = create("a", 64u << 20);
 	strcpy(seen->hold, "pr/");
-	other = snapshot_when_held();
+	other = when_held(take_snapshot);
 	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &old, &e), 0);
-	CU_ASSERT_EQUAL(waitpid(other, &status, 0), other);
-	CU_ASSERT_EQUAL(status, 0);
+	done_by(other);
 	CU_ASSERT(look("a").size_bytes == 8u << 20 && look("a").state == VOLUME_READY);
 	/* its tail shows in the snapshot: no node may trim it */
 	CU_ASSERT_EQUAL(seen->trims, 0);
 	CU_ASSERT(look("a").branch != a.branch && get("a", 0).branch == a.branch);
 	CU_ASSERT_EQUAL(get("a", 0).size_bytes, 64u << 20);
+	end();
+}
+
+/* Another deletion of a@s was refused and put it back; then somebody made a clone. */
+static int put_back_and_clone(struct tool *own)
+{
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, NULL, 0};
+	struct vms_cat_volume c;
+	struct snap_info s;
+	int rc = snap_get(own, "a", "s", &s, NULL);
+
+	s.s.state = VMS_SNAP_COMPLETE;
+	vms_cat_key_snap(key, "a", "s", NULL);
+	op.val = vms_cat_snap_encode(&s.s);
+	if (!rc)
+		rc = tool_txn(own, NULL, 0, &op, 1, NULL);
+	free((char *)op.val);
+	return rc ? rc : move_clone(own, "a", "s", "c", 0, &c, NULL);
+}
+
+/* What was found out about its users holds for the record that was marked. */
+static void one_that_was_put_back_is_not_deleted(void)
+{
+	pid_t other;
+
+	begin(4);
+	create("a", 1u << 30);
+	CU_ASSERT_EQUAL(snapshot("a@s", 1000), 0);
+	CU_ASSERT_EQUAL(snapshot("a@s2", 1000), 0);
+	strcpy(seen->hold, "pr/");
+	other = when_held(put_back_and_clone);
+	CU_ASSERT_EQUAL(rm("a", "s"), 0);
+	done_by(other);
+	CU_ASSERT(!fate[0].gone && fate[0].status == VMS_E_BUSY);
+	CU_ASSERT(fate[1].gone && !fate[1].status);
+	is_clean("a", 1);
+	CU_ASSERT_STRING_EQUAL(get("a", 0).name, "s");
+	end();
+}
+
+static int make_again(struct tool *own)
+{
+	struct vms_cat_volume v;
+
+	return volume_create(own, "a", 4u << 20, VMS_ACK_DISK, &v, NULL);
+}
+
+/* The answer to the last step is lost, and somebody makes another volume of that name. */
+static void deleting_again_spares_a_new_volume(void)
+{
+	pid_t other;
+
+	begin(4);
+	create("a", 1u << 20);
+	seen->drop_txn_answer = 2;
+	strcpy(seen->hold_then, "volume/a");
+	other = when_held(make_again);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", false, &e), 0);
+	done_by(other);
+	CU_ASSERT(look("a").size_bytes == 4u << 20 && look("a").state == VOLUME_READY);
 	end();
 }
 
@@ -734,6 +807,8 @@ static const struct vms_test tests[] = {
 	VMS_TEST(a_branch_has_at_most_eight_ancestors),
 	VMS_TEST(shrinking_below_a_snapshot_moves),
 	VMS_TEST(shrinking_cuts_no_snapshot_taken_meanwhile),
+	VMS_TEST(one_that_was_put_back_is_not_deleted),
+	VMS_TEST(deleting_again_spares_a_new_volume),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
 	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),

@@ -43,7 +43,8 @@ struct seen {
 	bool hold_trim;		    /* it is answered AGAIN */
 	bool full;		    /* the node refuses new data */
 	uint32_t identity;	    /* the node says that it is this one; 0: new */
-	char hold[32];		    /* the first get of such a key waits till this is empty */
+	char hold[32];		    /* the first read of such a key waits till this is empty */
+	char hold_then[32];	    /* this from when a transaction's answer is dropped */
 	bool held;		    /* it does */
 	int lost_of;		    /* the last question was for that partition */
 	unsigned few;		    /* 1: it tells of one partition at a time; 2: of all, always */
@@ -92,6 +93,7 @@ static struct vms_admin admin;
 static int cs_send(void *ctx, uint64_t conn, const struct vms_msg *m)
 {
 	if (m->type == VMS_MSG_CAT_TXN && seen->drop_txn_answer && !--seen->drop_txn_answer) {
+		memcpy(seen->hold, seen->hold_then, sizeof(seen->hold));
 		vms_net_close(cnet, conn);
 		return 0;
 	}
@@ -114,7 +116,7 @@ static void on_closed(void *ctx, vms_net_conn c, int err, const char *why)
 	if (!ctx)
 		vms_cat_server_down(srv, c);
 }
-/* The request that waits: a get, whose key is all it has. */
+/* The request that waits: all it has is a key or prefix. */
 static struct {
 	struct vms_msg m;
 	vms_net_conn conn;
@@ -123,7 +125,8 @@ static struct {
 
 static bool cat_hold(vms_net_conn c, const struct vms_msg *m)
 {
-	if (!seen->hold[0] || seen->held || m->type != VMS_MSG_CAT_GET ||
+	if (!seen->hold[0] || seen->held ||
+	    (m->type != VMS_MSG_CAT_GET && m->type != VMS_MSG_CAT_RANGE) ||
 	    m->body_bytes > sizeof(waits.body) ||
 	    !memmem(m->body, m->body_bytes, seen->hold, strlen(seen->hold)))
 		return false;

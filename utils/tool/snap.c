@@ -176,6 +176,20 @@ static int refresh(struct tool *t, struct snap_info *s, struct snap_fate *fate,
 	return fate->gone ? 0 : rc;
 }
 
+/* It was not what refused the transaction, or was the one that did: who refused to delete it
+ * has put it back, and it may have got users since. */
+static int still_marked(struct tool *t, struct snap_info *s, struct snap_fate *fate,
+			struct vms_errmsg *msg)
+{
+	uint64_t marked = s->mod_revision;
+	int rc = refresh(t, s, fate, msg);
+
+	if (!rc && !fate->gone && s->mod_revision != marked)
+		fate->status = vms_fail(&fate->why, VMS_E_BUSY,
+					"somebody else has changed it meanwhile");
+	return rc;
+}
+
 /* Gives those that are refused, or are not, this state; 0 deletes their records. */
 static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap_fate *fate,
 		      bool refused, uint8_t state, struct vms_errmsg *msg)
@@ -215,7 +229,8 @@ static int put_states(struct tool *t, struct snap_info *s, size_t n, struct snap
 			/* One of them changed, or the answer was lost: these once more. */
 			rc = 0;
 			for (unsigned i = 0; !rc && i < k; i++)
-				rc = refresh(t, &s[which[i]], &fate[which[i]], msg);
+				rc = state ? refresh(t, &s[which[i]], &fate[which[i]], msg)
+					   : still_marked(t, &s[which[i]], &fate[which[i]], msg);
 			at = from;
 			k = 0;
 		}

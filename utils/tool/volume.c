@@ -482,10 +482,10 @@ static int refuse_snaps(struct tool *t, const char *name, struct vms_errmsg *msg
 	return rc;
 }
 
-/* *v: in state "deleting" from here on. *began: this call or an earlier one made it so.
- * VMS_E_NOENT: it does not exist, or no more. */
+/* *v: in state "deleting" from here on. *began: this call or an earlier one made it so, of
+ * the volume with this uuid. VMS_E_NOENT: it does not exist, or no more. */
 static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *began,
-			struct volume_view *v, struct vms_errmsg *msg)
+			uint8_t uuid[16], struct volume_view *v, struct vms_errmsg *msg)
 {
 	struct vms_cat_volume next;
 	uint8_t was = VOLUME_READY;
@@ -499,6 +499,10 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 			rc = target_refs(t, &refs, msg);
 		if (!rc)
 			rc = volume_load_settled(t, name, v, msg);
+		if (!rc && *began && memcmp(v->v.uuid, uuid, 16))
+			rc = vms_fail(msg, VMS_E_NOENT, "volume '%s' is another one now", name);
+		if (!rc)
+			memcpy(uuid, v->v.uuid, 16);
 		if (!rc && v->v.state != VOLUME_DELETING) {
 			was = v->v.state;
 			rc = volume_refuse_open(v, "deleted", msg);
@@ -638,6 +642,7 @@ static int end_delete(struct tool *t, const struct volume_view *v, struct vms_er
 int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_errmsg *msg)
 {
 	struct volume_view v = {.losses = 0};
+	uint8_t uuid[16];
 	unsigned tries = 0;
 	bool began = false;
 	int rc = importing_shut_out(t, name, "", msg);
@@ -646,7 +651,7 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 		return rc;
 	do {
 		volume_free(&v);
-		rc = begin_delete(t, name, snapshots || began, &began, &v, msg);
+		rc = begin_delete(t, name, snapshots || began, &began, uuid, &v, msg);
 		if (rc == VMS_E_NOENT && began)
 			rc = 0; /* an answer was lost: it is gone */
 		else if (!rc && !(rc = delete_snaps(t, name, msg)) &&

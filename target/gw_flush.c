@@ -10,7 +10,9 @@
  * The watch may lag behind, so after every change of a node's process or of a
  * partition's configuration (topo_stamp) the counter is read afresh before a flush
  * is answered. Each initiator port is told once, through whatever gateway: what it
- * was told is recorded in the catalog before the answer leaves.
+ * was told is recorded in the catalog, after the answer has left: a record of what was
+ * never said would make the loss silent. If this gateway ends in between, or the port asks
+ * another one at that moment, it is told twice.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -247,6 +249,13 @@ static void loss_got(void *arg, const struct vms_cat_reply *r)
 	loss_run(v);
 }
 
+/* The port is told, by the answer of r. */
+static void loss_tell(struct vms_gw_vol *v, struct gw_req *r)
+{
+	*told_find(v, r->cmd->initiator_port, true) = v->loss;
+	loss_end(v->gw, r, VMS_E_DATA_LOSS);
+}
+
 static void lossack_put(void *arg, const struct vms_cat_reply *rep)
 {
 	struct vms_gw_vol *v = arg;
@@ -254,25 +263,58 @@ static void lossack_put(void *arg, const struct vms_cat_reply *rep)
 
 	v->loss_busy = false;
 	v->loss_req = NULL;
-	if (rep->status == VMS_E_CONFLICT) {
-		loss_run(v); /* told through another gateway meanwhile: look again */
-	} else if (rep->status) {
+	if (!rep->status || gw_mutant(v->gw, VMS_GWM_NOTED))
+		v->loss_ack = 0;
+	if (rep->status && rep->status != VMS_E_CONFLICT) {
 		loss_later(v);
-	} else {
-		if (r) {
-			*told_find(v, r->cmd->initiator_port, true) = v->loss;
-			loss_end(v->gw, r, VMS_E_DATA_LOSS);
-		}
-		loss_run(v);
+		return;
 	}
+	if (!rep->status && r) /* the mutant's: only now */
+		loss_tell(v, r);
+	loss_run(v);
 }
 
+static void lossack_store(struct vms_gw_vol *v, const struct vms_cat_reply *rep)
+{
+	uint64_t rev = rep->nkv && rep->kv[0].val ? rep->kv[0].mod_revision : 0;
+	char val[24];
+
+	snprintf(val, sizeof(val), "%" PRIu64, v->loss_ack);
+	v->loss_busy = true;
+	v->gw->cat->ops->txn(v->gw->cat, &(struct vms_cat_cmp){v->loss_ack_key, rev}, 1,
+			     &(struct vms_cat_op){v->loss_ack_key, val, 0}, 1, lossack_put, v);
+}
+
+static uint64_t lossack_told(const struct vms_cat_reply *rep)
+{
+	return rep->nkv && rep->kv[0].val ? strtoull(rep->kv[0].val, NULL, 10) : 0;
+}
+
+/* What was said is to be recorded; an earlier attempt may have done it. */
+static void ack_got(void *arg, const struct vms_cat_reply *rep)
+{
+	struct vms_gw_vol *v = arg;
+
+	v->loss_busy = false;
+	if (rep->status) {
+		loss_later(v);
+		return;
+	}
+	if (lossack_told(rep) < v->loss_ack) {
+		lossack_store(v, rep);
+		return;
+	}
+	v->loss_ack = 0;
+	loss_run(v);
+}
+
+/* The answer first, then the record: who reads the record, be it of an attempt whose outcome
+ * nobody knows, takes it that the port has been told. */
 static void lossack_got(void *arg, const struct vms_cat_reply *rep)
 {
 	struct vms_gw_vol *v = arg;
 	struct gw_req *r = v->loss_req;
-	uint64_t told = 0, rev = 0;
-	char key[VMS_CAT_KEY_BYTES_MAX], val[24];
+	uint64_t told;
 
 	v->loss_busy = false;
 	if (rep->status || !r) {
@@ -283,24 +325,22 @@ static void lossack_got(void *arg, const struct vms_cat_reply *rep)
 			loss_run(v);
 		return;
 	}
-	if (rep->nkv && rep->kv[0].val) {
-		told = strtoull(rep->kv[0].val, NULL, 10);
-		rev = rep->kv[0].mod_revision;
-	}
+	told = lossack_told(rep);
 	if (told >= v->loss) {
 		*told_find(v, r->cmd->initiator_port, true) = told;
 		loss_end(v->gw, r, 0);
 		loss_run(v);
 		return;
 	}
-	lossack_key(key, r);
-	snprintf(val, sizeof(val), "%" PRIu64, v->loss);
-	v->loss_busy = true;
-	v->gw->cat->ops->txn(v->gw->cat, &(struct vms_cat_cmp){key, rev}, 1,
-			     &(struct vms_cat_op){key, val, 0}, 1, lossack_put, v);
+	lossack_key(v->loss_ack_key, r);
+	v->loss_ack = v->loss;
+	lossack_store(v, rep);
+	if (!gw_mutant(v->gw, VMS_GWM_NOTED))
+		loss_tell(v, r);
 }
 
-/* Serve the commands that wait for the check, one catalog call at a time. */
+/* Record what was told, and serve the commands that wait for the check, one catalog call at a
+ * time. */
 static void loss_run(struct vms_gw_vol *v)
 {
 	struct vms_gw *gw = v->gw;
@@ -326,10 +366,16 @@ static void loss_run(struct vms_gw_vol *v)
 			loss_end(gw, r, 0);
 			continue;
 		}
+		if (v->loss_ack)
+			break;
 		v->loss_busy = true;
 		v->loss_req = r;
 		lossack_key(key, r);
 		gw->cat->ops->get(gw->cat, key, lossack_got, v);
+	}
+	if (v->loss_ack && !v->loss_busy) {
+		v->loss_busy = true;
+		gw->cat->ops->get(gw->cat, v->loss_ack_key, ack_got, v);
 	}
 }
 

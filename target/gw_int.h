@@ -381,6 +381,8 @@ struct vms_gw_vol {
 	struct gw_req *loss_req;  /* the one a catalog call is made for */
 	bool loss_busy;
 	uint64_t loss_retry_ms;
+	uint64_t loss_ack; /* told, and to be recorded under this key; 0: nothing */
+	char loss_ack_key[VMS_CAT_KEY_BYTES_MAX];
 	struct {
 		uint64_t port, told; /* hash of the port's name, loss it was told of */
 	} told[GW_PORTS];

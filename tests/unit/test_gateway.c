@@ -447,6 +447,45 @@ static void a_loss_fails_each_port_once(void)
 	CU_ASSERT_EQUAL(flush_after_loss(VMS_GWM_SKIP_LOSS), 0);
 }
 
+/* The catalog takes the record of what a port was told (applied) or does not, and its answer
+ * is lost in either case. */
+static int flush_while_the_record_is_lost(uint32_t mutant, bool applied)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_FLUSH, 0, 0);
+	const char *key = "lossack/0000000000000001/a";
+
+	f_start(mutant, DISK);
+	f_put("loss/0000000000000001", "1");
+	f_part(2);
+	f_pump();
+	c.vol = f.vol;
+	c.initiator_port = "a";
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
+	while (f.ncall && strcmp(f.call[0].key, key) != 0)
+		f_call_run();
+	CU_ASSERT_EQUAL(f.ncall, 1);
+	f.cat_mute = applied;
+	f.cat_down = !applied;
+	f_call_run();
+	f.cat_mute = false;
+	f_cat_up();
+	f_run(2000);
+	CU_ASSERT(f_ended(&c));
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f_kv_find(key));
+	CU_ASSERT_STRING_EQUAL(f_kv_find(key)->val, "1");
+	CU_ASSERT_EQUAL(flush("a"), 0);
+	f_stop();
+	return c.status;
+}
+
+static void a_lost_answer_makes_no_loss_silent(void)
+{
+	CU_ASSERT_EQUAL(flush_while_the_record_is_lost(0, true), VMS_E_DATA_LOSS);
+	CU_ASSERT_EQUAL(flush_while_the_record_is_lost(0, false), VMS_E_DATA_LOSS);
+	CU_ASSERT_EQUAL(flush_while_the_record_is_lost(VMS_GWM_NOTED, true), 0);
+}
+
 /* ---- volumes ---- */
 
 static void closing_withdraws_the_registration(void)
@@ -660,6 +699,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(no_space_is_an_error_of_its_own),
 	VMS_TEST(flush_asks_every_primary_in_memory_mode_only),
 	VMS_TEST(a_loss_fails_each_port_once),
+	VMS_TEST(a_lost_answer_makes_no_loss_silent),
 	VMS_TEST(closing_withdraws_the_registration),
 	VMS_TEST(opening_what_is_not_there_or_goes_away_fails),
 	VMS_TEST(other_openers_are_counted),

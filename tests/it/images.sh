@@ -152,6 +152,20 @@ wait $! 2> /dev/null
 vmstore volume ls | grep -qE '^large .* ready +1 ' || fail "the killed export has not left the volume open: $(vmstore volume ls)"
 vmstore export large killed.raw > /dev/null || fail "an export after one that was killed"
 same killed.raw large.raw
+# the file that it names changes meanwhile, in what has been read: all is read again
+qemu-img create -q -f qcow2 -b large.raw -F raw over.qcow2 || fail "qemu-img create"
+behind import.log import over.qcow2 over --follow --limit 8M
+kept() { grep -aqrE '"source":"[^"]*over.qcow2"[^}]*"done":[1-9]' "$IT_DIR/c/data/catalog"; }
+wait_for 60 kept || fail "the import keeps nothing to go on from: $(cat import.log)"
+kill -9 $!
+wait $! 2> /dev/null
+cp large.raw changed.raw
+head -c 100K /dev/urandom | dd of=large.raw bs=4K conv=notrunc 2> /dev/null
+vmstore import over.qcow2 over --follow --json > import.json || fail "the import does not go on"
+vmstore export over out.raw --overwrite > /dev/null || fail "export of over"
+same out.raw large.raw
+mv changed.raw large.raw
+vmstore volume rm over > /dev/null || fail "rm of over"
 # interrupted and thrown away
 behind import.log import large.raw gone --limit 8M
 begun() { vmstore volume ls | grep -q 'gone .*importing'; }

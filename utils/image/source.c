@@ -96,6 +96,9 @@ int image_src_open(struct image_src **out, const struct image_src_conf *conf,
 		rc = image_format_probe(conf->path, conf->format, &f, msg);
 	if (!rc)
 		rc = strcmp(f.name, "raw") ? open_qemu(s, conf, &f, msg) : open_raw(s, &st, msg);
+	/* the other files that it names may have changed as well */
+	if (f.other[0])
+		s->identity[0] = 0;
 	if (rc) {
 		image_src_close(s);
 		return rc;

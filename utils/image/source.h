@@ -41,7 +41,7 @@ uint64_t image_src_bytes(const struct image_src *s);
 
 const char *image_src_format(const struct image_src *s);
 /* "size, time of the last change" of the file: what tells that it is still the same one.
- * Empty for what has neither. */
+ * Empty when nothing does: pipes, disks, images that name other files. */
 const char *image_src_identity(const struct image_src *s);
 /* Go on from here, a multiple of 4096; not for a pipe. */
 void image_src_seek(struct image_src *s, uint64_t offset);

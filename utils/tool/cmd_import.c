@@ -76,8 +76,8 @@ static int plan_again(struct job *j, const struct options *o, const struct impor
 				"volume '%.60s' is being imported from %.80s, which is another "
 				"image or has changed; --restart begins anew",
 				j->volume, was->source);
-	if (image_src_bytes(j->src) == IMAGE_BYTES_UNKNOWN)
-		return 0; /* a pipe: nobody knows whether it brings the same again */
+	if (!j->note.identity[0])
+		return 0; /* nobody knows whether it brings the same again: all is compared */
 	j->note.blank = was->blank;
 	j->note.done = was->done;
 	j->from = was->done;

@@ -4,6 +4,7 @@
  * in use, and with gateways that are forgotten.
  */
 #include "tests/unit/snap_rig.h"
+#include "utils/tool/importing.h"
 
 /* ---- delete, roll back, clone, shrink ---- */
 
@@ -530,6 +531,47 @@ static void deleting_again_spares_a_new_volume(void)
 	end();
 }
 
+/* Begins an import of it, which may have to wait for what is held. */
+static int begin_import(struct tool *own)
+{
+	struct importing note = {.kind = "image"};
+	struct tool third;
+	int status = -1;
+	pid_t child = fork();
+
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (tool_open(&third, "third", "/dev/null", rig_catalog, NULL))
+			_exit(1);
+		_exit(importing_begin(&third, "a", &note, NULL) ? 3 : 0);
+	}
+	for (int i = 0; i < 300 && !waitpid(child, &status, WNOHANG); i++)
+		tool_wait(own, 1);
+	seen->hold[0] = 0;
+	if (status < 0)
+		waitpid(child, &status, 0);
+	return WEXITSTATUS(status) == 0 ? 0 : WEXITSTATUS(status);
+}
+
+/* Between the stop of a barrier and its end the volume's state is somebody else's: shrinking
+ * gave it the next one, and took the mark of the import away. */
+static void an_import_begins_in_no_barrier(void)
+{
+	int status = -1;
+	pid_t other;
+
+	begin(4);
+	create("a", 64u << 20);
+	strcpy(seen->hold, "open/");
+	seen->let_pass = 1;
+	other = when_held(begin_import);
+	CU_ASSERT_EQUAL(volume_resize(&t, "a", 8u << 20, true, &(uint64_t){0}, &e), 0);
+	CU_ASSERT_EQUAL(waitpid(other, &status, 0), other);
+	CU_ASSERT_EQUAL(look("a").size_bytes, 8u << 20);
+	CU_ASSERT_EQUAL(look("a").state, status ? VOLUME_READY : VOLUME_IMPORTING);
+	end();
+}
+
 static void lost_answers_make_no_second_clone(void)
 {
 	begin(4);
@@ -809,6 +851,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(shrinking_cuts_no_snapshot_taken_meanwhile),
 	VMS_TEST(one_that_was_put_back_is_not_deleted),
 	VMS_TEST(deleting_again_spares_a_new_volume),
+	VMS_TEST(an_import_begins_in_no_barrier),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
 	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),

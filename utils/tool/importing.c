@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "utils/lib/assert.h"
+#include "utils/tool/barrier.h"
 #include "utils/tool/leftover.h"
 
 #define GONE_MS 10000u /* how long a killed tool's session may last */
@@ -106,7 +107,14 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 	int rc = 0;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
+		/* Who is shrinking it, say, gives it the state that comes next. */
+		rc = barrier_settle(t, volume, NULL, msg);
+		if (rc)
+			return rc;
 		rc = volume_load(t, volume, &v, msg);
+		if (!rc && v.v.barrier != VMS_BARRIER_NONE)
+			rc = vms_fail(msg, VMS_E_CONFLICT, "volume '%s' changes all the time",
+				      volume);
 		if (!rc)
 			rc = volume_refuse_open(&v, "overwritten", msg);
 		if (!rc && v.v.state != VOLUME_READY)

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "backend/branch.h"
+#include "backend/copyfwd.h"
 #include "backend/holders.h"
 #include "backend/htab.h"
 #include "backend/lease.h"
@@ -518,11 +519,21 @@ void session_recall_void(struct vms_node *n, struct part *p)
 
 /* ---- floors ---- */
 
+/* One for each start of a gateway and each snapshot, however long nothing leaves the log: half
+ * the reserve is for those records that let it go on. */
+static bool floor_room(const struct vms_node *n)
+{
+	return vms_wal_free_bytes(n->wal) > vms_wal_size_bytes(n->wal) / NODE_GEN_SHARE ||
+	       n->mut == MUT_FLOOR_LAST;
+}
+
 static int floor_record(struct vms_node *n, struct vms_rec *r, uint64_t *pos)
 {
 	struct vms_rec_ref ref;
 	int rc;
 
+	if (!floor_room(n))
+		return VMS_E_FULL;
 	r->type = VMS_REC_NODE_FLOOR;
 	r->flags = VMS_RF_INTERNAL;
 	r->partition = VMS_PART_NONE;

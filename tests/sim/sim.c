@@ -251,6 +251,7 @@ static void draw_plan(struct sim *s)
 	sim_register_draw(s);
 	sim_ring_draw(s);
 	sim_restore_draw(s);
+	sim_logs_draw(s);
 	if (s->conf.nodes) {
 		p->nodes = p->first_nodes = s->conf.nodes;
 		p->gateways = s->conf.gateways;
@@ -271,7 +272,7 @@ static void draw_plan(struct sim *s)
 			p->brk = p->abort = p->path_cut = p->reset = p->rot = p->slow_link =
 				p->fill = p->isolate = p->disk_error = p->outage = p->ring =
 					p->losses = 0;
-		p->spoil = p->give_up = p->restore = false;
+		p->spoil = p->give_up = p->restore = p->logs = false;
 	}
 	uint64_t chunks = p->vol_bytes / VMS_CHUNK_BYTES;
 	s->hot = calloc(p->hot_chunks, sizeof(*s->hot));
@@ -486,6 +487,7 @@ static void stop_faults(struct sim *s)
 	memset(s->blocked_until, 0, sizeof(s->blocked_until));
 	memset(s->slow_until, 0, sizeof(s->slow_until));
 	memset(s->ilink, 0, sizeof(s->ilink));
+	sim_logs_over(s);
 	for (unsigned i = 0; i < s->nprocs; i++) {
 		struct proc *p = &s->p[i];
 		if (p->disk)
@@ -631,6 +633,7 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 	s->parts = calloc(1, sizeof(*s->parts));
 	s->conf = *conf;
 	s->r = r;
+	r->log_left = 1000;
 	vms_rng_init(&s->rng, conf->seed);
 	vms_rng_init(&s->cat_rng, conf->seed ^ 0xca7a106);
 	vms_rng_init(&s->mix_rng, conf->seed ^ 0x313e5);
@@ -676,7 +679,8 @@ void sim_run(const struct sim_conf *conf, struct sim_result *r)
 		sim_at(s, 1000 * (i + 1), EV_CLIENT, i, 0, 0, NULL);
 	}
 	sim_at(s, FAULT_PERIOD_US, EV_FAULTS, 0, 0, 0, NULL);
-	while (!s->failed && (r->acked < s->plan.ops || s->losses || s->episode != EP_NONE)) {
+	while (!s->failed &&
+	       (r->acked < s->plan.ops || s->losses || s->episode != EP_NONE || s->plan.logs)) {
 		one_event(s);
 		/* Start-up itself is fault-free, so that every seed does real work. */
 		if (!s->faults && r->acked > 20 && s->now_us < FAULTS_US_MAX)

@@ -82,6 +82,7 @@ struct sim_plan {
 	double late_news;	     /* nodes and gateways that learn late of a snapshot's intent */
 	bool turns;		     /* at the end each node is away in turn */
 	bool restore;		     /* the catalog is lost, and restored */
+	bool logs;		     /* containers stand still until logs are full */
 	bool give_up;		     /* volumes are closed before they have been opened */
 	bool spoil;		     /* at the end all copies of a chunk rot */
 	double admin_dies;	     /* the coordinator dies, at each step */
@@ -115,8 +116,9 @@ struct sim_result {
 	unsigned given_up, unsure, copies_set; /* of openings; registered perhaps, sim_register.c */
 	unsigned spoiled, stood, medium;       /* sim_spoil.c */
 	unsigned restored;		       /* catalogs, of nodes' copies */
-	unsigned forsaken;		       /* ... chunks that were given up */
-	uint64_t no_space;		       /* commands refused for lack of space */
+	unsigned logs_full, logs_dark, log_left; /* sim_logs.c; left of a log at least, 1/1000 */
+	unsigned forsaken;			 /* ... chunks that were given up */
+	uint64_t no_space;			 /* commands refused for lack of space */
 	uint64_t pr_commands, pr_good, pr_conflicts, pr_doubtful, pr_tables, shut_out;
 	uint64_t resizes, capacity_told, beyond_end;
 	unsigned snaps, snap_tries, clones, rollbacks, deleted, deaths;

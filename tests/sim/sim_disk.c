@@ -54,6 +54,7 @@ struct op {
 	uint64_t id, token;
 	enum kind kind;
 	bool sync, done; /* done: ended, kept as unsynced log write */
+	bool held;	 /* not begun yet */
 	uint64_t ctr, off, len, upto;
 	uint8_t *copy; /* log and container writes */
 	struct vms_iov *src;
@@ -89,6 +90,7 @@ struct sim_disk {
 	uint64_t commit_us; /* that commits take longer */
 	uint64_t others;    /* bytes that something else has on it */
 	unsigned refused;   /* calls that ended ENOSPC */
+	bool hold;	    /* containers stand still */
 };
 
 /* ---- treap ---- */
@@ -214,6 +216,9 @@ static void op_start(struct sim_disk *d, struct op *o, bool sync)
 	uint64_t hi = sync ? d->conf.sync_us_max : d->conf.latency_us_max;
 	uint64_t us = lo + vms_rng_below(&d->rng, hi - lo + 1);
 
+	o->held = d->hold && (o->kind == CTR_WRITE || o->kind == CTR_SYNC);
+	if (o->held)
+		return;
 	d->conf.schedule(d->conf.ctx, o->kind == COMMIT ? us + d->commit_us : us, o->id);
 }
 
@@ -859,6 +864,14 @@ void sim_disk_leave(struct sim_disk *d, uint64_t bytes)
 unsigned sim_disk_refused(const struct sim_disk *d)
 {
 	return d->refused;
+}
+
+void sim_disk_hold(struct sim_disk *d, bool hold)
+{
+	d->hold = hold;
+	for (struct op *o = hold ? NULL : d->ops; o; o = o->next)
+		if (o->held)
+			op_start(d, o, o->kind == CTR_SYNC);
 }
 
 void sim_disk_slow_commits(struct sim_disk *d, uint64_t us)

@@ -66,6 +66,9 @@ void sim_disk_space(struct sim_disk *d, uint64_t bytes);
  * where hardly anything is left. How many have. */
 void sim_disk_leave(struct sim_disk *d, uint64_t bytes);
 unsigned sim_disk_refused(const struct sim_disk *d);
+/* Container writes and syncs that start from now on do not end until they are let go again;
+ * all else goes on (hold), or what is held goes on, too. */
+void sim_disk_hold(struct sim_disk *d, bool hold);
 /* Commits that start from now on take so much longer. */
 void sim_disk_slow_commits(struct sim_disk *d, uint64_t us);
 

@@ -316,6 +316,7 @@ void sim_faults(struct sim *s)
 	no_damage(s);
 	sim_ring(s);
 	sim_restore(s);
+	sim_logs(s);
 	if (!s->faults || s->failed)
 		return;
 	crashes(s);

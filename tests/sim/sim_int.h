@@ -274,6 +274,11 @@ struct sim {
 		uint64_t at_us; /* the catalog is lost then; or made anew … */
 		uint64_t rev;	/* … as of this revision */
 	} restore;
+	struct vms_rng logs_rng; /* sim_logs.c */
+	struct {
+		uint64_t at_us;	 /* containers stand still from then on, or until then at most */
+		bool held, dark; /* they do; and all nodes have lost power meanwhile */
+	} logs;
 	struct {
 		uint64_t first, n; /* chunks of volumes that have no good copy; n 0: none */
 	} spoil;
@@ -372,6 +377,11 @@ bool sim_register_over(const struct sim *s, char *why, size_t room);
 #define SIM_RESTORE_BLIND 185u /* node mutant: ... though nodes know of later sets */
 void sim_restore_draw(struct sim *s);
 void sim_restore(struct sim *s);
+
+/* sim_logs.c: logs fill up, as nothing gets into containers */
+void sim_logs_draw(struct sim *s);
+void sim_logs(struct sim *s);
+void sim_logs_over(struct sim *s); /* they have to empty now */
 
 /* sim_spoil.c: all copies of a chunk rot, and one comes back */
 void sim_spoil_draw(struct sim *s);

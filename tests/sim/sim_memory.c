@@ -8,6 +8,7 @@
 #include "backend/node_int.h"
 #include "backend/node_part.h"
 #include "backend/node_read.h"
+#include "backend/node_repl.h"
 #include "backend/overlay.h"
 #include "backend/pages.h"
 #include "backend/part_ctr.h"
@@ -135,4 +136,15 @@ bool sim_node_give_up(struct vms_node *n, uint32_t partition)
 uint64_t sim_node_given_up(const struct vms_node *n)
 {
 	return n->st.given_up;
+}
+
+unsigned sim_node_log_used(const struct vms_node *n)
+{
+	return n->wal ? log_permille(n) : 0;
+}
+
+unsigned sim_node_log_left(const struct vms_node *n)
+{
+	return n->wal ? (unsigned)(vms_wal_free_bytes(n->wal) * 1000 / vms_wal_size_bytes(n->wal))
+		      : 1000;
 }

@@ -43,6 +43,10 @@ bool sim_node_give_up(struct vms_node *n, uint32_t partition);
 /* How many chunks have been given up there. */
 uint64_t sim_node_given_up(const struct vms_node *n);
 
+/* How full its log is for clients, and how much of it is left with the reserve, in 1/1000. */
+unsigned sim_node_log_used(const struct vms_node *n);
+unsigned sim_node_log_left(const struct vms_node *n);
+
 /* sim_gw_look.c: may it be registered, by a transaction whose outcome was lost? Under this key
  * (may be NULL) then. */
 bool sim_gw_unsure(const struct vms_gw_vol *v, char *key);

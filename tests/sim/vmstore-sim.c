@@ -47,6 +47,7 @@ struct totals {
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, restored, medium,
 		copies, copies_failed, atomics;
+	uint64_t logs_full, logs_dark, log_used; /* the last: of one at most, 1/1000 */
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, outrun, copies_set,
 		acked_again;
 };
@@ -126,6 +127,10 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->forsaken += r.forsaken;
 		t->restored += r.restored;
 		t->medium += r.medium;
+		t->logs_full += r.logs_full;
+		t->logs_dark += r.logs_dark;
+		if (1000 - r.log_left > t->log_used)
+			t->log_used = 1000 - r.log_left;
 		t->pr_good += r.pr_good;
 		t->pr_conflicts += r.pr_conflicts;
 		t->pr_doubtful += r.pr_doubtful;
@@ -356,6 +361,10 @@ int main(int argc, char **argv)
 		sum.forsaken += t.forsaken;
 		sum.restored += t.restored;
 		sum.medium += t.medium;
+		sum.logs_full += t.logs_full;
+		sum.logs_dark += t.logs_dark;
+		if (t.log_used > sum.log_used)
+			sum.log_used = t.log_used;
 		sum.pr_good += t.pr_good;
 		sum.pr_conflicts += t.pr_conflicts;
 		sum.pr_doubtful += t.pr_doubtful;
@@ -400,7 +409,9 @@ int main(int argc, char **argv)
 	       "stopped, %llu copies that differed were made again, %llu that writes yielded to, "
 	       "%llu answers of former "
 	       "primaries; %llu openings of volumes given "
-	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored\n",
+	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored; power "
+	       "failed %llu times with containers standing still (%llu nodes started with full "
+	       "logs), no log was fuller than %.1f %%\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
 	       (unsigned long long)sum.filled, (unsigned long long)sum.nospc,
 	       (unsigned long long)sum.rotten, (unsigned long long)sum.spoiled,
@@ -410,7 +421,9 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.copies_set, (unsigned long long)sum.stopped,
 	       (unsigned long long)sum.differed, (unsigned long long)sum.outrun,
 	       (unsigned long long)sum.acked_again, (unsigned long long)sum.given_up,
-	       (unsigned long long)sum.unsure, (unsigned long long)sum.restored);
+	       (unsigned long long)sum.unsure, (unsigned long long)sum.restored,
+	       (unsigned long long)sum.logs_dark, (unsigned long long)sum.logs_full,
+	       (double)sum.log_used / 10);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

@@ -7,6 +7,7 @@
 #include "backend/meta.h"
 #include "backend/node.h"
 #include "backend/node_int.h"
+#include "backend/node_session.h"
 #include "backend/part_ctr.h"
 #include "backend/record.h"
 #include "backend/wal.h"
@@ -322,6 +323,37 @@ static void test_copy_little(void)
 	CU_ASSERT_TRUE(n->st.copied > copied);
 	rig_run(&R, 1000);
 	CU_ASSERT_TRUE(vms_wal_free_bytes(w) > keep);
+	rig_close(&R);
+}
+
+/* Starts of gateways and snapshots leave half the reserve, however many come while nothing
+ * leaves the log. */
+static void test_floor_room(void)
+{
+	struct vms_node *n;
+	struct vms_wal *w;
+	uint64_t keep, inc = 2, pos;
+	unsigned floors = 0, cuts = 0;
+
+	up(3, 2, 2, 24, VMS_ACK_DISK);
+	n = R.node[0].n;
+	w = n->wal;
+	keep = vms_wal_size_bytes(w) / NODE_GEN_SHARE;
+	CU_ASSERT_EQUAL_FATAL(rig_log_fill(w, vms_wal_free_bytes, keep + (64u << 10)), 0);
+	while (vms_wal_free_bytes(w) && floor_gateway(n, 9, inc, &pos) == 0) {
+		inc++;
+		floors++;
+	}
+	CU_ASSERT_TRUE(floors > 0);
+	CU_ASSERT_TRUE(vms_wal_free_bytes(w) >= keep - VMS_CHUNK_BYTES);
+	CU_ASSERT_EQUAL(floor_gateway(n, 9, inc, &pos), VMS_E_AGAIN);
+	while (vms_wal_free_bytes(w) && floor_branch(n, BR, 100 + cuts, 0, &pos) == 0)
+		cuts++;
+	CU_ASSERT_EQUAL(cuts, 0);
+	/* what lets the log go on finds room, and then they do */
+	rig_run(&R, 2000);
+	CU_ASSERT_EQUAL(floor_gateway(n, 9, inc, &pos), 0);
+	CU_ASSERT_EQUAL(floor_branch(n, BR, 100, 0, &pos), 0);
 	rig_close(&R);
 }
 
@@ -827,6 +859,6 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_copy_room),   VMS_TEST(test_copy_little), VMS_TEST(test_memory_loss),
 	VMS_TEST(test_space),	    VMS_TEST(test_nospc),	VMS_TEST(test_trim_waits),
 	VMS_TEST(test_trim_behind), VMS_TEST(test_trim),	VMS_TEST(test_opened_not_swept),
-	VMS_TEST(test_fading),
+	VMS_TEST(test_fading),	    VMS_TEST(test_floor_room),
 };
 VMS_TEST_MAIN("node: log", tests)

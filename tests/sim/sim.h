@@ -116,6 +116,7 @@ struct sim_result {
 	unsigned given_up, unsure, copies_set; /* of openings; registered perhaps, sim_register.c */
 	unsigned spoiled, stood, medium;       /* sim_spoil.c */
 	unsigned restored;		       /* catalogs, of nodes' copies */
+	unsigned restored_in_parts;	       /* ... by a tool that was interrupted */
 	unsigned logs_full, logs_dark, log_left; /* sim_logs.c; left of a log at least, 1/1000 */
 	unsigned forsaken;			 /* ... chunks that were given up */
 	uint64_t no_space;			 /* commands refused for lack of space */

@@ -53,9 +53,11 @@ uint64_t sim_history_own_since(const struct sim_history *h);
 uint64_t sim_history_as_of(const struct sim_history *h, uint64_t us);
 /* Has a partition's record changed since? */
 bool sim_history_sets_since(const struct sim_history *h, uint64_t rev);
-/* Another catalog takes its place, which holds what was true at that revision. */
+/* Another catalog takes its place, which holds what was true at that revision. part: the tool
+ * has not come to the end: there is no cluster, and not every gateway. */
 struct vms_restore;
-void sim_history_restore(struct sim_history *h, uint64_t rev, const struct vms_restore *to);
+void sim_history_restore(struct sim_history *h, uint64_t rev, const struct vms_restore *to,
+			 bool part);
 
 struct sim_catalog *sim_catalog_new(struct proc *p, struct vms_catalog *under);
 void sim_catalog_free(struct sim_catalog *c);

@@ -271,8 +271,9 @@ struct sim {
 	struct vms_rng end_rng;		      /* sim_spoil.c */
 	struct vms_rng restore_rng;	      /* sim_restore.c, and what was added with it */
 	struct {
-		uint64_t at_us; /* the catalog is lost then; or made anew … */
-		uint64_t rev;	/* … as of this revision */
+		uint64_t at_us;	   /* the catalog is lost then; or made anew … */
+		uint64_t rev;	   /* … as of this revision */
+		uint64_t part_rev; /* part of it is there, of that revision; 0: none or all */
 	} restore;
 	struct vms_rng logs_rng; /* sim_logs.c */
 	struct {
@@ -375,6 +376,7 @@ bool sim_register_over(const struct sim *s, char *why, size_t room);
 
 /* sim_restore.c: the catalog is lost, and made anew of the nodes' copies */
 #define SIM_RESTORE_BLIND 185u /* node mutant: ... though nodes know of later sets */
+#define SIM_RESTORE_FIRST 195u /* ... its cluster is there before all the rest is */
 void sim_restore_draw(struct sim *s);
 void sim_restore(struct sim *s);
 

@@ -6,7 +6,9 @@
  * The newest copy is up to five seconds old: nodes hear of a change at the same time, and write
  * their copies no more often. First nodes and gateways may go on for some seconds without; then all
  * of them end, nodes with or without power, the catalog holds what the newest copy says, and
- * everything starts again. The checkers stay on: what was acknowledged has to be there.
+ * everything starts again. In some the tool is interrupted, and repeated seconds later: nodes and
+ * gateways run beside a catalog that holds only part of it. The checkers stay on: what was
+ * acknowledged has to be there.
  *
  * What was done to volumes, snapshots and reservations since the copy was made is as before
  * it then, and people are told so; the histories here are not made for that. So the copy is
@@ -28,6 +30,7 @@
 #define WAIT_US	     8000000u
 #define ALONE_US_MAX 8000000u
 #define START_US_MAX 2000000u
+#define PART_US_MAX  5000000u
 
 void sim_restore_draw(struct sim *s)
 {
@@ -86,22 +89,49 @@ static void end_all(struct sim *s)
 	s->nodes_stable_us = 0;
 }
 
-static void restore(struct sim *s)
+/* Nobody may take what is there for a cluster: the tool goes on, and finds what it wrote. */
+static void untouched(struct sim *s)
+{
+	if (sim_history_rev(s->history) != s->restore.part_rev)
+		sim_fail(s, "a catalog that is restored in part was written to");
+	if (s->p[0].up)
+		sim_proc_crash(s, &s->p[0], false);
+}
+
+/* The tools are not used meanwhile. */
+static void tools_cut(struct sim *s, uint64_t until_us)
+{
+	s->blocked_until[0][s->nprocs - 1] = s->blocked_until[s->nprocs - 1][0] = until_us;
+}
+
+/* True: all of it is there. */
+static bool restore(struct sim *s)
 {
 	struct vms_view newer[SIM_PARTS_MAX] = {0};
 	struct vms_restore to = {.view = newer, .nviews = 1u << s->plan.part_bits};
 	uint64_t rev = s->restore.rev;
+	bool again = s->restore.part_rev, part;
 
-	end_all(s);
+	if (again)
+		untouched(s);
+	else
+		end_all(s);
 	if (s->conf.node_mutant != SIM_RESTORE_BLIND)
 		views(s, &to);
-	sim_note(s, "the catalog is restored as of revision %llu, %llu was its last",
-		 (unsigned long long)rev, (unsigned long long)sim_history_rev(s->history));
-	sim_history_restore(s->history, rev, &to);
+	part = !again && vms_rng_chance(&s->restore_rng, 0.4);
+	sim_note(s, "%s is restored as of revision %llu, %llu was its last",
+		 part ? "part of the catalog" : "the catalog", (unsigned long long)rev,
+		 (unsigned long long)sim_history_rev(s->history));
+	sim_history_restore(s->history, rev, &to, part);
 	if (!all_there(s))
 		sim_fail(s, "restoring the catalog would be refused");
-	s->r->restored++;
+	s->r->restored += !part;
+	s->r->restored_in_parts += part;
+	s->restore.part_rev = part ? sim_history_rev(s->history) : 0;
+	s->restore.at_us = s->now_us + 1 + vms_rng_below(&s->restore_rng, PART_US_MAX);
+	tools_cut(s, part ? s->restore.at_us + FAULT_PERIOD_US : 0);
 	sim_proc_start(s, &s->p[0]);
+	return !part;
 }
 
 /* Every FAULT_PERIOD_US. */
@@ -112,7 +142,8 @@ void sim_restore(struct sim *s)
 	if (!s->plan.restore)
 		return;
 	if (s->episode == EP_LOST && s->now_us >= s->restore.at_us) {
-		restore(s);
+		if (!restore(s))
+			return;
 		s->plan.restore = vms_rng_chance(&s->restore_rng, 0.4); /* once more */
 		s->restore.at_us = s->now_us + AGAIN_US + vms_rng_below(&s->restore_rng, SPREAD_US);
 		s->episode = EP_NONE;

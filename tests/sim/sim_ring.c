@@ -268,6 +268,8 @@ static void insist(struct sim *s)
 	struct vms_cat_kv kv = {.key = "cluster",
 				.val = sim_history_now(s->history, "cluster", &mod)};
 
+	if (!kv.val)
+		return; /* sim_restore.c: the tool is still at it */
 	kv.val_bytes = (uint32_t)strlen(kv.val);
 	vms_assert(vms_cat_cluster_decode(&kv, &cl, NULL) == 0);
 	if (cl.copies != s->copies || cl.min_copies != s->min_copies)

@@ -47,7 +47,8 @@ struct totals {
 	uint64_t repeated, resets, reinstated, miscompared, pr_commands, pr_good, pr_conflicts,
 		pr_doubtful, rotten, given_up, unsure, spoiled, stood, forsaken, restored, medium,
 		copies, copies_failed, atomics;
-	uint64_t logs_full, logs_dark, log_used; /* the last: of one at most, 1/1000 */
+	uint64_t restored_in_parts, logs_full, logs_dark,
+		log_used; /* the last: of one at most, 1/1000 */
 	uint64_t crashes, disk_errors, lost, joined, left, stopped, differed, outrun, copies_set,
 		acked_again;
 };
@@ -127,6 +128,7 @@ static void run_range(uint64_t from, uint64_t to, unsigned step, const struct si
 		t->forsaken += r.forsaken;
 		t->restored += r.restored;
 		t->medium += r.medium;
+		t->restored_in_parts += r.restored_in_parts;
 		t->logs_full += r.logs_full;
 		t->logs_dark += r.logs_dark;
 		if (1000 - r.log_left > t->log_used)
@@ -361,6 +363,7 @@ int main(int argc, char **argv)
 		sum.forsaken += t.forsaken;
 		sum.restored += t.restored;
 		sum.medium += t.medium;
+		sum.restored_in_parts += t.restored_in_parts;
 		sum.logs_full += t.logs_full;
 		sum.logs_dark += t.logs_dark;
 		if (t.log_used > sum.log_used)
@@ -409,7 +412,8 @@ int main(int argc, char **argv)
 	       "stopped, %llu copies that differed were made again, %llu that writes yielded to, "
 	       "%llu answers of former "
 	       "primaries; %llu openings of volumes given "
-	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored; power "
+	       "up, %llu of them perhaps registered; %llu catalogs were lost and restored, %llu in "
+	       "parts; power "
 	       "failed %llu times with containers standing still (%llu nodes started with full "
 	       "logs), no log was fuller than %.1f %%\n",
 	       (unsigned long long)sum.crashes, (unsigned long long)sum.disk_errors,
@@ -422,8 +426,8 @@ int main(int argc, char **argv)
 	       (unsigned long long)sum.differed, (unsigned long long)sum.outrun,
 	       (unsigned long long)sum.acked_again, (unsigned long long)sum.given_up,
 	       (unsigned long long)sum.unsure, (unsigned long long)sum.restored,
-	       (unsigned long long)sum.logs_dark, (unsigned long long)sum.logs_full,
-	       (double)sum.log_used / 10);
+	       (unsigned long long)sum.restored_in_parts, (unsigned long long)sum.logs_dark,
+	       (unsigned long long)sum.logs_full, (double)sum.log_used / 10);
 	printf("%llu seeds, %llu failed, %llu operations acknowledged, %llu unknown, %llu busy "
 	       "(%llu of them applied in part), %.0f s virtual in %.1f s; %.0f operations per CPU "
 	       "second\n",

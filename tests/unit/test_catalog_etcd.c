@@ -93,6 +93,11 @@ static void client_open(const struct as *as)
 	struct vms_errmsg msg = {""};
 
 	if (w.real) {
+		/* the times of daemons: it takes its own to read megabytes, and so does a machine
+		 * that is busy; nothing is asked here that has to fail */
+		c.try_ms = VMS_CAT_ETCD_TRY_MS;
+		c.poll_ms = VMS_CAT_ETCD_POLL_MS;
+		c.timeout_ms = 15000;
 		c.user = getenv("VMS_ETCD_USER");
 		c.password = getenv("VMS_ETCD_PASSWORD");
 		snprintf(list, sizeof(list), "%s", w.real);

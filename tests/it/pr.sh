@@ -16,7 +16,7 @@ hosts() {
 }
 KILL="$IT_CLUSTER kill $IT_DIR/c"
 
-cluster_start
+cluster_start --partitions 128
 lun_create pr 64 1 || fail "cannot create the LUN"
 gw_wait
 u1=$(gw_url 1) u2=$(gw_url 2)
@@ -165,10 +165,10 @@ EOS
 # GOOD, or never will, whatever the node finds in its sockets when it goes on.
 lun_create held 256 2 || fail "cannot create LUN 2"
 gw_wait 2
-# it was killed above, and leads its part of 1024 partitions again when it has run for a while
+# it was killed above, and leads its part of 128 partitions again when it has run for a while
 leads() {
 	"$B/bin/vmstore-ring" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" status --json | tr -d ' \n' |
-		grep -q '"name":"node2"[^{]*"primaries":[2-9][0-9][0-9]'
+		grep -q '"name":"node2"[^{]*"primaries":[2-9][0-9]'
 }
 wait_for 60 leads || fail "node2 leads nothing"
 h1=$(gw_url 1 2) h2=$(gw_url 2 2) node=$(proc_pid node2)

@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs scripts/cluster"
 
-cluster_start || fail "cluster does not start"
+cluster_start --partitions 128 || fail "cluster does not start"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
@@ -16,7 +16,7 @@ node_port() { echo "127.0.0.1:$((IT_PORT + $1))"; }
 "$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well"
 ring status > "$IT_DIR/status" || fail "status: exit code $?"
 grep -q 'health *ok' "$IT_DIR/status" || fail "health is not ok"
-ring status --json | grep -q '"serving": 1024' || fail "not all partitions serve"
+ring status --json | grep -q '"serving": 128' || fail "not all partitions serve"
 refuses 1 "holds a cluster already" ring init
 refuses 2 "power of two" ring init --partitions 1000
 refuses 2 "HOST:PORT" ring join nowhere

@@ -21,9 +21,10 @@ verdict() {
 		. "$IT_ROOT/tests/faults/load.sh"
 		eval "$set"
 		trap 'exit 0' TERM
-		bash -c 'trap "exit 0" TERM; while :; do sleep 0.02; done' &
+		rm -f "$OUT/stands"
+		bash -c 'trap "exit 0" TERM; : > "$1"; while :; do sleep 0.02; done' sh "$OUT/stands" &
 		PAUSES=$!
-		sleep 0.2
+		wait_for 30 test -e "$OUT/stands" || fail "nobody to be told to end"
 		stalls
 	) > "$OUT/said" 2>&1
 	rc=$?
@@ -64,11 +65,20 @@ grep -q 'has no node.session.timeo.replacement_timeout' "$OUT/said" || fail "it 
 # a processor that gives nobody a turn: a process stands still as long as all its threads do
 "$tool" record "$IT_DIR/rec" &
 p=$!
-sleep 0.3
+# turns that each of its threads has had which want some: the least
+turns() {
+	local t
+	for t in "/proc/$p/task"/*; do
+		[ "${t##*/}" = $p ] || sed -n 's/^voluntary_ctxt_switches:[^0-9]*//p' "$t/status"
+	done | sort -n | head -n 1
+}
+has_turns() { [ "$(find "/proc/$p/task" -mindepth 1 -maxdepth 1 | wc -l)" = $(($(nproc) + 1)) ] && [ "$(turns)" -gt "$1" ]; }
+wait_for 30 has_turns 3 || fail "pauses record has no thread for each of $(nproc) processors"
 kill -STOP $p
 sleep 0.7
+had=$(turns)
 kill -CONT $p
-sleep 0.3
+wait_for 30 has_turns "$had" || fail "pauses record does not go on"
 kill -TERM $p
 wait $p || fail "pauses record: exit code $?"
 read -r sum longest < <("$tool" sum "$IT_DIR/rec" 0 999999999999)

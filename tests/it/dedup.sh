@@ -104,7 +104,7 @@ while :; do
 	phase_s=$(($(date +%s) - t0))
 	awk -v b="$both" 'BEGIN { exit !(b >= 99.9) }' && break
 	[ $phase_s -lt "${DEDUP_PHASE_S:-240}" ] || break
-	sleep 5
+	sleep 1
 done
 say "background: $((stored2 / 4096)) chunks are stored after $phase_s s"
 want "both phases find of the duplicates, percent" "$both" '>=' 99.5

@@ -32,6 +32,12 @@ suite() { # NAME URL...
 cluster_start --gateways 2
 lun_create scsi 1024 1 || fail "cannot create the LUN"
 gw_wait 1
+# The suite has a session on each gateway and attends to one of them at a time: what a machine
+# takes from it is answered for with the other one's pings (these: tgt_base.sh, mpath.sh).
+"$B/bin/vmstore" -c "$("$IT_CLUSTER" conf "$IT_DIR/c")" target set "$IT_IQN" nop_interval=10 nop_count=6 > /dev/null ||
+	fail "no other pings"
+patient() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$1" --op show --mode target --tid 1 | grep -qxF nop_interval=10; }
+for g in 1 2; do wait_for 30 patient $g || fail "gateway $g has no other pings"; done
 tas=$B/tests/iscsi_tas
 [ -x "$tas" ] || skip "$tas is not built (make tgt)"
 "$tas" "$("$IT_CLUSTER" portal "$IT_DIR/c" 1)" "$("$IT_CLUSTER" portal "$IT_DIR/c" 2)" "$IT_IQN" 1 || fail "commands that the other gateway ends"

@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -187,6 +188,35 @@ static void check_told(struct session *s)
 	}
 }
 
+/* The command ends; meanwhile every session answers the gateway's pings, or it would be closed
+ * for its silence and find all that it is told gone with it. */
+static int run(char **command)
+{
+	struct pollfd p[SESSIONS_MAX];
+	int status = 0;
+	pid_t pid, got;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		execvp(command[0], command);
+		_exit(127);
+	}
+	while (!(got = waitpid(pid, &status, WNOHANG))) {
+		for (unsigned i = 0; i < nses; i++)
+			p[i] = (struct pollfd){.fd = iscsi_get_fd(ses[i].ctx),
+					       .events = (short)iscsi_which_events(ses[i].ctx)};
+		if (poll(p, nses, 20) <= 0)
+			continue;
+		for (unsigned i = 0; i < nses; i++)
+			if (p[i].revents && iscsi_service(ses[i].ctx, p[i].revents))
+				wrong(&ses[i], "is lost while the command runs");
+		if (bad)
+			break; /* (the command ends by itself) */
+	}
+	return got == pid ? status : -1;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option opts[] = {{"expect", 1, NULL, 'e'}, {"bytes", 1, NULL, 'b'},
@@ -195,7 +225,6 @@ int main(int argc, char **argv)
 	uint64_t bytes = 0;
 	uint32_t lba = 0, fill = UINT32_MAX;
 	int c, wp = -1, byte = -1, status = 0;
-	pid_t pid;
 
 	while ((c = getopt_long(argc, argv, "+", opts, NULL)) >= 0) {
 		if (c == 'e')
@@ -222,13 +251,8 @@ int main(int argc, char **argv)
 	if (fill != UINT32_MAX)
 		write_block(&ses[0], lba, (int)fill, 0);
 	if (optind + 1 < argc) {
-		fflush(stdout);
-		pid = fork();
-		if (!pid) {
-			execvp(argv[optind + 1], argv + optind + 1);
-			_exit(127);
-		}
-		if (waitpid(pid, &status, 0) != pid || status) {
+		status = run(argv + optind + 1);
+		if (status) {
 			printf("luwatch: the command failed, status %x\n", status);
 			return 1;
 		}

@@ -9,7 +9,7 @@
 KILLS=${KILLS:-1}
 MIB=24
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 # SHA-256 of a snapshot, or of a volume that is open nowhere

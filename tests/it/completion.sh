@@ -66,7 +66,7 @@ said=$(offers "$V -c $IT_DIR/f/one.conf snap create " 2>&1)
 [ -z "$said" ] || fail "without a cluster: $said"
 
 # ---- names ----
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 C="-c $("$IT_CLUSTER" conf "$IT_DIR/c")"
 # shellcheck disable=SC2086
 {

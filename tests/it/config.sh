@@ -18,7 +18,7 @@ agree() { wait_for 30 same || fail "$1: the gateways differ: $(config 1) // $(co
 portal() { "$IT_CLUSTER" portal "$IT_DIR/c" "$1"; }
 t=iqn.2026-01.org.example:shared
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 adm 1 --op new --mode target --tid 7 -T $t || fail "new target"
 adm 1 --op new --mode logicalunit --tid 7 --lun 3 --bstype vmstore --backing-store a --bsopts size=16M || fail "LUN 3"
 agree "a target and a LUN"

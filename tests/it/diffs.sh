@@ -6,7 +6,7 @@
 . "$(dirname "$0")/lib.sh"
 [ "$IT_BACKEND" = cluster ] || skip "needs scripts/cluster"
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 cd "$IT_DIR" || exit 1

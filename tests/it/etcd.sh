@@ -62,7 +62,7 @@ changes() { # SECONDS WHAT
 }
 
 # ---- the engine ----
-cluster_start --catalog etcd --etcd-tls yes --nodes 3 --partitions 64 --log-size 64M
+cluster_start --catalog etcd --etcd-tls yes --nodes 3 --partitions 16 --log-size 64M
 tls=$IT_DIR/c/tls
 VMS_ETCD=127.0.0.1:$((IT_PORT + 22)),127.0.0.1:$((IT_PORT + 23)),127.0.0.1:$((IT_PORT + 24)) \
 	VMS_ETCD_CA=$tls/ca.crt VMS_ETCD_CERT=$tls/client.crt VMS_ETCD_KEY=$tls/client.key \
@@ -165,7 +165,7 @@ cluster_stop
 rm -rf "$IT_DIR/c" "$state"
 
 # ---- from embedded to etcd ----
-IT_CLUSTER_OPTS="--nodes 3 --partitions 64 --log-size 64M"
+IT_CLUSTER_OPTS="--nodes 3 --partitions 16 --log-size 64M"
 # shellcheck disable=SC2086
 cluster_start $IT_CLUSTER_OPTS
 cp "$IT_DIR/c/conf/gw1.conf" "$IT_DIR/old.conf"

@@ -31,7 +31,7 @@ is() { [ "$(state "$1")" = "$2" ]; }
 gone() { [ -z "$(proc_pid "$1")" ]; }
 adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }
 
-cluster_start --gateways 3 --partitions 64 || fail "cluster does not start"
+cluster_start --gateways 3 --partitions 64 --log-size 64M || fail "cluster does not start"
 lun_create gate 128 1 || fail "cannot create the LUN"
 gw_wait
 for g in 1 2 3; do

@@ -8,7 +8,7 @@
 need qemu-img qemu-utils
 need qemu-nbd qemu-utils
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 # behind() LOG COMMAND...: in the background; $! is its own process, not a shell's

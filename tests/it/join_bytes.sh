@@ -13,7 +13,7 @@ need jq jq
 MIB=${JOIN_MIB:-256}
 PERCENT=125 # of the ideal, at most
 
-cluster_start --partitions 256 --log-size 64M > /dev/null
+cluster_start --partitions 64 --log-size 64M > /dev/null
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
 sum() { # COUNTER [NODE]: of all nodes, or of one

@@ -116,6 +116,8 @@ it_cleanup() {
 		# once more: who sees the end of a log only is to see why
 		[ -z "$IT_FAILED" ] || say "$IT_FAILED"
 	fi
+	# its data go now, unless they are kept: nothing is to be stopped cleanly for that
+	[ "${IT_KEEP:-0}" = 1 ] || cluster_kill > /dev/null 2>&1
 	cluster_stop > /dev/null 2>&1
 	for it_p in $IT_PIDS; do
 		! is_child "$it_p" || kill -9 "$it_p" 2> /dev/null

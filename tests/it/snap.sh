@@ -13,7 +13,7 @@ LANES=8
 cut=$B/tests/cut
 [ -x "$cut" ] || skip "$cut is not built (make)"
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 adm() { "$IT_CLUSTER" tgtadm "$IT_DIR/c" "$@"; }

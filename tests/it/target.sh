@@ -14,7 +14,7 @@ t=iqn.2026-01.org.example:one
 u=iqn.2026-01.org.example:two
 f=$IT_DIR/doc.json
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 for v in a b c; do vms volume create $v --size 16M > /dev/null || fail "volume $v"; done
 
 # ---- with no gateway running ----

@@ -8,7 +8,7 @@
 need unshare util-linux
 [ "$(id -u)" = 0 ] || skip "needs root for namespaces"
 
-cluster_start --partitions 64 || fail "cluster does not start"
+cluster_start --partitions 64 --log-size 64M || fail "cluster does not start"
 cd "$IT_DIR" || exit 1
 for m in 1 2; do
 	cp -a /etc etc$m || fail "no copy of /etc"

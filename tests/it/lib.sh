@@ -22,7 +22,7 @@ IT_NAME=$(basename "$0" .sh)
 IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
 IT_RAM_KIB=${IT_RAM_KIB:-6291456}
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
-IT_PIDS="" IT_FAILED=""
+IT_PIDS="" IT_FAILED="" IT_PAUSES=""
 BENCH=$B/bin/vmstore-bench
 # ext4 tools live here for other users than root
 PATH=$PATH:/usr/sbin:/sbin
@@ -248,6 +248,32 @@ trace_start() {
 trace_stop() {
 	kill "$IT_TRACE" 2> /dev/null
 	wait "$IT_TRACE" 2> /dev/null
+}
+
+# pauses_begin: from now on it is written down when this machine gave nobody a turn.
+# within WHAT MS UNTIL LIMIT: that long it took at most, until then, and no longer than it may;
+# of what is beyond the limit the machine's pauses are taken off, and one of half a second and
+# more may have cost a path, with the times of that on top: not judged, as in
+# tests/faults/load.sh (stalls), which says why. After the first of them nothing is written.
+pauses_begin() {
+	[ -x "$B/tests/tools/pauses" ] || skip "$B/tests/tools/pauses is not built"
+	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; }
+	"$B/tests/tools/pauses" record "$IT_DIR/pauses" &
+	IT_PAUSES=$!
+	IT_PIDS="$IT_PIDS $IT_PAUSES"
+}
+within() {
+	[ "${2:-x}" -le "$4" ] 2> /dev/null && return
+	[ -n "$2" ] && [ -n "$3" ] || fail "$1: nobody tells how long"
+	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; } || fail "the pauses of the machine are not known"
+	IT_PAUSES=""
+	# shellcheck disable=SC2046
+	set -- "$@" $("$B/tests/tools/pauses" sum "$IT_DIR/pauses" $(($3 - $2 - 2000)) "$3")
+	[ $# = 6 ] || fail "the pauses of the machine are not known"
+	say "$1: $2 ms, the machine's pauses $5 ms of it, the longest one $6 ms"
+	[ $(($2 - $4)) -gt "$5" ] || return 0
+	[ "$6" -ge 500 ] && [ $(($2 - $4)) -le $(($5 + 7000)) ] || fail "$1: $2 ms, more than $4"
+	say "not judged, the machine stood still for $6 ms"
 }
 
 gw_ready() {

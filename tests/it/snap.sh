@@ -31,7 +31,7 @@ writers_start() {
 }
 writers_stop() {
 	kill -TERM $writers
-	wait $writers || fail "the writers failed: $(tail -n 5 "$IT_DIR/cut.out")"
+	wait $writers || fail "the writers failed: $(grep '^cut:' "$IT_DIR/cut.out" || tail -n 5 "$IT_DIR/cut.out")"
 }
 
 # ---- consistent cuts under load ----

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Connections of a process: framing over a transport seam, on one epoll loop.
- * The one place with sockets (net_posix.c). Plain TCP now; TLS 1.3 fits in as
+ * The one place with sockets (net_posix.c, net_send_posix.c, net_sock.c,
+ * net_names_thread.c). Plain TCP now; TLS 1.3 fits in as
  * another vms_transport without touching the callers.
  *
  * Used by vmstored (node and catalog), the tools, and the gateway, whose loop
@@ -56,9 +57,11 @@ struct vms_net_handler {
 struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_max);
 void vms_net_free(struct vms_net *n);
 /* "host:port", "[v6]:port" or "unix:/path". VMS_E_EXIST: address in use. A host
- * that is not numeric is looked up (blocking). */
+ * that is not numeric is looked up here and now, which may take as long as name servers do. */
 int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg);
-/* Never fails at once: connected or closed follows (within 5 s). */
+/* Never fails at once: connected or closed follows (within 5 s). A host that is not numeric
+ * is looked up beside the loop; what it stood for before is used meanwhile, and when no name
+ * server answers. Of several addresses the next one is tried after one that failed. */
 vms_net_conn vms_net_connect(struct vms_net *n, const char *address);
 /* Keeps nothing of m. Frames for closed connections are dropped (VMS_E_DISCONNECTED). */
 int vms_net_send(struct vms_net *n, vms_net_conn c, const struct vms_msg *m);

@@ -3,48 +3,31 @@
  * Sockets: level-triggered epoll, or the owner's loop (vms_net_join); one read per ready
  * connection and poll, one writev per connection and flush.
  *
- * Out: frames are copied into a chain of blocks and written from there; a large payload
- * goes to the socket at once from where it lies, and only what the socket does not take is
- * copied. In: a buffer per connection, as large as the largest frame under way; frames are
+ * In: a buffer per connection, as large as the largest frame under way; frames are
  * handed out where they lie, only an incomplete one at the end may be moved, and
  * only when it would not fit behind where it lies.
  */
-#include "cluster/net.h"
-
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
-#include <uthash.h>
 #include <utlist.h>
 
+#include "cluster/net_int_posix.h"
 #include "utils/lib/assert.h"
 #include "utils/lib/log.h"
 
 #define QUEUE_BYTES_DEFAULT (64u << 20)
-#define BLOCK_BYTES	    (64u << 10)
-#define BLOCKS_SPARE_MAX    128u
-#define IOV_MAX_NET	    128u
-#define DIRECT_BYTES	    (32u << 10) /* payloads that are worth a system call of their own */
 #define IN_BYTES_FIRST	    (256u << 10)
 #define IN_BYTES_KEEP	    (1u << 20)
 #define IN_BYTES_MOVE	    4096u /* moving less than this is cheaper than a short read */
 #define EVENTS_PER_POLL	    64
 #define CONNECT_MS_MAX	    5000u
-#define LISTEN_BACKLOG	    512
 
 /* ---- transport: plain TCP and unix sockets; t is the fd + 1 ---- */
 
@@ -103,66 +86,6 @@ static const struct vms_transport tcp = {
 
 /* ---- state ---- */
 
-struct block {
-	struct block *next;
-	size_t off, len;
-	uint8_t data[];
-};
-
-enum conn_state { CONNECTING, HANDSHAKE, UP, CLOSING };
-
-struct conn {
-	vms_net_conn id;
-	int fd;
-	enum conn_state state;
-	bool outgoing;
-	const struct vms_transport *tr;
-	void *t;
-	uint32_t events;      /* what epoll watches */
-	uint64_t deadline_ms; /* of connect and handshake */
-	/* out */
-	struct block *head, *tail;
-	size_t queued_bytes;
-	bool dirty; /* on the flush list */
-	struct conn *flush_next;
-	/* in */
-	uint8_t *in;
-	size_t in_room, in_head, in_tail;
-	/* closing */
-	int err;
-	char why[96];
-	struct conn *close_next;
-	UT_hash_handle hh;
-};
-
-enum watch_kind { W_CONN, W_LISTEN, W_FD, W_KICK };
-
-struct source {
-	enum watch_kind kind;
-	int fd;
-	bool local;
-	char path[108]; /* unix socket to unlink */
-	void (*ready)(void *arg);
-	void *arg;
-	struct source *prev, *next;
-};
-
-struct vms_net {
-	struct vms_net_handler h;
-	size_t queue_bytes_max;
-	int ep, kick;
-	struct vms_net_loop loop; /* watches instead of ep, if watch is set */
-	struct conn *conns;
-	struct source *sources, *dead_sources;
-	vms_net_conn next_id;
-	struct conn *flush_list;
-	struct conn *close_list, **close_tail;
-	struct block *spare;
-	unsigned nspare;
-	unsigned nconnecting;
-	struct vms_net_counters counters;
-};
-
 uint64_t vms_clock_us(void)
 {
 	struct timespec ts;
@@ -176,7 +99,7 @@ uint64_t vms_clock_ms(void)
 	return vms_clock_us() / 1000;
 }
 
-static int watch(struct vms_net *n, int op, int fd, uint32_t events, uint64_t key)
+int net_watch(struct vms_net *n, int op, int fd, uint32_t events, uint64_t key)
 {
 	struct epoll_event ev = {.events = events, .data.u64 = key};
 
@@ -197,17 +120,17 @@ static uint64_t source_key(const struct source *s)
 	return (uintptr_t)s;
 }
 
-static int source_watch(struct vms_net *n, struct source *s)
+int net_source_watch(struct vms_net *n, struct source *s)
 {
-	return watch(n, EPOLL_CTL_ADD, s->fd, EPOLLIN, source_key(s));
+	return net_watch(n, EPOLL_CTL_ADD, s->fd, EPOLLIN, source_key(s));
 }
 
-static void conn_watch(struct vms_net *n, struct conn *c, uint32_t events)
+void net_conn_watch(struct vms_net *n, struct conn *c, uint32_t events)
 {
 	if (c->events == events)
 		return;
-	vms_assert(
-		!watch(n, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, events, conn_key(c)));
+	vms_assert(!net_watch(n, c->events ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, c->fd, events,
+			      conn_key(c)));
 	c->events = events;
 }
 
@@ -215,11 +138,11 @@ static void conn_watch(struct vms_net *n, struct conn *c, uint32_t events)
 static void conn_unwatch(struct vms_net *n, struct conn *c)
 {
 	if (n->loop.watch && c->events)
-		(void)watch(n, EPOLL_CTL_DEL, c->fd, 0, conn_key(c));
+		(void)net_watch(n, EPOLL_CTL_DEL, c->fd, 0, conn_key(c));
 	c->events = 0;
 }
 
-static struct conn *conn_find(const struct vms_net *n, vms_net_conn id)
+struct conn *net_conn_find(const struct vms_net *n, vms_net_conn id)
 {
 	struct conn *c;
 
@@ -227,56 +150,17 @@ static struct conn *conn_find(const struct vms_net *n, vms_net_conn id)
 	return c;
 }
 
-static void block_free(struct vms_net *n, struct block *b)
-{
-	if (n->nspare < BLOCKS_SPARE_MAX) {
-		b->next = n->spare;
-		n->spare = b;
-		n->nspare++;
-	} else {
-		free(b);
-	}
-}
-
-/* All of one size, also for large frames: a block of their size would be mapped and
- * cleared by the kernel each time. */
-static struct block *block_new(struct vms_net *n)
-{
-	struct block *b = n->spare;
-
-	if (b) {
-		n->spare = b->next;
-		n->nspare--;
-	} else {
-		b = malloc(sizeof(*b) + BLOCK_BYTES);
-		vms_assert(b);
-	}
-	b->next = NULL;
-	b->off = b->len = 0;
-	return b;
-}
-
-static void out_drop(struct vms_net *n, struct conn *c)
-{
-	while (c->head) {
-		struct block *b = c->head;
-
-		c->head = b->next;
-		block_free(n, b);
-	}
-	c->tail = NULL;
-	c->queued_bytes = 0;
-}
-
 /* Ends c: no more I/O on it; its closed() call comes from the next poll. */
-static void conn_end(struct vms_net *n, struct conn *c, int err, const char *why)
+void net_conn_end(struct vms_net *n, struct conn *c, int err, const char *why)
 {
 	uint64_t one = 1;
 
 	if (c->state == CLOSING)
 		return;
-	if (c->state == CONNECTING || c->state == HANDSHAKE)
+	if (c->state < UP)
 		n->nconnecting--;
+	if (c->state == CONNECTING && c->name)
+		net_name_failed(c);
 	c->state = CLOSING;
 	c->err = err;
 	snprintf(c->why, sizeof(c->why), "%s", why);
@@ -287,7 +171,7 @@ static void conn_end(struct vms_net *n, struct conn *c, int err, const char *why
 		close(c->fd);
 	c->t = NULL;
 	c->fd = -1;
-	out_drop(n, c);
+	net_out_drop(n, c);
 	c->close_next = NULL;
 	*n->close_tail = c;
 	n->close_tail = &c->close_next;
@@ -304,7 +188,7 @@ static struct conn *conn_new(struct vms_net *n, int fd, bool outgoing)
 	c->fd = fd;
 	c->outgoing = outgoing;
 	c->tr = &tcp;
-	c->state = CONNECTING;
+	c->state = RESOLVING;
 	c->deadline_ms = vms_clock_ms() + CONNECT_MS_MAX;
 	n->nconnecting++;
 	n->counters.connections++;
@@ -330,7 +214,7 @@ struct vms_net *vms_net_new(const struct vms_net_handler *h, size_t queue_bytes_
 	s->kind = W_KICK;
 	s->fd = n->kick;
 	DL_APPEND(n->sources, s);
-	vms_assert(!source_watch(n, s));
+	vms_assert(!net_source_watch(n, s));
 	return n;
 }
 
@@ -347,7 +231,7 @@ void vms_net_free(struct vms_net *n)
 			c->tr->close(c->t);
 		else if (c->fd >= 0)
 			close(c->fd);
-		out_drop(n, c);
+		net_out_drop(n, c);
 		HASH_DEL(n->conns, c);
 		free(c->in);
 		free(c);
@@ -355,7 +239,7 @@ void vms_net_free(struct vms_net *n)
 	DL_FOREACH_SAFE (n->sources, s, st) {
 		DL_DELETE(n->sources, s);
 		if (n->loop.watch)
-			(void)watch(n, EPOLL_CTL_DEL, s->fd, 0, source_key(s));
+			(void)net_watch(n, EPOLL_CTL_DEL, s->fd, 0, source_key(s));
 		if (s->path[0])
 			unlink(s->path);
 		if (s->kind == W_LISTEN)
@@ -364,326 +248,55 @@ void vms_net_free(struct vms_net *n)
 	}
 	DL_FOREACH_SAFE (n->dead_sources, s, st)
 		free(s);
-	while (n->spare) {
-		struct block *b = n->spare;
-
-		n->spare = b->next;
-		free(b);
-	}
+	net_out_free(n);
+	net_names_free(n);
 	close(n->kick);
 	close(n->ep);
 	free(n);
 }
 
-/* ---- addresses ---- */
-
-union any_addr {
-	struct sockaddr sa;
-	struct sockaddr_storage ss;
-	struct sockaddr_un un;
-};
-
-static int resolve(const char *address, union any_addr *a, socklen_t *len, struct vms_errmsg *msg)
+void net_conn_dial(struct vms_net *n, struct conn *c, const union any_addr *a, socklen_t len)
 {
-	char host[128], *port, *h = host;
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-				 .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV},
-			*ai;
-	int rc;
-
-	memset(a, 0, sizeof(*a));
-	if (!strncmp(address, "unix:", 5)) {
-		if (strlen(address + 5) >= sizeof(a->un.sun_path))
-			return vms_fail(msg, VMS_E_INVAL,
-					"address \"%s\": the path is longer than %zu characters",
-					address, sizeof(a->un.sun_path) - 1);
-		a->un.sun_family = AF_UNIX;
-		strcpy(a->un.sun_path, address + 5);
-		*len = sizeof(a->un);
-		return 0;
-	}
-	if ((size_t)snprintf(host, sizeof(host), "%s", address) >= sizeof(host) ||
-	    !(port = strrchr(host, ':')) || !port[1])
-		return vms_fail(msg, VMS_E_INVAL,
-				"address \"%s\": expected HOST:PORT, [V6]:PORT or unix:/PATH",
-				address);
-	*port++ = 0;
-	if (h[0] == '[' && port[-2] == ']') {
-		port[-2] = 0;
-		h++;
-	}
-	rc = getaddrinfo(h, port, &hints, &ai);
-	if (rc == EAI_NONAME) {
-		hints.ai_flags = AI_NUMERICSERV;
-		rc = getaddrinfo(h, port, &hints, &ai);
-	}
-	if (rc)
-		return vms_fail(msg, VMS_E_INVAL, "address \"%s\": %s", address, gai_strerror(rc));
-	memcpy(&a->ss, ai->ai_addr, ai->ai_addrlen);
-	*len = ai->ai_addrlen;
-	freeaddrinfo(ai);
-	return 0;
-}
-
-static void set_options(int fd, int family)
-{
-	int one = 1, user_timeout_ms = 15000;
-
-	if (family == AF_UNIX)
+	c->state = CONNECTING;
+	c->fd = socket(a->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->fd < 0) {
+		net_conn_end(n, c, VMS_E_IO, strerror(errno));
 		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
-	/* A peer whose machine died must not hold its queue for minutes. */
-	setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout_ms, sizeof(user_timeout_ms));
-}
-
-/* Does somebody answer on this unix socket? */
-static bool unix_alive(const union any_addr *a, socklen_t len)
-{
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	bool alive = fd >= 0 && !connect(fd, &a->sa, len);
-
-	if (fd >= 0)
-		close(fd);
-	return alive;
-}
-
-int vms_net_listen(struct vms_net *n, const char *address, struct vms_errmsg *msg)
-{
-	union any_addr a;
-	struct source *s;
-	struct stat st;
-	socklen_t len;
-	int fd, one = 1, rc = resolve(address, &a, &len, msg);
-
-	if (rc)
-		return rc;
-	fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return vms_fail(msg, VMS_E_IO, "no socket for %s: %s", address, strerror(errno));
-	if (a.sa.sa_family == AF_UNIX) {
-		if (!lstat(a.un.sun_path, &st) && S_ISSOCK(st.st_mode)) {
-			if (unix_alive(&a, len)) {
-				close(fd);
-				return vms_fail(msg, VMS_E_EXIST,
-						"%s is served by a running process already",
-						address);
-			}
-			unlink(a.un.sun_path); /* left behind by a killed process */
-		}
-	} else {
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	}
-	if (bind(fd, &a.sa, len) || listen(fd, LISTEN_BACKLOG)) {
-		int e = errno;
-
-		close(fd);
-		if (e == EADDRINUSE)
-			return vms_fail(msg, VMS_E_EXIST,
-					"cannot listen on %s: another process uses this address; "
-					"stop it or choose another port",
-					address);
-		return vms_fail(msg, e == EACCES ? VMS_E_PERM : VMS_E_IO, "cannot listen on %s: %s",
-				address, strerror(e));
+	net_set_options(c->fd, a->sa.sa_family);
+	if (connect(c->fd, &a->sa, len) && errno != EINPROGRESS) {
+		net_conn_end(n, c, VMS_E_DISCONNECTED, strerror(errno));
+		return;
 	}
-	s = calloc(1, sizeof(*s));
-	vms_assert(s);
-	s->kind = W_LISTEN;
-	s->fd = fd;
-	s->local = a.sa.sa_family == AF_UNIX;
-	if (s->local)
-		snprintf(s->path, sizeof(s->path), "%s", a.un.sun_path);
-	DL_APPEND(n->sources, s);
-	vms_assert(!source_watch(n, s));
-	return 0;
+	net_conn_watch(n, c, EPOLLOUT);
 }
 
 vms_net_conn vms_net_connect(struct vms_net *n, const char *address)
 {
 	struct conn *c = conn_new(n, -1, true);
+	char host[HOST_TEXT_MAX], *port;
 	struct vms_errmsg msg;
-	union any_addr a;
-	socklen_t len;
+	struct addrs to;
+	int rc = net_parse(address, &to, host, sizeof(host), &port, &msg);
 
-	if (resolve(address, &a, &len, &msg)) {
-		conn_end(n, c, VMS_E_INVAL, msg.text);
-		return c->id;
-	}
-	c->fd = socket(a.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (c->fd < 0) {
-		conn_end(n, c, VMS_E_IO, strerror(errno));
-		return c->id;
-	}
-	set_options(c->fd, a.sa.sa_family);
-	if (connect(c->fd, &a.sa, len) && errno != EINPROGRESS) {
-		conn_end(n, c, VMS_E_DISCONNECTED, strerror(errno));
-		return c->id;
-	}
-	conn_watch(n, c, EPOLLOUT);
+	if (rc == VMS_E_AGAIN)
+		net_name_dial(n, c, host, port);
+	else if (rc)
+		net_conn_end(n, c, VMS_E_INVAL, msg.text);
+	else
+		net_conn_dial(n, c, &to.a[0], to.len[0]);
 	return c->id;
-}
-
-/* ---- sending ---- */
-
-static void out_append(struct vms_net *n, struct conn *c, const void *data, size_t len)
-{
-	const uint8_t *p = data;
-
-	c->queued_bytes += len;
-	while (len) {
-		struct block *b = c->tail;
-		size_t k;
-
-		if (!b || b->len == BLOCK_BYTES) {
-			b = block_new(n);
-			if (c->tail)
-				c->tail->next = b;
-			else
-				c->head = b;
-			c->tail = b;
-		}
-		k = BLOCK_BYTES - b->len < len ? BLOCK_BYTES - b->len : len;
-		memcpy(b->data + b->len, p, k);
-		b->len += k;
-		p += k;
-		len -= k;
-	}
-}
-
-/* Takes what was written off the queue; returns how many bytes did not come from it. */
-static size_t out_written(struct vms_net *n, struct conn *c, size_t done)
-{
-	n->counters.bytes_out += done;
-	while (done && c->head) {
-		struct block *b = c->head;
-		size_t k = b->len - b->off < done ? b->len - b->off : done;
-
-		b->off += k;
-		done -= k;
-		c->queued_bytes -= k;
-		if (b->off == b->len) {
-			c->head = b->next;
-			if (!c->head)
-				c->tail = NULL;
-			block_free(n, b);
-		}
-	}
-	return done;
-}
-
-/* One write of the queue and of the payload behind it. Returns how much of the payload the
- * socket took; the connection may have ended. */
-static size_t out_direct(struct vms_net *n, struct conn *c, const struct vms_msg *m)
-{
-	struct vms_iov iov[IOV_MAX_NET];
-	size_t want = c->queued_bytes + m->payload_bytes;
-	unsigned niov = 0;
-	int64_t done;
-
-	for (struct block *b = c->head; b; b = b->next) {
-		if (niov + m->npayload >= IOV_MAX_NET)
-			return 0;
-		iov[niov++] = (struct vms_iov){b->data + b->off, b->len - b->off};
-	}
-	memcpy(iov + niov, m->payload, m->npayload * sizeof(*iov));
-	done = c->tr->writev(c->t, iov, niov + m->npayload);
-	n->counters.writes++;
-	if (done < 0 && done != VMS_E_AGAIN) {
-		conn_end(n, c, VMS_E_DISCONNECTED, "the connection was lost while sending");
-		return 0;
-	}
-	/* the rest has to wait for it anyway */
-	if (done < 0 || (size_t)done < want)
-		conn_watch(n, c, EPOLLIN | EPOLLOUT);
-	return done < 0 ? 0 : out_written(n, c, (size_t)done);
-}
-
-int vms_net_send(struct vms_net *n, vms_net_conn id, const struct vms_msg *m)
-{
-	struct conn *c = conn_find(n, id);
-	uint8_t hdr[VMS_FRAME_HEADER_BYTES];
-	size_t bytes = sizeof(hdr) + m->body_bytes + m->payload_bytes, gone = 0;
-
-	if (!c || c->state == CLOSING)
-		return VMS_E_DISCONNECTED;
-	if (c->queued_bytes + bytes > n->queue_bytes_max) {
-		conn_end(n, c, VMS_E_FULL, "the peer does not take what is sent to it");
-		return VMS_E_FULL;
-	}
-	vms_msg_encode_header(m, hdr);
-	out_append(n, c, hdr, sizeof(hdr));
-	out_append(n, c, m->body, m->body_bytes);
-	if (m->payload_bytes >= DIRECT_BYTES && m->npayload < IOV_MAX_NET && c->state == UP &&
-	    !(c->events & EPOLLOUT))
-		gone = out_direct(n, c, m);
-	if (c->state == CLOSING)
-		return VMS_E_DISCONNECTED;
-	for (unsigned i = 0; i < m->npayload; i++) {
-		size_t skip = gone < m->payload[i].len ? gone : m->payload[i].len;
-
-		gone -= skip;
-		out_append(n, c, (const uint8_t *)m->payload[i].base + skip,
-			   m->payload[i].len - skip);
-	}
-	n->counters.frames_out++;
-	if (!c->dirty && c->head) {
-		c->dirty = true;
-		c->flush_next = n->flush_list;
-		n->flush_list = c;
-	}
-	return 0;
-}
-
-/* Writes what the socket takes. */
-static void out_write(struct vms_net *n, struct conn *c)
-{
-	while (c->head) {
-		struct vms_iov iov[IOV_MAX_NET];
-		unsigned niov = 0;
-		size_t want = 0;
-		int64_t done;
-
-		for (struct block *b = c->head; b && niov < IOV_MAX_NET; b = b->next) {
-			iov[niov++] = (struct vms_iov){b->data + b->off, b->len - b->off};
-			want += b->len - b->off;
-		}
-		done = c->tr->writev(c->t, iov, niov);
-		n->counters.writes++;
-		if (done == VMS_E_AGAIN)
-			break;
-		if (done < 0) {
-			conn_end(n, c, VMS_E_DISCONNECTED, "the connection was lost while sending");
-			return;
-		}
-		out_written(n, c, (size_t)done);
-		if ((size_t)done < want)
-			break;
-	}
-	conn_watch(n, c, c->head ? EPOLLIN | EPOLLOUT : EPOLLIN);
-}
-
-void vms_net_flush(struct vms_net *n)
-{
-	while (n->flush_list) {
-		struct conn *c = n->flush_list;
-
-		n->flush_list = c->flush_next;
-		c->dirty = false;
-		/* with EPOLLOUT set the socket is full: epoll tells when it is not */
-		if (c->state == UP && !(c->events & EPOLLOUT))
-			out_write(n, c);
-	}
 }
 
 void vms_net_close(struct vms_net *n, vms_net_conn id)
 {
-	struct conn *c = conn_find(n, id);
+	struct conn *c = net_conn_find(n, id);
 
 	if (!c || c->state == CLOSING)
 		return;
 	if (c->state == UP && c->head)
-		out_write(n, c);
-	conn_end(n, c, 0, "closed by this side");
+		net_out_write(n, c);
+	net_conn_end(n, c, 0, "closed by this side");
 }
 
 /* ---- receiving ---- */
@@ -733,8 +346,8 @@ static void conn_read(struct vms_net *n, struct conn *c)
 	if (got == VMS_E_AGAIN)
 		return;
 	if (got <= 0) {
-		conn_end(n, c, VMS_E_DISCONNECTED,
-			 got ? "the connection was reset" : "closed by the peer");
+		net_conn_end(n, c, VMS_E_DISCONNECTED,
+			     got ? "the connection was reset" : "closed by the peer");
 		return;
 	}
 	c->in_tail += (size_t)got;
@@ -747,16 +360,16 @@ static void conn_read(struct vms_net *n, struct conn *c)
 
 		frame = vms_msg_frame_bytes(c->in + c->in_head, have);
 		if (frame < 0) {
-			conn_end(n, c, (int)frame, "what arrived is no frame of this protocol");
+			net_conn_end(n, c, (int)frame, "what arrived is no frame of this protocol");
 			return;
 		}
 		if (!frame || (uint64_t)frame > have)
 			return;
 		rc = vms_msg_decode(c->in + c->in_head, (size_t)frame, &m, &iov);
 		if (rc) {
-			conn_end(n, c, rc,
-				 rc == VMS_E_CORRUPT ? "a frame failed its checksum"
-						     : "a frame holds impossible values");
+			net_conn_end(n, c, rc,
+				     rc == VMS_E_CORRUPT ? "a frame failed its checksum"
+							 : "a frame holds impossible values");
 			return;
 		}
 		c->in_head += (size_t)frame;
@@ -767,36 +380,22 @@ static void conn_read(struct vms_net *n, struct conn *c)
 
 /* ---- the loop ---- */
 
-static void peer_text(int fd, char *out, size_t room)
-{
-	union any_addr a;
-	socklen_t len = sizeof(a);
-	char host[64], port[8];
-
-	if (getpeername(fd, &a.sa, &len) || a.sa.sa_family == AF_UNIX ||
-	    getnameinfo(&a.sa, len, host, sizeof(host), port, sizeof(port),
-			NI_NUMERICHOST | NI_NUMERICSERV))
-		snprintf(out, room, "local");
-	else
-		snprintf(out, room, strchr(host, ':') ? "[%s]:%s" : "%s:%s", host, port);
-}
-
 static void conn_up(struct vms_net *n, struct conn *c)
 {
 	char peer[80];
 
 	n->nconnecting--;
 	c->state = UP;
-	conn_watch(n, c, EPOLLIN);
+	net_conn_watch(n, c, EPOLLIN);
 	if (c->outgoing) {
 		n->h.connected(n->h.ctx, c->id);
 	} else {
-		peer_text(c->fd, peer, sizeof(peer));
+		net_peer_text(c->fd, peer, sizeof(peer));
 		n->h.accepted(n->h.ctx, c->id, peer);
 	}
 	/* what was queued before it was up */
 	if (c->state == UP && c->head)
-		out_write(n, c);
+		net_out_write(n, c);
 }
 
 static void conn_handshake(struct vms_net *n, struct conn *c)
@@ -805,9 +404,9 @@ static void conn_handshake(struct vms_net *n, struct conn *c)
 	int rc = c->tr->handshake(c->t, &want_write);
 
 	if (rc == VMS_E_AGAIN)
-		conn_watch(n, c, want_write ? EPOLLOUT : EPOLLIN);
+		net_conn_watch(n, c, want_write ? EPOLLOUT : EPOLLIN);
 	else if (rc)
-		conn_end(n, c, rc, "the transport's handshake failed");
+		net_conn_end(n, c, rc, "the transport's handshake failed");
 	else
 		conn_up(n, c);
 }
@@ -818,7 +417,7 @@ static void conn_connected(struct vms_net *n, struct conn *c)
 	socklen_t len = sizeof(err);
 
 	if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) || err) {
-		conn_end(n, c, VMS_E_DISCONNECTED, strerror(err ? err : errno));
+		net_conn_end(n, c, VMS_E_DISCONNECTED, strerror(err ? err : errno));
 		return;
 	}
 	c->t = c->tr->open(c->fd, true);
@@ -839,7 +438,7 @@ static void do_accept(struct vms_net *n, struct source *s)
 						    "files; raise the limit (LimitNOFILE)");
 			return;
 		}
-		set_options(fd, s->local ? AF_UNIX : AF_INET);
+		net_set_options(fd, s->local ? AF_UNIX : AF_INET);
 		c = conn_new(n, fd, false);
 		c->t = c->tr->open(fd, false);
 		c->state = HANDSHAKE;
@@ -870,6 +469,8 @@ static void source_ready(struct vms_net *n, struct source *s)
 static void conn_ready(struct vms_net *n, struct conn *c, uint32_t events)
 {
 	switch (c->state) {
+	case RESOLVING:
+		break;
 	case CONNECTING:
 		conn_connected(n, c);
 		break;
@@ -878,7 +479,7 @@ static void conn_ready(struct vms_net *n, struct conn *c, uint32_t events)
 		break;
 	case UP:
 		if (events & EPOLLOUT)
-			out_write(n, c);
+			net_out_write(n, c);
 		if (c->state == UP && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
 			conn_read(n, c);
 		break;
@@ -915,14 +516,16 @@ static void expire_connects(struct vms_net *n)
 	struct conn *c, *t;
 
 	HASH_ITER (hh, n->conns, c, t)
-		if ((c->state == CONNECTING || c->state == HANDSHAKE) && now >= c->deadline_ms)
-			conn_end(n, c, VMS_E_TIMEOUT, "no answer while connecting");
+		if (c->state < UP && now >= c->deadline_ms)
+			net_conn_end(n, c, VMS_E_TIMEOUT,
+				     c->state == RESOLVING ? "its name is not looked up in time"
+							   : "no answer while connecting");
 }
 
 static void dispatch(struct vms_net *n, uint64_t key, uint32_t events)
 {
 	if (key & 1) {
-		struct conn *c = conn_find(n, key >> 1);
+		struct conn *c = net_conn_find(n, key >> 1);
 
 		if (c)
 			conn_ready(n, c, events);
@@ -936,6 +539,8 @@ static void tidy(struct vms_net *n)
 {
 	struct source *s, *t;
 
+	if (n->nlookups)
+		net_names_collect(n);
 	if (n->nconnecting)
 		expire_connects(n);
 	reap_closed(n);
@@ -964,10 +569,10 @@ void vms_net_join(struct vms_net *n, const struct vms_net_loop *loop)
 			(void)epoll_ctl(n->ep, EPOLL_CTL_DEL, c->fd, &none);
 	n->loop = *loop;
 	DL_FOREACH (n->sources, s)
-		vms_assert(!source_watch(n, s));
+		vms_assert(!net_source_watch(n, s));
 	HASH_ITER (hh, n->conns, c, t)
 		if (c->events)
-			vms_assert(!watch(n, EPOLL_CTL_ADD, c->fd, c->events, conn_key(c)));
+			vms_assert(!net_watch(n, EPOLL_CTL_ADD, c->fd, c->events, conn_key(c)));
 }
 
 int vms_net_poll(struct vms_net *n, int timeout_ms)
@@ -996,7 +601,7 @@ int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *
 	if (!ready) {
 		if (!s)
 			return VMS_E_NOENT;
-		(void)watch(n, EPOLL_CTL_DEL, fd, 0, source_key(s));
+		(void)net_watch(n, EPOLL_CTL_DEL, fd, 0, source_key(s));
 		/* an event of this poll may still name it */
 		s->ready = NULL;
 		DL_DELETE(n->sources, s);
@@ -1011,7 +616,7 @@ int vms_net_watch_fd(struct vms_net *n, int fd, void (*ready)(void *arg), void *
 	s->fd = fd;
 	s->ready = ready;
 	s->arg = arg;
-	if (source_watch(n, s)) {
+	if (net_source_watch(n, s)) {
 		free(s);
 		return VMS_E_INVAL;
 	}

@@ -4,7 +4,10 @@
 #include "cluster/net.h"
 #include "tests/unit/cunit.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <netdb.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -555,6 +558,112 @@ static void what_ended_in_a_turn_is_not_ready_in_it(void)
 	free(data);
 }
 
+/* ---- names: the machine's resolver, but for hosts that end in .test ---- */
+
+static atomic_bool held;   /* it does not answer */
+static atomic_bool failed; /* it answers that it cannot tell */
+static atomic_uint lookups;
+
+typedef int resolver(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+
+int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
+		struct addrinfo **res)
+{
+	resolver *real = (resolver *)dlsym(RTLD_NEXT, "getaddrinfo");
+	int rc;
+
+	if (!node || !strstr(node, ".test"))
+		return real(node, service, hints, res);
+	if (hints->ai_flags & AI_NUMERICHOST)
+		return EAI_NONAME;
+	while (held)
+		usleep(1000);
+	lookups++;
+	if (failed)
+		return EAI_AGAIN;
+	if (strcmp(node, "two.test"))
+		return real("127.0.3.1", service, hints, res);
+	rc = real("127.0.3.9", service, hints, res); /* where nobody listens */
+	return rc ? rc : real("127.0.3.1", service, hints, &(*res)->ai_next);
+}
+
+static void names_do_not_hold_the_loop_up(void)
+{
+	struct vms_errmsg e;
+
+	begin(0);
+	join(address);
+	CU_ASSERT_EQUAL_FATAL(vms_net_listen(b.net, "127.0.3.1:13407", &e), 0);
+	held = true;
+	lookups = 0;
+	CU_ASSERT(vms_net_connect(a.net, "host.test:13407") != 0);
+	CU_ASSERT(vms_net_connect(a.net, "host.test:13407") != 0);
+	for (unsigned i = 0; i < 50; i++) {
+		send_one(&b, i, NULL, 0);
+		UNTIL(a.frames == i + 1);
+	}
+	CU_ASSERT_EQUAL(a.connected, 1);
+	held = false;
+	UNTIL(a.connected == 3 && b.accepted == 3);
+	CU_ASSERT_EQUAL(lookups, 1); /* both waited for one */
+	CU_ASSERT_EQUAL(a.closed, 0);
+	/* known now, and asked for again behind its back */
+	held = true;
+	CU_ASSERT(vms_net_connect(a.net, "host.test:13407") != 0);
+	UNTIL(a.connected == 4 && b.accepted == 4);
+	CU_ASSERT_EQUAL(lookups, 1);
+	/* no name server any more: what it stood for stays */
+	failed = true;
+	held = false;
+	UNTIL(lookups == 2);
+	for (unsigned i = 0; i < 20; i++)
+		turn();
+	CU_ASSERT(vms_net_connect(a.net, "host.test:13407") != 0);
+	UNTIL(a.connected == 5 && b.accepted == 5);
+	/* which nothing is known for another */
+	CU_ASSERT(vms_net_connect(a.net, "other.test:13407") != 0);
+	UNTIL(a.closed == 1);
+	CU_ASSERT_EQUAL(a.err, VMS_E_DISCONNECTED);
+	CU_ASSERT_PTR_NOT_NULL(strstr(a.why, "other.test:13407"));
+	CU_ASSERT_EQUAL(a.connected, 5);
+	failed = false;
+	end();
+}
+
+static void the_next_address_of_a_name_is_tried(void)
+{
+	struct vms_errmsg e;
+
+	begin(0);
+	CU_ASSERT_EQUAL_FATAL(vms_net_listen(b.net, "127.0.3.1:13408", &e), 0);
+	CU_ASSERT(vms_net_connect(a.net, "two.test:13408") != 0);
+	UNTIL(a.closed == 1);
+	CU_ASSERT_EQUAL(a.connected, 0);
+	for (unsigned i = 1; i <= 2; i++) { /* and stays in use */
+		CU_ASSERT(vms_net_connect(a.net, "two.test:13408") != 0);
+		UNTIL(a.connected == i);
+	}
+	CU_ASSERT_EQUAL(a.closed, 1);
+	end();
+}
+
+/* Nobody answers: closed after the time that connecting has; and the net goes first. */
+static void lookups_may_outlive_everything(void)
+{
+	begin(0);
+	held = true;
+	lookups = 0;
+	CU_ASSERT(vms_net_connect(a.net, "late.test:13409") != 0);
+	UNTIL(a.closed == 1);
+	CU_ASSERT_EQUAL(a.err, VMS_E_TIMEOUT);
+	CU_ASSERT_PTR_NOT_NULL(strstr(a.why, "name"));
+	end();
+	held = false;
+	for (unsigned i = 0; i < 5000 && !lookups; i++)
+		usleep(1000);
+	CU_ASSERT_EQUAL(lookups, 1);
+}
+
 static void all_of_it_in_anothers_loop(void);
 
 static const struct vms_test tests[] = {
@@ -572,7 +681,10 @@ static const struct vms_test tests[] = {
 	VMS_TEST(other_fds_are_watched),
 	VMS_TEST(connections_go_over_to_a_loop),
 	VMS_TEST(what_ended_in_a_turn_is_not_ready_in_it),
+	VMS_TEST(names_do_not_hold_the_loop_up),
+	VMS_TEST(the_next_address_of_a_name_is_tried),
 	VMS_TEST(all_of_it_in_anothers_loop),
+	VMS_TEST(lookups_may_outlive_everything), /* takes 5 s: once, in its own loop */
 };
 
 static void all_of_it_in_anothers_loop(void)

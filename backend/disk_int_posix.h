@@ -84,6 +84,7 @@ struct vms_disk_posix {
 	unsigned ndirty;
 	bool lost_dirty;    /* a dirty descriptor was closed: only syncfs will do */
 	_Atomic int wb_err; /* a write that failed was told to a read: no sync succeeds any more */
+	pthread_rwlock_t wb_lock; /* reads that may be told; who writes waits till they noted it */
 	uint64_t inflight;
 	struct req *pool;
 	struct queue work, commits, hashes;

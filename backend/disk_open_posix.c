@@ -98,6 +98,7 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 			struct vms_errmsg *msg)
 {
 	struct vms_disk_posix *d = calloc(1, sizeof(*d));
+	pthread_rwlockattr_t sync_first;
 	char path[4096];
 	struct stat st;
 	struct rlimit rl;
@@ -108,6 +109,11 @@ int vms_disk_posix_open(struct vms_disk_posix **out, const struct vms_disk_posix
 	d->dirfd = d->lockfd = d->logfd = d->efd = -1;
 	d->done_tail = &d->done;
 	pthread_mutex_init(&d->done_lock, NULL);
+	/* Reads that follow one another never let a sync in otherwise. */
+	pthread_rwlockattr_init(&sync_first);
+	pthread_rwlockattr_setkind_np(&sync_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&d->wb_lock, &sync_first);
+	pthread_rwlockattr_destroy(&sync_first);
 	disk_queue_init(&d->work);
 	disk_queue_init(&d->commits);
 	disk_queue_init(&d->hashes);

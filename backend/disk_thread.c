@@ -114,16 +114,20 @@ static int read_cold(struct vms_disk_posix *d, struct req *r)
 {
 	struct iovec probe = {r->iov[0].iov_base, r->iov[0].iov_len};
 	bool hot = preadv2(r->fd, &probe, 1, (off_t)r->off, RWF_NOWAIT) == (ssize_t)r->len;
+	bool failed;
 	int rc;
-	if (sync_file_range(r->fd, (off_t)r->off, (off_t)r->len,
-			    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
-				    SYNC_FILE_RANGE_WAIT_AFTER) &&
-	    (errno == EIO || errno == ENOSPC || errno == EDQUOT)) {
-		/* Of any write to this file. The kernel tells it once per description: the
-		 * sync that has to know would succeed. */
+	/* Between the kernel's telling and our note a sync can only wait. */
+	pthread_rwlock_rdlock(&d->wb_lock);
+	failed = sync_file_range(r->fd, (off_t)r->off, (off_t)r->len,
+				 SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+					 SYNC_FILE_RANGE_WAIT_AFTER) &&
+		 (errno == EIO || errno == ENOSPC || errno == EDQUOT);
+	if (failed) /* Of any write to this file. The kernel tells it once per description:
+		     * the sync that has to know would succeed. */
 		d->wb_err = disk_errno(errno);
+	pthread_rwlock_unlock(&d->wb_lock);
+	if (failed)
 		return VMS_E_IO;
-	}
 	(void)posix_fadvise(r->fd, (off_t)r->off, (off_t)r->len, POSIX_FADV_DONTNEED);
 	rc = disk_rw_rest(r, false);
 	if (!hot)
@@ -166,9 +170,11 @@ static void run(struct vms_disk_posix *d, struct req *r)
 		if (!r->syncfs)
 			for (unsigned i = 0; i < r->niov && !r->status; i++)
 				r->status = disk_fsync_dir(d->dirfd, r->iov[i].iov_base);
-		/* told while this one worked */
+		/* Told while this one worked: by now noted. */
+		pthread_rwlock_wrlock(&d->wb_lock);
 		if (!r->status)
 			r->status = d->wb_err;
+		pthread_rwlock_unlock(&d->wb_lock);
 		break;
 	case K_COMMIT:
 		r->status = vms_meta_lmdb_commit(d->meta, r->batch);

@@ -35,11 +35,19 @@ static uint8_t *buf, *buf2; /* 1 MiB, aligned */
 /* The C library's, for who counts: containers that are sent to the disk before their sync. */
 static atomic_uint sent;
 static atomic_int waits_fail; /* with this, once: the kernel tells no descriptor twice */
+static atomic_bool slow;      /* who is told comes back later */
+static atomic_bool was_told, sync_over;
 int sync_file_range(int fd, off64_t from, off64_t bytes, unsigned int flags)
 {
 	sent += flags == SYNC_FILE_RANGE_WRITE;
 	if (flags & SYNC_FILE_RANGE_WAIT_AFTER && waits_fail) {
-		errno = atomic_exchange(&waits_fail, 0);
+		int err = atomic_exchange(&waits_fail, 0);
+
+		was_told = true;
+		/* till the sync has ended, or waits for us */
+		for (unsigned i = 0; slow && !sync_over && i < 300; i++)
+			usleep(1000);
+		errno = err;
 		return -1;
 	}
 	return (int)syscall(SYS_sync_file_range, fd, from, bytes, flags);
@@ -88,8 +96,13 @@ static void teardown(void)
 
 static struct vms_disk_event last;
 static unsigned nevents;
+static int sync_status; /* of ctr_sync() */
 static void on_event(void *arg, const struct vms_disk_event *ev)
 {
+	if (ev->token == 7) {
+		sync_status = ev->status;
+		sync_over = true;
+	}
 	last = *ev;
 	nevents++;
 }
@@ -293,6 +306,25 @@ static void a_read_hides_no_write_that_failed(void)
 		CU_ASSERT_EQUAL(ctr_sync(), told);
 		teardown();
 	}
+}
+
+/* A sync that works while the read is told has to say it as well. */
+static void a_sync_waits_for_who_is_told(void)
+{
+	setup();
+	CU_ASSERT_EQUAL(ctr_write(1, 0, buf, 8192), 0);
+	was_told = sync_over = false;
+	slow = true;
+	waits_fail = EIO;
+	disk.ops->ctr_read_disk(disk.ctx, 1, 0, buf2, 4096, 6);
+	vms_disk_posix_flush(d);
+	for (unsigned i = 0; !was_told && i < 60000; i++)
+		usleep(1000);
+	disk.ops->ctr_sync(disk.ctx, 7);
+	(void)wait_events(2);
+	CU_ASSERT(sync_over && sync_status == VMS_E_IO);
+	slow = false;
+	teardown();
 }
 
 /* The sync of a checkpoint finds little to do: containers go to the disk as they grow, in
@@ -632,6 +664,7 @@ static void digests(void)
 	X(commits_and_reads)                                                                       \
 	X(a_number_that_comes_again_is_another_file)                                               \
 	X(a_read_hides_no_write_that_failed)                                                       \
+	X(a_sync_waits_for_who_is_told)                                                            \
 	X(containers_go_out_early)                                                                 \
 	X(all_calls_at_once)                                                                       \
 	X(close_waits_for_what_is_in_flight)                                                       \

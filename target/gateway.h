@@ -98,6 +98,7 @@ enum vms_gw_mutant {
 	VMS_GWM_OLD_END = 59,  /* GET LBA STATUS goes by the end of before it stood still */
 	VMS_GWM_UNNAMED = 62,  /* a lease that no tick names bounds no page */
 	VMS_GWM_NOTED = 74,    /* that a port is told of a loss is recorded before it is told */
+	VMS_GWM_NOTE_GOES,     /* ... in the turn whose end sends the answer */
 	/* the transport, which reads it from the environment itself */
 	VMS_GWM_SEND_ALONE = 63,  /* each answer is sent by itself */
 	VMS_GWM_NUMBER_HELD = 64, /* a tool that has a volume open loses its number */

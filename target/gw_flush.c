@@ -10,9 +10,11 @@
  * The watch may lag behind, so after every change of a node's process or of a
  * partition's configuration (topo_stamp) the counter is read afresh before a flush
  * is answered. Each initiator port is told once, through whatever gateway: what it
- * was told is recorded in the catalog, after the answer has left: a record of what was
- * never said would make the loss silent. If this gateway ends in between, or the port asks
- * another one at that moment, it is told twice.
+ * was told is recorded in the catalog, begun after the answer has been handed over and
+ * another question to the catalog has been answered: a record of what was never said would
+ * make the loss silent. If this gateway ends in between, or the port asks another one at that
+ * moment, it is told twice. What the transport has taken counts as said: an answer that it
+ * still has when the connection breaks, a round trip to the catalog later, is not repeated.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -309,7 +311,8 @@ static void ack_got(void *arg, const struct vms_cat_reply *rep)
 }
 
 /* The answer first, then the record: who reads the record, be it of an attempt whose outcome
- * nobody knows, takes it that the port has been told. */
+ * nobody knows, takes it that the port has been told. The answer leaves at the end of this
+ * turn, a transaction would go at once: what the key has is asked for again before it. */
 static void lossack_got(void *arg, const struct vms_cat_reply *rep)
 {
 	struct vms_gw_vol *v = arg;
@@ -334,9 +337,14 @@ static void lossack_got(void *arg, const struct vms_cat_reply *rep)
 	}
 	lossack_key(v->loss_ack_key, r);
 	v->loss_ack = v->loss;
-	lossack_store(v, rep);
-	if (!gw_mutant(v->gw, VMS_GWM_NOTED))
-		loss_tell(v, r);
+	if (gw_mutant(v->gw, VMS_GWM_NOTED)) {
+		lossack_store(v, rep);
+		return;
+	}
+	if (gw_mutant(v->gw, VMS_GWM_NOTE_GOES))
+		lossack_store(v, rep);
+	loss_tell(v, r);
+	loss_run(v);
 }
 
 /* Record what was told, and serve the commands that wait for the check, one catalog call at a

@@ -486,6 +486,41 @@ static void a_lost_answer_makes_no_loss_silent(void)
 	CU_ASSERT_EQUAL(flush_while_the_record_is_lost(VMS_GWM_NOTED, true), 0);
 }
 
+/* The turn in which a port is told ends, and its answer leaves. Is the record on its way? */
+static bool recorded_with_the_answer(uint32_t mutant)
+{
+	struct vms_gw_cmd c = f_cmd(VMS_GW_FLUSH, 0, 0);
+	const char *key = "lossack/0000000000000001/a";
+	bool yes;
+
+	f_start(mutant, DISK);
+	f_put("loss/0000000000000001", "1");
+	f_part(2);
+	f_pump();
+	c.vol = f.vol;
+	c.initiator_port = "a";
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
+	while (f.ncall && strcmp(f.call[0].key, key) != 0)
+		f_call_run();
+	CU_ASSERT_EQUAL(f.ncall, 1);
+	vms_gw_turn_begin(f.gw, f.now);
+	f_call_run();
+	vms_gw_turn_end(f.gw, f.now);
+	CU_ASSERT(f_ended(&c) && c.status == VMS_E_DATA_LOSS);
+	yes = f_kv_find(key) != NULL;
+	f_run(300);
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find(key));
+	f_stop();
+	return yes;
+}
+
+static void the_record_is_behind_the_answer(void)
+{
+	CU_ASSERT_FALSE(recorded_with_the_answer(0));
+	CU_ASSERT_TRUE(recorded_with_the_answer(VMS_GWM_NOTE_GOES));
+}
+
 /* ---- volumes ---- */
 
 static void closing_withdraws_the_registration(void)
@@ -700,6 +735,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(flush_asks_every_primary_in_memory_mode_only),
 	VMS_TEST(a_loss_fails_each_port_once),
 	VMS_TEST(a_lost_answer_makes_no_loss_silent),
+	VMS_TEST(the_record_is_behind_the_answer),
 	VMS_TEST(closing_withdraws_the_registration),
 	VMS_TEST(opening_what_is_not_there_or_goes_away_fails),
 	VMS_TEST(other_openers_are_counted),

@@ -531,6 +531,36 @@ static void deleting_again_spares_a_new_volume(void)
 	end();
 }
 
+/* Another deletion of it ended first, and somebody made one of that name with a snapshot. */
+static int end_and_make_again(struct tool *own)
+{
+	struct barrier_report r;
+	struct vms_cat_volume v;
+	struct vms_cat_snap s;
+	int rc = volume_delete(own, "a", true, NULL);
+
+	if (!rc)
+		rc = volume_create(own, "a", 4u << 20, VMS_ACK_DISK, &v, NULL);
+	return rc ? rc : barrier_snapshot(own, "a", "s", 1000, &s, &r, NULL);
+}
+
+static void deleting_spares_a_new_volumes_snapshots(void)
+{
+	pid_t other;
+
+	begin(4);
+	create("a", 1u << 20);
+	CU_ASSERT_EQUAL(snapshot("a@old", 1000), 0);
+	strcpy(seen->hold, "snap/a@");
+	other = when_held(end_and_make_again);
+	CU_ASSERT_EQUAL(volume_delete(&t, "a", true, &e), 0);
+	done_by(other);
+	CU_ASSERT(look("a").size_bytes == 4u << 20 && look("a").state == VOLUME_READY);
+	is_clean("a", 1);
+	CU_ASSERT_STRING_EQUAL(get("a", 0).name, "s");
+	end();
+}
+
 /* Begins an import of it, which may have to wait for what is held. */
 static int begin_import(struct tool *own)
 {
@@ -851,6 +881,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(shrinking_cuts_no_snapshot_taken_meanwhile),
 	VMS_TEST(one_that_was_put_back_is_not_deleted),
 	VMS_TEST(deleting_again_spares_a_new_volume),
+	VMS_TEST(deleting_spares_a_new_volumes_snapshots),
 	VMS_TEST(an_import_begins_in_no_barrier),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),

@@ -543,12 +543,18 @@ static int begin_delete(struct tool *t, const char *name, bool snapshots, bool *
 	return rc;
 }
 
-static int delete_snaps(struct tool *t, const char *name, struct vms_errmsg *msg)
+/* Those of this volume: by now another one may have its name. */
+static int delete_snaps(struct tool *t, const struct vms_cat_volume *v, struct vms_errmsg *msg)
 {
 	struct snap_fate *fate;
 	struct snaps l;
-	int rc = snaps_load(t, name, &l, msg);
+	size_t n = 0;
+	int rc = snaps_load(t, v->name, &l, msg);
 
+	VMS_VEC_FOREACH (&l, s)
+		if (s->s.id == v->id)
+			l.d[n++] = *s;
+	l.n = n;
 	fate = calloc(l.n + 1, sizeof(*fate));
 	vms_assert(fate);
 	if (!rc)
@@ -557,7 +563,7 @@ static int delete_snaps(struct tool *t, const char *name, struct vms_errmsg *msg
 		if (!fate[i].gone)
 			rc = vms_fail(msg, fate[i].status,
 				      "volume '%.60s' is not deleted: its snapshot %.60s: %.100s",
-				      name, l.d[i].s.name, fate[i].why.text);
+				      v->name, l.d[i].s.name, fate[i].why.text);
 	free(fate);
 	snaps_free(&l);
 	return rc;
@@ -654,7 +660,7 @@ int volume_delete(struct tool *t, const char *name, bool snapshots, struct vms_e
 		rc = begin_delete(t, name, snapshots || began, &began, uuid, &v, msg);
 		if (rc == VMS_E_NOENT && began)
 			rc = 0; /* an answer was lost: it is gone */
-		else if (!rc && !(rc = delete_snaps(t, name, msg)) &&
+		else if (!rc && !(rc = delete_snaps(t, &v.v, msg)) &&
 			 !(rc = delete_lossacks(t, v.v.id, msg)) &&
 			 !(rc = volume_forget_reservations(t, (const uint8_t(*)[16]) & v.v.uuid, 1,
 							   msg)))

@@ -602,6 +602,47 @@ static void an_import_begins_in_no_barrier(void)
 	end();
 }
 
+static int open_it(struct tool *own)
+{
+	struct volume_view v;
+	struct vms_cat_open o = {.gateway = 3, .incarnation = 1};
+	char key[VMS_CAT_KEY_BYTES_MAX];
+	struct vms_cat_op op = {key, NULL, 0};
+	int rc = volume_load(own, "a", &v, NULL);
+
+	o.id = v.v.id;
+	volume_free(&v);
+	vms_cat_key_open(key, o.id, 3);
+	op.val = vms_cat_open_encode(&o);
+	if (!rc)
+		rc = tool_txn(own, NULL, 0, &op, 1, NULL);
+	free((char *)op.val);
+	return rc;
+}
+
+/* A gateway had opened the volume before an import has marked it, which sees it afterwards:
+ * nothing has been, so what an earlier import has noted is true as before. */
+static void an_import_that_came_late_leaves_the_note(void)
+{
+	const struct importing left = {.kind = "diff", .base = "s", .resize = 2 << 20};
+	const struct importing own = {.kind = "image"};
+	struct importing in;
+	pid_t other;
+
+	begin(4);
+	create("a", 1u << 20);
+	put("import/a", importing_encode(&left));
+	strcpy(seen->hold, "volume/a");
+	seen->let_pass = 2; /* the third is the one behind the mark */
+	other = when_held(open_it);
+	CU_ASSERT_EQUAL(importing_begin(&t, "a", &own, &e), VMS_E_OPEN);
+	done_by(other);
+	CU_ASSERT_EQUAL(look("a").state, VOLUME_READY);
+	CU_ASSERT_EQUAL(importing_load(&t, "a", &in, &e), 0);
+	CU_ASSERT(in.resize == 2 << 20 && !strcmp(in.kind, "diff") && !strcmp(in.base, "s"));
+	end();
+}
+
 static void lost_answers_make_no_second_clone(void)
 {
 	begin(4);
@@ -883,6 +924,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(deleting_again_spares_a_new_volume),
 	VMS_TEST(deleting_spares_a_new_volumes_snapshots),
 	VMS_TEST(an_import_begins_in_no_barrier),
+	VMS_TEST(an_import_that_came_late_leaves_the_note),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
 	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),

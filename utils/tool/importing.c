@@ -103,7 +103,9 @@ static int change(struct tool *t, const struct volume_view *v, uint8_t state,
 int importing_begin(struct tool *t, const char *volume, const struct importing *in,
 		    struct vms_errmsg *msg)
 {
+	struct importing was;
 	struct volume_view v;
+	bool noted = false;
 	int rc = 0;
 
 	for (unsigned i = 0; i < TOOL_TRIES; i++) {
@@ -125,6 +127,12 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 				msg, VMS_E_PERM,
 				"volume '%s' is read-only (vmstore volume set %s read-only=off)",
 				volume, volume);
+		if (!rc) {
+			rc = importing_load(t, volume, &was, msg);
+			noted = !rc;
+			if (rc == VMS_E_NOENT)
+				rc = 0;
+		}
 		if (!rc)
 			rc = change(t, &v, VOLUME_IMPORTING, in, msg);
 		volume_free(&v);
@@ -133,10 +141,11 @@ int importing_begin(struct tool *t, const char *volume, const struct importing *
 	}
 	if (rc)
 		return rc;
-	/* A gateway may have been faster: it had registered before the state changed. */
+	/* A gateway may have been faster: it had registered before the state changed. What an
+	 * import had noted that ended between two sizes is true as before. */
 	rc = volume_load(t, volume, &v, msg);
 	if (!rc && v.openers.n) {
-		rc = change(t, &v, VOLUME_READY, NULL, msg);
+		rc = change(t, &v, VOLUME_READY, noted ? &was : NULL, msg);
 		if (!rc)
 			rc = volume_refuse_open(&v, "overwritten", msg);
 	}

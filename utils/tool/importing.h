@@ -35,7 +35,8 @@ char *importing_encode(const struct importing *in);
 int importing_load(struct tool *t, const char *volume, struct importing *out,
 		   struct vms_errmsg *msg);
 
-/* An existing volume, ready and open nowhere, becomes one that is being imported. */
+/* An existing volume, ready and open nowhere, becomes one that is being imported. Refused, it
+ * keeps the note it had. */
 int importing_begin(struct tool *t, const char *volume, const struct importing *in,
 		    struct vms_errmsg *msg);
 /* Notes how far it is, or that it begins anew. */

@@ -276,6 +276,7 @@ void branch_timer(struct vms_node *n)
 
 	if (n->floors_retry) {
 		n->floors_retry = false;
+		floor_gateways_retry(n);
 		for (uint32_t i = 0; i <= n->branches.mask; i++)
 			for (struct vms_hlink *l = n->branches.bucket[i]; l; l = l->next)
 				floor_log(n, vms_hlink_entry(l, struct branch, link));

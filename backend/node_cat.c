@@ -116,7 +116,6 @@ static void on_gateway(struct vms_node *n, const struct vms_cat_kv *kv)
 {
 	struct vms_cat_gateway g;
 	struct vms_errmsg e;
-	uint64_t pos;
 
 	if (!kv->val)
 		return;
@@ -124,8 +123,7 @@ static void on_gateway(struct vms_node *n, const struct vms_cat_kv *kv)
 		node_log(n, VMS_LOG_ERROR, "%s", e.text);
 		return;
 	}
-	/* A full log leaves the floor in memory; the catalog has it anyway. */
-	(void)floor_gateway(n, g.id, g.incarnation, &pos);
+	floor_gateway_known(n, g.id, g.incarnation);
 }
 
 static void on_volume(struct vms_node *n, const struct vms_cat_kv *kv)

@@ -158,6 +158,7 @@ enum node_mutant {
 	MUT_GEN_LARGE = 146,	 /* generations may be larger than what can be copied forward */
 	MUT_COPY_FULL = 149,	 /* copies take the last of the log, and free nothing */
 	MUT_FLOOR_LAST = 194,	 /* floors take the last of the log */
+	MUT_FLOOR_LOST = 210,	 /* one that the catalog has is dropped when the log is full */
 	MUT_VIEW_UNNAMED = 184,	 /* the index does not say who was in the last view */
 	MUT_COPY_NEVER = 183,	 /* what is little is not copied either when room is short */
 	MUT_MV_ANY = 155,	 /* copies are fed without a limit */

@@ -547,24 +547,53 @@ static int floor_record(struct vms_node *n, struct vms_rec *r, uint64_t *pos)
 }
 
 /* Raise the incarnation floor of a gateway; *pos: durable when the log is beyond
- * it. VMS_E_INCARNATION: a higher one is known. */
+ * it. VMS_E_INCARNATION: a higher one is known, and logged. */
 int floor_gateway(struct vms_node *n, uint32_t gateway, uint64_t incarnation, uint64_t *pos)
 {
 	struct gwfloor *g = node_gwfloor(n, gateway, true);
-	struct vms_rec r = {.op = {.gateway = gateway, .incarnation = incarnation}};
+	uint64_t want = incarnation > g->min ? incarnation : g->min;
+	struct vms_rec r = {.op = {.gateway = gateway, .incarnation = want}};
 	int rc;
 
 	*pos = g->log_pos;
-	if (incarnation < g->incarnation)
-		return n->mut == MUT_NO_INC_FLOOR ? 0 : VMS_E_INCARNATION;
-	if (incarnation == g->incarnation)
-		return 0;
-	rc = floor_record(n, &r, pos);
-	if (rc)
-		return rc == VMS_E_FULL ? VMS_E_AGAIN : rc;
-	g->incarnation = incarnation;
-	g->log_pos = *pos;
-	return 0;
+	if (want > g->incarnation) {
+		rc = floor_record(n, &r, pos);
+		if (rc)
+			return rc == VMS_E_FULL ? VMS_E_AGAIN : rc;
+		g->incarnation = g->min = want;
+		g->log_pos = *pos;
+	}
+	return incarnation < g->incarnation && n->mut != MUT_NO_INC_FLOOR ? VMS_E_INCARNATION : 0;
+}
+
+static void gwfloor_log(struct vms_node *n, uint32_t gateway, uint64_t incarnation)
+{
+	uint64_t pos;
+
+	if (floor_gateway(n, gateway, incarnation, &pos) == VMS_E_AGAIN)
+		n->floors_retry = true;
+}
+
+/* A partition that this node leads next is served by what the catalog has, so a full log is no
+ * reason to take an older process. */
+void floor_gateway_known(struct vms_node *n, uint32_t gateway, uint64_t incarnation)
+{
+	struct gwfloor *g = node_gwfloor(n, gateway, true);
+
+	if (incarnation > g->min && n->mut != MUT_FLOOR_LOST)
+		g->min = incarnation;
+	gwfloor_log(n, gateway, incarnation);
+}
+
+void floor_gateways_retry(struct vms_node *n)
+{
+	for (uint32_t i = 0; i <= n->gwfloors.mask; i++)
+		for (struct vms_hlink *l = n->gwfloors.bucket[i]; l; l = l->next) {
+			struct gwfloor *g = vms_hlink_entry(l, struct gwfloor, link);
+
+			if (g->min > g->incarnation)
+				gwfloor_log(n, (uint32_t)l->key, g->min);
+		}
 }
 
 int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_t fence,

@@ -62,8 +62,9 @@ struct session {
 
 struct gwfloor {
 	struct vms_hlink link; /* key: gateway */
-	uint64_t incarnation;
-	uint64_t log_pos; /* durable when the log is beyond; 0: durable */
+	uint64_t incarnation;  /* logged */
+	uint64_t min;	       /* enforced; above it if the log had no room for the catalog's */
+	uint64_t log_pos;      /* durable when the log is beyond; 0: durable */
 };
 
 struct session *session_get(struct vms_node *n, uint32_t gateway);
@@ -95,6 +96,9 @@ void session_inval_reply(struct vms_node *n, struct conn *c, const struct vms_ms
 bool session_tomb(struct vms_node *n, const struct vms_opid *op);
 void session_cancel(struct vms_node *n, struct conn *c, const struct vms_msg *m);
 int floor_gateway(struct vms_node *n, uint32_t gateway, uint64_t incarnation, uint64_t *pos);
+/* What the catalog has: enforced from here on, logged when there is room. */
+void floor_gateway_known(struct vms_node *n, uint32_t gateway, uint64_t incarnation);
+void floor_gateways_retry(struct vms_node *n);
 int floor_branch(struct vms_node *n, uint64_t branch, uint64_t snap_gen, uint64_t fence,
 		 uint64_t *pos);
 void floor_msg(struct vms_node *n, struct conn *c, const struct vms_msg *m);

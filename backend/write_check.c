@@ -104,7 +104,8 @@ int write_check(struct vms_node *n, struct part *p, const struct wreq *w, bool w
 		rc = VMS_E_EPOCH;
 	else if (m->epoch > p->conf.epoch)
 		return W_WAIT; /* the own watch brings that epoch soon */
-	else if (g && op.incarnation < g->incarnation && n->mut != MUT_NO_INC_FLOOR)
+	else if (g && (op.incarnation < g->incarnation || op.incarnation < g->min) &&
+		 n->mut != MUT_NO_INC_FLOOR)
 		rc = VMS_E_INCARNATION;
 	else if (!b || !b->known)
 		rc = VMS_E_AGAIN; /* the own watch brings it soon */

@@ -6,6 +6,7 @@
 #include "backend/copyfwd.h"
 #include "backend/meta.h"
 #include "backend/node.h"
+#include "backend/node_cat.h"
 #include "backend/node_int.h"
 #include "backend/node_session.h"
 #include "backend/part_ctr.h"
@@ -354,6 +355,42 @@ static void test_floor_room(void)
 	rig_run(&R, 2000);
 	CU_ASSERT_EQUAL(floor_gateway(n, 9, inc, &pos), 0);
 	CU_ASSERT_EQUAL(floor_branch(n, BR, 100, 0, &pos), 0);
+	rig_close(&R);
+}
+
+/* The catalog says that an older process of a gateway is shut out: that holds though the log has
+ * no room for it, and is logged as soon as it has. */
+static void test_floor_of_catalog(void)
+{
+	struct vms_cat_gateway g = {.id = 1, .name = "g", .incarnation = 5};
+	char key[VMS_CAT_KEY_BYTES_MAX], *val = vms_cat_gateway_encode(&g);
+	struct vms_cat_kv kv = {.key = key, .val = val, .val_bytes = strlen(val)};
+	uint8_t a[CHUNK];
+	struct w w = {.kind = VMS_WRITE_DATA, .extent = 0, .chunk = 1, .data = a, .bytes = CHUNK};
+	struct vms_node *n;
+	uint64_t pos, inc;
+	unsigned which = 0;
+
+	up(3, 2, 2, 24, VMS_ACK_DISK);
+	fill(a, 1);
+	n = R.node[rig_primary(&R, part_of(0))].n;
+	inc = R.gw[0].incarnation;
+	CU_ASSERT_EQUAL(write_sync(0, &w), 0);
+	CU_ASSERT_EQUAL(floor_gateway(n, 1, inc, &pos), 0);
+	CU_ASSERT_EQUAL_FATAL(rig_log_fill(n->wal, vms_wal_free_bytes, 64u << 10), 0);
+	vms_cat_key_gateway(key, g.id);
+	while (strcmp(cat_prefix(which), "gateway/") != 0)
+		which++;
+	cat_apply(n, which, &kv);
+	w.sequence = 0;
+	CU_ASSERT_EQUAL(write_sync(0, &w), VMS_E_INCARNATION);
+	/* all that without its record */
+	CU_ASSERT_EQUAL(node_gwfloor(n, 1, false)->incarnation, inc);
+	CU_ASSERT_EQUAL(floor_gateway(n, 1, inc, &pos), VMS_E_AGAIN);
+	rig_run(&R, 2000);
+	CU_ASSERT_EQUAL(node_gwfloor(n, 1, false)->incarnation, g.incarnation);
+	CU_ASSERT_EQUAL(floor_gateway(n, 1, inc, &pos), VMS_E_INCARNATION);
+	free(val);
 	rig_close(&R);
 }
 
@@ -859,6 +896,6 @@ static const struct vms_test tests[] = {
 	VMS_TEST(test_copy_room),   VMS_TEST(test_copy_little), VMS_TEST(test_memory_loss),
 	VMS_TEST(test_space),	    VMS_TEST(test_nospc),	VMS_TEST(test_trim_waits),
 	VMS_TEST(test_trim_behind), VMS_TEST(test_trim),	VMS_TEST(test_opened_not_swept),
-	VMS_TEST(test_fading),	    VMS_TEST(test_floor_room),
+	VMS_TEST(test_fading),	    VMS_TEST(test_floor_room),	VMS_TEST(test_floor_of_catalog),
 };
 VMS_TEST_MAIN("node: log", tests)

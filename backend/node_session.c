@@ -519,8 +519,9 @@ void session_recall_void(struct vms_node *n, struct part *p)
 
 /* ---- floors ---- */
 
-/* One for each start of a gateway and each snapshot, however long nothing leaves the log: half
- * the reserve is for those records that let it go on. */
+/* One for each start of a gateway, shutting out of one, fence and snapshot, however long nothing
+ * leaves the log: half the reserve is for those records that let it go on. Who is told AGAIN
+ * repeats. */
 static bool floor_room(const struct vms_node *n)
 {
 	return vms_wal_free_bytes(n->wal) > vms_wal_size_bytes(n->wal) / NODE_GEN_SHARE ||

@@ -46,6 +46,7 @@ struct conn {
 	uint32_t events;       /* what epoll watches */
 	uint64_t deadline_ms;  /* of connect and handshake */
 	struct net_name *name; /* what it connects to, when that is no number */
+	unsigned name_change;  /* of its address, when c took that */
 	/* out */
 	struct block *head, *tail;
 	size_t queued_bytes;
@@ -86,6 +87,7 @@ struct vms_net {
 	struct block *spare;
 	unsigned nspare;
 	unsigned nconnecting;
+	uint64_t expire_ms; /* none of those has its deadline before */
 	struct net_name *names;
 	unsigned nlookups; /* under way */
 	struct vms_net_counters counters;
@@ -97,10 +99,12 @@ int net_watch(struct vms_net *n, int op, int fd, uint32_t events, uint64_t key);
 int net_source_watch(struct vms_net *n, struct source *s);
 void net_conn_watch(struct vms_net *n, struct conn *c, uint32_t events);
 struct conn *net_conn_find(const struct vms_net *n, vms_net_conn id);
-/* Ends c: no more I/O on it; its closed() call comes from the next poll. */
+/* No more I/O on c; its closed() call comes from the next poll. */
 void net_conn_end(struct vms_net *n, struct conn *c, int err, const char *why);
 /* Connects c, which has no descriptor yet, to a. */
 void net_conn_dial(struct vms_net *n, struct conn *c, const union any_addr *a, socklen_t len);
+
+void net_expire(struct vms_net *n); /* ends what has been connecting for too long */
 
 /* ---- net_send_posix.c ---- */
 

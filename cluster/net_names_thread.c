@@ -32,7 +32,8 @@ struct lookup {
 struct net_name {
 	struct lookup *lookup; /* under way */
 	struct addrs last;     /* what it stood for, n 0: not known yet */
-	unsigned next;	       /* of those, to be tried */
+	unsigned use;	       /* of those, until it fails */
+	unsigned change;       /* counts changes of which address that is */
 	UT_hash_handle hh;
 	char address[]; /* HOST:PORT */
 };
@@ -93,9 +94,9 @@ static struct lookup *lookup_start(struct vms_net *n, const char *host, const ch
 static void dial(struct vms_net *n, struct conn *c)
 {
 	struct net_name *m = c->name;
-	unsigned i = m->next % m->last.n;
 
-	net_conn_dial(n, c, &m->last.a[i], m->last.len[i]);
+	c->name_change = m->change;
+	net_conn_dial(n, c, &m->last.a[m->use], m->last.len[m->use]);
 }
 
 void net_name_dial(struct vms_net *n, struct conn *c, const char *host, const char *port)
@@ -123,24 +124,47 @@ void net_name_dial(struct vms_net *n, struct conn *c, const char *host, const ch
 
 void net_name_failed(struct conn *c)
 {
-	c->name->next++;
+	struct net_name *m = c->name;
+
+	/* not when another connection has found out before, or the name stands for others now */
+	if (c->name_change != m->change)
+		return;
+	m->use = (m->use + 1) % m->last.n;
+	m->change++;
+}
+
+/* The address in use stays that, wherever it stands in what the name stands for now. */
+static void learn(struct net_name *m, const struct addrs *now)
+{
+	const union any_addr *was = &m->last.a[m->use];
+	unsigned i;
+
+	for (i = 0; m->last.n && i < now->n; i++)
+		if (now->len[i] == m->last.len[m->use] && !memcmp(&now->a[i], was, now->len[i]))
+			break;
+	if (!m->last.n || i == now->n) {
+		i = 0;
+		m->change++;
+	}
+	m->last = *now;
+	m->use = i;
 }
 
 static void collect(struct vms_net *n, struct net_name *m)
 {
 	struct lookup *l = m->lookup;
 	struct conn *c, *t;
-	char why[80];
+	char why[96];
 
 	m->lookup = NULL;
 	n->nlookups--;
 	if (!l->rc)
-		m->last = l->found;
+		learn(m, &l->found);
 	else if (m->last.n)
 		vms_log_ratelimited(vms_clock_ms(), VMS_LOG_WARN,
 				    "looking up %s: %s; what it stood for before is used",
 				    m->address, gai_strerror(l->rc));
-	snprintf(why, sizeof(why), "looking up %.40s: %.24s", m->address, gai_strerror(l->rc));
+	snprintf(why, sizeof(why), "looking up %.40s: %.40s", m->address, gai_strerror(l->rc));
 	lookup_put(l);
 	HASH_ITER (hh, n->conns, c, t) {
 		if (c->name != m || c->state != RESOLVING)

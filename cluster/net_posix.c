@@ -150,7 +150,6 @@ struct conn *net_conn_find(const struct vms_net *n, vms_net_conn id)
 	return c;
 }
 
-/* Ends c: no more I/O on it; its closed() call comes from the next poll. */
 void net_conn_end(struct vms_net *n, struct conn *c, int err, const char *why)
 {
 	uint64_t one = 1;
@@ -190,7 +189,8 @@ static struct conn *conn_new(struct vms_net *n, int fd, bool outgoing)
 	c->tr = &tcp;
 	c->state = RESOLVING;
 	c->deadline_ms = vms_clock_ms() + CONNECT_MS_MAX;
-	n->nconnecting++;
+	if (!n->nconnecting++ || c->deadline_ms < n->expire_ms)
+		n->expire_ms = c->deadline_ms;
 	n->counters.connections++;
 	HASH_ADD(hh, n->conns, id, sizeof(c->id), c);
 	return c;
@@ -510,16 +510,24 @@ static void reap_closed(struct vms_net *n)
 	}
 }
 
-static void expire_connects(struct vms_net *n)
+void net_expire(struct vms_net *n)
 {
-	uint64_t now = vms_clock_ms();
+	uint64_t now = vms_clock_ms(), next = UINT64_MAX;
 	struct conn *c, *t;
 
-	HASH_ITER (hh, n->conns, c, t)
-		if (c->state < UP && now >= c->deadline_ms)
+	if (now < n->expire_ms)
+		return;
+	HASH_ITER (hh, n->conns, c, t) {
+		if (c->state >= UP)
+			continue;
+		if (now >= c->deadline_ms)
 			net_conn_end(n, c, VMS_E_TIMEOUT,
 				     c->state == RESOLVING ? "its name is not looked up in time"
 							   : "no answer while connecting");
+		else if (c->deadline_ms < next)
+			next = c->deadline_ms;
+	}
+	n->expire_ms = next;
 }
 
 static void dispatch(struct vms_net *n, uint64_t key, uint32_t events)
@@ -542,7 +550,7 @@ static void tidy(struct vms_net *n)
 	if (n->nlookups)
 		net_names_collect(n);
 	if (n->nconnecting)
-		expire_connects(n);
+		net_expire(n);
 	reap_closed(n);
 	DL_FOREACH_SAFE (n->dead_sources, s, t) {
 		DL_DELETE(n->dead_sources, s);

@@ -173,7 +173,6 @@ int vms_net_send(struct vms_net *n, vms_net_conn id, const struct vms_msg *m)
 	return 0;
 }
 
-/* Writes what the socket takes. */
 void net_out_write(struct vms_net *n, struct conn *c)
 {
 	while (c->head) {
@@ -204,6 +203,9 @@ void net_out_write(struct vms_net *n, struct conn *c)
 
 void vms_net_flush(struct vms_net *n)
 {
+	/* another's loop calls vms_net_ready() for what is ready only, and this each turn */
+	if (n->nconnecting)
+		net_expire(n);
 	while (n->flush_list) {
 		struct conn *c = n->flush_list;
 

@@ -447,24 +447,31 @@ static void a_loss_fails_each_port_once(void)
 	CU_ASSERT_EQUAL(flush_after_loss(VMS_GWM_SKIP_LOSS), 0);
 }
 
+static const char loss_key[] = "lossack/0000000000000001/a";
+
+/* A flush of port a behind a loss, when only the call is left that is about its record. */
+static void begin_up_to_the_record(uint32_t mutant, struct vms_gw_cmd *c)
+{
+	f_start(mutant, DISK);
+	f_put("loss/0000000000000001", "1");
+	f_part(2);
+	f_pump();
+	c->vol = f.vol;
+	c->initiator_port = "a";
+	f.nended = 0;
+	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, c), VMS_GW_PENDING);
+	while (f.ncall && strcmp(f.call[0].key, loss_key) != 0)
+		f_call_run();
+	CU_ASSERT_EQUAL(f.ncall, 1);
+}
+
 /* The catalog takes the record of what a port was told (applied) or does not, and its answer
  * is lost in either case. */
 static int flush_while_the_record_is_lost(uint32_t mutant, bool applied)
 {
 	struct vms_gw_cmd c = f_cmd(VMS_GW_FLUSH, 0, 0);
-	const char *key = "lossack/0000000000000001/a";
 
-	f_start(mutant, DISK);
-	f_put("loss/0000000000000001", "1");
-	f_part(2);
-	f_pump();
-	c.vol = f.vol;
-	c.initiator_port = "a";
-	f.nended = 0;
-	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
-	while (f.ncall && strcmp(f.call[0].key, key) != 0)
-		f_call_run();
-	CU_ASSERT_EQUAL(f.ncall, 1);
+	begin_up_to_the_record(mutant, &c);
 	f.cat_mute = applied;
 	f.cat_down = !applied;
 	f_call_run();
@@ -472,8 +479,8 @@ static int flush_while_the_record_is_lost(uint32_t mutant, bool applied)
 	f_cat_up();
 	f_run(2000);
 	CU_ASSERT(f_ended(&c));
-	CU_ASSERT_PTR_NOT_NULL_FATAL(f_kv_find(key));
-	CU_ASSERT_STRING_EQUAL(f_kv_find(key)->val, "1");
+	CU_ASSERT_PTR_NOT_NULL_FATAL(f_kv_find(loss_key));
+	CU_ASSERT_STRING_EQUAL(f_kv_find(loss_key)->val, "1");
 	CU_ASSERT_EQUAL(flush("a"), 0);
 	f_stop();
 	return c.status;
@@ -490,27 +497,16 @@ static void a_lost_answer_makes_no_loss_silent(void)
 static bool recorded_with_the_answer(uint32_t mutant)
 {
 	struct vms_gw_cmd c = f_cmd(VMS_GW_FLUSH, 0, 0);
-	const char *key = "lossack/0000000000000001/a";
 	bool yes;
 
-	f_start(mutant, DISK);
-	f_put("loss/0000000000000001", "1");
-	f_part(2);
-	f_pump();
-	c.vol = f.vol;
-	c.initiator_port = "a";
-	f.nended = 0;
-	CU_ASSERT_EQUAL(vms_gw_submit(f.gw, &c), VMS_GW_PENDING);
-	while (f.ncall && strcmp(f.call[0].key, key) != 0)
-		f_call_run();
-	CU_ASSERT_EQUAL(f.ncall, 1);
+	begin_up_to_the_record(mutant, &c);
 	vms_gw_turn_begin(f.gw, f.now);
 	f_call_run();
 	vms_gw_turn_end(f.gw, f.now);
 	CU_ASSERT(f_ended(&c) && c.status == VMS_E_DATA_LOSS);
-	yes = f_kv_find(key) != NULL;
+	yes = f_kv_find(loss_key) != NULL;
 	f_run(300);
-	CU_ASSERT_PTR_NOT_NULL(f_kv_find(key));
+	CU_ASSERT_PTR_NOT_NULL(f_kv_find(loss_key));
 	f_stop();
 	return yes;
 }

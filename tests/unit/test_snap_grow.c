@@ -703,6 +703,30 @@ static void a_gateway_is_forgotten_when_it_is_dead(void)
 	end();
 }
 
+/* It was away when it was asked for, and is back when the nodes shut it out: it serves what it
+ * has cached until its lease is over, and counts as having the volume open for as long. */
+static void pages_of_a_gateway_that_lives_run_out(void)
+{
+	struct vms_cat_volume a;
+	struct gateways g;
+	uint64_t t0;
+	bool kept;
+
+	begin(4);
+	a = create("a", 1u << 30);
+	gateway_start(1, &a, RIG_GW_SILENT);
+	CU_ASSERT_EQUAL(gateways_load(&t, &g, &e), 0);
+	CU_ASSERT_FATAL(g.n == 1);
+	seen->gw[1].live = false;
+	seen->floor_lives = true;
+	t0 = vms_clock_ms();
+	CU_ASSERT_EQUAL(gateway_forget(&t, &g.d[0], false, &kept, &e), 0);
+	CU_ASSERT(vms_clock_ms() - t0 > vms_timing_default(1).lease_ms);
+	CU_ASSERT(!kept && count("open/") == 0);
+	gateways_free(&g);
+	end();
+}
+
 /* Its process, as the catalog sees it when it starts. */
 static void gateway_starts(struct tool *by, unsigned id, uint64_t incarnation)
 {
@@ -927,6 +951,7 @@ static const struct vms_test tests[] = {
 	VMS_TEST(an_import_that_came_late_leaves_the_note),
 	VMS_TEST(lost_answers_make_no_second_clone),
 	VMS_TEST(a_gateway_is_forgotten_when_it_is_dead),
+	VMS_TEST(pages_of_a_gateway_that_lives_run_out),
 	VMS_TEST(a_gateway_that_starts_again_is_not_forgotten),
 	VMS_TEST(what_is_killed_can_be_repeated),
 };

@@ -57,6 +57,7 @@ struct seen {
 	uint64_t snap_gen;	    /* of it */
 	unsigned floor_gateways;    /* floors of gateways */
 	bool hold_floor;	    /* these are answered AGAIN */
+	bool floor_lives;	    /* the gateway was heard of until then */
 	uint64_t floor_incarnation;
 	struct {
 		enum rig_gw_mode mode;
@@ -270,6 +271,7 @@ static void node_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 		seen->floor_gateways++;
 		if (seen->hold_floor)
 			re.status = VMS_E_AGAIN;
+		re.aux = seen->floor_lives;
 		seen->floor_incarnation = m->incarnation;
 	} else if (m->type == VMS_MSG_FLOOR) {
 		seen->floors++;

@@ -164,12 +164,39 @@ static int forget(struct tool *t, const char *prefix, uint32_t gateway, uint64_t
 	return rc;
 }
 
+/* A process that a node still heard of when it was shut out may serve pages of its cache until
+ * its lease has run out; 1 % for drifting clocks (as target/gw_fence.c). */
+static int lease_wait(struct tool *t, struct vms_errmsg *msg)
+{
+	struct vms_cat_cluster cl;
+	struct vms_timing tm;
+	struct tool_kvs kv;
+	uint64_t until;
+	int rc = tool_get(t, "cluster", &kv, msg);
+
+	if (!rc && !kv.n)
+		rc = vms_fail(msg, VMS_E_NOENT, "the catalog has no cluster");
+	if (!rc) {
+		struct vms_cat_kv c = tool_cat_kv(&kv.d[0]);
+
+		rc = vms_cat_cluster_decode(&c, &cl, msg);
+	}
+	tool_kvs_free(&kv);
+	if (rc)
+		return rc;
+	tm = vms_timing_default(cl.timing_factor);
+	for (until = vms_clock_ms() + tm.lease_ms + tm.lease_ms / 50 + 2; vms_clock_ms() < until;)
+		tool_wait(t, (uint32_t)(until - vms_clock_ms()));
+	return 0;
+}
+
 /* *ours, *next: as of claim(). */
 static int fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t incarnation,
 		 bool skip_down, uint64_t *next, bool *ours, struct vms_errmsg *msg)
 {
+	uint64_t lives = 0; /* one that was away when it was asked for may have come back */
 	const struct nodes_want want = {
-		.timeout_ms = NODE_MS_MAX, .skip_down = skip_down, .all_up = true};
+		.timeout_ms = NODE_MS_MAX, .skip_down = skip_down, .all_up = true, .aux = &lives};
 	static const char *const prefixes[] = {"open/", "snapopen/", "ack/"};
 	struct vms_msg m = {.type = VMS_MSG_FLOOR, .partition = VMS_PART_NONE, .aux = gateway};
 	int rc = claim(t, gateway, incarnation, next, ours, msg);
@@ -178,6 +205,8 @@ static int fence(struct tool *t, struct nodes *ns, uint32_t gateway, uint64_t in
 	/* Nothing of it counts as closed before no node takes its ops. */
 	if (!rc)
 		rc = nodes_send(t, ns, &m, &want, msg);
+	if (!rc && lives)
+		rc = lease_wait(t, msg);
 	for (unsigned i = 0; !rc && i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		rc = forget(t, prefixes[i], gateway, m.incarnation, msg);
 	return rc;

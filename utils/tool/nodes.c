@@ -210,6 +210,8 @@ static int look(struct tool *t, struct nodes *ns, const struct vms_msg *m,
 		bool needed = ns->lead[i].leads != 0;
 		enum state s = state_of(ns, i);
 
+		if (want->aux && !p->waiting && !p->status)
+			*want->aux |= p->aux;
 		if (p->up)
 			ns->lead[i].lost_ms = 0;
 		else if (!ns->lead[i].lost_ms)

@@ -54,6 +54,7 @@ struct nodes_want {
 	/* What is asked for happens in the partitions a node leads: none may have moved
 	 * before it was done. */
 	bool still;
+	uint64_t *aux; /* the answers' aux, or'ed into it; may be NULL */
 	/* Stops the waiting: VMS_E_CANCELLED. May be NULL. */
 	bool (*enough)(void *arg);
 	/* Called about once a second with the name of a node that has not answered. */

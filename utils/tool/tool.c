@@ -180,6 +180,7 @@ static void on_frame(void *ctx, vms_net_conn c, const struct vms_msg *m)
 	if (!(m->flags & VMS_F_REPLY) || !p->waiting || m->req_id != p->m.req_id)
 		return;
 	json_decref(p->answer);
+	p->aux = m->aux;
 	p->answer = vms_admin_json(m);
 	text = json_string_value(json_object_get(p->answer, "error"));
 	peer_done(p, m->status, text ? text : vms_err_text(m->status));
@@ -454,6 +455,7 @@ static void peer_begin(struct tool *t, struct tool_peer *p)
 	p->waiting = true;
 	p->queued = false;
 	p->status = VMS_E_TIMEOUT;
+	p->aux = 0;
 	snprintf(p->why, sizeof(p->why), "no answer");
 	json_decref(p->answer);
 	p->answer = NULL;

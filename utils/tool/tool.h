@@ -111,6 +111,7 @@ struct tool_peer {
 	bool queued;	   /* the request waits for HELLO */
 	struct vms_msg m;
 	int status;	/* of the last request: 0 or VMS_E_* */
+	uint64_t aux;	/* what its answer says there */
 	char why[192];	/* it failed */
 	json_t *answer; /* ADMIN, STATS: the text of the answer */
 };

@@ -136,7 +136,8 @@ static void space(const struct view_node *x, struct advices *out)
 	}
 }
 
-/* The limit holds what comes next back until writes outrun that, too. */
+/* A copy that was outrun goes by the limit for copies no longer, but the next one does, until it
+ * is outrun as well: so it helps to lift the limit. */
 static void yielding(const struct view *v, const struct view_node *x, struct advices *out)
 {
 	struct view_yield y;

@@ -189,7 +189,7 @@ static void check_told(struct session *s)
 }
 
 /* The command ends; meanwhile every session answers the gateway's pings, or it would be closed
- * for its silence and find all that it is told gone with it. */
+ * for its silence and find all that it is told gone with it. One that is lost is wrong. */
 static int run(char **command)
 {
 	struct pollfd p[SESSIONS_MAX];
@@ -211,8 +211,10 @@ static int run(char **command)
 		for (unsigned i = 0; i < nses; i++)
 			if (p[i].revents && iscsi_service(ses[i].ctx, p[i].revents))
 				wrong(&ses[i], "is lost while the command runs");
-		if (bad)
-			break; /* (the command ends by itself) */
+		if (bad) { /* the command ends by itself: nothing of it goes on after us */
+			got = waitpid(pid, &status, 0);
+			break;
+		}
 	}
 	return got == pid ? status : -1;
 }
@@ -256,6 +258,8 @@ int main(int argc, char **argv)
 			printf("luwatch: the command failed, status %x\n", status);
 			return 1;
 		}
+		if (bad)
+			return 1;
 	}
 	for (unsigned i = 0; i < nses; i++) {
 		if (bytes)

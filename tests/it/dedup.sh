@@ -25,7 +25,7 @@ IT_LOG=256M marks=95 upgraded=98 index=0.4 again=5
 
 images=$(images_of "$DEDUP_SET") || exit $?
 cluster_start --partitions "${DEDUP_PARTITIONS:-64}" --log-size $IT_LOG
-"$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well"
+"$IT_CLUSTER" wait "$IT_DIR/c" 180 || fail "cluster is not well"
 conf=$("$IT_CLUSTER" conf "$IT_DIR/c")
 vmstore() { "$B/bin/vmstore" -c "$conf" "$@"; }
 stat_sum() { # NAME: over the nodes

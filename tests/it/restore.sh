@@ -15,7 +15,7 @@ check() {
 addresses="127.0.0.1:$((IT_PORT + 1)) 127.0.0.1:$((IT_PORT + 2)) 127.0.0.1:$((IT_PORT + 3))"
 
 cluster_start --nodes 3 --partitions 64 --log-size 64M || fail "cluster does not start"
-"$IT_CLUSTER" wait "$IT_DIR/c" || fail "the cluster is not well"
+"$IT_CLUSTER" wait "$IT_DIR/c" 180 || fail "the cluster is not well"
 lun_create v 64 1 || fail "no LUN"
 gw_wait
 background "$BENCH" verify --span 32M --state "$state" --fresh --seconds 100000 --sessions 2 --depth 4 \

@@ -13,7 +13,7 @@ ring() { "$B/bin/vmstore-ring" -c "$conf" "$@"; }
 node_port() { echo "127.0.0.1:$((IT_PORT + $1))"; }
 
 # ---- ring ----
-"$IT_CLUSTER" wait "$IT_DIR/c" || fail "cluster is not well"
+"$IT_CLUSTER" wait "$IT_DIR/c" 180 || fail "cluster is not well"
 ring status > "$IT_DIR/status" || fail "status: exit code $?"
 grep -q 'health *ok' "$IT_DIR/status" || fail "health is not ok"
 ring status --json | grep -q '"serving": 128' || fail "not all partitions serve"
@@ -190,6 +190,7 @@ ring_says_down() {
 	case $rs_rc$rs_out in 3*down*) ;; *) return 1 ;; esac
 }
 wait_for 30 ring_says_down || fail "ring status with a node down: exit code $rs_rc, $rs_out"
+refuses "not all well after 1 s: not running: node2;" "$IT_CLUSTER" wait "$IT_DIR/c" 1
 vmstore snap create t@s3 > /dev/null || fail "a snapshot while a node is down"
 head -c 1048576 /dev/urandom > "$IT_DIR/image.raw"
 vmstore import "$IT_DIR/image.raw" imported > /dev/null || fail "import of a new volume with a node down"

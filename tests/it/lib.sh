@@ -256,7 +256,7 @@ trace_stop() {
 # more may have cost a path, with the times of that on top: not judged, as in
 # tests/faults/load.sh (stalls), which says why. After the first of them nothing is written.
 pauses_begin() {
-	[ -x "$B/tests/tools/pauses" ] || skip "$B/tests/tools/pauses is not built"
+	[ -x "$B/tests/tools/pauses" ] || fail "$B/tests/tools/pauses is not built (make unit)"
 	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; }
 	"$B/tests/tools/pauses" record "$IT_DIR/pauses" &
 	IT_PAUSES=$!

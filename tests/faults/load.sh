@@ -26,10 +26,8 @@
 PROMISE=5 DOWNTIME=""
 promise() { PROMISE=$1; }
 downtime() { DOWNTIME=$*; }
-# Pauses of the machine as long as this make a path or a node pass for lost that is not: the
-# shortest of their times is 1 s.
-STOOD_STILL_MS=500
-LOST_PATH_MS=7000 # until pings have found a path lost, and the initiator has given it up
+# shellcheck source=tests/tools/pauses.sh
+. "$root/tests/tools/pauses.sh"
 
 # Seconds, from conf/iscsid-vmstore.conf: the last of two equal keys counts.
 iscsid() { # KEY
@@ -184,7 +182,7 @@ stalls() {
 		# its path is lost or it is told that nobody knows what became of it
 		if [ "$name" = command ] && [ "${MANY:-0}" = 1 ]; then over=$((over - 10000)); fi
 		[ $over -gt 0 ] || continue
-		read -r paused longest < <("$B/tests/tools/pauses" sum "$LAB/pauses" $((end - ms - 2000)) "$end") ||
+		read -r paused longest < <(pauses_sum "$LAB/pauses" "$ms" "$end") ||
 			fail "the pauses of the machine are not known"
 		why="$name took $ms ms, the machine's pauses $paused ms of it, the longest one $longest ms"
 		say "$why"

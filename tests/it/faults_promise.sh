@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-only
 # What tests/faults makes of the times that vmstore-bench verify tells: longer than promised
-# is a failure, but for what the machine took from everybody; a load with the settings that are
-# shipped.
+# is a failure, but for what the machine took from everybody, and scripts/check shows what was
+# not judged; a load with the settings that are shipped.
 . "$(dirname "$0")/lib.sh"
 
 tool=$B/tests/tools/pauses
@@ -46,6 +46,17 @@ verdict 1 'promised 8: OVER' 'promise 8' 15501 95000 95500
 verdict 0 'promised 5$' 'MANY=1' 15000 1 1
 verdict 1 'promised 5: OVER' 'MANY=1' 15001 1 1
 verdict 0 '(all was down)' 'downtime all was down' 60000 1 1
+
+# a test that passes and has not judged all is seen to: made-up programs in a build folder
+mkdir -p "$IT_DIR/b/tests"
+printf '#!/bin/sh\n%s\n' 'echo "12:00:00 it: not judged, the machine stood still for 600 ms"; echo ok' > "$IT_DIR/b/tests/test_late"
+printf '#!/bin/sh\n%s\n' 'echo ok' > "$IT_DIR/b/tests/test_early"
+chmod +x "$IT_DIR/b/tests"/test_*
+B=$IT_DIR/b "$IT_ROOT/scripts/check" --no-build --groups unit > "$OUT/said" 2>&1 || fail "scripts/check: $(cat "$OUT/said")"
+for said in ' pass late .* s  not judged, the machine stood still for 600 ms$' ' pass early  *[0-9.]* s$' \
+	'^late: not judged, the machine stood still for 600 ms$' '^2 passed, 0 failed, 0 skipped$'; do
+	grep -q -- "$said" "$OUT/said" || fail "not '$said': $(cat "$OUT/said")"
+done
 
 # the settings as they are shipped, the last of equal keys
 mkdir -p "$IT_DIR/root/conf"

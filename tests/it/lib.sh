@@ -19,6 +19,8 @@ IT_NAME=$(basename "$0" .sh)
 
 # shellcheck source=tests/it/ports.sh
 . "$IT_ROOT/tests/it/ports.sh"
+# shellcheck source=tests/tools/pauses.sh
+. "$IT_ROOT/tests/tools/pauses.sh"
 IT_IQN=iqn.2011-06.org.vmstore:$(echo "$IT_NAME" | tr _ -)
 IT_RAM_KIB=${IT_RAM_KIB:-6291456}
 IT_CACHE=${IT_CACHE:-$IT_ROOT/build/cache}
@@ -254,7 +256,8 @@ trace_stop() {
 # within WHAT MS UNTIL LIMIT: that long it took at most, until then, and no longer than it may;
 # of what is beyond the limit the machine's pauses are taken off, and one of half a second and
 # more may have cost a path, with the times of that on top: not judged, as in
-# tests/faults/load.sh (stalls), which says why. After the first of them nothing is written.
+# tests/faults/load.sh (stalls), which says why; scripts/check shows it. After the first of them
+# nothing is written.
 pauses_begin() {
 	[ -x "$B/tests/tools/pauses" ] || fail "$B/tests/tools/pauses is not built (make unit)"
 	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; }
@@ -268,11 +271,11 @@ within() {
 	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; } || fail "the pauses of the machine are not known"
 	IT_PAUSES=""
 	# shellcheck disable=SC2046
-	set -- "$@" $("$B/tests/tools/pauses" sum "$IT_DIR/pauses" $(($3 - $2 - 2000)) "$3")
+	set -- "$@" $(pauses_sum "$IT_DIR/pauses" "$2" "$3")
 	[ $# = 6 ] || fail "the pauses of the machine are not known"
 	say "$1: $2 ms, the machine's pauses $5 ms of it, the longest one $6 ms"
 	[ $(($2 - $4)) -gt "$5" ] || return 0
-	[ "$6" -ge 500 ] && [ $(($2 - $4)) -le $(($5 + 7000)) ] || fail "$1: $2 ms, more than $4"
+	[ "$6" -ge "$STOOD_STILL_MS" ] && [ $(($2 - $4)) -le $(($5 + LOST_PATH_MS)) ] || fail "$1: $2 ms, more than $4"
 	say "not judged, the machine stood still for $6 ms"
 }
 

@@ -253,6 +253,7 @@ trace_stop() {
 }
 
 # pauses_begin: from now on it is written down when this machine gave nobody a turn.
+# pauses_end: it is in $IT_DIR/pauses, that since the last beginning.
 # within WHAT MS UNTIL LIMIT: that long it took at most, until then, and no longer than it may;
 # of what is beyond the limit the machine's pauses are taken off, and one of half a second and
 # more may have cost a path, with the times of that on top: not judged, as in
@@ -265,11 +266,14 @@ pauses_begin() {
 	IT_PAUSES=$!
 	IT_PIDS="$IT_PIDS $IT_PAUSES"
 }
+pauses_end() {
+	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; } || fail "the pauses of the machine are not known"
+	IT_PAUSES=""
+}
 within() {
 	[ "${2:-x}" -le "$4" ] 2> /dev/null && return
 	[ -n "$2" ] && [ -n "$3" ] || fail "$1: nobody tells how long"
-	[ -z "$IT_PAUSES" ] || { kill -TERM "$IT_PAUSES" && wait "$IT_PAUSES"; } || fail "the pauses of the machine are not known"
-	IT_PAUSES=""
+	pauses_end
 	# shellcheck disable=SC2046
 	set -- "$@" $(pauses_sum "$IT_DIR/pauses" "$2" "$3")
 	[ $# = 6 ] || fail "the pauses of the machine are not known"

@@ -16,17 +16,37 @@ watch() { # OPTIONS -- COMMAND...
 		shift
 	done
 	shift
+	pauses_begin
 	w_stood=$(stood)
 	# shellcheck disable=SC2086
 	"$B/tests/luwatch" $w_opts "$(gw_url 1)" "$(gw_url 2)" -- "$@" > "$IT_DIR/watch.log" 2>&1 && return
-	# A gateway that stood still, with the machine, has closed its sessions: they are told that
+	# A gateway that stood still, as the machine did, has closed its sessions: they are told that
 	# they are new ones, and then what is expected, or not. All else must be as ever, and is.
-	w_known=$(echo "$w_opts" | sed -n 's/.*--expect \([^ ]*\).*/\1/p' | tr , '|')
-	[ "$(stood)" -gt "$w_stood" ] && grep -q '^luwatch: .* is told:' "$IT_DIR/watch.log" &&
-		! grep '^luwatch: ' "$IT_DIR/watch.log" | grep -qvE " is told: 2900( (${w_known:-none}))*\$" ||
+	[ "$(stood)" -gt "$w_stood" ] && machine_stood &&
+		only_new "$(echo "$w_opts" | sed -n 's/.*--expect \([^ ]*\).*/\1/p')" "$IT_DIR/watch.log" ||
 		fail "$*: $(cat "$IT_DIR/watch.log")"
-	say "not judged what sessions are told, a gateway stood still: $*"
+	say "not judged what sessions are told, the machine stood still for $stood_ms ms: $*"
 }
+# Did it, since pauses_begin? A gateway that stood still by itself is no excuse.
+machine_stood() {
+	pauses_end
+	stood_ms=$("$B/tests/tools/pauses" sum "$IT_DIR/pauses" 0 999999999999999) || fail "the pauses of the machine are not known"
+	stood_ms=${stood_ms#* }
+	[ "$stood_ms" -ge "$STOOD_STILL_MS" ]
+}
+# Nothing is said to be wrong but that sessions are told they are new, and of each code that is
+# expected once at most.
+only_new() { # CODES LOG
+	grep -q '^luwatch: .* is told:' "$2" &&
+		! grep '^luwatch: ' "$2" | grep -qvE " is told: 2900( ($(echo "${1:-none}" | tr , '|')))*\$" &&
+		! grep -qE '^luwatch: .* is told:.* ([0-9a-f]{4})( .*)? \1( |$)' "$2"
+}
+log_of() { printf 'luwatch: session 1 at iscsi://127.0.2.1:1/iqn/1: is told:%s\n' "$@" > "$IT_DIR/told"; }
+log_of " 2900 2800 2a09" " 2900" && only_new 2a09,2800 "$IT_DIR/told" || fail "new sessions that are told what they may be"
+for t in "" " 2a09" " 2900 2a09 2a09" " 2900 3f0e" " 2900 2a09 2900"; do
+	log_of " 2900" "$t"
+	! only_new 2a09 "$IT_DIR/told" || fail "it passes that a session is told:$t"
+done
 stood() { cat "$IT_DIR/c/log"/gw?.log | grep -c 'closing all connections of initiators: this gateway stood still'; }
 look() { "$B/tests/luwatch" "$@" "$(gw_url 1)" "$(gw_url 2)" -- || fail "luwatch $*"; }
 

@@ -415,18 +415,28 @@ static void shrinking_below_a_snapshot_moves(void)
 	end();
 }
 
-/* Another process does something while a read is held, and lets that go. */
-static pid_t when_held(int (*what)(struct tool *own))
+/* Another process, with a tool of its own: returns 0 there. */
+static pid_t fork_tool(struct tool *own, const char *prog)
 {
 	pid_t child = fork();
-	struct tool own;
-	int rc;
 
 	if (child)
 		return child;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (tool_open(&own, "other", "/dev/null", rig_catalog, NULL))
+	if (tool_open(own, prog, "/dev/null", rig_catalog, NULL))
 		_exit(1);
+	return 0;
+}
+
+/* It does something while a read is held, and lets that go. */
+static pid_t when_held(int (*what)(struct tool *own))
+{
+	struct tool own;
+	pid_t child = fork_tool(&own, "other");
+	int rc;
+
+	if (child)
+		return child;
 	while (!seen->held)
 		tool_wait(&own, 1);
 	rc = what(&own);
@@ -742,14 +752,11 @@ static void gateway_starts(struct tool *by, unsigned id, uint64_t incarnation)
 /* It starts while the nodes are being told to shut it out. */
 static pid_t starts_at_the_floor(unsigned id, uint64_t incarnation)
 {
-	pid_t child = fork();
 	struct tool own;
+	pid_t child = fork_tool(&own, "gateway");
 
 	if (child)
 		return child;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (tool_open(&own, "gateway", "/dev/null", rig_catalog, NULL))
-		_exit(1);
 	while (!seen->floor_gateways)
 		tool_wait(&own, 1);
 	gateway_starts(&own, id, incarnation);
